@@ -1,0 +1,85 @@
+"""`PlasticPPO`: recurrent PPO for policies with a large structured state."""
+
+from typing import Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+
+from agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
+from policies import PlasticSpikingPolicy
+
+
+class PlasticPPO(RecurrentPPO):
+    """sb3-contrib's RecurrentPPO with a buffer of equal sequences.
+
+    Rollout, loss, saving and loading are RecurrentPPO's; every argument of it works here too.
+
+    Args:
+        policy: "PlasticSpikingPolicy", or any recurrent policy of sb3-contrib ("MlpLstmPolicy").
+        env: environment, or its id.
+        sequence_length: environment steps through which gradients flow back in time. Must divide
+            `n_steps` and `batch_size`; None makes it `n_steps`.
+
+    Raises:
+        ValueError: `sequence_length` does not divide `n_steps` or `batch_size`.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **RecurrentPPO.policy_aliases,
+        "PlasticSpikingPolicy": PlasticSpikingPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        learning_rate: Any = 3e-4,
+        n_steps: int = 128,
+        batch_size: int | None = 128,
+        *,
+        sequence_length: int | None = None,
+        _init_setup_model: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.sequence_length = sequence_length
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            n_steps,
+            batch_size,
+            _init_setup_model=_init_setup_model,
+            **kwargs,
+        )
+
+    def _setup_model(self) -> None:
+        length = self.sequence_length or self.n_steps
+        for name, value in (("n_steps", self.n_steps), ("batch_size", self.batch_size)):
+            if value is not None and (value < length or value % length):
+                raise ValueError(
+                    f"{name} must be a multiple of sequence_length, "
+                    f"but {value} is not a multiple of {length}"
+                )
+        super()._setup_model()
+        is_dict = isinstance(self.observation_space, spaces.Dict)
+        buffer_class = SequenceDictRolloutBuffer if is_dict else SequenceRolloutBuffer
+        self.rollout_buffer = buffer_class(
+            self.n_steps,
+            self.observation_space,
+            self.action_space,
+            device=self.device,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            n_envs=self.n_envs,
+            sequence_length=length,
+        )
+        if isinstance(self.policy, PlasticSpikingPolicy):
+            pair = tuple(
+                torch.as_tensor(x, device=self.device)
+                for x in self.policy.initial_state(self.n_envs)
+            )
+            self._last_lstm_states = RNNStates(pair, pair)

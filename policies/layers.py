@@ -1,0 +1,135 @@
+"""A spiking layer as a module: its learned parameters, and the call of the sequence function."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from policies.reference import LayerParameters, LayerSpec, LayerState, layer_sequence
+
+
+class LayerOutput(NamedTuple):
+    """What a layer did, tick by tick, each [T, B, n_out].
+
+    spikes are 0 or 1; potentials are taken before the reset; rate is what multiplied the drive of
+    the plasticity (eta or the neuromodulator, in [-1, 1]), or None in a static layer.
+    """
+
+    spikes: Tensor
+    potentials: Tensor
+    rate: Tensor | None
+
+
+def logit(probability: float) -> float:
+    """Inverse of the sigmoid, through which everything that must lie in (0, 1) is learned."""
+    return math.log(probability / (1.0 - probability))
+
+
+class SpikingLayer(nn.Module):
+    """LIF neurons with static or plastic synapses; holds parameters, never state.
+
+    Args:
+        spec: the kind of layer.
+        exogenous: channels of the exogenous signal that its neuromodulators see.
+        gain: standard deviation of the initial weights, times sqrt(fan-in).
+        membrane_decay, trace_decay, threshold_decay, eta: initial values, each in (0, 1).
+        plasticity_gain: standard deviation of the initial alpha, times sqrt(fan-in).
+    """
+
+    def __init__(
+        self,
+        spec: LayerSpec,
+        exogenous: int,
+        gain: float,
+        membrane_decay: float,
+        trace_decay: float,
+        threshold_decay: float,
+        eta: float,
+        plasticity_gain: float,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        n, n_in, n_pre = spec.neurons, spec.inputs, spec.plastic_inputs
+
+        def weights(fan_in: int, scale: float) -> nn.Parameter:
+            return nn.Parameter(torch.randn(n, fan_in) * scale / math.sqrt(fan_in))
+
+        self.weight = weights(n_in, gain)
+        self.bias = nn.Parameter(torch.zeros(n))
+        self.membrane_decay = nn.Parameter(torch.full((n,), logit(membrane_decay)))
+        if spec.recurrent:
+            self.recurrent_weight = weights(n, gain)
+        if spec.plastic:
+            self.plasticity_gain = weights(n_pre, plasticity_gain)
+            self.pre_decay = nn.Parameter(torch.tensor(logit(trace_decay)))
+            self.post_decay = nn.Parameter(torch.tensor(logit(trace_decay)))
+            if spec.rule == "bcm":
+                self.threshold_decay = nn.Parameter(torch.tensor(logit(threshold_decay)))
+            if spec.modulation != "direct":
+                self.eta = nn.Parameter(torch.tensor(logit(eta)))
+            if spec.modulation != "none":
+                self.modulator_weight = weights(n_in, 1.0)
+                self.modulator_exogenous = nn.Parameter(
+                    torch.randn(n, exogenous) / math.sqrt(max(exogenous, 1))
+                )
+                # starts where a plain rule does, so that plasticity is alive at the first update
+                self.modulator_bias = nn.Parameter(torch.full((n,), math.atanh(eta)))
+
+    def parameters_in_use(self) -> LayerParameters:
+        """The learned numbers in the units of the equations (decays and eta in (0, 1))."""
+
+        def learned(name: str) -> Tensor | None:
+            return getattr(self, name, None)
+
+        def fraction(name: str) -> Tensor | None:
+            raw = learned(name)
+            return None if raw is None else torch.sigmoid(raw)
+
+        return LayerParameters(
+            weight=self.weight,
+            bias=self.bias,
+            membrane_decay=torch.sigmoid(self.membrane_decay),
+            recurrent_weight=learned("recurrent_weight"),
+            plasticity_gain=learned("plasticity_gain"),
+            pre_decay=fraction("pre_decay"),
+            post_decay=fraction("post_decay"),
+            threshold_decay=fraction("threshold_decay"),
+            eta=fraction("eta"),
+        )
+
+    def plasticity_rate(self, inputs: Tensor, exogenous: Tensor) -> Tensor:
+        """What multiplies the drive at every tick, [T, B, n_out]: eta, or the neuromodulator
+
+            m_j(t) = tanh(sum_i M_ji s_i(t) + M_j . x(t) + c_j).
+
+        s is the layer's input and x the exogenous signal [T, B, n_x].
+        """
+        if self.spec.modulation == "none":
+            return torch.sigmoid(self.eta).expand(*inputs.shape[:2], self.spec.neurons)
+        drive = nn.functional.linear(inputs, self.modulator_weight, self.modulator_bias)
+        return torch.tanh(drive + nn.functional.linear(exogenous, self.modulator_exogenous))
+
+    def forward(
+        self,
+        inputs: Tensor,
+        starts: Tensor,
+        exogenous: Tensor,
+        plasticity: Tensor,
+        state: LayerState,
+    ) -> tuple[LayerOutput, LayerState]:
+        """Runs a sequence of ticks.
+
+        Args:
+            inputs: [T, B, n_in] spikes or currents.
+            starts: [T, B], 1 where an episode starts.
+            exogenous: [T, B, n_x] signals for the neuromodulators.
+            plasticity: [B, 1], 1 where plasticity acts, 0 where fast weights must not change.
+            state: fields of `spec.state_shapes`, each [B, ...].
+        """
+        rate = self.plasticity_rate(inputs, exogenous) * plasticity if self.spec.plastic else None
+        parameters = self.parameters_in_use()
+        spikes, potentials, state = layer_sequence(
+            self.spec, parameters, inputs, starts, rate, state
+        )
+        return LayerOutput(spikes, potentials, rate), state

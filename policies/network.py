@@ -1,0 +1,265 @@
+"""The spiking network of an actor: encoding, layers, leaky readout, and its settings."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from policies.encoding import DirectCurrent, GaussianPopulation
+from policies.layers import LayerOutput, SpikingLayer, logit
+from policies.reference import LayerSpec
+from policies.rules import RULES
+from policies.state import StateLayout
+from policies.surrogates import SURROGATES
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Settings of a spiking actor network.
+
+    Raises:
+        ValueError: a value out of range or an unknown name; the message says what would be right.
+    """
+
+    rule: str = "oja"
+    """Rule of synaptic plasticity: hebb, oja or bcm; none is the static network (F = 0)."""
+    modulation: Literal["none", "direct", "retroactive"] = "none"
+    """none: the rule by itself; direct: a neuromodulator scales the rule; retroactive: it scales
+    an eligibility trace of the rule (Backpropamine)."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Neurons of each layer."""
+    plastic: tuple[bool, ...] = (False, True)
+    """Which layers are plastic, one entry a layer."""
+    recurrent: tuple[bool, ...] = (False, False)
+    """Which layers are recurrent, one entry a layer."""
+    ticks: int = 1
+    """Ticks of network time per environment step."""
+    encoding: Literal["current", "population"] = "current"
+    """Observation as input currents, or as spikes of Gaussian populations (PopSAN)."""
+    population: int = 10
+    """Neurons per observation channel, for the population encoding."""
+    readout: Literal["spikes", "spikes+potentials"] = "spikes"
+    """What the actor's output layer sees: filtered spikes, or membrane potentials as well."""
+    surrogate: str = "fast_sigmoid"
+    """Surrogate gradient: fast_sigmoid, arctan, triangle or rectangle."""
+    slope: float = 5.0
+    """Slope of the surrogate gradient, in 1 / potential."""
+    soft_reset: bool = False
+    """A spike subtracts the threshold from the potential, instead of zeroing it."""
+    clip: float = 1.0
+    """Bound of the fast weights."""
+    gain: float = 1.0
+    """Spread of the initial weights of spiking inputs, times sqrt(fan-in)."""
+    input_gain: float = 2.0
+    """The same for the weights of the first layer."""
+    plasticity_gain: float = 0.3
+    """Spread of the initial plasticity gains alpha, times sqrt(fan-in)."""
+    membrane_decay: float = 0.8
+    """Initial decay beta of the membrane potential per tick (learned per neuron)."""
+    trace_decay: float = 0.6
+    """Initial decay of the pre- and postsynaptic traces per tick (learned per layer)."""
+    threshold_decay: float = 0.9
+    """Initial decay of BCM's sliding threshold per tick (learned per layer)."""
+    readout_decay: float = 0.5
+    """Initial decay of the leaky readout per tick (learned per neuron)."""
+    eta: float = 0.18
+    """Initial rate of plasticity, and initial level of the neuromodulator (learned)."""
+    exogenous: tuple[int | str, ...] | None = None
+    """Observation channels that the neuromodulators see: indices, or keys of a Dict observation;
+    none given means all of them."""
+
+    def __post_init__(self) -> None:
+        # JSON and YAML have lists only
+        for name in ("hidden", "plastic", "recurrent", "exogenous"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_names()
+        layers = len(self.hidden)
+        if not layers or min(self.hidden) < 1:
+            raise ValueError(f"hidden must name one or more widths of at least 1: {self.hidden}")
+        for name in ("plastic", "recurrent"):
+            if len(getattr(self, name)) != layers:
+                raise ValueError(
+                    f"{name} must have one entry for each of the {layers} hidden layers, "
+                    f"got {getattr(self, name)}"
+                )
+        for name, least in (("ticks", 1), ("population", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("slope", "clip", "gain", "input_gain"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("membrane_decay", "trace_decay", "threshold_decay", "readout_decay", "eta"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        if self.modulation != "none" and self.rule == "none":
+            raise ValueError("a neuromodulator needs a rule to modulate: set rule to oja, bcm, hebb")
+
+    def _check_names(self) -> None:
+        choices: dict[str, Sequence[str]] = {
+            "rule": ("none", *RULES),
+            "modulation": ("none", "direct", "retroactive"),
+            "encoding": ("current", "population"),
+            "readout": ("spikes", "spikes+potentials"),
+            "surrogate": tuple(SURROGATES),
+        }
+        for name, valid in choices.items():
+            value = getattr(self, name)
+            if value not in valid:
+                near = difflib.get_close_matches(str(value), valid, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ValueError(f"unknown {name} {value!r}; {hint}choose from {', '.join(valid)}")
+
+    @classmethod
+    def of(cls, value: "NetworkConfig | dict[str, Any] | None") -> "NetworkConfig":
+        """A config out of a config, a mapping of its fields, or nothing (the defaults)."""
+        if isinstance(value, NetworkConfig):
+            return value
+        value = value or {}
+        unknown = sorted(set(value) - set(cls.__dataclass_fields__))
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], cls.__dataclass_fields__, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown network setting {unknown[0]!r}{hint}")
+        return cls(**value)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and YAML."""
+        return asdict(self)
+
+
+class SpikingNetwork(nn.Module):
+    """Encoding, spiking layers and leaky readout, over sequences of environment steps.
+
+    It has the surface that sb3-contrib reads off an `nn.LSTM` (`input_size`, `num_layers`,
+    `hidden_size`, and a call with a pair of states), so that its rollout and update code runs
+    unchanged: the first of the pair is the whole state as one flat vector [1, B, D], described
+    by `layout`; the second is a placeholder [1, B, 1].
+
+    Args:
+        channels: width of the (flattened) observation.
+        config: the network's settings.
+        exogenous: indices of the channels that the neuromodulators see.
+    """
+
+    num_layers = 1
+
+    def __init__(self, channels: int, config: NetworkConfig, exogenous: Sequence[int]) -> None:
+        super().__init__()
+        self.config = config
+        self.input_size = channels
+        self.register_buffer("exogenous", torch.tensor(exogenous, dtype=torch.long), False)
+        if config.encoding == "population":
+            self.encoder: nn.Module = GaussianPopulation(
+                channels, config.population, config.surrogate, config.slope
+            )
+        else:
+            self.encoder = DirectCurrent(channels)
+        self.layers = nn.ModuleList()
+        width = self.encoder.outputs
+        for index, (neurons, plastic, recurrent) in enumerate(
+            zip(config.hidden, config.plastic, config.recurrent)
+        ):
+            spec = LayerSpec(
+                inputs=width,
+                neurons=neurons,
+                rule=config.rule if plastic else "none",
+                modulation=config.modulation if plastic else "none",
+                recurrent=recurrent,
+                surrogate=config.surrogate,
+                slope=config.slope,
+                soft_reset=config.soft_reset,
+                clip=config.clip,
+            )
+            self.layers.append(
+                SpikingLayer(
+                    spec,
+                    exogenous=len(exogenous),
+                    gain=config.gain if index else config.input_gain,
+                    membrane_decay=config.membrane_decay,
+                    trace_decay=config.trace_decay,
+                    threshold_decay=config.threshold_decay,
+                    eta=config.eta,
+                    plasticity_gain=config.plasticity_gain,
+                )
+            )
+            width = neurons
+        self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
+        self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
+        self.layout = StateLayout(self._state_shapes(width), frozenset({"plasticity_off"}))
+        self.hidden_size = self.layout.size
+
+    def _state_shapes(self, readout: int) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {"plasticity_off": (1,)}
+        shapes |= {f"encoder.{k}": v for k, v in self.encoder.state_shapes.items()}
+        for index, layer in enumerate(self.layers):
+            shapes |= {f"layer{index}.{k}": v for k, v in layer.spec.state_shapes.items()}
+        return shapes | {"readout": (readout,)}
+
+    def run(
+        self, observations: Tensor, starts: Tensor, state: dict[str, Tensor]
+    ) -> tuple[Tensor, list[LayerOutput], dict[str, Tensor]]:
+        """Runs a sequence of environment steps, `ticks` ticks each with the observation constant.
+
+        Args:
+            observations: [T, B, channels].
+            starts: [T, B], 1 where an episode starts.
+            state: fields of `layout`, each [B, ...]. `plasticity_off` [B, 1] is 0 in training;
+                where it is 1, fast weights keep the value that they have (zero after a start).
+
+        Returns:
+            Features for the action head [T, B, output_size], each layer's output
+            [T * ticks, B, neurons], and the new state.
+        """
+        steps, batch, _ = observations.shape
+        ticks = self.config.ticks
+        if ticks > 1:
+            observations = observations.repeat_interleave(ticks, dim=0)
+            first_tick = torch.zeros_like(starts).repeat(ticks, 1)
+            first_tick[::ticks] = starts
+            starts = first_tick
+        exogenous = observations.index_select(2, self.exogenous)
+        plasticity = 1.0 - state["plasticity_off"]
+        new_state = {"plasticity_off": state["plasticity_off"]}
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+
+        signal, encoder_state = self.encoder(observations, starts, part("encoder."))
+        new_state |= {f"encoder.{k}": v for k, v in encoder_state.items()}
+        outputs = []
+        for index, layer in enumerate(self.layers):
+            output, layer_state = layer(
+                signal, starts, exogenous, plasticity, part(f"layer{index}.")
+            )
+            new_state |= {f"layer{index}.{k}": v for k, v in layer_state.items()}
+            outputs.append(output)
+            signal = output.spikes
+        filtered = self._leaky(signal, starts, state["readout"])
+        new_state["readout"] = filtered[-1]
+        features = filtered.view(steps, ticks, batch, -1)[:, -1]
+        if self.config.readout == "spikes+potentials":
+            potentials = outputs[-1].potentials.view(steps, ticks, batch, -1)[:, -1]
+            features = torch.cat([features, potentials], dim=2)
+        return features, outputs, new_state
+
+    def _leaky(self, spikes: Tensor, starts: Tensor, value: Tensor) -> Tensor:
+        """Leaky readout z(t) = kappa z(t-1) + (1 - kappa) s(t), [T, B, n] (Bellec et al. 2020)."""
+        decay = torch.sigmoid(self.readout_decay)
+        values = []
+        for step, keep in zip(((1.0 - decay) * spikes).unbind(0), (1.0 - starts).unbind(0)):
+            value = decay * value * keep.unsqueeze(1) + step
+            values.append(value)
+        return torch.stack(values)
+
+    def forward(
+        self, observations: Tensor, states: tuple[Tensor, Tensor], starts: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """`run` on flat states: ([T, B, channels], ([1, B, D], any), [T, B]) to the features
+        [T, B, output_size] and the new pair of states."""
+        features, _, state = self.run(observations, starts, self.layout.unpack(states[0][0]))
+        flat = self.layout.pack(state).unsqueeze(0)
+        return features, (flat, flat[..., :1])

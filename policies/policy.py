@@ -1,0 +1,214 @@
+"""`PlasticSpikingPolicy`: a Stable-Baselines3 actor-critic policy with a plastic spiking actor."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    create_mlp,
+)
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from policies.network import NetworkConfig, SpikingNetwork
+
+
+class Heads(nn.Module):
+    """Splits the network's output: spiking features to the actor, what it may see to the critic.
+
+    The critic is an MLP on the observation and, unless `critic_sees_spikes` is off, on the
+    spiking features without their gradient: in a partially observed task only these tell what
+    the actor has learned in this episode.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        channels: int,
+        critic: list[int],
+        critic_sees_spikes: bool,
+        activation_fn: type[nn.Module],
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.critic_from = 0 if critic_sees_spikes else features
+        inputs = channels + features - self.critic_from
+        self.latent_dim_pi = features
+        self.latent_dim_vf = critic[-1] if critic else inputs
+        self.value_net = nn.Sequential(*create_mlp(inputs, -1, critic, activation_fn))
+
+    def forward_actor(self, latent: Tensor) -> Tensor:
+        """[..., features + channels] to [..., features]."""
+        return latent[..., : self.features]
+
+    def forward_critic(self, latent: Tensor) -> Tensor:
+        """[..., features + channels] to [..., latent_dim_vf]."""
+        return self.value_net(latent[..., self.critic_from :])
+
+
+class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
+    """Actor-critic policy whose actor is a spiking network with plastic synapses.
+
+    Use it by its alias with `PlasticPPO`, or with sb3-contrib's `RecurrentPPO` by class. The
+    state that `predict` takes and returns is a pair of NumPy arrays; the first, [1, n_envs, D]
+    float32, is the whole state of every environment, laid out as `layout` says.
+
+    Args:
+        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these.
+        action_space: Box, Discrete, MultiDiscrete or MultiBinary.
+        lr_schedule: learning rate as a function of the remaining progress.
+        network: a `NetworkConfig`, or a dict of its fields.
+        net_arch: widths of the critic, `dict(vf=[...])` (the actor is the spiking network).
+        critic_sees_spikes: the critic also sees the spiking features, detached.
+        use_sde: must be False.
+
+    Raises:
+        ValueError: gSDE asked for, or settings that do not fit (see `NetworkConfig`).
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        network: NetworkConfig | dict[str, Any] | None = None,
+        net_arch: dict[str, list[int]] | None = None,
+        critic_sees_spikes: bool = True,
+        activation_fn: type[nn.Module] = nn.Tanh,
+        ortho_init: bool = True,
+        use_sde: bool = False,
+        log_std_init: float = 0.0,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        if use_sde:
+            raise ValueError(
+                "PlasticSpikingPolicy does not support gSDE (use_sde=True): its exploration matrix "
+                "assumes features without memory; use use_sde=False and set log_std_init instead"
+            )
+        net_arch = {"pi": [], "vf": [64, 64]} if net_arch is None else dict(net_arch)
+        if net_arch.setdefault("pi", []):
+            raise ValueError(
+                "the actor is the spiking network: give its widths as network.hidden, "
+                f"and leave net_arch['pi'] empty (got {net_arch['pi']})"
+            )
+        self.network_config = NetworkConfig.of(network)
+        self.critic_sees_spikes = critic_sees_spikes
+        if features_extractor_class is None:
+            is_dict = isinstance(observation_space, spaces.Dict)
+            features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
+        # read by the methods of RecurrentActorCriticPolicy; its constructor, which would make an
+        # unused LSTM, is skipped
+        self.shared_lstm, self.enable_critic_lstm = True, False
+        self.lstm_critic = self.critic = None
+        self.lstm_kwargs: dict[str, Any] = {}
+        ActorCriticPolicy.__init__(
+            self,
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=net_arch,
+            activation_fn=activation_fn,
+            ortho_init=ortho_init,
+            log_std_init=log_std_init,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=features_extractor_kwargs,
+            normalize_images=normalize_images,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        self.lstm_hidden_state_shape = (1, 1, self.network.hidden_size)
+
+    @property
+    def network(self) -> SpikingNetwork:
+        """The spiking network."""
+        return self.lstm_actor
+
+    @property
+    def layout(self):
+        """Names and shapes of the state's fields, a `StateLayout`."""
+        return self.network.layout
+
+    def _build_mlp_extractor(self) -> None:
+        # the optimiser is made right after this, so the network has to exist by now
+        self.lstm_actor = SpikingNetwork(
+            self.features_dim, self.network_config, self._exogenous_channels()
+        )
+        self.mlp_extractor = Heads(
+            self.network.output_size,
+            self.features_dim,
+            self.net_arch["vf"],
+            self.critic_sees_spikes,
+            self.activation_fn,
+        )
+
+    def _exogenous_channels(self) -> list[int]:
+        """Indices into the flattened observation of the channels named in `exogenous`."""
+        channels = list(range(self.features_dim))
+        if self.network_config.exogenous is None:
+            return channels
+        named, start = {}, 0
+        if isinstance(self.observation_space, spaces.Dict):
+            for key, space in self.observation_space.spaces.items():
+                named[key] = channels[start : start + get_flattened_obs_dim(space)]
+                start += get_flattened_obs_dim(space)
+        chosen: list[int] = []
+        for entry in self.network_config.exogenous:
+            if isinstance(entry, int) and -len(channels) <= entry < len(channels):
+                chosen.append(channels[entry])
+            elif entry in named:
+                chosen.extend(named[entry])
+            else:
+                keys = f" or one of the keys {', '.join(named)}" if named else ""
+                raise ValueError(
+                    f"exogenous channel {entry!r} does not exist: give an index from "
+                    f"{-len(channels)} to {len(channels) - 1}{keys}"
+                )
+        return chosen
+
+    @staticmethod
+    def _process_sequence(
+        features: Tensor,
+        lstm_states: tuple[Tensor, Tensor],
+        episode_starts: Tensor,
+        lstm: SpikingNetwork,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Observations [n_seq * T, channels], one sequence after the other, through the network;
+        returns [n_seq * T, features + channels] in the same order, and the states."""
+        sequences = lstm_states[0].shape[1]
+        observations = features.view(sequences, -1, lstm.input_size).transpose(0, 1)
+        starts = episode_starts.view(sequences, -1).transpose(0, 1)
+        output, states = lstm(observations, lstm_states, starts)
+        latent = torch.cat([output, observations], dim=2)
+        return latent.transpose(0, 1).flatten(0, 1), states
+
+    def initial_state(
+        self, n_envs: int, plasticity: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The state before an episode, for `predict`.
+
+        With `plasticity` off, the fast weights stay at zero for as long as this state is carried
+        on, across episode starts too: the same weights, without plasticity.
+        """
+        state = np.zeros((1, n_envs, self.layout.size), dtype=np.float32)
+        self.layout.get(state, "plasticity_off")[...] = 0.0 if plasticity else 1.0
+        return state, state[..., :1].copy()
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        # the base class's list has no `network`, so its save() and load() would lose the sizes
+        parameters = super()._get_constructor_parameters()
+        for name in ("squash_output", "full_std", "use_expln"):
+            parameters.pop(name)
+        parameters["network"] = self.network_config
+        parameters["critic_sees_spikes"] = self.critic_sees_spikes
+        return parameters

@@ -1,0 +1,175 @@
+"""The readable definition of a spiking layer: the equations of the model, tick by tick.
+
+It is what the words "plastic spiking layer" mean in this project. Faster implementations share
+its signature and are tested against it, value and gradient.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from policies.neurons import fire, integrate
+from policies.rules import RULES
+
+LayerState = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """What a layer is, apart from its numbers.
+
+    Attributes:
+        inputs: presynaptic channels n_in.
+        neurons: LIF neurons n_out.
+        rule: a key of `policies.rules.RULES`, or "none" for a static layer.
+        modulation: "none" (the rule acts by itself), "direct" or "retroactive" (neuromodulated).
+        recurrent: adds all-to-all synapses among the layer's neurons, with one tick of delay. In a
+            recurrent plastic layer these are the plastic ones and the input synapses are static.
+        surrogate: a key of `policies.surrogates.SURROGATES`.
+        slope: of the surrogate.
+        soft_reset: a spike subtracts the threshold from the potential, instead of zeroing it.
+        clip: bound c of the fast weights.
+    """
+
+    inputs: int
+    neurons: int
+    rule: str = "none"
+    modulation: Literal["none", "direct", "retroactive"] = "none"
+    recurrent: bool = False
+    surrogate: str = "fast_sigmoid"
+    slope: float = 5.0
+    soft_reset: bool = False
+    clip: float = 1.0
+
+    @property
+    def plastic(self) -> bool:
+        """Whether the layer has fast weights."""
+        return self.rule != "none"
+
+    @property
+    def plastic_inputs(self) -> int:
+        """Presynaptic channels n_pre of the plastic synapses."""
+        return self.neurons if self.recurrent else self.inputs
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Fields of the layer's state and their shapes, without the batch axis."""
+        shapes: dict[str, tuple[int, ...]] = {"potential": (self.neurons,)}
+        if self.plastic:
+            shapes |= {"pre": (self.plastic_inputs,), "post": (self.neurons,)}
+            if self.rule == "bcm":
+                shapes["threshold"] = (self.neurons,)
+            shapes["fast_weights"] = (self.neurons, self.plastic_inputs)
+            if self.modulation == "retroactive":
+                shapes["eligibility"] = (self.neurons, self.plastic_inputs)
+        return shapes
+
+
+class LayerParameters(NamedTuple):
+    """The learned numbers of a layer, in the units in which the equations use them.
+
+    weight W [n_out, n_in]; bias b [n_out]; membrane_decay beta [n_out] in (0, 1);
+    recurrent_weight [n_out, n_out] or None; and, for a plastic layer, plasticity_gain alpha
+    [n_out, n_pre] and the scalars in (0, 1): pre_decay lp, post_decay lq, threshold_decay lt, eta.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    membrane_decay: Tensor
+    recurrent_weight: Tensor | None = None
+    plasticity_gain: Tensor | None = None
+    pre_decay: Tensor | None = None
+    post_decay: Tensor | None = None
+    threshold_decay: Tensor | None = None
+    eta: Tensor | None = None
+
+
+def layer_sequence(
+    spec: LayerSpec,
+    parameters: LayerParameters,
+    inputs: Tensor,
+    starts: Tensor,
+    rate: Tensor | None,
+    state: LayerState,
+) -> tuple[Tensor, Tensor, LayerState]:
+    """Runs a layer over a whole sequence of ticks.
+
+        I(t) = W s_in(t) + b + (V + alpha F(t)) s_pre(t)       V: recurrent weights, if any
+        v(t) = beta v(t-1) (1 - s(t-1)) + I(t)                 soft reset: beta v(t-1) - v_th s(t-1)
+        s(t) = H(v(t) - v_th)
+        p(t) = lp p(t-1) + (1-lp) s_pre(t)     q(t) = lq q(t-1) + (1-lq) s(t)
+        theta(t) = lt theta(t-1) + (1-lt) q(t)^2
+        F(t+1) = clip(F(t) + r(t) D(t))        D: the rule; r: eta, or the neuromodulator
+        retroactive: F(t+1) = clip(F(t) + r(t) e(t)),  e(t+1) = (1-eta) e(t) + eta D(t)
+
+    s_pre is the input, or in a recurrent layer the layer's own spikes of the tick before.
+
+    Args:
+        spec: the kind of layer.
+        parameters: its numbers.
+        inputs: [T, B, n_in] spikes or currents.
+        starts: [T, B], 1 where an episode starts: the state is zeroed before that tick.
+        rate: [T, B, n_out], per neuron and tick, what multiplies the drive: eta for a plain rule,
+            the neuromodulator m for a modulated one. None for a static layer.
+        state: fields of `spec.state_shapes`, each [B, ...]; not changed.
+
+    Returns:
+        Spikes [T, B, n_out] (0 or 1), membrane potentials before reset [T, B, n_out], new state.
+    """
+    p = parameters
+    currents = torch.nn.functional.linear(inputs, p.weight, p.bias)
+    has_start = (starts > 0).any(dim=1).tolist()
+    state = dict(state)
+    spikes = fire(state["potential"], spec.surrogate, spec.slope)
+    all_spikes, all_potentials = [], []
+    # unbind, since indexing a tensor inside the loop has a backward that is quadratic in T
+    rates = rate.unbind(0) if rate is not None else [None] * len(has_start)
+    ticks = zip(inputs.unbind(0), currents.unbind(0), starts.unbind(0), has_start, rates)
+    for presynaptic, current, start, started, tick_rate in ticks:
+        if started:
+            keep = 1.0 - start
+            state = {k: x * keep.view(-1, *[1] * (x.dim() - 1)) for k, x in state.items()}
+            spikes = spikes * keep.unsqueeze(1)
+        if spec.recurrent:
+            presynaptic = spikes
+            current = current + torch.nn.functional.linear(presynaptic, p.recurrent_weight)
+        if spec.plastic:
+            effective = (p.plasticity_gain * state["fast_weights"]).transpose(1, 2)
+            current = current + torch.bmm(presynaptic.unsqueeze(1), effective).squeeze(1)
+        potential = integrate(
+            state["potential"], spikes, current, p.membrane_decay, spec.soft_reset
+        )
+        spikes = fire(potential, spec.surrogate, spec.slope)
+        state["potential"] = potential
+        if spec.plastic:
+            _plasticity(spec, p, presynaptic, spikes, tick_rate.unsqueeze(2), state)
+        all_spikes.append(spikes)
+        all_potentials.append(potential)
+    return torch.stack(all_spikes), torch.stack(all_potentials), state
+
+
+def _plasticity(
+    spec: LayerSpec,
+    p: LayerParameters,
+    presynaptic: Tensor,
+    spikes: Tensor,
+    rate: Tensor,
+    state: LayerState,
+) -> None:
+    """Traces, then fast weights, of one tick; replaces the fields of `state` (a private copy)."""
+    pre = state["pre"] = p.pre_decay * state["pre"] + (1.0 - p.pre_decay) * presynaptic
+    post = state["post"] = p.post_decay * state["post"] + (1.0 - p.post_decay) * spikes
+    threshold = post
+    if spec.rule == "bcm":
+        decay = p.threshold_decay
+        threshold = state["threshold"] = decay * state["threshold"] + (1.0 - decay) * post.square()
+    fast = state["fast_weights"]
+    drive = RULES[spec.rule](pre, post, threshold, fast)
+    if spec.modulation == "retroactive":
+        change = rate * state["eligibility"]  # the eligibility of the tick before
+        state["eligibility"] = (1.0 - p.eta) * state["eligibility"] + p.eta * drive
+    else:
+        change = rate * drive
+    state["fast_weights"] = (fast + change).clamp(-spec.clip, spec.clip)
