@@ -1,7 +1,7 @@
 """Rollout buffers for recurrent policies: equal sequences, states stored at their starts only."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,8 +17,11 @@ from sb3_contrib.common.recurrent.type_aliases import (
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from torch import Tensor
 
+# a mixin over either of two buffers; to the type checker it is over one
+_Base = RecurrentRolloutBuffer if TYPE_CHECKING else object
 
-class _Sequences:
+
+class _Sequences(_Base):
     """Cuts every rollout [n_steps, n_envs] into sequences of `sequence_length` steps.
 
     Nothing is padded: a sequence may span episodes, and the policy zeroes its state at the episode
@@ -57,7 +60,7 @@ class _Sequences:
         """
         assert self.full, "the rollout buffer must be full before it is sampled"
         if not self.generator_ready:
-            names = "actions values log_probs advantages returns episode_starts".split()
+            names = ["actions", "values", "log_probs", "advantages", "returns", "episode_starts"]
             self._data = {name: self._sequences(getattr(self, name)) for name in names}
             if isinstance(self.observations, dict):
                 self._observations: Any = {

@@ -96,7 +96,9 @@ class NetworkConfig:
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         if self.modulation != "none" and self.rule == "none":
-            raise ValueError("a neuromodulator needs a rule to modulate: set rule to oja, bcm, hebb")
+            raise ValueError(
+                "a neuromodulator needs a rule to modulate: set rule to oja, bcm, hebb"
+            )
 
     def _check_names(self) -> None:
         choices: dict[str, Sequence[str]] = {
@@ -259,7 +261,8 @@ class SpikingNetwork(nn.Module):
         self, observations: Tensor, states: tuple[Tensor, Tensor], starts: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """`run` on flat states: ([T, B, channels], ([1, B, D], any), [T, B]) to the features
-        [T, B, output_size] and the new pair of states."""
+        [T, B, output_size] and the new pair of states.
+        """
         features, _, state = self.run(observations, starts, self.layout.unpack(states[0][0]))
         flat = self.layout.pack(state).unsqueeze(0)
         return features, (flat, flat[..., :1])

@@ -184,7 +184,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         lstm: SpikingNetwork,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Observations [n_seq * T, channels], one sequence after the other, through the network;
-        returns [n_seq * T, features + channels] in the same order, and the states."""
+        returns [n_seq * T, features + channels] in the same order, and the states.
+        """
         sequences = lstm_states[0].shape[1]
         observations = features.view(sequences, -1, lstm.input_size).transpose(0, 1)
         starts = episode_starts.view(sequences, -1).transpose(0, 1)
@@ -192,9 +193,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         latent = torch.cat([output, observations], dim=2)
         return latent.transpose(0, 1).flatten(0, 1), states
 
-    def initial_state(
-        self, n_envs: int, plasticity: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def initial_state(self, n_envs: int, plasticity: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The state before an episode, for `predict`.
 
         With `plasticity` off, the fast weights stay at zero for as long as this state is carried

@@ -1,0 +1,41 @@
+# Needs Python 3.11 or newer and make; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONPATH := .
+
+.PHONY: demo test slow lint format type check bench clean
+
+.venv/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: .venv/installed  ## train and judge a plastic and a static actor (minutes)
+	$(BIN)/python -m benchmarks.demo
+
+test: .venv/installed  ## the default tests
+	$(BIN)/python -m pytest -q -n 2
+
+slow: .venv/installed  ## the tests that train until something is learned
+	$(BIN)/python -m pytest -q -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: .venv/installed
+	$(BIN)/mypy
+
+check: lint type test  ## everything that has to pass before a commit
+
+bench: .venv/installed  ## short benchmarks (minutes)
+	$(BIN)/python -m benchmarks.layer --short
+	$(BIN)/python -m benchmarks.throughput --short
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,85 @@
+"""Supervised training of the cue tasks: backpropagation through time, cross-entropy at the response.
+
+The networks, environments and rollouts are those of reinforcement learning: the agent acts, and
+sees the feedback on its own actions. Only the loss differs: where a response was due, the
+environment says in `info["target"]` which one was right, and its likelihood is raised.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from torch import Tensor
+
+from agents.plastic_ppo import PlasticPPO
+
+# a mixin over either of two algorithms; to the type checker it is over one
+_Base = PlasticPPO if TYPE_CHECKING else object
+
+
+class _Supervised(_Base):
+    """Replaces PPO's update; `n_steps` must be a whole number of episodes for exact gradients."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.action_space, spaces.Discrete):
+            raise ValueError(
+                f"supervised training needs a Discrete action space, got {self.action_space}"
+            )
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+        """PPO's, and keeps the targets that the environment reports."""
+        self._targets: list[list[int]] = []
+        return super().collect_rollouts(*args, **kwargs)
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: Any = None) -> None:
+        super()._update_info_buffer(infos, dones)
+        self._targets.append([info.get("target", -1) for info in infos])
+
+    def train(self) -> None:
+        """One pass per epoch over the rollout, minimising the cross-entropy of the targets."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        targets = np.array(self._targets)
+        due = targets >= 0
+        if not due.any():
+            raise ValueError(
+                "the environment reported no info['target'], so there is nothing to learn from; "
+                "supervised training is for the cue tasks"
+            )
+        # what the buffer calls an action and its advantage are here a target and its weight
+        self.rollout_buffer.actions[...] = np.where(due, targets, 0)[..., None]
+        self.rollout_buffer.advantages[...] = due
+        losses = []
+        for _ in range(self.n_epochs):
+            for batch in self.rollout_buffer.get(self.batch_size):
+                if not batch.advantages.any():
+                    continue
+                loss = -(self._log_likelihood(batch) * batch.advantages).sum()
+                loss = loss / batch.advantages.sum()
+                self.policy.optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+                losses.append(loss.item())
+            self._n_updates += 1
+        self.logger.record("train/cross_entropy", np.mean(losses))
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _log_likelihood(self, batch: Any) -> Tensor:
+        actions = batch.actions.long().flatten()
+        recurrent = (batch.lstm_states, batch.episode_starts) if hasattr(batch, "mask") else ()
+        return self.policy.evaluate_actions(batch.observations, actions, *recurrent)[1]
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_targets"]
+
+
+class SupervisedPlastic(_Supervised, PlasticPPO):
+    """Supervised training of recurrent policies; arguments as for `PlasticPPO`."""
+
+
+class SupervisedMlp(_Supervised, PPO):
+    """Supervised training of policies without memory; arguments as for SB3's `PPO`."""

@@ -1,0 +1,48 @@
+"""Peak memory of one rollout and update with 64 x 64 fast weights, each in its own process.
+
+python -m benchmarks.memory
+"""
+
+import resource
+import subprocess
+import sys
+
+import torch
+from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.env_util import make_vec_env
+
+from agents import PlasticPPO
+from policies import PlasticSpikingPolicy
+
+STEPS, ENVS = 1024, 8
+
+
+def peak(kind: str) -> float:
+    """Peak resident memory of this process, in MiB, after one rollout and update."""
+    torch.set_num_threads(1)
+    venv = make_vec_env("Pendulum-v1", ENVS)
+    settings = {"n_steps": STEPS, "batch_size": 256, "n_epochs": 1}
+    settings["policy_kwargs"] = {"network": {"rule": "oja", "modulation": "direct"}}
+    if kind == "PlasticPPO":
+        model = PlasticPPO("PlasticSpikingPolicy", venv, sequence_length=32, **settings)
+    elif kind == "RecurrentPPO":
+        model = RecurrentPPO(PlasticSpikingPolicy, venv, **settings)
+    else:  # everything but a rollout: what the interpreter and its libraries take
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    model.learn(STEPS * ENVS)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Runs the command line."""
+    if len(sys.argv) > 1:
+        print(peak(sys.argv[1]))
+        return
+    print(f"peak resident memory, {ENVS} environments x {STEPS} steps, 64 x 64 fast weights")
+    for kind in ("nothing", "PlasticPPO", "RecurrentPPO"):
+        output = subprocess.check_output([sys.executable, "-m", "benchmarks.memory", kind])
+        print(f"{kind:15}{float(output):8.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

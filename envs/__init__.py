@@ -1,0 +1,40 @@
+"""Environments: tasks in which the answer has to be learned, or remembered, inside an episode.
+
+Importing this package registers its environments, so `gymnasium.make("CueAssociation-v0")` works
+after `import envs`, and so does `gymnasium.make("envs:CueAssociation-v0")` alone. It imports
+neither torch nor Stable-Baselines3, and MuJoCo only when `quiet_mujoco` is called.
+"""
+
+import logging
+
+import gymnasium
+
+__all__ = ["quiet_mujoco"]
+
+# No max_episode_steps: these tasks have a last step of their own and end with terminated=True.
+# A time limit would say truncated, and the learner would bootstrap a value that does not exist.
+gymnasium.register("CueAssociation-v0", entry_point="envs.cue_association:CueAssociation")
+gymnasium.register(
+    "EvidenceAccumulation-v0", entry_point="envs.evidence_accumulation:EvidenceAccumulation"
+)
+
+# Gymnasium's half_cheetah.xml uses it; MuJoCo says so each time that a HalfCheetah is made.
+KNOWN_MUJOCO_WARNING = "'settotalmass' is deprecated"
+
+
+def quiet_mujoco() -> None:
+    """Drop MuJoCo's known deprecation warning; send its other warnings to `logging`.
+
+    Without this every HalfCheetah prints the warning and leaves a file MUJOCO_LOG.TXT in the
+    working directory. It holds for one process, so call it in each process that makes MuJoCo
+    environments. It is not called on import, because importing MuJoCo takes about as long as all
+    the rest and settles its rendering backend (MUJOCO_GL), which is for the program to choose.
+    """
+    import mujoco
+
+    mujoco.set_mju_user_warning(_log_mujoco_warning)
+
+
+def _log_mujoco_warning(message: str) -> None:
+    if KNOWN_MUJOCO_WARNING not in message:
+        logging.getLogger("mujoco").warning(message)

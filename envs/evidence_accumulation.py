@@ -1,0 +1,237 @@
+"""Evidence accumulation: Bellec et al. 2020's T-maze, in which a decision must outlive a delay."""
+
+from math import comb
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs.validation import check_integer, check_number
+
+LEFT, RIGHT, RECALL, BACKGROUND = range(4)  # populations, in the order of the observation
+
+
+class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
+    """Say, after a delay, on which side more cues were seen.
+
+    From G. Bellec et al. 2020, "A solution to the learning dilemma for recurrent networks of
+    spiking neurons", Nature Communications 11:3625, doi:10.1038/s41467-020-17236-y; the default
+    times and rates are those of the authors' published code.
+
+    Time. Cue k (from 0) is on for `cue_ms` after a silence of `gap_ms`, so by default at
+    [50 + 150 k, 150 + 150 k) ms. After the last cue `delay_ms` pass without any, then follows the
+    recall window of `recall_ms`. One environment step lasts `step_ms`; every episode has
+    `episode_steps` steps (45 by default, 2250 for step_ms=1) and ends with terminated=True.
+
+    Episode. A coin flip makes the right side likely or unlikely: each cue is on the right with
+    probability `side_probability`, or with 1 - `side_probability`. The target is the side that
+    showed more cues.
+
+    Observation: Box, float32, shape (4 * population + 1,): the number of spikes of each neuron in
+    the window of the step (0 or 1 for step_ms=1; at most step_ms), for the populations left,
+    right, recall, background; then, as the last channel, the reward of the step before (0 at
+    first). Neurons spike independently in every millisecond: the population of the side that a
+    cue is on, and the recall population in the recall window, at `active_hz`; the background
+    population at `background_hz` all the time; all others not at all. The observation that comes
+    with terminated=True has no spikes.
+
+    Action: Discrete(2), 0 left, 1 right. It is read at every step of the recall window.
+
+    Reward: in the recall window 1/n for the right action and -1/n for the wrong one, n being the
+    number of recall steps (3 by default): an episode returns between -1 and 1. Else 0.
+
+    Info of a recall step: `target` (int, the right action). The last step, which is the last
+    recall step, adds `correct` (bool: more right than wrong actions in the recall window, the last
+    action deciding a tie), `trial` (int, always 0) and `evidence` (int, the number of cues on the
+    right less those on the left). All other infos are empty.
+
+    Randomness: all of it is drawn in `reset`, the same amount whatever the noise, rates and
+    step_ms are. So equal seeds give equal cues in all those conditions, and the counts for a long
+    step are the sums of those for shorter ones.
+
+    Args:
+        step_ms: duration of an environment step in ms, at least 1; must divide the other times.
+        cues: number of cues, odd, so that one side has more.
+        cue_ms: duration of a cue in ms, at least 1.
+        gap_ms: silence before each cue in ms, at least 0.
+        delay_ms: time from the end of the last cue to the recall window in ms, at least 0.
+        recall_ms: duration of the recall window in ms, at least 1.
+        population: neurons of each of the four populations, at least 1.
+        active_hz: rate of an active neuron in spikes/s, in [0, 1000].
+        background_hz: rate of a background neuron in spikes/s, in [0, 1000].
+        side_probability: probability of a cue on the unlikely side, in [0, 1].
+        noise: fraction in [0, 1] of the input spikes that are moved to a neuron drawn uniformly
+            from all four populations. A neuron's rate becomes (1 - noise) * rate + noise * mean
+            rate of all neurons at that time; 1 leaves nothing that tells the sides apart.
+
+    Raises:
+        ValueError: if an argument is outside its range.
+
+    Attributes, drawn by `reset`:
+        sides: side of each cue, 0 left, 1 right, int64 [cues].
+        target: the side with more cues, int.
+    """
+
+    def __init__(
+        self,
+        step_ms: int = 50,
+        cues: int = 7,
+        cue_ms: int = 100,
+        gap_ms: int = 50,
+        delay_ms: int = 1050,
+        recall_ms: int = 150,
+        population: int = 10,
+        active_hz: float = 40.0,
+        background_hz: float = 10.0,
+        side_probability: float = 0.3,
+        noise: float = 0.0,
+    ) -> None:
+        self.step_ms = check_integer("step_ms", step_ms, 1)
+        self.cues = check_odd("cues", cues)
+        self.cue_ms = check_integer("cue_ms", cue_ms, 1)
+        self.gap_ms = check_integer("gap_ms", gap_ms, 0)
+        self.delay_ms = check_integer("delay_ms", delay_ms, 0)
+        self.recall_ms = check_integer("recall_ms", recall_ms, 1)
+        for name in ("cue_ms", "gap_ms", "delay_ms", "recall_ms"):
+            if getattr(self, name) % self.step_ms:
+                raise ValueError(
+                    f"step_ms must be an integer that divides {name}={getattr(self, name)}, "
+                    f"got {step_ms}"
+                )
+        self.population = check_integer("population", population, 1)
+        self.active_hz = check_number("active_hz", active_hz, 0, 1000)
+        self.background_hz = check_number("background_hz", background_hz, 0, 1000)
+        self.side_probability = check_number("side_probability", side_probability, 0, 1)
+        self.noise = check_number("noise", noise, 0, 1)
+
+        slot_ms = self.gap_ms + self.cue_ms
+        self._episode_ms = self.cues * slot_ms + self.delay_ms + self.recall_ms
+        self.episode_steps = self._episode_ms // self.step_ms
+        self.recall_steps = self.recall_ms // self.step_ms
+        self._recall_start = self.episode_steps - self.recall_steps
+
+        low = np.zeros(4 * self.population + 1, dtype=np.float32)
+        high = np.full_like(low, self.step_ms)
+        low[-1], high[-1] = -1.0, 1.0
+        self.observation_space = gym.spaces.Box(low, high)
+        self.action_space = gym.spaces.Discrete(2)
+
+        # Times of each cue in ms, [cues, cue_ms], and what all episodes have in common of the
+        # probability that a neuron of a population spikes in a millisecond, [milliseconds, 4].
+        starts = self.gap_ms + slot_ms * np.arange(self.cues)
+        self._cue_times = starts[:, None] + np.arange(self.cue_ms)
+        self._probability = np.zeros((self._episode_ms, 4), dtype=np.float32)
+        self._probability[:, BACKGROUND] = self.background_hz / 1000
+        self._probability[-self.recall_ms :, RECALL] = self.active_hz / 1000
+        self._step = self.episode_steps  # no episode has started yet
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode with new cues.
+
+        Args:
+            seed: seeds everything that is drawn, now and in later episodes.
+            options: not used.
+
+        Returns:
+            The first observation, float32 [4 * population + 1], and an empty info.
+        """
+        super().reset(seed=seed)
+        random = self.np_random
+        right = self.side_probability if random.random() < 0.5 else 1 - self.side_probability
+        self.sides = (random.random(self.cues) < right).astype(np.int64)
+        self.target = int(2 * self.sides.sum() > self.cues)
+
+        probability = self._probability.copy()
+        probability[self._cue_times, self.sides[:, None]] = self.active_hz / 1000
+        if self.noise:
+            mean = probability.mean(axis=1, keepdims=True)
+            probability += self.noise * (mean - probability)
+        shape = (self._episode_ms, 4, self.population)
+        spikes = random.random(shape, dtype=np.float32) < probability[:, :, None]
+
+        counts = spikes.reshape(self.episode_steps, self.step_ms, -1).sum(axis=1)
+        self._observations = np.zeros((self.episode_steps + 1, counts.shape[1] + 1), np.float32)
+        self._observations[:-1, :-1] = counts
+        self._right_minus_wrong = 0
+        self._step = 0
+        return self._observations[0].copy(), {}
+
+    def step(
+        self, action: int | np.integer
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Take one action; it counts only in the recall window.
+
+        Returns:
+            Observation (float32 [4 * population + 1]), reward in [-1, 1], terminated, truncated
+            (always False) and info.
+
+        Raises:
+            ValueError: if the action is neither 0 nor 1.
+            gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
+        """
+        if self._step >= self.episode_steps:
+            raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
+        action = int(action)
+        if action not in (0, 1):
+            raise ValueError(f"action must be 0 (left) or 1 (right), got {action}")
+
+        reward, info = 0.0, {}
+        in_recall = self._step >= self._recall_start
+        self._step += 1
+        terminated = self._step == self.episode_steps
+        observation = self._observations[self._step].copy()
+        if in_recall:
+            score = 1 if action == self.target else -1
+            self._right_minus_wrong += score
+            reward = score / self.recall_steps
+            observation[-1] = reward
+            info["target"] = self.target
+            if terminated:
+                # Twice the difference is 0 or at least 2: the last score decides ties, no more.
+                info["correct"] = 2 * self._right_minus_wrong + score > 0
+                info["trial"] = 0
+                info["evidence"] = int(2 * self.sides.sum() - self.cues)
+        return observation, reward, terminated, False, info
+
+
+def oracle_accuracy(last: int, cues: int = 7, side_probability: float = 0.3) -> float:
+    """Accuracy in [0, 1] of deciding by the majority of the last few cues, ties by a coin flip.
+
+    It says what a policy is worth that has seen the cues without error but forgotten the first
+    ones: 0.727, 0.831, 0.907 and 1.0 for the last 1, 3, 5 and 7 of 7 cues. It is exact: the sum
+    over all numbers of right-hand cues among the last and among the earlier ones.
+
+    Args:
+        last: cues that are remembered, in [1, cues].
+        cues: cues of an episode, odd.
+        side_probability: probability of a cue on the unlikely side, in [0, 1].
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+    cues = check_odd("cues", cues)
+    last = check_integer("last", last, 1, cues)
+    unlikely = check_number("side_probability", side_probability, 0, 1)
+    accuracy = 0.0
+    for right_last in range(last + 1):
+        for right_before in range(cues - last + 1):
+            right = right_last + right_before
+            sequences = comb(last, right_last) * comb(cues - last, right_before)
+            probability = sequences * (
+                0.5 * unlikely**right * (1 - unlikely) ** (cues - right)
+                + 0.5 * (1 - unlikely) ** right * unlikely ** (cues - right)
+            )
+            if 2 * right_last == last:
+                accuracy += 0.5 * probability
+            elif (2 * right_last > last) == (2 * right > cues):
+                accuracy += probability
+    return accuracy
+
+
+def check_odd(name: str, value: int) -> int:
+    """Return `value` as an int if it is an odd integer of at least 1, else raise ValueError."""
+    if check_integer(name, value, 1) % 2 == 0:
+        raise ValueError(f"{name} must be an odd integer >= 1, so that no tie is possible: {value}")
+    return int(value)

@@ -1,0 +1,332 @@
+"""EvidenceAccumulation: timing, rates, targets and pay of the T-maze."""
+
+import warnings
+from math import comb
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as check_gymnasium
+from stable_baselines3.common.env_checker import check_env as check_sb3
+
+import envs  # noqa: F401 (registers the environments)
+from envs.evidence_accumulation import EvidenceAccumulation, oracle_accuracy
+
+CONDITIONS = [{}, {"noise": 0.3}, {"step_ms": 10, "population": 3, "cues": 3, "gap_ms": 0}]
+
+
+def run_episode(env, policy=lambda observation: 0, seed=None):
+    """Return observations [steps + 1, channels], rewards [steps] and infos."""
+    observation, _ = env.reset(seed=seed)
+    observations, rewards, infos, terminated = [observation], [], [], False
+    while not terminated:
+        observation, reward, terminated, truncated, info = env.step(policy(observation))
+        assert not truncated
+        observations.append(observation)
+        rewards.append(reward)
+        infos.append(info)
+    return np.stack(observations), np.array(rewards), infos
+
+
+def spikes(env, seed=None):
+    """Return the spike counts [steps, 4 populations, neurons] of an episode."""
+    observations, *_ = run_episode(env, seed=seed)
+    return observations[:-1, :-1].reshape(env.episode_steps, 4, env.population)
+
+
+def bound(probability, draws):
+    """Return five standard deviations of a measured frequency: about one false alarm in 2e6."""
+    return 5 * np.sqrt(probability * (1 - probability) / draws)
+
+
+@pytest.mark.parametrize("knobs", CONDITIONS)
+def test_checkers_accept_it_without_a_warning(knobs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gym.make("EvidenceAccumulation-v0", **knobs).unwrapped
+        check_gymnasium(env)
+        check_sb3(env)
+
+
+@pytest.mark.parametrize("knobs", CONDITIONS)
+def test_seed_decides_the_episode(knobs):
+    env = EvidenceAccumulation(**knobs)
+    first, rewards, _ = run_episode(env, seed=1)
+    second, *_ = run_episode(env)
+    again, rewards_again, _ = run_episode(EvidenceAccumulation(**knobs), seed=1)
+    other, *_ = run_episode(env, seed=2)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(rewards, rewards_again)
+    assert (first != second).any() and (first != other).any()
+
+
+def test_observations_are_fresh_arrays():
+    env = EvidenceAccumulation()
+    assert env.reset(seed=0)[0].flags.owndata and env.step(0)[0].flags.owndata
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"noise": 0.5}, {"active_hz": 90}, {"background_hz": 0}, {"step_ms": 5}]
+)
+def test_conditions_are_paired(knobs):
+    plain, other = EvidenceAccumulation(), EvidenceAccumulation(**knobs)
+    for seed in (7, None, None):  # later episodes must stay paired, too
+        plain.reset(seed=seed)
+        other.reset(seed=seed)
+        np.testing.assert_array_equal(plain.sides, other.sides)
+
+
+def test_coarse_counts_are_sums_of_fine_ones():
+    fine = spikes(EvidenceAccumulation(step_ms=1), seed=3)
+    coarse = spikes(EvidenceAccumulation(), seed=3)
+    assert set(np.unique(fine)) == {0, 1}
+    np.testing.assert_array_equal(coarse, fine.reshape(45, 50, 4, 10).sum(axis=1))
+
+
+def test_published_timing():
+    env = EvidenceAccumulation(step_ms=1, active_hz=1000)  # every active neuron spikes always
+    raster = spikes(env, seed=0)
+    assert len(raster) == env.episode_steps == 2250
+    expected = np.zeros((2250, 3, 10))
+    for k, side in enumerate(env.sides):
+        expected[50 + 150 * k : 150 + 150 * k, side] = 1
+    expected[2100:2250, 2] = 1
+    np.testing.assert_array_equal(raster[:, :3], expected)
+
+
+def test_default_step_has_the_same_timing():
+    env = EvidenceAccumulation(active_hz=1000, background_hz=0)
+    raster = spikes(env, seed=0)
+    assert env.episode_steps == 45 and set(np.unique(raster)) == {0, 50}
+    expected = np.zeros((45, 4))
+    for k, side in enumerate(env.sides):
+        expected[[1 + 3 * k, 2 + 3 * k], side] = 50
+    expected[42:, 2] = 50
+    np.testing.assert_array_equal(raster.mean(axis=2), expected)
+
+
+@pytest.mark.parametrize("step_ms", [1, 50])
+def test_firing_rates(step_ms):
+    env = EvidenceAccumulation(step_ms=step_ms)
+    env.reset(seed=0)
+    active = recall = background = 0.0
+    episodes = 10
+    for _ in range(episodes):
+        raster = spikes(env)
+        active += raster[:, :2].sum()
+        recall += raster[:, 2].sum()
+        background += raster[:, 3].sum()
+    for count, milliseconds, rate in (
+        (active, 700, 0.040),
+        (recall, 150, 0.040),
+        (background, 2250, 0.010),
+    ):
+        draws = episodes * 10 * milliseconds
+        assert abs(count / draws - rate) < bound(rate, draws)
+
+
+@pytest.mark.parametrize("noise", [0.4, 1.0])
+def test_noise_moves_spikes_and_keeps_their_number(noise):
+    env = EvidenceAccumulation(step_ms=50, noise=noise, side_probability=0)
+    env.reset(seed=0)
+    on, off, total, episodes = 0.0, 0.0, 0.0, 40
+    for _ in range(episodes):
+        raster = spikes(env)
+        shown = raster[: 7 * 3].reshape(7, 3, 4, 10)[:, 1:].sum(axis=(1, 3))  # [cue, population]
+        on += shown[np.arange(7), env.sides].sum()
+        off += shown[np.arange(7), 1 - env.sides].sum()
+        total += raster.sum()
+    draws = episodes * 7 * 100 * 10
+    mean = (0.040 + 0.010) / 4  # of the four populations, while a cue is on
+    for count, rate in ((on, (1 - noise) * 0.040 + noise * mean), (off, noise * mean)):
+        assert abs(count / draws - rate) < bound(rate, draws)
+    expected = episodes * 10 * (0.040 * (700 + 150) + 0.010 * 2250)
+    assert abs(total - expected) < 5 * np.sqrt(expected)
+
+
+def test_target_is_the_majority_side():
+    env = EvidenceAccumulation(step_ms=50, active_hz=1000)
+    env.reset(seed=0)
+    targets = []
+    for _ in range(50):
+        observations, _, infos = run_episode(env)
+        left = observations[:21, 0].sum()
+        right = observations[:21, 10].sum()
+        assert infos[-1]["target"] == int(right > left)
+        assert infos[-1]["evidence"] * 100 == right - left
+        targets.append(infos[-1]["target"])
+    assert set(targets) == {0, 1}
+
+
+def test_sides_follow_the_coin_and_the_side_probability():
+    env = EvidenceAccumulation()
+    env.reset(seed=0)
+    rights = []
+    for _ in range(3000):
+        env.reset()
+        rights.append(env.sides.sum())
+    # numbers of right-hand cues: an even mixture of binomials with 0.3 and 0.7
+    for number in range(8):
+        expected = sum(comb(7, number) * p**number * (1 - p) ** (7 - number) for p in (0.3, 0.7))
+        expected /= 2
+        assert abs(np.mean(np.equal(rights, number)) - expected) < bound(expected, 3000)
+
+
+def test_reward_and_infos():
+    env = EvidenceAccumulation(recall_ms=200)
+    env.reset(seed=0)
+    target = env.target
+    steps = env.episode_steps
+    # the wrong action everywhere before the window must not matter; then right, wrong, right, right
+    responses = [target, 1 - target, target, target]
+    actions = iter([1 - target] * (steps - 4) + responses)
+    observations, rewards, infos = run_episode(env, lambda _: next(actions), seed=0)
+    assert rewards.tolist() == [0] * (steps - 4) + [0.25, -0.25, 0.25, 0.25]
+    np.testing.assert_array_equal(observations[1:, -1], rewards)
+    assert observations[0, -1] == 0
+    assert infos[:-4] == [{}] * (steps - 4)
+    assert infos[-4:-1] == [{"target": target}] * 3
+    evidence = int(2 * env.sides.sum() - 7)
+    assert infos[-1] == {"target": target, "correct": True, "trial": 0, "evidence": evidence}
+
+
+@pytest.mark.parametrize(
+    ("right", "correct"),
+    [
+        ([1, 1, 0], True),
+        ([0, 0, 1], False),
+        ([1, 0], False),  # the last response decides a tie
+        ([0, 1], True),
+    ],
+)
+def test_correct_is_the_majority_of_the_recall_window(right, correct):
+    env = EvidenceAccumulation(recall_ms=50 * len(right))
+    env.reset(seed=0)
+    responses = [env.target if r else 1 - env.target for r in right]
+    actions = iter([0] * (env.episode_steps - len(right)) + responses)
+    _, rewards, infos = run_episode(env, lambda _: next(actions), seed=0)
+    assert infos[-1]["correct"] is correct
+    assert rewards.sum() == pytest.approx(np.mean(np.array(right) * 2 - 1))
+
+
+@pytest.mark.parametrize("step_ms", [25, 50])
+def test_random_and_constant_actions_are_chance(step_ms):
+    env = EvidenceAccumulation(step_ms=step_ms, cues=1, delay_ms=0)
+    env.reset(seed=0)
+    generator = np.random.default_rng(0)
+    for policy in (lambda _: generator.integers(2), lambda _: 0, lambda _: 1):
+        correct = [run_episode(env, policy)[2][-1]["correct"] for _ in range(1000)]
+        assert abs(np.mean(correct) - 0.5) < bound(0.5, 1000)
+
+
+def test_counting_spikes_solves_it():
+    env = EvidenceAccumulation()
+    env.reset(seed=0)
+    difference = 0.0
+
+    def policy(observation):
+        nonlocal difference
+        difference += observation[10:20].sum() - observation[:10].sum()
+        return int(difference > 0)
+
+    correct = []
+    for _ in range(300):
+        difference = 0.0
+        correct.append(run_episode(env, policy)[2][-1]["correct"])
+    # About 40 spikes per cue: only a difference of one cue can be miscounted.
+    assert np.mean(correct) > 0.93
+
+
+@pytest.mark.parametrize(
+    ("knobs", "steps"),
+    [
+        ({}, 45),
+        ({"step_ms": 1}, 2250),
+        ({"step_ms": 10}, 225),
+        ({"cues": 3}, 33),
+        ({"delay_ms": 0}, 24),
+        ({"recall_ms": 50}, 43),
+        ({"gap_ms": 0}, 38),
+        ({"cue_ms": 50}, 38),
+    ],
+)
+def test_knobs_set_the_length(knobs, steps):
+    env = EvidenceAccumulation(**knobs)
+    assert env.episode_steps == steps == len(run_episode(env)[1])
+
+
+def test_knobs_set_the_space():
+    space = EvidenceAccumulation(population=3, step_ms=25).observation_space
+    assert space.shape == (13,)
+    assert space.low.tolist() == [0] * 12 + [-1]
+    assert space.high.tolist() == [25] * 12 + [1]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"step_ms": 0}, "step_ms must be an integer >= 1"),
+        ({"step_ms": 100}, "step_ms must be an integer that divides gap_ms=50"),
+        ({"step_ms": 20}, "step_ms must be an integer that divides gap_ms=50"),
+        ({"cue_ms": 75}, "divides cue_ms=75"),
+        ({"delay_ms": 75}, "divides delay_ms=75"),
+        ({"recall_ms": 75}, "divides recall_ms=75"),
+        ({"cues": 4}, "cues must be an odd integer >= 1"),
+        ({"cues": 0}, "cues must be an integer >= 1"),
+        ({"cue_ms": 0}, "cue_ms must be an integer >= 1"),
+        ({"gap_ms": -50}, "gap_ms must be an integer >= 0"),
+        ({"delay_ms": -50}, "delay_ms must be an integer >= 0"),
+        ({"recall_ms": 0}, "recall_ms must be an integer >= 1"),
+        ({"population": 0}, "population must be an integer >= 1"),
+        ({"active_hz": 1001}, r"active_hz must be a number in \[0, 1000\]"),
+        ({"background_hz": -1}, r"background_hz must be a number in \[0, 1000\]"),
+        ({"side_probability": 1.5}, r"side_probability must be a number in \[0, 1\]"),
+        ({"noise": -0.1}, r"noise must be a number in \[0, 1\]"),
+    ],
+)
+def test_bad_arguments(knobs, message):
+    with pytest.raises(ValueError, match=message):
+        EvidenceAccumulation(**knobs)
+
+
+def test_step_outside_an_episode_or_the_action_space():
+    env = EvidenceAccumulation()
+    with pytest.raises(gym.error.ResetNeeded, match="call reset"):
+        env.step(0)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="action must be 0"):
+        env.step(2)
+    run_episode(env)
+    with pytest.raises(gym.error.ResetNeeded, match="call reset"):
+        env.step(0)
+
+
+@pytest.mark.parametrize(("last", "accuracy"), [(1, 0.727), (3, 0.831), (5, 0.907), (7, 1.0)])
+def test_oracle_accuracy_of_the_published_task(last, accuracy):
+    assert oracle_accuracy(last) == pytest.approx(accuracy, abs=5e-4)
+
+
+def test_oracle_accuracy_against_the_environment():
+    env = EvidenceAccumulation(cues=5, side_probability=0.2)
+    env.reset(seed=0)
+    hits, episodes = 0.0, 3000
+    for _ in range(episodes):
+        env.reset()
+        vote = 2 * env.sides[-2:].sum() - 2  # the last two: ties happen
+        hits += 0.5 if vote == 0 else (vote > 0) == env.target
+    expected = oracle_accuracy(2, cues=5, side_probability=0.2)
+    assert abs(hits / episodes - expected) < bound(expected, episodes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0,), r"last must be an integer in \[1, 7\]"),
+        ((8,), r"last must be an integer in \[1, 7\]"),
+        ((1, 4), "cues must be an odd integer"),
+        ((1, 7, 2.0), r"side_probability must be a number in \[0, 1\]"),
+    ],
+)
+def test_oracle_accuracy_rejects(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        oracle_accuracy(*arguments)

@@ -1,0 +1,24 @@
+"""Trains a policy: `python train.py --env CueAssociation-v0 --policy ndp-oja --seed 0`."""
+
+import sys
+
+import envs  # noqa: F401  registers the environments
+from training.run import train
+from training.settings import UsageError, parse
+
+
+def main() -> int:
+    """Runs the command line; returns its exit code."""
+    try:
+        train(parse(sys.argv[1:]))
+    except UsageError as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; go on with the same command and --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

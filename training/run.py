@@ -1,0 +1,291 @@
+"""A training run: environments, algorithm, logging, checkpoints, and the policy it leaves."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TextIO, cast
+
+import gymnasium as gym
+import numpy as np
+import torch
+import yaml
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import CSVOutputFormat, HumanOutputFormat, Logger
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from tqdm import tqdm
+
+from agents.zoo import actor_parameters, build, match_hidden
+from envs import quiet_mujoco
+from policies import NetworkConfig
+from policies.export import save_policy
+from training.settings import Settings, UsageError, defaults
+
+PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
+
+
+def train(settings: Settings) -> None:
+    """Trains, or with `settings.resume` goes on training, and writes the run folder.
+
+    Raises:
+        UsageError: input that cannot work; nothing has been written then.
+        KeyboardInterrupt: after the checkpoint of an interrupted run has been written.
+    """
+    torch.set_num_threads(settings.threads)
+    folder = settings.folder
+    checkpoint = _check_folder(settings)
+    venv = make_envs(settings)
+    try:
+        if settings.match_parameters:
+            network = _matched(settings, settings.match_parameters, venv)
+            settings = replace(settings, network=network)
+        algorithm = build(
+            settings.policy,
+            venv,
+            settings.network,
+            settings.trainer,
+            settings.seed,
+            settings.device,
+        )
+    except (ValueError, AssertionError) as error:
+        raise UsageError(str(error)) from error
+    done = 0
+    if checkpoint is not None:
+        algorithm, venv = _restore(algorithm, venv, checkpoint, settings)
+        done = algorithm.num_timesteps
+    elif folder.exists():
+        shutil.rmtree(folder)
+    if done >= settings.steps:
+        print(f"{folder} is already trained for {done} steps; raise --steps to go on")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"settings": settings.as_dict(), "versions": versions(), "command": sys.argv}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    print(
+        f"{settings.policy} on {settings.env}, seed {settings.seed}: "
+        f"{actor_parameters(algorithm.policy):,} parameters in the actor, "
+        f"{sum(p.numel() for p in algorithm.policy.parameters()):,} with the critic"
+    )
+    csv = ResumableCSV(folder / "progress.csv", done)
+    algorithm.set_logger(Logger(str(folder), [HumanOutputFormat(cast(TextIO, BarFriendly())), csv]))
+    saver = Checkpoints(folder / "checkpoints", settings.checkpoint_every)
+    callbacks = CallbackList([CueAccuracy(), saver, Progress(settings.steps)])
+    try:
+        algorithm.learn(
+            settings.steps - done,
+            callback=callbacks,
+            log_interval=settings.log_every,
+            reset_num_timesteps=not done,
+        )
+    finally:
+        # on success, and on an interruption too: nothing that was learned is lost
+        saver.save()
+        metadata = config | {"steps": algorithm.num_timesteps}
+        save_policy(
+            folder / "policy", algorithm.policy, algorithm.get_vec_normalize_env(), metadata
+        )
+        csv.close()
+        venv.close()
+    print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder / 'policy'}")
+
+
+def _check_folder(settings: Settings) -> Path | None:
+    """The checkpoint to resume from, if any; refuses to mix a new run with an old one."""
+    folder, last = settings.folder, settings.folder / "checkpoints" / "last"
+    if settings.resume:
+        if not last.exists():
+            raise UsageError(f"nothing to resume: there is no checkpoint in {last.parent}")
+        return last
+    if folder.exists() and not settings.overwrite:
+        raise UsageError(f"{folder} exists; go on with --resume, or replace it with --overwrite")
+    return None
+
+
+def make_envs(settings: Settings) -> VecEnv:
+    """The training environments, seeded and normalised.
+
+    Raises:
+        UsageError: arguments or spaces that do not work.
+    """
+    if "mujoco" in str(gym.spec(settings.env).entry_point):
+        quiet_mujoco()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
+        try:
+            env = gym.make(settings.env, **settings.env_kwargs)
+        except (TypeError, ValueError, gym.error.Error) as error:
+            raise UsageError(f"{settings.env} with {settings.env_kwargs}: {error}") from error
+        if isinstance(env.action_space, gym.spaces.Box) and not env.action_space.is_bounded():
+            raise UsageError(f"{settings.env}: the action space must be bounded")
+        env.close()
+        venv = make_vec_env(
+            settings.env, settings.n_envs, settings.seed, env_kwargs=dict(settings.env_kwargs)
+        )
+    if settings.normalize_observations or settings.normalize_rewards:
+        venv = VecNormalize(
+            venv,
+            norm_obs=settings.normalize_observations,
+            norm_reward=settings.normalize_rewards,
+            gamma=settings.trainer.gamma,
+        )
+    return venv
+
+
+def _matched(settings: Settings, policy: str, venv: VecEnv) -> NetworkConfig:
+    """The network that makes the actor as large as that of `policy` with its own defaults."""
+    other = defaults(settings.env, policy)
+    target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
+    return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)
+
+
+def _restore(
+    algorithm: OnPolicyAlgorithm, venv: VecEnv, checkpoint: Path, settings: Settings
+) -> tuple[OnPolicyAlgorithm, VecEnv]:
+    if isinstance(venv, VecNormalize):
+        venv = VecNormalize.load(str(checkpoint / "normalisation.pkl"), venv.venv)
+    algorithm = type(algorithm).load(checkpoint / "model.zip", env=venv, device=settings.device)
+    # a new stream of randomness: the old one would repeat the first episodes
+    algorithm.set_random_seed(settings.seed + algorithm.num_timesteps)
+    return algorithm, venv
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the packages that results depend on, the processor, and the revision."""
+    found = {"python": platform.python_version(), "processor": platform.machine()}
+    found |= {name: version(name) for name in PACKAGES}
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found | {"revision": git.stdout.strip() or "unknown"}
+
+
+class Checkpoints(BaseCallback):
+    """Saves what training resumes from, in `folder/last`, replacing it in one step."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        super().__init__()
+        self.folder, self.every = folder, every
+
+    def _on_training_start(self) -> None:
+        self.saved_at = self.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        # between an update and the next rollout, so that no half-used rollout is lost or repeated
+        if self.num_timesteps - self.saved_at >= self.every:
+            self.save()
+
+    def save(self) -> None:
+        """Writes a checkpoint now."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new, last, old = (self.folder / name for name in ("new", "last", "old"))
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir()
+        self.model.save(new / "model.zip")
+        if (normalisation := self.model.get_vec_normalize_env()) is not None:
+            normalisation.save(str(new / "normalisation.pkl"))
+        if last.exists():
+            os.replace(last, old)
+        os.replace(new, last)
+        shutil.rmtree(old, ignore_errors=True)
+        self.saved_at = self.model.num_timesteps
+
+
+class CueAccuracy(BaseCallback):
+    """Logs the accuracy of the responses of a cue task, over the second half of the trials."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trials = 1
+        self.results: list[tuple[int, bool]] = []
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if "correct" in info:
+                self.trials = max(self.trials, info["trial"] + 1)
+                self.results.append((info["trial"], info["correct"]))
+        return True
+
+    def _on_rollout_end(self) -> None:
+        late = [correct for trial, correct in self.results if trial >= self.trials // 2]
+        if late:
+            self.logger.record("rollout/late_accuracy", float(np.mean(late)))
+        self.results.clear()
+
+
+class Progress(BaseCallback):
+    """A progress bar with the rate, the time left, and the latest return."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self.total = total
+
+    def _on_training_start(self) -> None:
+        self.bar = tqdm(
+            total=self.total,
+            initial=self.num_timesteps,
+            unit=" steps",
+            unit_scale=True,
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+            dynamic_ncols=True,
+        )
+
+    def _on_step(self) -> bool:
+        self.bar.update(self.num_timesteps - self.bar.n)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.model.ep_info_buffer:
+            mean = np.mean([episode["r"] for episode in self.model.ep_info_buffer])
+            self.bar.set_postfix_str(f"return {mean:.1f}", refresh=False)
+
+    def _on_training_end(self) -> None:
+        self.bar.close()
+
+
+class BarFriendly:
+    """Standard output for tables that must not tear a progress bar apart."""
+
+    def write(self, text: str) -> None:
+        """Prints above the bar."""
+        tqdm.write(text, file=sys.stdout, end="")
+
+    def flush(self) -> None:
+        """Shows what was printed."""
+        sys.stdout.flush()
+
+
+class ResumableCSV(CSVOutputFormat):
+    """SB3's CSV writer, which keeps the rows that an interrupted run had already written.
+
+    Args:
+        path: the file.
+        steps: environment steps of the checkpoint that the run goes on from; later rows are
+            dropped, since they are about to be made again.
+    """
+
+    STEPS = "time/total_timesteps"
+
+    def __init__(self, path: Path, steps: int) -> None:
+        old = path.read_text().splitlines() if steps and path.exists() else []
+        super().__init__(str(path))
+        if old:
+            self.keys = old[0].split(",")
+            column = self.keys.index(self.STEPS)
+            rows = [row for row in old[1:] if float(row.split(",")[column]) <= steps]
+            self.file.write("\n".join([old[0], *rows]) + "\n")
+            self.file.flush()

@@ -1,0 +1,218 @@
+"""Settings of a training run: the dataclass, its defaults in `configs/`, and the command line."""
+
+import argparse
+import contextlib
+import difflib
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+import tyro
+import yaml
+
+from agents.zoo import AGENTS, TrainerSettings, check_agent
+from policies import NetworkConfig
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+EnvValue = int | float | bool | str
+
+
+class UsageError(Exception):
+    """Bad input, explained in one line for the person at the command line."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Trains a policy on an environment and leaves a run folder."""
+
+    env: str
+    """Id of a Gymnasium environment with Box or discrete spaces."""
+    policy: str
+    """mlp, lstm, lstm-stock, snn, or dp-RULE or ndp-RULE with a rule hebb, oja or bcm."""
+    seed: int = 0
+    """Of the weights, the exploration and the environments."""
+    steps: int = 1_000_000
+    """Environment steps to train for."""
+    n_envs: int = 8
+    """Environments stepped side by side."""
+    env_kwargs: dict[str, EnvValue] = field(default_factory=dict)
+    """Arguments of the environment, as NAME VALUE pairs."""
+    normalize_observations: bool = False
+    """Running mean and variance of observations (VecNormalize)."""
+    normalize_rewards: bool = False
+    """Running variance of returns (VecNormalize); on the training rewards only."""
+    match_parameters: str | None = None
+    """Scale `network.hidden` until the actor is as large as that of this other policy."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """The actor."""
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    """The learning algorithm."""
+    runs: Path = Path("runs")
+    """Folder of the run folders, RUNS/ENV/POLICY/seed-N."""
+    resume: bool = False
+    """Continue the run from its last checkpoint."""
+    overwrite: bool = False
+    """Replace a run that is already there."""
+    checkpoint_every: int = 50_000
+    """Environment steps between checkpoints."""
+    log_every: int = 10
+    """Rollouts between the tables printed to the console and the rows of progress.csv."""
+    threads: int = 1
+    """PyTorch threads; 1 is usually fastest for small networks."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where to train."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.runs / self.env / self.policy / f"seed-{self.seed}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML."""
+        return _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def updated(settings: Any, changes: dict[str, Any], where: str) -> Any:
+    """A copy of a settings dataclass with nested `changes` applied.
+
+    Raises:
+        UsageError: a name that the dataclass does not have, or a value that it refuses.
+    """
+    names = {f.name for f in fields(settings)}
+    values = {}
+    for name, value in changes.items():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"{where}: unknown setting {name!r}{hint}")
+        current = getattr(settings, name)
+        if is_dataclass(current):
+            value = updated(current, value, f"{where}, {name}")
+        elif isinstance(current, tuple) and isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(current, Path):
+            value = Path(value)
+        values[name] = value
+    try:
+        return replace(settings, **values)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def defaults(env: str, policy: str) -> Settings:
+    """Settings for an environment and a policy, before the command line.
+
+    `configs/ENV.yaml` (or `configs/default.yaml` where there is none) has a section `all`, and
+    sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win.
+    """
+    settings = Settings(env=env, policy=policy)
+    file = CONFIGS / f"{env.replace('/', '-')}.yaml"
+    if not file.is_file():
+        file = CONFIGS / "default.yaml"
+    sections = yaml.safe_load(file.read_text()) or {}
+    for name in dict.fromkeys(("all", policy.split("-")[0], policy)):
+        if name in sections:
+            settings = updated(settings, sections[name], f"{file.name}, section {name}")
+    return settings
+
+
+def check_env_id(env: str) -> None:
+    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`."""
+    try:
+        gym.spec(env)
+    except (gym.error.Error, ValueError) as error:
+        near = difflib.get_close_matches(env, gym.registry, n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise UsageError(f"unknown environment {env!r}{hint}") from error
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """Settings out of command-line arguments, over the defaults in `configs/`.
+
+    Raises:
+        UsageError: anything that is wrong with them.
+        SystemExit: after --help.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--env")
+    first.add_argument("--policy")
+    try:
+        known, _ = first.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UsageError(str(error)) from error
+    helping = "--help" in arguments or "-h" in arguments
+    if not helping:
+        for name, example in (("env", "CueAssociation-v0"), ("policy", "ndp-oja")):
+            if getattr(known, name) is None:
+                raise UsageError(f"--{name} is missing, for instance --{name} {example}")
+        check_env_id(known.env)
+    if known.policy is not None:
+        try:
+            check_agent(known.policy)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    if known.env is None or known.policy is None:
+        return _cli(arguments, tyro.MISSING, helping)
+    return _cli(arguments, defaults(known.env, known.policy), helping)
+
+
+def _cli(arguments: Sequence[str], default: Any, helping: bool) -> Settings:
+    if helping:
+        return tyro.cli(Settings, default=default, args=arguments)
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
+            settings = tyro.cli(Settings, default=default, args=arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except SystemExit as error:
+        raise UsageError(_one_line(output.getvalue())) from error
+    return validated(settings)
+
+
+def _one_line(report: str) -> str:
+    """The substance of tyro's boxed error report."""
+    words = [line.strip("│╭╮╰╯─ ").strip() for line in report.splitlines()]
+    words = [w for w in words if w and "Parsing error" not in w and "--help" not in w]
+    return " ".join(words)
+
+
+def validated(settings: Settings) -> Settings:
+    """The settings themselves. Raises UsageError where they cannot work together."""
+    for name in ("steps", "n_envs", "checkpoint_every", "log_every", "threads"):
+        if getattr(settings, name) < 1:
+            raise UsageError(f"{name} must be at least 1, got {getattr(settings, name)}")
+    if settings.seed < 0:
+        raise UsageError(f"seed must be 0 or more, got {settings.seed}")
+    if settings.match_parameters is not None and settings.match_parameters not in AGENTS:
+        raise UsageError(
+            f"match_parameters must name a policy ({', '.join(AGENTS)}), "
+            f"got {settings.match_parameters!r}"
+        )
+    trainer = settings.trainer
+    for name in ("n_steps", "batch_size", "n_epochs", "sequence_length"):
+        if getattr(trainer, name) < 1:
+            raise UsageError(f"trainer.{name} must be at least 1, got {getattr(trainer, name)}")
+    if trainer.learning_rate <= 0:
+        raise UsageError(f"trainer.learning_rate must be above 0, got {trainer.learning_rate}")
+    if settings.policy in ("mlp", "lstm-stock"):
+        return settings
+    for name in ("n_steps", "batch_size"):
+        if getattr(trainer, name) % trainer.sequence_length:
+            raise UsageError(
+                f"trainer.{name} ({getattr(trainer, name)}) must be a multiple of "
+                f"trainer.sequence_length ({trainer.sequence_length})"
+            )
+    return settings
