@@ -17,8 +17,10 @@ from sb3_contrib.common.recurrent.type_aliases import (
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from torch import Tensor
 
-# a mixin over either of two buffers; to the type checker it is over one
-_Base = RecurrentRolloutBuffer if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    _Base = RecurrentRolloutBuffer  # a mixin over either of two; to the type checker over one
+else:
+    _Base = object
 
 
 class _Sequences(_Base):

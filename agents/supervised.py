@@ -1,4 +1,4 @@
-"""Supervised training of the cue tasks: backpropagation through time, cross-entropy at the response.
+"""Supervised training of the cue tasks: backpropagation through time on a cross-entropy.
 
 The networks, environments and rollouts are those of reinforcement learning: the agent acts, and
 sees the feedback on its own actions. Only the loss differs: where a response was due, the
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from agents.plastic_ppo import PlasticPPO
 
-# a mixin over either of two algorithms; to the type checker it is over one
-_Base = PlasticPPO if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    _Base = PlasticPPO  # a mixin over either of two algorithms; to the type checker it is over one
+else:
+    _Base = object
 
 
 class _Supervised(_Base):

@@ -148,6 +148,7 @@ def build(
 
 def actor_parameters(policy: ActorCriticPolicy) -> int:
     """Number of learned numbers in the actor: all but the critic's."""
+    parts: list[Any]
     if isinstance(policy, PlasticSpikingPolicy):
         parts = [policy.lstm_actor, policy.action_net]
     elif hasattr(policy, "lstm_actor"):

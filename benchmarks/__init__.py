@@ -1,0 +1,1 @@
+"""Benchmarks: committed commands that print tables and write CSV."""

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -148,6 +148,8 @@ class SpikingNetwork(nn.Module):
     """
 
     num_layers = 1
+    exogenous: Tensor
+    layers: Sequence[SpikingLayer]
 
     def __init__(self, channels: int, config: NetworkConfig, exogenous: Sequence[int]) -> None:
         super().__init__()
@@ -155,12 +157,12 @@ class SpikingNetwork(nn.Module):
         self.input_size = channels
         self.register_buffer("exogenous", torch.tensor(exogenous, dtype=torch.long), False)
         if config.encoding == "population":
-            self.encoder: nn.Module = GaussianPopulation(
+            self.encoder: GaussianPopulation | DirectCurrent = GaussianPopulation(
                 channels, config.population, config.surrogate, config.slope
             )
         else:
             self.encoder = DirectCurrent(channels)
-        self.layers = nn.ModuleList()
+        layers = []
         width = self.encoder.outputs
         for index, (neurons, plastic, recurrent) in enumerate(
             zip(config.hidden, config.plastic, config.recurrent)
@@ -176,7 +178,7 @@ class SpikingNetwork(nn.Module):
                 soft_reset=config.soft_reset,
                 clip=config.clip,
             )
-            self.layers.append(
+            layers.append(
                 SpikingLayer(
                     spec,
                     exogenous=len(exogenous),
@@ -189,6 +191,7 @@ class SpikingNetwork(nn.Module):
                 )
             )
             width = neurons
+        self.layers = cast(Sequence[SpikingLayer], nn.ModuleList(layers))
         self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
         self.layout = StateLayout(self._state_shapes(width), frozenset({"plasticity_off"}))

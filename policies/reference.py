@@ -5,7 +5,7 @@ its signature and are tested against it, value and gradient.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -73,17 +73,18 @@ class LayerParameters(NamedTuple):
     weight W [n_out, n_in]; bias b [n_out]; membrane_decay beta [n_out] in (0, 1);
     recurrent_weight [n_out, n_out] or None; and, for a plastic layer, plasticity_gain alpha
     [n_out, n_pre] and the scalars in (0, 1): pre_decay lp, post_decay lq, threshold_decay lt, eta.
+    Tensors all; None where the layer has no use for them.
     """
 
     weight: Tensor
     bias: Tensor
     membrane_decay: Tensor
-    recurrent_weight: Tensor | None = None
-    plasticity_gain: Tensor | None = None
-    pre_decay: Tensor | None = None
-    post_decay: Tensor | None = None
-    threshold_decay: Tensor | None = None
-    eta: Tensor | None = None
+    recurrent_weight: Any = None
+    plasticity_gain: Any = None
+    pre_decay: Any = None
+    post_decay: Any = None
+    threshold_decay: Any = None
+    eta: Any = None
 
 
 def layer_sequence(
@@ -125,7 +126,7 @@ def layer_sequence(
     spikes = fire(state["potential"], spec.surrogate, spec.slope)
     all_spikes, all_potentials = [], []
     # unbind, since indexing a tensor inside the loop has a backward that is quadratic in T
-    rates = rate.unbind(0) if rate is not None else [None] * len(has_start)
+    rates: Any = rate.unbind(0) if rate is not None else [None] * len(has_start)
     ticks = zip(inputs.unbind(0), currents.unbind(0), starts.unbind(0), has_start, rates)
     for presynaptic, current, start, started, tick_rate in ticks:
         if started:

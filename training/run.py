@@ -9,7 +9,7 @@ import warnings
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import gymnasium as gym
 import numpy as np
@@ -119,7 +119,7 @@ def make_envs(settings: Settings) -> VecEnv:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
         try:
-            env = gym.make(settings.env, **settings.env_kwargs)
+            env = gym.make(settings.env, **cast(dict[str, Any], settings.env_kwargs))
         except (TypeError, ValueError, gym.error.Error) as error:
             raise UsageError(f"{settings.env} with {settings.env_kwargs}: {error}") from error
         if isinstance(env.action_space, gym.spaces.Box) and not env.action_space.is_bounded():
