@@ -1,5 +1,6 @@
 """Trains a policy: `python train.py --env CueAssociation-v0 --policy ndp-oja --seed 0`."""
 
+import signal
 import sys
 
 import envs  # noqa: F401  registers the environments
@@ -9,6 +10,7 @@ from training.settings import UsageError, parse
 
 def main() -> int:
     """Runs the command line; returns its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop, as from the keyboard
     try:
         train(parse(sys.argv[1:]))
     except UsageError as error:

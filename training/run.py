@@ -124,6 +124,11 @@ def make_envs(settings: Settings) -> VecEnv:
             raise UsageError(f"{settings.env} with {settings.env_kwargs}: {error}") from error
         if isinstance(env.action_space, gym.spaces.Box) and not env.action_space.is_bounded():
             raise UsageError(f"{settings.env}: the action space must be bounded")
+        if settings.trainer.kind == "supervised" and not _reports_targets(env):
+            raise UsageError(
+                f"{settings.env} reports no info['target'] to learn from; "
+                "use --trainer.kind ppo, or a cue task"
+            )
         env.close()
         venv = make_vec_env(
             settings.env, settings.n_envs, settings.seed, env_kwargs=dict(settings.env_kwargs)
@@ -136,6 +141,18 @@ def make_envs(settings: Settings) -> VecEnv:
             gamma=settings.trainer.gamma,
         )
     return venv
+
+
+def _reports_targets(env: gym.Env) -> bool:
+    """Whether one episode (or its first 10 000 steps) of random actions reports a target."""
+    env.reset(seed=0)
+    for _ in range(10_000):
+        *_, terminated, truncated, info = env.step(env.action_space.sample())
+        if "target" in info:
+            return True
+        if terminated or truncated:
+            return False
+    return False
 
 
 def _matched(settings: Settings, policy: str, venv: VecEnv) -> NetworkConfig:

@@ -1,0 +1,98 @@
+"""Shared by the tests: one PyTorch thread, fixed seeds, small environments and small agents."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from agents import PlasticPPO
+from policies import NetworkConfig, SpikingNetwork
+
+torch.set_num_threads(1)
+
+OBSERVATIONS = {
+    "box": spaces.Box(-1.0, 1.0, (3,)),
+    "discrete": spaces.Discrete(3),
+    "dict": spaces.Dict(
+        cue=spaces.Box(-1.0, 1.0, (2,)), phase=spaces.Discrete(2), reward=spaces.Box(-1.0, 1.0, (1,))
+    ),
+}
+ACTIONS = {
+    "box": spaces.Box(-1.0, 1.0, (2,)),
+    "discrete": spaces.Discrete(3),
+    "multi_discrete": spaces.MultiDiscrete([2, 3]),
+    "multi_binary": spaces.MultiBinary(2),
+}
+SMALL = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0, "ticks": 2}
+
+
+class RandomEnv(gym.Env):
+    """Random observations and rewards; every episode has `length` steps."""
+
+    def __init__(self, observation="box", action="discrete", length=5, truncates=False):
+        self.observation_space = OBSERVATIONS[observation]
+        self.action_space = ACTIONS[action]
+        self.length, self.truncates = length, truncates
+
+    def _draw(self, space):
+        if isinstance(space, spaces.Dict):
+            return {key: self._draw(part) for key, part in space.items()}
+        if isinstance(space, spaces.Discrete):
+            return int(self.np_random.integers(space.n))
+        return self.np_random.uniform(-1.0, 1.0, space.shape).astype(np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.clock = 0
+        return self._draw(self.observation_space), {}
+
+    def step(self, action):
+        self.clock += 1
+        done = self.clock == self.length
+        observation = self._draw(self.observation_space)
+        reward = float(self.np_random.normal())
+        return observation, reward, done and not self.truncates, done and self.truncates, {}
+
+
+def make_venv(observation="box", action="discrete", n_envs=2, seed=0):
+    """Environments with episodes of 5, 6, ... steps, so that episodes start at different times."""
+    venv = DummyVecEnv(
+        [lambda i=i: RandomEnv(observation, action, length=5 + i) for i in range(n_envs)]
+    )
+    venv.seed(seed)
+    return venv
+
+
+def make_model(venv, algorithm=PlasticPPO, policy="PlasticSpikingPolicy", **changes):
+    """A small agent: rollouts of 16 steps, cut into sequences of 8."""
+    arguments = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "seed": 0, "device": "cpu"}
+    if issubclass(algorithm, PlasticPPO):
+        arguments["sequence_length"] = 8
+    if "Lstm" in str(policy):
+        arguments["policy_kwargs"] = {"lstm_hidden_size": 8, "net_arch": {"pi": [], "vf": [8]}}
+    elif policy != "MlpPolicy":
+        arguments["policy_kwargs"] = {"network": SMALL, "net_arch": {"vf": [8]}}
+    return algorithm(policy, venv, **(arguments | changes))
+
+
+def make_network(channels=3, seed=0, exogenous=(0, 1, 2), **changes):
+    """A small spiking network with seeded weights."""
+    torch.manual_seed(seed)
+    return SpikingNetwork(channels, NetworkConfig(**(SMALL | changes)), exogenous)
+
+
+def zero_state(network, batch):
+    """The state before an episode, as fields [B, ...]."""
+    return network.layout.unpack(torch.zeros(batch, network.layout.size))
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
