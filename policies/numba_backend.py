@@ -11,14 +11,14 @@ so that nothing of size T x B x n x n is ever stored. The update of tick t is ap
 to the currents of tick t+1, as F(t+1) = clip(C F(t) + A p(t)) with C and A one number a neuron.
 """
 
-from functools import partial
-from typing import Any
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import torch
 from numba import types
-from numba.core import cgutils
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic
 from torch import Tensor
@@ -35,10 +35,14 @@ FEW_TICKS = 4  # up to so many, and without gradients, the rollout kernel is the
 HEBB, OJA, BCM = 0, 1, 2
 RULE_CODES = {"none": HEBB, "hebb": HEBB, "oja": OJA, "bcm": BCM}
 STATIC, DIRECT, RETROACTIVE = 0, 1, 2
+FAST_SIGMOID, ARCTAN, TRIANGLE, RECTANGLE = 0, 1, 2, 3
+SURROGATE_CODES = {
+    "fast_sigmoid": FAST_SIGMOID, "arctan": ARCTAN, "triangle": TRIANGLE, "rectangle": RECTANGLE
+}  # fmt: skip
 
 # Literals are float64 to Numba and would widen float32 arithmetic; these widen nothing.
-ZERO, ONE, TWO, LEVEL = np.float32(0), np.float32(1), np.float32(2), np.float32(THRESHOLD)
-UNBOUNDED = np.float32(1e30)
+ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
+LEVEL, UNBOUNDED = np.float32(THRESHOLD), np.float32(1e30)
 
 
 class _DistinctArguments(CompilerBase):
@@ -56,6 +60,7 @@ def kernel(function: Any) -> Any:
         "error_model": "numpy",
         "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # not nnan: a NaN must stay one
         "pipeline_class": _DistinctArguments,
+        "_nrt": False,  # no counting of references, whose atomic operations took a third
     }
     try:
         return numba.njit(cache=True, **options)(function)
@@ -84,6 +89,26 @@ def drive_gradient(rule, q, theta):
     if rule == OJA:
         return ONE, ZERO, -TWO * q
     return TWO * q - theta, -q, ZERO
+
+
+@kernel
+def _slopes(surrogate, slope, potentials, slopes):
+    """Surrogate derivatives of the spikes of a row of neurons."""
+    # arctan's slope comes with its factor pi / 2, which must not be rounded to float32
+    if surrogate == FAST_SIGMOID:
+        for j in range(potentials.shape[0]):
+            root = ONE + slope * abs(potentials[j] - LEVEL)
+            slopes[j] = ONE / (root * root)
+    elif surrogate == ARCTAN:
+        for j in range(potentials.shape[0]):
+            root = slope * (potentials[j] - LEVEL)
+            slopes[j] = ONE / (ONE + root * root)
+    elif surrogate == TRIANGLE:
+        for j in range(potentials.shape[0]):
+            slopes[j] = max(ZERO, ONE - slope * abs(potentials[j] - LEVEL))
+    else:
+        for j in range(potentials.shape[0]):
+            slopes[j] = ONE if abs(potentials[j] - LEVEL) < HALF / slope else ZERO
 
 
 # Synapses: one block and one tick each. Sums into their last arguments.
@@ -224,18 +249,37 @@ def _retro_backward(
 
 
 @kernel
-def _trace(decay, value, x):
-    for i in range(x.shape[0]):
-        value[i] = decay * value[i] + (ONE - decay) * x[i]
+def _copy(source, target):
+    for i in range(source.shape[0]):
+        target[i] = source[i]
 
 
 @kernel
-def _neurons(current, synaptic, beta, soft, v, s, spikes, potentials):
-    """Membrane potentials and spikes; v and s hold those of the tick before, then the new ones."""
-    for j in range(current.shape[0]):
+def _add(source, target):
+    for i in range(source.shape[0]):
+        target[i] += source[i]
+
+
+@kernel
+def _fire(potential, spikes):
+    for j in range(potential.shape[0]):
+        spikes[j] = ONE if potential[j] > LEVEL else ZERO
+
+
+@kernel
+def _trace(decay, before, x, value):
+    for i in range(x.shape[0]):
+        value[i] = decay * before[i] + (ONE - decay) * x[i]
+
+
+@kernel
+def _neurons(potentials, synaptic, beta, soft, v, s, spikes):
+    """Membrane potentials and spikes; `potentials` comes with the currents, v and s with the
+    values of the tick before."""
+    for j in range(potentials.shape[0]):
         decayed = beta[j] * v[j]
         decayed = decayed - LEVEL * s[j] if soft else decayed * (ONE - s[j])
-        new = decayed + current[j] + synaptic[j]
+        new = decayed + (potentials[j] + synaptic[j])
         fired = ONE if new > LEVEL else ZERO
         v[j] = new
         s[j] = fired
@@ -245,12 +289,12 @@ def _neurons(current, synaptic, beta, soft, v, s, spikes, potentials):
 
 @kernel
 def _neurons_backward(
-    d_spikes, d_potentials, slope, before, fired_before, beta, soft, d_v, d_s, d_beta, d_current
+    d_spikes, d_potentials, slopes, before, fired_before, beta, soft, d_v, d_s, d_beta, d_current
 ):
-    """d_v and d_s hold the gradients to v(t) and s(t) through later ticks, then those to
-    v(t-1) and s(t-1); d_current gets that to I(t)."""
-    for j in range(slope.shape[0]):
-        d = d_potentials[j] + d_v[j] + slope[j] * (d_spikes[j] + d_s[j])
+    """d_v and d_s come with the gradients to v(t) and s(t) through later ticks, and leave with
+    those to v(t-1) and s(t-1); d_current gets that to I(t)."""
+    for j in range(beta.shape[0]):
+        d = d_potentials[j] + d_v[j] + slopes[j] * (d_spikes[j] + d_s[j])
         d_current[j] = d
         kept = ONE if soft else ONE - fired_before[j]
         d_beta[j] += d * before[j] * kept
@@ -259,27 +303,26 @@ def _neurons_backward(
 
 
 @kernel
-def _postsynaptic(rule, direct, decays, rate, s, q, theta, a, c, r):
+def _postsynaptic(rule, direct, decays, rate, s, q_before, theta_before, q, theta, a, c, r):
     """Traces of the neurons, and the coefficients of the update after this tick."""
     post_decay, threshold_decay, eta = decays[1], decays[2], decays[3]
     for j in range(rate.shape[0]):
-        q[j] = post_decay * q[j] + (ONE - post_decay) * s[j]
-        theta[j] = threshold_decay * theta[j] + (ONE - threshold_decay) * q[j] * q[j]
-        drive_a, drive_c = drive(rule, q[j], theta[j])
-        if direct:
-            a[j] = rate[j] * drive_a
-            c[j] = ONE + rate[j] * drive_c
-        else:
-            a[j] = eta * drive_a
-            c[j] = eta * drive_c
-            r[j] = rate[j]
+        q_j = post_decay * q_before[j] + (ONE - post_decay) * s[j]
+        theta_j = threshold_decay * theta_before[j] + (ONE - threshold_decay) * q_j * q_j
+        drive_a, drive_c = drive(rule, q_j, theta_j)
+        q[j], theta[j] = q_j, theta_j
+        r[j] = rate[j]
+        a[j] = (rate[j] if direct else eta) * drive_a
+        c[j] = ONE + rate[j] * drive_c if direct else eta * drive_c
 
 
 @kernel
 def _postsynaptic_backward(
     rule, direct, decays, rate, s, q, theta, q_before, theta_before,
-    d_a, d_c, d_r, d_decay, d_q, d_theta, d_s, d_rate, d_decays,
+    d_a, d_c, d_r, d_decay, d_q, d_theta, d_s, d_rate, d_post_decay, d_threshold_decay, d_eta,
 ):  # fmt: skip
+    """d_q and d_theta come with the gradients to q(t) and theta(t) through later ticks, and leave
+    with those to q(t-1) and theta(t-1)."""
     post_decay, threshold_decay, eta = decays[1], decays[2], decays[3]
     for j in range(rate.shape[0]):
         drive_a, drive_c = drive(rule, q[j], theta[j])
@@ -287,12 +330,12 @@ def _postsynaptic_backward(
         along = d_a[j] * drive_a + d_c[j] * drive_c
         factor = rate[j] if direct else eta
         d_rate[j] = along if direct else d_r[j]
-        d_decays[3, j] += ZERO if direct else along - d_decay[j]
-        dq = d_q[j] + factor * (d_a[j] * a_q + d_c[j] * c_q)
+        d_eta[j] += ZERO if direct else along - d_decay[j]
         dtheta = d_theta[j] + factor * d_a[j] * a_theta
+        dq = d_q[j] + factor * (d_a[j] * a_q + d_c[j] * c_q)
         dq += TWO * (ONE - threshold_decay) * q[j] * dtheta
-        d_decays[2, j] += dtheta * (theta_before[j] - q[j] * q[j])
-        d_decays[1, j] += dq * (q_before[j] - s[j])
+        d_threshold_decay[j] += dtheta * (theta_before[j] - q[j] * q[j])
+        d_post_decay[j] += dq * (q_before[j] - s[j])
         d_theta[j] = threshold_decay * dtheta
         d_q[j] = post_decay * dq
         d_s[j] += (ONE - post_decay) * dq
@@ -300,8 +343,8 @@ def _postsynaptic_backward(
 
 @kernel
 def _presynaptic_backward(decay, x, before, d_p, d_x):
-    """Returns the gradient to the decay; d_p then is that to p(t-1)."""
-    total = ZERO * decay
+    """Returns the gradient to the decay; d_p leaves as the gradient to p(t-1)."""
+    total = ZERO
     for i in range(x.shape[0]):
         total += d_p[i] * (before[i] - x[i])
         d_x[i] += (ONE - decay) * d_p[i]
@@ -309,20 +352,11 @@ def _presynaptic_backward(decay, x, before, d_p, d_x):
     return total
 
 
-# Scratch arrays, and the layout of blocks.
+# The layout of blocks.
 
 
 @kernel
-def _lanes(rows, like):
-    """Zeros [rows, LANES] of the type of `like`; rows start on cache lines, worth a factor 1.4."""
-    line = 64 // like.itemsize
-    raw = np.zeros(rows * LANES + line, like.dtype)
-    first = -(raw.ctypes.data // like.itemsize) % line
-    return raw[first : first + rows * LANES].reshape((rows, LANES))
-
-
-@kernel
-def _load(matrix, first, block):
+def _load(matrix, block, first):
     """Neurons first.. of [neurons, presynaptic] into a block [presynaptic, LANES]."""
     for j in range(min(LANES, matrix.shape[0] - first)):
         for i in range(matrix.shape[1]):
@@ -330,58 +364,48 @@ def _load(matrix, first, block):
 
 
 @kernel
-def _store(block, first, matrix):
+def _store(block, matrix, first):
     for j in range(min(LANES, matrix.shape[0] - first)):
         for i in range(matrix.shape[1]):
             matrix[first + j, i] = block[i, j]
 
 
 @kernel
-def _blocks(matrix):
-    """[neurons, presynaptic] as blocks [blocks, presynaptic, LANES], padded with zeros."""
-    neurons, channels = matrix.shape
-    blocks = (neurons + LANES - 1) // LANES
-    result = _lanes(blocks * channels, matrix).reshape((blocks, channels, LANES))
-    for k in range(blocks):
-        _load(matrix, k * LANES, result[k])
-    return result
+def _copy_block(source, target):
+    for i in range(source.shape[0]):
+        for j in range(LANES):
+            target[i, j] = source[i, j]
 
 
-# Whole sequences. Arrays are those of `layer_sequence`; fields of the state are overwritten.
+# Whole sequences. Arrays are named as in `layer_sequence`, and those that a layer does not have
+# are empty. `potentials` comes with the currents; fields of the state are replaced by new ones.
 
 
 @kernel
-def static_sequence(currents, starts, beta, soft, potential, spikes, potentials):
-    """Neurons without plastic or recurrent synapses."""
-    ticks, batch, neurons = currents.shape
-    silent = np.zeros(neurons, currents.dtype)
-    fired = np.empty_like(potential)
+def static_sequence(starts, beta, soft, potential, spikes, potentials, fired, silent):
+    """Neurons without plastic or recurrent synapses. fired [B, n] is scratch, silent [n] zero."""
+    ticks, batch, neurons = spikes.shape
     for b in range(batch):
-        for j in range(neurons):
-            fired[b, j] = ONE if potential[b, j] > LEVEL else ZERO
+        _fire(potential[b], fired[b])
     for t in range(ticks):
         for b in range(batch):
             if starts[t, b] > ZERO:
                 potential[b] = ZERO
                 fired[b] = ZERO
-            _neurons(
-                currents[t, b], silent, beta, soft, potential[b], fired[b],
-                spikes[t, b], potentials[t, b],
-            )  # fmt: skip
+            _neurons(potentials[t, b], silent, beta, soft, potential[b], fired[b], spikes[t, b])
 
 
 @kernel
 def static_sequence_backward(
-    starts, beta, soft, potential, spikes, potentials, slopes, d_spikes, d_potentials,
-    d_currents, d_beta,
+    starts, beta, soft, surrogate, slope, potential, spikes, potentials, d_spikes, d_potentials,
+    d_currents, d_beta, fired, d_v, d_s, slopes, zeros,
 ):  # fmt: skip
-    ticks, batch, neurons = slopes.shape
-    zeros = np.zeros(neurons, slopes.dtype)
-    fired = np.empty_like(potential)
+    """fired, d_v, d_s [B, n] and slopes [n] are scratch; zeros [n] is zero."""
+    ticks, batch, neurons = spikes.shape
     for b in range(batch):
-        for j in range(neurons):
-            fired[b, j] = ONE if potential[b, j] > LEVEL else ZERO
-    d_v, d_s = np.zeros_like(potential), np.zeros_like(potential)
+        _fire(potential[b], fired[b])
+        d_v[b] = ZERO
+        d_s[b] = ZERO
     for t in range(ticks - 1, -1, -1):
         for b in range(batch):
             started = starts[t, b] > ZERO
@@ -390,9 +414,11 @@ def static_sequence_backward(
                 before, fired_before = zeros, zeros
             elif t > 0:
                 before, fired_before = potentials[t - 1, b], spikes[t - 1, b]
+            outer = d_potentials[t, b] if d_potentials.shape[0] > 0 else zeros
+            _slopes(surrogate, slope, potentials[t, b], slopes)
             _neurons_backward(
-                d_spikes[t, b], d_potentials[t, b], slopes[t, b], before, fired_before, beta, soft,
-                d_v[b], d_s[b], d_beta, d_currents[t, b],
+                d_spikes[t, b], outer, slopes, before, fired_before, beta, soft, d_v[b], d_s[b],
+                d_beta, d_currents[t, b],
             )  # fmt: skip
             if started:
                 d_v[b] = ZERO
@@ -401,108 +427,524 @@ def static_sequence_backward(
 
 @kernel
 def sequence(
-    rule, kind, recurrent, soft, clip, decays, inputs, currents, starts, rate, beta,
-    recurrent_weight, gain, potential, pre, post, threshold, fast_weights, eligibility,
-    spikes, potentials, saved_fast, saved_trace,
+    rule, kind, recurrent, soft, clip, decays, inputs, starts, rate, beta, recurrent_weight, gain,
+    potential, pre, post, threshold, fast_weights, eligibility,
+    spikes, potentials, saved_fast, saved_trace, scratch,
 ):  # fmt: skip
     """Plastic or recurrent layers. saved_* [segments, B, blocks, n_pre, LANES] get the fast
-    weights and eligibilities before the first update of each segment, if there are segments."""
-    ticks, batch, neurons = currents.shape
-    channels = pre.shape[1]
-    blocks = (neurons + LANES - 1) // LANES
-    plastic, retroactive = kind != STATIC, kind == RETROACTIVE
-    # feedforward neurons do not see each other, so that a block can run its whole sequence
-    group = blocks if recurrent else 1
-    shape = (blocks, channels, LANES)
-    static = _blocks(recurrent_weight)
-    gains = _blocks(gain)
-    fast = _lanes(blocks * channels if plastic else 0, beta)
-    fast = fast.reshape((blocks if plastic else 0, channels, LANES))
-    trace = _lanes(blocks * channels if retroactive else 0, beta)
-    trace = trace.reshape((blocks if retroactive else 0, channels, LANES))
-    rows = _lanes(8 * blocks, beta).reshape((8, blocks, LANES))
-    v, s, q, theta, a, c, r, current = (
-        rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
-    )  # fmt: skip
-    x, p = np.zeros(channels, beta.dtype), np.zeros(channels, beta.dtype)
+    weights and eligibilities before the update that precedes each segment, if any are asked."""
+    ticks, batch, neurons = spikes.shape
+    static, gains, fast, trace, rows, lines = scratch
+    v, s, q, theta = rows[0], rows[1], rows[2], rows[3]
+    a, c, r, current = rows[4], rows[5], rows[6], rows[7]
+    q_before, theta_before = rows[8, 0], rows[9, 0]
+    x, p, p_before = lines[0], lines[1], lines[2]
+    blocks = rows.shape[1]
     all_s = s.reshape(blocks * LANES)
+    direct, retroactive, plastic = kind == DIRECT, kind == RETROACTIVE, kind != STATIC
+    for k in range(blocks):
+        if recurrent:
+            _load(recurrent_weight, static[k], k * LANES)
+        if plastic:
+            _load(gain, gains[k], k * LANES)
+    # feedforward neurons do not see each other, so that each block can run its whole sequence
+    group = blocks if recurrent else 1
     for first in range(0, blocks, group):
         for b in range(batch):
-            keep = ONE
             for k in range(first, first + group):
-                for j in range(min(LANES, neurons - k * LANES)):
-                    v[k, j] = potential[b, k * LANES + j]
-                    s[k, j] = ONE if v[k, j] > LEVEL else ZERO
-                    if plastic:
-                        q[k, j] = post[b, k * LANES + j]
-                        theta[k, j] = threshold[b, k * LANES + j]
-                if plastic:
-                    _load(fast_weights[b], k * LANES, fast[k])
-                if retroactive:
-                    _load(eligibility[b], k * LANES, trace[k])
+                low, high = k * LANES, min(neurons, (k + 1) * LANES)
+                _copy(potential[b, low:high], v[k])
+                _fire(potential[b, low:high], s[k])
+                # before the first tick, an update that changes nothing
                 a[k], r[k] = ZERO, ZERO
-                c[k] = ZERO if retroactive else ONE
+                c[k] = ONE if direct else ZERO
+                if plastic:
+                    _copy(post[b, low:high], q[k])
+                    _copy(threshold[b, low:high], theta[k])
+                    _load(fast_weights[b], fast[k], low)
+                if retroactive:
+                    _load(eligibility[b], trace[k], low)
+            keep, decay, bound = ONE, ONE + ZERO * clip, UNBOUNDED * clip
             if plastic:
-                p[:] = pre[b]
-            decay = ONE
-            bound = UNBOUNDED * clip  # nothing to clip before the first tick
+                _copy(pre[b], p)
             for t in range(ticks):
                 if starts[t, b] > ZERO:
                     p[:] = ZERO
-                    keep, decay = ZERO, ZERO
+                    keep, decay = ZERO, ZERO * clip
                     for k in range(first, first + group):
                         v[k], s[k], q[k], theta[k] = ZERO, ZERO, ZERO, ZERO
                         a[k], c[k], r[k] = ZERO, ZERO, ZERO
                 if recurrent:
-                    x[:] = all_s[:neurons]
+                    _copy(all_s[:neurons], x)
                 else:
-                    x[:] = inputs[t, b]
+                    _copy(inputs[t, b], x)
                 for k in range(first, first + group):
                     current[k] = ZERO
+                    if plastic and t % SEGMENT == 0 and saved_fast.shape[0] > 0:
+                        _copy_block(fast[k], saved_fast[t // SEGMENT, b, k])
+                        if retroactive:
+                            _copy_block(trace[k], saved_trace[t // SEGMENT, b, k])
                     if recurrent:
                         _static_forward(static[k], x, current[k])
-                    if plastic and t % SEGMENT == 0 and saved_fast.shape[0] > 0:
-                        saved_fast[t // SEGMENT, b, k] = fast[k]
-                        if retroactive:
-                            saved_trace[t // SEGMENT, b, k] = trace[k]
-                    if kind == DIRECT:
+                    if direct:
                         _direct_forward(fast[k], p, a[k], c[k], bound, gains[k], x, current[k])
-                    elif kind == RETROACTIVE:
+                    elif retroactive:
                         _retro_forward(
                             fast[k], trace[k], p, a[k], c[k], r[k], keep, decay, bound, gains[k],
                             x, current[k],
                         )  # fmt: skip
+                keep, decay, bound = ONE, ONE - decays[3], clip
                 if plastic:
-                    _trace(decays[0], p, x)
+                    _copy(p, p_before)
+                    _trace(decays[0], p_before, x, p)
                 for k in range(first, first + group):
                     low, high = k * LANES, min(neurons, (k + 1) * LANES)
                     _neurons(
-                        currents[t, b, low:high], current[k], beta[low:high], soft, v[k], s[k],
-                        spikes[t, b, low:high], potentials[t, b, low:high],
+                        potentials[t, b, low:high], current[k], beta[low:high], soft, v[k], s[k],
+                        spikes[t, b, low:high],
                     )  # fmt: skip
                     if plastic:
+                        _copy(q[k], q_before)
+                        _copy(theta[k], theta_before)
                         _postsynaptic(
-                            rule, kind == DIRECT, decays, rate[t, b, low:high], s[k], q[k],
-                            theta[k], a[k], c[k], r[k],
+                            rule, direct, decays, rate[t, b, low:high], s[k], q_before,
+                            theta_before, q[k], theta[k], a[k], c[k], r[k],
                         )  # fmt: skip
-                bound, keep, decay = clip, ONE, ONE - decays[3]
             x[:] = ZERO
             for k in range(first, first + group):
-                if kind == DIRECT:
+                low, high = k * LANES, min(neurons, (k + 1) * LANES)
+                _copy(v[k, : high - low], potential[b, low:high])
+                if direct:
                     _direct_forward(fast[k], p, a[k], c[k], bound, gains[k], x, current[k])
-                elif kind == RETROACTIVE:
+                elif retroactive:
                     _retro_forward(
                         fast[k], trace[k], p, a[k], c[k], r[k], keep, decay, bound, gains[k], x,
                         current[k],
                     )  # fmt: skip
-                for j in range(min(LANES, neurons - k * LANES)):
-                    potential[b, k * LANES + j] = v[k, j]
-                    if plastic:
-                        post[b, k * LANES + j] = q[k, j]
-                        threshold[b, k * LANES + j] = theta[k, j]
+                    _store(trace[k], eligibility[b], low)
                 if plastic:
-                    _store(fast[k], k * LANES, fast_weights[b])
-                if retroactive:
-                    _store(trace[k], k * LANES, eligibility[b])
+                    _copy(q[k, : high - low], post[b, low:high])
+                    _copy(theta[k, : high - low], threshold[b, low:high])
+                    _store(fast[k], fast_weights[b], low)
             if plastic and first + group == blocks:
-                pre[b] = p
+                _copy(p, pre[b])
+
+
+@kernel
+def _recall(
+    rule, kind, recurrent, decays, inputs, starts, rate, first, b, pre, post, threshold, spikes,
+    fired, xs, ps, q, theta, a, c, r,
+):  # fmt: skip
+    """Traces of one environment, and the coefficients of its updates, for all ticks.
+
+    xs[t] are the presynaptic activities of tick t; ps[t], q[t], theta[t] the traces before tick t
+    (zero at a start), and a[t], c[t], r[t] the coefficients of the update that precedes it.
+    """
+    ticks, _, neurons = spikes.shape
+    direct, plastic = kind == DIRECT, kind != STATIC
+    group = fired.shape[0]
+    for k in range(group):
+        low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+        a[0, k], r[0, k] = ZERO, ZERO
+        c[0, k] = ONE if direct else ZERO
+        if plastic:
+            _copy(post[b, low:high], q[0, k])
+            _copy(threshold[b, low:high], theta[0, k])
+    if plastic:
+        _copy(pre[b], ps[0])
+    for t in range(ticks):
+        started = starts[t, b] > ZERO
+        if started:
+            ps[t] = ZERO
+            for k in range(group):
+                q[t, k], theta[t, k] = ZERO, ZERO
+                a[t, k], c[t, k], r[t, k] = ZERO, ZERO, ZERO
+        if not recurrent:
+            _copy(inputs[t, b], xs[t])
+        elif started:
+            xs[t] = ZERO
+        elif t > 0:
+            _copy(spikes[t - 1, b], xs[t])
+        else:
+            _copy(fired.reshape(group * LANES)[:neurons], xs[t])
+        if plastic:
+            _trace(decays[0], ps[t], xs[t], ps[t + 1])
+            for k in range(group):
+                low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                _postsynaptic(
+                    rule, direct, decays, rate[t, b, low:high], spikes[t, b, low:high], q[t, k],
+                    theta[t, k], q[t + 1, k], theta[t + 1, k], a[t + 1, k], c[t + 1, k],
+                    r[t + 1, k],
+                )  # fmt: skip
+
+
+@kernel
+def _recompute(
+    kind, clip, eta, starts, start, last, b, first, saved_fast, saved_trace, ps, a, c, r, fast, trace
+):
+    """Fast weights before the updates that precede the ticks start..last, from the saved ones."""
+    for k in range(a.shape[1]):
+        _copy_block(saved_fast[start // SEGMENT, b, first + k], fast[0, k])
+        if kind == RETROACTIVE:
+            _copy_block(saved_trace[start // SEGMENT, b, first + k], trace[0, k])
+        for t in range(start, last):
+            h = t - start
+            bound = clip if t > 0 else UNBOUNDED * clip
+            if kind == DIRECT:
+                _direct_update(fast[h, k], ps[t], a[t, k], c[t, k], bound, fast[h + 1, k])
+            else:
+                keep = ZERO if starts[t, b] > ZERO else ONE
+                decay = keep * (ONE - eta) if t > 0 else keep
+                _retro_update(
+                    fast[h, k], trace[h, k], ps[t], a[t, k], c[t, k], r[t, k], keep, decay, bound,
+                    fast[h + 1, k], trace[h + 1, k],
+                )  # fmt: skip
+
+
+@kernel
+def sequence_backward(
+    rule, kind, recurrent, soft, surrogate, slope, clip, decays, inputs, starts, rate, beta,
+    recurrent_weight, gain, potential, pre, post, threshold, spikes, potentials, saved_fast,
+    saved_trace, d_spikes, d_potentials, d_inputs, d_currents, d_rate, d_beta, d_gain, d_decays,
+    scratch, history,
+):  # fmt: skip
+    """Gradients of `sequence`; d_inputs, d_beta and d_decays come with zeros."""
+    ticks, batch, neurons = spikes.shape
+    static, gains, d_gains, fast, trace, d_fast, d_trace, rows, lines = scratch
+    coefficients, xs, ps = history
+    q, theta, a = coefficients[0], coefficients[1], coefficients[2]
+    c, r = coefficients[3], coefficients[4]
+    d_v, d_s, d_q, d_theta, d_a = rows[0], rows[1], rows[2], rows[3], rows[4]
+    d_c, d_r, d_decay = rows[5], rows[6], rows[7]
+    fired, d_current, slopes = rows[8], rows[9], rows[10]
+    d_post_decay, d_threshold_decay, d_eta, zeros = rows[11], rows[12], rows[13], rows[14, 0]
+    d_x, d_p = lines[0], lines[1]
+    group = rows.shape[1]
+    blocks = (neurons + LANES - 1) // LANES
+    all_d_s = d_s.reshape(group * LANES)
+    direct, retroactive, plastic = kind == DIRECT, kind == RETROACTIVE, kind != STATIC
+    for k in range(blocks):
+        if recurrent:
+            _load(recurrent_weight, static[k], k * LANES)
+        if plastic:
+            _load(gain, gains[k], k * LANES)
+            d_gains[k] = ZERO
+    for row in range(15):
+        rows[row] = ZERO
+    for first in range(0, blocks, group):
+        for b in range(batch):
+            for k in range(group):
+                low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                _fire(potential[b, low:high], fired[k])
+            _recall(
+                rule, kind, recurrent, decays, inputs, starts, rate, first, b, pre, post, threshold,
+                spikes, fired, xs, ps, q, theta, a, c, r,
+            )  # fmt: skip
+            for row in range(8):
+                rows[row] = ZERO
+            d_p[:] = ZERO
+            for k in range(group):
+                if plastic:
+                    d_fast[k] = ZERO
+                if retroactive:
+                    d_trace[k] = ZERO
+            next_keep, next_decay = ONE, ONE - decays[3]
+            for t in range(ticks - 1, -1, -1):
+                h = t % SEGMENT
+                if plastic and (t == ticks - 1 or h == SEGMENT - 1):
+                    _recompute(
+                        kind, clip, decays[3], starts, t - h, t, b, first, saved_fast, saved_trace,
+                        ps, a, c, r, fast, trace,
+                    )  # fmt: skip
+                started = starts[t, b] > ZERO
+                d_x[:] = ZERO
+                for k in range(group):
+                    low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                    if plastic:
+                        _postsynaptic_backward(
+                            rule, direct, decays, rate[t, b, low:high], spikes[t, b, low:high],
+                            q[t + 1, k], theta[t + 1, k], q[t, k], theta[t, k], d_a[k], d_c[k],
+                            d_r[k], d_decay[k], d_q[k], d_theta[k], d_s[k], d_rate[t, b, low:high],
+                            d_post_decay[k], d_threshold_decay[k], d_eta[k],
+                        )  # fmt: skip
+                        d_a[k], d_c[k], d_r[k], d_decay[k] = ZERO, ZERO, ZERO, ZERO
+                    before, fired_before = zeros, zeros
+                    if not started and t > 0:
+                        before = potentials[t - 1, b, low:high]
+                        fired_before = spikes[t - 1, b, low:high]
+                    elif not started:
+                        before, fired_before = potential[b, low:high], fired[k]
+                    outer = d_potentials[t, b, low:high] if d_potentials.shape[0] > 0 else zeros
+                    _slopes(surrogate, slope, potentials[t, b, low:high], slopes[k])
+                    _neurons_backward(
+                        d_spikes[t, b, low:high], outer, slopes[k], before, fired_before,
+                        beta[low:high], soft, d_v[k], d_s[k], d_beta[low:high], d_current[k],
+                    )  # fmt: skip
+                    _copy(d_current[k, : high - low], d_currents[t, b, low:high])
+                if plastic:
+                    d_decays[0] += _presynaptic_backward(decays[0], xs[t], ps[t], d_p, d_x)
+                bound = clip if t > 0 else UNBOUNDED * clip
+                keep = ZERO if started else ONE
+                for k in range(group):
+                    if recurrent:
+                        _static_backward(static[k], d_current[k], d_x)
+                    if direct:
+                        _direct_backward(
+                            fast[h, k], ps[t], a[t, k], c[t, k], bound, gains[first + k], xs[t],
+                            c[t + 1, k], d_current[k], d_fast[k], d_gains[first + k], d_x, d_p,
+                            d_a[k], d_c[k],
+                        )  # fmt: skip
+                    elif retroactive:
+                        _retro_backward(
+                            fast[h, k], trace[h, k], ps[t], a[t, k], c[t, k], r[t, k], keep, bound,
+                            gains[first + k], xs[t], c[t + 1, k], r[t + 1, k], next_keep,
+                            next_decay, d_current[k], d_fast[k], d_trace[k], d_gains[first + k],
+                            d_x, d_p, d_a[k], d_c[k], d_r[k], d_decay[k],
+                        )  # fmt: skip
+                next_keep, next_decay = keep, keep * (ONE - decays[3])
+                if recurrent:
+                    _add(d_x, all_d_s)
+                else:
+                    _add(d_x, d_inputs[t, b])
+                if started:
+                    for row in range(8):
+                        rows[row] = ZERO
+                    d_p[:] = ZERO
+    for k in range(blocks):
+        if plastic:
+            _store(d_gains[k], d_gain, k * LANES)
+    for k in range(group):
+        for j in range(LANES):
+            d_decays[1] += d_post_decay[k, j]
+            d_decays[2] += d_threshold_decay[k, j]
+            d_decays[3] += d_eta[k, j]
+
+
+# The PyTorch side.
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros that start on a cache line: rows across two lines cost a factor of 1.4."""
+    size, line = math.prod(shape), 64 // np.dtype(dtype).itemsize
+    raw = np.zeros(size + line, dtype)
+    first = -(raw.ctypes.data // raw.itemsize) % line
+    return raw[first : first + size].reshape(shape)
+
+
+@lru_cache(maxsize=16)
+def _scratch(dtype: Any, *shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Work arrays, kept from call to call; a kernel holds the interpreter's lock while it runs."""
+    return tuple(_aligned(shape, dtype) for shape in shapes)
+
+
+def _dtype(tensor: Tensor) -> Any:
+    return np.float64 if tensor.dtype == torch.float64 else np.float32
+
+
+def _arrays(like: Tensor, *tensors: tuple[Tensor | None, int]) -> list[np.ndarray]:
+    """Contiguous arrays of tensors, each given with its number of axes; empty ones for None."""
+    return [
+        np.empty((0,) * axes, _dtype(like)) if x is None else x.detach().contiguous().numpy()
+        for x, axes in tensors
+    ]
+
+
+class _Setting(NamedTuple):
+    """What the kernels need to know of a layer besides its tensors."""
+
+    rule: int
+    kind: int
+    recurrent: bool
+    soft: bool
+    clip: Any
+    decays: np.ndarray
+
+    @classmethod
+    def of(cls, spec: LayerSpec, p: LayerParameters, dtype: Any) -> "_Setting":
+        kind = RETROACTIVE if spec.modulation == "retroactive" else DIRECT
+        decays = (p.pre_decay, p.post_decay, p.threshold_decay, p.eta)
+        return cls(
+            RULE_CODES[spec.rule],
+            kind if spec.plastic else STATIC,
+            spec.recurrent,
+            spec.soft_reset,
+            dtype(spec.clip),
+            np.array([0.0 if x is None else x.item() for x in decays], dtype),
+        )
+
+
+def _fields(state: LayerState, names: tuple[str, ...], like: Tensor) -> list[np.ndarray]:
+    """Fields of the state; zeros [B, n] for a rule without a sliding threshold."""
+    fields = {k: x.numpy() for k, x in state.items()}
+    if "post" in fields:
+        fields.setdefault("threshold", np.zeros_like(fields["post"]))
+    empty = {"fast_weights": 3, "eligibility": 3}
+    return [
+        fields[k] if k in fields else np.empty((0,) * empty.get(k, 2), _dtype(like)) for k in names
+    ]
+
+
+_ROWS = ("potential", "pre", "post", "threshold")
+
+
+class _Sequence(torch.autograd.Function):
+    """`layer_sequence`, with gradients to all but the incoming state and from all but the new."""
+
+    @staticmethod
+    def forward(ctx, spec, names, inputs, starts, rate, *tensors):
+        p = LayerParameters(*tensors[: len(LayerParameters._fields)])
+        fields = zip(names, tensors[len(p) :])
+        state = {k: x.clone(memory_format=torch.contiguous_format) for k, x in fields}
+        ctx.set_materialize_grads(False)
+        ctx.spec = spec
+        train = any(ctx.needs_input_grad)
+        if train:
+            rows = {k: x.clone() for k, x in state.items() if k in _ROWS}
+            ctx.rows = tuple(rows)
+        inputs, starts = inputs.contiguous(), starts.contiguous()
+        potentials = torch.nn.functional.linear(inputs, p.weight, p.bias)
+        spikes = torch.empty_like(potentials)
+        ticks, batch, neurons = spikes.shape
+        dtype, channels = _dtype(spikes), spec.plastic_inputs
+        beta, starts_array = _arrays(spikes, (p.membrane_decay, 1), (starts, 2))
+        saved: list[Tensor | None] = [None, None]
+        if not spec.plastic and not spec.recurrent:
+            scratch = _scratch(dtype, (batch, neurons), (neurons,))
+            static_sequence(
+                starts_array, beta, spec.soft_reset, state["potential"].numpy(), spikes.numpy(),
+                potentials.numpy(), *scratch,
+            )  # fmt: skip
+        else:
+            blocks = -(-neurons // LANES)
+            if train and spec.plastic:
+                shape = (-(-ticks // SEGMENT), batch, blocks, channels, LANES)
+                saved[0] = spikes.new_empty(shape)
+                if spec.modulation == "retroactive":
+                    saved[1] = spikes.new_empty(shape)
+            synapses, eligible = _shapes(spec, blocks)
+            scratch = _scratch(
+                dtype, (blocks if spec.recurrent else 0, channels, LANES), synapses, synapses,
+                eligible, (10, blocks, LANES), (3, channels),
+            )  # fmt: skip
+            setting = _Setting.of(spec, p, dtype)
+            sequence(
+                *setting,
+                *_arrays(spikes, (inputs, 3), (starts, 2), (rate, 3)),
+                *_arrays(spikes, (p.membrane_decay, 1), (p.recurrent_weight, 2)),
+                *_arrays(spikes, (p.plasticity_gain, 2)),
+                *_fields(state, (*_ROWS, "fast_weights", "eligibility"), spikes),
+                *_arrays(spikes, (spikes, 3), (potentials, 3), (saved[0], 5), (saved[1], 5)),
+                scratch,
+            )
+        if train:
+            ctx.save_for_backward(
+                inputs, starts, rate, *p, spikes, potentials, *saved, *rows.values()
+            )
+        new = [state[k] for k in names]
+        ctx.mark_non_differentiable(*new)
+        return spikes, potentials, *new
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_spikes, d_potentials, *_):
+        spec = ctx.spec
+        inputs, starts, rate, *rest = ctx.saved_tensors
+        p = LayerParameters(*rest[: len(LayerParameters._fields)])
+        spikes, potentials, saved_fast, saved_trace, *rows = rest[len(p) :]
+        state = dict(zip(ctx.rows, rows))
+        d_spikes = torch.zeros_like(spikes) if d_spikes is None else d_spikes
+        ticks, batch, neurons = spikes.shape
+        dtype, channels = _dtype(spikes), spec.plastic_inputs
+        factor = 0.5 * math.pi if spec.surrogate == "arctan" else 1.0
+        surrogate = SURROGATE_CODES[spec.surrogate], dtype(factor * spec.slope)
+        d_currents, d_beta = torch.empty_like(spikes), torch.zeros_like(p.membrane_decay)
+        d_inputs = d_gain = d_rate = d_recurrent = None
+        d_decays = np.zeros(4, dtype)
+        if not spec.plastic and not spec.recurrent:
+            scratch = _scratch(dtype, *[(batch, neurons)] * 3, (neurons,), (neurons,))
+            static_sequence_backward(
+                *_arrays(spikes, (starts, 2), (p.membrane_decay, 1)), spec.soft_reset, *surrogate,
+                *_arrays(spikes, (state["potential"], 2), (spikes, 3), (potentials, 3)),
+                *_arrays(spikes, (d_spikes, 3), (d_potentials, 3), (d_currents, 3), (d_beta, 1)),
+                *scratch,
+            )  # fmt: skip
+        else:
+            if spec.plastic:
+                d_gain, d_rate = torch.empty_like(p.plasticity_gain), torch.empty_like(spikes)
+            if not spec.recurrent:
+                d_inputs = torch.zeros_like(inputs)
+            blocks = -(-neurons // LANES)
+            group = blocks if spec.recurrent else 1
+            synapses, eligible = _shapes(spec, blocks)
+            group_synapses, group_eligible = _shapes(spec, group)
+            length = min(ticks, SEGMENT)
+            scratch = _scratch(
+                dtype, (blocks if spec.recurrent else 0, channels, LANES), synapses, synapses,
+                (length, *group_synapses), (length, *group_eligible), group_synapses,
+                group_eligible, (15, group, LANES), (2, channels),
+            )  # fmt: skip
+            history = _scratch(
+                dtype, (5, ticks + 1, group, LANES), (ticks, channels), (ticks + 1, channels)
+            )
+            *codes, clip, decays = _Setting.of(spec, p, dtype)
+            sequence_backward(
+                *codes, *surrogate, clip, decays,
+                *_arrays(spikes, (inputs, 3), (starts, 2), (rate, 3), (p.membrane_decay, 1)),
+                *_arrays(spikes, (p.recurrent_weight, 2), (p.plasticity_gain, 2)),
+                *_fields(state, _ROWS, spikes),
+                *_arrays(spikes, (spikes, 3), (potentials, 3), (saved_fast, 5), (saved_trace, 5)),
+                *_arrays(spikes, (d_spikes, 3), (d_potentials, 3), (d_inputs, 3), (d_currents, 3)),
+                *_arrays(spikes, (d_rate, 3), (d_beta, 1), (d_gain, 2)), d_decays, scratch, history,
+            )  # fmt: skip
+        # the static synapses, for all ticks at once
+        flat = d_currents.flatten(0, 1)
+        if ctx.needs_input_grad[2]:
+            if d_inputs is None:
+                d_inputs = (flat @ p.weight).view_as(inputs)
+            else:
+                d_inputs.flatten(0, 1).addmm_(flat, p.weight)
+        if spec.recurrent:
+            fired = (state["potential"] > THRESHOLD).to(spikes.dtype).unsqueeze(0)
+            before = torch.cat([fired, spikes[:-1]]) * (1.0 - starts).unsqueeze(2)
+            d_recurrent = flat.t() @ before.flatten(0, 1)
+        gradients = LayerParameters(
+            flat.t() @ inputs.flatten(0, 1), flat.sum(0), d_beta, d_recurrent, d_gain,
+            *[
+                None if x is None else torch.full_like(x, d)
+                for x, d in zip((p.pre_decay, p.post_decay, p.threshold_decay, p.eta), d_decays)
+            ],
+        )  # fmt: skip
+        return None, None, d_inputs, None, d_rate, *gradients, *[None] * len(spec.state_shapes)
+
+
+def _shapes(spec: LayerSpec, blocks: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of fast weights and of eligibilities, in blocks; without any if not needed."""
+    tail = (spec.plastic_inputs, LANES)
+    eligible = spec.modulation == "retroactive"
+    return (blocks if spec.plastic else 0, *tail), (blocks if eligible else 0, *tail)
+
+
+def layer_sequence(
+    spec: LayerSpec,
+    parameters: LayerParameters,
+    inputs: Tensor,
+    starts: Tensor,
+    rate: Tensor | None,
+    state: LayerState,
+) -> tuple[Tensor, Tensor, LayerState]:
+    """`policies.reference.layer_sequence` for float32 and float64 tensors on the CPU.
+
+    It differs in one point: no gradient reaches the incoming state, nor comes from the new one
+    (sequences are where backpropagation through time is truncated).
+
+    Raises:
+        ValueError: a field of the state requires a gradient.
+    """
+    if any(x.requires_grad for x in state.values()):
+        raise ValueError("the state must not require gradients; detach it, or use the reference")
+    starts = starts.to(inputs.dtype)
+    names = tuple(state)
+    spikes, potentials, *new = _Sequence.apply(
+        spec, names, inputs, starts, rate, *parameters, *state.values()
+    )
+    return spikes, potentials, dict(zip(names, new))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents import PlasticPPO
@@ -16,7 +17,9 @@ OBSERVATIONS = {
     "box": spaces.Box(-1.0, 1.0, (3,)),
     "discrete": spaces.Discrete(3),
     "dict": spaces.Dict(
-        cue=spaces.Box(-1.0, 1.0, (2,)), phase=spaces.Discrete(2), reward=spaces.Box(-1.0, 1.0, (1,))
+        cue=spaces.Box(-1.0, 1.0, (2,)),
+        phase=spaces.Discrete(2),
+        reward=spaces.Box(-1.0, 1.0, (1,)),
     ),
 }
 ACTIONS = {
@@ -59,7 +62,7 @@ class RandomEnv(gym.Env):
 def make_venv(observation="box", action="discrete", n_envs=2, seed=0):
     """Environments with episodes of 5, 6, ... steps, so that episodes start at different times."""
     venv = DummyVecEnv(
-        [lambda i=i: RandomEnv(observation, action, length=5 + i) for i in range(n_envs)]
+        [lambda i=i: Monitor(RandomEnv(observation, action, 5 + i)) for i in range(n_envs)]
     )
     venv.seed(seed)
     return venv

@@ -115,7 +115,8 @@ def run_layer(spec, rate=None):
 @pytest.mark.parametrize("rule", RULES)
 def test_three_ticks_of_two_neurons_are_as_by_hand(rule, modulation, recurrent, clip):
     spec = LayerSpec(INPUTS, NEURONS, rule, modulation, recurrent, clip=clip)
-    expected_spikes, expected_potentials, expected = layer_by_hand(rule, modulation, recurrent, clip)
+    by_hand = layer_by_hand(rule, modulation, recurrent, clip)
+    expected_spikes, expected_potentials, expected = by_hand
     assert len({tuple(s) for s in expected_spikes}) > 1  # or the example would be too easy
     spikes, potentials, state = run_layer(spec)
     assert spikes.tolist() == expected_spikes

@@ -1,0 +1,452 @@
+"""Evaluation: equal to SB3's, paired, independent of the company, and what plasticity-off means."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+import envs  # noqa: F401  registers the environments
+import evaluate
+from envs.observation_noise import ObservationNoise
+from evaluation.conditions import (
+    CONDITIONS,
+    applicable,
+    find_conditions,
+    initial_state,
+    make_env,
+    run_condition,
+)
+from evaluation.episodes import Episode, run_episodes
+from evaluation.recording import can_record, record_episode
+from evaluation.statistics import (
+    late_accuracy,
+    summarize,
+    summarize_episodes,
+    summarize_runs,
+)
+from policies.export import DeployedPolicy, Normalisation, save_policy
+from policies.policy import PlasticSpikingPolicy
+
+CUES, PENDULUM = "CueAssociation-v0", "Pendulum-v1"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def make_policy(environment: str, kind: str = "ndp-oja", seed: int = 0, **arguments):
+    """An untrained policy with weights large enough to be interesting."""
+    env = gym.make(environment, **arguments)
+    env.close()
+    torch.manual_seed(seed)
+    spaces = (env.observation_space, env.action_space, lambda _: 0.0)
+    if kind == "mlp":
+        policy = ActorCriticPolicy(*spaces, net_arch=[64])
+    else:
+        plastic = kind != "snn"
+        network = {
+            "rule": "oja" if plastic else "none",
+            "modulation": "direct" if plastic else "none",
+            "hidden": (24, 16),
+            "ticks": 2,
+            "input_gain": 4.0,
+            "gain": 3.0,
+            "plasticity_gain": 3.0,
+        }
+        policy = PlasticSpikingPolicy(*spaces, network=network)
+    with torch.no_grad():
+        policy.action_net.weight.mul_(100)
+    return DeployedPolicy(policy, None, {})
+
+
+def run(policy, environment, name, seeds, **arguments):
+    return run_condition(policy, environment, {}, CONDITIONS[name], seeds, **arguments)
+
+
+class Seeded(gym.Wrapper):
+    """Resets with one seed after the other."""
+
+    def __init__(self, env, seeds):
+        super().__init__(env)
+        self.seeds = iter(seeds)
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=next(self.seeds, None), options=options)
+
+
+@pytest.mark.parametrize("kind", ["ndp-oja", "mlp"])
+@pytest.mark.parametrize("environment", [CUES, "CartPole-v1"])
+def test_equals_sb3_on_one_environment(environment, kind):
+    policy, seeds = make_policy(environment, kind), [70, 3, 25]
+    env = Monitor(Seeded(gym.make(environment), seeds))
+    returns, lengths = evaluate_policy(policy, env, len(seeds), return_episode_rewards=True)
+    episodes = run(policy, environment, "clean", seeds, width=1)
+    assert [e.total_reward for e in episodes] == returns
+    assert [e.length for e in episodes] == lengths
+
+
+@pytest.mark.parametrize("kind", ["ndp-oja", "mlp"])
+def test_equals_sb3_on_environments_side_by_side(kind):
+    policy, first = make_policy(PENDULUM, kind), 800
+    venv = make_vec_env(PENDULUM, 8, seed=first)
+    returns, _ = evaluate_policy(policy, venv, 8, return_episode_rewards=True)
+    episodes = run(policy, PENDULUM, "clean", range(first, first + 8), width=8)
+    # SB3's Monitor rounds to six decimals
+    assert [round(e.total_reward, 6) for e in episodes] == returns
+    assert len(set(returns)) == 8
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("environment", [CUES, "CartPole-v1"])
+def test_an_episode_does_not_depend_on_the_others(environment, deterministic):
+    policy = make_policy(environment)
+    seeds = list(range(93, 121))
+    arguments = {"width": 10, "deterministic": deterministic}
+    together = run(policy, environment, "noise-0.1", seeds, **arguments)
+    few = [119, 94, 104]
+    apart = [run(policy, environment, "noise-0.1", [seed], **arguments)[0] for seed in few]
+    assert apart == [together[seeds.index(seed)] for seed in few]
+    assert [e.seed for e in run(policy, environment, "clean", few, width=10)] == few
+    if environment != CUES:
+        assert len({e.length for e in together}) > 1  # so some waves had ended episodes in them
+
+
+def test_not_even_by_the_rounding_of_batched_sums():
+    # here the last bits of an action depend on the row of the batch that it is computed in
+    policy = make_policy(PENDULUM, "mlp")
+    with torch.no_grad():
+        policy.policy.action_net.weight.mul_(0.02)  # so that few actions reach their bounds
+    together = run(policy, PENDULUM, "clean", range(50, 100))
+    assert run(policy, PENDULUM, "clean", [99, 98, 62]) == [together[k] for k in (49, 48, 12)]
+
+
+def test_stochastic_actions_leave_pytorchs_generator_alone():
+    policy = make_policy(CUES)
+    before = torch.get_rng_state()
+    run(policy, CUES, "clean", [1, 2], width=2, deterministic=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("seeds, width", [([1, 1], 5), ([-1], 5), ([1], 0)])
+def test_refuses_seeds_and_widths(seeds, width):
+    with pytest.raises(ValueError, match="must be"):
+        run_episodes(make_policy(CUES), lambda: gym.make(CUES), seeds, width=width)
+
+
+def test_ended_environments_are_not_stepped():
+    class Counting(gym.Wrapper):
+        steps = 0
+
+        def step(self, action):
+            Counting.steps += 1
+            return super().step(action)
+
+    policy = make_policy("CartPole-v1")
+    episodes = run_episodes(policy, lambda: Counting(gym.make("CartPole-v1")), range(8), width=8)
+    assert Counting.steps == sum(e.length for e in episodes)
+    assert all(e.total_reward == e.length and e.correct == () for e in episodes)
+
+
+def test_conditions_are_paired():
+    tasks, observations = [], []
+    for name in CONDITIONS:
+        env = make_env(CUES, {}, CONDITIONS[name])
+        observations.append(env.reset(seed=5)[0])
+        plain = env.unwrapped
+        tasks.append([plain.patterns, plain.mapping, plain.order])
+    for task in tasks[1:]:
+        for one, other in zip(tasks[0], task):
+            np.testing.assert_array_equal(one, other)
+    assert (observations[0] != observations[2]).any()
+    np.testing.assert_array_equal(observations[0], observations[3])
+
+
+def test_clean_is_clean_for_policies_trained_with_noise():
+    assert make_env(CUES, {"noise": 0.4, "trials": 3}, CONDITIONS["clean"]).unwrapped.noise == 0
+    noisy = make_env(CUES, {"noise": 0.4, "trials": 3}, CONDITIONS["noise-0.2"]).unwrapped
+    assert (noisy.noise, noisy.trials) == (0.2, 3)
+
+
+def test_observation_noise_has_its_scale_and_leaves_the_task_alone():
+    spread = np.array([1.0, 0.0, 8.0])
+    noisy, plain = ObservationNoise(gym.make(PENDULUM), 0.5, spread), gym.make(PENDULUM)
+    differences = []
+    noisy.reset(seed=3)
+    plain.reset(seed=3)
+    for _ in range(3):  # unseeded episodes too: the noise takes nothing from the task's draws
+        differences += [noisy.reset()[0] - plain.reset()[0]]
+        for _ in range(200):
+            action = np.zeros(1, np.float32)
+            differences += [noisy.step(action)[0] - plain.step(action)[0]]
+    differences = np.array(differences)
+    assert (differences[:, 1] == 0).all()
+    np.testing.assert_allclose(differences.std(axis=0)[[0, 2]], [0.5, 4.0], rtol=0.1)
+    assert abs(np.corrcoef(differences[:, 0], differences[:, 2])[0, 1]) < 0.15
+    first, again, other = (noisy.reset(seed=seed)[0] for seed in (7, 7, 8))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+    assert first.dtype == np.float32
+    again = gym.make(noisy.spec).reset(seed=7)[0]  # the spec holds the wrapper's arguments
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # advice on unbounded observations
+def test_observation_noise_passes_the_checker():
+    check_env(ObservationNoise(gym.make(PENDULUM), 0.1), skip_render_check=True)
+
+
+def test_observation_noise_refuses():
+    with pytest.raises(ValueError, match="Box of floats"):
+        ObservationNoise(gym.make("FrozenLake-v1"), 0.1)
+    with pytest.raises(ValueError, match="level"):
+        ObservationNoise(gym.make(PENDULUM), -0.1)
+    with pytest.raises(ValueError, match="shape"):
+        ObservationNoise(gym.make(PENDULUM), 0.1, np.ones(4))
+    with pytest.raises(ValueError, match="spread"):
+        ObservationNoise(gym.make(PENDULUM), 0.1, np.array([1.0, np.nan, 1.0]))
+
+
+def test_plasticity_off_keeps_fast_weights_at_zero_and_matters():
+    policy = make_policy(CUES)
+    env = make_env(CUES, {}, CONDITIONS["clean"])
+    on, off = (record_episode(policy, env, 11, plasticity=p) for p in (True, False))
+    assert (off.fast_weights == 0).all() and (off.rate == 0).all()
+    assert np.abs(on.fast_weights[-1]).max() > 0.05
+    state = initial_state(policy, CONDITIONS["plasticity-off"], 4)
+    layout = policy.policy.layout
+    for step in range(6):
+        observation = np.stack([env.observation_space.sample() for _ in range(4)])
+        _, state = policy.predict(observation, state, np.full(4, step % 3 == 0))
+        assert (layout.get(state[0], "layer1.fast_weights") == 0).all()
+        assert (layout.get(state[0], "layer1.pre") != 0).any()
+    clean = run(policy, CUES, "clean", range(20), width=20)
+    assert clean != run(policy, CUES, "plasticity-off", range(20), width=20)
+
+
+def test_plasticity_off_changes_nothing_in_a_static_network():
+    policy = make_policy(PENDULUM, "snn")
+    clean, off = (run(policy, PENDULUM, c, range(4), width=4) for c in ("clean", "plasticity-off"))
+    assert clean == off
+
+
+def test_applicable_leaves_out_what_an_mlp_does_not_have():
+    conditions = list(CONDITIONS.values())
+    assert applicable(make_policy(CUES, "snn"), conditions) == conditions
+    assert applicable(make_policy(CUES, "mlp"), conditions) == conditions[:3]
+
+
+def test_unknown_condition_names_the_nearest():
+    with pytest.raises(ValueError, match=r"did you mean 'noise-0\.1'"):
+        find_conditions(["clean", "noise-0.11"])
+
+
+def test_noise_follows_the_spread_of_training():
+    policy = make_policy(PENDULUM, "mlp")
+    clean = run(policy, PENDULUM, "clean", range(3), width=3)
+    assert run(policy, PENDULUM, "noise-0.2", range(3), width=3) != clean
+    normalisation = Normalisation(np.zeros(3), np.zeros(3), clip=10.0, epsilon=1.0)
+    still = DeployedPolicy(policy.policy, normalisation, {})
+    clean = run(still, PENDULUM, "clean", range(3), width=3)
+    assert run(still, PENDULUM, "noise-0.2", range(3), width=3) == clean
+
+
+@pytest.mark.parametrize("environment", [CUES, PENDULUM])
+def test_recording_sees_what_predict_does(environment):
+    policy = make_policy(environment)
+    env = make_env(environment, {}, CONDITIONS["clean"])
+    recording = record_episode(policy, env, 4, max_steps=40)
+    steps = len(recording.rewards)
+    assert steps == 40
+    assert recording.spikes.shape == recording.rate.shape == (steps * 2, 16)
+    assert recording.fast_weights.shape == (steps, 16, 24)
+    assert recording.modulated and recording.layer == 1
+    state, start = policy.policy.initial_state(1), np.ones(1, bool)
+    observation = env.reset(seed=4)[0]
+    for step in range(steps):
+        action, state = policy.predict(observation[None], state, start, deterministic=True)
+        start = np.zeros(1, bool)
+        np.testing.assert_array_equal(action[0], recording.actions[step])
+        fast = policy.policy.layout.get(state[0], "layer1.fast_weights")[0, 0]
+        np.testing.assert_array_equal(fast, recording.fast_weights[step])
+        observation, reward, *_ = env.step(action[0])
+        assert reward == recording.rewards[step]
+    assert not can_record(make_policy(environment, "mlp"))
+    static = record_episode(make_policy(environment, "snn"), env, 4, max_steps=3)
+    assert static.rate is None and static.fast_weights is None
+
+
+def test_statistics_by_hand():
+    # sorted 0 1 2 4 6 7 9 100: a quarter off each end leaves 2 4 6 7
+    summary = summarize([100, 0, 2, 1, 4, 9, 6, 7])
+    assert summary["mean"] == 129 / 8
+    assert summary["interquartile_mean"] == 19 / 4
+    low, high = summary["interval"]
+    assert 0 < low < 129 / 8 < high < 100
+    assert summary == summarize([100, 0, 2, 1, 4, 9, 6, 7])
+    # for many samples the interval tends to mean +- 1.96 deviations of the mean
+    samples = np.random.default_rng(0).normal(3.0, 2.0, 2000)
+    half = 1.96 * samples.std() / np.sqrt(2000)
+    np.testing.assert_allclose(
+        summarize(samples)["interval"], [samples.mean() - half, samples.mean() + half], atol=0.01
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("samples", [[2.5], [2.5, 2.5, 2.5]])
+def test_statistics_of_equal_samples(samples):
+    expected = {"mean": 2.5, "interquartile_mean": 2.5, "interval": [2.5, 2.5]}
+    assert summarize(samples) == expected
+
+
+def test_statistics_of_nothing():
+    with pytest.raises(ValueError, match="no samples"):
+        summarize([])
+
+
+def test_late_accuracy_is_of_the_second_half():
+    assert late_accuracy([False, False, True, True]) == 1.0
+    assert late_accuracy([True, True, True, False, False]) == pytest.approx(1 / 3)
+    assert late_accuracy([True]) == 1.0
+
+
+def test_summary_of_episodes():
+    episodes = [Episode(0, 2.0, 8, (False, True)), Episode(1, -2.0, 4, (False, False))]
+    summary = summarize_episodes(episodes)
+    assert summary["return"]["mean"] == 0 and summary["length"]["mean"] == 6
+    assert summary["late_accuracy"]["mean"] == 0.5
+    assert [trial["mean"] for trial in summary["accuracy_by_trial"]] == [0.0, 0.5]
+    plain = summarize_episodes([Episode(0, 2.0, 8)])
+    assert plain["late_accuracy"] is None and plain["accuracy_by_trial"] is None
+    pooled = summarize_runs([summary, summarize_episodes(episodes[:1])])
+    assert pooled["late_accuracy"]["by_run"] == [0.5, 1.0]
+    assert pooled["late_accuracy"]["mean"] == 0.75
+    assert pooled["accuracy_by_trial"][1]["by_run"] == [0.5, 1.0]
+
+
+def save_run(folder: Path, environment: str, kind: str, seed: int = 0) -> Path:
+    settings = {
+        "env": environment,
+        "policy": kind,
+        "seed": seed,
+        "n_envs": 4,
+        "env_kwargs": {"trials": 4} if environment == CUES else {},
+    }
+    run = folder / environment / kind / f"seed-{seed}"
+    policy = make_policy(environment, kind, seed).policy
+    save_policy(run / "policy", policy, metadata={"settings": settings, "steps": 123})
+    return run
+
+
+def test_command_line(tmp_path):
+    runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
+    runs.append(save_run(tmp_path, CUES, "mlp"))
+    out = tmp_path / "comparison"
+    command = [sys.executable, "evaluate.py", *map(str, runs), "--episodes", "6", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "plasticity-off" in done.stdout and "late accuracy" in done.stdout
+
+    results = runs[0] / "evaluations" / "standard"
+    summary = json.loads((results / "summary.json").read_text())
+    assert list(summary["conditions"]) == list(CONDITIONS)
+    for part in summary["conditions"].values():
+        assert len(part["accuracy_by_trial"]) == 4
+        for numbers in (part["return"], part["late_accuracy"], *part["accuracy_by_trial"]):
+            assert set(numbers) == {"mean", "interquartile_mean", "interval"}
+            assert numbers["interval"][0] <= numbers["mean"] <= numbers["interval"][1]
+    settings = summary["settings"]
+    assert settings["env"] == CUES and settings["steps_trained"] == 123
+    assert settings["seeds"] == [1_000_000, 1_000_005] and "torch" in settings["versions"]
+    rows = list(csv.DictReader((results / "episodes.csv").open()))
+    assert len(rows) == 4 * 6
+    clean = [row for row in rows if row["condition"] == "clean"]
+    assert [int(row["seed"]) for row in clean] == list(range(1_000_000, 1_000_006))
+    mean = np.mean([float(row["return"]) for row in clean])
+    assert mean == pytest.approx(summary["conditions"]["clean"]["return"]["mean"])
+    right = np.mean([int(row["trial_3"]) for row in clean])
+    assert right == summary["conditions"]["clean"]["accuracy_by_trial"][3]["mean"]
+    names = sorted(path.name for path in (results / "figures").iterdir())
+    assert names == ["accuracy_by_trial.png", "episode.png", "return.png"]
+    assert not list(tmp_path.rglob("*.part"))
+
+    other = json.loads((runs[2] / "evaluations" / "standard" / "summary.json").read_text())
+    assert "plasticity-off" not in other["conditions"]
+    comparison = json.loads((out / "comparison.json").read_text())["policies"]
+    assert comparison["ndp-oja"]["seeds"] == [0, 1]
+    by_run = comparison["ndp-oja"]["conditions"]["clean"]["late_accuracy"]["by_run"]
+    assert by_run[0] == summary["conditions"]["clean"]["late_accuracy"]["mean"]
+    assert (out / "comparison.png").stat().st_size > 1000
+
+
+def command_line(monkeypatch, *arguments) -> int:
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
+    return evaluate.main()
+
+
+def test_command_line_without_trials(tmp_path, monkeypatch, capsys):
+    folder, out = save_run(tmp_path, PENDULUM, "snn"), tmp_path / "out"
+    arguments = ["--episodes", 2, "--conditions", "plasticity-off", "noise-0.2"]
+    assert command_line(monkeypatch, folder, *arguments, "--stochastic", "--out", out) == 0
+    assert "accuracy" not in capsys.readouterr().out
+    summary = json.loads((folder / "evaluations" / "standard" / "summary.json").read_text())
+    assert list(summary["conditions"]) == ["plasticity-off", "noise-0.2"]
+    assert summary["conditions"]["noise-0.2"]["late_accuracy"] is None
+    assert (folder / "evaluations" / "standard" / "figures" / "return.png").is_file()
+    assert (out / "comparison.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nowhere"], "there is no run folder nowhere"),
+        (["EMPTY"], "no policy in"),
+        (["RUN", "--episodes", "0"], "--episodes must be at least 1"),
+        (["RUN", "--episodes", "many"], "invalid int value"),
+        (["RUN", "--conditions", "plasticity-of"], "did you mean 'plasticity-off'"),
+        (["MLP", "--conditions", "plasticity-off"], "no plasticity"),
+        (["RUN", "--seed", "2"], "overlap those that"),
+        (["RUN", "--seed", "-1"], "--seed must be 0 or more"),
+        (["RUN", "MLP"], "different tasks"),
+        (["RUN", "--episode", "3"], "unrecognized arguments"),
+        ([], "the following arguments are required: RUN"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    folders = {"RUN": save_run(tmp_path, CUES, "snn"), "MLP": save_run(tmp_path, PENDULUM, "mlp")}
+    folders["EMPTY"] = tmp_path / "empty"
+    folders["EMPTY"].mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert command_line(monkeypatch, *[folders.get(a, a) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("evaluate.py: error: ")
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_errors_of_damaged_or_foreign_runs(tmp_path, monkeypatch, capsys):
+    folder = save_run(tmp_path, "FrozenLake-v1", "mlp")
+    assert command_line(monkeypatch, folder) == 2
+    assert "Box of floats" in capsys.readouterr().err
+    description = folder / "policy" / "policy.json"
+    content = json.loads(description.read_text())
+    content["metadata"]["settings"]["env"] = "Gone-v0"
+    description.write_text(json.dumps(content))
+    assert command_line(monkeypatch, folder) == 2
+    assert "Gone" in capsys.readouterr().err
+    del content["metadata"]["settings"]
+    description.write_text(json.dumps(content))
+    assert command_line(monkeypatch, folder) == 2
+    assert "does not tell how" in capsys.readouterr().err

@@ -1,0 +1,343 @@
+"""The network: its settings, the layout of its state, its encodings, and time within a step."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import OBSERVATIONS, make_model, make_network, make_venv, zero_state
+
+from policies import NetworkConfig, StateLayout
+from policies.encoding import GaussianPopulation
+
+OBSERVATION = torch.tensor([[[0.9, -0.7, 0.8], [-0.5, 0.6, 0.9]]])  # [1, 2, 3]
+
+
+def observations(steps, batch=2, channels=3):
+    return torch.rand(steps, batch, channels) * 2 - 1
+
+
+def features_of(network, inputs, starts=None, state=None):
+    """Features and the new state of a run, from zero unless a state is given."""
+    starts = torch.zeros(inputs.shape[:2]) if starts is None else starts
+    state = zero_state(network, inputs.shape[1]) if state is None else state
+    with torch.no_grad():
+        features, _, state = network.run(inputs, starts, state)
+    return features, state
+
+
+# settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"rule": "ojaa"}, ["rule", "'ojaa'", "did you mean 'oja'", "bcm"]),
+        ({"surrogate": "arctn"}, ["surrogate", "did you mean 'arctan'", "rectangle"]),
+        ({"modulation": "retro"}, ["modulation", "retroactive"]),
+        ({"encoding": "populations"}, ["encoding", "did you mean 'population'"]),
+        ({"readout": "potentials"}, ["readout", "spikes+potentials"]),
+        ({"hidden": ()}, ["hidden"]),
+        ({"hidden": (8, 0)}, ["hidden", "(8, 0)"]),
+        ({"hidden": (8, 8, 8)}, ["plastic", "3 hidden layers"]),
+        ({"plastic": (True,)}, ["plastic", "2 hidden layers", "(True,)"]),
+        ({"recurrent": (True,)}, ["recurrent", "2 hidden layers"]),
+        ({"ticks": 0}, ["ticks", "at least 1"]),
+        ({"population": 1}, ["population", "at least 2"]),
+        ({"slope": 0.0}, ["slope", "above 0"]),
+        ({"clip": -1.0}, ["clip", "above 0"]),
+        ({"eta": 1.0}, ["eta", "between 0 and 1"]),
+        ({"trace_decay": 0.0}, ["trace_decay", "between 0 and 1"]),
+        ({"membrane_decay": math.nan}, ["membrane_decay", "between 0 and 1"]),
+        ({"rule": "none", "modulation": "direct"}, ["neuromodulator", "rule"]),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_would_be_right(settings, words):
+    with pytest.raises(ValueError) as error:
+        NetworkConfig(**settings)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_one():
+    with pytest.raises(ValueError, match="'modulaton'; did you mean 'modulation'"):
+        NetworkConfig.of({"modulaton": "direct"})
+
+
+def test_settings_survive_the_way_through_lists():
+    config = NetworkConfig(hidden=(5, 6), exogenous=(0, "reward"), rule="bcm")
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in config.as_dict().items()}
+    assert NetworkConfig.of(plain) == config
+
+
+# state
+
+
+def expected_fields(rule, modulation, encoding):
+    """Names and sizes of the fields of `make_network(hidden=(4, 5))` on 3 channels."""
+    fields = {"plasticity_off": 1, "layer0.potential": 4, "layer1.potential": 5, "readout": 5}
+    if encoding == "population":
+        fields["encoder.potential"] = 3 * 10
+    if rule != "none":
+        fields |= {"layer1.pre": 4, "layer1.post": 5, "layer1.fast_weights": 4 * 5}
+    if rule == "bcm":
+        fields["layer1.threshold"] = 5
+    if modulation == "retroactive":
+        fields["layer1.eligibility"] = 4 * 5
+    return fields
+
+
+@pytest.mark.parametrize("encoding", ["current", "population"])
+@pytest.mark.parametrize(
+    ("rule", "modulation"),
+    [("none", "none"), ("oja", "none"), ("bcm", "direct"), ("hebb", "retroactive")],
+)
+def test_the_layout_names_what_the_network_carries_and_nothing_else(rule, modulation, encoding):
+    network = make_network(hidden=(4, 5), rule=rule, modulation=modulation, encoding=encoding)
+    expected = expected_fields(rule, modulation, encoding)
+    sizes = {name: math.prod(shape) for name, shape in network.layout.shapes.items()}
+    assert sizes == expected
+    assert network.layout.size == network.hidden_size == sum(expected.values())
+
+
+def test_plastic_synapses_of_a_recurrent_layer_are_among_its_own_neurons():
+    network = make_network(hidden=(4, 5), recurrent=(False, True))
+    assert network.layout.shapes["layer1.fast_weights"] == (5, 5)
+
+
+LAYOUT = StateLayout({"a": (2,), "b": (3, 2), "c": (1,)})
+
+
+def test_pack_and_unpack_are_inverse():
+    flat = torch.arange(18.0).reshape(2, 9)
+    fields = LAYOUT.unpack(flat)
+    assert {name: tuple(x.shape) for name, x in fields.items()} == {
+        "a": (2, 2), "b": (2, 3, 2), "c": (2, 1),
+    }  # fmt: skip
+    assert fields["b"][0].tolist() == [[2, 3], [4, 5], [6, 7]]
+    assert torch.equal(LAYOUT.pack(dict(reversed(fields.items()))), flat)
+
+
+def test_get_is_a_view_of_a_numpy_state_with_any_leading_axes():
+    state = np.zeros((1, 4, 9), dtype=np.float32)
+    LAYOUT.get(state, "b")[...] = 1.0
+    assert LAYOUT.get(state, "b").shape == (1, 4, 3, 2)
+    assert state[0, 3].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 0]
+
+
+def test_an_unknown_field_is_named_with_the_fields_there_are():
+    with pytest.raises(KeyError, match=r"'d'.*a, b, c"):
+        LAYOUT.get(np.zeros(9), "d")
+
+
+# encodings
+
+
+def encode(values, ticks, neurons=3):
+    """Spikes [ticks, len(values), neurons] of one channel's population for constant values."""
+    encoder = GaussianPopulation(1, neurons, "fast_sigmoid", 5.0)
+    constant = torch.tensor(values).reshape(1, -1, 1).expand(ticks, -1, -1)
+    state = {"potential": torch.zeros(len(values), neurons)}
+    with torch.no_grad():
+        return encoder(constant, torch.zeros(ticks, len(values)), state)[0]
+
+
+def test_a_population_neuron_fires_as_by_hand():
+    # activity 0.45 at this distance from the centre 0: potentials 0.45, 0.9, 1.35 (a spike),
+    # 0.8, 1.25 (a spike), 0.7, 1.15 (a spike), 0.6, 1.05 (a spike), 0.5, 0.95, 1.4 (a spike)
+    distance = math.sqrt(-2 * 0.15 * math.log(0.45))
+    expected = [0, 0, 1, 0, 1, 0, 1, 0, 1, 0, 0, 1]
+    for side in (distance, -distance):
+        assert encode([side], ticks=12)[:, 0, 1].tolist() == expected
+
+
+def test_population_rates_rise_with_closeness_to_the_centre():
+    spikes = encode([0.1, 0.3, 0.5, 0.7, 0.9], ticks=200)
+    assert set(spikes.unique().tolist()) == {0.0, 1.0}
+    rates = spikes.mean(dim=0)
+    assert (rates[:-1, 1] > rates[1:, 1]).all()  # the neuron centred at 0
+    assert (rates[:, 1] > rates[:, [0, 2]].amax(dim=1)).all()  # those centred at -3 and 3
+
+
+def test_every_channel_has_a_population_of_its_own():
+    encoder = GaussianPopulation(2, 3, "fast_sigmoid", 5.0)
+    state = {"potential": torch.zeros(1, 6)}
+    inputs = torch.tensor([-3.0, 3.0]).expand(9, 1, 2)
+    with torch.no_grad():
+        rates = encoder(inputs, torch.zeros(9, 1), state)[0].mean(dim=(0, 1))
+    assert (rates > 0).tolist() == [True, False, False, False, False, True]
+
+
+# time
+
+
+@pytest.mark.parametrize("encoding", ["current", "population"])
+@pytest.mark.parametrize("readout", ["spikes", "spikes+potentials"])
+def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(encoding, readout):
+    settings = {"encoding": encoding, "readout": readout, "rule": "bcm", "hidden": (16, 16)}
+    several, single = make_network(ticks=3, **settings), make_network(ticks=1, **settings)
+    single.load_state_dict(several.state_dict())
+    inputs = observations(4) * 2
+    starts = torch.tensor([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    spread = torch.zeros(12, 2)
+    spread[::3] = starts  # an episode starts at the first tick of its step, and at no other
+    features, state = features_of(several, inputs, starts)
+    expected, expected_state = features_of(single, inputs.repeat_interleave(3, dim=0), spread)
+    assert features.abs().max() > 0
+    torch.testing.assert_close(features, expected[2::3], rtol=0, atol=1e-6)
+    for name in state:
+        torch.testing.assert_close(state[name], expected_state[name], rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("encoding", ["current", "population"])
+def test_a_sequence_of_steps_is_its_steps_one_by_one(encoding):
+    network = make_network(encoding=encoding, readout="spikes+potentials", hidden=(16, 16))
+    inputs, starts = observations(6) * 2, torch.zeros(6, 2)
+    starts[2, 0] = starts[5, 1] = 1.0
+    whole, end = features_of(network, inputs, starts)
+    state, parts = None, []
+    for step in range(6):
+        now = slice(step, step + 1)
+        part, state = features_of(network, inputs[now], starts[now], state)
+        parts.append(part)
+    torch.testing.assert_close(whole, torch.cat(parts), rtol=0, atol=1e-6)
+    for name in end:
+        torch.testing.assert_close(end[name], state[name], rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("encoding", ["current", "population"])
+def test_an_episode_start_forgets_everything(encoding):
+    network = make_network(encoding=encoding, readout="spikes+potentials", hidden=(16, 16))
+    inputs = observations(8) * 2
+    _, used = features_of(network, observations(8) * 2)
+    assert all(x.abs().max() > 0 for name, x in used.items() if name != "plasticity_off")
+    starts = torch.zeros(8, 2)
+    fresh, _ = features_of(network, inputs, starts)
+    carried, _ = features_of(network, inputs, starts, used)
+    starts[0] = 1.0
+    started, _ = features_of(network, inputs, starts, used)
+    torch.testing.assert_close(started, fresh, rtol=0, atol=1e-6)
+    assert (carried - fresh).abs().max() > 0.01
+
+
+def test_the_flat_call_is_the_run_on_packed_states():
+    network = make_network()
+    inputs, starts = observations(5), torch.zeros(5, 2)
+    expected, state = features_of(network, inputs)
+    flat = torch.zeros(1, 2, network.layout.size)
+    with torch.no_grad():
+        features, (new, _) = network(inputs, (flat, flat[..., :1]), starts)
+    assert torch.equal(features, expected)
+    assert torch.equal(new[0], network.layout.pack(state))
+
+
+# plasticity off
+
+
+def test_without_plasticity_fast_weights_stay_zero_across_episode_starts():
+    network = make_network()
+    inputs, starts = observations(10) * 2, torch.zeros(10, 2)
+    starts[5] = 1.0
+    state = zero_state(network, 2)
+    state["plasticity_off"] = torch.tensor([[1.0], [0.0]])
+    _, end = features_of(network, inputs, starts, state)
+    off, on = end["layer1.fast_weights"]
+    assert off.abs().max() == 0 and on.abs().max() > 0
+    assert end["plasticity_off"].flatten().tolist() == [1.0, 0.0]
+
+
+def test_without_plasticity_the_network_is_the_static_one():
+    plastic = make_network(hidden=(16, 16), plasticity_gain=3.0)
+    static = make_network(hidden=(16, 16), rule="none", modulation="none")
+    static.load_state_dict(plastic.state_dict(), strict=False)
+    inputs = observations(30) * 2
+    state = zero_state(plastic, 2)
+    with_plasticity, _ = features_of(plastic, inputs, state=state)
+    state["plasticity_off"] = torch.ones(2, 1)
+    without, _ = features_of(plastic, inputs, state=state)
+    expected, _ = features_of(static, inputs)
+    assert torch.equal(without, expected)
+    assert not torch.equal(with_plasticity, expected)
+
+
+# neuromodulators
+
+
+def rates_of(network, inputs):
+    with torch.no_grad():
+        return network.run(inputs, torch.zeros(inputs.shape[:2]), zero_state(network, 2))[1][1].rate
+
+
+def test_only_the_chosen_channels_reach_the_neuromodulators_directly():
+    network = make_network(exogenous=[2])
+    network.layers[0].weight.data.zero_()  # no spikes, so the direct way is the only one
+    base = rates_of(network, OBSERVATION)
+    for channel, matters in [(0, False), (1, False), (2, True)]:
+        changed = OBSERVATION.clone()
+        changed[..., channel] += 0.5
+        assert torch.equal(rates_of(network, changed), base) != matters
+
+
+@pytest.mark.parametrize(
+    ("kind", "exogenous", "channels"),
+    [
+        ("box", None, {0, 1, 2}),
+        ("box", (0, -1), {0, 2}),
+        ("dict", ("reward",), "reward"),
+        ("dict", ("phase", "reward"), "phase reward"),
+    ],
+)
+def test_exogenous_channels_are_chosen_by_index_or_by_key(kind, exogenous, channels):
+    settings = {"network": {"hidden": (4, 4), "modulation": "direct", "exogenous": exogenous}}
+    policy = make_model(make_venv(kind), policy_kwargs=settings).policy
+    if isinstance(channels, str):  # find out which of the flattened features these keys fill
+        space = OBSERVATIONS["dict"]
+        silent = {k: np.zeros(space[k].shape, space[k].dtype) for k in ("cue", "reward")}
+        silent["phase"] = np.array(0)
+        loud = dict(silent)
+        for key in channels.split():
+            loud[key] = np.array(1) if key == "phase" else silent[key] + 1
+        a, b = (policy.extract_features(policy.obs_to_tensor(x)[0])[0] for x in (silent, loud))
+        channels = set((a != b).nonzero().flatten().tolist())
+        assert channels
+    assert set(policy.network.exogenous.tolist()) == channels
+
+
+@pytest.mark.parametrize(("kind", "entry"), [("box", 3), ("box", "reward"), ("dict", "rewrd")])
+def test_an_exogenous_channel_that_does_not_exist_is_named(kind, entry):
+    settings = {"network": {"exogenous": (entry,)}}
+    with pytest.raises(ValueError, match=f"exogenous channel {entry!r}.*does not exist"):
+        make_model(make_venv(kind), policy_kwargs=settings)
+
+
+# state is never kept in modules
+
+
+@pytest.mark.parametrize("encoding", ["current", "population"])
+def test_the_network_keeps_nothing_between_calls(encoding):
+    network = make_network(encoding=encoding, modulation="retroactive", recurrent=(True, True))
+    inputs = observations(6) * 2
+    tensors = [*network.parameters(), *network.buffers()]
+    before = [x.clone() for x in tensors]
+    first, first_state = features_of(network, inputs)
+    second, second_state = features_of(network, inputs)
+    assert torch.equal(first, second)
+    assert all(torch.equal(first_state[k], second_state[k]) for k in first_state)
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors))
+    assert set(network.state_dict()) == {name for name, _ in network.named_parameters()}
+
+
+KINDS = [("none", "none")] + [
+    (rule, modulation)
+    for rule in ("hebb", "oja", "bcm")
+    for modulation in ("none", "direct", "retroactive")
+]
+
+
+@pytest.mark.parametrize(("rule", "modulation"), KINDS)
+def test_every_parameter_gets_a_gradient(rule, modulation):
+    network = make_network(hidden=(16, 16), rule=rule, modulation=modulation)
+    inputs = observations(12) * 2
+    features, _, _ = network.run(inputs, torch.zeros(12, 2), zero_state(network, 2))
+    (features * torch.randn_like(features)).sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name

@@ -1,0 +1,110 @@
+"""Supervised training: the targets that the environment reports, where it reports them."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from conftest import make_model, make_venv
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+import envs  # noqa: F401  registers the environments
+from agents.supervised import SupervisedMlp, SupervisedPlastic
+
+VARIANTS = [
+    (SupervisedPlastic, "PlasticSpikingPolicy"),
+    (SupervisedPlastic, "MlpLstmPolicy"),
+    (SupervisedMlp, "MlpPolicy"),
+]
+
+
+class Copy(gym.Env):
+    """At every other step: name the bit that is shown. At the others the opposite is shown."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))  # is a response due; the bit as -1 or 1
+    action_space = gym.spaces.Discrete(2)
+
+    def _observation(self):
+        self.bit = int(self.np_random.integers(2))
+        due = self.clock % 2 == 0
+        sign = 2 * self.bit - 1
+        return np.array([due, sign if due else -sign], dtype=np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.clock = 0
+        return self._observation(), {}
+
+    def step(self, action):
+        info = {"target": self.bit} if self.clock % 2 == 0 else {}
+        self.clock += 1
+        return self._observation(), 0.0, self.clock == 4, False, info
+
+
+def copying(n_envs=2):
+    venv = DummyVecEnv([Copy] * n_envs)
+    venv.seed(0)
+    return venv
+
+
+def cross_entropies(model, rollouts):
+    """The loss that is logged after each rollout."""
+    losses = []
+    for _ in range(rollouts):
+        model.learn(16 * model.n_envs, reset_num_timesteps=False)
+        losses.append(model.logger.name_to_value["train/cross_entropy"])
+    return losses
+
+
+@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
+def test_the_loss_falls_below_that_of_guessing(algorithm, policy):
+    model = make_model(copying(), algorithm, policy, learning_rate=1e-2, n_epochs=4)
+    losses = cross_entropies(model, 10)
+    assert losses[-1] < 0.5 * np.log(2)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
+def test_the_loss_is_the_mean_cross_entropy_of_the_targets_that_were_due(algorithm, policy):
+    model = make_model(copying(), algorithm, policy, learning_rate=0.0, n_epochs=1, batch_size=32)
+    with torch.no_grad():
+        model.policy.action_net.weight.normal_(std=3.0)  # far from guessing
+    (logged,) = cross_entropies(model, 1)
+    (batch,) = model.rollout_buffer.get(32)
+    memory = () if policy == "MlpPolicy" else (batch.lstm_states, batch.episode_starts)
+    due, sign = batch.observations.T  # the observation says what the target is
+
+    def mean_cross_entropy(chosen):
+        with torch.no_grad():
+            targets = (sign > 0).long()
+            log_likelihood = model.policy.evaluate_actions(batch.observations, targets, *memory)[1]
+        return -log_likelihood[chosen].mean().item()
+
+    assert logged == pytest.approx(mean_cross_entropy(due == 1), abs=1e-5)
+    assert abs(logged - mean_cross_entropy(due == due)) > 0.01
+
+
+def test_it_trains_on_cue_association():
+    venv = DummyVecEnv([lambda: gym.make("CueAssociation-v0", trials=2, delay_length=0)] * 4)
+    venv.seed(0)
+    model = make_model(venv, SupervisedPlastic)
+    assert all(0.5 < loss < 1.0 for loss in cross_entropies(model, 2))
+
+
+def test_an_environment_without_targets_is_refused_with_a_reason():
+    with pytest.raises(ValueError, match=r"info\['target'\].*cue tasks"):
+        make_model(make_venv(), SupervisedPlastic).learn(32)
+
+
+@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
+def test_continuous_actions_are_refused_with_a_reason(algorithm, policy):
+    with pytest.raises(ValueError, match="Discrete action space"):
+        make_model(make_venv("box", "box"), algorithm, policy)
+
+
+@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
+def test_it_is_saved_loaded_and_goes_on(algorithm, policy, tmp_path):
+    model = make_model(copying(), algorithm, policy, learning_rate=1e-2, n_epochs=4)
+    before = cross_entropies(model, 6)
+    model.save(tmp_path / "model.zip")
+    after = cross_entropies(algorithm.load(tmp_path / "model.zip", copying(), device="cpu"), 2)
+    assert after[0] < before[0] - 0.1

@@ -1,0 +1,332 @@
+"""train.py: the run folder, going on after an interruption, and what bad input is answered."""
+
+import csv
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import make_venv
+
+import train
+from agents.zoo import AGENTS, TrainerSettings, actor_parameters, build, match_hidden
+from policies import NetworkConfig
+from policies.export import load_policy
+
+ROOT = Path(__file__).parent.parent
+CUE = ["--env", "CueAssociation-v0"]
+SHORT = [
+    "--n-envs", "4", "--steps", "320", "--trainer.n-steps", "40", "--trainer.batch-size", "160",
+]  # fmt: skip
+TINY = [
+    "--n-envs", "2", "--steps", "32", "--trainer.n-steps", "16", "--trainer.batch-size", "16",
+    "--trainer.sequence-length", "8", "--network.hidden", "8", "8",
+]  # fmt: skip
+
+
+def command(tmp_path, *arguments):
+    return [sys.executable, str(ROOT / "train.py"), *arguments, "--runs", str(tmp_path / "runs")]
+
+
+def run_process(tmp_path, *arguments):
+    """train.py in a process of its own, started elsewhere than in the repository."""
+    return subprocess.run(
+        command(tmp_path, *arguments), cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch):
+    """train.py in this process, which saves the time of starting one; returns the exit code."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", command(tmp_path, *arguments)[1:])
+        return train.main()
+
+    return run
+
+
+def folder_of(tmp_path, env="CueAssociation-v0", policy="ndp-oja", seed=0):
+    return tmp_path / "runs" / env / policy / f"seed-{seed}"
+
+
+def rows_of(folder):
+    with (folder / "progress.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def steps_of(folder):
+    return [int(row["time/total_timesteps"]) for row in rows_of(folder)]
+
+
+def trained_steps(folder):
+    return load_policy(folder / "policy").metadata["steps"]
+
+
+# the run folder
+
+
+def test_a_run_leaves_its_folder_and_goes_on_with_resume(tmp_path, run_here, capsys):
+    arguments = [*CUE, "--policy", "ndp-oja", *SHORT, "--log-every", "1"]
+    first = run_process(tmp_path, *arguments)
+    assert first.returncode == 0, first.stderr
+    folder = folder_of(tmp_path)
+    assert {file.name for file in folder.iterdir()} == {
+        "config.yaml", "progress.csv", "checkpoints", "policy",
+    }  # fmt: skip
+    assert {file.name for file in (folder / "policy").iterdir()} == {
+        "policy.json", "weights.safetensors",
+    }  # fmt: skip
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "runs"]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["settings"]["steps"] == 320 and config["settings"]["network"]["ticks"] == 3
+    assert {"torch", "stable-baselines3", "gymnasium", "revision"} <= config["versions"].keys()
+    assert steps_of(folder) == [160, 320]
+    assert trained_steps(folder) == 320
+    action, _ = load_policy(folder / "policy").predict(np.zeros(24, dtype=np.float32))
+    assert action in (0, 1)
+
+    old = rows_of(folder)
+    assert run_here(*arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run_here(*arguments, "--resume", "--steps", "480") == 0
+    assert steps_of(folder) == [160, 320, 480]
+    for before, after in zip(old, rows_of(folder)):
+        assert {k: after[k] for k in before} == before
+    assert trained_steps(folder) == 480
+
+    assert run_here(*arguments, "--overwrite") == 0
+    assert steps_of(folder) == [160, 320]
+
+
+def test_a_run_shorter_than_a_row_still_has_a_row(tmp_path, run_here):
+    assert run_here(*CUE, "--policy", "snn", *TINY) == 0
+    assert steps_of(folder_of(tmp_path, policy="snn"))[-1] == 32
+
+
+@pytest.mark.parametrize("policy", ["snn", "dp-bcm", "ndp-oja"])
+def test_the_settings_on_file_are_those_of_the_network_that_was_trained(tmp_path, run_here, policy):
+    assert run_here(*CUE, "--policy", policy, *TINY) == 0
+    folder = folder_of(tmp_path, policy=policy)
+    written = yaml.safe_load((folder / "config.yaml").read_text())["settings"]["network"]
+    trained = load_policy(folder / "policy").policy.network_config
+    assert NetworkConfig.of(written) == trained
+
+
+def test_settings_that_a_resumed_run_is_given_are_not_ignored(tmp_path, run_here):
+    arguments = [*CUE, "--policy", "snn", *TINY]
+    assert run_here(*arguments) == 0
+    before = load_policy(folder_of(tmp_path, policy="snn") / "policy").policy.state_dict()
+    still = ["--trainer.learning-rate", "1e-30", "--resume", "--steps", "64"]
+    assert run_here(*arguments, *still) in (0, 2)  # used or refused, but not ignored
+    after = load_policy(folder_of(tmp_path, policy="snn") / "policy").policy.state_dict()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_resuming_keeps_the_normalisation(tmp_path, run_here):
+    arguments = ["--env", "Pendulum-v1", "--policy", "ndp-oja", *TINY]
+    file = folder_of(tmp_path, "Pendulum-v1") / "checkpoints" / "last" / "normalisation.pkl"
+    counts = []
+    for more in ([], ["--resume", "--steps", "64"]):
+        assert run_here(*arguments, *more) == 0
+        with file.open("rb") as pickled:
+            counts.append(pickle.load(pickled).obs_rms.count)  # observations seen so far
+    assert counts[1] > counts[0] + 30 > 60
+
+
+def test_equal_seeds_give_equal_policies(tmp_path, run_here):
+    weights = []
+    for seed in ("3", "3", "4"):
+        assert run_here(*CUE, "--policy", "ndp-oja", *TINY, "--seed", seed, "--overwrite") == 0
+        policy = load_policy(folder_of(tmp_path, seed=seed) / "policy").policy
+        weights.append(np.concatenate([x.flatten() for x in policy.state_dict().values()]))
+    assert np.array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[0], weights[2])
+
+
+# interruption
+
+
+def wait_for(condition, process, seconds=40):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it did not get going"
+        time.sleep(0.05)
+
+
+def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on(tmp_path, run_here):
+    arguments = [*CUE, "--policy", "ndp-oja", *TINY, "--log-every", "1"]
+    folder = folder_of(tmp_path)
+    with subprocess.Popen(
+        command(tmp_path, *arguments, "--steps", "1000000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that starts the tests in the background makes their children deaf to Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        progress = folder / "progress.csv"
+        wait_for(lambda: progress.exists() and len(progress.read_text().splitlines()) > 3, process)
+        os.kill(process.pid, signal.SIGINT)
+        error = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "--resume" in error and "Traceback" not in error
+    assert (folder / "checkpoints" / "last" / "model.zip").is_file()
+    done, rows = trained_steps(folder), steps_of(folder)
+    assert run_here(*arguments, "--resume", "--steps", str(done + 64)) == 0
+    assert trained_steps(folder) >= done + 64
+    assert steps_of(folder)[: len(rows)] == rows
+    assert steps_of(folder)[len(rows)] > done
+
+
+# every agent
+
+
+@pytest.mark.parametrize("policy", AGENTS)
+def test_every_agent_trains_on_cue_association(tmp_path, run_here, policy):
+    assert run_here(*CUE, "--policy", policy, *TINY) == 0
+    deployed = load_policy(folder_of(tmp_path, policy=policy) / "policy")
+    assert deployed.predict(np.zeros(24, dtype=np.float32))[0] in (0, 1)
+
+
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "ndp-bcm"])
+def test_agents_train_on_continuous_actions(tmp_path, run_here, policy):
+    assert run_here("--env", "Pendulum-v1", "--policy", policy, *TINY) == 0
+    deployed = load_policy(folder_of(tmp_path, "Pendulum-v1", policy) / "policy")
+    assert deployed.predict(np.zeros(3, dtype=np.float32))[0].shape == (1,)
+
+
+@pytest.mark.parametrize("env", ["FrozenLake-v1", "CliffWalking-v1"])
+def test_agents_train_on_discrete_observations(tmp_path, run_here, env):
+    assert run_here("--env", env, "--policy", "ndp-oja", *TINY) == 0
+
+
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "ndp-oja"])
+def test_agents_train_with_supervision(tmp_path, run_here, policy):
+    assert run_here(*CUE, "--policy", policy, *TINY, "--trainer.kind", "supervised") == 0
+
+
+# equal size
+
+
+@pytest.mark.parametrize("agent", ["mlp", "lstm", "snn", "dp-bcm"])
+def test_matched_actors_are_of_equal_size(agent):
+    venv, trainer = make_venv(), TrainerSettings(n_steps=32, batch_size=32)
+    network = NetworkConfig(hidden=(64, 64))
+    target = actor_parameters(build("ndp-oja", venv, network, trainer).policy)
+    matched = match_hidden(agent, target, venv, network, trainer)
+    count = actor_parameters(build(agent, venv, matched, trainer).policy)
+    assert abs(count - target) < 0.05 * target
+    assert matched.hidden != network.hidden
+
+
+def test_the_command_line_matches_sizes(tmp_path, run_here):
+    other = [*CUE, "--policy", "ndp-oja", *SHORT]
+    assert run_here(*other) == 0
+    assert run_here(*CUE, "--policy", "snn", *SHORT, "--match-parameters", "ndp-oja") == 0
+    plastic, static = (
+        actor_parameters(load_policy(folder_of(tmp_path, policy=p) / "policy").policy)
+        for p in ("ndp-oja", "snn")
+    )
+    assert abs(static - plastic) < 0.05 * plastic
+
+
+# bad input
+
+SNN = [*CUE, "--policy", "snn"]
+BAD = {
+    "a missing environment": (["--policy", "snn"], ["--env"]),
+    "a missing policy": (CUE, ["--policy"]),
+    "an unknown environment": (
+        ["--env", "CueAsociation-v0", "--policy", "snn"],
+        ["'CueAsociation-v0'", "did you mean", "CueAssociation-v0"],
+    ),
+    "an unknown policy": (
+        [*CUE, "--policy", "ndp-ojaa"],
+        ["'ndp-ojaa'", "did you mean 'ndp-oja'", "mlp, lstm"],
+    ),
+    "an unknown flag": ([*SNN, "--trainer.learning-rat", "3"], ["--trainer.learning-rate"]),
+    "a value of another type": (
+        [*SNN, "--trainer.learning-rate", "abc"],
+        ["--trainer.learning-rate", "abc"],
+    ),
+    "a name in a setting": ([*SNN, "--network.surrogate", "arctn"], ["did you mean 'arctan'"]),
+    "a value out of range": ([*SNN, "--network.ticks", "0"], ["ticks", "at least 1"]),
+    "no steps": ([*SNN, "--steps", "0"], ["steps", "at least 1"]),
+    "a negative seed": ([*SNN, "--seed", "-1"], ["seed"]),
+    "layers of unequal count": ([*SNN, "--network.hidden", "8"], ["plastic", "1 hidden layer"]),
+    "an unknown argument of the environment": (
+        [*SNN, *TINY, "--env-kwargs", "trails", "3"],
+        ["CueAssociation-v0", "trails"],
+    ),
+    "a bad argument of the environment": (
+        [*SNN, *TINY, "--env-kwargs", "trials", "0"],
+        ["trials", ">= 1"],
+    ),
+    "half an argument of the environment": ([*SNN, "--env-kwargs", "trials"], ["--env-kwargs"]),
+    "a batch that is no multiple": (
+        [*SNN, "--trainer.batch-size", "100"],
+        ["batch_size (100)", "multiple", "sequence_length (40)"],
+    ),
+    "a rollout that is no multiple": (
+        [*SNN, "--trainer.n-steps", "50"],
+        ["n_steps (50)", "multiple", "sequence_length (40)"],
+    ),
+    "an exogenous channel that is not there": (
+        [*CUE, "--policy", "ndp-oja", *TINY, "--network.exogenous", "rewrd"],
+        ["'rewrd'", "does not exist"],
+    ),
+    "an unknown policy to match": ([*SNN, "--match-parameters", "ndp-oj"], ["ndp-oja"]),
+    "nothing to resume": ([*SNN, *TINY, "--resume"], ["nothing to resume"]),
+    "supervision without targets": (
+        ["--env", "CartPole-v1", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
+        ["target"],
+    ),
+    "supervision of continuous actions": (
+        ["--env", "Pendulum-v1", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
+        ["target"],
+    ),
+    "an observation space that is not supported": (
+        ["--env", "Blackjack-v1", "--policy", "snn", *TINY],
+        ["Tuple"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_line_exit_code_2_and_no_folder(tmp_path, run_here, capsys, case):
+    arguments, words = BAD[case]
+    assert run_here(*arguments) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert all(word in line for word in words), line
+    assert len(line) < 300 and "----" not in line, line
+    assert not printed.out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "case", ["an unknown environment", "an unknown flag", "an unknown argument of the environment"]
+)
+def test_a_process_given_bad_input_prints_that_line_and_nothing_else(tmp_path, case):
+    arguments, words = BAD[case]
+    result = run_process(tmp_path, *arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("train.py: error: ") and all(word in line for word in words)
+    assert not result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_explains_every_setting(tmp_path):
+    result = run_process(tmp_path, *CUE, "--policy", "ndp-oja", "--help")
+    assert result.returncode == 0
+    for words in ("--trainer.sequence-length", "--network.modulation", "--resume", "--seed"):
+        assert words in result.stdout
