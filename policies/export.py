@@ -4,6 +4,7 @@ Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles,
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sb3_contrib.common.recurrent.policies import (
     RecurrentActorCriticPolicy,
@@ -126,6 +128,8 @@ def save_policy(
 ) -> None:
     """Writes `policy.json`, `weights.safetensors` and, with `venv`, `normalisation.safetensors`.
 
+    An older policy in `folder` is replaced as a whole, once the new one is complete.
+
     Args:
         folder: created if it is missing.
         policy: of a class in `POLICIES`.
@@ -138,7 +142,6 @@ def save_policy(
     name = type(policy).__name__
     if name not in POLICIES:
         raise ValueError(f"cannot export a {name}; the format knows {', '.join(POLICIES)}")
-    folder.mkdir(parents=True, exist_ok=True)
     normalisation = Normalisation.of(venv) if venv is not None else None
     description = {
         "format": FORMAT,
@@ -150,11 +153,17 @@ def save_policy(
         and {"clip": normalisation.clip, "epsilon": normalisation.epsilon},
         "metadata": dict(metadata or {}),
     }
+    text = json.dumps(description, indent=2) + "\n"
     weights = {k: v.detach().cpu().clone() for k, v in policy.state_dict().items()}
-    save_file(weights, str(folder / "weights.safetensors"))
+    new = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    save_file(weights, str(new / "weights.safetensors"))
     if normalisation is not None:
-        save_file(_statistics(normalisation), str(folder / "normalisation.safetensors"))
-    (folder / "policy.json").write_text(json.dumps(description, indent=2) + "\n")
+        save_file(_statistics(normalisation), str(new / "normalisation.safetensors"))
+    (new / "policy.json").write_text(text)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
 
 
 def load_policy(folder: Path) -> DeployedPolicy:
@@ -187,12 +196,15 @@ def load_policy(folder: Path) -> DeployedPolicy:
         settings = description["normalisation"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder / 'policy.json'} is damaged: {error}") from error
-    policy.load_state_dict(load_file(str(folder / "weights.safetensors")))
-    policy.set_training_mode(False)
     normalisation = None
-    if settings is not None:
-        tensors = load_file(str(folder / "normalisation.safetensors"))
-        normalisation = Normalisation(*_from_statistics(tensors), **settings)
+    try:
+        policy.load_state_dict(load_file(str(folder / "weights.safetensors")))
+        if settings is not None:
+            tensors = load_file(str(folder / "normalisation.safetensors"))
+            normalisation = Normalisation(*_from_statistics(tensors), **settings)
+    except (RuntimeError, SafetensorError) as error:  # a mismatch, or a damaged file
+        raise ValueError(f"the tensors in {folder} are damaged: {error}") from error
+    policy.set_training_mode(False)
     return DeployedPolicy(policy, normalisation, description["metadata"])
 
 

@@ -22,7 +22,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from tqdm import tqdm
 
-from agents.zoo import actor_parameters, build, match_hidden
+from agents.zoo import actor_parameters, build, match_hidden, network_of
 from envs import quiet_mujoco
 from policies import NetworkConfig
 from policies.export import save_policy
@@ -42,6 +42,8 @@ def train(settings: Settings) -> None:
     folder = settings.folder
     checkpoint = _check_folder(settings)
     venv = make_envs(settings)
+    network = network_of(settings.policy, settings.network)  # what the policy's name stands for
+    settings = replace(settings, network=network)
     try:
         if settings.match_parameters:
             network = _matched(settings, settings.match_parameters, venv)
