@@ -4,7 +4,7 @@ import signal
 import sys
 
 import envs  # noqa: F401  registers the environments
-from training.run import train
+from training.run import Diverged, train
 from training.settings import UsageError, parse
 
 
@@ -16,6 +16,9 @@ def main() -> int:
     except UsageError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2
+    except Diverged as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; go on with the same command and --resume", file=sys.stderr)
         return 130

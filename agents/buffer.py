@@ -63,7 +63,11 @@ class _Sequences(_Base):
         assert self.full, "the rollout buffer must be full before it is sampled"
         if not self.generator_ready:
             names = ["actions", "values", "log_probs", "advantages", "returns", "episode_starts"]
-            self._data = {name: self._sequences(getattr(self, name)) for name in names}
+            # float32, as SB3's buffers do: MultiBinary actions come as int8, some Boxes as float64
+            self._data = {
+                name: self._sequences(getattr(self, name).astype(np.float32, copy=False))
+                for name in names
+            }
             if isinstance(self.observations, dict):
                 self._observations: Any = {
                     key: self._sequences(x) for key, x in self.observations.items()

@@ -417,7 +417,7 @@ def test_command_line_without_trials(tmp_path, monkeypatch, capsys):
         (["RUN", "--episodes", "many"], "invalid int value"),
         (["RUN", "--conditions", "plasticity-of"], "did you mean 'plasticity-off'"),
         (["MLP", "--conditions", "plasticity-off"], "no plasticity"),
-        (["RUN", "--seed", "2"], "overlap those that"),
+        (["RUN", "--seed", "2"], "overlap those of the training"),
         (["RUN", "--seed", "-1"], "--seed must be 0 or more"),
         (["RUN", "MLP"], "different tasks"),
         (["RUN", "--episode", "3"], "unrecognized arguments"),

@@ -315,10 +315,14 @@ def test_it_trains_under_vec_normalize():
     assert np.isfinite(evaluate_policy(model, venv, n_eval_episodes=2)[0])
 
 
-def test_an_episode_that_is_truncated_is_bootstrapped():
-    env = RandomEnv(length=5, truncates=True)
-    model = make_model(gym.wrappers.TimeLimit(env, 5), n_steps=16).learn(32)
-    assert torch.isfinite(parameters_of(model)).all()
+def test_the_value_is_added_where_an_episode_is_cut_off_and_nowhere_else():
+    def rewards(truncates):
+        env = RandomEnv(truncates=truncates)
+        model = make_model(env, learning_rate=0.0).learn(16)
+        return model.rollout_buffer.rewards.flatten()
+
+    last_steps = np.arange(16) % 5 == 4
+    np.testing.assert_array_equal(rewards(True) != rewards(False), last_steps)
 
 
 def test_gsde_is_refused_with_a_reason():

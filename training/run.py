@@ -25,8 +25,13 @@ from tqdm import tqdm
 from agents.zoo import actor_parameters, build, match_hidden, network_of
 from envs import quiet_mujoco
 from policies import NetworkConfig
-from policies.export import save_policy
+from policies.export import save_policy, space_to_json
 from training.settings import Settings, UsageError, defaults
+
+
+class Diverged(Exception):
+    """Training produced numbers that are not finite, explained in one line."""
+
 
 PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
 
@@ -37,6 +42,7 @@ def train(settings: Settings) -> None:
     Raises:
         UsageError: input that cannot work; nothing has been written then.
         KeyboardInterrupt: after the checkpoint of an interrupted run has been written.
+        Diverged: training broke down.
     """
     torch.set_num_threads(settings.threads)
     folder = settings.folder
@@ -45,7 +51,7 @@ def train(settings: Settings) -> None:
     network = network_of(settings.policy, settings.network)  # what the policy's name stands for
     settings = replace(settings, network=network)
     try:
-        if settings.match_parameters:
+        if settings.match_parameters and checkpoint is None:
             network = _matched(settings, settings.match_parameters, venv)
             settings = replace(settings, network=network)
         algorithm = build(
@@ -79,6 +85,7 @@ def train(settings: Settings) -> None:
     algorithm.set_logger(Logger(str(folder), [HumanOutputFormat(cast(TextIO, BarFriendly())), csv]))
     saver = Checkpoints(folder / "checkpoints", settings.checkpoint_every)
     callbacks = CallbackList([CueAccuracy(), saver, Progress(settings.steps)])
+    interrupted = False
     try:
         algorithm.learn(
             settings.steps - done,
@@ -86,15 +93,18 @@ def train(settings: Settings) -> None:
             log_interval=settings.log_every,
             reset_num_timesteps=not done,
         )
-    finally:
-        # on success, and on an interruption too: nothing that was learned is lost
-        saver.save()
-        metadata = config | {"steps": algorithm.num_timesteps}
-        save_policy(
-            folder / "policy", algorithm.policy, algorithm.get_vec_normalize_env(), metadata
-        )
-        csv.close()
-        venv.close()
+        if csv.last_step != algorithm.num_timesteps:  # the rollouts short of a whole `log_every`
+            algorithm.dump_logs(algorithm._n_updates // settings.trainer.n_epochs)
+    except KeyboardInterrupt:
+        interrupted = True
+    saver.save()
+    metadata = config | {"steps": algorithm.num_timesteps}
+    normalisation = algorithm.get_vec_normalize_env()
+    save_policy(folder / "policy", algorithm.policy, normalisation, metadata)
+    csv.close()
+    venv.close()
+    if interrupted:
+        raise KeyboardInterrupt
     print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder / 'policy'}")
 
 
@@ -124,6 +134,11 @@ def make_envs(settings: Settings) -> VecEnv:
             env = gym.make(settings.env, **cast(dict[str, Any], settings.env_kwargs))
         except (TypeError, ValueError, gym.error.Error) as error:
             raise UsageError(f"{settings.env} with {settings.env_kwargs}: {error}") from error
+        try:
+            space_to_json(env.observation_space)
+            space_to_json(env.action_space)
+        except ValueError as error:
+            raise UsageError(f"{settings.env}: {error}") from error
         if isinstance(env.action_space, gym.spaces.Box) and not env.action_space.is_bounded():
             raise UsageError(f"{settings.env}: the action space must be bounded")
         if settings.trainer.kind == "supervised" and not _reports_targets(env):
@@ -135,12 +150,19 @@ def make_envs(settings: Settings) -> VecEnv:
         venv = make_vec_env(
             settings.env, settings.n_envs, settings.seed, env_kwargs=dict(settings.env_kwargs)
         )
-    if settings.normalize_observations or settings.normalize_rewards:
+    space, keys = venv.observation_space, None
+    has_boxes = isinstance(space, gym.spaces.Box)
+    if isinstance(space, gym.spaces.Dict):
+        keys = [key for key, part in space.items() if isinstance(part, gym.spaces.Box)]
+        has_boxes = bool(keys)
+    normalize = settings.normalize_observations and has_boxes
+    if normalize or settings.normalize_rewards:
         venv = VecNormalize(
             venv,
-            norm_obs=settings.normalize_observations,
+            norm_obs=normalize,
             norm_reward=settings.normalize_rewards,
             gamma=settings.trainer.gamma,
+            norm_obs_keys=keys if normalize else None,
         )
     return venv
 
@@ -208,7 +230,16 @@ class Checkpoints(BaseCallback):
             self.save()
 
     def save(self) -> None:
-        """Writes a checkpoint now."""
+        """Writes a checkpoint now.
+
+        Raises:
+            Diverged: a parameter is no number any more; the checkpoint before is left in place.
+        """
+        if not all(torch.isfinite(p).all() for p in self.model.policy.parameters()):
+            raise Diverged(
+                f"training diverged before step {self.model.num_timesteps}: a parameter is not "
+                f"finite; the last good checkpoint is in {self.folder / 'last'}"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         new, last, old = (self.folder / name for name in ("new", "last", "old"))
         for leftover in (new, old):
@@ -302,9 +333,15 @@ class ResumableCSV(CSVOutputFormat):
     def __init__(self, path: Path, steps: int) -> None:
         old = path.read_text().splitlines() if steps and path.exists() else []
         super().__init__(str(path))
+        self.last_step = steps
         if old:
             self.keys = old[0].split(",")
             column = self.keys.index(self.STEPS)
             rows = [row for row in old[1:] if float(row.split(",")[column]) <= steps]
             self.file.write("\n".join([old[0], *rows]) + "\n")
             self.file.flush()
+
+    def write(self, key_values: Any, key_excluded: Any, step: int = 0) -> None:
+        """As SB3's."""
+        super().write(key_values, key_excluded, step)
+        self.last_step = step

@@ -18,6 +18,11 @@ from policies import NetworkConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
+# what may differ when a run is resumed
+CHANGEABLE = {
+    "resume", "overwrite", "runs", "steps", "checkpoint_every", "log_every", "threads", "device",
+}  # fmt: skip
+
 EnvValue = int | float | bool | str
 
 
@@ -42,7 +47,7 @@ class Settings:
     env_kwargs: dict[str, EnvValue] = field(default_factory=dict)
     """Arguments of the environment, as NAME VALUE pairs."""
     normalize_observations: bool = False
-    """Running mean and variance of observations (VecNormalize)."""
+    """Running mean and variance of observations (VecNormalize), where they are numbers (Box)."""
     normalize_rewards: bool = False
     """Running variance of returns (VecNormalize); on the training rewards only."""
     match_parameters: str | None = None
@@ -165,7 +170,23 @@ def parse(arguments: Sequence[str]) -> Settings:
             raise UsageError(str(error)) from error
     if known.env is None or known.policy is None:
         return _cli(arguments, tyro.MISSING, helping)
-    return _cli(arguments, defaults(known.env, known.policy), helping)
+    settings = _cli(arguments, defaults(known.env, known.policy), helping)
+    if not settings.resume or not (settings.folder / "config.yaml").is_file():
+        return settings
+    stored = updated(settings, _read_config(settings.folder), "config.yaml")
+    resumed = _cli(arguments, stored, helping)
+    for name, value in resumed.as_dict().items():
+        if name not in CHANGEABLE and value != stored.as_dict()[name]:
+            raise UsageError(
+                f"{name} cannot change when a run is resumed "
+                f"({', '.join(sorted(CHANGEABLE - {'resume', 'overwrite'}))} can)"
+            )
+    return resumed
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The settings that a run was started with."""
+    return yaml.safe_load((folder / "config.yaml").read_text())["settings"]
 
 
 def _cli(arguments: Sequence[str], default: Any, helping: bool) -> Settings:
@@ -183,10 +204,22 @@ def _cli(arguments: Sequence[str], default: Any, helping: bool) -> Settings:
 
 
 def _one_line(report: str) -> str:
-    """The substance of tyro's boxed error report."""
-    words = [line.strip("│╭╮╰╯─ ").strip() for line in report.splitlines()]
-    words = [w for w in words if w and "Parsing error" not in w and "--help" not in w]
-    return " ".join(words)
+    """The message in tyro's boxed report: what stands between its title and the first ruler, and
+    the nearest option's name where it suggests some.
+    """
+    lines = [line.strip("│| ") for line in report.splitlines()]
+    sections: list[list[str]] = [[]]
+    for line in lines[1:]:  # the first is the box's title
+        if line.strip("─-╭╮╰╯+ "):
+            sections[-1].append(line)
+        elif sections[-1]:
+            sections.append([])
+    message = " ".join(sections[0])
+    for section in sections[1:]:
+        options = [line.split()[0] for line in section if line.startswith("--")]
+        if section and section[0].startswith("Perhaps you meant") and options:
+            message += f"; did you mean {options[0]}?"
+    return message
 
 
 def validated(settings: Settings) -> Settings:
