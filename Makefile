@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .
 
+DEMO := --steps 150000 --runs runs/demo --overwrite
+
 .PHONY: demo test slow lint format type check bench clean
 
 .venv/installed: requirements.txt requirements-dev.txt
@@ -12,7 +14,9 @@ export PYTHONPATH := .
 	touch $@
 
 demo: .venv/installed  ## train and judge a plastic and a static actor (minutes)
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)
+	$(BIN)/python train.py --env CueAssociation-v0 --policy snn $(DEMO)
+	$(BIN)/python evaluate.py runs/demo/CueAssociation-v0/*/seed-0 --episodes 200 --out runs/demo
 
 test: .venv/installed  ## the default tests
 	$(BIN)/python -m pytest -q -n 2

@@ -92,6 +92,7 @@ def build(
     trainer: TrainerSettings,
     seed: int = 0,
     device: str = "cpu",
+    backend: str = "auto",
 ) -> OnPolicyAlgorithm:
     """A learning algorithm, ready to `learn`.
 
@@ -102,6 +103,7 @@ def build(
         trainer: settings of the algorithm.
         seed: of the weights, the exploration and the environments.
         device: PyTorch device.
+        backend: what runs spiking layers, see `PlasticSpikingPolicy`.
 
     Raises:
         ValueError: an unknown agent, or settings that do not fit.
@@ -143,6 +145,7 @@ def build(
         policy_kwargs["network"] = network_of(agent, network)
         policy_kwargs["net_arch"] = {"vf": critic}
         policy_kwargs["critic_sees_spikes"] = trainer.critic_sees_spikes
+        policy_kwargs["backend"] = backend
     return cls(policy, venv, policy_kwargs=policy_kwargs, **arguments)
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from policies.reference import LayerParameters, LayerSpec, LayerState, layer_sequence
+from policies.backends import choose
+from policies.reference import LayerParameters, LayerSpec, LayerState
 
 
 class LayerOutput(NamedTuple):
@@ -35,6 +36,7 @@ class SpikingLayer(nn.Module):
         gain: standard deviation of the initial weights, times sqrt(fan-in).
         membrane_decay, trace_decay, threshold_decay, eta: initial values, each in (0, 1).
         plasticity_gain: standard deviation of the initial alpha, times sqrt(fan-in).
+        backend: a key of `policies.backends.BACKENDS`, or "auto".
     """
 
     def __init__(
@@ -47,9 +49,10 @@ class SpikingLayer(nn.Module):
         threshold_decay: float,
         eta: float,
         plasticity_gain: float,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.backend = spec, backend
         n, n_in, n_pre = spec.neurons, spec.inputs, spec.plastic_inputs
 
         def weights(fan_in: int, scale: float) -> nn.Parameter:
@@ -128,8 +131,8 @@ class SpikingLayer(nn.Module):
             state: fields of `spec.state_shapes`, each [B, ...].
         """
         rate = self.plasticity_rate(inputs, exogenous) * plasticity if self.spec.plastic else None
-        parameters = self.parameters_in_use()
+        layer_sequence = choose(self.backend, self.spec.rule, inputs.device.type)
         spikes, potentials, state = layer_sequence(
-            self.spec, parameters, inputs, starts, rate, state
+            self.spec, self.parameters_in_use(), inputs, starts, rate, state
         )
         return LayerOutput(spikes, potentials, rate), state

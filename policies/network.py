@@ -145,13 +145,21 @@ class SpikingNetwork(nn.Module):
         channels: width of the (flattened) observation.
         config: the network's settings.
         exogenous: indices of the channels that the neuromodulators see.
+        backend: what runs the layers, a key of `policies.backends.BACKENDS`; "auto" is the fastest
+            that can.
     """
 
     num_layers = 1
     exogenous: Tensor
     layers: Sequence[SpikingLayer]
 
-    def __init__(self, channels: int, config: NetworkConfig, exogenous: Sequence[int]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        config: NetworkConfig,
+        exogenous: Sequence[int],
+        backend: str = "auto",
+    ) -> None:
         super().__init__()
         self.config = config
         self.input_size = channels
@@ -188,6 +196,7 @@ class SpikingNetwork(nn.Module):
                     threshold_decay=config.threshold_decay,
                     eta=config.eta,
                     plasticity_gain=config.plasticity_gain,
+                    backend=backend,
                 )
             )
             width = neurons

@@ -1,9 +1,9 @@
 """Spiking layers in compiled loops on the CPU: whole sequences, environment by environment.
 
-Needs Numba. The functions below that are marked `@kernel` know NumPy arrays only; the module ends
-with the PyTorch side. Neurons are taken in blocks of `LANES`, and the synapses of a block are
-stored as [presynaptic, LANES], so that the inner loops run over neurons, need no sum, and skip
-presynaptic channels that are silent.
+Needs Numba. Functions marked `@kernel` or `@inlined` are compiled and know NumPy arrays only; the
+module ends with the PyTorch side. Neurons are taken in blocks of `LANES`, and the synapses of a
+block are stored as [presynaptic, LANES], so that the inner loops run over neurons, need no sum,
+and skip presynaptic channels that are silent.
 
 The fast weights of one environment live in a scratch array while its whole sequence is run. The
 forward pass keeps them every `SEGMENT` ticks, and the backward pass recomputes what lies between,
@@ -19,14 +19,15 @@ import numba
 import numpy as np
 import torch
 from numba import types
+from numba.core import cgutils
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from policies.neurons import THRESHOLD
 from policies.reference import LayerParameters, LayerSpec, LayerState
-from policies.surrogates import SURROGATES
 
 LANES = 64  # a constant, so that the inner loops unroll into whole vectors
 SEGMENT = 32  # ticks between two stored fast weights
@@ -47,31 +48,35 @@ LEVEL, UNBOUNDED = np.float32(THRESHOLD), np.float32(1e30)
 
 class _DistinctArguments(CompilerBase):
     """Tells LLVM that the arrays passed to a function do not overlap; without it, most loops
-    below are not vectorised."""
+    below are not vectorised.
+    """
 
     def define_pipelines(self) -> list[Any]:
         self.state.flags.noalias = True
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
 
+_OPTIONS = {
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # not nnan: a NaN must stay one
+    "pipeline_class": _DistinctArguments,
+    "_nrt": False,  # no counting of references, whose atomic operations took a third of the time
+}
+inlined = numba.njit(forceinline=True, **_OPTIONS)
+
+
 def kernel(function: Any) -> Any:
     """Compiles a function on its first call; keeps the result on disk where a folder allows it."""
-    options = {
-        "error_model": "numpy",
-        "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # not nnan: a NaN must stay one
-        "pipeline_class": _DistinctArguments,
-        "_nrt": False,  # no counting of references, whose atomic operations took a third
-    }
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no folder for the cache can be written
-        return numba.njit(**options)(function)
+        return numba.njit(**_OPTIONS)(function)
 
 
 # A rule: its drive is D_ji = a_j p_i + c_j F_ji, with a and c functions of q_j and theta_j.
 
 
-@kernel
+@inlined
 def drive(rule, q, theta):
     """Coefficients (a, c) of a rule's drive."""
     if rule == HEBB:
@@ -81,7 +86,7 @@ def drive(rule, q, theta):
     return q * (q - theta), ZERO
 
 
-@kernel
+@inlined
 def drive_gradient(rule, q, theta):
     """Derivatives (da/dq, da/dtheta, dc/dq)."""
     if rule == HEBB:
@@ -91,7 +96,7 @@ def drive_gradient(rule, q, theta):
     return TWO * q - theta, -q, ZERO
 
 
-@kernel
+@inlined
 def _slopes(surrogate, slope, potentials, slopes):
     """Surrogate derivatives of the spikes of a row of neurons."""
     # arctan's slope comes with its factor pi / 2, which must not be rounded to float32
@@ -114,7 +119,7 @@ def _slopes(surrogate, slope, potentials, slopes):
 # Synapses: one block and one tick each. Sums into their last arguments.
 
 
-@kernel
+@inlined
 def _static_forward(weight, x, current):
     for i in range(weight.shape[0]):
         x_i = x[i]
@@ -123,7 +128,7 @@ def _static_forward(weight, x, current):
                 current[j] += x_i * weight[i, j]
 
 
-@kernel
+@inlined
 def _static_backward(weight, d_current, d_x):
     for i in range(weight.shape[0]):
         total = ZERO * d_current[0]
@@ -132,7 +137,7 @@ def _static_backward(weight, d_current, d_x):
         d_x[i] += total
 
 
-@kernel
+@inlined
 def _direct_update(fast, p, a, c, clip, updated):
     for i in range(fast.shape[0]):
         p_i = p[i]
@@ -140,7 +145,7 @@ def _direct_update(fast, p, a, c, clip, updated):
             updated[i, j] = min(max(c[j] * fast[i, j] + a[j] * p_i, -clip), clip)
 
 
-@kernel
+@inlined
 def _direct_forward(fast, p, a, c, clip, gain, x, current):
     for i in range(fast.shape[0]):
         p_i = p[i]
@@ -152,12 +157,13 @@ def _direct_forward(fast, p, a, c, clip, gain, x, current):
                 current[j] += x_i * gain[i, j] * fast[i, j]
 
 
-@kernel
+@inlined
 def _direct_backward(
     fast, p, a, c, clip, gain, x, next_c, d_current, d_update, d_gain, d_x, d_p, d_a, d_c
 ):
     """From tick t to the update before it. `fast` is F before that update; `d_update` is the
-    gradient to the unclipped update after tick t, and becomes that to the one before."""
+    gradient to the unclipped update after tick t, and becomes that to the one before.
+    """
     for i in range(fast.shape[0]):
         p_i, x_i = p[i], x[i]
         zero = ZERO * p_i
@@ -190,7 +196,7 @@ def _direct_backward(
         d_p[i] += sum_p
 
 
-@kernel
+@inlined
 def _retro_update(fast, trace, p, a, c, r, keep, decay, clip, updated, updated_trace):
     for i in range(fast.shape[0]):
         p_i = p[i]
@@ -200,7 +206,7 @@ def _retro_update(fast, trace, p, a, c, r, keep, decay, clip, updated, updated_t
             updated_trace[i, j] = decay * e + a[j] * p_i + c[j] * f
 
 
-@kernel
+@inlined
 def _retro_forward(fast, trace, p, a, c, r, keep, decay, clip, gain, x, current):
     for i in range(fast.shape[0]):
         p_i = p[i]
@@ -214,7 +220,7 @@ def _retro_forward(fast, trace, p, a, c, r, keep, decay, clip, gain, x, current)
                 current[j] += x_i * gain[i, j] * fast[i, j]
 
 
-@kernel
+@inlined
 def _retro_backward(
     fast, trace, p, a, c, r, keep, clip, gain, x, next_c, next_r, next_keep, next_decay,
     d_current, d_update, d_trace, d_gain, d_x, d_p, d_a, d_c, d_r, d_decay,
@@ -248,34 +254,35 @@ def _retro_backward(
 # Neurons: the rows of one tick, any number of neurons.
 
 
-@kernel
+@inlined
 def _copy(source, target):
     for i in range(source.shape[0]):
         target[i] = source[i]
 
 
-@kernel
+@inlined
 def _add(source, target):
     for i in range(source.shape[0]):
         target[i] += source[i]
 
 
-@kernel
+@inlined
 def _fire(potential, spikes):
     for j in range(potential.shape[0]):
         spikes[j] = ONE if potential[j] > LEVEL else ZERO
 
 
-@kernel
+@inlined
 def _trace(decay, before, x, value):
     for i in range(x.shape[0]):
         value[i] = decay * before[i] + (ONE - decay) * x[i]
 
 
-@kernel
+@inlined
 def _neurons(potentials, synaptic, beta, soft, v, s, spikes):
     """Membrane potentials and spikes; `potentials` comes with the currents, v and s with the
-    values of the tick before."""
+    values of the tick before.
+    """
     for j in range(potentials.shape[0]):
         decayed = beta[j] * v[j]
         decayed = decayed - LEVEL * s[j] if soft else decayed * (ONE - s[j])
@@ -287,12 +294,13 @@ def _neurons(potentials, synaptic, beta, soft, v, s, spikes):
         spikes[j] = fired
 
 
-@kernel
+@inlined
 def _neurons_backward(
     d_spikes, d_potentials, slopes, before, fired_before, beta, soft, d_v, d_s, d_beta, d_current
 ):
     """d_v and d_s come with the gradients to v(t) and s(t) through later ticks, and leave with
-    those to v(t-1) and s(t-1); d_current gets that to I(t)."""
+    those to v(t-1) and s(t-1); d_current gets that to I(t).
+    """
     for j in range(beta.shape[0]):
         d = d_potentials[j] + d_v[j] + slopes[j] * (d_spikes[j] + d_s[j])
         d_current[j] = d
@@ -302,7 +310,7 @@ def _neurons_backward(
         d_s[j] = -LEVEL * d if soft else -d * beta[j] * before[j]
 
 
-@kernel
+@inlined
 def _postsynaptic(rule, direct, decays, rate, s, q_before, theta_before, q, theta, a, c, r):
     """Traces of the neurons, and the coefficients of the update after this tick."""
     post_decay, threshold_decay, eta = decays[1], decays[2], decays[3]
@@ -316,13 +324,14 @@ def _postsynaptic(rule, direct, decays, rate, s, q_before, theta_before, q, thet
         c[j] = ONE + rate[j] * drive_c if direct else eta * drive_c
 
 
-@kernel
+@inlined
 def _postsynaptic_backward(
     rule, direct, decays, rate, s, q, theta, q_before, theta_before,
     d_a, d_c, d_r, d_decay, d_q, d_theta, d_s, d_rate, d_post_decay, d_threshold_decay, d_eta,
 ):  # fmt: skip
     """d_q and d_theta come with the gradients to q(t) and theta(t) through later ticks, and leave
-    with those to q(t-1) and theta(t-1)."""
+    with those to q(t-1) and theta(t-1).
+    """
     post_decay, threshold_decay, eta = decays[1], decays[2], decays[3]
     for j in range(rate.shape[0]):
         drive_a, drive_c = drive(rule, q[j], theta[j])
@@ -341,7 +350,7 @@ def _postsynaptic_backward(
         d_s[j] += (ONE - post_decay) * dq
 
 
-@kernel
+@inlined
 def _presynaptic_backward(decay, x, before, d_p, d_x):
     """Returns the gradient to the decay; d_p leaves as the gradient to p(t-1)."""
     total = ZERO
@@ -355,7 +364,7 @@ def _presynaptic_backward(decay, x, before, d_p, d_x):
 # The layout of blocks.
 
 
-@kernel
+@inlined
 def _load(matrix, block, first):
     """Neurons first.. of [neurons, presynaptic] into a block [presynaptic, LANES]."""
     for j in range(min(LANES, matrix.shape[0] - first)):
@@ -363,14 +372,14 @@ def _load(matrix, block, first):
             block[i, j] = matrix[first + j, i]
 
 
-@kernel
+@inlined
 def _store(block, matrix, first):
     for j in range(min(LANES, matrix.shape[0] - first)):
         for i in range(matrix.shape[1]):
             matrix[first + j, i] = block[i, j]
 
 
-@kernel
+@inlined
 def _copy_block(source, target):
     for i in range(source.shape[0]):
         for j in range(LANES):
@@ -384,7 +393,7 @@ def _copy_block(source, target):
 @kernel
 def static_sequence(starts, beta, soft, potential, spikes, potentials, fired, silent):
     """Neurons without plastic or recurrent synapses. fired [B, n] is scratch, silent [n] zero."""
-    ticks, batch, neurons = spikes.shape
+    ticks, batch, _ = spikes.shape
     for b in range(batch):
         _fire(potential[b], fired[b])
     for t in range(ticks):
@@ -401,7 +410,7 @@ def static_sequence_backward(
     d_currents, d_beta, fired, d_v, d_s, slopes, zeros,
 ):  # fmt: skip
     """fired, d_v, d_s [B, n] and slopes [n] are scratch; zeros [n] is zero."""
-    ticks, batch, neurons = spikes.shape
+    ticks, batch, _ = spikes.shape
     for b in range(batch):
         _fire(potential[b], fired[b])
         d_v[b] = ZERO
@@ -432,7 +441,8 @@ def sequence(
     spikes, potentials, saved_fast, saved_trace, scratch,
 ):  # fmt: skip
     """Plastic or recurrent layers. saved_* [segments, B, blocks, n_pre, LANES] get the fast
-    weights and eligibilities before the update that precedes each segment, if any are asked."""
+    weights and eligibilities before the update that precedes each segment, if any are asked.
+    """
     ticks, batch, neurons = spikes.shape
     static, gains, fast, trace, rows, lines = scratch
     v, s, q, theta = rows[0], rows[1], rows[2], rows[3]
@@ -530,7 +540,7 @@ def sequence(
                 _copy(p, pre[b])
 
 
-@kernel
+@inlined
 def _recall(
     rule, kind, recurrent, decays, inputs, starts, rate, first, b, pre, post, threshold, spikes,
     fired, xs, ps, q, theta, a, c, r,
@@ -578,10 +588,11 @@ def _recall(
                 )  # fmt: skip
 
 
-@kernel
+@inlined
 def _recompute(
-    kind, clip, eta, starts, start, last, b, first, saved_fast, saved_trace, ps, a, c, r, fast, trace
-):
+    kind, clip, eta, starts, start, last, b, first, saved_fast, saved_trace, ps, a, c, r,
+    fast, trace,
+):  # fmt: skip
     """Fast weights before the updates that precede the ticks start..last, from the saved ones."""
     for k in range(a.shape[1]):
         _copy_block(saved_fast[start // SEGMENT, b, first + k], fast[0, k])
@@ -718,6 +729,166 @@ def sequence_backward(
             d_decays[1] += d_post_decay[k, j]
             d_decays[2] += d_threshold_decay[k, j]
             d_decays[3] += d_eta[k, j]
+
+
+# A few ticks without gradients, in the arrays' own layout. Most of the time of such a call goes
+# into handing over arrays, so that they come as addresses.
+
+
+@intrinsic
+def _at(typing_context, address, shape, like):
+    """The C-contiguous array of a shape at an address, of the type of the number `like`."""
+    axes = len(shape)
+
+    def generate(context, builder, signature, arguments):
+        item = context.get_data_type(like)
+        array = context.make_array(signature.return_type)(context, builder)
+        lengths = cgutils.unpack_tuple(builder, arguments[1], axes)
+        strides = [context.get_constant(types.intp, context.get_abi_sizeof(item))]
+        for length in reversed(lengths):
+            strides.insert(0, builder.mul(strides[0], length))
+        data = builder.inttoptr(arguments[0], item.as_pointer())
+        populate_array(array, data, lengths, strides[1:], strides[-1], None)
+        return array._getvalue()
+
+    return types.Array(like, axes, "C")(address, shape, like), generate
+
+
+@inlined
+def _number(address, like):
+    """The number at an address; 0 for a parameter that the layer does not have."""
+    return _at(address, (1,), like)[0] if address != 0 else ZERO * like
+
+
+@inlined
+def _dot(weights, x):
+    total = ZERO
+    for i in range(x.shape[0]):
+        total += weights[i] * x[i]
+    return total
+
+
+@inlined
+def _plastic_dot(gain, fast, x):
+    total = ZERO
+    for i in range(x.shape[0]):
+        total += gain[i] * fast[i] * x[i]
+    return total
+
+
+@inlined
+def _direct_row(fast, p, a, c, clip):
+    for i in range(p.shape[0]):
+        fast[i] = min(max(c * fast[i] + a * p[i], -clip), clip)
+
+
+@inlined
+def _retro_row(fast, trace, p, a, c, r, decay, clip):
+    for i in range(p.shape[0]):
+        f, e = fast[i], trace[i]
+        fast[i] = min(max(f + r * e, -clip), clip)
+        trace[i] = decay * e + a * p[i] + c * f
+
+
+@inlined
+def _take(address, target, fresh):
+    """Copies an array from an address, or zeros if the episode is fresh."""
+    source = _at(address, (target.shape[0],), target[0])
+    for i in range(target.shape[0]):
+        target[i] = ZERO if fresh else source[i]
+
+
+@kernel
+def rollout(
+    clip, rule, kind, recurrent, soft, ticks, batch, channels, neurons,
+    inputs, starts, rate, weight, bias, beta, recurrent_weight, gain, pre_decay, post_decay,
+    threshold_decay, eta, old_potential, old_pre, old_post, old_threshold, old_fast, old_trace,
+    stride_potential, stride_pre, stride_post, stride_threshold, stride_fast, stride_trace,
+    potential, pre, post, threshold, fast, trace, spikes, potentials, scratch,
+):  # fmt: skip
+    """All but the numbers up to `neurons` and the strides are addresses of arrays; old_* are the
+    state before, whose environments lie stride_* numbers apart. scratch is [2, neurons].
+    """
+    like = clip
+    plastic, direct, retroactive = kind != STATIC, kind == DIRECT, kind == RETROACTIVE
+    width = neurons if recurrent else channels
+    xs = _at(inputs, (ticks, batch, channels), like)
+    begins = _at(starts, (ticks, batch), like)
+    w = _at(weight, (neurons, channels), like)
+    b = _at(bias, (neurons,), like)
+    beta_row = _at(beta, (neurons,), like)
+    v_w = _at(recurrent_weight, (neurons, neurons), like)
+    s_out = _at(spikes, (ticks, batch, neurons), like)
+    v_out = _at(potentials, (ticks, batch, neurons), like)
+    v = _at(potential, (batch, neurons), like)
+    rates = _at(rate, (ticks, batch, neurons), like)
+    gains = _at(gain, (neurons, width), like)
+    p = _at(pre, (batch, width), like)
+    q = _at(post, (batch, neurons), like)
+    theta = _at(threshold, (batch, neurons), like)
+    f = _at(fast, (batch, neurons, width), like)
+    e = _at(trace, (batch, neurons, width), like)
+    lp, lq = _number(pre_decay, like), _number(post_decay, like)
+    lt, eta_ = _number(threshold_decay, like), _number(eta, like)
+    fired = scratch[0]
+    itemsize = scratch.itemsize
+    for n in range(batch):
+        fresh = begins[0, n] > ZERO
+        _take(old_potential + n * stride_potential * itemsize, v[n], fresh)
+        _fire(v[n], fired)
+        if plastic:
+            _take(old_pre + n * stride_pre * itemsize, p[n], fresh)
+            _take(old_post + n * stride_post * itemsize, q[n], fresh)
+            if rule == BCM:
+                _take(old_threshold + n * stride_threshold * itemsize, theta[n], fresh)
+            _take(old_fast + n * stride_fast * itemsize, f[n].reshape(neurons * width), fresh)
+        if retroactive:
+            _take(old_trace + n * stride_trace * itemsize, e[n].reshape(neurons * width), fresh)
+        for t in range(ticks):
+            if t > 0 and begins[t, n] > ZERO:
+                v[n] = ZERO
+                fired[:] = ZERO
+                if plastic:
+                    p[n] = ZERO
+                    q[n] = ZERO
+                    if rule == BCM:
+                        theta[n] = ZERO
+                    f[n] = ZERO
+                if retroactive:
+                    e[n] = ZERO
+            x = fired if recurrent else xs[t, n]
+            if plastic:
+                for i in range(width):
+                    p[n, i] = lp * p[n, i] + (ONE - lp) * x[i]
+            for j in range(neurons):
+                current = b[j] + _dot(w[j], xs[t, n])
+                if recurrent:
+                    current += _dot(v_w[j], x)
+                if plastic:
+                    current += _plastic_dot(gains[j], f[n, j], x)
+                decayed = beta_row[j] * v[n, j]
+                decayed = decayed - LEVEL * fired[j] if soft else decayed * (ONE - fired[j])
+                new = decayed + current
+                s = ONE if new > LEVEL else ZERO
+                v[n, j] = new
+                v_out[t, n, j] = new
+                s_out[t, n, j] = s
+                if plastic:
+                    q_j = lq * q[n, j] + (ONE - lq) * s
+                    q[n, j] = q_j
+                    theta_j = q_j
+                    if rule == BCM:
+                        theta_j = lt * theta[n, j] + (ONE - lt) * q_j * q_j
+                        theta[n, j] = theta_j
+                    a, c = drive(rule, q_j, theta_j)
+                    r = rates[t, n, j]
+                    if direct:
+                        _direct_row(f[n, j], p[n], r * a, ONE + r * c, clip)
+                    else:
+                        _retro_row(
+                            f[n, j], e[n, j], p[n], eta_ * a, eta_ * c, r, ONE - eta_, clip
+                        )  # fmt: skip
+            _copy(s_out[t, n], fired)
 
 
 # The PyTorch side.
@@ -875,7 +1046,7 @@ class _Sequence(torch.autograd.Function):
                 d_inputs = torch.zeros_like(inputs)
             blocks = -(-neurons // LANES)
             group = blocks if spec.recurrent else 1
-            synapses, eligible = _shapes(spec, blocks)
+            synapses, _ = _shapes(spec, blocks)
             group_synapses, group_eligible = _shapes(spec, group)
             length = min(ticks, SEGMENT)
             scratch = _scratch(
@@ -924,6 +1095,45 @@ def _shapes(spec: LayerSpec, blocks: int) -> tuple[tuple[int, ...], tuple[int, .
     return (blocks if spec.plastic else 0, *tail), (blocks if eligible else 0, *tail)
 
 
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _rollout(
+    spec: LayerSpec,
+    p: LayerParameters,
+    inputs: Tensor,
+    starts: Tensor,
+    rate: Tensor | None,
+    state: LayerState,
+) -> tuple[Tensor, Tensor, LayerState]:
+    """`layer_sequence` without gradients, made for few ticks: a call costs microseconds."""
+    ticks, batch, channels = inputs.shape
+    neurons = spec.neurons
+    old, new = {}, {}
+    for name, field in state.items():
+        contiguous = field.dim() == 2 or field.stride(1) == field.shape[2]
+        old[name] = field if contiguous and field.stride(-1) == 1 else field.contiguous()
+        new[name] = torch.empty(field.shape, dtype=field.dtype)
+    # named, so that they live until the kernel is through
+    whole = [None if x is None else x.contiguous() for x in (inputs, starts, rate, *p)]
+    spikes = inputs.new_empty(ticks, batch, neurons)
+    potentials = torch.empty_like(spikes)
+    dtype = _dtype(inputs)
+    kind = RETROACTIVE if spec.modulation == "retroactive" else DIRECT
+    names = "potential", "pre", "post", "threshold", "fast_weights", "eligibility"
+    rollout(
+        dtype(spec.clip), RULE_CODES[spec.rule], kind if spec.plastic else STATIC,
+        spec.recurrent, spec.soft_reset, ticks, batch, channels, neurons,
+        *[_address(x) for x in whole],
+        *[_address(old.get(k)) for k in names],
+        *[old[k].stride(0) if k in old else 0 for k in names],
+        *[_address(new.get(k)) for k in names],
+        spikes.data_ptr(), potentials.data_ptr(), _scratch(dtype, (2, neurons))[0],
+    )  # fmt: skip
+    return spikes, potentials, new
+
+
 def layer_sequence(
     spec: LayerSpec,
     parameters: LayerParameters,
@@ -943,6 +1153,8 @@ def layer_sequence(
     if any(x.requires_grad for x in state.values()):
         raise ValueError("the state must not require gradients; detach it, or use the reference")
     starts = starts.to(inputs.dtype)
+    if len(inputs) <= FEW_TICKS and not torch.is_grad_enabled():
+        return _rollout(spec, parameters, inputs, starts, rate, state)
     names = tuple(state)
     spikes, potentials, *new = _Sequence.apply(
         spec, names, inputs, starts, rate, *parameters, *state.values()

@@ -67,6 +67,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         network: a `NetworkConfig`, or a dict of its fields.
         net_arch: widths of the critic, `dict(vf=[...])` (the actor is the spiking network).
         critic_sees_spikes: the critic also sees the spiking features, detached.
+        backend: what runs the layers: auto, numba, torch or reference.
         use_sde: must be False.
 
     Raises:
@@ -81,6 +82,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         network: NetworkConfig | dict[str, Any] | None = None,
         net_arch: dict[str, list[int]] | None = None,
         critic_sees_spikes: bool = True,
+        backend: str = "auto",
         activation_fn: type[nn.Module] = nn.Tanh,
         ortho_init: bool = True,
         use_sde: bool = False,
@@ -104,6 +106,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             )
         self.network_config = NetworkConfig.of(network)
         self.critic_sees_spikes = critic_sees_spikes
+        self.backend = backend
         if features_extractor_class is None:
             is_dict = isinstance(observation_space, spaces.Dict)
             features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
@@ -142,7 +145,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         # the optimiser is made right after this, so the network has to exist by now
         self.lstm_actor = SpikingNetwork(
-            self.features_dim, self.network_config, self._exogenous_channels()
+            self.features_dim, self.network_config, self._exogenous_channels(), self.backend
         )
         self.mlp_extractor = Heads(
             self.network.output_size,
@@ -210,4 +213,5 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             parameters.pop(name)
         parameters["network"] = self.network_config
         parameters["critic_sees_spikes"] = self.critic_sees_spikes
+        parameters["backend"] = self.backend
         return parameters

@@ -61,6 +61,7 @@ def train(settings: Settings) -> None:
             settings.trainer,
             settings.seed,
             settings.device,
+            settings.backend,
         )
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error)) from error

@@ -20,7 +20,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 # what may differ when a run is resumed
 CHANGEABLE = {
-    "resume", "overwrite", "runs", "steps", "checkpoint_every", "log_every", "threads", "device",
+    "resume", "overwrite", "runs", "steps", "checkpoint_every", "log_every", "threads", "device", "backend",
 }  # fmt: skip
 
 EnvValue = int | float | bool | str
@@ -68,6 +68,8 @@ class Settings:
     """Rollouts between the tables printed to the console and the rows of progress.csv."""
     threads: int = 1
     """PyTorch threads; 1 is usually fastest for small networks."""
+    backend: Literal["auto", "numba", "torch", "reference"] = "auto"
+    """What runs spiking layers; auto is the fastest that can."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where to train."""
 

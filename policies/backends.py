@@ -1,0 +1,73 @@
+"""Implementations of a spiking layer, and which of them to use."""
+
+import functools
+import importlib.util
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from policies import reference, torch_backend
+from policies.reference import LayerParameters, LayerSpec, LayerState
+
+Backend = Callable[
+    [LayerSpec, LayerParameters, Tensor, Tensor, Tensor | None, LayerState],
+    tuple[Tensor, Tensor, LayerState],
+]
+
+logger = logging.getLogger(__name__)
+
+
+def _numba(*arguments) -> tuple[Tensor, Tensor, LayerState]:
+    from policies.numba_backend import layer_sequence  # Numba is optional, and slow to import
+
+    BACKENDS["numba"] = layer_sequence
+    return layer_sequence(*arguments)
+
+
+# Fastest first; each has the signature and the meaning of `policies.reference.layer_sequence`.
+BACKENDS: dict[str, Backend] = {
+    "numba": _numba,
+    "torch": torch_backend.layer_sequence,
+    "reference": reference.layer_sequence,
+}
+
+
+def obstacle(name: str, rule: str, device: torch.device | str) -> str | None:
+    """Why a backend cannot run layers of a rule on a device, or None if it can."""
+    if name == "reference":
+        return None
+    if name == "numba":
+        if torch.device(device).type != "cpu":
+            return f"it runs on the CPU, not on {device}"
+        if importlib.util.find_spec("numba") is None:
+            return "Numba is not installed"
+        from policies.numba_backend import RULE_CODES as rules
+    else:
+        rules = {"none", *torch_backend.DRIVES}
+    return None if rule in rules else f"it does not know the rule {rule}"
+
+
+@functools.cache  # asked at every step, answered and logged once
+def choose(name: str = "auto", rule: str = "none", device: torch.device | str = "cpu") -> Backend:
+    """The backend of a name, or the next slower one that can run, with one line in the log.
+
+    Args:
+        name: a key of `BACKENDS`, or "auto" for the fastest.
+        rule: the plasticity rule of the layers that it will run.
+        device: where their tensors are.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name != "auto" and name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}")
+    names = list(BACKENDS)
+    for candidate in names[0 if name == "auto" else names.index(name) :]:
+        why = obstacle(candidate, rule, device)
+        if why is None:
+            return BACKENDS[candidate]
+        level = logging.INFO if name == "auto" else logging.WARNING
+        logger.log(level, "backend %s cannot be used (%s); trying the next", candidate, why)
+    raise AssertionError("the reference runs everywhere")
