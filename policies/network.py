@@ -205,6 +205,17 @@ class SpikingNetwork(nn.Module):
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
         self.layout = StateLayout(self._state_shapes(width), frozenset({"plasticity_off"}))
         self.hidden_size = self.layout.size
+        prefixes = ["encoder.", *(f"layer{index}." for index in range(len(layers)))]
+        self._fields = {
+            prefix: [
+                (k, k.removeprefix(prefix)) for k in self.layout.shapes if k.startswith(prefix)
+            ]
+            for prefix in prefixes
+        }
+
+    def _part(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """The fields of the encoder or of a layer, without their prefix."""
+        return {short: state[full] for full, short in self._fields[prefix]}
 
     def _state_shapes(self, readout: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {"plasticity_off": (1,)}
@@ -238,16 +249,12 @@ class SpikingNetwork(nn.Module):
         exogenous = observations.index_select(2, self.exogenous)
         plasticity = 1.0 - state["plasticity_off"]
         new_state = {"plasticity_off": state["plasticity_off"]}
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-
-        signal, encoder_state = self.encoder(observations, starts, part("encoder."))
+        signal, encoder_state = self.encoder(observations, starts, self._part(state, "encoder."))
         new_state |= {f"encoder.{k}": v for k, v in encoder_state.items()}
         outputs = []
         for index, layer in enumerate(self.layers):
             output, layer_state = layer(
-                signal, starts, exogenous, plasticity, part(f"layer{index}.")
+                signal, starts, exogenous, plasticity, self._part(state, f"layer{index}.")
             )
             new_state |= {f"layer{index}.{k}": v for k, v in layer_state.items()}
             outputs.append(output)

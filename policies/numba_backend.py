@@ -12,6 +12,7 @@ to the currents of tick t+1, as F(t+1) = clip(C F(t) + A p(t)) with C and A one 
 """
 
 import math
+import struct
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -755,42 +756,6 @@ def _at(typing_context, address, shape, like):
 
 
 @inlined
-def _number(address, like):
-    """The number at an address; 0 for a parameter that the layer does not have."""
-    return _at(address, (1,), like)[0] if address != 0 else ZERO * like
-
-
-@inlined
-def _dot(weights, x):
-    total = ZERO
-    for i in range(x.shape[0]):
-        total += weights[i] * x[i]
-    return total
-
-
-@inlined
-def _plastic_dot(gain, fast, x):
-    total = ZERO
-    for i in range(x.shape[0]):
-        total += gain[i] * fast[i] * x[i]
-    return total
-
-
-@inlined
-def _direct_row(fast, p, a, c, clip):
-    for i in range(p.shape[0]):
-        fast[i] = min(max(c * fast[i] + a * p[i], -clip), clip)
-
-
-@inlined
-def _retro_row(fast, trace, p, a, c, r, decay, clip):
-    for i in range(p.shape[0]):
-        f, e = fast[i], trace[i]
-        fast[i] = min(max(f + r * e, -clip), clip)
-        trace[i] = decay * e + a * p[i] + c * f
-
-
-@inlined
 def _take(address, target, fresh):
     """Copies an array from an address, or zeros if the episode is fresh."""
     source = _at(address, (target.shape[0],), target[0])
@@ -798,97 +763,126 @@ def _take(address, target, fresh):
         target[i] = ZERO if fresh else source[i]
 
 
+@inlined
+def _static_currents(weight, x, currents):
+    for j in range(weight.shape[0]):
+        total = ZERO
+        for i in range(x.shape[0]):
+            total += weight[j, i] * x[i]
+        currents[j] += total
+
+
+@inlined
+def _plastic_currents(weight, gain, fast, x, currents):
+    for j in range(weight.shape[0]):
+        total = ZERO
+        for i in range(x.shape[0]):
+            total += (weight[j, i] + gain[j, i] * fast[j, i]) * x[i]
+        currents[j] += total
+
+
+@inlined
+def _direct_rows(fast, p, a, c, clip):
+    for j in range(fast.shape[0]):
+        a_j, c_j = a[j], c[j]
+        for i in range(p.shape[0]):
+            fast[j, i] = min(max(c_j * fast[j, i] + a_j * p[i], -clip), clip)
+
+
+@inlined
+def _retro_rows(fast, trace, p, a, c, r, decay, clip):
+    for j in range(fast.shape[0]):
+        a_j, c_j, r_j = a[j], c[j], r[j]
+        for i in range(p.shape[0]):
+            f, e = fast[j, i], trace[j, i]
+            fast[j, i] = min(max(f + r_j * e, -clip), clip)
+            trace[j, i] = decay * e + a_j * p[i] + c_j * f
+
+
 @kernel
 def rollout(
-    clip, rule, kind, recurrent, soft, ticks, batch, channels, neurons,
-    inputs, starts, rate, weight, bias, beta, recurrent_weight, gain, pre_decay, post_decay,
-    threshold_decay, eta, old_potential, old_pre, old_post, old_threshold, old_fast, old_trace,
-    stride_potential, stride_pre, stride_post, stride_threshold, stride_fast, stride_trace,
-    potential, pre, post, threshold, fast, trace, spikes, potentials, scratch,
-):  # fmt: skip
-    """All but the numbers up to `neurons` and the strides are addresses of arrays; old_* are the
-    state before, whose environments lie stride_* numbers apart. scratch is [2, neurons].
+    clip, rule, kind, recurrent, soft, ticks, batch, channels, neurons, addresses, rows, line
+):
+    """addresses: those of the arrays unpacked below, and of the state before and after; then, for
+    the fields of the state before, the numbers from one environment to the next. rows [10, n] and
+    line [n_pre] are scratch.
     """
     like = clip
     plastic, direct, retroactive = kind != STATIC, kind == DIRECT, kind == RETROACTIVE
     width = neurons if recurrent else channels
-    xs = _at(inputs, (ticks, batch, channels), like)
-    begins = _at(starts, (ticks, batch), like)
-    w = _at(weight, (neurons, channels), like)
-    b = _at(bias, (neurons,), like)
-    beta_row = _at(beta, (neurons,), like)
-    v_w = _at(recurrent_weight, (neurons, neurons), like)
-    s_out = _at(spikes, (ticks, batch, neurons), like)
-    v_out = _at(potentials, (ticks, batch, neurons), like)
-    v = _at(potential, (batch, neurons), like)
-    rates = _at(rate, (ticks, batch, neurons), like)
-    gains = _at(gain, (neurons, width), like)
-    p = _at(pre, (batch, width), like)
-    q = _at(post, (batch, neurons), like)
-    theta = _at(threshold, (batch, neurons), like)
-    f = _at(fast, (batch, neurons, width), like)
-    e = _at(trace, (batch, neurons, width), like)
-    lp, lq = _number(pre_decay, like), _number(post_decay, like)
-    lt, eta_ = _number(threshold_decay, like), _number(eta, like)
-    fired = scratch[0]
-    itemsize = scratch.itemsize
-    for n in range(batch):
-        fresh = begins[0, n] > ZERO
-        _take(old_potential + n * stride_potential * itemsize, v[n], fresh)
-        _fire(v[n], fired)
-        if plastic:
-            _take(old_pre + n * stride_pre * itemsize, p[n], fresh)
-            _take(old_post + n * stride_post * itemsize, q[n], fresh)
-            if rule == BCM:
-                _take(old_threshold + n * stride_threshold * itemsize, theta[n], fresh)
-            _take(old_fast + n * stride_fast * itemsize, f[n].reshape(neurons * width), fresh)
-        if retroactive:
-            _take(old_trace + n * stride_trace * itemsize, e[n].reshape(neurons * width), fresh)
+    inputs = _at(addresses[0], (ticks, batch, channels), like)
+    starts = _at(addresses[1], (ticks, batch), like)
+    rate = _at(addresses[2], (ticks, batch, neurons), like)
+    spikes = _at(addresses[3], (ticks, batch, neurons), like)
+    potentials = _at(addresses[4], (ticks, batch, neurons), like)
+    weight = _at(addresses[5], (neurons, channels), like)
+    bias = _at(addresses[6], (neurons,), like)
+    beta = _at(addresses[7], (neurons,), like)
+    recurrent_weight = _at(addresses[8], (neurons, neurons), like)
+    gain = _at(addresses[9], (neurons, width), like)
+    decays = rows[9]
+    for k in range(4):
+        decays[k] = _at(addresses[10 + k], (1,), like)[0] if addresses[10 + k] else ZERO
+    old, strides = addresses[14:20], addresses[26:32]
+    potential = _at(addresses[20], (batch, neurons), like)
+    pre = _at(addresses[21], (batch, width), like)
+    post = _at(addresses[22], (batch, neurons), like)
+    threshold = _at(addresses[23], (batch, neurons), like)
+    fast = _at(addresses[24], (batch, neurons, width), like)
+    trace = _at(addresses[25], (batch, neurons, width), like)
+    fired, a, c, r, q_before, theta_before = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
+    theta, silent = rows[6], rows[7]
+    theta[:] = ZERO
+    silent[:] = ZERO
+    size = rows.itemsize
+    for b in range(batch):
         for t in range(ticks):
-            if t > 0 and begins[t, n] > ZERO:
-                v[n] = ZERO
-                fired[:] = ZERO
+            fresh = starts[t, b] > ZERO
+            if t == 0:
+                _take(old[0] + b * strides[0] * size, potential[b], fresh)
+                _fire(potential[b], fired)
                 if plastic:
-                    p[n] = ZERO
-                    q[n] = ZERO
-                    if rule == BCM:
-                        theta[n] = ZERO
-                    f[n] = ZERO
+                    _take(old[1] + b * strides[1] * size, pre[b], fresh)
+                    _take(old[2] + b * strides[2] * size, post[b], fresh)
+                    flat = fast[b].reshape(neurons * width)
+                    _take(old[4] + b * strides[4] * size, flat, fresh)
+                if rule == BCM:
+                    _take(old[3] + b * strides[3] * size, theta, fresh)
                 if retroactive:
-                    e[n] = ZERO
-            x = fired if recurrent else xs[t, n]
+                    flat = trace[b].reshape(neurons * width)
+                    _take(old[5] + b * strides[5] * size, flat, fresh)
+            elif fresh:
+                potential[b], fired[:], theta[:] = ZERO, ZERO, ZERO
+                if plastic:
+                    pre[b], post[b], fast[b] = ZERO, ZERO, ZERO
+                if retroactive:
+                    trace[b] = ZERO
+            currents = potentials[t, b]
+            _copy(bias, currents)
+            x = fired if recurrent else inputs[t, b]
+            if recurrent or not plastic:
+                _static_currents(weight, inputs[t, b], currents)
             if plastic:
-                for i in range(width):
-                    p[n, i] = lp * p[n, i] + (ONE - lp) * x[i]
-            for j in range(neurons):
-                current = b[j] + _dot(w[j], xs[t, n])
-                if recurrent:
-                    current += _dot(v_w[j], x)
-                if plastic:
-                    current += _plastic_dot(gains[j], f[n, j], x)
-                decayed = beta_row[j] * v[n, j]
-                decayed = decayed - LEVEL * fired[j] if soft else decayed * (ONE - fired[j])
-                new = decayed + current
-                s = ONE if new > LEVEL else ZERO
-                v[n, j] = new
-                v_out[t, n, j] = new
-                s_out[t, n, j] = s
-                if plastic:
-                    q_j = lq * q[n, j] + (ONE - lq) * s
-                    q[n, j] = q_j
-                    theta_j = q_j
-                    if rule == BCM:
-                        theta_j = lt * theta[n, j] + (ONE - lt) * q_j * q_j
-                        theta[n, j] = theta_j
-                    a, c = drive(rule, q_j, theta_j)
-                    r = rates[t, n, j]
-                    if direct:
-                        _direct_row(f[n, j], p[n], r * a, ONE + r * c, clip)
-                    else:
-                        _retro_row(
-                            f[n, j], e[n, j], p[n], eta_ * a, eta_ * c, r, ONE - eta_, clip
-                        )  # fmt: skip
-            _copy(s_out[t, n], fired)
+                static = recurrent_weight if recurrent else weight
+                _plastic_currents(static, gain, fast[b], x, currents)
+                _copy(pre[b], line)
+                _trace(decays[0], line, x, pre[b])
+            elif recurrent:
+                _static_currents(recurrent_weight, x, currents)
+            _neurons(currents, silent, beta, soft, potential[b], fired, spikes[t, b])
+            if plastic:
+                _copy(post[b], q_before)
+                _copy(theta, theta_before)
+                _postsynaptic(
+                    rule, direct, decays, rate[t, b], fired, q_before, theta_before, post[b],
+                    theta, a, c, r,
+                )  # fmt: skip
+            if direct:
+                _direct_rows(fast[b], pre[b], a, c, clip)
+            elif retroactive:
+                _retro_rows(fast[b], trace[b], pre[b], a, c, r, ONE - decays[3], clip)
+        if rule == BCM:
+            _copy(theta, threshold[b])
 
 
 # The PyTorch side.
@@ -1095,8 +1089,16 @@ def _shapes(spec: LayerSpec, blocks: int) -> tuple[tuple[int, ...], tuple[int, .
     return (blocks if spec.plastic else 0, *tail), (blocks if eligible else 0, *tail)
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+_FIELDS = ("potential", "pre", "post", "threshold", "fast_weights", "eligibility")
+_CONTIGUOUS = torch.contiguous_format
+_ADDRESSES = struct.Struct("32q")
+
+
+@lru_cache(maxsize=16)
+def _rollout_scratch(neurons: int, channels: int, dtype: Any) -> tuple[np.ndarray, ...]:
+    # the ninth row holds four decays, whatever the number of neurons
+    rows = _aligned((10, max(neurons, 4)), dtype)[:, :]
+    return np.zeros(32, np.int64), rows, _aligned((channels,), dtype)
 
 
 def _rollout(
@@ -1110,28 +1112,32 @@ def _rollout(
     """`layer_sequence` without gradients, made for few ticks: a call costs microseconds."""
     ticks, batch, channels = inputs.shape
     neurons = spec.neurons
-    old, new = {}, {}
-    for name, field in state.items():
-        contiguous = field.dim() == 2 or field.stride(1) == field.shape[2]
-        old[name] = field if contiguous and field.stride(-1) == 1 else field.contiguous()
-        new[name] = torch.empty(field.shape, dtype=field.dtype)
-    # named, so that they live until the kernel is through
-    whole = [None if x is None else x.contiguous() for x in (inputs, starts, rate, *p)]
-    spikes = inputs.new_empty(ticks, batch, neurons)
+    spikes = torch.empty(ticks, batch, neurons, dtype=inputs.dtype)
     potentials = torch.empty_like(spikes)
+    # all of these live until the kernel is through, as their addresses do not keep them alive
+    arrays = [inputs, starts, rate, spikes, potentials, *p]
+    for index, x in enumerate(arrays):
+        if x is not None and not x.is_contiguous():
+            arrays[index] = x.contiguous()
+    old, new, strides = [], [], []
+    for name in _FIELDS:
+        x = state.get(name)
+        if x is not None and not x[0].is_contiguous():
+            x = x.contiguous()
+        old.append(x)
+        new.append(None if x is None else torch.empty_like(x, memory_format=_CONTIGUOUS))
+        strides.append(0 if x is None else x.stride(0))
     dtype = _dtype(inputs)
+    addresses, rows, line = _rollout_scratch(neurons, spec.plastic_inputs, dtype)
+    _ADDRESSES.pack_into(
+        addresses, 0, *[0 if x is None else x.data_ptr() for x in arrays + old + new], *strides
+    )
     kind = RETROACTIVE if spec.modulation == "retroactive" else DIRECT
-    names = "potential", "pre", "post", "threshold", "fast_weights", "eligibility"
     rollout(
-        dtype(spec.clip), RULE_CODES[spec.rule], kind if spec.plastic else STATIC,
-        spec.recurrent, spec.soft_reset, ticks, batch, channels, neurons,
-        *[_address(x) for x in whole],
-        *[_address(old.get(k)) for k in names],
-        *[old[k].stride(0) if k in old else 0 for k in names],
-        *[_address(new.get(k)) for k in names],
-        spikes.data_ptr(), potentials.data_ptr(), _scratch(dtype, (2, neurons))[0],
+        dtype(spec.clip), RULE_CODES[spec.rule], kind if spec.plastic else STATIC, spec.recurrent,
+        spec.soft_reset, ticks, batch, channels, neurons, addresses, rows, line,
     )  # fmt: skip
-    return spikes, potentials, new
+    return spikes, potentials, {k: x for k, x in zip(_FIELDS, new) if x is not None}
 
 
 def layer_sequence(

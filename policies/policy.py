@@ -110,6 +110,9 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         if features_extractor_class is None:
             is_dict = isinstance(observation_space, spaces.Dict)
             features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
+        if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
+            # SB3's epsilon; fused, since a step over many small tensors is otherwise mostly overhead
+            optimizer_kwargs = {"eps": 1e-5, "fused": True}
         # read by the methods of RecurrentActorCriticPolicy; its constructor, which would make an
         # unused LSTM, is skipped
         self.shared_lstm, self.enable_critic_lstm = True, False

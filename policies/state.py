@@ -41,7 +41,11 @@ class StateLayout:
 
     def unpack(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of the fields, each [B, *shape], of a flat state [B, D]."""
-        return {name: self.get(flat, name) for name in self.shapes}
+        parts = flat.split([prod(shape) for shape in self.shapes.values()], dim=1)
+        return {
+            name: part if len(shape) == 1 else part.unflatten(1, shape)
+            for (name, shape), part in zip(self.shapes.items(), parts)
+        }
 
     def pack(self, state: Mapping[str, Tensor]) -> Tensor:
         """One flat state [B, D] out of fields [B, *shape]."""
