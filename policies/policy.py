@@ -111,7 +111,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             is_dict = isinstance(observation_space, spaces.Dict)
             features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
         if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
-            # SB3's epsilon; fused, since a step over many small tensors is otherwise mostly overhead
+            # SB3's epsilon; fused, since steps over many small tensors are mostly overhead
             optimizer_kwargs = {"eps": 1e-5, "fused": True}
         # read by the methods of RecurrentActorCriticPolicy; its constructor, which would make an
         # unused LSTM, is skipped
