@@ -39,7 +39,10 @@ BENCHMARKS = {
     "cue-supervised": Benchmark("CueAssociation-v0", ALL, SUPERVISED),
     "evidence-supervised": Benchmark("EvidenceAccumulation-v0", ALL, SUPERVISED),
     "evidence-ppo": Benchmark("EvidenceAccumulation-v0", ALL),
-    "halfcheetah": Benchmark("HalfCheetah-v5", ("ndp-oja", "snn", "mlp"), seeds=(0,)),
+    "cue-ppo-noisy": Benchmark(
+        "CueAssociation-v0", ("ndp-oja", "ndp-bcm", "snn"), ("--env-kwargs", "noise", "0.1")
+    ),
+    "halfcheetah": Benchmark("HalfCheetah-v5", ("ndp-oja", "snn", "mlp"), seeds=(0, 1, 2)),
 }
 COLUMNS = [
     "env",
@@ -75,8 +78,9 @@ def run(name: str, policy: str, seed: int, episodes: int) -> list[dict[str, obje
     for condition, result in json.loads(summary.read_text())["conditions"].items():
         row: dict[str, object] = {"env": benchmark.env, "policy": policy, "seed": seed}
         row |= {"steps": metadata["steps"], "seconds": round(float(last["time/time_elapsed"]))}
+        row |= {"training_return": round(float(last["rollout/ep_rew_mean"]), 3)}
         row |= {"condition": condition, "return": round(result["return"]["mean"], 3)}
-        if "late_accuracy" in result:
+        if result["late_accuracy"] is not None:
             row["late_accuracy"] = round(result["late_accuracy"]["mean"], 4)
         rows.append(row | {"revision": metadata["versions"]["revision"]})
     print(f"{policy} seed {seed} done", file=sys.stderr)
