@@ -41,7 +41,7 @@ FLOPS = 6 + 2 + 18 + 4
 def passes(
     kind: tuple[str, str, bool], batch: int, neurons: int, ticks: int
 ) -> dict[str, Callable[[], None]]:
-    """A training pass of each backend that can run, on the same numbers."""
+    """A training pass of each backend that can run, or under `torch.no_grad` a forward pass."""
     rule, modulation, recurrent = kind
     spec = LayerSpec(neurons, neurons, rule, modulation, recurrent)
     torch.manual_seed(0)
@@ -70,22 +70,14 @@ def passes(
     state = {k: torch.zeros(batch, *shape) for k, shape in spec.state_shapes.items()}
     upstream = torch.randn(ticks, batch, neurons) / ticks
 
-    def run(name: str) -> None:
-        spikes, _, _ = BACKENDS[name](
-            spec, LayerParameters(**parameters), inputs, starts, rate, state
-        )
-        torch.autograd.grad(spikes, leaves, upstream)
+    arguments = spec, LayerParameters(**parameters), inputs, starts, rate, state
 
-    def step(name: str) -> None:
-        with torch.no_grad():
-            BACKENDS[name](
-                spec, LayerParameters(**parameters), inputs[:1], starts[:1],
-                None if rate is None else rate[:1], state,
-            )  # fmt: skip
+    def run(name: str) -> None:
+        spikes, _, _ = BACKENDS[name](*arguments)
+        if torch.is_grad_enabled():
+            torch.autograd.grad(spikes, leaves, upstream)
 
     names = [name for name in BACKENDS if obstacle(name, rule, "cpu") is None]
-    if ticks == 1:
-        return {name: lambda name=name: step(name) for name in names}
     return {name: lambda name=name: run(name) for name in names}
 
 
@@ -143,9 +135,7 @@ def peak_memory(name: str, kind: tuple[str, str, bool], size: tuple[int, int, in
     return float(result.stdout)
 
 
-def measure_memory(
-    name: str, rule: str, modulation: str, recurrent: str, *size: str
-) -> None:
+def measure_memory(name: str, rule: str, modulation: str, recurrent: str, *size: str) -> None:
     """Prints the MiB by which a second training pass raises the resident memory at its peak."""
 
     def status(field: str) -> float:
@@ -223,7 +213,8 @@ def rollout(table: Table, kinds: list[tuple[str, str, bool]], sizes: list[tuple[
     for kind, (batch, neurons) in itertools.product(kinds, sizes):
         functions = passes(kind, batch, neurons, 1)
         many = {k: lambda f=f: [f() for _ in range(200)] for k, f in functions.items()}
-        times = in_turn(many, 7)
+        with torch.no_grad():
+            times = in_turn(many, 7)
         row = {f"{k}_us": 1e6 * statistics.median(x) / 200 for k, x in sorted(times.items())}
         table.add(rule=kind[0], modulation=kind[1], recurrent=kind[2], B=batch, n=neurons, **row)
 
@@ -235,11 +226,8 @@ def memory(table: Table, cells: list[tuple]) -> None:
         mib = {name: peak_memory(name, kind, tuple(size)) for name in names}
         row = {f"{name}_MiB": x for name, x in mib.items()}
         row["ref_to_numba"] = mib["reference"] / mib.get("numba", math.nan)
-        rule, modulation, recurrent = kind
-        batch, neurons, ticks = size
-        table.add(
-            rule=rule, modulation=modulation, recurrent=recurrent, B=batch, n=neurons, T=ticks, **row
-        )
+        columns = ("rule", "modulation", "recurrent", "B", "n", "T")
+        table.add(**dict(zip(columns, (*kind, *size))), **row)
 
 
 def main() -> None:

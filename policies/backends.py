@@ -43,7 +43,9 @@ def obstacle(name: str, rule: str, device: torch.device | str) -> str | None:
             return f"it runs on the CPU, not on {device}"
         if importlib.util.find_spec("numba") is None:
             return "Numba is not installed"
-        from policies.numba_backend import RULE_CODES as rules
+        from policies.numba_backend import RULE_CODES
+
+        rules = set(RULE_CODES)
     else:
         rules = {"none", *torch_backend.DRIVES}
     return None if rule in rules else f"it does not know the rule {rule}"

@@ -13,8 +13,8 @@ to the currents of tick t+1, as F(t+1) = clip(C F(t) + A p(t)) with C and A one 
 
 import math
 import struct
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, cast
 
 import numba
 import numpy as np
@@ -57,7 +57,7 @@ class _DistinctArguments(CompilerBase):
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
 
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # not nnan: a NaN must stay one
     "pipeline_class": _DistinctArguments,
@@ -383,7 +383,7 @@ def _store(block, matrix, first):
 @inlined
 def _copy_block(source, target):
     for i in range(source.shape[0]):
-        for j in range(LANES):
+        for j in range(source.shape[1]):
             target[i, j] = source[i, j]
 
 
@@ -736,8 +736,8 @@ def sequence_backward(
 # into handing over arrays, so that they come as addresses.
 
 
-@intrinsic
-def _at(typing_context, address, shape, like):
+@cast(Any, intrinsic)
+def _at(typing_context, address, shape, like) -> Any:
     """The C-contiguous array of a shape at an address, of the type of the number `like`."""
     axes = len(shape)
 
@@ -782,30 +782,31 @@ def _plastic_currents(weight, gain, fast, x, currents):
 
 
 @inlined
-def _direct_rows(fast, p, a, c, clip):
+def _direct_rows(fast, p, a, c, clip, updated):
     for j in range(fast.shape[0]):
         a_j, c_j = a[j], c[j]
         for i in range(p.shape[0]):
-            fast[j, i] = min(max(c_j * fast[j, i] + a_j * p[i], -clip), clip)
+            updated[j, i] = min(max(c_j * fast[j, i] + a_j * p[i], -clip), clip)
 
 
 @inlined
-def _retro_rows(fast, trace, p, a, c, r, decay, clip):
+def _retro_rows(fast, trace, p, a, c, r, decay, clip, updated, updated_trace):
     for j in range(fast.shape[0]):
         a_j, c_j, r_j = a[j], c[j], r[j]
         for i in range(p.shape[0]):
             f, e = fast[j, i], trace[j, i]
-            fast[j, i] = min(max(f + r_j * e, -clip), clip)
-            trace[j, i] = decay * e + a_j * p[i] + c_j * f
+            updated[j, i] = min(max(f + r_j * e, -clip), clip)
+            updated_trace[j, i] = decay * e + a_j * p[i] + c_j * f
 
 
 @kernel
 def rollout(
-    clip, rule, kind, recurrent, soft, ticks, batch, channels, neurons, addresses, rows, line
-):
+    clip, rule, kind, recurrent, soft, ticks, batch, channels, neurons, addresses, rows, line,
+    before,
+):  # fmt: skip
     """addresses: those of the arrays unpacked below, and of the state before and after; then, for
-    the fields of the state before, the numbers from one environment to the next. rows [10, n] and
-    line [n_pre] are scratch.
+    the fields of the state before, the numbers from one environment to the next. rows [10, n],
+    line [n_pre] and before [2, n, n_pre] are scratch.
     """
     like = clip
     plastic, direct, retroactive = kind != STATIC, kind == DIRECT, kind == RETROACTIVE
@@ -844,19 +845,23 @@ def rollout(
                 if plastic:
                     _take(old[1] + b * strides[1] * size, pre[b], fresh)
                     _take(old[2] + b * strides[2] * size, post[b], fresh)
-                    flat = fast[b].reshape(neurons * width)
-                    _take(old[4] + b * strides[4] * size, flat, fresh)
                 if rule == BCM:
                     _take(old[3] + b * strides[3] * size, theta, fresh)
-                if retroactive:
-                    flat = trace[b].reshape(neurons * width)
-                    _take(old[5] + b * strides[5] * size, flat, fresh)
             elif fresh:
                 potential[b], fired[:], theta[:] = ZERO, ZERO, ZERO
                 if plastic:
-                    pre[b], post[b], fast[b] = ZERO, ZERO, ZERO
+                    pre[b], post[b] = ZERO, ZERO
+            old_fast, old_trace = before[0], before[1]
+            if fresh:
+                before[:] = ZERO
+            elif plastic and t == 0:
+                old_fast = _at(old[4] + b * strides[4] * size, (neurons, width), like)
                 if retroactive:
-                    trace[b] = ZERO
+                    old_trace = _at(old[5] + b * strides[5] * size, (neurons, width), like)
+            elif plastic:
+                _copy_block(fast[b], old_fast)
+                if retroactive:
+                    _copy_block(trace[b], old_trace)
             currents = potentials[t, b]
             _copy(bias, currents)
             x = fired if recurrent else inputs[t, b]
@@ -864,7 +869,7 @@ def rollout(
                 _static_currents(weight, inputs[t, b], currents)
             if plastic:
                 static = recurrent_weight if recurrent else weight
-                _plastic_currents(static, gain, fast[b], x, currents)
+                _plastic_currents(static, gain, old_fast, x, currents)
                 _copy(pre[b], line)
                 _trace(decays[0], line, x, pre[b])
             elif recurrent:
@@ -878,9 +883,11 @@ def rollout(
                     theta, a, c, r,
                 )  # fmt: skip
             if direct:
-                _direct_rows(fast[b], pre[b], a, c, clip)
+                _direct_rows(old_fast, pre[b], a, c, clip, fast[b])
             elif retroactive:
-                _retro_rows(fast[b], trace[b], pre[b], a, c, r, ONE - decays[3], clip)
+                _retro_rows(
+                    old_fast, old_trace, pre[b], a, c, r, ONE - decays[3], clip, fast[b], trace[b]
+                )  # fmt: skip
         if rule == BCM:
             _copy(theta, threshold[b])
 
@@ -906,12 +913,23 @@ def _dtype(tensor: Tensor) -> Any:
     return np.float64 if tensor.dtype == torch.float64 else np.float32
 
 
+@cache
+def _nothing(axes: int, dtype: Any) -> np.ndarray:
+    """What stands for an array that a layer does not have."""
+    return np.empty((0,) * axes, dtype)
+
+
 def _arrays(like: Tensor, *tensors: tuple[Tensor | None, int]) -> list[np.ndarray]:
     """Contiguous arrays of tensors, each given with its number of axes; empty ones for None."""
-    return [
-        np.empty((0,) * axes, _dtype(like)) if x is None else x.detach().contiguous().numpy()
-        for x, axes in tensors
-    ]
+    arrays = []
+    for x, axes in tensors:
+        if x is None:
+            arrays.append(_nothing(axes, _dtype(like)))
+            continue
+        if x.requires_grad:
+            x = x.detach()
+        arrays.append(x.numpy() if x.is_contiguous() else x.contiguous().numpy())
+    return arrays
 
 
 class _Setting(NamedTuple):
@@ -939,14 +957,11 @@ class _Setting(NamedTuple):
 
 
 def _fields(state: LayerState, names: tuple[str, ...], like: Tensor) -> list[np.ndarray]:
-    """Fields of the state; zeros [B, n] for a rule without a sliding threshold."""
-    fields = {k: x.numpy() for k, x in state.items()}
-    if "post" in fields:
-        fields.setdefault("threshold", np.zeros_like(fields["post"]))
-    empty = {"fast_weights": 3, "eligibility": 3}
-    return [
-        fields[k] if k in fields else np.empty((0,) * empty.get(k, 2), _dtype(like)) for k in names
-    ]
+    """Fields of the state; for a rule without a sliding threshold, zeros in its place."""
+    if "post" in state and "threshold" not in state:
+        state = state | {"threshold": torch.zeros_like(state["post"])}
+    axes = {"fast_weights": 3, "eligibility": 3}
+    return _arrays(like, *[(state.get(k), axes.get(k, 2)) for k in names])
 
 
 _ROWS = ("potential", "pre", "post", "threshold")
@@ -1022,7 +1037,7 @@ class _Sequence(torch.autograd.Function):
         dtype, channels = _dtype(spikes), spec.plastic_inputs
         factor = 0.5 * math.pi if spec.surrogate == "arctan" else 1.0
         surrogate = SURROGATE_CODES[spec.surrogate], dtype(factor * spec.slope)
-        d_currents, d_beta = torch.empty_like(spikes), torch.zeros_like(p.membrane_decay)
+        d_currents, d_beta = torch.empty_like(spikes), spikes.new_zeros(neurons)
         d_inputs = d_gain = d_rate = d_recurrent = None
         d_decays = np.zeros(4, dtype)
         if not spec.plastic and not spec.recurrent:
@@ -1035,7 +1050,7 @@ class _Sequence(torch.autograd.Function):
             )  # fmt: skip
         else:
             if spec.plastic:
-                d_gain, d_rate = torch.empty_like(p.plasticity_gain), torch.empty_like(spikes)
+                d_gain, d_rate = spikes.new_empty(neurons, channels), torch.empty_like(spikes)
             if not spec.recurrent:
                 d_inputs = torch.zeros_like(inputs)
             blocks = -(-neurons // LANES)
@@ -1089,16 +1104,20 @@ def _shapes(spec: LayerSpec, blocks: int) -> tuple[tuple[int, ...], tuple[int, .
     return (blocks if spec.plastic else 0, *tail), (blocks if eligible else 0, *tail)
 
 
-_FIELDS = ("potential", "pre", "post", "threshold", "fast_weights", "eligibility")
-_CONTIGUOUS = torch.contiguous_format
+_FIELDS = {
+    name: index
+    for index, name in enumerate(
+        ("potential", "pre", "post", "threshold", "fast_weights", "eligibility")
+    )
+}
 _ADDRESSES = struct.Struct("32q")
 
 
 @lru_cache(maxsize=16)
 def _rollout_scratch(neurons: int, channels: int, dtype: Any) -> tuple[np.ndarray, ...]:
-    # the ninth row holds four decays, whatever the number of neurons
-    rows = _aligned((10, max(neurons, 4)), dtype)[:, :]
-    return np.zeros(32, np.int64), rows, _aligned((channels,), dtype)
+    rows = _aligned((10, max(neurons, 4)), dtype)  # one of them holds four decays
+    before = _aligned((2, neurons, channels), dtype)
+    return np.zeros(32, np.int64), rows, _aligned((channels,), dtype), before
 
 
 def _rollout(
@@ -1111,33 +1130,31 @@ def _rollout(
 ) -> tuple[Tensor, Tensor, LayerState]:
     """`layer_sequence` without gradients, made for few ticks: a call costs microseconds."""
     ticks, batch, channels = inputs.shape
-    neurons = spec.neurons
+    neurons, recurrent, kind = spec.neurons, spec.recurrent, STATIC
+    if spec.rule != "none":
+        kind = RETROACTIVE if spec.modulation == "retroactive" else DIRECT
     spikes = torch.empty(ticks, batch, neurons, dtype=inputs.dtype)
     potentials = torch.empty_like(spikes)
-    # all of these live until the kernel is through, as their addresses do not keep them alive
     arrays = [inputs, starts, rate, spikes, potentials, *p]
-    for index, x in enumerate(arrays):
-        if x is not None and not x.is_contiguous():
-            arrays[index] = x.contiguous()
-    old, new, strides = [], [], []
-    for name in _FIELDS:
-        x = state.get(name)
-        if x is not None and not x[0].is_contiguous():
+    arrays = [x if x is None or x.is_contiguous() else x.contiguous() for x in arrays]
+    old: list[Any] = [None] * 6
+    new, strides = old.copy(), [0] * 6
+    for name, x in state.items():
+        index = _FIELDS[name]
+        if x.stride(-1) != 1 or (x.dim() == 3 and x.stride(1) != x.shape[2]):
             x = x.contiguous()
-        old.append(x)
-        new.append(None if x is None else torch.empty_like(x, memory_format=_CONTIGUOUS))
-        strides.append(0 if x is None else x.stride(0))
+        old[index], new[index], strides[index] = x, torch.empty_like(x), x.stride(0)
     dtype = _dtype(inputs)
-    addresses, rows, line = _rollout_scratch(neurons, spec.plastic_inputs, dtype)
+    addresses, *scratch = _rollout_scratch(neurons, neurons if recurrent else channels, dtype)
     _ADDRESSES.pack_into(
-        addresses, 0, *[0 if x is None else x.data_ptr() for x in arrays + old + new], *strides
+        addresses.data, 0, *[0 if x is None else x.data_ptr() for x in arrays + old + new], *strides
     )
-    kind = RETROACTIVE if spec.modulation == "retroactive" else DIRECT
+    # an address does not keep its array alive: the lists above do
     rollout(
-        dtype(spec.clip), RULE_CODES[spec.rule], kind if spec.plastic else STATIC, spec.recurrent,
-        spec.soft_reset, ticks, batch, channels, neurons, addresses, rows, line,
+        dtype(spec.clip), RULE_CODES[spec.rule], kind, recurrent, spec.soft_reset, ticks, batch,
+        channels, neurons, addresses, *scratch,
     )  # fmt: skip
-    return spikes, potentials, {k: x for k, x in zip(_FIELDS, new) if x is not None}
+    return spikes, potentials, {name: new[_FIELDS[name]] for name in state}
 
 
 def layer_sequence(
@@ -1156,10 +1173,14 @@ def layer_sequence(
     Raises:
         ValueError: a field of the state requires a gradient.
     """
-    if any(x.requires_grad for x in state.values()):
-        raise ValueError("the state must not require gradients; detach it, or use the reference")
-    starts = starts.to(inputs.dtype)
-    if len(inputs) <= FEW_TICKS and not torch.is_grad_enabled():
+    for x in state.values():
+        if x.requires_grad:
+            raise ValueError(
+                "the state must not require gradients; detach it, or use the reference"
+            )
+    if starts.dtype != inputs.dtype:
+        starts = starts.to(inputs.dtype)
+    if inputs.shape[0] <= FEW_TICKS and not torch.is_grad_enabled():
         return _rollout(spec, parameters, inputs, starts, rate, state)
     names = tuple(state)
     spikes, potentials, *new = _Sequence.apply(

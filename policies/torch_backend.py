@@ -6,7 +6,7 @@ lies between. `policies.reference` states the equations; the letters here are th
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,8 +47,8 @@ class _Update(NamedTuple):
 
     a: Tensor
     c: Tensor
-    r: Tensor | None
-    decay: Tensor | None
+    r: Any
+    decay: Any
     clip: float
 
     def unclipped(self, fast: Tensor, trace: Tensor | None, p: Tensor) -> Tensor:
@@ -67,9 +67,11 @@ class _Layer:
     """Spec and parameters of a layer, and the steps that both passes take."""
 
     def __init__(self, spec: LayerSpec, parameters: LayerParameters) -> None:
-        self.spec, self.p = spec, parameters
+        self.spec = spec
+        # fields that the layer does not have are None, and are not used
+        self.p: Any = parameters
         self.retroactive = spec.modulation == "retroactive"
-        self.drive = DRIVES[spec.rule] if spec.plastic else None
+        self.drive: Any = DRIVES[spec.rule] if spec.plastic else None
 
     def traces(self, pre, post, theta, x, s):
         """Traces after a tick from those before it."""
@@ -95,12 +97,10 @@ def _keep(starts: Tensor) -> list[Tensor | None]:
     return [k if started else None for k, started in zip(keep, has_start)]
 
 
-def _masked(keep: Tensor | None, *tensors: Tensor | None) -> list[Tensor | None]:
+def _masked(keep: Tensor | None, *tensors: Tensor | None) -> list[Any]:
     if keep is None:
         return list(tensors)
-    return [
-        None if x is None else x * keep.view(-1, *[1] * (x.dim() - 1)) for x in tensors
-    ]
+    return [None if x is None else x * keep.view(-1, *[1] * (x.dim() - 1)) for x in tensors]
 
 
 class _Sequence(torch.autograd.Function):
@@ -108,9 +108,9 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, spec, names, inputs, starts, rate, *tensors):
-        p = LayerParameters(*tensors[: len(LayerParameters._fields)])
+        p: Any = LayerParameters(*tensors[: len(LayerParameters._fields)])
         layer = _Layer(spec, p)
-        state = dict(zip(names, tensors[len(p) :]))
+        state: dict[str, Any] = dict(zip(names, tensors[len(p) :]))
         ctx.set_materialize_grads(False)
         currents = torch.nn.functional.linear(inputs, p.weight, p.bias)
         ticks = len(currents)
@@ -163,7 +163,7 @@ class _Sequence(torch.autograd.Function):
     def backward(ctx, d_spikes, d_potentials, *_):
         spec, length = ctx.spec, ctx.length
         inputs, starts, rate, *rest = ctx.saved_tensors
-        p = LayerParameters(*rest[: len(LayerParameters._fields)])
+        p: Any = LayerParameters(*rest[: len(LayerParameters._fields)])
         layer = _Layer(spec, p)
         spikes, potentials, *rest = rest[len(p) :]
         fields = [k for k in ctx.names if k not in ("fast_weights", "eligibility")]
@@ -179,20 +179,21 @@ class _Sequence(torch.autograd.Function):
         xs = before_s if spec.recurrent else inputs.unbind(0)
         traces, updates = [], []
         if spec.plastic:
-            values = state["pre"], state["post"], state.get("threshold", state["post"])
+            values: Any = state["pre"], state["post"], state.get("threshold", state["post"])
             for keep, x, s, r in zip(keeps, xs, spikes.unbind(0), rate.unbind(0)):
-                before = _masked(keep, *values)
-                values = layer.traces(*before, x, s)
+                before = pre, post, theta = _masked(keep, *values)
+                values = layer.traces(pre, post, theta, x, s)
                 traces.append((before, values))
                 updates.append(layer.update(values[1], values[2], r))
 
         slopes = SURROGATES[spec.surrogate](potentials - THRESHOLD, spec.slope).unbind(0)
         d_currents = torch.empty_like(spikes)
-        d_x_all = None if spec.recurrent or not spec.plastic else torch.empty_like(inputs)
-        d_rate = torch.empty_like(spikes) if spec.plastic else None
+        d_x_all: Any = None if spec.recurrent or not spec.plastic else torch.empty_like(inputs)
+        d_rate: Any = torch.empty_like(spikes) if spec.plastic else None
         d = {k: torch.zeros_like(x) for k, x in p._asdict().items() if x is not None}
         d_v = d_s = torch.zeros_like(v)
-        d_pre = d_post = d_theta = d_fast = d_trace = None
+        d_pre: Any = None
+        d_post = d_theta = d_fast = d_trace = d_pre
         if spec.plastic:
             d_pre, d_post = torch.zeros_like(state["pre"]), torch.zeros_like(state["post"])
             d_theta = torch.zeros_like(state["post"])

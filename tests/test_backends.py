@@ -111,8 +111,10 @@ def assert_agree(case, name, tolerance):
     spikes, expected = case.run("reference")
     got_spikes, got = case.run(name)
     assert torch.equal(spikes, got_spikes)
+    # float32 gradients that are small because large terms cancel keep the error of those terms
+    least = 1e-3 if case.dtype == torch.float64 else 1.0
     for key, value in expected.items():
-        scale = max(1.0, float(value.abs().max()))
+        scale = max(least, float(value.abs().max()))
         error = float((value - got[key]).abs().max()) / scale
         assert error < tolerance, f"{key} is off by {error:.1e}"
 
@@ -120,7 +122,7 @@ def assert_agree(case, name, tolerance):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", FAST)
 @settings(
-    max_examples=60, deadline=None, derandomize=True, database=None,
+    max_examples=150, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(
@@ -216,7 +218,8 @@ def test_choice_falls_back_with_one_line(caplog):
 
 @pytest.mark.skipif("numba" not in NAMES, reason="needs Numba")
 def test_numba_keeps_its_speed():
-    """Training at B 8, n 64, T 64, 30 % below what was measured."""
+    """Training at B 8, n 64, T 64: 23 times with AVX-512, less a margin of 30 %."""
+    least = 16.0 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8.0
     case = Case(LayerSpec(64, 64, "oja", "direct"), 64, 8, seed=6, dtype=torch.float32)
 
     def seconds(name, repeats):
@@ -227,4 +230,4 @@ def test_numba_keeps_its_speed():
 
     seconds("numba", 2), seconds("reference", 1)
     ratios = [seconds("reference", 1) / seconds("numba", 10) for _ in range(7)]
-    assert np.median(ratios) > 8.0
+    assert np.median(ratios) > least
