@@ -5,7 +5,7 @@ export PYTHONPATH := .
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: demo test slow lint format type check bench clean
+.PHONY: demo test slow lint format type check verify bench clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -36,6 +36,9 @@ type: .venv/installed
 	$(BIN)/mypy
 
 check: lint type test  ## everything that has to pass before a commit
+
+verify: .venv/installed  ## prove that every perturbation does what it says (1-2 minutes)
+	$(BIN)/python -m envs.perturbations verify
 
 bench: .venv/installed  ## short benchmarks (minutes)
 	$(BIN)/python -m benchmarks.layer --short

@@ -17,6 +17,18 @@ gymnasium.register("CueAssociation-v0", entry_point="envs.cue_association:CueAss
 gymnasium.register(
     "EvidenceAccumulation-v0", entry_point="envs.evidence_accumulation:EvidenceAccumulation"
 )
+gymnasium.register("HalfCheetahCue-v0", entry_point="envs.half_cheetah_cue:HalfCheetahCue")
+
+# Robots with a latent that holds for an episode; the variants differ in when feedback is shown.
+for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity", "AntDirection"):
+    for _feedback in ("dense", "sparse", "opening"):
+        _suffix = "" if _feedback == "dense" else _feedback.capitalize()
+        gymnasium.register(
+            f"{_robot}{_suffix}-v0",
+            entry_point=f"envs.hidden_latents:{_robot}",
+            kwargs={"feedback": _feedback},
+            max_episode_steps=1000,
+        )
 
 # Gymnasium's half_cheetah.xml uses it; MuJoCo says so each time that a HalfCheetah is made.
 KNOWN_MUJOCO_WARNING = "'settotalmass' is deprecated"

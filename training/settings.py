@@ -20,7 +20,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 # what may differ when a run is resumed
 CHANGEABLE = {
-    "resume", "overwrite", "runs", "steps", "checkpoint_every", "log_every", "threads", "device", "backend",
+    "resume", "overwrite", "runs", "steps", "checkpoint_every", "log_every", "threads", "device",
+    "backend",
 }  # fmt: skip
 
 EnvValue = int | float | bool | str

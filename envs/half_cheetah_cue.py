@@ -1,0 +1,149 @@
+"""HalfCheetahCue: cues tell a robot where to run, by a mapping that is new in every episode."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+
+from envs.validation import check_integer, check_number
+
+
+class HalfCheetahCue(HalfCheetahEnv):
+    """HalfCheetah-v5 that has to find out which cue means forward and which means backward.
+
+    Every episode draws new binary patterns and a new mapping from cue to direction. A trial shows
+    a cue for `cue_length` steps, in which the robot should run; then, for `feedback_length` steps,
+    it shows how that went. A robot without memory runs the right way in half of the trials.
+
+    Time: an episode has `trials * (cue_length + feedback_length)` steps and ends with
+    terminated=True.
+
+    Observation: Box, float64, shape (17 + bits + 1,), in this order:
+        17    the observation of HalfCheetah-v5
+        bits  the cue, 0 or 1, while it is shown; else 0
+        1     the outcome, always the last channel: mean speed along the right direction while the
+              cue was shown, in m/s, clipped to [-1, 1], during feedback; else 0
+    Speed and reward alone do not tell the right direction, since the reward is not observed.
+
+    Action: that of HalfCheetah-v5.
+
+    Reward, at every step: speed along the right direction of the trial in m/s (times the forward
+    reward weight) minus the cost of control.
+
+    Info of the step that ends a cue, and of no other: `target` (1 forward, 0 backward), `correct`
+    (bool: the robot moved in the right direction while the cue was shown), `trial` (int, from 0),
+    `cue` (int). Info of every step: `feedback` (the last channel).
+
+    Randomness: drawn by `reset` after the robot's posture, the same amount whatever noise and
+    reversal are. So the posture is the one that HalfCheetah-v5 has with the same seed.
+
+    Args:
+        cues: number of cues, at least 2 and at most 2**bits; half of them mean forward.
+        bits: bits of a pattern, at least 1.
+        trials: at least 1.
+        cue_length: steps that a cue is shown, at least 1.
+        feedback_length: steps of feedback, at least 1.
+        noise: probability in [0, 1] that a bit of the cue is flipped, anew at each step and bit.
+        reversal: trial, in [1, trials - 1], from which on all directions are reversed. None: never.
+        arguments: of HalfCheetah-v5.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Attributes, drawn by `reset`:
+        patterns: int8 [cues, bits].
+        mapping: 1 or 0 for each cue before a reversal, int64 [cues].
+        order: the cue of each trial, int64 [trials].
+        targets: 1 or 0 for each trial, int64 [trials].
+    """
+
+    def __init__(
+        self,
+        cues: int = 2,
+        bits: int = 8,
+        trials: int = 10,
+        cue_length: int = 90,
+        feedback_length: int = 10,
+        noise: float = 0.0,
+        reversal: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        self.bits = check_integer("bits", bits, 1, 62)
+        self.cues = check_integer("cues", cues, 2, 2**self.bits)
+        self.actions = 2  # forward, backward
+        self.trials = check_integer("trials", trials, 1)
+        self.cue_length = check_integer("cue_length", cue_length, 1)
+        self.feedback_length = check_integer("feedback_length", feedback_length, 1)
+        self.noise = check_number("noise", noise, 0, 1)
+        if reversal is not None and self.trials == 1:
+            raise ValueError(f"reversal must be None if trials is 1, got {reversal!r}")
+        self.reversal = (
+            None if reversal is None else check_integer("reversal", reversal, 1, self.trials - 1)
+        )
+        self.trial_steps = self.cue_length + self.feedback_length
+        self.episode_steps = self.trials * self.trial_steps
+        self._step = self.episode_steps
+        super().__init__(**arguments)
+        space = self.observation_space
+        assert isinstance(space, gym.spaces.Box)
+        channels = space.shape[0] + self.bits + 1
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (channels,), np.float64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode with new cues and a new mapping; options are not used."""
+        observation, info = super().reset(seed=seed)
+        random = self.np_random
+        codes = random.choice(2**self.bits, self.cues, replace=False)  # so all patterns differ
+        self.patterns = (codes[:, None] >> np.arange(self.bits) & 1).astype(np.int8)
+        self.order = random.integers(self.cues, size=self.trials)
+        self.mapping = random.permutation(np.resize(random.permutation(2), self.cues))
+        self._flips = random.random((self.episode_steps, self.bits)) < self.noise
+        self.targets = self.mapping[self.order]
+        if self.reversal is not None:
+            self.targets[self.reversal :] = 1 - self.targets[self.reversal :]
+        self._step, self._distance, self._outcome = 0, 0.0, 0.0
+        return self._with_cue(observation), info | {"feedback": 0.0}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
+        """Take one step; see the class.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
+        """
+        if self._step >= self.episode_steps:
+            raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
+        trial, phase = divmod(self._step, self.trial_steps)
+        observation, reward, _, truncated, info = super().step(action)
+        if phase == 0:
+            self._distance, self._outcome = 0.0, 0.0
+        if phase < self.cue_length:
+            self._distance += info["reward_forward"]
+        if phase == self.cue_length - 1:
+            self._outcome = float(np.clip(self._distance / self.cue_length, -1, 1))
+            info |= {
+                "target": int(self.targets[trial]),
+                "correct": bool(self._distance > 0),
+                "trial": trial,
+                "cue": int(self.order[trial]),
+            }
+        self._step += 1
+        observation = self._with_cue(observation)
+        info["feedback"] = float(observation[-1])
+        terminated = self._step == self.episode_steps
+        return observation, np.float64(reward), terminated, truncated, info
+
+    def _with_cue(self, observation: np.ndarray) -> np.ndarray:
+        trial, phase = divmod(self._step, self.trial_steps)
+        if trial == self.trials:  # the observation after the last step is of no trial
+            return np.concatenate([observation, np.zeros(self.bits), [0.0]])
+        if phase >= self.cue_length:
+            return np.concatenate([observation, np.zeros(self.bits), [self._outcome]])
+        cue = self.patterns[self.order[trial]] ^ self._flips[self._step]
+        return np.concatenate([observation, cue, [0.0]])
+
+    def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
+        sign = 2 * self.targets[self._step // self.trial_steps] - 1
+        return super()._get_rew(sign * x_velocity, action)

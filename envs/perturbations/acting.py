@@ -1,0 +1,124 @@
+"""Perturbations of what is done: they change the action on its way to the task.
+
+The task sees the action that arrives, so a cost of control is charged for that one.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs.perturbations.family import Bound, Family
+
+
+def _box(task: Any) -> str | None:
+    if isinstance(task.action_space, gym.spaces.Box):
+        return None
+    return "its actions are no Box"
+
+
+def joint_of_actuator(model: Any, actuator: int) -> int | None:
+    """The joint that an actuator drives; None where it drives something else."""
+    joint, in_parent = 0, 1  # mjtTrn
+    if model.actuator_trntype[actuator] in (joint, in_parent):
+        return int(model.actuator_trnid[actuator, 0])
+    return None
+
+
+def actuators(task: Any) -> dict[str, np.ndarray]:
+    """Indices of actions: all, and each by the name of its actuator or joint (or by number)."""
+    size = int(np.prod(task.action_space.shape))
+    targets = {}
+    model = getattr(task, "model", None)
+    for index in range(size):
+        name = f"action_{index}"
+        if model is not None:
+            joint = joint_of_actuator(model, index)
+            name = model.actuator(index).name or (
+                model.joint(joint).name if joint is not None else name
+            )
+        targets[name] = np.array([index])
+    return targets | {"all": np.arange(size)}
+
+
+def _add_noise(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    noise = bound.random.standard_normal(action.shape)
+    return action + value * (bound.space.high - bound.space.low) / 2 * noise
+
+
+def _delay(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    """Before the first action arrives there is none: zero."""
+    steps = int(DELAY.hardest) + 1
+    history = bound.kept.setdefault("history", [np.zeros_like(action)] * steps)
+    history.append(action.copy())
+    history.pop(0)
+    return history[-1 - int(value)]
+
+
+def _scale(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    scaled = action.copy()
+    scaled[bound.target] *= value
+    return scaled
+
+
+def _drop(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    return np.zeros_like(action) if bound.random.random() < value else action
+
+
+NOISE = Family(
+    name="action_noise",
+    group="acting",
+    summary="Gaussian noise on every dimension of the action, anew at every step.",
+    unit="standard deviation / half the range",
+    nominal=0,
+    hardest=1,
+    reason_against=_box,
+    act=_add_noise,
+)
+DELAY = Family(
+    name="action_delay",
+    group="acting",
+    summary="The action that arrives is that of some steps ago.",
+    unit="steps",
+    nominal=0,
+    hardest=8,
+    whole=True,
+    reason_against=_box,
+    act=_delay,
+)
+GAIN = Family(
+    name="action_gain",
+    group="acting",
+    summary="Actions arrive weaker (or stronger, up to the bounds of the action space).",
+    unit="x nominal",
+    nominal=1,
+    hardest=0.25,
+    other=2,
+    targets=actuators,
+    default="all",
+    reason_against=_box,
+    act=_scale,
+)
+FLIP = Family(
+    name="action_flip",
+    group="acting",
+    summary="The action of one joint arrives with its sign flipped (halfway there: as nothing).",
+    unit="x nominal",
+    nominal=1,
+    hardest=-1,
+    targets=actuators,
+    reason_against=_box,
+    act=_scale,
+)
+DROP = Family(
+    name="action_drop",
+    group="acting",
+    summary="Whole actions get lost at some steps: zero arrives.",
+    unit="probability",
+    nominal=0,
+    hardest=0.5,
+    reason_against=_box,
+    act=_drop,
+)
+
+FAMILIES = (NOISE, DELAY, GAIN, FLIP, DROP)

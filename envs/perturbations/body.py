@@ -1,0 +1,245 @@
+"""Perturbations of the robot's body: edits of the MuJoCo model."""
+
+from typing import Any
+
+import numpy as np
+
+from envs.perturbations.acting import joint_of_actuator
+from envs.perturbations.family import Bound, Family
+
+NO_MODEL = "it has no MuJoCo model"
+
+
+def bodies(task: Any) -> dict[str, np.ndarray]:
+    """All bodies but the world, and each by its name or, where it has none, its joint's."""
+    model = task.model
+    targets = {}
+    for body in range(1, model.nbody):
+        targets[body_name(model, body)] = np.array([body])
+    return targets | {"all": np.arange(1, model.nbody)}
+
+
+def body_name(model: Any, body: int) -> str:
+    """The name of a body, or else that of its joint or geom (Ant's lower legs have no names)."""
+    if model.body(body).name:
+        return model.body(body).name
+    joint, geom = int(model.body_jntadr[body]), int(model.body_geomadr[body])
+    names = [model.joint(joint).name] if joint >= 0 else []
+    names += [model.geom(geom).name] if geom >= 0 else []
+    return next((name for name in names if name), f"body_{body}")
+
+
+def driven_joints(task: Any) -> dict[str, np.ndarray]:
+    """The joints with an actuator, each by its name."""
+    model = task.model
+    joints = {joint_of_actuator(model, actuator) for actuator in range(model.nu)} - {None}
+    return {model.joint(joint).name or f"joint_{joint}": np.array([joint]) for joint in joints}
+
+
+def limbs(task: Any) -> dict[str, np.ndarray]:
+    """The actuators of each limb, by the name of the limb's first body.
+
+    A limb is a chain of bodies, below the root, that does not branch and has an actuator.
+    """
+    model = task.model
+    children: dict[int, list[int]] = {body: [] for body in range(model.nbody)}
+    for body in range(1, model.nbody):
+        children[int(model.body_parentid[body])].append(body)
+    targets = {}
+    todo = [grandchild for root in children[0] for grandchild in children[root]]
+    while todo:
+        body = todo.pop(0)
+        chain = [body]
+        while len(children[chain[-1]]) == 1:
+            chain.append(children[chain[-1]][0])
+        joints = [joint for joint in range(model.njnt) if model.jnt_bodyid[joint] in chain]
+        driven = [a for a in range(model.nu) if joint_of_actuator(model, a) in joints]
+        if children[chain[-1]]:
+            todo = children[chain[-1]] + todo
+        elif driven:
+            targets[body_name(model, body)] = np.array(driven)
+    return targets
+
+
+def segments(task: Any) -> dict[str, np.ndarray]:
+    """The bodies below the root, each by its name, and all of them."""
+    model = task.model
+    below = [body for body in range(1, model.nbody) if model.body_parentid[body] > 0]
+    targets = {body_name(model, body): np.array([body]) for body in below}
+    return targets | {"all": np.array(below)} if below else {}
+
+
+def damped_joints(task: Any) -> dict[str, np.ndarray]:
+    """The degrees of freedom of each joint that has damping, by its name, and all of them."""
+    model = task.model
+    targets = {}
+    for joint in range(model.njnt):
+        dofs = np.flatnonzero(model.dof_jntid == joint)
+        if model.dof_damping[dofs].any():
+            targets[model.joint(joint).name or f"joint_{joint}"] = dofs
+    return targets | {"all": np.concatenate(list(targets.values()))} if targets else {}
+
+
+def _needs_model(task: Any) -> str | None:
+    return None if hasattr(task, "model") else NO_MODEL
+
+
+def _needs_limbs(task: Any) -> str | None:
+    return _needs_model(task) or (None if limbs(task) else "it has no limb with actuators")
+
+
+def _needs_segments(task: Any) -> str | None:
+    return _needs_model(task) or (None if segments(task) else "it has one body only")
+
+
+def _needs_damping(task: Any) -> str | None:
+    return _needs_model(task) or (None if damped_joints(task) else "no joint of it has damping")
+
+
+def _scale_mass(model: Any, value: float, bound: Bound) -> None:
+    """As if of another density: mass and inertia together."""
+    model.body_mass[bound.target] *= value
+    model.body_inertia[bound.target] *= value
+
+
+def _scale_length(spec: Any, value: float, bound: Bound) -> None:
+    """Radius and density stay, so a longer limb is heavier; what hangs on it moves with it."""
+    import mujoco
+
+    capsule_like = (mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER)
+    every = spec.bodies
+    for index in bound.target:
+        body = every[index]
+        # the joint stays where it is on the parent, and the limb grows from there
+        body.pos += (1 - value) * _joint_position(body)
+        for child in body.bodies:
+            joint = _joint_position(child)
+            child.pos = value * (child.pos + joint) - joint
+        for part in [*body.joints, *body.geoms, *body.sites]:
+            part.pos *= value
+        for geom in body.geoms:
+            if np.isfinite(geom.fromto).all():
+                geom.fromto *= value
+            elif geom.type in capsule_like:
+                geom.size[1] *= value
+
+
+def _joint_position(body: Any) -> np.ndarray:
+    """Where a body's joint is, relative to the body, in the axes of its parent."""
+    import mujoco
+
+    position = np.zeros(3)
+    if body.joints:
+        mujoco.mju_rotVecQuat(position, body.joints[0].pos, body.quat)
+    return position
+
+
+def _scale_strength(model: Any, value: float, bound: Bound) -> None:
+    model.actuator_gainprm[bound.target] *= value
+    model.actuator_biasprm[bound.target] *= value
+
+
+def _scale_damping(model: Any, value: float, bound: Bound) -> None:
+    model.dof_damping[bound.target] *= value
+    if hasattr(model, "dof_dampingpoly"):
+        model.dof_dampingpoly[bound.target] *= value
+
+
+def _lock(model: Any, value: float, bound: Bound) -> None:
+    """Narrow the joint's range around the angle that it has at the onset."""
+    joint = bound.target[0]
+    low, high = model.jnt_range[joint] if model.jnt_limited[joint] else (-np.pi, np.pi)
+    assert bound.posture is not None
+    angle = np.clip(bound.posture[model.jnt_qposadr[joint]], low, high)
+    model.jnt_range[joint] = (
+        angle + (1 - value) * (low - angle),
+        angle + (1 - value) * (high - angle),
+    )
+    model.jnt_limited[joint] = True
+
+
+def _motors(task: Any) -> dict[str, np.ndarray]:
+    from envs.perturbations.acting import actuators
+
+    return actuators(task)
+
+
+MASS = Family(
+    name="mass",
+    group="body",
+    summary="Mass and inertia of one body, or of all.",
+    unit="x nominal",
+    nominal=1,
+    hardest=3,
+    other=0.3,
+    constants=True,
+    targets=bodies,
+    default="all",
+    reason_against=_needs_model,
+    edit_model=_scale_mass,
+)
+LIMB_LENGTH = Family(
+    name="limb_length",
+    group="body",
+    summary="Length of one limb segment, or of all, at the same radius and density.",
+    unit="x nominal",
+    nominal=1,
+    hardest=0.5,
+    other=1.5,
+    targets=segments,
+    default="all",
+    reason_against=_needs_segments,
+    edit_spec=_scale_length,
+)
+CRIPPLED_LEG = Family(
+    name="crippled_leg",
+    group="body",
+    summary="The motors of one limb lose their strength.",
+    unit="x nominal strength",
+    nominal=1,
+    hardest=0,
+    constants=True,
+    targets=limbs,
+    reason_against=_needs_limbs,
+    edit_model=_scale_strength,
+)
+JOINT_LOCK = Family(
+    name="joint_lock",
+    group="body",
+    summary="One joint loses its range of motion, around the angle that it has at the onset.",
+    unit="fraction of the range",
+    nominal=0,
+    hardest=1,
+    targets=driven_joints,
+    reason_against=_needs_model,
+    edit_model=_lock,
+)
+DAMPING = Family(
+    name="damping",
+    group="body",
+    summary="Damping of one joint, or of all.",
+    unit="x nominal",
+    nominal=1,
+    hardest=3,
+    other=0.25,
+    targets=damped_joints,
+    default="all",
+    reason_against=_needs_damping,
+    edit_model=_scale_damping,
+)
+STRENGTH = Family(
+    name="strength",
+    group="body",
+    summary="Strength of one motor, or of all.",
+    unit="x nominal",
+    nominal=1,
+    hardest=0.25,
+    other=2,
+    constants=True,
+    targets=_motors,
+    default="all",
+    reason_against=_needs_model,
+    edit_model=_scale_strength,
+)
+
+FAMILIES = (MASS, LIMB_LENGTH, CRIPPLED_LEG, JOINT_LOCK, DAMPING, STRENGTH)

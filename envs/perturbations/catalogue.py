@@ -1,0 +1,10 @@
+"""All families of perturbations, by name."""
+
+from envs.perturbations import acting, body, sensing, task, world
+from envs.perturbations.family import Family
+
+CATALOGUE: dict[str, Family] = {
+    family.name: family
+    for module in (sensing, acting, body, world, task)
+    for family in module.FAMILIES
+}

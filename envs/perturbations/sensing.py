@@ -1,0 +1,115 @@
+"""Perturbations of what is observed."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from envs.perturbations.family import Bound, Family
+
+
+def _floats(task: Any) -> str | None:
+    space = getattr(task, "observation_space", None)
+    dtype = getattr(space, "dtype", None)
+    # discrete codes have no scale on which a sensor could be slightly wrong
+    if dtype is None or not np.issubdtype(dtype, np.floating):
+        return "its observations are no array of floats"
+    return None
+
+
+def _add_noise(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    noise = bound.random.standard_normal(observation.shape)
+    return (observation + value * bound.spread * noise).astype(observation.dtype)
+
+
+def _add_bias(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    if "bias" not in bound.kept:
+        bound.kept["bias"] = bound.spread * bound.random.standard_normal(observation.shape)
+    return (observation + value * bound.kept["bias"]).astype(observation.dtype)
+
+
+def _drop(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    lost = bound.random.random(observation.shape) < value
+    return np.where(lost, np.zeros_like(observation), observation)
+
+
+def _stick(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    """The sensors that stick at a higher severity include those that stick at a lower one."""
+    if "rank" not in bound.kept:
+        ranks = bound.random.permutation(observation.size)
+        bound.kept["rank"] = ranks.reshape(observation.shape)
+        bound.kept["stuck"] = np.zeros(observation.shape, dtype=bool)
+        bound.kept["reading"] = observation.copy()
+    stuck = bound.kept["rank"] < math.ceil(value * observation.size)
+    newly = stuck & ~bound.kept["stuck"]
+    bound.kept["reading"][newly] = observation[newly]
+    bound.kept["stuck"] = stuck
+    return np.where(stuck, bound.kept["reading"], observation)
+
+
+def _delay(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    """Unlike Gymnasium's DelayObservation, an episode begins with its first observation repeated
+    (zeros would be a perturbation of another kind), and the delay can begin, grow and end.
+    """
+    history = bound.kept.setdefault("history", [])
+    history.append(observation.copy())
+    if len(history) > DELAY_OBSERVATION.hardest + 1:
+        history.pop(0)
+    return history[max(len(history) - 1 - int(value), 0)]
+
+
+NOISE = Family(
+    name="obs_noise",
+    group="sensing",
+    summary="Gaussian noise on every dimension of the observation, anew at every step.",
+    unit="standard deviation / spread",
+    nominal=0,
+    hardest=1,
+    unbounded=True,
+    reason_against=_floats,
+    observe=_add_noise,
+)
+BIAS = Family(
+    name="obs_bias",
+    group="sensing",
+    summary="A constant Gaussian offset on every dimension of the observation.",
+    unit="standard deviation / spread",
+    nominal=0,
+    hardest=1,
+    unbounded=True,
+    reason_against=_floats,
+    observe=_add_bias,
+)
+DROPOUT = Family(
+    name="obs_dropout",
+    group="sensing",
+    summary="Each dimension of the observation reads 0 at some steps, independently.",
+    unit="probability",
+    nominal=0,
+    hardest=0.5,
+    reason_against=_floats,
+    observe=_drop,
+)
+STUCK = Family(
+    name="obs_stuck",
+    group="sensing",
+    summary="Some dimensions of the observation keep the reading that they had at the onset.",
+    unit="fraction of the dimensions",
+    nominal=0,
+    hardest=0.5,
+    reason_against=_floats,
+    observe=_stick,
+)
+DELAY_OBSERVATION = Family(
+    name="obs_delay",
+    group="sensing",
+    summary="The observation is that of some steps ago.",
+    unit="steps",
+    nominal=0,
+    hardest=8,
+    whole=True,
+    reason_against=_floats,
+    observe=_delay,
+)
+
+FAMILIES = (NOISE, BIAS, DROPOUT, STUCK, DELAY_OBSERVATION)

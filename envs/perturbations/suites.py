@@ -1,0 +1,115 @@
+"""Suites: conditions by severity, split into those that training may use and those held out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from envs.perturbations.catalogue import CATALOGUE
+from envs.perturbations.family import nearest
+from envs.perturbations.notation import parse
+
+SUITES = Path(__file__).parents[2] / "configs" / "suites"
+SPLITS = ("train", "held-out")
+KEYS = ("severities", "onset", *SPLITS)
+
+
+@dataclass(frozen=True)
+class SuiteCondition:
+    """One condition of a suite.
+
+    Attributes:
+        name: unique in its suite together with the severity.
+        text: for `Perturbed`.
+        severity: in [0, 1]; None where the text has a value of its own.
+        split: "train" or "held-out".
+        onset: the step of the episode at which the suite's conditions begin; None: the start.
+    """
+
+    name: str
+    text: str
+    severity: float | None
+    split: str
+    onset: int | None
+
+
+def suite_names() -> list[str]:
+    """The suites in `configs/suites/`."""
+    return sorted(file.stem for file in SUITES.glob("*.yaml"))
+
+
+def load_suite(suite: str | Path, task: str) -> tuple[SuiteCondition, ...]:
+    """The conditions of a suite for a task.
+
+    A file has `severities` (a list), `train` and `held-out` (each from a condition's name to its
+    text, in which {severity} stands for each severity in turn and {onset} for the suite's onset),
+    `onset` where that is used, and `tasks`: from a task's id to what it has in place of these.
+
+    Args:
+        suite: name of a file in `configs/suites/`, or the path of a file.
+        task: Gymnasium id.
+
+    Raises:
+        ValueError: there is no such suite, or its file is wrong; the message says where.
+    """
+    file = suite if isinstance(suite, Path) else SUITES / f"{suite}.yaml"
+    if not file.is_file():
+        if isinstance(suite, Path):
+            raise ValueError(f"there is no file {suite}")
+        raise ValueError(nearest(suite, suite_names(), "suite"))
+    try:
+        content = yaml.safe_load(file.read_text())
+        tasks = _checked(content, (*KEYS, "tasks"), file.name).pop("tasks", {})
+        for name, changes in _mapping(tasks, "tasks").items():
+            _checked(changes, KEYS, f"tasks: {name}")
+        return _conditions(content | tasks.get(task, {}))
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{file.name}, for {task}: {error}") from error
+
+
+def _conditions(content: Mapping[str, Any]) -> tuple[SuiteCondition, ...]:
+    severities = content.get("severities")
+    if not isinstance(severities, list) or not severities:
+        raise ValueError("severities must be a list of numbers in [0, 1]")
+    for severity in severities:
+        if isinstance(severity, bool) or not isinstance(severity, int | float):
+            raise ValueError(f"severities must be numbers in [0, 1], got {severity!r}")
+    onset = content.get("onset")
+    if onset is not None and (not isinstance(onset, int) or onset < 0):
+        raise ValueError(f"onset must be a step of the episode, at least 0, got {onset!r}")
+    conditions = []
+    for split in SPLITS:
+        for name, text in _mapping(content.get(split), split).items():
+            if not isinstance(text, str):
+                raise ValueError(f"{split}: {name}: a perturbation is a text, got {text!r}")
+            for severity in severities if "{severity}" in text else [None]:
+                filled = text.replace("{severity}", f"{severity}").replace("{onset}", f"{onset}")
+                try:
+                    parse(filled, CATALOGUE)
+                except ValueError as error:
+                    raise ValueError(f"{split}: {name}: {error}") from error
+                conditions.append(SuiteCondition(name, filled, severity, split, onset))
+    _refuse_repeated([f"{c.name} {c.severity}" for c in conditions], "name")
+    _refuse_repeated([c.text for c in conditions], "text")
+    return tuple(conditions)
+
+
+def _checked(content: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:
+    for key in _mapping(content, where):
+        if key not in keys:
+            raise ValueError(f"{where}: " + nearest(str(key), keys, "key"))
+    return content
+
+
+def _mapping(content: Any, where: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ValueError(f"{where} must be a mapping, got {content!r}")
+    return content
+
+
+def _refuse_repeated(entries: list[str], what: str) -> None:
+    for entry in entries:
+        if entries.count(entry) > 1:
+            raise ValueError(f"two conditions have the same {what}: {entry}")

@@ -1,0 +1,62 @@
+"""Perturbations of what the task asks for."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from envs.perturbations.family import Bound, Family
+
+# Gymnasium's locomotion tasks and those of this project all name their weight so
+WEIGHT = "_forward_reward_weight"
+
+
+def _has_direction(task: Any) -> str | None:
+    if hasattr(task, "target_velocity"):
+        return "its reward asks for a velocity, whatever the direction"
+    return None if hasattr(task, WEIGHT) else "its reward has no part for moving forward"
+
+
+def _has_cues(task: Any) -> str | None:
+    # the attributes of an episode come with its first reset
+    named = {"cues", "actions", "trial_steps"} <= vars(task).keys()
+    return None if named else "it has no cues"
+
+
+def _turn(task: Any, value: float, bound: Bound) -> None:
+    weight = bound.kept.setdefault("weight", getattr(task, WEIGHT))
+    setattr(task, WEIGHT, weight * value)
+
+
+def _remap(task: Any, value: float, bound: Bound) -> None:
+    """From the present trial on; the cues changed at a higher value include those at a lower."""
+    original = bound.kept.setdefault("targets", task.targets.copy())
+    changed = np.where(
+        task.order < math.ceil(value * task.cues), (original + 1) % task.actions, original
+    )
+    trial = bound.time // task.trial_steps
+    task.targets[trial:] = changed[trial:]
+
+
+DIRECTION = Family(
+    name="direction",
+    group="task",
+    summary="Weight of the reward for moving forward: at -1 the robot is paid for going back.",
+    unit="x nominal",
+    nominal=1,
+    hardest=-1,
+    reason_against=_has_direction,
+    edit_task=_turn,
+)
+CUES = Family(
+    name="cue_reversal",
+    group="task",
+    summary="Some cues ask for the next action instead of their own.",
+    unit="fraction of the cues",
+    nominal=0,
+    hardest=1,
+    reason_against=_has_cues,
+    edit_task=_remap,
+)
+
+FAMILIES = (DIRECTION, CUES)

@@ -1,0 +1,356 @@
+"""The proof that perturbations do what they say, for each task and each family.
+
+A fixed tape of actions is played under severity 0 and under rising severities. It is played to its
+end, through falls, so that all trajectories have the same length.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs import quiet_mujoco
+from envs.perturbations.catalogue import CATALOGUE
+from envs.perturbations.family import Family
+from envs.perturbations.wrapper import Perturbed, reason_against
+
+TASKS = (
+    "HalfCheetah-v5",
+    "Ant-v5",
+    "Hopper-v5",
+    "Walker2d-v5",
+    "Swimmer-v5",
+    "Humanoid-v5",
+    "InvertedPendulum-v5",
+    "InvertedDoublePendulum-v5",
+    "HalfCheetahDirection-v0",
+    "HalfCheetahVelocity-v0",
+    "AntDirection-v0",
+    "HalfCheetahCue-v0",
+    "CueAssociation-v0",
+    "EvidenceAccumulation-v0",
+)
+# so that a tape covers several trials, and trials are longer than delays
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "HalfCheetahCue-v0": {"cue_length": 9, "feedback_length": 3, "trials": 20},
+    "CueAssociation-v0": {"cue_length": 6, "feedback_length": 6, "delay_length": 6},
+}
+SEVERITIES = (0.25, 0.5, 1.0)
+STEPS = 120  # of a tape, at least
+SECONDS = 2.0  # of a tape, at least: time to fall, where there is any
+SEEDS = (0, 1, 2)
+ONSET = 20
+WINDOW = 10  # steps in which differences grow by what caused them, before they grow by themselves
+SMALLEST = 1e-9  # differences below count as this one, so that their logarithm exists
+TOLERANCE = 0.15  # contacts are chaotic: a severity may change so much less than the one below
+PERIODS = (30, 80)  # steps of the waves on a tape: a delay of white noise would have no size
+SATURATION = 0.8  # of the difference between unrelated episodes, where there is hardly any more
+
+
+@dataclass
+class Row:
+    """What was found for one task and family.
+
+    Attributes:
+        task: Gymnasium id.
+        family: name of the family.
+        values: the physical values at `SEVERITIES`.
+        deviations: from the plain trajectory, at `SEVERITIES`: the root mean square over
+            observation and reward, in units of their spread; its geometric mean over seeds and
+            over steps: all of them where a perturbation leaves the motion of the robot alone,
+            otherwise the first few after it begins to act.
+        reason: why it was not applied; empty where it was.
+        failures: what is wrong; empty where all is well.
+    """
+
+    task: str
+    family: str
+    values: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
+    reason: str = ""
+    failures: list[str] = field(default_factory=list)
+
+
+class Probe(gym.Wrapper):
+    """Sits between perturbations and task, and notes the actions that the task does not allow."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.wrong_actions = 0
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take one step."""
+        self.wrong_actions += not self.env.action_space.contains(action)
+        return self.env.step(action)
+
+
+class Player:
+    """Plays tapes of actions in one task, with and without perturbations.
+
+    Args:
+        task: Gymnasium id.
+        steps: length of the tapes.
+        seeds: one tape and one episode for each.
+    """
+
+    def __init__(self, task: str, steps: int = STEPS, seeds: Sequence[int] = SEEDS) -> None:
+        self.task, self.seeds = task, tuple(seeds)
+        env = self.make()
+        steps = max(steps, round(SECONDS / getattr(env.unwrapped, "dt", SECONDS)))
+        self.steps = min(steps, getattr(env.unwrapped, "episode_steps", steps))
+        self.tapes = {}
+        for seed in self.seeds:
+            self.tapes[seed] = tape_of(env.action_space, self.steps, seed)
+        self.spread: np.ndarray | float = 1.0
+        self.plain = {seed: self.play(env, seed) for seed in self.seeds}
+        self.unstable = warnings_of(env) > 0
+        rows = np.concatenate(list(self.plain.values()))
+        scale = rows.std(axis=0)
+        self.scale = np.where(scale > 0, scale, 1.0)
+        self.spread = self.scale[:-1]
+        env.close()
+
+    def make(self, text: str | None = None, catalogue: Mapping[str, Family] = CATALOGUE) -> gym.Env:
+        """The task, perturbed if there is a text."""
+        env: gym.Env = Probe(
+            gym.make(
+                self.task,
+                disable_env_checker=True,  # it complains about steps after a fall
+                max_episode_steps=-1,
+                **ARGUMENTS.get(self.task, {}),
+            )
+        )
+        return env if text is None else Perturbed(env, text, self.spread, catalogue)
+
+    def play(self, env: gym.Env, seed: int) -> np.ndarray:
+        """Observations and rewards of an episode, [steps + 1, channels + 1]."""
+        return np.stack(list(self.steps_of(env, seed)))
+
+    def steps_of(self, env: gym.Env, seed: int) -> Iterator[np.ndarray]:
+        """The same, step by step.
+
+        Raises:
+            AssertionError: an observation is not in the observation space.
+        """
+        observation, _ = env.reset(seed=seed)
+        reward: Any = 0.0
+        for action in [*self.tapes[seed], None]:
+            if not env.observation_space.contains(observation):
+                raise AssertionError("an observation is not in the observation space")
+            yield np.append(np.asarray(observation, dtype=np.float64), reward)
+            if action is not None:
+                observation, reward, *_ = env.step(action)
+
+    def deviations(
+        self, trajectories: Sequence[dict[int, np.ndarray]], whole: bool
+    ) -> tuple[float, ...]:
+        """Of several runs from the plain one; see `Row`."""
+        sizes = []
+        for seed in self.seeds:
+            runs = np.stack([rows[seed] for rows in trajectories])
+            square = (((runs - self.plain[seed]) / self.scale) ** 2).mean(axis=2)
+            begins = int(np.argmax(square.any(axis=0)))  # where any of them deviates
+            sizes.append(square if whole else square[:, begins : begins + WINDOW])
+        logarithms = np.log(np.maximum(np.sqrt(np.concatenate(sizes, axis=1)), SMALLEST))
+        return tuple(np.exp(logarithms.mean(axis=1)).tolist())
+
+    def rises(self, deviations: Sequence[float], whole: bool) -> bool:
+        """Whether more severity means more deviation, as far as there can be more.
+
+        Episodes of different seeds are about as far apart as trajectories can get.
+        """
+        others = dict(
+            zip(self.seeds, [self.plain[seed] for seed in (*self.seeds[1:], self.seeds[0])])
+        )
+        most = self.deviations([others], whole)[0]
+        capped = np.minimum(deviations, most)
+        steps = capped[1:] >= (1 - TOLERANCE) * capped[:-1]
+        more = capped[-1] > capped[0] or capped[0] >= SATURATION * most
+        return bool(steps.all() and more)
+
+
+def tape_of(space: gym.Space, steps: int, seed: int) -> list[Any]:
+    """Random actions: slow waves of full size where there is a scale, growing from nothing."""
+    if not isinstance(space, gym.spaces.Box):
+        space.seed(seed)
+        return [space.sample() for _ in range(steps)]
+    random = np.random.default_rng(seed)
+    periods = random.uniform(*PERIODS, space.shape)
+    phases = random.uniform(0, 2 * np.pi, space.shape)
+    middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    waves = [
+        min(step / PERIODS[0], 1) * np.sin(2 * np.pi * step / periods + phases)
+        for step in range(steps)
+    ]
+    return [(middle + half * wave).astype(space.dtype) for wave in waves]
+
+
+def verify_family(player: Player, family: Family) -> Row:
+    """Everything that has to hold for one family in one task."""
+    row = Row(player.task, family.name)
+    catalogue = {family.name: family}
+    env = player.make()
+    row.reason = reason_against(env, f"{family.name}~1", catalogue)
+    if row.reason:
+        row.reason = row.reason.split(": ", 1)[-1]
+        env.close()
+        return row
+    try:
+        _verify(player, family, catalogue, env, row)
+    except (AssertionError, ValueError, FloatingPointError) as error:
+        row.failures.append(str(error))
+    env.close()
+    return row
+
+
+def _verify(
+    player: Player, family: Family, catalogue: Mapping[str, Family], env: gym.Env, row: Row
+) -> None:
+    task: Any = env.unwrapped
+    before = copy.copy(task.model) if hasattr(task, "model") else None
+    first = player.seeds[0]
+
+    def perturbed(text: str) -> Perturbed:
+        return Perturbed(env, text, player.spread, catalogue)
+
+    def require(truth: bool, otherwise: str) -> None:
+        if not truth:
+            row.failures.append(otherwise)
+
+    with_nothing = perturbed(f"{family.name}~0")
+    require(
+        all(_equal(player.play(with_nothing, seed), player.plain[seed]) for seed in player.seeds),
+        "severity 0 differs from the plain task",
+    )
+    with_nothing.undo()
+
+    trajectories = []
+    for severity in SEVERITIES:
+        wrapper = perturbed(f"{family.name}~{severity}")
+        rows, unstable = {}, 0
+        for seed in player.seeds:
+            rows[seed] = player.play(wrapper, seed)
+            unstable += warnings_of(env)
+        trajectories.append(rows)
+        require(
+            not all(_equal(rows[seed], player.plain[seed]) for seed in player.seeds),
+            f"severity {severity} changes nothing",
+        )
+        require(
+            all(np.isfinite(row).all() for row in rows.values())
+            and (player.unstable or not unstable),
+            f"the simulation is unstable at severity {severity}",
+        )
+        if severity == SEVERITIES[-1]:
+            require(
+                _equal(player.play(wrapper, first), rows[first]), "a seed does not reproduce it"
+            )
+        wrapper.undo()
+    row.values = tuple(family.value(severity) for severity in SEVERITIES)
+    whole = family.group in ("sensing", "task")
+    row.deviations = player.deviations(trajectories, whole)
+    require(player.rises(row.deviations, whole), "a higher severity does not change more")
+
+    later = perturbed(f"{family.name}~1@{ONSET}")
+    late = {seed: player.play(later, seed) for seed in player.seeds}
+    # the observation at the onset is the first that may differ, and its reward comes from before
+    require(
+        all(_equal(late[seed][:ONSET], player.plain[seed][:ONSET]) for seed in player.seeds),
+        "it acts before its onset",
+    )
+    require(
+        not all(_equal(late[seed], player.plain[seed]) for seed in player.seeds),
+        "it does not act after its onset",
+    )
+    later.undo()
+
+    wrapper, plain = perturbed(f"{family.name}~1"), player.make()
+    milder = player.make(f"{family.name}~{SEVERITIES[0]}", catalogue)
+    together = zip(*(player.steps_of(other, first) for other in (wrapper, milder, plain)))
+    ours, theirs, untouched = (np.stack(rows) for rows in zip(*together))
+    require(_equal(untouched, player.plain[first]), "it reaches another environment")
+    require(
+        _equal(ours, trajectories[-1][first]) and _equal(theirs, trajectories[0][first]),
+        "two perturbed environments reach each other",
+    )
+    plain.close()
+    milder.close()
+    wrapper.undo()
+
+    if before is not None:
+        from envs.perturbations.model import same_model
+
+        require(same_model(task.model, before), "the model is not restored")
+    require(_equal(player.play(env, first), player.plain[first]), "the task is not restored")
+    assert isinstance(env, Probe)
+    require(not env.wrong_actions, "an action is not in the action space")
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.tobytes() == other.tobytes()
+
+
+def warnings_of(env: gym.Env) -> int:
+    """How often MuJoCo found a state of this episode's simulation to be bad."""
+    import mujoco
+
+    data = getattr(env.unwrapped, "data", None)
+    if data is None:
+        return 0
+    kinds = mujoco.mjtWarning
+    bad = (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC)
+    return sum(int(data.warning[kind].number) for kind in bad)
+
+
+def verify(
+    tasks: Iterable[str],
+    families: Sequence[Family] | None = None,
+    report: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Verify families (all by default) in tasks; `report` gets each row when it is there."""
+    quiet_mujoco()
+    rows = []
+    for task in tasks:
+        player = Player(task)
+        for family in families or CATALOGUE.values():
+            rows.append(verify_family(player, family))
+            report(rows[-1])
+    return rows
+
+
+HEADER = (
+    f"{'task':26}{'perturbation':15}{'values at severity ' + ', '.join(map(str, SEVERITIES)):38}"
+    f"{'deviations':30}verdict"
+)
+
+
+def line(row: Row) -> str:
+    """A row as a line of the table."""
+    start = f"{row.task:26}{row.family:15}"
+    if row.reason:
+        return start + f"{'':68}not applicable: {row.reason}"
+    values = ", ".join(f"{value:.3g}" for value in row.values)
+    values += f" {CATALOGUE[row.family].unit}" if row.family in CATALOGUE else ""
+    deviations = ", ".join(f"{deviation:.2g}" for deviation in row.deviations)
+    verdict = "FAILED: " + "; ".join(row.failures) if row.failures else "proven"
+    return start + f"{values:50}{deviations:24}{verdict}"
+
+
+def main(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
+    """Print the table; the result is 1 if anything failed, else 0."""
+    start = time.perf_counter()
+    print(HEADER, flush=True)
+    families = [CATALOGUE[name] for name in names]
+    rows = verify(tasks, families, lambda row: print(line(row), flush=True))
+    applied = [row for row in rows if not row.reason]
+    failed = [row for row in applied if row.failures]
+    seconds = time.perf_counter() - start
+    print(
+        f"{len(applied) - len(failed)} proven, {len(failed)} failed, "
+        f"{len(rows) - len(applied)} not applicable, in {seconds:.0f} s"
+    )
+    return int(bool(failed))

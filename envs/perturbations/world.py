@@ -1,0 +1,332 @@
+"""Perturbations of the world around the robot: edits of the MuJoCo model, and forces."""
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from envs.perturbations.body import NO_MODEL, body_name
+from envs.perturbations.family import Bound, Family
+
+AIR_DENSITY = 1.2  # kg/m^3
+AIR_VISCOSITY = 1.8e-5  # Pa s
+LIQUID_DENSITY = 100.0  # kg/m^3, above which a medium is no gas
+PUSH_PROBABILITY = 0.02  # that a push begins at a step
+PUSH_STEPS = 10
+TERRAIN = "rough_ground"
+TERRAIN_CELL = 0.25  # m
+TERRAIN_CELLS = 64  # of one period
+TERRAIN_DEPTH = 0.2  # m that flat parts lie below the floor: feet sink centimetres into it
+TERRAIN_FLAT = 0.4  # m around the robot's first place; as far again the bumps grow
+AXES = {"x": np.array([1.0, 0, 0]), "y": np.array([0, 1.0, 0]), "z": np.array([0, 0, 1.0])}
+
+
+def feels(model: Any, direction: np.ndarray) -> bool:
+    """Whether a uniform pull in a direction moves any joint, in a few random postures."""
+    import mujoco
+
+    twin = copy.copy(model)
+    twin.opt.gravity[:] = direction
+    twin.dof_damping[:] = 0
+    data = mujoco.MjData(twin)
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        data.qpos[:] = twin.qpos0 + 0.3 * random.standard_normal(twin.nq)
+        mujoco.mj_forward(twin, data)
+        if np.abs(data.qfrc_bias).max() > 1e-9:
+            return True
+    return False
+
+
+def has_contacts(model: Any) -> bool:
+    """Whether any two geoms of different bodies may collide."""
+    may = (model.geom_contype[:, None] & model.geom_conaffinity[None, :]) != 0
+    apart = model.geom_bodyid[:, None] != model.geom_bodyid[None, :]
+    return bool(((may | may.T) & apart).any()) or model.npair > 0
+
+
+def floor_of(model: Any) -> int | None:
+    """The plane that the robot stands on; None where there is none."""
+    plane = 0  # mjGEOM_PLANE
+    for geom in np.flatnonzero((model.geom_type == plane) & (model.geom_bodyid == 0)):
+        if model.geom_contype[geom] or model.geom_conaffinity[geom]:
+            return int(geom)
+    return None
+
+
+def roots(task: Any) -> dict[str, np.ndarray]:
+    """Every body by its name; the first is the root."""
+    model = task.model
+    return {body_name(model, body): np.array([body]) for body in range(1, model.nbody)}
+
+
+def wind_directions(task: Any) -> dict[str, np.ndarray]:
+    """Where wind may blow to: against the robot, or from its side if it can move sideways."""
+    sideways = {"side": AXES["y"]} if feels(task.model, AXES["y"]) else {}
+    return {"head": -AXES["x"]} | sideways
+
+
+def _needs_gravity(task: Any) -> str | None:
+    if not hasattr(task, "model"):
+        return NO_MODEL
+    if not np.any(task.model.opt.gravity):
+        return "it has no gravity"
+    return None if feels(task.model, AXES["z"]) else "gravity moves none of its joints"
+
+
+def _needs_pull(axis: str, name: str) -> Any:
+    def reason_against(task: Any) -> str | None:
+        if not hasattr(task, "model"):
+            return NO_MODEL
+        return None if feels(task.model, AXES[axis]) else f"a pull {name} moves none of its joints"
+
+    return reason_against
+
+
+def _needs_contacts(task: Any) -> str | None:
+    if not hasattr(task, "model"):
+        return NO_MODEL
+    return None if has_contacts(task.model) else "it has no contacts"
+
+
+def _needs_floor(task: Any) -> str | None:
+    reason = _needs_contacts(task)
+    if reason is None and floor_of(task.model) is None:
+        return "it has no floor"
+    return reason
+
+
+def _needs_model(task: Any) -> str | None:
+    return None if hasattr(task, "model") else NO_MODEL
+
+
+def _needs_gas(task: Any) -> str | None:
+    if not hasattr(task, "model"):
+        return NO_MODEL
+    liquid = task.model.opt.density > LIQUID_DENSITY
+    return "it swims in a liquid, where no wind blows" if liquid else None
+
+
+def _scale_gravity(model: Any, value: float, bound: Bound) -> None:
+    model.opt.gravity *= value
+
+
+def _tilt_sideways(model: Any, value: float, bound: Bound) -> None:
+    _tilt(model, value, AXES["y"])
+
+
+def _tilt_back(model: Any, value: float, bound: Bound) -> None:
+    _tilt(model, value, -AXES["x"])
+
+
+def _tilt(model: Any, degrees: float, direction: np.ndarray) -> None:
+    """Turn gravity by an angle, from downwards towards a direction."""
+    gravity = model.opt.gravity.copy()
+    angle = np.deg2rad(degrees)
+    model.opt.gravity += gravity * (np.cos(angle) - 1)
+    model.opt.gravity += np.linalg.norm(gravity) * np.sin(angle) * direction
+
+
+def _scale_friction(model: Any, value: float, bound: Bound) -> None:
+    """All geoms: MuJoCo takes the larger friction of the two that touch."""
+    model.geom_friction *= value
+    model.pair_friction *= value
+
+
+def _add_viscosity(model: Any, value: float, bound: Bound) -> None:
+    model.opt.viscosity += value
+
+
+def _blow(model: Any, value: float, bound: Bound) -> None:
+    """Wind acts through the medium, and the tasks on land have none: it comes with air."""
+    model.opt.wind += value * bound.target
+    model.opt.density = max(model.opt.density, AIR_DENSITY)
+    model.opt.viscosity = max(model.opt.viscosity, AIR_VISCOSITY)
+
+
+def _push(task: Any, value: float, bound: Bound) -> None:
+    """The times and directions of pushes do not depend on their force."""
+    kept, model = bound.kept, task.model
+    if "sideways" not in kept:
+        kept["sideways"] = feels(model, AXES["y"])
+        kept["weight"] = float(model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity))
+        kept["left"] = 0
+    begins, angle = bound.random.random() < PUSH_PROBABILITY, 2 * np.pi * bound.random.random()
+    if begins and not kept["left"]:
+        kept["left"] = PUSH_STEPS
+        direction = np.array([np.cos(angle), np.sin(angle), 0])
+        kept["direction"] = direction if kept["sideways"] else np.sign(direction) * AXES["x"]
+    force = task.data.xfrc_applied[bound.target[0], :3]
+    force[:] = 0
+    if kept["left"]:
+        kept["left"] -= 1
+        force[:] = value * kept["weight"] * kept["direction"]
+
+
+def _add_terrain(spec: Any, bound: Bound) -> None:
+    """Add a field of bumps that touches nothing yet.
+
+    It is two periods wide and moves with the robot, by whole periods, so that it has no end.
+    """
+    import mujoco
+
+    size = TERRAIN_CELLS * TERRAIN_CELL
+    floor = next(geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE)
+    cells = 2 * TERRAIN_CELLS + 1
+    spec.add_hfield(
+        name=TERRAIN,
+        size=[size, size, ROUGH.hardest + TERRAIN_DEPTH, 0.1],
+        nrow=cells,
+        ncol=cells,
+        userdata=np.zeros(cells * cells),
+    )
+    spec.worldbody.add_geom(
+        name=TERRAIN,
+        type=mujoco.mjtGeom.mjGEOM_HFIELD,
+        hfieldname=TERRAIN,
+        contype=0,
+        conaffinity=0,
+        condim=floor.condim,
+        friction=floor.friction,
+        solref=floor.solref,
+        solimp=floor.solimp,
+        margin=floor.margin,
+        rgba=[0.45, 0.5, 0.45, 1],
+    )
+
+
+def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
+    import mujoco
+
+    geom, floor = model.geom(TERRAIN).id, floor_of(model)
+    assert floor is not None
+    bumps, mask = _bumps(bound)
+    heights = mask * (TERRAIN_DEPTH + value * bumps)
+    model.hfield_data[:] = heights.ravel() / (ROUGH.hardest + TERRAIN_DEPTH)
+    model.geom_contype[geom] = model.geom_contype[floor]
+    model.geom_conaffinity[geom] = model.geom_conaffinity[floor]
+    # it moves: its frame is not the world's, and bounding volumes made for one place are void
+    model.geom_sameframe[geom] = 0
+    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
+    bound.kept.setdefault("origin", bound.kept.get("robot", np.zeros(2)))
+    model.geom_pos[geom] = _terrain_place(bound)
+
+
+def _bumps(bound: Bound) -> tuple[np.ndarray, np.ndarray]:
+    """Heights in [0, 1] of two periods in both directions; and how far they have grown, in [0, 1],
+    which is not at all where the robot is at first.
+    """
+    if "bumps" not in bound.kept:
+        cells = np.arange(2 * TERRAIN_CELLS + 1) % TERRAIN_CELLS
+        metres = TERRAIN_CELL * np.minimum(cells, TERRAIN_CELLS - cells)
+        distance = np.hypot(metres[:, None], metres[None, :])
+        heights = bound.random.random((TERRAIN_CELLS, TERRAIN_CELLS))[np.ix_(cells, cells)]
+        bound.kept["bumps"] = heights, np.clip(distance / TERRAIN_FLAT - 1, 0, 1)
+    return bound.kept["bumps"]
+
+
+def _terrain_place(bound: Bound) -> np.ndarray:
+    """Position of the field's middle: whole periods from where it was first, next to the robot."""
+    period = TERRAIN_CELLS * TERRAIN_CELL
+    origin = bound.kept["origin"]
+    away = bound.kept.get("robot", origin) - origin
+    return np.append(origin + period * np.round(away / period), -TERRAIN_DEPTH)
+
+
+def _move_terrain(task: Any, value: float, bound: Bound) -> None:
+    bound.kept["robot"] = task.data.xpos[1, :2].copy()
+    if value:
+        task.model.geom_pos[task.model.geom(TERRAIN).id] = _terrain_place(bound)
+
+
+GRAVITY = Family(
+    name="gravity",
+    group="world",
+    summary="Size of gravity.",
+    unit="x nominal",
+    nominal=1,
+    hardest=2,
+    other=0.25,
+    reason_against=_needs_gravity,
+    edit_model=_scale_gravity,
+)
+TILT = Family(
+    name="gravity_tilt",
+    group="world",
+    summary="Gravity turned to the side.",
+    unit="degrees",
+    nominal=0,
+    hardest=20,
+    other=-20,
+    reason_against=_needs_pull("y", "to the side"),
+    edit_model=_tilt_sideways,
+)
+SLOPE = Family(
+    name="slope",
+    group="world",
+    summary="An endless slope, uphill; as the robot sees it, gravity turned backwards.",
+    unit="degrees",
+    nominal=0,
+    hardest=15,
+    other=-15,
+    reason_against=_needs_pull("x", "backwards"),
+    edit_model=_tilt_back,
+)
+FRICTION = Family(
+    name="friction",
+    group="world",
+    summary="Friction of all geoms.",
+    unit="x nominal",
+    nominal=1,
+    hardest=0.1,
+    other=3,
+    reason_against=_needs_contacts,
+    edit_model=_scale_friction,
+)
+VISCOSITY = Family(
+    name="viscosity",
+    group="world",
+    summary="Viscosity added to the medium.",
+    unit="Pa s",
+    nominal=0,
+    hardest=0.2,
+    reason_against=_needs_model,
+    edit_model=_add_viscosity,
+)
+WIND = Family(
+    name="wind",
+    group="world",
+    summary="Wind against the robot, or from its side.",
+    unit="m/s",
+    nominal=0,
+    hardest=20,
+    other=-20,
+    targets=wind_directions,
+    reason_against=_needs_gas,
+    edit_model=_blow,
+)
+PUSH = Family(
+    name="push",
+    group="world",
+    summary="Pushes against a body at random times, from random directions, 10 steps long.",
+    unit="weights of the robot",
+    nominal=0,
+    hardest=2,
+    targets=roots,
+    reason_against=_needs_model,
+    each_step=_push,
+)
+ROUGH = Family(
+    name="rough_ground",
+    group="world",
+    summary="Bumps all over the ground, at other places in every episode.",
+    unit="m, height of the highest",
+    nominal=0,
+    hardest=0.15,
+    reason_against=_needs_floor,
+    add_to_spec=_add_terrain,
+    edit_model=_raise_terrain,
+    each_step=_move_terrain,
+)
+
+FAMILIES = (GRAVITY, TILT, SLOPE, FRICTION, VISCOSITY, WIND, PUSH, ROUGH)

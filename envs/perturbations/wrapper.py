@@ -1,0 +1,316 @@
+"""The wrapper that perturbs an environment as a text says."""
+
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs.perturbations.catalogue import CATALOGUE
+from envs.perturbations.family import Bound, Family, nearest
+from envs.perturbations.notation import Term, parse
+
+
+class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
+    """Perturbs any environment.
+
+    `Perturbed(env, "mass:torso=1.5 + obs_noise=0.2@500")`: the notation is that of
+    `envs.perturbations.parse`, the families are those of `envs.perturbations.CATALOGUE`.
+
+    Every `info` has "perturbations": for each term that acts in this episode its label, with
+    "severity" (0 to 1) and "value" (in the family's unit) at this step.
+
+    Randomness: each term has a generator of its own, a child of the seed of `reset`. The task
+    draws what it draws without the wrapper, so equal seeds are equal tasks under every
+    perturbation; and the same noise, up to its size, at every severity.
+
+    Spaces: those of the environment; but with `obs_noise` or `obs_bias` the observation space has
+    no bounds. Actions are clipped to the action space after they were perturbed.
+
+    Args:
+        env: the environment.
+        text: what to change.
+        spread: natural standard deviation of each dimension of the observation, at least 0: an
+            array that broadcasts to its shape, or one number for all.
+        catalogue: the families, by name.
+
+    Raises:
+        ValueError: the text cannot be read, a target is unknown, a value out of range, or a
+            perturbation could change nothing in this environment; the message says which.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env,
+        text: str,
+        spread: np.ndarray | float = 1.0,
+        catalogue: Mapping[str, Family] = CATALOGUE,
+    ) -> None:
+        other: Any = {} if catalogue is CATALOGUE else {"catalogue": catalogue}
+        gym.utils.RecordConstructorArgs.__init__(self, text=text, spread=spread, **other)
+        gym.Wrapper.__init__(self, env)
+        self.text = text
+        self._task: Any = env.unwrapped
+        alternatives = parse(text, catalogue)
+        self._alternatives = len(alternatives)
+        spread = _checked_spread(spread, env.observation_space)
+        self._acts = [
+            _Act(env, term, number, spread)
+            for number, alternative in enumerate(alternatives)
+            for term in alternative
+        ]
+        families = [act.family for act in self._acts]
+        if any(family.unbounded for family in families):
+            space = env.observation_space
+            assert isinstance(space, gym.spaces.Box)
+            self.observation_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
+        self._model = None
+        if any(family.edits_model for family in families):
+            from envs.perturbations.model import EditableModel
+
+            self._model = EditableModel(
+                self._task,
+                [act.add for act in self._acts if act.family.add_to_spec and act.ever_acts],
+            )
+        self._observing = [act for act in self._acts if act.family.observe]
+        self._acting = [act for act in self._acts if act.family.act]
+        self._stepping = [act for act in self._acts if act.family.each_step and act.ever_acts]
+        self._editing = [act for act in self._acts if act.family.edits_model and act.ever_acts]
+        self._asking = [act for act in self._acts if act.family.edit_task and act.ever_acts]
+        self._choice = np.random.default_rng()
+        self._time = 0
+        self._started = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; a seed seeds the environment and all perturbations."""
+        if seed is not None:
+            self._seed(seed)
+        self._undo_task()
+        self._time = 0
+        chosen = int(self._choice.random() * self._alternatives)
+        posture = getattr(self._task, "init_qpos", None)
+        for act in self._acts:
+            act.begin(chosen, posture)
+        self._edit_model(force=True)
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._started = True
+        self._edit_task(force=True)
+        return self._observe(observation), self._with_values(info)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take one step under the perturbations."""
+        for act in self._stepping:
+            act.hook("each_step", self._task)
+        if self._acting:
+            action = self._act(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._time += 1
+        for act in self._acts:
+            act.move_to(self._time, self._task)
+        self._edit_model()
+        self._edit_task()
+        return (
+            self._observe(observation),
+            reward,
+            terminated,
+            truncated,
+            self._with_values(info),
+        )
+
+    def undo(self) -> None:
+        """Undo what was changed; the environment below can then go on without this wrapper."""
+        self._undo_task()
+        if self._model is not None:
+            self._model.close()
+
+    def close(self) -> None:
+        """Undo what was changed, and close the environment."""
+        self.undo()
+        super().close()
+
+    def _seed(self, seed: int) -> None:
+        self._choice = _child(seed, "choice")
+        seen: dict[str, int] = {}
+        for act in self._acts:
+            label = act.term.label
+            seen[label] = seen.get(label, 0) + 1
+            act.bound.random = _child(seed, f"{label} {seen[label]}")
+
+    def _observe(self, observation: Any) -> Any:
+        for act in self._observing:
+            observed = act.hook("observe", observation)
+            if act.now:
+                observation = observed
+        return observation
+
+    def _act(self, action: Any) -> Any:
+        changed = False
+        action = np.asarray(action)
+        for act in self._acting:
+            acted = act.hook("act", action)
+            if act.now:
+                action, changed = acted, True
+        if not changed:
+            return action
+        space = self.env.action_space
+        assert isinstance(space, gym.spaces.Box)
+        return np.clip(action, space.low, space.high).astype(space.dtype)
+
+    def _edit_model(self, force: bool = False) -> None:
+        if not self._editing or not (force or any(act.changed for act in self._editing)):
+            return
+        assert self._model is not None
+        now = [act for act in self._editing if act.now]
+        self._model.edit(
+            [partial(act.hook, "edit_spec") for act in now if act.family.edit_spec],
+            [partial(act.hook, "edit_model") for act in now if act.family.edit_model],
+            any(act.family.constants for act in now),
+        )
+
+    def _edit_task(self, force: bool = False) -> None:
+        for act in self._asking:
+            if force or act.changed:
+                act.hook("edit_task", self._task)
+
+    def _undo_task(self) -> None:
+        if not self._started:
+            return
+        for act in self._asking:
+            act.hook("edit_task", self._task, act.family.nominal)
+        if self._stepping and hasattr(self._task, "data"):
+            self._task.data.xfrc_applied[:] = 0
+
+    def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
+        values = {
+            act.term.label: {"severity": act.now, "value": act.value}
+            for act in self._acts
+            if act.chosen
+        }
+        return info | {"perturbations": values}
+
+
+class _Act:
+    """One term at work in one environment.
+
+    Attributes:
+        chosen: whether this episode has it at all.
+        value, now: physical value and severity at the present step.
+        changed: whether they are others than at the step before.
+    """
+
+    def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
+        self.term, self.family, self.alternative = term, term.family, alternative
+        task: Any = env.unwrapped
+        # spaces are those that the wrapper sees: other wrappers may lie between it and the task
+        wrapped = self.family.group in ("sensing", "acting")
+        reason = self.family.reason_against(env if wrapped else task)
+        if reason:
+            name = env.spec.id if env.spec else type(task).__name__
+            raise ValueError(f"{term.label} would change nothing in {name}: {reason}")
+        observing = self.family.observe is not None
+        self.bound = Bound(
+            target=self._target(task),
+            spread=spread,
+            space=env.observation_space if observing else env.action_space,
+        )
+        self.chosen, self.changed = False, False
+        self.value, self.now = self.family.nominal, 0.0
+        self._episode_value = self.family.nominal
+
+    @property
+    def ever_acts(self) -> bool:
+        """Whether any episode can have it at more than severity 0."""
+        harmless = 0.0 if self.term.severities else self.family.nominal
+        return not self.term.low == self.term.high == harmless
+
+    def begin(self, chosen: int, posture: np.ndarray | None) -> None:
+        """Start an episode at step 0."""
+        self.chosen = chosen == self.alternative
+        self.bound.kept.clear()
+        self.bound.posture = None if posture is None else np.array(posture)
+        # drawn whether chosen or not, so that draws do not depend on the choice
+        self._episode_value = self.term.draw(self.bound.random)
+        self.value, self.now = self.family.nominal, 0.0
+        self.move_to(0, None)
+
+    def move_to(self, time: int, task: Any) -> None:
+        """Find the value at a step; the posture at the onset is that of the task's data."""
+        strength = self.term.schedule.strength(time) if self.chosen else 0.0
+        value = self.family.scaled(self._episode_value, strength)
+        self.changed = value != self.value
+        if self.changed and not self.now and hasattr(task, "data"):
+            self.bound.posture = task.data.qpos.copy()
+        self.bound.time = time
+        if self.changed:
+            self.value, self.now = value, self.family.severity(value)
+
+    def add(self, spec: Any) -> None:
+        """Add to an MjSpec what the family needs."""
+        assert self.family.add_to_spec
+        self.family.add_to_spec(spec, self.bound)
+
+    def hook(self, name: str, changed: Any, value: float | None = None) -> Any:
+        """Let a hook of the family change something, to the present value unless told another."""
+        return getattr(self.family, name)(
+            changed, self.value if value is None else value, self.bound
+        )
+
+    def _target(self, task: Any) -> Any:
+        name = self.term.target
+        targets = self.family.targets(task)
+        if not targets:
+            if name is not None:
+                raise ValueError(f"in {self.term.text!r}: {self.family.name} has no targets")
+            return None
+        if name is None:
+            return targets[self.family.default or next(iter(targets))]
+        if name in targets:
+            return targets[name]
+        numbered = [target for known, target in targets.items() if known != "all"]
+        if name.lstrip("-").isdecimal():
+            if -len(numbered) <= int(name) < len(numbered):
+                return numbered[int(name)]
+            raise ValueError(
+                f"in {self.term.text!r}: there are {len(numbered)} targets, "
+                f"from 0 (or -{len(numbered)}) to {len(numbered) - 1}"
+            )
+        what = f"target of {self.family.name}"
+        raise ValueError(f"in {self.term.text!r}: " + nearest(name, targets, what))
+
+
+def reason_against(env: gym.Env, text: str, catalogue: Mapping[str, Family] = CATALOGUE) -> str:
+    """Why a text cannot change an environment; empty where it can.
+
+    It leaves the environment as it is.
+    """
+    try:
+        for alternative in parse(text, catalogue):
+            for term in alternative:
+                _Act(env, term, 0, np.ones(()))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _child(seed: int, name: str) -> np.random.Generator:
+    # shares nothing with the stream that the task draws from, nor with those of other names
+    key = (1, zlib.crc32(name.encode()))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _checked_spread(spread: np.ndarray | float, space: gym.Space) -> np.ndarray:
+    array = np.asarray(spread, dtype=np.float64)
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ValueError("spread must be finite and at least 0 in every dimension")
+    try:
+        if array.ndim:
+            np.broadcast_to(array, space.shape or ())
+    except ValueError as error:
+        raise ValueError(
+            f"spread has shape {array.shape}, but observations have shape {space.shape}"
+        ) from error
+    return array

@@ -1,0 +1,65 @@
+"""Previous action and reward as parts of the observation."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+class PreviousActionAndReward(gym.Wrapper, gym.utils.RecordConstructorArgs):
+    """Appends the last action and the last reward to the observation.
+
+    Observation: Box of the same dtype, shape (channels + action channels + 1,): the observation,
+    the action (one-hot where actions are discrete), and the reward, always the last channel. After
+    `reset` action and reward are 0.
+
+    A task that limits what may be known of the reward says so by `info["feedback"]`, which then
+    stands in for the reward: else this wrapper would give the task's secret away.
+
+    Args:
+        env: environment with a Box [channels] as observations and a Box or Discrete as actions.
+
+    Raises:
+        ValueError: other spaces.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+        space, actions = env.observation_space, env.action_space
+        if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
+            raise ValueError(f"observations must be a Box of one dimension, got {space}")
+        if not isinstance(actions, gym.spaces.Box | gym.spaces.Discrete):
+            raise ValueError(f"actions must be a Box or Discrete, got {actions}")
+        if isinstance(actions, gym.spaces.Box):
+            low, high = actions.low.ravel(), actions.high.ravel()
+            low, high = np.minimum(low, 0), np.maximum(high, 0)  # 0 after `reset`
+        else:
+            low, high = np.zeros(actions.n), np.ones(actions.n)
+        self._channels = low.size
+        self.observation_space = gym.spaces.Box(
+            np.concatenate([space.low, low, [-np.inf]]).astype(space.dtype),
+            np.concatenate([space.high, high, [np.inf]]).astype(space.dtype),
+            dtype=space.dtype.type,
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._extended(observation, np.zeros(self._channels), 0.0), info
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """Take one step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if isinstance(self.env.action_space, gym.spaces.Discrete):
+            taken = np.zeros(self._channels)
+            taken[int(action) - self.env.action_space.start] = 1.0
+        else:
+            taken = np.asarray(action).ravel()
+        known = info.get("feedback", reward)
+        return self._extended(observation, taken, known), reward, terminated, truncated, info
+
+    def _extended(self, observation: np.ndarray, action: np.ndarray, reward: float) -> np.ndarray:
+        return np.concatenate([observation, action, [reward]]).astype(observation.dtype)

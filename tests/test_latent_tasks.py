@@ -1,0 +1,270 @@
+"""Tasks with hidden latents: what they hide, what they show, and what they pay."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as check_gymnasium
+from stable_baselines3.common.env_checker import check_env as check_sb3
+
+import envs
+from envs.perturbations import Perturbed
+from envs.previous import PreviousActionAndReward
+
+envs.quiet_mujoco()
+
+ROBOTS = ("HalfCheetahDirection", "HalfCheetahVelocity", "AntDirection")
+LATENTS = [f"{robot}{kind}-v0" for robot in ROBOTS for kind in ("", "Sparse", "Opening")]
+FORCED = {
+    "HalfCheetahDirection": ("direction", 1, -1),
+    "HalfCheetahVelocity": ("target_velocity", 0.5, 2.5),
+    "AntDirection": ("direction", 0.0, np.pi / 2),
+}
+STOCK = {
+    "HalfCheetahDirection": ("HalfCheetah-v5", {}),
+    "HalfCheetahVelocity": ("HalfCheetah-v5", {}),
+    "AntDirection": ("Ant-v5", {"include_cfrc_ext_in_observation": False}),
+}
+SHORT = {"cue_length": 4, "feedback_length": 2, "trials": 6}
+
+
+def play(env, steps, seed=0, options=None, action=None):
+    """Observations [steps + 1, channels], rewards and infos on a fixed tape."""
+    random = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed, options=options)
+    observations, rewards, infos = [observation], [], [info]
+    for _ in range(steps):
+        drawn = random.uniform(-1, 1, env.action_space.shape)
+        observation, reward, _, _, info = env.step(drawn if action is None else action(infos[-1]))
+        observations.append(observation)
+        rewards.append(reward)
+        infos.append(info)
+    return np.array(observations), np.array(rewards), infos
+
+
+@pytest.mark.parametrize("task", [*LATENTS, "HalfCheetahCue-v0"])
+def test_checkers_accept_it(task):
+    env = gym.make(task).unwrapped
+    check_gymnasium(env, skip_render_check=True)
+    check_sb3(env, skip_render_check=True)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_with_the_same_seed_the_robot_moves_as_in_the_stock_task(robot):
+    task, arguments = STOCK[robot]
+    stock = play(gym.make(task, **arguments), 20)[0]
+    ours = play(gym.make(f"{robot}-v0"), 20)[0]
+    np.testing.assert_array_equal(ours[:, :-1], stock)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_the_latent_shows_in_feedback_and_reward_alone(robot):
+    name, one, other = FORCED[robot]
+    runs = [play(gym.make(f"{robot}-v0"), 30, options={name: value}) for value in (one, other)]
+    np.testing.assert_array_equal(runs[0][0][:, :-1], runs[1][0][:, :-1])
+    assert (runs[0][0][1:, -1] != runs[1][0][1:, -1]).all()
+    assert (runs[0][1] != runs[1][1]).all()
+
+
+def test_directions_are_paid_as_they_should():
+    (_, forward, infos), (_, backward, _) = (
+        play(gym.make("HalfCheetahDirection-v0"), 30, options={"direction": direction})
+        for direction in (1, -1)
+    )
+    cost = np.array([info["reward_ctrl"] for info in infos[1:]])
+    np.testing.assert_allclose(forward - cost, -(backward - cost))
+    stock = play(gym.make("HalfCheetah-v5"), 30)[1]
+    np.testing.assert_array_equal(forward, stock)
+
+
+def test_velocities_are_paid_as_they_should():
+    _, _, infos = play(gym.make("HalfCheetahVelocity-v0"), 30, options={"target_velocity": 1.25})
+    for info in infos[1:]:
+        assert info["reward_forward"] == pytest.approx(-abs(info["x_velocity"] - 1.25))
+
+
+def test_angles_are_paid_as_they_should():
+    angle = 0.7
+    env = gym.make("AntDirection-v0", terminate_when_unhealthy=False)
+    _, _, infos = play(env, 30, options={"direction": angle})
+    for info in infos[1:]:
+        speed = info["x_velocity"] * np.cos(angle) + info["y_velocity"] * np.sin(angle)
+        assert info["reward_forward"] == pytest.approx(speed)
+        assert info["feedback"] == pytest.approx(speed)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_latents_vary_between_episodes_and_follow_the_seed(robot):
+    env, name = gym.make(f"{robot}-v0"), FORCED[robot][0]
+    drawn = [env.reset(seed=seed)[1][name] for seed in range(200)]
+    assert drawn == [env.reset(seed=seed)[1][name] for seed in range(200)]
+    if robot == "HalfCheetahVelocity":
+        assert 0 <= min(drawn) < 0.1 and 2.9 < max(drawn) <= 3
+    else:
+        values, counts = np.unique(np.round(drawn, 6), return_counts=True)
+        assert len(values) == (4 if robot == "AntDirection" else 2)
+        assert counts.min() > 200 / len(values) / 2
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_sparse_feedback_is_the_mean_since_the_last(robot):
+    dense = play(gym.make(f"{robot}-v0").unwrapped, 120)[0][1:, -1]
+    sparse = play(gym.make(f"{robot}Sparse-v0", feedback_every=40).unwrapped, 120)[0][1:, -1]
+    assert np.flatnonzero(sparse).tolist() == [39, 79, 119]
+    np.testing.assert_allclose(sparse[[39, 79, 119]], dense.reshape(3, 40).mean(axis=1))
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_opening_feedback_ends(robot):
+    dense = play(gym.make(f"{robot}-v0").unwrapped, 60)[0][1:, -1]
+    opening = play(gym.make(f"{robot}Opening-v0", feedback_opening=25).unwrapped, 60)[0][1:, -1]
+    np.testing.assert_array_equal(opening[:25], dense[:25])
+    assert not opening[25:].any()
+
+
+def test_a_memoryless_reader_needs_dense_feedback():
+    """Sign of velocity times feedback is the direction where there is feedback."""
+    for kind, share in (("", 1.0), ("Sparse", 0.02), ("Opening", 0.2)):
+        env = gym.make(f"HalfCheetahDirection{kind}-v0")
+        observations, _, infos = play(env, 1000)
+        told = observations[1:, -1] * np.array([info["x_velocity"] for info in infos[1:]]) != 0
+        assert told.mean() == pytest.approx(share, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "options", "message"),
+    [
+        ("HalfCheetahDirection-v0", {"feedback": "never"}, {}, "dense, sparse, opening"),
+        ("HalfCheetahDirection-v0", {"feedback_every": 0}, {}, "feedback_every must be"),
+        ("HalfCheetahDirection-v0", {}, {"direction": 2}, "direction must be 1 or -1"),
+        ("HalfCheetahDirection-v0", {}, {"way": 1}, "may have 'direction' only"),
+        ("HalfCheetahVelocity-v0", {"slowest": 2, "fastest": 1}, {}, "fastest must be"),
+        ("AntDirection-v0", {"directions": -1}, {}, "directions must be"),
+        ("HalfCheetahCue-v0", {"cues": 1}, {}, "cues must be"),
+        ("HalfCheetahCue-v0", {"reversal": 10}, {}, "reversal must be"),
+        ("HalfCheetahCue-v0", {"noise": 1.5}, {}, "noise must be"),
+    ],
+)
+def test_messages_name_the_argument_and_its_range(task, arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        gym.make(task, disable_env_checker=True, **arguments).unwrapped.reset(options=options)
+
+
+# ---------------------------------------------------------------- cues
+
+
+def cue_task(**arguments):
+    return gym.make("HalfCheetahCue-v0", **(SHORT | arguments)).unwrapped
+
+
+def test_a_trial_shows_a_cue_and_then_the_outcome():
+    env = cue_task()
+    observations, _, infos = play(env, 36)
+    bits, outcome = observations[:, 17:25], observations[:, -1]
+    for step in range(36):
+        trial, phase = divmod(step, 6)
+        shown = env.patterns[env.order[trial]] if phase < 4 else np.zeros(8)
+        np.testing.assert_array_equal(bits[step], shown)
+        if phase < 4:
+            assert outcome[step] == 0
+        else:
+            target = 2 * env.targets[trial] - 1
+            speeds = [info["x_velocity"] for info in infos[6 * trial + 1 : 6 * trial + 5]]
+            assert outcome[step] == pytest.approx(np.clip(target * np.mean(speeds), -1, 1))
+    assert not bits[36].any() and outcome[36] == 0
+    responses = [info for info in infos if "correct" in info]
+    assert [info["trial"] for info in responses] == list(range(6))
+    assert [info["target"] for info in responses] == env.targets.tolist()
+    for trial, info in enumerate(responses):
+        assert info["correct"] == (outcome[6 * trial + 4] > 0)
+
+
+def test_the_cue_task_ends_by_itself():
+    env = cue_task()
+    env.reset(seed=0)
+    ends = [env.step(np.zeros(6))[2] for _ in range(36)]
+    assert ends == [False] * 35 + [True]
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(np.zeros(6))
+    assert gym.make("HalfCheetahCue-v0").unwrapped.episode_steps == 1000
+
+
+def test_mappings_are_new_in_every_episode_and_even():
+    env = cue_task(cues=4)
+    mappings = []
+    for seed in range(100):
+        env.reset(seed=seed)
+        assert sorted(env.mapping) == [0, 0, 1, 1]
+        assert len(np.unique(env.patterns, axis=0)) == 4
+        mappings.append(tuple(env.mapping))
+    assert len(set(mappings)) == 6
+
+
+def test_a_reversal_turns_every_cue_and_nothing_else():
+    plain, reversed_ = cue_task(), cue_task(reversal=3)
+    a, b = play(plain, 36)[0], play(reversed_, 36)[0]
+    assert plain.targets[:3].tolist() == reversed_.targets[:3].tolist()
+    assert plain.targets[3:].tolist() == (1 - reversed_.targets[3:]).tolist()
+    np.testing.assert_array_equal(a[:, :-1], b[:, :-1])
+
+
+def test_noise_flips_bits_and_leaves_the_draws_alone():
+    clean, noisy = cue_task(trials=100), cue_task(trials=100, noise=0.2)
+    a, b = play(clean, 600)[0], play(noisy, 600)[0]
+    shows = np.arange(600) % 6 < 4
+    assert (a[:-1][shows, 17:25] != b[:-1][shows, 17:25]).mean() == pytest.approx(0.2, abs=0.04)
+    np.testing.assert_array_equal(clean.targets, noisy.targets)
+
+
+def test_cue_reversal_as_a_perturbation_is_the_reversal_of_the_task():
+    theirs = cue_task(reversal=3)
+    ours = Perturbed(cue_task(), "cue_reversal=1@18")
+    a, b = play(theirs, 36), play(ours, 36)
+    np.testing.assert_array_equal(a[0], b[0])
+    np.testing.assert_array_equal(a[1], b[1])
+
+
+def test_reversing_direction_turns_feedback_too():
+    plain = play(gym.make("HalfCheetahDirection-v0"), 20, options={"direction": 1})
+    turned = play(
+        Perturbed(gym.make("HalfCheetahDirection-v0"), "direction=-1@10"),
+        20,
+        options={"direction": 1},
+    )
+    np.testing.assert_array_equal(plain[0][:11], turned[0][:11])
+    np.testing.assert_array_equal(plain[0][11:, -1], -turned[0][11:, -1])
+
+
+# ---------------------------------------------------------------- previous action and reward
+
+
+def test_previous_action_and_reward_are_appended():
+    env = PreviousActionAndReward(gym.make("HalfCheetah-v5"))
+    assert env.observation_space.shape == (17 + 6 + 1,)
+    first, _ = env.reset(seed=0)
+    assert not first[17:].any()
+    action = np.linspace(-1, 1, 6).astype(np.float32)
+    observation, reward, *_ = env.step(action)
+    np.testing.assert_array_equal(observation[17:23], action)
+    assert observation[-1] == reward and env.observation_space.contains(observation)
+
+
+def test_discrete_actions_are_one_hot():
+    env = PreviousActionAndReward(gym.make("CueAssociation-v0"))
+    env.reset(seed=0)
+    observation, reward, *_ = env.step(1)
+    assert observation[-3:].tolist() == [0, 1, reward]
+    assert observation.dtype == np.float32
+
+
+def test_it_does_not_give_away_what_a_task_hides():
+    env = PreviousActionAndReward(gym.make("HalfCheetahDirectionOpening-v0", feedback_opening=5))
+    observations, rewards, _ = play(env, 20)
+    assert not observations[6:, -1].any() and rewards[6:].all()
+
+
+def test_previous_passes_the_checkers_and_refuses_other_spaces():
+    env = PreviousActionAndReward(gym.make("AntDirectionSparse-v0").unwrapped)
+    check_gymnasium(env, skip_render_check=True)
+    check_sb3(env, skip_render_check=True)
+    with pytest.raises(ValueError, match="one dimension"):
+        PreviousActionAndReward(gym.make("FrozenLake-v1"))
