@@ -113,7 +113,8 @@ def _check_seeds(run: Run, seeds: range) -> None:
     if seeds.start < training.stop and seeds.stop > training.start:
         raise ValueError(
             f"seeds {seeds.start} to {seeds.stop - 1} overlap those of the training "
-            f"of {run.folder}, {training.start} to {training.stop - 1}; leave out --seed, or give a larger one"
+            f"of {run.folder}, {training.start} to {training.stop - 1}; "
+            "leave out --seed, or give a larger one"
         )
 
 
