@@ -26,6 +26,12 @@ def _numba(*arguments) -> tuple[Tensor, Tensor, LayerState]:
     return layer_sequence(*arguments)
 
 
+def _numba_leaky(*arguments) -> Tensor:
+    from policies.numba_backend import leaky_sequence
+
+    return leaky_sequence(*arguments)
+
+
 # Fastest first; each has the signature and the meaning of `policies.reference.layer_sequence`.
 BACKENDS: dict[str, Backend] = {
     "numba": _numba,
@@ -52,13 +58,13 @@ def obstacle(name: str, rule: str, device: torch.device | str) -> str | None:
 
 
 @functools.cache  # asked at every step, answered and logged once
-def choose(name: str = "auto", rule: str = "none", device: torch.device | str = "cpu") -> Backend:
-    """The backend of a name, or the next slower one that can run, with one line in the log.
+def available(name: str = "auto", rule: str = "none", device: str = "cpu") -> str:
+    """The backend of this name, or the next slower one that can run, with one line in the log.
 
     Args:
         name: a key of `BACKENDS`, or "auto" for the fastest.
         rule: the plasticity rule of the layers that it will run.
-        device: where their tensors are.
+        device: type of the device where their tensors are.
 
     Raises:
         ValueError: unknown name.
@@ -69,7 +75,17 @@ def choose(name: str = "auto", rule: str = "none", device: torch.device | str = 
     for candidate in names[0 if name == "auto" else names.index(name) :]:
         why = obstacle(candidate, rule, device)
         if why is None:
-            return BACKENDS[candidate]
+            return candidate
         level = logging.INFO if name == "auto" else logging.WARNING
         logger.log(level, "backend %s cannot be used (%s); trying the next", candidate, why)
     raise AssertionError("the reference runs everywhere")
+
+
+def choose(name: str = "auto", rule: str = "none", device: str = "cpu") -> Backend:
+    """The `layer_sequence` of the backend that `available` finds."""
+    return BACKENDS[available(name, rule, device)]
+
+
+def choose_leaky(name: str = "auto", device: str = "cpu") -> Callable[..., Tensor]:
+    """The `leaky_sequence` of the backend that `available` finds."""
+    return _numba_leaky if available(name, "none", device) == "numba" else reference.leaky_sequence

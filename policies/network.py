@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from policies.backends import choose_leaky
 from policies.encoding import DirectCurrent, GaussianPopulation
 from policies.layers import LayerOutput, SpikingLayer, logit
 from policies.reference import LayerSpec
@@ -161,7 +162,7 @@ class SpikingNetwork(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.backend = config, backend
         self.input_size = channels
         self.register_buffer("exogenous", torch.tensor(exogenous, dtype=torch.long), False)
         if config.encoding == "population":
@@ -259,22 +260,15 @@ class SpikingNetwork(nn.Module):
             new_state |= {f"layer{index}.{k}": v for k, v in layer_state.items()}
             outputs.append(output)
             signal = output.spikes
-        filtered = self._leaky(signal, starts, state["readout"])
+        leaky_sequence = choose_leaky(self.backend, signal.device.type)
+        decay = torch.sigmoid(self.readout_decay)
+        filtered = leaky_sequence(signal, starts, decay, state["readout"])
         new_state["readout"] = filtered[-1]
         features = filtered.view(steps, ticks, batch, -1)[:, -1]
         if self.config.readout == "spikes+potentials":
             potentials = outputs[-1].potentials.view(steps, ticks, batch, -1)[:, -1]
             features = torch.cat([features, potentials], dim=2)
         return features, outputs, new_state
-
-    def _leaky(self, spikes: Tensor, starts: Tensor, value: Tensor) -> Tensor:
-        """Leaky readout z(t) = kappa z(t-1) + (1 - kappa) s(t), [T, B, n] (Bellec et al. 2020)."""
-        decay = torch.sigmoid(self.readout_decay)
-        values = []
-        for step, keep in zip(((1.0 - decay) * spikes).unbind(0), (1.0 - starts).unbind(0)):
-            value = decay * value * keep.unsqueeze(1) + step
-            values.append(value)
-        return torch.stack(values)
 
     def forward(
         self, observations: Tensor, states: tuple[Tensor, Tensor], starts: Tensor

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from policies import reference
 from policies.neurons import THRESHOLD
 from policies.numba_kernels import (
     DIRECT,
@@ -19,6 +20,8 @@ from policies.numba_kernels import (
     SEGMENT,
     STATIC,
     SURROGATE_CODES,
+    leaky,
+    leaky_backward,
     rollout,
     sequence,
     sequence_backward,
@@ -322,3 +325,33 @@ def layer_sequence(
         spec, names, inputs, starts, rate, *parameters, *state.values()
     )
     return spikes, potentials, dict(zip(names, new))
+
+
+class _Leaky(torch.autograd.Function):
+    """`leaky_sequence`, with gradients to the spikes and the decay."""
+
+    @staticmethod
+    def forward(ctx, spikes, starts, decay, value):
+        spikes, starts, value = spikes.contiguous(), starts.contiguous(), value.contiguous()
+        values = torch.empty_like(spikes)
+        tensors = (spikes, 3), (starts, 2), (decay, 1), (value, 2), (values, 3)
+        leaky(*_arrays(spikes, *tensors))
+        ctx.save_for_backward(spikes, starts, decay, value, values)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_values):
+        spikes, starts, decay, value, values = ctx.saved_tensors
+        d_spikes, d_decay = torch.empty_like(spikes), torch.zeros_like(decay)
+        tensors = (spikes, 3), (starts, 2), (decay, 1), (value, 2), (values, 3), (d_values, 3)
+        results = (d_spikes, 3), (d_decay, 1), (torch.zeros_like(value), 2)
+        leaky_backward(*_arrays(spikes, *tensors, *results))
+        return d_spikes, None, d_decay, None
+
+
+def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor) -> Tensor:
+    """`policies.reference.leaky_sequence`; no gradient reaches the value before the first tick."""
+    if len(spikes) == 1:  # a tick costs less than handing over the arrays
+        return reference.leaky_sequence(spikes, starts, decay, value)
+    return _Leaky.apply(spikes, starts.to(spikes.dtype), decay, value)

@@ -430,6 +430,35 @@ def static_sequence_backward(
 
 
 @kernel
+def leaky(spikes, starts, decay, value, values):
+    """Leaky integration; arrays are named as in `leaky_sequence`."""
+    ticks, batch, neurons = spikes.shape
+    for t in range(ticks):
+        for b in range(batch):
+            before = value[b] if t == 0 else values[t - 1, b]
+            keep = ZERO if starts[t, b] > ZERO else ONE
+            now, s = values[t, b], spikes[t, b]
+            for j in range(neurons):
+                now[j] = decay[j] * (before[j] * keep) + (ONE - decay[j]) * s[j]
+
+
+@kernel
+def leaky_backward(spikes, starts, decay, value, values, d_values, d_spikes, d_decay, d_before):
+    """d_before [B, n] is scratch, zero at first: the gradient to a value through later ticks."""
+    ticks, batch, neurons = spikes.shape
+    for t in range(ticks - 1, -1, -1):
+        for b in range(batch):
+            before = value[b] if t == 0 else values[t - 1, b]
+            keep = ZERO if starts[t, b] > ZERO else ONE
+            d_now, d_s, through, s = d_values[t, b], d_spikes[t, b], d_before[b], spikes[t, b]
+            for j in range(neurons):
+                d = d_now[j] + through[j]
+                d_s[j] = (ONE - decay[j]) * d
+                d_decay[j] += d * (before[j] * keep - s[j])
+                through[j] = decay[j] * keep * d
+
+
+@kernel
 def sequence(
     rule, kind, recurrent, soft, clip, decays, inputs, starts, rate, beta, recurrent_weight, gain,
     potential, pre, post, threshold, fast_weights, eligibility,

@@ -151,6 +151,25 @@ def layer_sequence(
     return torch.stack(all_spikes), torch.stack(all_potentials), state
 
 
+def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor) -> Tensor:
+    """Leaky integration z(t) = kappa z(t-1) + (1 - kappa) s(t) (readout of Bellec et al. 2020).
+
+    Args:
+        spikes: s, [T, B, n].
+        starts: [T, B], 1 where an episode starts: z is zeroed before that tick.
+        decay: kappa, [n], in (0, 1).
+        value: z before the first tick, [B, n].
+
+    Returns:
+        z, [T, B, n].
+    """
+    values = []
+    for step, keep in zip(((1.0 - decay) * spikes).unbind(0), (1.0 - starts).unbind(0)):
+        value = decay * (value * keep.unsqueeze(1)) + step
+        values.append(value)
+    return torch.stack(values)
+
+
 def _plasticity(
     spec: LayerSpec,
     p: LayerParameters,

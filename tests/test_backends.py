@@ -231,3 +231,19 @@ def test_numba_keeps_its_speed():
     seconds("numba", 2), seconds("reference", 1)
     ratios = [seconds("reference", 1) / seconds("numba", 10) for _ in range(7)]
     assert np.median(ratios) > least
+
+
+@pytest.mark.parametrize("ticks", [1, 7])
+def test_leaky_integration_agrees_with_the_reference(ticks, rng):
+    def run(name):
+        tensors = [torch.tensor(x, requires_grad=True) for x in (spikes, decay)]
+        starts = torch.tensor(starts_array)
+        values = backends.choose_leaky(name)(tensors[0], starts, tensors[1], torch.tensor(value))
+        (values * torch.tensor(weight)).sum().backward()
+        return [values.detach(), *(x.grad for x in tensors)]
+
+    spikes = rng.random((ticks, 3, 5))
+    starts_array = (rng.random((ticks, 3)) < 0.3).astype(float)
+    decay, value, weight = rng.random(5), rng.random((3, 5)), rng.random((ticks, 3, 5))
+    for found, expected in zip(run("numba"), run("reference")):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
