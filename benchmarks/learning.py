@@ -50,6 +50,7 @@ COLUMNS = [
     "seed",
     "steps",
     "seconds",
+    "training_return",
     "condition",
     "return",
     "late_accuracy",
