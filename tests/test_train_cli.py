@@ -129,6 +129,20 @@ def test_settings_that_a_resumed_run_is_given_are_not_ignored(tmp_path, run_here
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
+def test_a_run_with_arguments_of_its_environment_goes_on(tmp_path, run_here, capsys):
+    arguments = [*CUE, "--policy", "snn", *TINY, "--env-kwargs", "noise", "0.1"]
+    assert run_here(*arguments) == 0
+    assert run_here(*arguments, "--resume", "--steps", "64") == 0
+    assert run_here(*CUE, "--policy", "snn", *TINY, "--resume", "--steps", "96") == 0
+    folder = folder_of(tmp_path, policy="snn")
+    assert trained_steps(folder) == 96
+    assert load_policy(folder / "policy").metadata["settings"]["env_kwargs"] == {"noise": 0.1}
+    capsys.readouterr()
+    other = [*arguments[:-1], "0.2", "--resume", "--steps", "128"]
+    assert run_here(*other) == 2
+    assert "env_kwargs cannot change" in capsys.readouterr().err
+
+
 def test_resuming_keeps_the_normalisation(tmp_path, run_here):
     arguments = ["--env", "Pendulum-v1", "--policy", "ndp-oja", *TINY]
     file = folder_of(tmp_path, "Pendulum-v1") / "checkpoints" / "last" / "normalisation.pkl"

@@ -193,6 +193,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _cli(arguments: Sequence[str], default: Any, helping: bool) -> Settings:
+    env_kwargs: dict[str, EnvValue] = {}
+    if default is not tyro.MISSING:
+        # to tyro a dict that has entries has no others; arguments are laid over these below
+        env_kwargs = default.env_kwargs
+        default = replace(default, env_kwargs={})
     if helping:
         return tyro.cli(Settings, default=default, args=arguments)
     output = io.StringIO()
@@ -203,7 +208,7 @@ def _cli(arguments: Sequence[str], default: Any, helping: bool) -> Settings:
         raise UsageError(str(error)) from error
     except SystemExit as error:
         raise UsageError(_one_line(output.getvalue())) from error
-    return validated(settings)
+    return validated(replace(settings, env_kwargs=env_kwargs | settings.env_kwargs))
 
 
 def _one_line(report: str) -> str:
