@@ -172,7 +172,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         except ValueError as error:
             raise UsageError(str(error)) from error
     if known.env is None or known.policy is None:
-        return _cli(arguments, tyro.MISSING, helping)
+        return _cli(arguments, Settings(env=tyro.MISSING, policy=tyro.MISSING), helping)
     settings = _cli(arguments, defaults(known.env, known.policy), helping)
     if not settings.resume or not (settings.folder / "config.yaml").is_file():
         return settings
@@ -192,12 +192,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return yaml.safe_load((folder / "config.yaml").read_text())["settings"]
 
 
-def _cli(arguments: Sequence[str], default: Any, helping: bool) -> Settings:
-    env_kwargs: dict[str, EnvValue] = {}
-    if default is not tyro.MISSING:
-        # to tyro a dict that has entries has no others; arguments are laid over these below
-        env_kwargs = default.env_kwargs
-        default = replace(default, env_kwargs={})
+def _cli(arguments: Sequence[str], default: Settings, helping: bool) -> Settings:
+    # to tyro a dict that has entries has no others; arguments are laid over these below
+    env_kwargs = default.env_kwargs
+    default = replace(default, env_kwargs={})
     if helping:
         return tyro.cli(Settings, default=default, args=arguments)
     output = io.StringIO()
