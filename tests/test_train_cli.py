@@ -18,6 +18,7 @@ import train
 from agents.zoo import AGENTS, TrainerSettings, actor_parameters, build, match_hidden
 from policies import NetworkConfig
 from policies.export import load_policy
+from training import settings
 
 ROOT = Path(__file__).parent.parent
 CUE = ["--env", "CueAssociation-v0"]
@@ -344,3 +345,44 @@ def test_help_explains_every_setting(tmp_path):
     assert result.returncode == 0
     for words in ("--trainer.sequence-length", "--network.modulation", "--resume", "--seed"):
         assert words in result.stdout
+
+
+def test_training_under_perturbations_and_with_the_previous_action(tmp_path, run_here):
+    """A suite's name, the wrapper's channels, and both kept in the policy's settings."""
+    arguments = ["--env", "InvertedPendulum-v5", "--policy", "snn", "--perturb", "body-damage"]
+    assert run_here(*arguments, "--previous", *TINY) == 0
+    policy = load_policy(folder_of(tmp_path, "InvertedPendulum-v5", "snn") / "policy")
+    assert policy.policy.observation_space.shape == (4 + 1 + 1,)
+    assert policy.metadata["settings"]["perturb"] == "body-damage"
+    assert policy.metadata["settings"]["previous"] is True
+
+
+@pytest.mark.parametrize(
+    ("perturb", "message"),
+    [
+        ("masss=2", "did you mean 'mass'?"),
+        ("mass=1.5@", "cannot read 'mass=1.5@'"),
+        ("friction=0.5", "would change nothing in InvertedPendulum-v5"),
+    ],
+)
+def test_perturbations_that_cannot_be(tmp_path, run_here, capsys, perturb, message):
+    code = run_here("--env", "InvertedPendulum-v5", "--policy", "snn", "--perturb", perturb, *TINY)
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "CONFIGS", tmp_path)
+    (tmp_path / "robots.yaml").write_text("all: {steps: 7, n_envs: 3}\nsnn: {n_envs: 5}\n")
+    (tmp_path / "Ant-v5.yaml").write_text("base: robots\nall: {n_envs: 4, seed: 2}\n")
+    static, other = settings.defaults("Ant-v5", "snn"), settings.defaults("Ant-v5", "mlp")
+    assert (static.steps, static.seed, static.n_envs) == (7, 2, 4)
+    assert (other.steps, other.n_envs) == (7, 4)
+
+
+@pytest.mark.parametrize("file", sorted(settings.CONFIGS.glob("*-v*.yaml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "dp-bcm", "ndp-oja"])
+def test_every_configuration_is_of_a_task_and_works_with_every_kind_of_policy(file, policy):
+    settings.check_env_id(file.stem)
+    settings.validated(settings.defaults(file.stem, policy))

@@ -5,8 +5,8 @@ import platform
 import shutil
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from tqdm import tqdm
 
 from agents.zoo import actor_parameters, build, match_hidden, network_of
-from envs import quiet_mujoco
+from envs import making
 from policies import NetworkConfig
 from policies.export import save_policy, space_to_json
 from training.settings import Settings, UsageError, defaults
@@ -127,30 +127,27 @@ def make_envs(settings: Settings) -> VecEnv:
     Raises:
         UsageError: arguments or spaces that do not work.
     """
-    if "mujoco" in str(gym.spec(settings.env).entry_point):
-        quiet_mujoco()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
-        try:
-            env = gym.make(settings.env, **cast(dict[str, Any], settings.env_kwargs))
-        except (TypeError, ValueError, gym.error.Error) as error:
-            raise UsageError(f"{settings.env} with {settings.env_kwargs}: {error}") from error
-        try:
-            space_to_json(env.observation_space)
-            space_to_json(env.action_space)
-        except ValueError as error:
-            raise UsageError(f"{settings.env}: {error}") from error
-        if isinstance(env.action_space, gym.spaces.Box) and not env.action_space.is_bounded():
-            raise UsageError(f"{settings.env}: the action space must be bounded")
-        if settings.trainer.kind == "supervised" and not _reports_targets(env):
-            raise UsageError(
-                f"{settings.env} reports no info['target'] to learn from; "
-                "use --trainer.kind ppo, or a cue task"
-            )
-        env.close()
-        venv = make_vec_env(
-            settings.env, settings.n_envs, settings.seed, env_kwargs=dict(settings.env_kwargs)
+    arguments = cast(dict[str, Any], settings.env_kwargs)
+    make_one = partial(making.make, settings.env, arguments, previous=settings.previous)
+    try:
+        if settings.perturb is not None:
+            text = making.training_text(settings.perturb, settings.env)
+            spread = making.measured_spread(settings.env, arguments)
+            make_one = partial(make_one, perturb=text, spread=spread)
+        env = make_one()
+        space_to_json(env.observation_space)
+        space_to_json(env.action_space)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if isinstance(env.action_space, gym.spaces.Box) and not env.action_space.is_bounded():
+        raise UsageError(f"{settings.env}: the action space must be bounded")
+    if settings.trainer.kind == "supervised" and not _reports_targets(env):
+        raise UsageError(
+            f"{settings.env} reports no info['target'] to learn from; "
+            "use --trainer.kind ppo, or a cue task"
         )
+    env.close()
+    venv = make_vec_env(make_one, settings.n_envs, settings.seed)
     space, keys = venv.observation_space, None
     has_boxes = isinstance(space, gym.spaces.Box)
     if isinstance(space, gym.spaces.Dict):

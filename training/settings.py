@@ -47,6 +47,11 @@ class Settings:
     """Environments stepped side by side."""
     env_kwargs: dict[str, EnvValue] = field(default_factory=dict)
     """Arguments of the environment, as NAME VALUE pairs."""
+    perturb: str | None = None
+    """Train under perturbations, as in "mass=0.5..2 | obs_noise=0..0.2", or under those of a suite
+    that training may use, by its name. Evaluation starts from the task without them."""
+    previous: bool = False
+    """Append the previous action and reward to the observation."""
     normalize_observations: bool = False
     """Running mean and variance of observations (VecNormalize), where they are numbers (Box)."""
     normalize_rewards: bool = False
@@ -124,15 +129,20 @@ def defaults(env: str, policy: str) -> Settings:
 
     `configs/ENV.yaml` (or `configs/default.yaml` where there is none) has a section `all`, and
     sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win.
+    Where it has a `base`, the name of another file, the sections of that one come before.
     """
     settings = Settings(env=env, policy=policy)
     file = CONFIGS / f"{env.replace('/', '-')}.yaml"
     if not file.is_file():
         file = CONFIGS / "default.yaml"
-    sections = yaml.safe_load(file.read_text()) or {}
-    for name in dict.fromkeys(("all", policy.split("-")[0], policy)):
-        if name in sections:
-            settings = updated(settings, sections[name], f"{file.name}, section {name}")
+    files = [(file, yaml.safe_load(file.read_text()) or {})]
+    if "base" in files[0][1]:
+        base = CONFIGS / f"{files[0][1]['base']}.yaml"
+        files.insert(0, (base, yaml.safe_load(base.read_text())))
+    for file, sections in files:
+        for name in dict.fromkeys(("all", policy.split("-")[0], policy)):
+            if name in sections:
+                settings = updated(settings, sections[name], f"{file.name}, section {name}")
     return settings
 
 

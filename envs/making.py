@@ -1,0 +1,94 @@
+"""Making a task as training and evaluation both need it: perturbed, and with a longer memory."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs import quiet_mujoco
+from envs.perturbations import Perturbed
+from envs.perturbations.suites import load_suite, suite_names
+from envs.previous import PreviousActionAndReward
+
+SPREAD_STEPS = 2000
+
+
+def make(
+    environment: str,
+    arguments: Mapping[str, Any] | None = None,
+    perturb: str | None = None,
+    spread: np.ndarray | float = 1.0,
+    previous: bool = False,
+) -> gym.Env:
+    """An environment, perhaps perturbed, perhaps with its previous action and reward observed.
+
+    Args:
+        environment: Gymnasium id.
+        arguments: of the environment's constructor.
+        perturb: text for `Perturbed`; None: the task as it is.
+        spread: natural standard deviation of each dimension of the task's own observation, which
+            is what noise of the sensors is scaled by.
+        previous: wrapped, outermost, in `PreviousActionAndReward`, which shows what the policy did
+            and not what became of it.
+
+    Raises:
+        ValueError: the environment cannot be made so; the message says why.
+    """
+    try:
+        if "mujoco" in str(gym.spec(environment).entry_point):
+            quiet_mujoco()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
+            env = gym.make(environment, **dict(arguments or {}))
+    except (TypeError, ValueError, ImportError, gym.error.Error) as error:
+        raise ValueError(f"{environment} with {dict(arguments or {})}: {error}") from error
+    try:
+        if perturb is not None:
+            env = Perturbed(env, perturb, spread)
+        return PreviousActionAndReward(env) if previous else env
+    except ValueError as error:
+        env.close()
+        raise ValueError(f"{environment}: {error}") from error
+
+
+def training_text(perturb: str, environment: str) -> str:
+    """What training under `perturb` means: a text for `Perturbed`.
+
+    Args:
+        perturb: such a text already, or the name of a suite: then each episode draws one of the
+            suite's conditions that training may use, or none.
+        environment: Gymnasium id.
+
+    Raises:
+        ValueError: the suite has no conditions for the environment.
+    """
+    if perturb not in suite_names():
+        return perturb
+    texts = [c.text for c in load_suite(perturb, environment) if c.split == "train"]
+    return " | ".join(["none", *texts])
+
+
+def measured_spread(
+    environment: str, arguments: Mapping[str, Any] | None = None, seed: int = 0
+) -> np.ndarray:
+    """Standard deviation of each dimension of the observation under 2000 random actions.
+
+    float64, in the shape of the observation; 1 where a dimension does not vary.
+
+    Raises:
+        ValueError: the environment cannot be made.
+    """
+    env = make(environment, arguments)
+    env.action_space.seed(seed)
+    observation, _ = env.reset(seed=seed)
+    seen = [observation]
+    while len(seen) < SPREAD_STEPS:
+        observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        seen.append(observation)
+        if terminated or truncated:
+            seen.append(env.reset()[0])
+    env.close()
+    spread = np.std(np.asarray(seen, dtype=np.float64), axis=0)
+    return np.where(spread > 0, spread, 1.0)
