@@ -120,6 +120,7 @@ class SpikingLayer(nn.Module):
         exogenous: Tensor,
         plasticity: Tensor,
         state: LayerState,
+        held: Tensor | None = None,
     ) -> tuple[LayerOutput, LayerState]:
         """Runs a sequence of ticks.
 
@@ -128,11 +129,24 @@ class SpikingLayer(nn.Module):
             starts: [T, B], 1 where an episode starts.
             exogenous: [T, B, n_x] signals for the neuromodulators.
             plasticity: [B, 1], 1 where plasticity acts, 0 where fast weights must not change.
-            state: fields of `spec.state_shapes`, each [B, ...].
+            state: fields of `spec.state_shapes`, each [B, ...]; and in a neuromodulated layer
+                `modulation` [B, ticks, n_out], the neuromodulator at the ticks of the step before.
+            held: [B, 1], 1 where the neuromodulator is not computed but stays at `modulation`,
+                step after step; None: nowhere.
         """
-        rate = self.plasticity_rate(inputs, exogenous) * plasticity if self.spec.plastic else None
+        rate = self.plasticity_rate(inputs, exogenous) if self.spec.plastic else None
+        modulation = {}
+        if "modulation" in state and rate is not None:
+            state = dict(state)
+            before = state.pop("modulation").transpose(0, 1)
+            ticks = len(before)
+            if held is not None:
+                rate = torch.where(held > 0, before.repeat(len(rate) // ticks, 1, 1), rate)
+            modulation = {"modulation": rate[-ticks:].detach().transpose(0, 1)}
+        if rate is not None:
+            rate = rate * plasticity
         layer_sequence = choose(self.backend, self.spec.rule, inputs.device.type)
         spikes, potentials, state = layer_sequence(
             self.spec, self.parameters_in_use(), inputs, starts, rate, state
         )
-        return LayerOutput(spikes, potentials, rate), state
+        return LayerOutput(spikes, potentials, rate), state | modulation

@@ -16,6 +16,8 @@ from policies.rules import RULES
 from policies.state import StateLayout
 from policies.surrogates import SURROGATES
 
+FLAGS = ("plasticity_off", "modulator_held")
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -204,7 +206,9 @@ class SpikingNetwork(nn.Module):
         self.layers = cast(Sequence[SpikingLayer], nn.ModuleList(layers))
         self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
-        self.layout = StateLayout(self._state_shapes(width), frozenset({"plasticity_off"}))
+        shapes = self._state_shapes(width)
+        modulations = {name for name in shapes if name.endswith(".modulation")}
+        self.layout = StateLayout(shapes, frozenset({*FLAGS, *modulations}))
         self.hidden_size = self.layout.size
         prefixes = ["encoder.", *(f"layer{index}." for index in range(len(layers)))]
         self._fields = {
@@ -219,10 +223,12 @@ class SpikingNetwork(nn.Module):
         return {short: state[full] for full, short in self._fields[prefix]}
 
     def _state_shapes(self, readout: int) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = {"plasticity_off": (1,)}
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(FLAGS, (1,))
         shapes |= {f"encoder.{k}": v for k, v in self.encoder.state_shapes.items()}
         for index, layer in enumerate(self.layers):
             shapes |= {f"layer{index}.{k}": v for k, v in layer.spec.state_shapes.items()}
+            if layer.spec.modulation != "none":
+                shapes[f"layer{index}.modulation"] = (self.config.ticks, layer.spec.neurons)
         return shapes | {"readout": (readout,)}
 
     def run(
@@ -233,8 +239,11 @@ class SpikingNetwork(nn.Module):
         Args:
             observations: [T, B, channels].
             starts: [T, B], 1 where an episode starts.
-            state: fields of `layout`, each [B, ...]. `plasticity_off` [B, 1] is 0 in training;
-                where it is 1, fast weights keep the value that they have (zero after a start).
+            state: fields of `layout`, each [B, ...]. The flags, [B, 1], are 0 in training. Where
+                `plasticity_off` is 1, fast weights keep the value that they have (zero after a
+                start). Where `modulator_held` is 1, neuromodulators keep the values that they have
+                in the fields `layerN.modulation` [B, ticks, neurons], across starts too; else
+                these fields are what the neuromodulators were at the latest step.
 
         Returns:
             Features for the action head [T, B, output_size], each layer's output
@@ -249,13 +258,14 @@ class SpikingNetwork(nn.Module):
             starts = first_tick
         exogenous = observations.index_select(2, self.exogenous)
         plasticity = 1.0 - state["plasticity_off"]
-        new_state = {"plasticity_off": state["plasticity_off"]}
+        new_state = {flag: state[flag] for flag in FLAGS}
+        held = state["modulator_held"] if bool(state["modulator_held"].any()) else None
         signal, encoder_state = self.encoder(observations, starts, self._part(state, "encoder."))
         new_state |= {f"encoder.{k}": v for k, v in encoder_state.items()}
         outputs = []
         for index, layer in enumerate(self.layers):
             output, layer_state = layer(
-                signal, starts, exogenous, plasticity, self._part(state, f"layer{index}.")
+                signal, starts, exogenous, plasticity, self._part(state, f"layer{index}."), held
             )
             new_state |= {f"layer{index}.{k}": v for k, v in layer_state.items()}
             outputs.append(output)

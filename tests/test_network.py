@@ -9,6 +9,7 @@ from conftest import OBSERVATIONS, make_model, make_network, make_venv, zero_sta
 
 from policies import NetworkConfig, StateLayout
 from policies.encoding import GaussianPopulation
+from policies.network import FLAGS
 
 OBSERVATION = torch.tensor([[[0.9, -0.7, 0.8], [-0.5, 0.6, 0.9]]])  # [1, 2, 3]
 
@@ -74,7 +75,8 @@ def test_settings_survive_the_way_through_lists():
 
 def expected_fields(rule, modulation, encoding):
     """Names and sizes of the fields of `make_network(hidden=(4, 5))` on 3 channels."""
-    fields = {"plasticity_off": 1, "layer0.potential": 4, "layer1.potential": 5, "readout": 5}
+    fields = {"plasticity_off": 1, "modulator_held": 1}
+    fields |= {"layer0.potential": 4, "layer1.potential": 5, "readout": 5}
     if encoding == "population":
         fields["encoder.potential"] = 3 * 10
     if rule != "none":
@@ -83,6 +85,8 @@ def expected_fields(rule, modulation, encoding):
         fields["layer1.threshold"] = 5
     if modulation == "retroactive":
         fields["layer1.eligibility"] = 4 * 5
+    if modulation != "none":
+        fields["layer1.modulation"] = 2 * 5
     return fields
 
 
@@ -184,6 +188,7 @@ def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(encoding, readou
     expected, expected_state = features_of(single, inputs.repeat_interleave(3, dim=0), spread)
     assert features.abs().max() > 0
     torch.testing.assert_close(features, expected[2::3], rtol=0, atol=1e-6)
+    state["layer1.modulation"] = state["layer1.modulation"][:, -1:]  # of the last tick, as there
     for name in state:
         torch.testing.assert_close(state[name], expected_state[name], rtol=0, atol=1e-6, msg=name)
 
@@ -209,7 +214,7 @@ def test_an_episode_start_forgets_everything(encoding):
     network = make_network(encoding=encoding, readout="spikes+potentials", hidden=(16, 16))
     inputs = observations(8) * 2
     _, used = features_of(network, observations(8) * 2)
-    assert all(x.abs().max() > 0 for name, x in used.items() if name != "plasticity_off")
+    assert all(x.abs().max() > 0 for name, x in used.items() if name not in FLAGS)
     starts = torch.zeros(8, 2)
     fresh, _ = features_of(network, inputs, starts)
     carried, _ = features_of(network, inputs, starts, used)
@@ -260,6 +265,49 @@ def test_without_plasticity_the_network_is_the_static_one():
 
 
 # neuromodulators
+
+
+@pytest.mark.parametrize("modulation", ["direct", "retroactive"])
+def test_the_state_tells_what_the_neuromodulators_were(modulation):
+    network = make_network(modulation=modulation)
+    inputs, starts = observations(5) * 2, torch.zeros(5, 2)
+    with torch.no_grad():
+        _, outputs, state = network.run(inputs, starts, zero_state(network, 2))
+    latest = outputs[1].rate[-2:].transpose(0, 1)  # two ticks
+    assert torch.equal(state["layer1.modulation"], latest) and latest.abs().min() > 0
+    assert outputs[0].rate is None and "layer0.modulation" not in state
+
+
+@pytest.mark.parametrize("modulation", ["direct", "retroactive"])
+def test_a_held_neuromodulator_is_the_given_one_even_across_episode_starts(modulation):
+    network = make_network(modulation=modulation)
+    inputs, starts = observations(6) * 2, torch.zeros(6, 2)
+    starts[3] = 1.0
+    state = zero_state(network, 2)
+    given = torch.rand(2, 2, 10) - 0.5
+    state["modulator_held"] = torch.tensor([[1.0], [0.0]])
+    state["layer1.modulation"] = given
+    with torch.no_grad():
+        _, outputs, end = network.run(inputs, starts, state)
+        _, free, _ = network.run(inputs, starts, zero_state(network, 2))
+    assert torch.equal(outputs[1].rate[:, 0], given[0].repeat(6, 1))
+    assert torch.equal(end["layer1.modulation"][0], given[0])
+    assert torch.equal(outputs[1].rate[:, 1], free[1].rate[:, 1])
+    assert torch.equal(outputs[1].spikes[:, 1], free[1].spikes[:, 1])
+
+
+def test_a_neuromodulator_held_at_its_own_values_changes_nothing():
+    network = make_network(hidden=(16, 16), plasticity_gain=3.0)
+    free, held = zero_state(network, 2), zero_state(network, 2)
+    held["modulator_held"] = torch.ones(2, 1)
+    for step in range(8):
+        inputs = observations(8)[step : step + 1] * 2
+        expected, free = features_of(network, inputs, state=free)
+        held["layer1.modulation"] = free["layer1.modulation"]
+        features, held = features_of(network, inputs, state=held)
+        assert torch.equal(features, expected)
+    assert torch.equal(held["layer1.fast_weights"], free["layer1.fast_weights"])
+    assert free["layer1.fast_weights"].abs().max() > 0
 
 
 def rates_of(network, inputs):
