@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
 from envs.validation import check_integer, check_number
 
@@ -57,30 +58,69 @@ class Feedback:
         return mean
 
 
-def with_feedback(observation: np.ndarray, feedback: float) -> np.ndarray:
-    """The observation, float64 [channels], with feedback as one more channel at its end."""
-    return np.append(observation, feedback)
+class HiddenLatent(MujocoEnv):
+    """What the tasks below share, to be inherited from before the robot's own class.
 
+    The latent is drawn by `reset` after the robot's posture, which so is the one that the robot's
+    own task has with the same seed. What is shown of it is made of the info's "reward_forward".
 
-def one_more_channel(space: gym.spaces.Space) -> gym.spaces.Box:
-    """The space of what `with_feedback` returns."""
-    assert isinstance(space, gym.spaces.Box)
-    return gym.spaces.Box(-np.inf, np.inf, (space.shape[0] + 1,), np.float64)
-
-
-def forced(options: dict[str, Any] | None, name: str, drawn: float) -> float:
-    """What `options` of a reset force the latent to be, or else what was drawn.
-
-    Raises:
-        ValueError: options has another key.
+    Args:
+        feedback, feedback_every, feedback_opening: see `Feedback`.
+        arguments: of the robot's own class.
     """
-    options = options or {}
-    if unknown := options.keys() - {name}:
-        raise ValueError(f"options may have {name!r} only, got {', '.join(sorted(unknown))}")
-    return float(options.get(name, drawn))
+
+    latent: str
+    """Name of the attribute and of the entry of `info` that hold the latent."""
+
+    def __init__(
+        self,
+        feedback: str = "dense",
+        feedback_every: int = 50,
+        feedback_opening: int = 200,
+        **arguments: Any,
+    ) -> None:
+        self.feedback = Feedback(feedback, feedback_every, feedback_opening)
+        super().__init__(**arguments)
+        space = self.observation_space
+        assert isinstance(space, gym.spaces.Box)
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (space.shape[0] + 1,), np.float64)
+
+    def draw(self) -> float:
+        """A latent, by `np_random`."""
+        raise NotImplementedError
+
+    def checked(self, latent: float) -> float:
+        """The latent. Raises ValueError where it cannot be."""
+        raise NotImplementedError
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode with a new latent, or with that of `options`.
+
+        Raises:
+            ValueError: options has another key, or a latent that cannot be.
+        """
+        observation, info = super().reset(seed=seed)
+        options = options or {}
+        if unknown := options.keys() - {self.latent}:
+            names = ", ".join(sorted(unknown))
+            raise ValueError(f"options may have {self.latent!r} only, got {names}")
+        drawn = self.draw()
+        setattr(self, self.latent, self.checked(float(options.get(self.latent, drawn))))
+        self.feedback.begin()
+        info |= {self.latent: getattr(self, self.latent), "feedback": 0.0}
+        return np.append(observation, 0.0), info
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
+        """Take one step; see the class."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        shown = self.feedback(info["reward_forward"])
+        shown_info = {**info, self.latent: getattr(self, self.latent), "feedback": shown}
+        return np.append(observation, shown), np.float64(reward), terminated, truncated, shown_info
 
 
-class HalfCheetahDirection(HalfCheetahEnv):
+class HalfCheetahDirection(HiddenLatent, HalfCheetahEnv):
     """HalfCheetah-v5 that is paid for running forward or backward; which one is not shown.
 
     Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: speed along
@@ -90,55 +130,36 @@ class HalfCheetahDirection(HalfCheetahEnv):
     (times the forward reward weight) minus the cost of control.
 
     Info has "direction" (1.0 forward, -1.0 backward) and "feedback" (the last channel).
-
-    Randomness: the direction is drawn by `reset` after the robot's posture, which so is the one
-    that HalfCheetah-v5 has with the same seed. `reset(options={"direction": -1})` forces it.
+    `reset(options={"direction": -1})` forces the direction.
 
     Args:
-        feedback, feedback_every, feedback_opening: see `Feedback`.
-        arguments: of HalfCheetah-v5.
+        arguments: of `HiddenLatent` and of HalfCheetah-v5.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        feedback: str = "dense",
-        feedback_every: int = 50,
-        feedback_opening: int = 200,
-        **arguments: Any,
-    ) -> None:
-        self.feedback = Feedback(feedback, feedback_every, feedback_opening)
+    latent = "direction"
+
+    def __init__(self, **arguments: Any) -> None:
         self.direction = 1.0
         super().__init__(**arguments)
-        self.observation_space = one_more_channel(self.observation_space)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode with a new direction."""
-        observation, info = super().reset(seed=seed)
-        drawn = 1.0 if self.np_random.random() < 0.5 else -1.0
-        self.direction = forced(options, "direction", drawn)
-        if self.direction not in (-1, 1):
-            raise ValueError(f"direction must be 1 or -1, got {self.direction:g}")
-        self.feedback.begin()
-        info |= {"direction": self.direction, "feedback": 0.0}
-        return with_feedback(observation, 0.0), info
+    def draw(self) -> float:
+        """Forward or backward."""
+        return 1.0 if self.np_random.random() < 0.5 else -1.0
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
-        """Take one step; see the class."""
-        observation, reward, terminated, truncated, info = super().step(action)
-        shown = self.feedback(info["reward_forward"])
-        info |= {"direction": self.direction, "feedback": shown}
-        return with_feedback(observation, shown), np.float64(reward), terminated, truncated, info
+    def checked(self, latent: float) -> float:
+        """1 or -1."""
+        if latent not in (-1, 1):
+            raise ValueError(f"direction must be 1 or -1, got {latent:g}")
+        return latent
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         return super()._get_rew(self.direction * x_velocity, action)
 
 
-class HalfCheetahVelocity(HalfCheetahEnv):
+class HalfCheetahVelocity(HiddenLatent, HalfCheetahEnv):
     """HalfCheetah-v5 that is paid for running at a target velocity, which is not shown.
 
     Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: minus the
@@ -147,60 +168,38 @@ class HalfCheetahVelocity(HalfCheetahEnv):
     Action: that of HalfCheetah-v5. Reward, at every step: minus that distance (times the forward
     reward weight) minus the cost of control.
 
-    Info has "target_velocity" (m/s) and "feedback" (the last channel).
-
-    Randomness: as in `HalfCheetahDirection`; the target is uniform between the two velocities.
-    `reset(options={"target_velocity": 1.5})` forces it.
+    Info has "target_velocity" (m/s), uniform between the two velocities, and "feedback" (the last
+    channel). `reset(options={"target_velocity": 1.5})` forces the velocity.
 
     Args:
-        feedback, feedback_every, feedback_opening: see `Feedback`.
         slowest, fastest: of the target velocities, in m/s, slowest <= fastest, in [-10, 10].
-        arguments: of HalfCheetah-v5.
+        arguments: of `HiddenLatent` and of HalfCheetah-v5.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        feedback: str = "dense",
-        feedback_every: int = 50,
-        feedback_opening: int = 200,
-        slowest: float = 0.0,
-        fastest: float = 3.0,
-        **arguments: Any,
-    ) -> None:
-        self.feedback = Feedback(feedback, feedback_every, feedback_opening)
+    latent = "target_velocity"
+
+    def __init__(self, slowest: float = 0.0, fastest: float = 3.0, **arguments: Any) -> None:
         self.slowest = check_number("slowest", slowest, -10, 10)
         self.fastest = check_number("fastest", fastest, self.slowest, 10)
         self.target_velocity = self.slowest
         super().__init__(**arguments)
-        self.observation_space = one_more_channel(self.observation_space)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode with a new target velocity."""
-        observation, info = super().reset(seed=seed)
-        drawn = self.np_random.uniform(self.slowest, self.fastest)
-        velocity = forced(options, "target_velocity", drawn)
-        self.target_velocity = check_number("target_velocity", velocity, -10, 10)
-        self.feedback.begin()
-        info |= {"target_velocity": self.target_velocity, "feedback": 0.0}
-        return with_feedback(observation, 0.0), info
+    def draw(self) -> float:
+        """Uniform between the two velocities."""
+        return self.np_random.uniform(self.slowest, self.fastest)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
-        """Take one step; see the class."""
-        observation, reward, terminated, truncated, info = super().step(action)
-        shown = self.feedback(info["reward_forward"])
-        info |= {"target_velocity": self.target_velocity, "feedback": shown}
-        return with_feedback(observation, shown), np.float64(reward), terminated, truncated, info
+    def checked(self, latent: float) -> float:
+        """In [-10, 10] m/s."""
+        return check_number("target_velocity", latent, -10, 10)
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         return super()._get_rew(-abs(x_velocity - self.target_velocity), action)
 
 
-class AntDirection(AntEnv):
+class AntDirection(HiddenLatent, AntEnv):
     """Ant-v5 that is paid for running in a direction of the plane that is not shown.
 
     Observation: Box, float64, shape (28,): that of Ant-v5 without contact forces, then the
@@ -210,55 +209,41 @@ class AntDirection(AntEnv):
     direction in the place of that along x.
 
     Info has "direction" (angle in radians, from the x axis) and "feedback" (the last channel).
-
-    Randomness: as in `HalfCheetahDirection`. `reset(options={"direction": 3.14})` forces it.
+    `reset(options={"direction": 3.14})` forces the direction.
 
     Args:
-        feedback, feedback_every, feedback_opening: see `Feedback`.
         directions: number of directions, equally spaced, the first along x: at least 1; 0 for all
             angles.
-        arguments: of Ant-v5; contact forces are not observed unless these say so.
+        arguments: of `HiddenLatent` and of Ant-v5; contact forces are not observed unless these
+            say so.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        feedback: str = "dense",
-        feedback_every: int = 50,
-        feedback_opening: int = 200,
-        directions: int = 4,
-        **arguments: Any,
-    ) -> None:
-        self.feedback = Feedback(feedback, feedback_every, feedback_opening)
+    latent = "direction"
+
+    def __init__(self, directions: int = 4, **arguments: Any) -> None:
         self.directions = check_integer("directions", directions, 0)
         self.direction = 0.0
         super().__init__(**({"include_cfrc_ext_in_observation": False} | arguments))
-        self.observation_space = one_more_channel(self.observation_space)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode with a new direction."""
-        observation, info = super().reset(seed=seed)
+    def draw(self) -> float:
+        """One of the directions, or any angle."""
         turn = self.np_random.random()
         if self.directions:
             turn = int(turn * self.directions) / self.directions
-        angle = forced(options, "direction", 2 * np.pi * turn)
-        self.direction = check_number("direction", angle, -2 * np.pi, 2 * np.pi)
-        self.feedback.begin()
-        info |= {"direction": self.direction, "feedback": 0.0}
-        return with_feedback(observation, 0.0), info
+        return 2 * np.pi * turn
+
+    def checked(self, latent: float) -> float:
+        """In [-2 pi, 2 pi]."""
+        return check_number("direction", latent, -2 * np.pi, 2 * np.pi)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
         """Take one step; see the class."""
         # the reward is asked for with the speed along x only: the other one is found here
         self._before = self.data.body(self._main_body).xpos[:2].copy()
-        observation, reward, terminated, truncated, info = super().step(action)
-        shown = self.feedback(info["reward_forward"])
-        info |= {"direction": self.direction, "feedback": shown}
-        return with_feedback(observation, shown), np.float64(reward), terminated, truncated, info
+        return super().step(action)
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         velocity = (self.data.body(self._main_body).xpos[:2] - self._before) / self.dt

@@ -1,5 +1,7 @@
 """Making a task: what training and evaluation wrap it in, and in which order."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -35,9 +37,8 @@ def test_the_previous_action_is_the_policys_own_not_the_perturbed_one():
     ],
 )
 def test_what_cannot_be_made_says_why(environment, arguments, perturb, message):
-    with pytest.raises(ValueError, match=".*") as error:
+    with pytest.raises(ValueError, match=re.escape(message)):
         make(environment, arguments, perturb)
-    assert message in str(error.value)
 
 
 def test_a_suites_name_stands_for_what_training_may_use():
