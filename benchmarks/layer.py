@@ -21,6 +21,7 @@ import torch
 
 from policies.backends import BACKENDS, obstacle
 from policies.reference import LayerParameters, LayerSpec
+from training.allocator import keep_freed_memory
 
 KINDS = [
     (rule, modulation, recurrent)
@@ -242,6 +243,7 @@ def main() -> None:
     if arguments.memory:
         measure_memory(*arguments.memory)
         return
+    keep_freed_memory()  # as in training
     table = Table()
     peak = peak_flops()
     print(f"one core, matrix product: {peak / 1e9:.0f} GFLOP/s")

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.layer import Table, in_turn, passes, ratio
+from training.allocator import keep_freed_memory
 
 STATIC = ("none", "none", False)
 RECURRENT = ("oja", "direct", True)
@@ -185,6 +186,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    keep_freed_memory()  # for all of them, as in training
     libraries = {name: name.removesuffix("_step") for name in PEERS}
     peers = [name for name, library in libraries.items() if importlib.util.find_spec(library)]
     for name in dict.fromkeys(libraries.values()):

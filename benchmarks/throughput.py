@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import Logger
 
 import envs  # noqa: F401  registers the environments
 from agents.zoo import actor_parameters, build
+from training.allocator import keep_freed_memory
 from training.run import make_envs
 from training.settings import defaults
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="also write the table there")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     algorithms, seconds = {}, {}
     for policy in options.policies:
         settings = defaults(options.env, policy)

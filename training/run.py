@@ -26,6 +26,7 @@ from agents.zoo import actor_parameters, build, match_hidden, network_of
 from envs import making
 from policies import NetworkConfig
 from policies.export import save_policy, space_to_json
+from training.allocator import keep_freed_memory
 from training.settings import Settings, UsageError, defaults
 
 
@@ -45,6 +46,7 @@ def train(settings: Settings) -> None:
         Diverged: training broke down.
     """
     torch.set_num_threads(settings.threads)
+    keep_freed_memory()
     folder = settings.folder
     checkpoint = _check_folder(settings)
     venv = make_envs(settings)
