@@ -17,9 +17,15 @@ import torch
 import yaml
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.logger import CSVOutputFormat, HumanOutputFormat, Logger
+from stable_baselines3.common.logger import (
+    CSVOutputFormat,
+    HumanOutputFormat,
+    Logger,
+    TensorBoardOutputFormat,
+)
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.zoo import actor_parameters, build, match_hidden, network_of
@@ -27,7 +33,9 @@ from envs import making
 from policies import NetworkConfig
 from policies.export import save_policy, space_to_json
 from training.allocator import keep_freed_memory
+from training.diagnostics import Diagnostics
 from training.settings import Settings, UsageError, defaults
+from training.tracking import check_credentials, tracked
 
 
 class Diverged(Exception):
@@ -49,6 +57,7 @@ def train(settings: Settings) -> None:
     keep_freed_memory()
     folder = settings.folder
     checkpoint = _check_folder(settings)
+    check_credentials(settings.track)
     venv = make_envs(settings)
     network = network_of(settings.policy, settings.network)  # what the policy's name stands for
     settings = replace(settings, network=network)
@@ -84,30 +93,36 @@ def train(settings: Settings) -> None:
         f"{actor_parameters(algorithm.policy):,} parameters in the actor, "
         f"{sum(p.numel() for p in algorithm.policy.parameters()):,} with the critic"
     )
-    csv = ResumableCSV(folder / "progress.csv", done)
-    algorithm.set_logger(Logger(str(folder), [HumanOutputFormat(cast(TextIO, BarFriendly())), csv]))
-    saver = Checkpoints(folder / "checkpoints", settings.checkpoint_every)
-    callbacks = CallbackList([CueAccuracy(), saver, Progress(settings.steps)])
-    interrupted = False
-    try:
-        algorithm.learn(
-            settings.steps - done,
-            callback=callbacks,
-            log_interval=settings.log_every,
-            reset_num_timesteps=not done,
+    with tracked(settings, config) as writers:
+        csv = ResumableCSV(folder / "progress.csv", done)
+        console = HumanOutputFormat(cast(TextIO, BarFriendly()))
+        if settings.tensorboard:
+            writers.append(ResumableTensorBoard(folder / "tensorboard", done))
+        algorithm.set_logger(Logger(str(folder), [console, csv, *writers]))
+        saver = Checkpoints(folder / "checkpoints", settings.checkpoint_every)
+        callbacks = CallbackList(
+            [CueAccuracy(), Diagnostics(settings.log_every), saver, Progress(settings.steps)]
         )
-        if csv.last_step != algorithm.num_timesteps:  # the rollouts short of a whole `log_every`
-            algorithm.dump_logs(algorithm._n_updates // settings.trainer.n_epochs)
-    except KeyboardInterrupt:
-        interrupted = True
-    saver.save()
-    metadata = config | {"steps": algorithm.num_timesteps}
-    normalisation = algorithm.get_vec_normalize_env()
-    save_policy(folder / "policy", algorithm.policy, normalisation, metadata)
-    csv.close()
-    venv.close()
-    if interrupted:
-        raise KeyboardInterrupt
+        interrupted = False
+        try:
+            algorithm.learn(
+                settings.steps - done,
+                callback=callbacks,
+                log_interval=settings.log_every,
+                reset_num_timesteps=not done,
+            )
+            if csv.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
+                algorithm.dump_logs(algorithm._n_updates // settings.trainer.n_epochs)
+        except KeyboardInterrupt:
+            interrupted = True
+        saver.save()
+        metadata = config | {"steps": algorithm.num_timesteps}
+        normalisation = algorithm.get_vec_normalize_env()
+        save_policy(folder / "policy", algorithm.policy, normalisation, metadata)
+        algorithm.logger.close()
+        venv.close()
+        if interrupted:
+            raise KeyboardInterrupt
     print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder / 'policy'}")
 
 
@@ -256,7 +271,7 @@ class Checkpoints(BaseCallback):
 
 
 class CueAccuracy(BaseCallback):
-    """Logs the accuracy of the responses of a cue task, over the second half of the trials."""
+    """Logs the accuracy of the responses of a cue task, by trial and over the second half."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,6 +289,10 @@ class CueAccuracy(BaseCallback):
         late = [correct for trial, correct in self.results if trial >= self.trials // 2]
         if late:
             self.logger.record("rollout/late_accuracy", float(np.mean(late)))
+        for trial in sorted({trial for trial, _ in self.results}):
+            some = [correct for t, correct in self.results if t == trial]
+            name = f"adaptation/accuracy/trial_{trial}"
+            self.logger.record(name, float(np.mean(some)), exclude="stdout")
         self.results.clear()
 
 
@@ -345,3 +364,11 @@ class ResumableCSV(CSVOutputFormat):
         """As SB3's."""
         super().write(key_values, key_excluded, step)
         self.last_step = step
+
+
+class ResumableTensorBoard(TensorBoardOutputFormat):
+    """SB3's TensorBoard writer, which hides what an interrupted run had written after `steps`."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.writer = SummaryWriter(str(folder), purge_step=steps + 1)
+        self._is_closed = False

@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 # what may differ when a run is resumed
 CHANGEABLE = {
     "resume", "overwrite", "runs", "steps", "checkpoint_every", "log_every", "threads", "device",
-    "backend",
+    "backend", "track", "tensorboard",
 }  # fmt: skip
 
 EnvValue = int | float | bool | str
@@ -72,6 +72,10 @@ class Settings:
     """Environment steps between checkpoints."""
     log_every: int = 10
     """Rollouts between the tables printed to the console and the rows of progress.csv."""
+    track: Literal["off", "offline", "online"] = "off"
+    """Track with Weights & Biases: offline, to look at here or upload later, or online."""
+    tensorboard: bool = False
+    """Write TensorBoard's event files to the run folder too."""
     threads: int = 1
     """PyTorch threads; 1 is usually fastest for small networks."""
     backend: Literal["auto", "numba", "torch", "reference"] = "auto"

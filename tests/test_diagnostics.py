@@ -1,0 +1,238 @@
+"""Diagnostics of training, against answers that are known beforehand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model, make_network, make_venv
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import KVWriter, Logger
+from torch import nn
+
+from agents.zoo import AGENTS, TrainerSettings, build
+from policies import NetworkConfig
+from training.diagnostics import (
+    Diagnostics,
+    GradientNorms,
+    activity,
+    fast_weights,
+    learned_parameters,
+    parameter_group,
+    replayed,
+)
+
+GROUPS = {"encoder", "weights", "plasticity", "neuromodulator", "readout", "critic"}
+
+
+class Rows(KVWriter):
+    """Keeps what is logged."""
+
+    def __init__(self):
+        self.rows = []
+
+    def write(self, key_values, key_excluded, step=0):
+        self.rows.append(dict(key_values))
+
+    def close(self):
+        pass
+
+
+def logged(model, steps, every=1, **arguments):
+    rows = Rows()
+    model.set_logger(Logger(None, [rows]))
+    model.learn(steps, callback=Diagnostics(every), log_interval=every, **arguments)
+    return rows.rows
+
+
+# activity
+
+
+def test_rates_and_shares_of_spikes_made_by_hand():
+    spikes = torch.zeros(10, 2, 4)  # neuron 0 is silent
+    spikes[:, :, 1] = 1.0
+    spikes[:9, :, 2] = 1.0  # 9 ticks of 10: just saturated
+    spikes[0, 0, 3] = 1.0  # one spike in 20
+    assert activity(spikes) == pytest.approx(
+        {
+            "spikes/firing_rate": (0 + 1 + 0.9 + 0.05) / 4,
+            "spikes/silent": 0.25,
+            "spikes/saturated": 0.5,
+        }
+    )
+
+
+@pytest.mark.parametrize(("bias", "silent", "saturated"), [(-100.0, 1.0, 0.0), (100.0, 0.0, 1.0)])
+def test_neurons_that_cannot_fire_are_silent_and_those_that_must_are_saturated(
+    bias, silent, saturated
+):
+    model = make_model(make_venv())
+    layer = model.policy.network.layers[0]
+    with torch.no_grad():
+        layer.bias.fill_(bias)
+    (row,) = logged(model, 32)
+    assert row["spikes/silent/layer0"] == silent
+    assert row["spikes/saturated/layer0"] == saturated
+    assert row["spikes/firing_rate/layer0"] == saturated
+
+
+# fast weights and rules
+
+
+def test_norm_bound_and_drift_of_fast_weights_made_by_hand():
+    layer = make_network(clip=1.0).layers[1]  # 12 inputs, 10 neurons
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+        layer.plasticity_gain.fill_(0.5)
+    fast = torch.zeros(3, 2, 10, 12)
+    fast[..., :6] = 1.0  # half of them at the bound
+    measured = fast_weights(layer, fast)
+    assert measured["plasticity/clipped"] == 0.5
+    assert measured["plasticity/fast_weight_norm"] == pytest.approx(math.sqrt(0.5))
+    # |alpha F| is 0.5 in half of the synapses, |W| is 2 in all of them
+    assert measured["adaptation/drift"] == pytest.approx(0.25 * math.sqrt(0.5))
+    still = fast_weights(layer, torch.zeros_like(fast))
+    assert set(still.values()) == {0.0}
+
+
+def test_drift_of_a_recurrent_layer_is_relative_to_its_recurrent_weights():
+    layer = make_network(recurrent=(False, True)).layers[1]
+    with torch.no_grad():
+        layer.weight.fill_(100.0)
+        layer.recurrent_weight.fill_(2.0)
+        layer.plasticity_gain.fill_(0.5)
+    assert fast_weights(layer, torch.ones(1, 10, 10))["adaptation/drift"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("rule", "modulation", "names"),
+    [
+        ("oja", "none", {"eta", "pre_decay", "post_decay"}),
+        ("oja", "direct", {"pre_decay", "post_decay"}),
+        ("bcm", "retroactive", {"eta", "pre_decay", "post_decay", "threshold_decay"}),
+    ],
+)
+def test_learned_parameters_are_in_the_units_of_the_equations(rule, modulation, names):
+    network = make_network(
+        rule=rule, modulation=modulation, eta=0.2, trace_decay=0.6, threshold_decay=0.9
+    )
+    with torch.no_grad():
+        network.layers[1].plasticity_gain[:5] = 1.0
+        network.layers[1].plasticity_gain[5:] = -1.0
+    known = {"eta": 0.2, "pre_decay": 0.6, "post_decay": 0.6, "threshold_decay": 0.9}
+    expected = {f"plasticity/{name}/layer1": known[name] for name in names}
+    expected |= {"plasticity/alpha_mean/layer1": 0.0, "plasticity/alpha_std/layer1": 1.0}
+    assert learned_parameters(network.layers) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("observation", ["box", "discrete", "dict"])
+def test_the_replay_of_a_rollout_is_the_rollout(observation):
+    model = make_model(make_venv(observation))
+    network, seen = model.policy.network, []
+    run = network.run
+
+    def spying(*arguments):
+        result = run(*arguments)
+        if arguments[0].shape[0] == 1:  # a step of the rollout, not a minibatch
+            seen.append(result[1])
+        return result
+
+    network.run = spying
+    (row,) = logged(model, 32)  # one rollout of 16 steps
+    # steps of the rollout, and after them the value of the state that it ends in
+    spikes = torch.cat([outputs[1].spikes for outputs in seen[:16]])
+    modulator = torch.cat([outputs[1].rate for outputs in seen[:16]])
+    assert row["spikes/firing_rate/layer1"] == pytest.approx(spikes.mean().item()) != 0.0
+    assert row["plasticity/modulator_mean/layer1"] == pytest.approx(modulator.mean().item())
+    assert row["plasticity/modulator_spread/layer1"] == pytest.approx(
+        modulator.std(correction=0).item()
+    )
+
+
+def test_a_replay_ends_an_episode_where_the_rollout_did():
+    policy = make_model(make_venv()).policy
+    observations = np.full((16, 2, 3), 1.0, dtype=np.float32)
+    state = torch.zeros(2, policy.layout.size)
+    norms = []
+    for starting in (0, 16):  # never, and at every step
+        starts = torch.zeros(16, 2)
+        starts[:starting] = 1.0
+        norms.append(replayed(policy, observations, starts, state))
+    name = "plasticity/fast_weight_norm/layer1"
+    assert norms[0][name] > norms[1][name] > 0
+
+
+# gradients
+
+
+def test_gradient_norms_are_those_before_clipping():
+    module = nn.Module()
+    module.action_net = nn.Linear(2, 1, bias=False)
+    module.value_net = nn.Linear(2, 1, bias=False)
+    norms = GradientNorms(module)
+    norms.start()
+    for scale in (1.0, 7.0):
+        module.zero_grad()
+        (scale * module.action_net(torch.tensor([3.0, 4.0]))).sum().backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 0.1)
+    # the critic had no gradient
+    assert norms.stop() == pytest.approx(
+        {"learning/gradient_norm/readout": math.sqrt((5**2 + 35**2) / 2)}
+    )
+    module.action_net(torch.ones(2)).sum().backward()
+    assert norms.stop() == {}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_parameter_has_a_group(agent):
+    network = NetworkConfig(encoding="population")
+    policy = build(agent, make_venv(), network, TrainerSettings(n_steps=32, batch_size=32)).policy
+    groups = {name: parameter_group(name) for name, _ in policy.named_parameters()}
+    present = {"weights", "readout", "critic"}
+    if agent.startswith(("snn", "dp", "ndp")):
+        present |= {"encoder"}
+    if agent.startswith(("dp", "ndp")):
+        present |= {"plasticity"}
+    if agent.startswith("ndp"):
+        present |= {"neuromodulator"}
+    assert set(groups.values()) == present <= GROUPS
+    assert all(
+        "value_net" in name or "critic" in name for name in groups if groups[name] == "critic"
+    )
+
+
+# the callback
+
+
+@pytest.mark.parametrize(("every", "rollouts", "rows"), [(1, 3, 3), (2, 4, 2)])
+def test_every_row_has_all_diagnostics(every, rollouts, rows):
+    found = logged(make_model(make_venv()), 32 * rollouts, every)
+    assert len(found) == rows
+    names = {name.rsplit("/", 1)[0] for name in found[-1]}
+    assert {
+        "learning/gradient_norm", "spikes/firing_rate", "spikes/silent", "spikes/saturated",
+        "plasticity/fast_weight_norm", "plasticity/clipped", "plasticity/modulator_mean",
+        "plasticity/modulator_spread", "plasticity/pre_decay", "plasticity/alpha_std",
+        "adaptation/drift", "system",
+    } <= names  # fmt: skip
+    assert all(math.isfinite(row["system/steps_per_second"]) for row in found)
+    assert all(isinstance(value, int | float | np.number) for value in found[-1].values())
+
+
+def test_a_baseline_has_those_that_it_can_have():
+    model = PPO("MlpPolicy", make_venv(), n_steps=16, batch_size=16)
+    *_, row = logged(model, 64)
+    ours = {name for name in row if name.split("/")[0] not in ("rollout", "train", "time")}
+    assert ours == {
+        "system/steps_per_second", "learning/gradient_norm/weights",
+        "learning/gradient_norm/readout", "learning/gradient_norm/critic",
+    }  # fmt: skip
+
+
+def test_looking_does_not_change_the_training():
+    weights = []
+    for callback in (None, Diagnostics(1)):
+        model = make_model(make_venv(), seed=3)
+        model.learn(96, callback=callback)
+        weights.append(np.concatenate([p.detach().flatten() for p in model.policy.parameters()]))
+    assert np.array_equal(*weights)

@@ -1,0 +1,233 @@
+"""What is particular to plastic spiking actors, measured while they train, for SB3's logger.
+
+Names begin with their section: learning/, spikes/, plasticity/, adaptation/ or system/ (SB3's own
+rollout/, train/ and time/ stay as they are). Those of a layer end in /layerN, counted from 0:
+
+    learning/gradient_norm/GROUP     before clipping, of an update's minibatches (root mean square);
+                                     groups are those of `parameter_group`
+    spikes/firing_rate/layerN        spikes per neuron and tick
+    spikes/silent/layerN             share of neurons without a spike in a whole rollout
+    spikes/saturated/layerN          share of neurons that fire in 9 ticks of 10 or more
+    plasticity/fast_weight_norm/     root mean square of F over synapses
+    plasticity/clipped/              share of fast weights that are at their bound
+    plasticity/modulator_mean/, modulator_spread/   of the neuromodulator, over neurons and ticks
+    plasticity/eta/, pre_decay/, post_decay/, threshold_decay/, alpha_mean/, alpha_std/   learned
+    adaptation/drift/layerN          |alpha F| / |W|: how far the effective weights W + alpha F have
+                                     moved from those at the start of the episode, where F is 0
+    adaptation/accuracy/trial_N      cue tasks: share of right responses in trial N of an episode
+    system/steps_per_second          environment steps, since the row before
+"""
+
+import time
+from functools import partial
+from typing import Any
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import obs_as_tensor
+from torch import Tensor, nn
+
+from policies import PlasticSpikingPolicy
+from policies.layers import SpikingLayer
+
+SATURATED = 0.9
+"""Share of ticks from which on a neuron counts as saturated."""
+
+LOOKS = 8
+"""How often the fast weights are looked at in a rollout."""
+
+PLASTICITY = ("plasticity_gain", "pre_decay", "post_decay", "threshold_decay", "eta")
+
+
+class Diagnostics(BaseCallback):
+    """Records the diagnostics with every row of the logs.
+
+    A rollout is replayed through the network at its end, since neither spikes nor neuromodulator
+    are kept when it is made; this happens once per row, and changes nothing in the training.
+
+    Args:
+        every: rollouts between rows, the `log_interval` of `learn`.
+    """
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+
+    def _on_training_start(self) -> None:
+        self.rollouts = 0
+        self.gradients = GradientNorms(self.model.policy)
+        self.clock, self.steps = time.perf_counter(), self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        self._record(self.gradients.stop())
+        self.spiking = isinstance(self.model.policy, PlasticSpikingPolicy)
+        if self.spiking:
+            self.state = self.model._last_lstm_states.pi[0][0].clone()  # type: ignore[attr-defined]
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.rollouts += 1
+        last = self.num_timesteps >= self.locals["total_timesteps"]
+        if last or self.rollouts % self.every == 0:
+            if self.spiking:
+                buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
+                starts = torch.as_tensor(buffer.episode_starts, device=self.model.device)
+                policy: Any = self.model.policy
+                self._record(replayed(policy, buffer.observations, starts, self.state))
+                self._record(learned_parameters(policy.network.layers))
+            now = time.perf_counter()
+            rate = (self.num_timesteps - self.steps) / (now - self.clock)
+            self.clock, self.steps = now, self.num_timesteps
+            self._record({"system/steps_per_second": rate})
+        if last or (self.rollouts + 1) % self.every == 0:  # the update that the next row tells of
+            self.gradients.start()
+
+    def _on_training_end(self) -> None:
+        self._record(self.gradients.stop())
+
+    def _record(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.logger.record(name, value, exclude="stdout")
+
+
+@torch.no_grad()
+def replayed(
+    policy: PlasticSpikingPolicy, observations: Any, starts: Tensor, state: Tensor
+) -> dict[str, float]:
+    """Activity and fast weights of a rollout, by running its observations through the network.
+
+    Args:
+        policy: as it was in the rollout.
+        observations: [T, B, *shape], or a dict of such.
+        starts: [T, B], 1 where an episode starts.
+        state: [B, D], flat, before the first step.
+    """
+    steps, batch = starts.shape
+    network: Any = policy.network
+    if isinstance(observations, dict):
+        flat: Any = {k: x.reshape(steps * batch, *x.shape[2:]) for k, x in observations.items()}
+    else:
+        flat = observations.reshape(steps * batch, *observations.shape[2:])
+    features: Any = policy.extract_features(obs_as_tensor(flat, policy.device))
+    fields = network.layout.unpack(state)
+    pieces, looks = [], []
+    length = -(-steps // LOOKS)
+    for part, part_starts in zip(
+        features.view(steps, batch, -1).split(length), starts.split(length)
+    ):
+        _, outputs, fields = network.run(part, part_starts, fields)
+        pieces.append(outputs)
+        looks.append(fields)
+    values: dict[str, float] = {}
+    for index, layer in enumerate(network.layers):
+        spikes = torch.cat([outputs[index].spikes for outputs in pieces])
+        measured = activity(spikes)
+        if layer.spec.plastic:
+            fast = torch.stack([look[f"layer{index}.fast_weights"] for look in looks])
+            measured |= fast_weights(layer, fast)
+        if layer.spec.modulation != "none":
+            modulator = torch.cat([outputs[index].rate for outputs in pieces])
+            measured |= {
+                "plasticity/modulator_mean": modulator.mean().item(),
+                "plasticity/modulator_spread": modulator.std(correction=0).item(),
+            }
+        values |= {f"{name}/layer{index}": value for name, value in measured.items()}
+    return values
+
+
+def activity(spikes: Tensor) -> dict[str, float]:
+    """Firing rate, and shares of silent and of saturated neurons, of spikes [T, B, neurons]."""
+    rates = spikes.mean(dim=(0, 1))
+    return {
+        "spikes/firing_rate": rates.mean().item(),
+        "spikes/silent": (rates == 0).float().mean().item(),
+        "spikes/saturated": (rates >= SATURATED).float().mean().item(),
+    }
+
+
+def fast_weights(layer: SpikingLayer, fast: Tensor) -> dict[str, float]:
+    """Norm, share at the bound, and drift, of fast weights [..., neurons, inputs]."""
+    parameters = layer.parameters_in_use()
+    fixed = parameters.recurrent_weight if layer.spec.recurrent else parameters.weight
+    moved = torch.linalg.matrix_norm(parameters.plasticity_gain * fast).mean()
+    return {
+        "plasticity/fast_weight_norm": fast.square().mean(dim=(-2, -1)).sqrt().mean().item(),
+        "plasticity/clipped": (fast.abs() >= layer.spec.clip).float().mean().item(),
+        "adaptation/drift": (moved / torch.linalg.matrix_norm(fixed)).item(),
+    }
+
+
+@torch.no_grad()
+def learned_parameters(layers: Any) -> dict[str, float]:
+    """The learned parameters of each plastic layer's rule, in the units of the equations."""
+    values: dict[str, float] = {}
+    for index, layer in enumerate(layers):
+        parameters = layer.parameters_in_use()
+        if not layer.spec.plastic:
+            continue
+        alpha = parameters.plasticity_gain
+        measured = {"alpha_mean": alpha.mean(), "alpha_std": alpha.std(correction=0)}
+        measured |= {
+            name: getattr(parameters, name)
+            for name in ("eta", "pre_decay", "post_decay", "threshold_decay")
+            if getattr(parameters, name) is not None
+        }
+        values |= {f"plasticity/{name}/layer{index}": x.item() for name, x in measured.items()}
+    return values
+
+
+def parameter_group(name: str) -> str:
+    """The group of a policy's parameter, by its name: encoder, weights, plasticity, neuromodulator,
+    readout or critic. Weights are all that the actor has besides the others.
+    """
+    first, last = name.split(".")[0], name.split(".")[-1]
+    if "value_net" in name or "critic" in first or first == "vf_features_extractor":
+        return "critic"
+    if last.startswith("modulator"):
+        return "neuromodulator"
+    if name.startswith("lstm_actor.layers.") and last in PLASTICITY:
+        return "plasticity"
+    if first in ("action_net", "log_std") or last == "readout_decay":
+        return "readout"
+    if name.startswith("lstm_actor.encoder.") or "features_extractor" in first:
+        return "encoder"
+    return "weights"
+
+
+class GradientNorms:
+    """Norms of gradients by `parameter_group`, between `start` and `stop`.
+
+    Hooks on the parameters, because SB3 clips gradients in place as soon as they are there.
+    """
+
+    def __init__(self, policy: nn.Module) -> None:
+        self.parameters = dict(policy.named_parameters())
+        self.hooks: list[Any] = []
+
+    def start(self) -> None:
+        """From now on every gradient counts."""
+        self.stop()
+        self.squares: dict[str, list[Tensor]] = {name: [] for name in self.parameters}
+        self.hooks = [
+            parameter.register_post_accumulate_grad_hook(partial(self._add, name))
+            for name, parameter in self.parameters.items()
+        ]
+
+    def _add(self, name: str, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        self.squares[name].append(torch.linalg.vector_norm(parameter.grad).square())
+
+    def stop(self) -> dict[str, float]:
+        """Root mean square, over the gradients since `start`, of each group's norm."""
+        totals: dict[str, float] = {}
+        for hook in self.hooks:
+            hook.remove()
+        if self.hooks:
+            for name, squares in self.squares.items():
+                if squares:
+                    group = f"learning/gradient_norm/{parameter_group(name)}"
+                    totals[group] = totals.get(group, 0.0) + torch.stack(squares).mean().item()
+        self.hooks = []
+        return {group: square**0.5 for group, square in totals.items()}
