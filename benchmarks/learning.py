@@ -25,24 +25,30 @@ ALL = (*PLASTIC, "snn", "lstm", "mlp")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is trained: an environment, the policies, and further arguments of train.py."""
+    """What is trained: environments, policies, and further arguments of train.py."""
 
-    env: str
+    envs: tuple[str, ...]
     policies: tuple[str, ...]
     arguments: tuple[str, ...] = ()
     seeds: tuple[int, ...] = SEEDS
 
 
+CUE, EVIDENCE = ("CueAssociation-v0",), ("EvidenceAccumulation-v0",)
 SUPERVISED = ("--trainer.kind", "supervised")
 BENCHMARKS = {
-    "cue-ppo": Benchmark("CueAssociation-v0", ALL),
-    "cue-supervised": Benchmark("CueAssociation-v0", ALL, SUPERVISED),
-    "evidence-supervised": Benchmark("EvidenceAccumulation-v0", ALL, SUPERVISED),
-    "evidence-ppo": Benchmark("EvidenceAccumulation-v0", ALL),
+    "cue-ppo": Benchmark(CUE, ALL),
+    "cue-supervised": Benchmark(CUE, ALL, SUPERVISED),
+    "evidence-supervised": Benchmark(EVIDENCE, ALL, SUPERVISED),
+    "evidence-ppo": Benchmark(EVIDENCE, ALL),
     "cue-ppo-noisy": Benchmark(
-        "CueAssociation-v0", ("ndp-oja", "ndp-bcm", "snn"), ("--env-kwargs", "noise", "0.1")
+        CUE, ("ndp-oja", "ndp-bcm", "snn"), ("--env-kwargs", "noise", "0.1")
     ),
-    "halfcheetah": Benchmark("HalfCheetah-v5", ("ndp-oja", "snn", "mlp"), seeds=(0, 1, 2)),
+    "robots": Benchmark(
+        ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Swimmer-v5"),
+        ("ndp-oja", "snn", "mlp"),
+        seeds=(0, 1, 2),
+    ),
+    "robots-lstm": Benchmark(("HalfCheetah-v5", "Ant-v5"), ("lstm",), seeds=(0, 1, 2)),
 }
 COLUMNS = [
     "env",
@@ -51,6 +57,7 @@ COLUMNS = [
     "steps",
     "seconds",
     "training_return",
+    "best_training_return",
     "condition",
     "return",
     "late_accuracy",
@@ -58,33 +65,34 @@ COLUMNS = [
 ]
 
 
-def run(name: str, policy: str, seed: int, episodes: int) -> list[dict[str, object]]:
+def run(name: str, env: str, policy: str, seed: int, episodes: int) -> list[dict[str, object]]:
     """Trains and evaluates one run, unless that was done before; returns its rows."""
-    benchmark = BENCHMARKS[name]
     runs = ROOT / "runs" / "benchmarks" / name
-    folder = runs / benchmark.env / policy / f"seed-{seed}"
-    train = ["train.py", "--env", benchmark.env, "--policy", policy, "--seed", str(seed)]
-    train += ["--runs", str(runs), *benchmark.arguments]
+    folder = runs / env / policy / f"seed-{seed}"
+    train = ["train.py", "--env", env, "--policy", policy, "--seed", str(seed)]
+    train += ["--runs", str(runs), *BENCHMARKS[name].arguments]
     if (folder / "checkpoints" / "last").exists():
         _python([*train, "--resume"])  # returns at once where nothing is left to do
     else:
         _python([*train, "--overwrite"])
-    summary = folder / "evaluations" / "standard" / "summary.json"
-    if not summary.exists():
-        _python(["evaluate.py", str(folder), "--episodes", str(episodes)])
+    _python(["evaluate.py", str(folder), "--episodes", str(episodes)])  # keeps what is there
+    summary = json.loads((folder / "evaluations" / "standard" / "summary.json").read_text())
     with (folder / "progress.csv").open() as file:
-        *_, last = csv.DictReader(file)
+        progress = list(csv.DictReader(file))
+    returns = [float(row["rollout/ep_rew_mean"]) for row in progress if row["rollout/ep_rew_mean"]]
     metadata = json.loads((folder / "policy" / "policy.json").read_text())["metadata"]
     rows = []
-    for condition, result in json.loads(summary.read_text())["conditions"].items():
-        row: dict[str, object] = {"env": benchmark.env, "policy": policy, "seed": seed}
-        row |= {"steps": metadata["steps"], "seconds": round(float(last["time/time_elapsed"]))}
-        row |= {"training_return": round(float(last["rollout/ep_rew_mean"]), 3)}
+    for condition, result in summary["results"][policy].items():
+        row: dict[str, object] = {"env": env, "policy": policy, "seed": seed}
+        row |= {"steps": metadata["steps"]}
+        row |= {"seconds": round(float(progress[-1]["time/time_elapsed"]))}
+        row |= {"training_return": round(returns[-1], 3)}
+        row |= {"best_training_return": round(max(returns), 3)}
         row |= {"condition": condition, "return": round(result["return"]["mean"], 3)}
         if result["late_accuracy"] is not None:
             row["late_accuracy"] = round(result["late_accuracy"]["mean"], 4)
         rows.append(row | {"revision": metadata["versions"]["revision"]})
-    print(f"{policy} seed {seed} done", file=sys.stderr)
+    print(f"{env} {policy} seed {seed} done", file=sys.stderr)
     return rows
 
 
@@ -99,28 +107,39 @@ def _python(arguments: list[str]) -> None:
 def table(rows: list[dict[str, object]]) -> str:
     """A Markdown table: per policy and condition the interquartile mean and every seed."""
     measure = "late_accuracy" if any("late_accuracy" in row for row in rows) else "return"
+    digits = 2 if measure == "late_accuracy" else 0
     conditions = list(dict.fromkeys(str(row["condition"]) for row in rows))
+    training = (
+        {}
+        if measure == "late_accuracy"
+        else {
+            "training_return": "last training return",
+            "best_training_return": "best training return",
+        }
+    )
     lines = [
         f"{measure.replace('_', ' ')}: interquartile mean over seeds (each seed)",
         "",
-        "| policy | " + " | ".join(conditions) + " | seconds |",
-        "|---" * (len(conditions) + 2) + "|",
+        "| policy | " + " | ".join([*training.values(), *conditions, "seconds"]) + " |",
+        "|---" * (len(training) + len(conditions) + 2) + "|",
     ]
-    digits = 2 if measure == "late_accuracy" else 0
     for policy in dict.fromkeys(str(row["policy"]) for row in rows):
-        cells = []
-        for condition in conditions:
-            values = [
-                float(str(row[measure]))
-                for row in rows
-                if (row["policy"], row["condition"]) == (policy, condition)
-            ]
-            each = " ".join(f"{value:.{digits}f}" for value in values)
-            middle = trim_mean(values, 0.25) if values else 0.0
-            cells.append(f"{middle:.{digits}f} ({each})" if values else "")
-        seconds = max(int(str(row["seconds"])) for row in rows if row["policy"] == policy)
+        mine = [row for row in rows if row["policy"] == policy]
+        by_condition = [[row for row in mine if row["condition"] == c] for c in conditions]
+        intact = by_condition[0]
+        cells = [_cell(intact, key, digits) for key in training]
+        cells += [_cell(some, measure, digits) for some in by_condition]
+        seconds = max(int(str(row["seconds"])) for row in mine)
         lines.append(f"| `{policy}` | " + " | ".join(cells) + f" | {seconds} |")
     return "\n".join(lines)
+
+
+def _cell(rows: list[dict[str, object]], key: str, digits: int) -> str:
+    values = [float(str(row[key])) for row in rows]
+    if not values:
+        return ""
+    each = " ".join(f"{value:.{digits}f}" for value in values)
+    return f"{trim_mean(values, 0.25):.{digits}f} ({each})"
 
 
 def main() -> None:
@@ -128,13 +147,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one core each")
+    parser.add_argument("--envs", nargs="+", help="only these")
     parser.add_argument("--policies", nargs="+", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these")
     parser.add_argument("--episodes", type=int, default=200, help="per condition")
     options = parser.parse_args()
     benchmark = BENCHMARKS[options.name]
     jobs = [
-        (options.name, policy, seed, options.episodes)
+        (options.name, env, policy, seed, options.episodes)
+        for env in options.envs or benchmark.envs
         for policy in options.policies or benchmark.policies
         for seed in options.seeds or benchmark.seeds
     ]
@@ -146,7 +167,8 @@ def main() -> None:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    print(table(rows))
+    for env in dict.fromkeys(str(row["env"]) for row in rows):
+        print(f"\n{env}, " + table([row for row in rows if row["env"] == env]))
 
 
 if __name__ == "__main__":
