@@ -48,6 +48,14 @@ class _Sequences(_Base):
             self.states.append(lstm_states)  # by reference: policies return new tensors every step
         self.plain.add(self, *args, **kwargs)
 
+    def _shared(self) -> bool:
+        """Whether the critic's states are the actor's own, in the same memory."""
+        return all(
+            ours.data_ptr() == theirs.data_ptr()
+            for state in self.states
+            for ours, theirs in zip(state.pi, state.vf)
+        )
+
     def _sequences(self, array: np.ndarray) -> Tensor:
         """[n_steps, n_envs, ...] to [n_sequences, sequence_length, ...]."""
         length = self.sequence_length
@@ -74,18 +82,19 @@ class _Sequences(_Base):
                 }
             else:
                 self._observations = self._sequences(self.observations)
-            # actor and critic, hidden and cell: each [layers, n_sequences, width]
-            self._states = [
-                torch.cat([getattr(state, who)[part] for state in self.states], dim=1)
-                for who in ("pi", "vf")
-                for part in (0, 1)
-            ]
+            # of actor and critic, hidden and cell: each [layers, n_sequences, width]
+            self._states = {
+                who: [torch.cat([getattr(x, who)[k] for x in self.states], dim=1) for k in (0, 1)]
+                for who in (("pi",) if self._shared() else ("pi", "vf"))
+            }
             self.generator_ready = True
         count = self._data["returns"].shape[0]
         per_batch = count if batch_size is None else batch_size // self.sequence_length
         for chosen in torch.randperm(count, device=self.device).split(per_batch):
             data = {name: x[chosen].flatten(0, 1) for name, x in self._data.items()}
-            states = [x[:, chosen] for x in self._states]
+            states = {
+                k: tuple(x.index_select(1, chosen) for x in v) for k, v in self._states.items()
+            }
             if isinstance(self._observations, dict):
                 observations: Any = {
                     key: x[chosen].flatten(0, 1) for key, x in self._observations.items()
@@ -99,7 +108,7 @@ class _Sequences(_Base):
                 old_log_prob=data["log_probs"],
                 advantages=data["advantages"],
                 returns=data["returns"],
-                lstm_states=RNNStates((states[0], states[1]), (states[2], states[3])),
+                lstm_states=RNNStates(states["pi"], states.get("vf", states["pi"])),
                 episode_starts=data["episode_starts"],
                 mask=torch.ones_like(data["returns"]),
             )

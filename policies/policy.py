@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import (
@@ -20,8 +22,8 @@ from torch import Tensor, nn
 from policies.network import NetworkConfig, SpikingNetwork
 
 
-class Heads(nn.Module):
-    """Splits the network's output: spiking features to the actor, what it may see to the critic.
+class Critic(nn.Module):
+    """The hidden layers of the critic, in the place and under the names that SB3 expects.
 
     The critic is an MLP on the observation and, unless `critic_sees_spikes` is off, on the
     spiking features without their gradient: in a partially observed task only these tell what
@@ -32,25 +34,32 @@ class Heads(nn.Module):
         self,
         features: int,
         channels: int,
-        critic: list[int],
+        widths: list[int],
         critic_sees_spikes: bool,
         activation_fn: type[nn.Module],
     ) -> None:
         super().__init__()
-        self.features = features
-        self.critic_from = 0 if critic_sees_spikes else features
-        inputs = channels + features - self.critic_from
+        self.sees_spikes = critic_sees_spikes
+        inputs = channels + (features if critic_sees_spikes else 0)
         self.latent_dim_pi = features
-        self.latent_dim_vf = critic[-1] if critic else inputs
-        self.value_net = nn.Sequential(*create_mlp(inputs, -1, critic, activation_fn))
+        self.latent_dim_vf = widths[-1] if widths else inputs
+        self.value_net = nn.Sequential(*create_mlp(inputs, -1, widths, activation_fn))
 
-    def forward_actor(self, latent: Tensor) -> Tensor:
-        """[..., features + channels] to [..., features]."""
-        return latent[..., : self.features]
+    def forward(self, features: Tensor, observations: Tensor) -> Tensor:
+        """[N, features] and [N, channels] to [N, latent_dim_vf]."""
+        if self.sees_spikes:
+            observations = torch.cat([features.detach(), observations], dim=1)
+        return self.value_net(observations)
 
-    def forward_critic(self, latent: Tensor) -> Tensor:
-        """[..., features + channels] to [..., latent_dim_vf]."""
-        return self.value_net(latent[..., self.critic_from :])
+
+def _by_time(x: Tensor, sequences: int) -> Tensor:
+    """[n_seq * T, ...], one sequence after the other, to [T, n_seq, ...]."""
+    return x.unflatten(0, (sequences, -1)).transpose(0, 1).contiguous()
+
+
+def _by_sequence(x: Tensor, sequences: int) -> Tensor:
+    """[T * n_seq, ...], one tick after the other, to [n_seq * T, ...]."""
+    return x.unflatten(0, (-1, sequences)).transpose(0, 1).flatten(0, 1)
 
 
 class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
@@ -150,7 +159,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         self.lstm_actor = SpikingNetwork(
             self.features_dim, self.network_config, self._exogenous_channels(), self.backend
         )
-        self.mlp_extractor = Heads(
+        self.mlp_extractor = Critic(
             self.network.output_size,
             self.features_dim,
             self.net_arch["vf"],
@@ -182,22 +191,66 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
                 )
         return chosen
 
-    @staticmethod
-    def _process_sequence(
-        features: Tensor,
-        lstm_states: tuple[Tensor, Tensor],
-        episode_starts: Tensor,
-        lstm: SpikingNetwork,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Observations [n_seq * T, channels], one sequence after the other, through the network;
-        returns [n_seq * T, features + channels] in the same order, and the states.
+    def _run(
+        self, obs: Any, states: tuple[Tensor, Tensor], episode_starts: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Observations [n_seq * T, ...], one sequence after the other, through the network.
+
+        Returns features [T * n_seq, output_size] and flattened observations [T * n_seq, channels],
+        one tick after the other, which is the network's order, and the new states.
         """
-        sequences = lstm_states[0].shape[1]
-        observations = features.view(sequences, -1, lstm.input_size).transpose(0, 1)
-        starts = episode_starts.view(sequences, -1).transpose(0, 1)
-        output, states = lstm(observations, lstm_states, starts)
-        latent = torch.cat([output, observations], dim=2)
-        return latent.transpose(0, 1).flatten(0, 1), states
+        sequences = states[0].shape[1]
+        observations = _by_time(self.extract_features(obs), sequences)
+        features, states = self.network(observations, states, _by_time(episode_starts, sequences))
+        return features.flatten(0, 1), observations.flatten(0, 1), states
+
+    def _values(self, features: Tensor, observations: Tensor) -> Tensor:
+        return self.value_net(self.mlp_extractor(features, observations))
+
+    def forward(
+        self, obs: Any, lstm_states: RNNStates, episode_starts: Tensor, deterministic: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, RNNStates]:
+        """Actions, values, their log-likelihoods and the new states, for a step of each
+        environment; `lstm_states.pi` holds the states before it.
+        """
+        features, observations, states = self._run(obs, lstm_states.pi, episode_starts)
+        distribution = self._get_action_dist_from_latent(features)
+        actions = distribution.get_actions(deterministic=deterministic)
+        log_prob = distribution.log_prob(actions)
+        actions = actions.reshape(-1, *self.action_space.shape)
+        return actions, self._values(features, observations), log_prob, RNNStates(states, states)
+
+    def get_distribution(
+        self, obs: Any, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor
+    ) -> tuple[Distribution, tuple[Tensor, Tensor]]:
+        """The distribution of actions for a step of each environment, and the new states."""
+        features, _, states = self._run(obs, lstm_states, episode_starts)
+        return self._get_action_dist_from_latent(features), states
+
+    def predict_values(
+        self, obs: Any, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor
+    ) -> Tensor:
+        """Values for a step of each environment, [n_envs, 1]."""
+        features, observations, _ = self._run(obs, lstm_states, episode_starts)
+        return self._values(features, observations)
+
+    def evaluate_actions(
+        self, obs: Any, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values, log-likelihoods of actions, and entropies, of sequences [n_seq * T, ...], one
+        after the other; `lstm_states.pi` holds the states before them.
+        """
+        sequences = lstm_states.pi[0].shape[1]
+        features, observations, _ = self._run(obs, lstm_states.pi, episode_starts)
+        distribution = self._get_action_dist_from_latent(features)
+        # turned round are the few numbers that go in and come out, not the features
+        log_prob = distribution.log_prob(_by_time(actions, sequences).flatten(0, 1))
+        entropy = distribution.entropy()
+        return (
+            _by_sequence(self._values(features, observations), sequences),
+            _by_sequence(log_prob, sequences),
+            None if entropy is None else _by_sequence(entropy, sequences),
+        )
 
     def initial_state(self, n_envs: int, plasticity: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The state before an episode, for `predict`.
