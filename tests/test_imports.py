@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = {"agents", "benchmarks", "envs", "evaluation", "policies", "training"}
+OURS = {"agents", "benchmarks", "dashboards", "envs", "evaluation", "policies", "training"}
 ALLOWED = {
+    "dashboards": set(),
     "policies": set(),
     "envs": set(),
     "agents": {"policies"},

@@ -7,9 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from stable_baselines3.common.logger import Figure, FormatUnsupportedError, Image, KVWriter, Video
+from stable_baselines3.common.logger import (
+    Figure,
+    FormatUnsupportedError,
+    HParam,
+    Image,
+    KVWriter,
+    Video,
+)
 
 from training.settings import Settings, UsageError
 
@@ -51,12 +56,13 @@ def one_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0].rstrip(".")
 
 
-def start(mode: On, folder: Path, **arguments: Any) -> Any:
+def start(mode: On, folder: Path, axes: dict[str, str], **arguments: Any) -> Any:
     """Starts a wandb run whose files, artifacts included, lie in `folder/wandb`.
 
     Args:
         mode: where it goes.
         folder: must exist.
+        axes: over which metric others are drawn: names, a `*` at the end stands for any, to axis.
         arguments: for `wandb.init`: name, group, job_type, config, id and so on.
 
     Raises:
@@ -80,8 +86,10 @@ def start(mode: On, folder: Path, **arguments: Any) -> Any:
         )
     except wandb.Error as error:
         raise UsageError(f"--track {mode}: {one_line(error)}") from error
-    run.define_metric("global_step", hidden=True)
-    run.define_metric("*", step_metric="global_step")
+    for axis in dict.fromkeys(axes.values()):
+        run.define_metric(axis, hidden=True)
+    for names, axis in axes.items():
+        run.define_metric(names, step_metric=axis)
     return run
 
 
@@ -111,6 +119,7 @@ class WandbWriter(KVWriter):
         self.run = start(
             settings.track,
             self.folder,
+            {"*": "global_step"},
             id=before.get("id"),
             resume="allow",
             name=f"{settings.policy} {settings.env} seed {settings.seed}",
@@ -192,18 +201,12 @@ def loggable(value: Any) -> Any:
     """What wandb takes for a value of SB3's logger.
 
     Raises:
-        FormatUnsupportedError: for SB3's Video of frames; log the path of a file instead.
+        FormatUnsupportedError: for SB3's figures, images and frames; a `Path` of a video works.
     """
-    import wandb
-
     if isinstance(value, Path):
+        import wandb
+
         return wandb.Video(str(value), format="mp4")
-    if isinstance(value, Figure):
-        return wandb.Image(value.figure)
-    if isinstance(value, Image):
-        return wandb.Image(np.asarray(value.image))
-    if isinstance(value, torch.Tensor | np.ndarray) and np.ndim(value) > 0:
-        return wandb.Histogram(np.asarray(value).ravel().tolist())
-    if isinstance(value, Video):
-        raise FormatUnsupportedError(["wandb"], "video")
+    if isinstance(value, Figure | Image | Video | HParam):
+        raise FormatUnsupportedError(["wandb"], type(value).__name__.lower())
     return value

@@ -1,0 +1,319 @@
+"""Tracking: what an offline run holds, read back with wandb's own reader; the workspace."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import wandb
+from example_evaluation import example_summary, write_example
+from stable_baselines3.common.logger import Figure, FormatUnsupportedError
+
+import train
+from dashboards import workspace
+from dashboards.__main__ import main as dashboards
+from training import tracked_evaluation, tracking
+from training.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--env", "CueAssociation-v0", "--policy", "ndp-oja", "--env-kwargs", "trials", "3",
+    "--n-envs", "2", "--trainer.n-steps", "16", "--trainer.batch-size", "16",
+    "--trainer.sequence-length", "8", "--network.hidden", "8", "8", "--log-every", "1",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_account(tmp_path, monkeypatch):
+    """Neither the credentials nor the settings of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    (tmp_path / "home").mkdir()
+    yield
+    wandb.teardown()
+
+
+def records(folder):
+    """The records of all offline runs in a folder, oldest first."""
+    found = []
+    for run in sorted((folder / "wandb").glob("offline-run-*")):
+        output = subprocess.run(
+            [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(run)],
+            capture_output=True, text=True, check=True, timeout=60,
+        ).stdout  # fmt: skip
+        found += [json.loads(line) for line in output.splitlines()]
+    return found
+
+
+def of_type(records, kind):
+    return [record[kind] for record in records if record["type"] == kind]
+
+
+def rows_of(records):
+    return [record["item"] for record in of_type(records, "history")]
+
+
+def section_of(name):
+    """The section of the workspace that shows a metric; exactly one does."""
+    found = [
+        section
+        for section, plots in workspace.SECTIONS.items()
+        for _, _, metrics in plots
+        if re.fullmatch(metrics, name)
+    ]
+    found += [section for section, keys in workspace.TABLES.items() if name in keys]
+    found += [section for section, keys in workspace.VIDEOS.items() if name in keys]
+    assert len(found) == 1, (name, found)
+    return found[0]
+
+
+def sections_of(rows, axes):
+    # the reader shows what a table or a video is made of as NAME.PART
+    names = {name.split(".")[0] for row in rows for name in row if not name.startswith("_")} - axes
+    sections = {}
+    for name in names:
+        sections.setdefault(section_of(name), set()).add(name)
+    return sections
+
+
+# training
+
+
+def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatch):
+    command = [str(ROOT / "train.py"), *TINY, "--runs", str(tmp_path), "--track", "offline"]
+    folder = tmp_path / "CueAssociation-v0" / "ndp-oja" / "seed-0"
+    with subprocess.Popen(
+        [sys.executable, *command, "--steps", "1000000"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:  # fmt: skip
+        end, progress = time.monotonic() + 60, folder / "progress.csv"
+        while not progress.exists() or len(progress.read_text().splitlines()) < 4:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, "it did not get going"
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+        output, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "wandb sync" in output and "Traceback" not in error
+    first = records(folder)
+    assert [part["exit_code"] for part in of_type(first, "exit")] == [130]
+    assert not of_type(first, "artifact")
+    (run,) = of_type(first, "run")
+    done = rows_of(first)[-1]["global_step"]
+
+    more = ["--steps", str(done + 96), "--resume"]
+    monkeypatch.setattr(sys, "argv", [*command, *more])
+    assert train.main() == 0
+    both = records(folder)
+    assert [part["run_id"] for part in of_type(both, "run")] == [run["run_id"]] * 2
+    assert of_type(both, "run")[1]["resume"] is True
+    assert [part.get("exit_code", 0) for part in of_type(both, "exit")] == [130, 0]
+    steps = [row["global_step"] for row in rows_of(both)]
+    assert steps == list(range(32, steps[-1] + 1, 32))  # all of them, each once
+    assert steps[-1] >= done + 96
+
+    # what it holds, by section
+    sections = sections_of(rows_of(both), {"global_step"})
+    assert sections.keys() == workspace.SECTIONS.keys()
+    assert {"rollout/ep_rew_mean", "learning/gradient_norm/critic"} <= sections["learning"]
+    assert {"spikes/firing_rate/layer0", "spikes/silent/layer1"} <= sections["spikes"]
+    assert {"plasticity/modulator_mean/layer1", "plasticity/clipped/layer1"} <= (
+        sections["plasticity"]
+    )
+    assert {f"adaptation/accuracy/trial_{trial}" for trial in range(3)} <= sections["adaptation"]
+    assert "system/steps_per_second" in sections["system"]
+    axes = {part.get("glob_name"): part.get("step_metric") for part in of_type(both, "metric")}
+    assert axes["*"] == "global_step"
+    assert run["config"]["update"]["trainer"]["n_steps"] == 16
+
+    # the checkpoint, with its settings
+    (artifact,) = of_type(both, "artifact")
+    assert artifact["name"] == "CueAssociation-v0-ndp-oja-seed-0" and artifact["type"] == "model"
+    files = {part["path"]: Path(part["local_path"]) for part in artifact["manifest"]["contents"]}
+    assert {"config.yaml", "policy/weights.safetensors", "checkpoints/last/model.zip"} <= set(files)
+    assert all(folder in path.parents and path.is_file() for path in files.values())
+    assert json.loads(artifact["metadata"])["settings"]["policy"] == "ndp-oja"
+
+
+def test_without_tracking_wandb_is_not_even_imported():
+    code = "import train, evaluate, sys; sys.exit('wandb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("key", [None, "short"])
+def test_online_without_an_account_is_one_line_before_anything_is_done(
+    tmp_path, monkeypatch, capsys, key
+):
+    if key is not None:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    arguments = [*TINY, "--runs", str(tmp_path / "runs"), "--track", "online"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    assert train.main() == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert "--track online" in line and "offline" in line and not printed.out
+    assert ("wandb login" if key is None else "WANDB_API_KEY") in line
+    assert not (tmp_path / "runs").exists()
+
+
+# the writer
+
+
+class FakeRun:
+    """Keeps what is logged."""
+
+    id = "abc"
+
+    def __init__(self):
+        self.rows = []
+
+    def log(self, row):
+        self.rows.append(row)
+
+
+@pytest.fixture
+def writer(tmp_path, monkeypatch):
+    """Makes writers for one run folder, whose rows go nowhere."""
+    settings = Settings(env="E-v0", policy="snn", runs=tmp_path, track="offline")
+    (settings.folder / "wandb").mkdir(parents=True)
+    asked = []
+
+    def start(*arguments, **named):
+        asked.append(named["id"])
+        return FakeRun()
+
+    monkeypatch.setattr(tracking, "start", start)
+
+    def make():
+        made = tracking.WandbWriter(settings, {"settings": {}, "versions": {}})
+        made.asked = asked[-1]
+        return made
+
+    return make
+
+
+def test_steps_trained_again_after_a_crash_are_not_logged_again(writer):
+    first = writer()
+    for step in (10, 20, 30):
+        first.write({"a": step}, {"a": ()}, step)
+    again = writer()  # nothing was finished; the checkpoint was that of step 10
+    for step in (20, 30, 40):
+        again.write({"a": -step}, {"a": ()}, step)
+    assert first.asked is None and again.asked == "abc"
+    assert [row["global_step"] for row in first.run.rows + again.run.rows] == [10, 20, 30, 40]
+    assert again.run.rows == [{"a": -40, "global_step": 40}]
+
+
+def test_keys_may_be_excluded(writer):
+    made = writer()
+    made.write({"a": 1.0, "b": 2.0}, {"a": ("wandb",), "b": ("tensorboard",)}, 5)
+    assert made.run.rows == [{"b": 2.0, "global_step": 5}]
+
+
+def test_values_that_are_not_numbers(tmp_path):
+    video = tmp_path / "some.mp4"
+    video.write_bytes(b"not looked into")
+    assert isinstance(tracking.loggable(video), wandb.Video)
+    with pytest.raises(FormatUnsupportedError, match="figure"):
+        tracking.loggable(Figure(None, close=True))
+
+
+# evaluation
+
+
+@pytest.mark.parametrize("cue", [False, True])
+def test_curves_of_an_evaluation_lie_over_their_axes(cue):
+    rows = tracked_evaluation.curves(example_summary(cue))
+    axes = {"severity", "trial", "episode_step"}
+    assert all(len(axes & row.keys()) == 1 for row in rows)
+    retention = {row["severity"]: row for row in rows if "severity" in row}
+    assert list(retention) == [0.0, 0.5, 1.0]
+    label = "crippled last limb"
+    expected = [example_summary(cue)["severity"]["snn"][-1]["retention"][k]["mean"] for k in (0, 2)]
+    name = f"adaptation/retention/snn/{label} modulator-mean"
+    assert [retention[0.0][name], retention[1.0][name]] == expected
+    rates = {row["episode_step"]: row for row in rows if "episode_step" in row}
+    assert rates[500][f"adaptation/reward_rate/ndp-oja/{label} 1_0"] == 4.0  # just before the onset
+    trials = {row["trial"]: row for row in rows if "trial" in row}
+    assert len(trials) == 10 * cue
+    if cue:
+        assert trials[0]["adaptation/accuracy_by_trial/ndp-oja/clean"] == 0.5
+    assert sections_of(rows, axes).keys() == {"adaptation"}
+
+
+def test_tables_of_an_evaluation_have_a_row_for_everything():
+    summary = example_summary()
+    columns, rows = tracked_evaluation.results(summary)
+    assert len(rows) == sum(map(len, summary["results"].values()))
+    found = {(row[0], row[1]): dict(zip(columns, row)) for row in rows}
+    row = found["ndp-oja", "crippled last limb 1.0"]
+    assert row["onset"] == 500 and row["recovery_time"] == 230.0 and row["late_accuracy"] is None
+    assert found["mlp", "clean"]["return"] == 3400.0
+    columns, rows = tracked_evaluation.lesions(summary)
+    assert {len(row) for row in rows} == {len(columns)}
+    assert {row[1] for row in rows} == {"off", "modulator-mean"}
+
+
+def test_an_offline_evaluation_holds_tables_curves_videos_and_files(tmp_path):
+    folder = write_example(tmp_path / "evaluation")
+    (folder / "videos").mkdir()
+    (folder / "videos" / "clean.mp4").write_bytes(b"not looked into")
+    tracked_evaluation.track_evaluation("offline", folder)
+    found = records(folder)
+    rows = rows_of(found)
+    sections = sections_of(rows, {"severity", "episode_step", "trial"})
+    assert sections.keys() == {"adaptation"}
+    assert {"adaptation/results", "adaptation/lesions", "adaptation/videos"} <= (
+        sections["adaptation"]
+    )
+    assert rows[-1]["adaptation/videos.captions"] == ["clean"]
+    axes = {part.get("glob_name"): part.get("step_metric") for part in of_type(found, "metric")}
+    assert axes["adaptation/retention/*"] == "severity"
+    (artifact,) = [part for part in of_type(found, "artifact") if part["type"] == "evaluation"]
+    files = {part["path"] for part in artifact["manifest"]["contents"]}
+    assert files == {"summary.json", "episodes.csv", "videos/clean.mp4"}
+    assert [part.get("exit_code", 0) for part in of_type(found, "exit")] == [0]
+
+
+# the workspace
+
+
+def test_the_workspace_has_its_sections_and_panels():
+    spec = json.loads(workspace.as_json(workspace.workspace("someone", "some-project")))
+    sections = spec["section"]["panelBankConfig"]["sections"]
+    assert [section["name"] for section in sections] == [
+        "learning", "spikes", "plasticity", "adaptation", "system",
+    ]  # fmt: skip
+    for section in sections:
+        plots = [part["config"] for part in section["panels"] if "Line Plot" in part["viewType"]]
+        shown = [(part["chartTitle"], part["xAxis"], part["metricRegex"]) for part in plots]
+        assert shown == [(a, b, f"^{c}$") for a, b, c in workspace.SECTIONS[section["name"]]]
+    kinds = {part["viewType"] for part in sections[3]["panels"]}
+    assert {"Media Browser", "Weave"} <= kinds
+
+
+def test_its_axes_are_those_that_are_logged():
+    axes = {metrics: axis for plots in workspace.SECTIONS.values() for _, axis, metrics in plots}
+    assert workspace.PROJECT == tracking.PROJECT
+    for names, axis in tracked_evaluation.AXES.items():
+        (shown,) = [axes[m] for m in axes if re.fullmatch(m, names.replace("*", "a/b"))]
+        assert shown == axis
+
+
+def test_without_an_account_the_workspace_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dashboards"])
+    assert dashboards() == 0
+    printed = capsys.readouterr()
+    assert "section" in json.loads(printed.out)
+    (line,) = printed.err.splitlines()
+    assert "no account" in line and "wandb login" in line

@@ -1,0 +1,155 @@
+"""An evaluation as a run in Weights & Biases: tables, curves, videos and all of its files."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from training.tracking import On, start
+
+AXES = {
+    "adaptation/retention/*": "severity",
+    "adaptation/accuracy_by_trial/*": "trial",
+    "adaptation/reward_rate/*": "episode_step",
+    "adaptation/fast_weight_norm/*": "episode_step",
+    "adaptation/modulator_mean/*": "episode_step",
+    "adaptation/modulator_spread/*": "episode_step",
+    "adaptation/firing_rate/*": "episode_step",
+}
+
+
+def track_evaluation(mode: On, folder: Path) -> None:
+    """Logs an evaluation that is finished, as a run of its own whose files lie in `folder/wandb`.
+
+    Args:
+        mode: where it goes.
+        folder: with the summary.json that `evaluation.summary` describes.
+
+    Raises:
+        UsageError: the server cannot be reached, or refuses.
+    """
+    import wandb
+
+    summary = json.loads((folder / "summary.json").read_text())
+    settings, policies = summary["settings"], summary["policies"]
+    run = start(
+        mode,
+        folder,
+        AXES,
+        name=f"evaluation of {', '.join(policies)} on {settings['env']}",
+        group=settings["env"],
+        job_type="evaluation",
+        config=settings | {"policies": policies},
+    )
+    for row in curves(summary):
+        run.log(row)
+    columns, rows = results(summary)
+    run.log({"adaptation/results": wandb.Table(columns=columns, data=rows)})
+    columns, rows = lesions(summary)
+    if rows:
+        run.log({"adaptation/lesions": wandb.Table(columns=columns, data=rows)})
+    videos = sorted((folder / "videos").glob("*.mp4"))
+    if videos:
+        some = [wandb.Video(str(video), caption=video.stem, format="mp4") for video in videos]
+        run.log({"adaptation/videos": some})
+    run.summary.update(scores(summary))
+    artifact = wandb.Artifact(f"evaluation-{settings['env']}", type="evaluation", metadata=settings)
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.name != "wandb":
+            artifact.add_dir(str(path), name=path.name)
+        elif path.is_file():
+            artifact.add_file(str(path))
+    run.log_artifact(artifact)
+    run.finish()
+    if mode == "offline":
+        print(f"tracked offline; upload with: wandb sync {folder}/wandb/offline-run-*")
+
+
+def curves(summary: dict[str, Any]) -> list[dict[str, float]]:
+    """Rows of the curves, one for each value of an axis: retention by severity, accuracy by trial,
+    reward rate and what the network did by step of the episode.
+    """
+    rows: dict[tuple[str, float], dict[str, float]] = defaultdict(dict)
+    for policy, parts in summary["severity"].items():
+        for part in parts:
+            name = part["label"] if part["lesion"] is None else f"{part['label']} {part['lesion']}"
+            for severity, score in zip(part["severity"], part["retention"]):
+                key = f"adaptation/retention/{policy}/{name}"
+                rows["severity", severity][key] = score["mean"]
+    for policy, found in summary["results"].items():
+        for condition, result in found.items():
+            for trial, score in enumerate(result["accuracy_by_trial"] or []):
+                key = f"adaptation/accuracy_by_trial/{policy}/{condition}"
+                rows["trial", trial][key] = score["mean"]
+            curve = result["reward_rate"] or {"step": [], "mean": []}
+            for step, mean in zip(curve["step"], curve["mean"]):
+                rows["episode_step", step][f"adaptation/reward_rate/{policy}/{condition}"] = mean
+    for policy, traces in summary["traces"].items():
+        for condition, trace in traces.items():
+            for name in trace.keys() - {"step"}:
+                for step, value in zip(trace["step"], trace[name]):
+                    rows["episode_step", step][f"adaptation/{name}/{policy}/{condition}"] = value
+    # to wandb a dot in a name stands for nesting
+    return [
+        {axis: at} | {name.replace(".", "_"): value for name, value in row.items()}
+        for (axis, at), row in sorted(rows.items())
+    ]
+
+
+def results(summary: dict[str, Any]) -> tuple[list[Any], list[list[Any]]]:
+    """Columns and rows of the table of results: one row for each policy and condition."""
+    columns = [
+        "policy", "condition", "perturbation", "severity", "split", "onset", "lesion",
+        "return", "return_low", "return_high", "retention", "late_accuracy",
+        "recovery_fraction", "recovery_time",
+    ]  # fmt: skip
+    rows = []
+    for policy, found in summary["results"].items():
+        for condition in summary["conditions"]:
+            if condition["key"] not in found:
+                continue
+            result = found[condition["key"]]
+            recovery = result["recovery"] or {"fraction": None, "time": None}
+            rows.append(
+                [policy, condition["key"], condition["text"]]
+                + [condition[name] for name in ("severity", "split", "onset", "lesion")]
+                + [result["return"]["mean"], *result["return"]["interval"]]
+                + [_mean(result[name]) for name in ("retention", "late_accuracy")]
+                + [_mean(recovery[name]) for name in ("fraction", "time")]
+            )
+    return columns, rows
+
+
+def lesions(summary: dict[str, Any]) -> tuple[list[Any], list[list[Any]]]:
+    """Columns and rows of the table of lesions: what each takes away, by policy and condition."""
+    columns = [
+        "policy", "lesion", "condition", "return_difference", "low", "high",
+        "probability_of_improvement", "late_accuracy_difference",
+    ]  # fmt: skip
+    rows = [
+        [
+            policy, lesion, condition,
+            part["paired_difference"]["mean"], *part["paired_difference"]["interval"],
+            _mean(part["probability_of_improvement"]), _mean(part["late_accuracy_difference"]),
+        ]
+        for policy, by_lesion in summary["lesions"].items()
+        for lesion, parts in by_lesion.items()
+        for condition, part in parts.items()
+    ]  # fmt: skip
+    return columns, rows
+
+
+def scores(summary: dict[str, Any]) -> dict[str, float]:
+    """Numbers for the table of runs: nominal return, and mean retention by policy and split."""
+    found = {}
+    for policy, part in summary["policies"].items():
+        found[f"adaptation/nominal_return/{policy}"] = part["nominal_return"]["mean"]
+    for policy, by_lesion in summary["overall"].items():
+        for lesion, splits in by_lesion.items():
+            for split, score in splits.items():
+                found[f"adaptation/mean_retention/{policy}/{lesion}/{split}"] = score["mean"]
+    return found
+
+
+def _mean(score: dict[str, Any] | None) -> float | None:
+    return None if score is None else score["mean"]
