@@ -16,7 +16,7 @@ DEMO := --steps 150000 --runs runs/demo --overwrite
 demo: .venv/installed  ## train and judge a plastic and a static actor (minutes)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy snn $(DEMO)
-	$(BIN)/python evaluate.py runs/demo/CueAssociation-v0/*/seed-0 --episodes 200 --out runs/demo
+	$(BIN)/python evaluate.py runs/demo/CueAssociation-v0/*/seed-0 --episodes 200 --out runs/demo/evaluation
 
 test: .venv/installed  ## the default tests
 	$(BIN)/python -m pytest -q -n 2

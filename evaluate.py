@@ -1,6 +1,7 @@
-"""Judges trained policies: `python evaluate.py runs/CueAssociation-v0/ndp-oja/seed-0`."""
+"""Judges trained policies: `python evaluate.py runs/HalfCheetah-v5/*/seed-* --suite noise`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,15 @@ from typing import Any
 import torch
 
 import envs  # noqa: F401  registers the environments
-from evaluation.conditions import CONDITIONS
+from agents.zoo import actor_parameters
+from envs.perturbations.suites import suite_names
+from evaluation.conditions import STANDARD, choose, conditions_of
 from evaluation.episodes import Progress
-from evaluation.results import compare, summary_of, table, write, write_comparison
-from evaluation.runs import describe_task, evaluate, load_runs
+from evaluation.harness import evaluate
+from evaluation.lesions import LESIONS
+from evaluation.results import tables, write
+from evaluation.runs import load_runs
+from evaluation.summarize import summarize
 from training.run import versions
 from training.settings import UsageError
 
@@ -29,8 +35,26 @@ class Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line. Raises UsageError where it is wrong."""
+    suites = ", ".join([STANDARD, *suite_names()])
+    lesions = "; ".join(f"{name}: {meaning}" for name, meaning in LESIONS.items())
     parser = Parser("evaluate.py", description=__doc__, allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "--suite", metavar="NAME", help=f"of conditions: {suites} ({STANDARD}, without --perturb)"
+    )
+    parser.add_argument(
+        "--perturb", nargs="+", default=[], metavar="TEXT", help='conditions, as "mass=1.5@500"'
+    )
+    parser.add_argument(
+        "--lesions",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help=f"take plasticity away in every condition ({lesions})",
+    )
+    parser.add_argument(
+        "--conditions", nargs="+", metavar="NAME", help="only these of the suite, and clean (all)"
+    )
     parser.add_argument(
         "--episodes", type=int, default=100, help="per condition, the same in each (%(default)s)"
     )
@@ -38,25 +62,34 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--seed", type=int, default=FIRST_SEED, help="of the first episode (%(default)s)"
     )
     parser.add_argument(
-        "--conditions",
-        nargs="+",
-        default=list(CONDITIONS),
-        metavar="NAME",
-        help=f"some of: {', '.join(CONDITIONS)} (all)",
+        "--horizon-factor",
+        type=int,
+        default=1,
+        metavar="K",
+        help="episodes of K times the length (%(default)s)",
     )
     parser.add_argument(
         "--stochastic", action="store_true", help="draw actions instead of taking the likeliest"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where a comparison of the runs is written"
+        "--workers", type=int, metavar="N", help="processes (as many as there are cores)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where results go (evaluations/SUITE in the folder that the runs have in common)",
     )
     options = parser.parse_args(arguments)
-    if options.episodes < 1:
-        raise UsageError(f"--episodes must be at least 1, got {options.episodes}")
-    if options.seed < 0:
-        raise UsageError(f"--seed must be 0 or more, got {options.seed}")
+    for name, least in (("episodes", 1), ("seed", 0), ("horizon_factor", 1), ("workers", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} must be {least} or more, got {value}")
     if options.out is not None and options.out.is_file():
         raise UsageError(f"--out {options.out} is a file, and should be a folder")
+    if options.suite is None and not options.perturb:
+        options.suite = STANDARD
     return options
 
 
@@ -64,31 +97,47 @@ def run_all(options: argparse.Namespace) -> None:
     """Evaluates, writes and prints. Raises UsageError before anything is written."""
     seeds = range(options.seed, options.seed + options.episodes)
     try:
-        runs = load_runs(options.runs, options.conditions, seeds)
+        runs, task = load_runs(options.runs, seeds, options.horizon_factor)
+        conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
+        if options.conditions is not None:
+            conditions = choose(conditions, options.conditions)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
-    total = sum(len(run.conditions) for run in runs) * len(seeds)
-    progress = Progress(total, describe_task(runs[0]).horizon)
-    summaries = []
-    for run in runs:
-        episodes = evaluate(run, seeds, not options.stochastic, progress)
-        summaries.append(summary_of(run, episodes, seeds, not options.stochastic, versions()))
-        write(run, episodes, summaries[-1])
+    folder = options.out or _common(options.runs) / "evaluations" / (options.suite or "perturb")
+    found = versions()
+    progress = Progress(task.horizon)
+    evaluation = evaluate(
+        runs, task, conditions, seeds, not options.stochastic, options.workers, found, progress
+    )
     progress.close()
-    groups = compare(runs, summaries)
-    if options.out is not None:
-        write_comparison(runs, groups, summaries[0]["settings"], options.out)
-    several = any(len(group["seeds"]) > 1 for group in groups.values())
-    print(f"{runs[0].environment}, {options.episodes} new episodes per condition, the same in each")
+    evaluation.skipped[:0] = skipped
+    settings = {
+        "suite": options.suite,
+        "perturb": options.perturb,
+        "lesions": list(dict.fromkeys(c.lesion for c in conditions if c.lesion is not None)),
+        "horizon_factor": options.horizon_factor,
+        "versions": found,
+        "command": sys.argv,
+    }
+    summary = summarize(evaluation, settings, actor_parameters, folder)
+    write(evaluation, summary, folder)
+    several = any(len(policy["runs"]) > 1 for policy in summary["policies"].values())
+    print(f"{task.environment}, {options.episodes} new episodes per condition, the same in each")
     over = "training seeds, or over episodes where there is one seed" if several else "episodes"
     print(f"mean [95 % interval over {over}]")
     print()
-    print(table(groups))
+    print(tables(summary))
     print()
-    for run in runs:
-        print(f"results are in {run.results}")
-    if options.out is not None:
-        print(f"the comparison is in {options.out}")
+    for entry in summary["skipped"]:
+        whom = "" if entry["policy"] is None else f" for {entry['policy']}"
+        print(f"left out: {entry['condition']}{whom}: {entry['reason']}")
+    print(f"results are in {folder}")
+
+
+def _common(runs: Sequence[Path]) -> Path:
+    """The folder that the runs have in common; of a single run, its own."""
+    common = Path(os.path.commonpath([run.resolve() for run in runs]))
+    return common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
 
 
 def main() -> int:
@@ -100,7 +149,7 @@ def main() -> int:
         print(f"evaluate.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; runs that were finished have their results", file=sys.stderr)
+        print("interrupted; the same command goes on where this one was", file=sys.stderr)
         return 130
     return 0
 

@@ -1,170 +1,267 @@
-"""The conditions that a policy is judged in: each a change to the task or to the policy's state."""
+"""The conditions that a policy is judged in: each changes the task, or the policy's state."""
 
 import difflib
 import inspect
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from envs import quiet_mujoco
+from envs.making import make
 from envs.observation_noise import ObservationNoise
-from evaluation.episodes import WIDTH, Episode, Policy, Progress, run_episodes
+from envs.perturbations import CATALOGUE, parse, reason_against
+from envs.perturbations.suites import load_suite, suite_names
+from envs.previous import PreviousActionAndReward
+from evaluation.episodes import Policy
+from evaluation.lesions import LESIONS
+from evaluation.summary import Skipped
+
+NOMINAL = "clean"
+STANDARD = "standard"
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition.
+    """One condition; the attributes are those of `evaluation.summary.ConditionSummary`, and
 
     Attributes:
-        name: as on the command line.
         noise: of the observations. Where the environment has a `noise` argument, its value; else
             the standard deviation of Gaussian noise, relative to that of each dimension.
-        plasticity: off holds the fast weights at zero; everything learned in training stays.
     """
 
-    name: str
+    key: str
+    label: str
+    intact: str
+    text: str = ""
+    severity: float | None = None
+    split: str | None = None
+    onset: int | None = None
+    lesion: str | None = None
     noise: float = 0.0
-    plasticity: bool = True
 
 
-CONDITIONS = {
-    condition.name: condition
-    for condition in (
-        Condition("clean"),
-        Condition("noise-0.1", noise=0.1),
-        Condition("noise-0.2", noise=0.2),
-        Condition("plasticity-off", plasticity=False),
-    )
-}
+CLEAN = Condition(NOMINAL, NOMINAL, NOMINAL)
+STANDARD_CONDITIONS = (
+    CLEAN,
+    Condition("noise-0.1", "noise", "noise-0.1", severity=0.1, noise=0.1),
+    Condition("noise-0.2", "noise", "noise-0.2", severity=0.2, noise=0.2),
+    Condition("plasticity-off", NOMINAL, NOMINAL, lesion="off"),
+)
 
 
-def find_conditions(names: Sequence[str]) -> list[Condition]:
-    """Conditions by name, each once.
+@dataclass(frozen=True)
+class Task:
+    """A task, and what its environment says of itself.
+
+    Attributes:
+        environment: Gymnasium id.
+        arguments: of the environment's constructor.
+        horizon: steps of an episode at most; None where unknown.
+        chance: accuracy of guessing; None where there are no trials.
+        window: steps over which reward rates are averaged: a trial, or else a twentieth of the
+            horizon.
+        channels: of the observation, flattened; 0 where it is not an array.
+        simulated: whether MuJoCo runs it, which takes more time than most policies.
+    """
+
+    environment: str
+    arguments: Mapping[str, Any]
+    horizon: int | None
+    chance: float | None
+    window: int
+    channels: int
+    simulated: bool
+
+
+def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int = 1) -> Task:
+    """The task without perturbations and noise, with episodes `horizon_factor` times as long.
 
     Raises:
-        ValueError: an unknown name; the message has the nearest one.
+        ValueError: the environment cannot be made, or its episodes cannot be made longer.
     """
-    for name in names:
-        if name not in CONDITIONS:
-            near = difflib.get_close_matches(name, CONDITIONS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            choices = ", ".join(CONDITIONS)
-            raise ValueError(f"unknown condition {name!r}; {hint}choose from {choices}")
-    return [CONDITIONS[name] for name in dict.fromkeys(names)]
+    arguments = dict(arguments) | ({"noise": 0.0} if has_noise(environment) else {})
+    env = make(environment, arguments)
+    plain: Any = env.unwrapped
+    limit = env.spec.max_episode_steps if env.spec else None
+    trials, trial_steps = getattr(plain, "trials", None), getattr(plain, "trial_steps", None)
+    horizon: Any = getattr(plain, "episode_steps", limit)
+    simulated = hasattr(plain, "model")
+    env.close()
+    if horizon_factor > 1:
+        if trials is not None:
+            arguments["trials"] = trials * horizon_factor
+        elif limit is not None and not hasattr(plain, "episode_steps"):
+            arguments["max_episode_steps"] = limit * horizon_factor
+        else:
+            raise ValueError(
+                f"{environment} has neither a time limit nor trials that --horizon-factor could "
+                "multiply; leave it out"
+            )
+        horizon *= horizon_factor
+    actions = env.action_space
+    chance = 1 / int(actions.n) if isinstance(actions, gym.spaces.Discrete) else None
+    return Task(
+        environment,
+        arguments,
+        horizon,
+        chance if hasattr(plain, "episode_steps") else None,
+        trial_steps or max(1, (horizon or 0) // 20),
+        int(np.prod(env.observation_space.shape)) if env.observation_space.shape else 0,
+        simulated,
+    )
 
 
-def applicable(policy: Policy, conditions: Sequence[Condition]) -> list[Condition]:
-    """Those of the conditions that mean something for the policy.
-
-    A static spiking network can be told to switch plasticity off like any other, and nothing
-    changes; an MLP or LSTM cannot.
-    """
-    has_switch = _initial_state_of(policy) is not None
-    return [condition for condition in conditions if condition.plasticity or has_switch]
-
-
-def _initial_state_of(policy: Policy) -> Any:
-    # a deployed policy and an SB3 algorithm have it one level down
-    return getattr(getattr(policy, "policy", policy), "initial_state", None)
-
-
-def initial_state(
-    policy: Policy, condition: Condition, n_envs: int
-) -> tuple[np.ndarray, ...] | None:
-    """The state before an episode for `predict`; None where the policy makes its own."""
-    of = _initial_state_of(policy)
-    return None if of is None else of(n_envs, plasticity=condition.plasticity)
-
-
-def spread_of(policy: Policy) -> np.ndarray | float:
-    """Standard deviation of each observation dimension in training, as the policy knows it."""
-    normalisation = getattr(policy, "normalisation", None)
-    if normalisation is None or isinstance(normalisation.var, dict):
-        return 1.0
-    return np.sqrt(normalisation.var)
-
-
-def task_arguments(
-    environment: str, arguments: Mapping[str, Any], condition: Condition
-) -> dict[str, Any]:
-    """Arguments of the environment in a condition.
-
-    Where it has a `noise` argument, the condition decides its value, so that `clean` is free of
-    noise for a policy that was trained with some.
-    """
-    noise = {"noise": condition.noise} if _has_noise(environment) else {}
-    return dict(arguments) | noise
-
-
-def _has_noise(environment: str) -> bool:
-    entry: Any = gym.spec(environment).entry_point
-    make = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
-    parameter = inspect.signature(make).parameters.get("noise")
-    # a number, as opposed to whatever else another project may call noise
+def has_noise(environment: str) -> bool:
+    """Whether the environment has a noise of its own: a number, as an argument `noise`."""
+    try:
+        entry: Any = gym.spec(environment).entry_point
+        create = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    except (gym.error.Error, ImportError):
+        return False  # making it tells what is wrong
+    parameter = inspect.signature(create).parameters.get("noise")
     return parameter is not None and isinstance(parameter.default, int | float)
 
 
 def make_env(
-    environment: str,
-    arguments: Mapping[str, Any],
-    condition: Condition,
-    spread: np.ndarray | float = 1.0,
+    task: Task, condition: Condition, spread: np.ndarray | float = 1.0, previous: bool = False
 ) -> gym.Env:
-    """The environment in a condition.
+    """The task in a condition.
 
     Args:
-        environment: Gymnasium id.
-        arguments: of the environment's constructor, as in training.
+        task: the task.
         condition: the condition.
-        spread: scale of the noise in each dimension of the observation, where the environment
-            has no noise of its own.
+        spread: standard deviation of each dimension of the task's observation.
+        previous: whether the policy also observes its previous action and reward.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
     """
-    try:
-        if "mujoco" in str(gym.spec(environment).entry_point):
-            quiet_mujoco()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
-            env = gym.make(environment, **task_arguments(environment, arguments, condition))
-    except (TypeError, ValueError, ImportError, gym.error.Error) as error:
-        raise ValueError(f"{environment} with {dict(arguments)}: {error}") from error
-    if condition.noise and not _has_noise(environment):
-        try:
-            return ObservationNoise(env, condition.noise, spread)
-        except ValueError as error:
-            env.close()
-            raise ValueError(f"{environment}, condition {condition.name}: {error}") from error
-    return env
+    arguments = dict(task.arguments)
+    if condition.noise and "noise" in arguments:
+        arguments["noise"] = condition.noise
+        condition = replace(condition, noise=0.0)
+    env = make(task.environment, arguments, condition.text or None, spread)
+    if condition.noise:
+        env = ObservationNoise(env, condition.noise, spread)
+    return PreviousActionAndReward(env) if previous else env
 
 
-def run_condition(
-    policy: Policy,
-    environment: str,
-    arguments: Mapping[str, Any],
-    condition: Condition,
-    seeds: Sequence[int],
-    *,
-    width: int = WIDTH,
-    deterministic: bool = True,
-    progress: Progress | None = None,
-) -> list[Episode]:
-    """Episodes in a condition. Equal seeds are the same task in every condition: paired.
-
-    Args and errors: those of `make_env` and `run_episodes`.
+def spread_of(policy: Policy, task: Task) -> np.ndarray | float:
+    """Standard deviation of each dimension of the task's observation in training, as the policy
+    knows it; 1 where it does not. Where it also observes its previous action, that comes after.
     """
-    spread = spread_of(policy)
-    return run_episodes(
-        policy,
-        lambda: make_env(environment, arguments, condition, spread),
-        seeds,
-        width=width,
-        deterministic=deterministic,
-        initial_state=initial_state(policy, condition, width),
-        progress=progress,
-    )
+    normalisation = getattr(policy, "normalisation", None)
+    if normalisation is None or isinstance(normalisation.var, dict):
+        return 1.0
+    spread = np.sqrt(normalisation.var)
+    return spread[: task.channels] if spread.ndim == 1 else spread
+
+
+def conditions_of(
+    task: Task, suite: str | None, texts: Sequence[str], lesions: Sequence[str]
+) -> tuple[list[Condition], list[Skipped]]:
+    """The nominal condition, those of a suite, those of single texts; then all with each lesion.
+
+    Args:
+        task: the task.
+        suite: "standard", or a suite of `configs/suites/`; None: no suite.
+        texts: of perturbations.
+        lesions: names of lesions.
+
+    Returns:
+        The conditions, the nominal one first, and those of the suite that do not apply.
+
+    Raises:
+        ValueError: an unknown suite or lesion, a text that cannot be read or does not apply, or a
+            suite of which nothing applies.
+    """
+    for lesion in lesions:
+        _check_name(lesion, LESIONS, "lesion")
+    found, skipped = [CLEAN], []
+    env = make(task.environment, task.arguments)
+    try:
+        if suite == STANDARD:
+            for condition in STANDARD_CONDITIONS[1:]:
+                if reason := _reason_against_noise(task, env, condition):
+                    skipped.append(Skipped(condition=condition.key, policy=None, reason=reason))
+                else:
+                    found.append(condition)
+        elif suite is not None:
+            _check_name(suite, [STANDARD, *suite_names()], "suite")
+            for one in load_suite(suite, task.environment):
+                key = one.name if one.severity is None else f"{one.name} {one.severity:g}"
+                onset = onset_of(one.text)
+                reason = reason_against(env, one.text) or _too_late(onset, task.horizon)
+                if reason:
+                    skipped.append(Skipped(condition=key, policy=None, reason=reason))
+                    continue
+                found.append(
+                    Condition(key, one.name, key, one.text, one.severity, one.split, onset)
+                )
+            if len(found) == 1:
+                raise ValueError(
+                    f"nothing of the suite {suite} applies to {task.environment}: "
+                    f"{skipped[0]['reason'] if skipped else 'it has no conditions'}"
+                )
+        for text in dict.fromkeys(texts):
+            reason = reason_against(env, text)
+            onset = None if reason else onset_of(text)
+            if reason := reason or _too_late(onset, task.horizon):
+                raise ValueError(f"{task.environment} with {text!r}: {reason}")
+            if text not in [condition.text for condition in found]:
+                found.append(Condition(text, text, text, text, None, None, onset))
+    finally:
+        env.close()
+    there = {(condition.intact, condition.lesion) for condition in found}
+    for lesion in dict.fromkeys(lesions):
+        for c in [c for c in found if c.lesion is None]:
+            if (c.intact, lesion) not in there:
+                found.append(replace(c, key=f"{c.key} [{lesion}]", lesion=lesion))
+    return found, skipped
+
+
+def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condition]:
+    """Those whose key or label is among the names; and the nominal one, to compare with.
+
+    Raises:
+        ValueError: an unknown name; the message has the nearest one.
+    """
+    known = dict.fromkeys([c.key for c in conditions] + [c.label for c in conditions])
+    for name in names:
+        _check_name(name, known, "condition")
+    return [c for c in conditions if c.key == NOMINAL or c.key in names or c.label in names]
+
+
+def onset_of(text: str) -> int | None:
+    """The first step at which a text changes anything; None where that is the start."""
+    starts = [
+        term.schedule.start if term.schedule.period is None else term.schedule.period // 2
+        for alternative in parse(text, CATALOGUE)
+        for term in alternative
+    ]
+    return min(starts, default=0) or None
+
+
+def _reason_against_noise(task: Task, env: gym.Env, condition: Condition) -> str:
+    space = env.observation_space
+    if not condition.noise or "noise" in task.arguments:
+        return ""
+    if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return ""
+    return f"noise needs a Box of floats as observations, and these are {space}"
+
+
+def _too_late(onset: int | None, horizon: int | None) -> str:
+    if onset is None or horizon is None or onset < horizon:
+        return ""
+    return f"it begins at step {onset}, but episodes have {horizon} steps"
+
+
+def _check_name(name: str, known: Iterable[str], what: str) -> None:
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown {what} {name!r}; {hint}choose from {', '.join(known)}")

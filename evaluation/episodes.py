@@ -3,7 +3,7 @@
 import itertools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -36,31 +36,52 @@ class Episode:
         total_reward: the return, undiscounted.
         length: in environment steps.
         correct: in a cue task, whether the response of each trial was right; else empty.
+        rewards: of each step.
     """
 
     seed: int
     total_reward: float
     length: int
     correct: tuple[bool, ...] = ()
+    rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)
+
+
+class Hook:
+    """What may look at a policy's state, or change it, between the steps of a wave of episodes.
+
+    `state` is what `predict` takes and returns; `starts`, bool [width], tells it which rows start
+    an episode. The methods of this class do nothing.
+    """
+
+    def before(self, step: int, state: Any, starts: np.ndarray) -> None:
+        """Before the policy acts at a step (from 0); may change state and starts in place."""
+
+    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
+        """After a step of the rows `running`, of which those of `over` ended their episode."""
 
 
 class Progress:
     """A bar that counts environment steps and shows their rate and the time left.
 
     Args:
-        episodes: how many will be run.
         horizon: steps of an episode at most; None, unknown, shows no time left.
     """
 
-    def __init__(self, episodes: int, horizon: int | None) -> None:
+    def __init__(self, horizon: int | None) -> None:
         self.horizon = horizon
         self.bar = tqdm(
-            total=None if horizon is None else episodes * horizon,
+            total=None if horizon is None else 0,
             unit=" steps",
             unit_scale=True,
             mininterval=0.5 if sys.stderr.isatty() else 30,
             dynamic_ncols=True,
         )
+
+    def more(self, episodes: int) -> None:
+        """So many more episodes will be run."""
+        if self.horizon is not None:
+            self.bar.total += episodes * self.horizon
+            self.bar.refresh()
 
     def stepped(self, running: int) -> None:
         """So many episodes have gone on by one step."""
@@ -84,6 +105,7 @@ def run_episodes(
     width: int = WIDTH,
     deterministic: bool = True,
     initial_state: tuple[np.ndarray, ...] | None = None,
+    hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
 ) -> list[Episode]:
     """Runs one episode per seed.
@@ -105,6 +127,7 @@ def run_episodes(
         deterministic: the policy's most likely action, rather than one drawn.
         initial_state: for `predict` at the first step, arrays [any, width, any]; None lets the
             policy choose.
+        hooks: told of every step, in this order; they need an initial state.
         progress: told of every step.
 
     Returns:
@@ -126,7 +149,9 @@ def run_episodes(
                 rows = {seed % width: seed for seed in wave}
                 for row in rows.keys() - envs.keys():
                     envs[row] = make_env()
-                ended = _run_wave(policy, envs, rows, width, deterministic, initial_state, progress)
+                ended = _run_wave(
+                    policy, envs, rows, width, deterministic, initial_state, hooks, progress
+                )
                 records |= {episode.seed: episode for episode in ended}
     finally:
         for env in envs.values():
@@ -141,6 +166,7 @@ def _run_wave(
     width: int,
     deterministic: bool,
     state: tuple[np.ndarray, ...] | None,
+    hooks: Sequence[Hook],
     progress: Progress | None,
 ) -> list[Episode]:
     """Runs the episodes of `rows`, row to seed."""
@@ -148,28 +174,37 @@ def _run_wave(
     # rows without an episode need some valid observation, and so do those whose episode is over
     observations = [first.get(row, next(iter(first.values()))) for row in range(width)]
     starts = np.ones(width, dtype=bool)
-    rewards, lengths = dict.fromkeys(rows, 0.0), dict.fromkeys(rows, 0)
+    state = None if state is None else tuple(part.copy() for part in state)
+    totals = dict.fromkeys(rows, 0.0)
+    rewards: dict[int, list[float]] = {row: [] for row in rows}
     correct: dict[int, dict[int, bool]] = {row: {} for row in rows}
     running, ended = sorted(rows), []
-    while running:
+    for step in itertools.count():
+        if not running:
+            break
+        for hook in hooks:
+            hook.before(step, state, starts)
         actions, state = policy.predict(_batch(observations), state, starts, deterministic)
         starts = np.zeros(width, dtype=bool)
         over = set()
         for row in running:
             observation, reward, terminated, truncated, info = envs[row].step(actions[row])
             observations[row] = observation
-            rewards[row] += float(reward)
-            lengths[row] += 1
+            totals[row] += float(reward)
+            rewards[row].append(float(reward))
             if "correct" in info:
                 correct[row][info["trial"]] = bool(info["correct"])
             if terminated or truncated:
                 over.add(row)
                 right = tuple(correct[row][trial] for trial in sorted(correct[row]))
-                ended.append(Episode(rows[row], rewards[row], lengths[row], right))
+                earned = tuple(rewards[row])
+                ended.append(Episode(rows[row], totals[row], len(earned), right, earned))
+        for hook in hooks:
+            hook.after(step, state, running, sorted(over))
         if progress is not None:
             progress.stepped(len(running))
             for row in over:
-                progress.ended(lengths[row])
+                progress.ended(len(rewards[row]))
         running = [row for row in running if row not in over]
     return ended
 

@@ -1,207 +1,202 @@
-"""What an evaluation leaves: summaries, files, figures, comparisons and tables."""
+"""What an evaluation leaves in its folder: summary, episodes, figures; and a table to print."""
 
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation import figures
-from evaluation.conditions import make_env, spread_of
-from evaluation.episodes import Episode
+import numpy as np
+
+from evaluation import figures, measures
+from evaluation.conditions import CLEAN, NOMINAL, make_env, spread_of
+from evaluation.harness import Evaluation
 from evaluation.recording import can_record, record_episode
-from evaluation.runs import Run, describe_task
-from evaluation.statistics import summarize_episodes, summarize_runs
+from evaluation.summary import Score, Summary
+
+MANY_ROWS = 20_000  # from so many on, a Parquet file is worth having: a fraction of the size
+MANY_CONDITIONS = 10  # from so many on, no figure has room for all of them
 
 
-def summary_of(
-    run: Run,
-    episodes: dict[str, list[Episode]],
-    seeds: range,
-    deterministic: bool,
-    versions: dict[str, str],
-) -> dict[str, Any]:
-    """What goes into summary.json."""
-    return {
-        "settings": {
-            "env": run.environment,
-            "env_kwargs": run.arguments,
-            "policy": run.name,
-            "training_seed": run.seed,
-            "steps_trained": run.steps,
-            "episodes": len(seeds),
-            "seeds": [seeds.start, seeds.stop - 1],
-            "deterministic": deterministic,
-            "versions": versions,
-        },
-        "conditions": {name: summarize_episodes(some) for name, some in episodes.items()},
-    }
-
-
-def write(run: Run, episodes: dict[str, list[Episode]], summary: dict[str, Any]) -> None:
-    """Fills the evaluation's folder. The summary comes last: where it is, the rest is too."""
-    (run.results / "figures").mkdir(parents=True, exist_ok=True)
-    write_text(run.results / "episodes.csv", _csv(episodes))
-    draw(run, episodes, summary)
-    write_text(run.results / "summary.json", json.dumps(summary, indent=2) + "\n")
+def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
+    """Fills the folder. The summary comes last: where it is, the rest is too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").unlink(missing_ok=True)
+    write_text(folder / "episodes.csv", episodes_csv(evaluation))
+    parquet = folder / "episodes.parquet"
+    parquet.unlink(missing_ok=True)
+    if len(evaluation.seeds) * sum(map(len, evaluation.outcomes)) >= MANY_ROWS:
+        write_parquet(folder / "episodes.csv", parquet)
+    draw(evaluation, summary, folder / "figures")
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    write_text(folder / "summary.json", text + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes under another name first, so that nobody finds half a file."""
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        part.write_text(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def _csv(episodes: dict[str, list[Episode]]) -> str:
+def write_parquet(source: Path, path: Path) -> None:
+    """The table of a CSV file as Parquet."""
+    import pyarrow.csv  # takes its time, and few evaluations need it
+    import pyarrow.parquet
+
+    part = path.with_name(f"{path.name}.part")
+    try:
+        pyarrow.parquet.write_table(pyarrow.csv.read_csv(source), part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def episodes_csv(evaluation: Evaluation) -> str:
     """One row per episode; trial_K is 1 where the response of trial K was right."""
-    trials = max(len(episode.correct) for some in episodes.values() for episode in some)
+    conditions = {c.key: c for c in evaluation.conditions}
+    trials = max(o["correct"].shape[1] for x in evaluation.outcomes for o in x.values())
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    columns = ["condition", "seed", "return", "length"]
+    columns = ["policy", "training_seed", "condition", "lesion", "seed", "return", "length"]
     rows.writerow(columns + [f"trial_{trial}" for trial in range(trials)])
-    for name, some in episodes.items():
-        for e in some:
-            missing = [""] * (trials - len(e.correct))
-            rows.writerow([name, e.seed, e.total_reward, e.length, *map(int, e.correct), *missing])
+    for run, outcomes in zip(evaluation.runs, evaluation.outcomes):
+        for key, outcome in outcomes.items():
+            for index, seed in enumerate(outcome["seed"]):
+                right = ["" if np.isnan(x) else int(x) for x in outcome["correct"][index]]
+                right += [""] * (trials - len(right))
+                numbers = [seed, outcome["return"][index], outcome["length"][index]]
+                lesion = conditions[key].lesion or ""
+                rows.writerow([run.name, run.seed, key, lesion, *numbers, *right])
     return text.getvalue()
 
 
-def draw(run: Run, episodes: dict[str, list[Episode]], summary: dict[str, Any]) -> None:
-    """The figures of one run."""
-    folder, conditions = run.results / "figures", summary["conditions"]
-    task = describe_task(run)
-    what = f"{run.name} on {run.environment}"
-    count = summary["settings"]["episodes"]
-    note = f"{count} new episodes per condition; mean and 95 % interval"
-    by_trial = {
-        name: part["accuracy_by_trial"]
-        for name, part in conditions.items()
-        if part["accuracy_by_trial"] is not None
-    }
-    if by_trial and max(map(len, by_trial.values())) > 1:
-        figures.accuracy_by_trial(
-            {"": by_trial},
-            task.chance,
-            f"Learning inside an episode: {what}\n{note}",
-            folder / "accuracy_by_trial.png",
-        )
-    returns = {
-        name: (part["return"], [episode.total_reward for episode in episodes[name]])
-        for name, part in conditions.items()
-    }
-    figures.scores(
-        {run.name: returns},
-        "return of an episode",
-        f"Return by condition: {what}\n{note}",
-        folder / "return.png",
-    )
-    if can_record(run.policy):
-        condition, seed = run.conditions[0], summary["settings"]["seeds"][0]
-        env = make_env(run.environment, run.arguments, condition, spread_of(run.policy))
-        recording = record_episode(run.policy, env, seed, plasticity=condition.plasticity)
-        env.close()
-        length = len(recording.rewards)
-        figures.episode(
-            recording,
-            f"Inside one episode: {what}\nepisode of seed {seed}, condition {condition.name}, "
-            f"{'first ' * (length < episodes[condition.name][0].length)}{length} steps",
-            folder / "episode.png",
-        )
-
-
-def compare(runs: list[Run], summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Runs grouped by policy: {policy: {"seeds": [...], "runs": [...], "conditions": {...}}}."""
-    groups: dict[str, Any] = {}
-    for name in dict.fromkeys(run.name for run in runs):
-        members = [(r, s) for r, s in zip(runs, summaries) if r.name == name]
-        shared = [
-            c for c in members[0][1]["conditions"] if all(c in s["conditions"] for _, s in members)
-        ]
-        groups[name] = {
-            "seeds": [run.seed for run, _ in members],
-            "runs": [str(run.folder) for run, _ in members],
-            "conditions": {
-                c: summarize_runs([s["conditions"][c] for _, s in members]) for c in shared
-            },
-        }
-    return groups
-
-
-def write_comparison(
-    runs: list[Run], groups: dict[str, Any], settings: dict[str, Any], folder: Path
-) -> None:
-    """Writes comparison.json and comparison.png."""
+def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
+    """The figures: accuracy by trial, scores by condition, and the inside of one episode each."""
     folder.mkdir(parents=True, exist_ok=True)
-    task = describe_task(runs[0])
-    names = dict.fromkeys(c for group in groups.values() for c in group["conditions"])
+    for old in folder.glob("*.png"):
+        old.unlink()
+    settings, policies = summary["settings"], summary["policies"]
+    keys = [c["key"] for c in summary["conditions"]]
     labels = {
-        name: f"{name} ({len(group['seeds'])} seeds)" if len(group["seeds"]) > 1 else name
-        for name, group in groups.items()
+        name: f"{name} ({len(policy['runs'])} seeds)" if len(policy["runs"]) > 1 else name
+        for name, policy in policies.items()
     }
+    what = f"{settings['env']}\n{settings['episodes']} new episodes per condition; 95 % intervals"
 
-    def parts(condition: str, key: str) -> dict[str, Any]:
-        found = {labels[n]: g["conditions"].get(condition, {}).get(key) for n, g in groups.items()}
+    def parts(key: str, measure: str) -> dict[str, Any]:
+        results: Any = summary["results"]
+        found = {labels[name]: of.get(key, {}).get(measure) for name, of in results.items()}
         return {label: part for label, part in found.items() if part is not None}
 
-    note = f"{settings['episodes']} new episodes per condition and training seed; 95 % intervals"
-    panels = {name: parts(name, "accuracy_by_trial") for name in names}
-    trials = max((len(p) for lines in panels.values() for p in lines.values()), default=0)
-    if trials > 1:
-        figures.accuracy_by_trial(
-            panels,
-            task.chance,
-            f"Learning inside an episode: {runs[0].environment}\n{note}",
-            folder / "comparison.png",
-        )
-    else:
-        key, measure = ("late_accuracy", "accuracy") if trials else ("return", "return")
+    if len(keys) <= MANY_CONDITIONS:
+        panels = {key: parts(key, "accuracy_by_trial") for key in keys}
+        trials = max((len(line) for lines in panels.values() for line in lines.values()), default=0)
+        if trials > 1:
+            figures.accuracy_by_trial(
+                panels,
+                settings["chance"],
+                f"Learning inside an episode: {what}",
+                folder / "accuracy_by_trial.png",
+            )
+        measure = "late_accuracy" if trials else "return"
         figures.scores(
             {
-                labels[n]: {
-                    c: (part[key], part[key]["by_run"]) for c, part in g["conditions"].items()
+                label: {
+                    key: (parts(key, measure)[label], _samples(evaluation, name, key, measure))
+                    for key in keys
+                    if label in parts(key, measure)
                 }
-                for n, g in groups.items()
+                for name, label in labels.items()
             },
-            measure,
-            f"{measure.capitalize()} by condition: {runs[0].environment}\n{note}",
-            folder / "comparison.png",
-            task.chance if trials else None,
+            measure.replace("_", " "),
+            f"{measure.replace('_', ' ').capitalize()} by condition: {what}",
+            folder / f"{measure}.png",
+            settings["chance"] if trials else None,
         )
-    shared = {k: v for k, v in settings.items() if k in ("env", "episodes", "seeds", "versions")}
-    shared["deterministic"] = settings["deterministic"]
-    comparison = {"settings": shared, "policies": groups}
-    write_text(folder / "comparison.json", json.dumps(comparison, indent=2) + "\n")
+    for name in policies:
+        run = next(run for run in evaluation.runs if run.name == name)
+        if not can_record(run.policy):
+            continue
+        seed = evaluation.seeds[0]
+        spread = spread_of(run.policy, evaluation.task)
+        env = make_env(evaluation.task, CLEAN, spread, run.previous)
+        recording = record_episode(run.policy, env, seed)
+        env.close()
+        length = len(recording.rewards)
+        whole = length == evaluation.outcomes[evaluation.runs.index(run)][NOMINAL]["length"][0]
+        figures.episode(
+            recording,
+            f"Inside one episode: {name} on {settings['env']}\nepisode of seed {seed}, "
+            f"{'' if whole else 'first '}{length} steps",
+            folder / f"episode-{name}.png",
+        )
 
 
-def table(groups: dict[str, Any]) -> str:
-    """Plain text: a row for each policy and condition."""
-    parts = [part for group in groups.values() for part in group["conditions"].values()]
-    keys = ["return"]
-    if any(part["late_accuracy"] is not None for part in parts):
-        keys = ["late_accuracy", "return"]
-    by_seed = any(len(group["seeds"]) > 1 for group in groups.values())
-    rows = [["policy", "condition", *(key.replace("_", " ") for key in keys)]]
-    if by_seed:
-        rows[0].append(f"{rows[0][2]} by training seed")
-    for name, group in groups.items():
-        for condition, part in group["conditions"].items():
-            row = [name, condition, *(_cell(part[key]) for key in keys)]
-            if by_seed:
-                values = zip(group["seeds"], part[keys[0]]["by_run"])
-                row.append("  ".join(f"{seed}: {_number(value)}" for seed, value in values))
-            rows.append(row)
-            name = ""  # once per policy
+def _samples(evaluation: Evaluation, name: str, key: str, measure: str) -> Sequence[float]:
+    """What the dots of a figure are: runs, or the episodes of a single one."""
+    outcomes = [x[key] for run, x in zip(evaluation.runs, evaluation.outcomes) if run.name == name]
+    if measure == "return":
+        values = [outcome["return"] for outcome in outcomes]
+    else:
+        values = [measures.late_accuracy(outcome["correct"]) for outcome in outcomes]
+    return list(values[0]) if len(values) == 1 else [float(np.mean(value)) for value in values]
+
+
+def tables(summary: Summary) -> str:
+    """Plain text: every policy in every condition; and, where there are many, the policies."""
+    results: Any = summary["results"]
+    conditions = summary["conditions"]
+    has_trials = any(r["late_accuracy"] for of in results.values() for r in of.values())
+    shown = ["late_accuracy", "return"] if has_trials else ["return", "retention"]
+    if len(conditions) <= MANY_CONDITIONS:
+        rows = [["policy", "condition", *(m.replace("_", " ") for m in shown)]]
+        for name, of in results.items():
+            for key, result in of.items():
+                rows.append([name, key, *(_cell(result[m]) for m in shown)])
+                name = ""  # once per policy
+        return _aligned(rows)
+    overall: Any = summary["overall"]
+    splits = [
+        s
+        for s in ("all", "train", "held-out")
+        if any(s in of.get("intact", {}) for of in overall.values())
+    ]
+    rows = [["policy", "lesion", "return", *(f"retention, {split}" for split in splits)]]
+    for name, of in results.items():
+        for lesion in [None, *summary["settings"]["lesions"]]:
+            keys = [
+                c["key"]
+                for c in conditions
+                if c["lesion"] == lesion and c["intact"] == NOMINAL and c["key"] in of
+            ]
+            kept = overall[name].get(lesion or "intact", {})
+            if keys:
+                cells = [_cell(of[keys[0]]["return"]), *(_cell(kept.get(s)) for s in splits)]
+                rows.append([name, lesion or "", *cells])
+    by_condition = [["condition", *results]]
+    measure = "late_accuracy" if has_trials else "retention"
+    for c in conditions:
+        cells = [_cell(of[c["key"]][measure]) if c["key"] in of else "" for of in results.values()]
+        by_condition.append([c["key"], *cells])
+    return f"{_aligned(by_condition)}\n({measure.replace('_', ' ')})\n\n{_aligned(rows)}"
+
+
+def _aligned(rows: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
 
 
-def _cell(summary: dict[str, Any] | None) -> str:
-    if summary is None:
+def _cell(score: Score | None) -> str:
+    if score is None:
         return ""
-    low, high = summary["interval"]
-    return f"{_number(summary['mean'])} [{_number(low)}, {_number(high)}]"
+    low, high = score["interval"]
+    return f"{_number(score['mean'])} [{_number(low)}, {_number(high)}]"
 
 
 def _number(value: float) -> str:

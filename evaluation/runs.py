@@ -1,111 +1,141 @@
-"""Trained policies to be judged: loading their run folders, checking them, running them."""
+"""Trained policies to be judged: loading their run folders, and checking that they can be."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
-from evaluation.conditions import (
-    CONDITIONS,
-    Condition,
-    applicable,
-    find_conditions,
-    make_env,
-    run_condition,
-    spread_of,
-    task_arguments,
-)
-from evaluation.episodes import Episode, Progress
+from evaluation.conditions import CLEAN, Condition, Task, make_env, spread_of, task_of
+from evaluation.jobs import digest_of
+from evaluation.lesions import layout_of
+from evaluation.summary import Skipped
 from policies.export import DeployedPolicy, load_policy
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained policy, and what its checkpoint tells about its training."""
+    """A trained policy, and what its checkpoint tells about its training.
+
+    Attributes:
+        folder: of the run.
+        policy: as deployed.
+        digest: of its files.
+        name: of the policy, as `train.py` has it.
+        environment, arguments: the task that it was trained in.
+        perturb: text of the perturbations that it was trained under; None: none.
+        previous: whether it observes its previous action and reward.
+        seed, steps: of the training.
+        training_seeds: of its environments.
+    """
 
     folder: Path
     policy: DeployedPolicy
+    digest: str
     name: str
     environment: str
     arguments: dict[str, Any]
+    perturb: str | None
+    previous: bool
     seed: int
-    training_seeds: range
     steps: int
-    conditions: list[Condition]
+    training_seeds: range
 
     @property
-    def results(self) -> Path:
-        """Where its evaluation goes."""
-        return self.folder / "evaluations" / "standard"
+    def cache(self) -> Path:
+        """Where what was measured of it is kept."""
+        return self.folder / "evaluations" / "cache"
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is known of the environment without running it."""
-
-    horizon: int | None
-    chance: float | None
-
-
-def load_runs(folders: Sequence[Path], conditions: Sequence[str], seeds: range) -> list[Run]:
-    """The runs in these folders, each checked to work in each of its conditions.
+def load_runs(
+    folders: Sequence[Path], seeds: range, horizon_factor: int = 1
+) -> tuple[list[Run], Task]:
+    """The runs in these folders, each once, and the task that they have in common.
 
     Raises:
         FileNotFoundError: a run that is missing.
-        ValueError: an unknown condition, a run that does not work, runs of different tasks, or
-            seeds that a run was trained with.
+        ValueError: a run that does not work, runs of different tasks, the same policy and seed
+            twice, or seeds that a run was trained with.
     """
-    chosen = find_conditions(conditions)
     given = {folder.resolve(): folder for folder in reversed(folders)}
-    resolved = dict.fromkeys(folder.resolve() for folder in folders)
-    runs = [_load_run(given[folder], chosen) for folder in resolved]
+    runs = [_load_run(given[folder]) for folder in dict.fromkeys(f.resolve() for f in folders)]
+    tasks = []
     for run in runs:
         _check_seeds(run, seeds)
-    clean = CONDITIONS["clean"]
-    tasks = {
-        f"{run.environment} {task_arguments(run.environment, run.arguments, clean)}" for run in runs
-    }
-    if len(tasks) > 1:
-        raise ValueError(f"the runs are of different tasks: {'; '.join(sorted(tasks))}")
-    return runs
+        tasks.append(task_of(run.environment, run.arguments, horizon_factor))
+        _check_observations(run, tasks[-1])
+    different = {f"{task.environment} {task.arguments}" for task in tasks}
+    if len(different) > 1:
+        raise ValueError(f"the runs are of different tasks: {'; '.join(sorted(different))}")
+    seen: dict[tuple[str, int], Path] = {}
+    for run in runs:
+        other = seen.setdefault((run.name, run.seed), run.folder)
+        if other != run.folder:
+            raise ValueError(
+                f"{other} and {run.folder} are both {run.name} with seed {run.seed}: "
+                "evaluate them separately"
+            )
+    return runs, tasks[0]
 
 
-def _load_run(folder: Path, conditions: list[Condition]) -> Run:
+def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Condition], list[Skipped]]:
+    """Those of the conditions that mean something for the run, and those that do not."""
+    if layout_of(run.policy) is not None:
+        return list(conditions), []
+    kept = [condition for condition in conditions if condition.lesion is None]
+    lesions = dict.fromkeys(c.lesion for c in conditions if c.lesion is not None)
+    return kept, [
+        Skipped(condition=lesion, policy=run.name, reason="it has no plasticity to take away")
+        for lesion in lesions
+    ]
+
+
+def training_returns(folder: Path) -> tuple[float | None, float | None]:
+    """The last and the best mean return of training episodes in progress.csv; None without one."""
+    try:
+        with (folder / "progress.csv").open(newline="") as file:
+            values = [row.get("rollout/ep_rew_mean") for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return None, None
+    returns = [float(value) for value in values if value]
+    return (returns[-1], max(returns)) if returns else (None, None)
+
+
+def _load_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise ValueError(f"there is no run folder {folder}")
     policy = load_policy(folder / "policy")
     try:
-        settings = policy.metadata["settings"]
-        run = Run(
+        settings: Mapping[str, Any] = policy.metadata["settings"]
+        return Run(
             folder=folder,
             policy=policy,
+            digest=digest_of(folder / "policy"),
             name=settings["policy"],
             environment=settings["env"],
             arguments=settings["env_kwargs"],
+            perturb=settings.get("perturb"),
+            previous=settings.get("previous", False),
             seed=settings["seed"],
-            training_seeds=range(settings["seed"], settings["seed"] + settings["n_envs"]),
             steps=policy.metadata["steps"],
-            conditions=applicable(policy, conditions),
+            training_seeds=range(settings["seed"], settings["seed"] + settings["n_envs"]),
         )
     except KeyError as error:
         raise ValueError(
             f"{folder / 'policy' / 'policy.json'} does not tell how the policy was trained: "
             f"{error} is missing"
         ) from error
-    if not run.conditions:
-        raise ValueError(f"{run.name} in {folder} has no plasticity that could be switched off")
-    for condition in run.conditions:
-        env = make_env(run.environment, run.arguments, condition, spread_of(policy))
-        env.close()
-        expected = policy.policy.observation_space.shape
-        if env.observation_space.shape != expected:
-            raise ValueError(
-                f"the policy in {folder} expects observations of shape {expected}, "
-                f"but {run.environment} has {env.observation_space.shape}"
-            )
-    return run
+
+
+def _check_observations(run: Run, task: Task) -> None:
+    env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous)
+    env.close()
+    expected = run.policy.policy.observation_space.shape
+    if env.observation_space.shape != expected:
+        raise ValueError(
+            f"the policy in {run.folder} expects observations of shape {expected}, "
+            f"but {run.environment} has {env.observation_space.shape}"
+        )
 
 
 def _check_seeds(run: Run, seeds: range) -> None:
@@ -116,31 +146,3 @@ def _check_seeds(run: Run, seeds: range) -> None:
             f"of {run.folder}, {training.start} to {training.stop - 1}; "
             "leave out --seed, or give a larger one"
         )
-
-
-def describe_task(run: Run) -> Task:
-    """What the environment says of itself."""
-    env = make_env(run.environment, run.arguments, run.conditions[0], spread_of(run.policy))
-    spec, plain = env.spec, env.unwrapped
-    env.close()
-    horizon = getattr(plain, "episode_steps", spec.max_episode_steps if spec else None)
-    actions = env.action_space
-    return Task(horizon, 1 / int(actions.n) if isinstance(actions, gym.spaces.Discrete) else None)
-
-
-def evaluate(
-    run: Run, seeds: Sequence[int], deterministic: bool, progress: Progress
-) -> dict[str, list[Episode]]:
-    """Episodes of a run by condition, on paired seeds."""
-    return {
-        condition.name: run_condition(
-            run.policy,
-            run.environment,
-            run.arguments,
-            condition,
-            seeds,
-            deterministic=deterministic,
-            progress=progress,
-        )
-        for condition in run.conditions
-    }

@@ -1,95 +1,141 @@
-"""Numbers that stand for many episodes: mean, interquartile mean, bootstrap interval."""
+"""Intervals by the bootstrap, over training seeds, or over episodes where there is one seed.
 
-from collections.abc import Sequence
+The unit that is drawn with replacement is a run with all its episodes, since the episodes of a run
+have its weights in common: to draw episodes, or conditions, of different runs independently (as
+rliable's stratified bootstrap does with tasks) would take what is one policy for many. The
+episodes are the same for all policies and conditions.
+
+With few units the percentiles are too narrow: by sqrt((n-1)/n), and for the normal distribution in
+place of Student's (Hesterberg 2015, "What teachers should know about the bootstrap",
+doi:10.1080/00031305.2015.1089789, section 3). Their distances from the estimate are widened by
+just that.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from evaluation.episodes import Episode
+from evaluation.summary import Curve, Score
 
-RESAMPLES = 9999
+RESAMPLES = 2000
+
+Statistic = Callable[[np.ndarray], np.ndarray]
 
 
-def summarize(samples: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """Mean, interquartile mean, and 95 % interval of the mean.
+class Bootstrap:
+    """Resamples of the units of a policy.
 
-    The interval is the percentile bootstrap. Of one sample, or of equal ones, it has no width.
+    A statistic is a function of weights [K, units], each row of which sums to 1, to [K] values;
+    of the values of the units themselves, `weights @ values` is the mean.
 
     Args:
-        samples: at least one number.
+        runs: how many training seeds.
+        episodes: of each.
         seed: of the resampling.
-
-    Returns:
-        {"mean": float, "interquartile_mean": float, "interval": [low, high]}
-
-    Raises:
-        ValueError: no samples.
-    """
-    values = np.asarray(samples, dtype=np.float64)
-    if not values.size:
-        raise ValueError("there are no samples to summarize")
-    low = high = values.mean()
-    if np.ptp(values) > 0:
-        low, high = stats.bootstrap(
-            (values,),
-            np.mean,
-            n_resamples=RESAMPLES,
-            batch=1000,
-            method="percentile",
-            random_state=np.random.default_rng(seed),
-        ).confidence_interval
-    return {
-        "mean": float(values.mean()),
-        "interquartile_mean": float(stats.trim_mean(values, 0.25)),
-        "interval": [float(low), float(high)],
-    }
-
-
-def late_accuracy(correct: Sequence[bool]) -> float:
-    """Fraction of right responses in the second half of the trials (the longer one if odd)."""
-    return float(np.mean(correct[len(correct) // 2 :]))
-
-
-def summarize_episodes(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """`summarize` of the return, length, late accuracy, and accuracy by trial (a list).
-
-    The latter two are None where the task has no trials.
-    """
-    summary: dict[str, Any] = {
-        "return": summarize([episode.total_reward for episode in episodes]),
-        "length": summarize([episode.length for episode in episodes]),
-        "late_accuracy": None,
-        "accuracy_by_trial": None,
-    }
-    answered = [episode.correct for episode in episodes if episode.correct]
-    if answered:
-        # an episode that was cut short has fewer trials than others
-        trials = range(max(map(len, answered)))
-        by_trial = [[right[trial] for right in answered if trial < len(right)] for trial in trials]
-        summary["late_accuracy"] = summarize([late_accuracy(right) for right in answered])
-        summary["accuracy_by_trial"] = [summarize(responses) for responses in by_trial]
-    return summary
-
-
-def summarize_runs(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One summary out of those of several training seeds, in the same condition.
-
-    Each number is the mean over the runs of their means, with the interval over runs, and
-    "by_run", the means themselves. A single run keeps the interval over its episodes.
     """
 
-    def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        means = [part["mean"] for part in parts]
-        return (parts[0] if len(parts) == 1 else summarize(means)) | {"by_run": means}
+    def __init__(self, runs: int, episodes: int, seed: int = 0) -> None:
+        self.runs = runs
+        self.units = runs if runs > 1 else episodes
+        self.weights = resampled(self.units, seed)
 
-    result: dict[str, Any] = {}
-    for name, first in summaries[0].items():
-        parts = [summary[name] for summary in summaries]
-        if first is None:
-            result[name] = None
-        elif isinstance(first, list):
-            result[name] = [pooled(trial) for trial in zip(*parts)]
-        else:
-            result[name] = pooled(parts)
-    return result
+    def of_units(self, values: np.ndarray) -> np.ndarray:
+        """[runs, episodes, ...] to [units, ...]: means of the runs, or the episodes of the one."""
+        return values.mean(axis=1) if self.runs > 1 else values[0]
+
+    def score(
+        self, statistic: Statistic, bounds: tuple[float, float] = (-np.inf, np.inf)
+    ) -> Score | None:
+        """A `Score`; None where the statistic is NaN."""
+        every = np.eye(self.units)
+        return self.score_of(
+            statistic(every.mean(axis=0, keepdims=True))[0],
+            statistic(every),
+            statistic(self.weights),
+            bounds,
+        )
+
+    def score_of(
+        self,
+        value: float,
+        by_unit: np.ndarray,
+        draws: np.ndarray,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> Score | None:
+        """A `Score` out of a statistic of all units, of each of them, and of the resamples."""
+        if not np.isfinite(value):
+            return None
+        low, high = interval(float(value), draws, self.units, bounds)
+        finite = by_unit[np.isfinite(by_unit)]
+        by_run = [float(x) if np.isfinite(x) else None for x in by_unit]
+        return Score(
+            mean=float(value),
+            interquartile_mean=float(stats.trim_mean(finite, 0.25) if finite.size else value),
+            interval=[low, high],
+            by_run=by_run if self.runs > 1 else [float(value)],
+        )
+
+    def curve(self, steps: Sequence[int], values: np.ndarray) -> Curve:
+        """A `Curve` out of the values of the units, [units, len(steps)]."""
+        mean = values.mean(axis=0)
+        draws = self.weights @ values
+        low, high = _widened(mean, np.percentile(draws, [2.5, 97.5], axis=0), self.units)
+        return Curve(step=list(steps), mean=mean.tolist(), low=low.tolist(), high=high.tolist())
+
+
+def resampled(units: int, seed: int = 0) -> np.ndarray:
+    """Weights [RESAMPLES, units] of the mean over units that are drawn with replacement."""
+    random = np.random.default_rng(seed)
+    return random.multinomial(units, np.full(units, 1 / units), size=RESAMPLES) / units
+
+
+def interval(
+    value: float,
+    draws: np.ndarray,
+    units: int,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[float, float]:
+    """The 95 % interval of a statistic; of one unit, or of equal ones, it has no width.
+
+    Args:
+        value: of all units.
+        draws: of the resamples; those that are NaN do not count.
+        units: how many were drawn from.
+        bounds: least and greatest value that there can be.
+    """
+    draws = draws[np.isfinite(draws)]
+    if units < 2 or not draws.size or np.ptp(draws) == 0:
+        return value, value
+    low, high = _widened(np.float64(value), np.percentile(draws, [2.5, 97.5]), units)
+    return max(float(low), bounds[0]), min(float(high), bounds[1])
+
+
+def _widened(value: Any, percentiles: Any, units: int) -> Any:
+    if units < 2:
+        return value, value
+    narrow = stats.norm.ppf(0.975) * np.sqrt((units - 1) / units)
+    factor = stats.t.ppf(0.975, units - 1) / narrow
+    low, high = percentiles
+    # the estimate lies within, however lopsided the resamples are
+    return value + factor * np.minimum(low - value, 0), value + factor * np.maximum(high - value, 0)
+
+
+def compare(one: np.ndarray, other: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two independent samples: the difference of their means, and the probability that a member
+    of the first is the greater one (ties count half), each {"mean", "interval"}.
+
+    The interval is as wide as for the smaller sample.
+    """
+    draws_one, draws_other = resampled(len(one), 1), resampled(len(other), 2)
+    units = min(len(one), len(other))
+    difference = float(one.mean() - other.mean())
+    draws = draws_one @ one - draws_other @ other
+    greater = (one[:, None] > other) + 0.5 * (one[:, None] == other)
+    wins = np.einsum("ki,ij,kj->k", draws_one, greater, draws_other, optimize=True)
+    share = float(greater.mean())
+    return (
+        {"mean": difference, "interval": list(interval(difference, draws, units))},
+        {"mean": share, "interval": list(interval(share, wins, units, (0.0, 1.0)))},
+    )

@@ -14,16 +14,18 @@ class Score(TypedDict):
     """One number with its uncertainty.
 
     Attributes:
-        mean: over the runs, each the mean of its episodes.
-        interquartile_mean: of the runs' means; of the episodes where there is one run.
+        mean: over the runs, each the mean of its episodes; of a ratio or a time, that of the
+            returns or reward rates so averaged.
+        interquartile_mean: of the runs' own values; of the episodes' where there is one run.
         interval: 95 %, of the mean: over training seeds; over episodes where there is one run.
-        by_run: the mean of each run, in the order of `training_seeds`.
+        by_run: the value of each run, in the order of `training_seeds`; null where it has none,
+            as the retention of a run that is no better than random.
     """
 
     mean: float
     interquartile_mean: float
     interval: list[float]
-    by_run: list[float]
+    by_run: list[float | None]
 
 
 class Settings(TypedDict):
@@ -71,6 +73,8 @@ class PolicySummary(TypedDict):
         runs: folders of the runs, relative to the folder of the evaluation.
         steps_trained: environment steps, one per run.
         actor_parameters: learned numbers in the actor.
+        perturb: perturbations that it was trained under; null for none.
+        previous: whether it observes its previous action and reward.
         random_return: mean return of random actions in the nominal condition.
         nominal_return: of the intact policy in the nominal condition.
         dead_seeds: training seeds whose nominal return is less than a tenth of the way from the
@@ -83,6 +87,8 @@ class PolicySummary(TypedDict):
     runs: list[str]
     steps_trained: list[int]
     actor_parameters: int
+    perturb: str | None
+    previous: bool
     random_return: float
     nominal_return: Score
     dead_seeds: list[int]
@@ -158,9 +164,10 @@ Result = TypedDict(
 )
 """A policy in a condition.
 
-retention = (R - R_random) / (R_nominal - R_random), null where the policy is no better than random
-by nature; late_accuracy is that of the second half of the trials; reward_rate, the reward per step
-in windows, is there for the nominal condition and for those with an onset.
+retention = (R - R_random) / (R_nominal - R_random), null where R_nominal is not beyond doubt above
+R_random (its interval lies above it); late_accuracy is that of the second half of the trials;
+reward_rate, the reward per step in windows, is there for the nominal condition, lesioned or not,
+and for conditions with an onset.
 """
 
 

@@ -20,21 +20,15 @@ import envs  # noqa: F401  registers the environments
 import evaluate
 from envs.observation_noise import ObservationNoise
 from evaluation.conditions import (
-    CONDITIONS,
-    applicable,
-    find_conditions,
-    initial_state,
+    CLEAN,
+    STANDARD_CONDITIONS,
     make_env,
-    run_condition,
+    spread_of,
+    task_of,
 )
-from evaluation.episodes import Episode, run_episodes
+from evaluation.episodes import run_episodes
+from evaluation.lesions import PlasticityOff, layout_of
 from evaluation.recording import can_record, record_episode
-from evaluation.statistics import (
-    late_accuracy,
-    summarize,
-    summarize_episodes,
-    summarize_runs,
-)
 from policies.export import DeployedPolicy, Normalisation, save_policy
 from policies.policy import PlasticSpikingPolicy
 
@@ -72,8 +66,23 @@ def make_policy(environment: str, kind: str = "ndp-oja", seed: int = 0, **argume
     return DeployedPolicy(policy, None, {})
 
 
-def run(policy, environment, name, seeds, **arguments):
-    return run_condition(policy, environment, {}, CONDITIONS[name], seeds, **arguments)
+CONDITIONS = {condition.key: condition for condition in STANDARD_CONDITIONS}
+
+
+def run(policy, environment, name, seeds, width=50, **arguments):
+    task = task_of(environment, {})
+    condition, layout = CONDITIONS[name], layout_of(policy)
+    state = None if layout is None else policy.policy.initial_state(width)
+    hooks = [] if condition.lesion is None else [PlasticityOff(layout, 0)]
+    return run_episodes(
+        policy,
+        lambda: make_env(task, condition, spread_of(policy, task)),
+        seeds,
+        width=width,
+        initial_state=state,
+        hooks=hooks,
+        **arguments,
+    )
 
 
 class Seeded(gym.Wrapper):
@@ -163,7 +172,7 @@ def test_ended_environments_are_not_stepped():
 def test_conditions_are_paired():
     tasks, observations = [], []
     for name in CONDITIONS:
-        env = make_env(CUES, {}, CONDITIONS[name])
+        env = make_env(task_of(CUES, {}), CONDITIONS[name])
         observations.append(env.reset(seed=5)[0])
         plain = env.unwrapped
         tasks.append([plain.patterns, plain.mapping, plain.order])
@@ -175,8 +184,9 @@ def test_conditions_are_paired():
 
 
 def test_clean_is_clean_for_policies_trained_with_noise():
-    assert make_env(CUES, {"noise": 0.4, "trials": 3}, CONDITIONS["clean"]).unwrapped.noise == 0
-    noisy = make_env(CUES, {"noise": 0.4, "trials": 3}, CONDITIONS["noise-0.2"]).unwrapped
+    task = task_of(CUES, {"noise": 0.4, "trials": 3})
+    assert make_env(task, CLEAN).unwrapped.noise == 0
+    noisy = make_env(task, CONDITIONS["noise-0.2"]).unwrapped
     assert (noisy.noise, noisy.trials) == (0.2, 3)
 
 
@@ -221,11 +231,11 @@ def test_observation_noise_refuses():
 
 def test_plasticity_off_keeps_fast_weights_at_zero_and_matters():
     policy = make_policy(CUES)
-    env = make_env(CUES, {}, CONDITIONS["clean"])
+    env = make_env(task_of(CUES, {}), CLEAN)
     on, off = (record_episode(policy, env, 11, plasticity=p) for p in (True, False))
     assert (off.fast_weights == 0).all() and (off.rate == 0).all()
     assert np.abs(on.fast_weights[-1]).max() > 0.05
-    state = initial_state(policy, CONDITIONS["plasticity-off"], 4)
+    state = policy.policy.initial_state(4, plasticity=False)
     layout = policy.policy.layout
     for step in range(6):
         observation = np.stack([env.observation_space.sample() for _ in range(4)])
@@ -242,17 +252,6 @@ def test_plasticity_off_changes_nothing_in_a_static_network():
     assert clean == off
 
 
-def test_applicable_leaves_out_what_an_mlp_does_not_have():
-    conditions = list(CONDITIONS.values())
-    assert applicable(make_policy(CUES, "snn"), conditions) == conditions
-    assert applicable(make_policy(CUES, "mlp"), conditions) == conditions[:3]
-
-
-def test_unknown_condition_names_the_nearest():
-    with pytest.raises(ValueError, match=r"did you mean 'noise-0\.1'"):
-        find_conditions(["clean", "noise-0.11"])
-
-
 def test_noise_follows_the_spread_of_training():
     policy = make_policy(PENDULUM, "mlp")
     clean = run(policy, PENDULUM, "clean", range(3), width=3)
@@ -266,7 +265,7 @@ def test_noise_follows_the_spread_of_training():
 @pytest.mark.parametrize("environment", [CUES, PENDULUM])
 def test_recording_sees_what_predict_does(environment):
     policy = make_policy(environment)
-    env = make_env(environment, {}, CONDITIONS["clean"])
+    env = make_env(task_of(environment, {}), CLEAN)
     recording = record_episode(policy, env, 4, max_steps=40)
     steps = len(recording.rewards)
     assert steps == 40
@@ -288,54 +287,6 @@ def test_recording_sees_what_predict_does(environment):
     assert static.rate is None and static.fast_weights is None
 
 
-def test_statistics_by_hand():
-    # sorted 0 1 2 4 6 7 9 100: a quarter off each end leaves 2 4 6 7
-    summary = summarize([100, 0, 2, 1, 4, 9, 6, 7])
-    assert summary["mean"] == 129 / 8
-    assert summary["interquartile_mean"] == 19 / 4
-    low, high = summary["interval"]
-    assert 0 < low < 129 / 8 < high < 100
-    assert summary == summarize([100, 0, 2, 1, 4, 9, 6, 7])
-    # for many samples the interval tends to mean +- 1.96 deviations of the mean
-    samples = np.random.default_rng(0).normal(3.0, 2.0, 2000)
-    half = 1.96 * samples.std() / np.sqrt(2000)
-    np.testing.assert_allclose(
-        summarize(samples)["interval"], [samples.mean() - half, samples.mean() + half], atol=0.01
-    )
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("samples", [[2.5], [2.5, 2.5, 2.5]])
-def test_statistics_of_equal_samples(samples):
-    expected = {"mean": 2.5, "interquartile_mean": 2.5, "interval": [2.5, 2.5]}
-    assert summarize(samples) == expected
-
-
-def test_statistics_of_nothing():
-    with pytest.raises(ValueError, match="no samples"):
-        summarize([])
-
-
-def test_late_accuracy_is_of_the_second_half():
-    assert late_accuracy([False, False, True, True]) == 1.0
-    assert late_accuracy([True, True, True, False, False]) == pytest.approx(1 / 3)
-    assert late_accuracy([True]) == 1.0
-
-
-def test_summary_of_episodes():
-    episodes = [Episode(0, 2.0, 8, (False, True)), Episode(1, -2.0, 4, (False, False))]
-    summary = summarize_episodes(episodes)
-    assert summary["return"]["mean"] == 0 and summary["length"]["mean"] == 6
-    assert summary["late_accuracy"]["mean"] == 0.5
-    assert [trial["mean"] for trial in summary["accuracy_by_trial"]] == [0.0, 0.5]
-    plain = summarize_episodes([Episode(0, 2.0, 8)])
-    assert plain["late_accuracy"] is None and plain["accuracy_by_trial"] is None
-    pooled = summarize_runs([summary, summarize_episodes(episodes[:1])])
-    assert pooled["late_accuracy"]["by_run"] == [0.5, 1.0]
-    assert pooled["late_accuracy"]["mean"] == 0.75
-    assert pooled["accuracy_by_trial"][1]["by_run"] == [0.5, 1.0]
-
-
 def save_run(folder: Path, environment: str, kind: str, seed: int = 0) -> Path:
     settings = {
         "env": environment,
@@ -350,50 +301,57 @@ def save_run(folder: Path, environment: str, kind: str, seed: int = 0) -> Path:
     return run
 
 
+def command_line(monkeypatch, *arguments) -> int:
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
+    return evaluate.main()
+
+
 def test_command_line(tmp_path):
     runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
     runs.append(save_run(tmp_path, CUES, "mlp"))
-    out = tmp_path / "comparison"
-    command = [sys.executable, "evaluate.py", *map(str, runs), "--episodes", "6", "--out", str(out)]
+    command = [sys.executable, "evaluate.py", *map(str, runs), "--episodes", "6"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "plasticity-off" in done.stdout and "late accuracy" in done.stdout
 
-    results = runs[0] / "evaluations" / "standard"
+    results = tmp_path / CUES / "evaluations" / "standard"
     summary = json.loads((results / "summary.json").read_text())
-    assert list(summary["conditions"]) == list(CONDITIONS)
-    for part in summary["conditions"].values():
-        assert len(part["accuracy_by_trial"]) == 4
-        for numbers in (part["return"], part["late_accuracy"], *part["accuracy_by_trial"]):
-            assert set(numbers) == {"mean", "interquartile_mean", "interval"}
-            assert numbers["interval"][0] <= numbers["mean"] <= numbers["interval"][1]
+    assert [c["key"] for c in summary["conditions"]] == list(CONDITIONS)
+    assert list(summary["results"]) == ["ndp-oja", "mlp"]
+    assert list(summary["results"]["mlp"]) == ["clean", "noise-0.1", "noise-0.2"]
     settings = summary["settings"]
-    assert settings["env"] == CUES and settings["steps_trained"] == 123
+    assert settings["env"] == CUES and settings["chance"] == 0.5 and settings["horizon"] == 16
     assert settings["seeds"] == [1_000_000, 1_000_005] and "torch" in settings["versions"]
+    policy = summary["policies"]["ndp-oja"]
+    assert policy["training_seeds"] == [0, 1] and policy["steps_trained"] == [123, 123]
+    assert policy["runs"] == ["../../ndp-oja/seed-0", "../../ndp-oja/seed-1"]
     rows = list(csv.DictReader((results / "episodes.csv").open()))
-    assert len(rows) == 4 * 6
-    clean = [row for row in rows if row["condition"] == "clean"]
+    assert len(rows) == (4 + 4 + 3) * 6
+
+    def of(**values):
+        return [row for row in rows if all(row[k] == v for k, v in values.items())]
+
+    clean = of(policy="ndp-oja", training_seed="0", condition="clean")
     assert [int(row["seed"]) for row in clean] == list(range(1_000_000, 1_000_006))
+    result = summary["results"]["ndp-oja"]["clean"]
+    assert len(result["accuracy_by_trial"]) == 4
     mean = np.mean([float(row["return"]) for row in clean])
-    assert mean == pytest.approx(summary["conditions"]["clean"]["return"]["mean"])
+    assert result["return"]["by_run"][0] == pytest.approx(mean)
     right = np.mean([int(row["trial_3"]) for row in clean])
-    assert right == summary["conditions"]["clean"]["accuracy_by_trial"][3]["mean"]
+    assert result["accuracy_by_trial"][3]["by_run"][0] == pytest.approx(right)
+    off = of(policy="ndp-oja", condition="plasticity-off")
+    lesion = summary["lesions"]["ndp-oja"]["off"]["clean"]
+    assert {row["lesion"] for row in off} == {"off"} and lesion["key"] == "plasticity-off"
+    every = of(policy="ndp-oja", condition="clean")
+    differences = [float(a["return"]) - float(b["return"]) for a, b in zip(every, off)]
+    assert lesion["paired_difference"]["mean"] == pytest.approx(np.mean(differences))
+    assert any(differences) and not lesion["identical"]
+    assert summary["skipped"] == [
+        {"condition": "off", "policy": "mlp", "reason": "it has no plasticity to take away"}
+    ]
     names = sorted(path.name for path in (results / "figures").iterdir())
-    assert names == ["accuracy_by_trial.png", "episode.png", "return.png"]
+    assert names == ["accuracy_by_trial.png", "episode-ndp-oja.png", "late_accuracy.png"]
     assert not list(tmp_path.rglob("*.part"))
-
-    other = json.loads((runs[2] / "evaluations" / "standard" / "summary.json").read_text())
-    assert "plasticity-off" not in other["conditions"]
-    comparison = json.loads((out / "comparison.json").read_text())["policies"]
-    assert comparison["ndp-oja"]["seeds"] == [0, 1]
-    by_run = comparison["ndp-oja"]["conditions"]["clean"]["late_accuracy"]["by_run"]
-    assert by_run[0] == summary["conditions"]["clean"]["late_accuracy"]["mean"]
-    assert (out / "comparison.png").stat().st_size > 1000
-
-
-def command_line(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
-    return evaluate.main()
 
 
 def test_command_line_without_trials(tmp_path, monkeypatch, capsys):
@@ -401,11 +359,11 @@ def test_command_line_without_trials(tmp_path, monkeypatch, capsys):
     arguments = ["--episodes", 2, "--conditions", "plasticity-off", "noise-0.2"]
     assert command_line(monkeypatch, folder, *arguments, "--stochastic", "--out", out) == 0
     assert "accuracy" not in capsys.readouterr().out
-    summary = json.loads((folder / "evaluations" / "standard" / "summary.json").read_text())
-    assert list(summary["conditions"]) == ["plasticity-off", "noise-0.2"]
-    assert summary["conditions"]["noise-0.2"]["late_accuracy"] is None
-    assert (folder / "evaluations" / "standard" / "figures" / "return.png").is_file()
-    assert (out / "comparison.png").is_file()
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary["results"]["snn"]) == ["clean", "noise-0.2", "plasticity-off"]
+    assert summary["results"]["snn"]["noise-0.2"]["late_accuracy"] is None
+    assert summary["lesions"]["snn"]["off"]["clean"]["identical"]
+    assert (out / "figures" / "return.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -413,10 +371,16 @@ def test_command_line_without_trials(tmp_path, monkeypatch, capsys):
     [
         (["nowhere"], "there is no run folder nowhere"),
         (["EMPTY"], "no policy in"),
-        (["RUN", "--episodes", "0"], "--episodes must be at least 1"),
+        (["RUN", "--episodes", "0"], "--episodes must be 1 or more"),
         (["RUN", "--episodes", "many"], "invalid int value"),
         (["RUN", "--conditions", "plasticity-of"], "did you mean 'plasticity-off'"),
-        (["MLP", "--conditions", "plasticity-off"], "no plasticity"),
+        (["RUN", "--suite", "noize"], "did you mean 'noise'"),
+        (["RUN", "--lesions", "of"], "did you mean 'off'"),
+        (["RUN", "--perturb", "mas=2"], "did you mean 'mass'"),
+        (["RUN", "--perturb", "mass=2"], "mass"),
+        (["RUN", "--perturb", "obs_noise=0.1@16"], "begins at step 16, but episodes have 16"),
+        (["RUN", "--horizon-factor", "0"], "--horizon-factor must be 1 or more"),
+        (["RUN", "--workers", "0"], "--workers must be 1 or more"),
         (["RUN", "--seed", "2"], "overlap those of the training"),
         (["RUN", "--seed", "-1"], "--seed must be 0 or more"),
         (["RUN", "MLP"], "different tasks"),
@@ -438,8 +402,8 @@ def test_errors_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
 
 def test_errors_of_damaged_or_foreign_runs(tmp_path, monkeypatch, capsys):
     folder = save_run(tmp_path, "FrozenLake-v1", "mlp")
-    assert command_line(monkeypatch, folder) == 2
-    assert "Box of floats" in capsys.readouterr().err
+    assert command_line(monkeypatch, folder, "--episodes", 1) == 0
+    assert "left out: noise-0.1: noise needs a Box of floats" in capsys.readouterr().out
     description = folder / "policy" / "policy.json"
     content = json.loads(description.read_text())
     content["metadata"]["settings"]["env"] = "Gone-v0"
