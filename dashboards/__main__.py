@@ -1,8 +1,11 @@
-"""Dashboards: `python -m dashboards` saves the project's workspace in Weights & Biases."""
+"""Dashboards: `python -m dashboards` saves the project's workspace in Weights & Biases; with
+`--local runs/` it writes a page over all runs of a folder, which needs no account."""
 
 import argparse
 import sys
+from pathlib import Path
 
+from dashboards.local import write_local
 from dashboards.workspace import save_or_print
 
 
@@ -11,10 +14,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         "python -m dashboards", description=__doc__, allow_abbrev=False
     )
-    parser.parse_args()
-    output, explanation = save_or_print()
-    print(explanation, file=sys.stderr)
-    print(output)
+    parser.add_argument(
+        "--local",
+        type=Path,
+        metavar="FOLDER",
+        help="write FOLDER/index.html: learning curves, evaluations and videos of the runs in it",
+    )
+    options = parser.parse_args()
+    if options.local is None:
+        output, explanation = save_or_print()
+        print(explanation, file=sys.stderr)
+        print(output)
+        return 0
+    try:
+        print(write_local(options.local))
+    except ValueError as error:
+        print(f"python -m dashboards: error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -1,0 +1,313 @@
+"""The page over all runs of a folder: learning curves, evaluations, videos, links to reports."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import yaml
+from markupsafe import Markup
+from scipy import stats
+
+from dashboards import page, plots
+from dashboards.page import Cell, Plot, Plots, Section, Table, Text, Videos
+from dashboards.verdict import share_kept
+from dashboards.words import plural, with_interval
+
+STEPS = "time/total_timesteps"
+MEASURES = {
+    "rollout/ep_rew_mean": "return of a training episode",
+    "rollout/late_accuracy": "right answers in late trials",
+}
+GRID = 120  # points of a learning curve
+RESAMPLES = 999
+SHOWN_VIDEOS = 12
+SKIPPED = {"wandb", "checkpoints", "policy"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what it says of itself. `columns` are those of progress.csv, as floats."""
+
+    folder: Path
+    environment: str
+    policy: str
+    seed: int
+    planned: int | None
+    columns: Mapping[str, np.ndarray]
+    changed: float
+
+    @property
+    def steps(self) -> int:
+        """Trained so far."""
+        return int(self.columns[STEPS][-1]) if self.columns.get(STEPS, np.array([])).size else 0
+
+
+def write_local(root: Path) -> Path:
+    """Makes index.html over the runs in a folder; returns its path.
+
+    Raises:
+        ValueError: there is no such folder, or no run in it.
+    """
+    if not root.is_dir():
+        raise ValueError(f"there is no folder {root}")
+    runs = find_runs(root)
+    if not runs:
+        raise ValueError(f"there is no run in {root}: no folder there holds a config.yaml")
+    path = root / "index.html"
+    page.write(path, local(root, runs))
+    return path
+
+
+def find_runs(root: Path) -> list[Run]:
+    """The run folders below a folder, by environment, policy and seed."""
+    runs = [read_run(path.parent) for path in _files(root, "config.yaml")]
+    return sorted(runs, key=lambda run: (run.environment, run.policy, str(run.folder)))
+
+
+def read_run(folder: Path) -> Run:
+    """A run folder; progress.csv may be missing, empty or half written."""
+    settings = yaml.safe_load((folder / "config.yaml").read_text())["settings"]
+    progress = folder / "progress.csv"
+    columns: dict[str, np.ndarray] = {}
+    if progress.is_file():
+        with progress.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if _float(row.get(STEPS)) is not None]
+        for name in (STEPS, *MEASURES):
+            columns[name] = np.array([_float(row.get(name)) for row in rows], dtype=np.float64)
+    newest = progress if progress.is_file() else folder / "config.yaml"
+    return Run(
+        folder=folder,
+        environment=settings["env"],
+        policy=settings["policy"],
+        seed=settings["seed"],
+        planned=settings.get("steps"),
+        columns=columns,
+        changed=newest.stat().st_mtime,
+    )
+
+
+def local(root: Path, runs: Sequence[Run]) -> str:
+    """The page as HTML; links in it are relative to `root`."""
+    environments = list(dict.fromkeys(run.environment for run in runs))
+    evaluations = sorted(
+        _files(root, "summary.json"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    videos = sorted(_files(root, "*.mp4"), key=lambda path: path.stat().st_mtime, reverse=True)
+    sections = [_learning(root, runs, environments)]
+    sections.append(_evaluations(root, evaluations))
+    sections.append(_videos(root, videos))
+    sections.append(_runs(root, runs))
+    subtitle = (
+        f"{plural(len(runs), 'run')} in {plural(len(environments), 'environment')}, "
+        f"as of {datetime.now():%Y-%m-%d %H:%M}"
+    )
+    shown = [section for section in sections if section.blocks]
+    return page.render(f"Runs in {root.resolve().name}/", subtitle, shown)
+
+
+def learning_curve(runs: Sequence[Run], measure: str) -> dict[str, np.ndarray] | None:
+    """Mean over runs by step, with the 95 % bootstrap interval over runs.
+
+    At each step the mean is over the runs that got there; the interval is empty (low = high) where
+    only one did.
+
+    Returns:
+        {"step", "mean", "low", "high"}: float64 [points]; None where no run has the measure.
+    """
+    curves = []
+    for run in runs:
+        values = run.columns.get(measure, np.array([]))
+        known = np.isfinite(values)
+        if known.any():
+            curves.append((run.columns[STEPS][known], values[known]))
+    if not curves:
+        return None
+    steps = np.unique(np.concatenate([steps for steps, _ in curves]))
+    if len(steps) > GRID:
+        steps = np.linspace(steps[0], steps[-1], GRID)
+    table = np.array(
+        [np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in curves]
+    )  # [runs, points]
+    mean, low, high = np.nanmean(table, axis=0), np.empty(len(steps)), np.empty(len(steps))
+    for k, column in enumerate(table.T):
+        values = column[np.isfinite(column)]
+        low[k], high[k] = _interval(values)
+    return {"step": steps, "mean": mean, "low": low, "high": high}
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    if len(values) < 2 or np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _learning(root: Path, runs: Sequence[Run], environments: Sequence[str]) -> Section:
+    charts = []
+    colours: dict[str, int] = {}  # of a policy, the same in all plots
+    for environment in environments:
+        groups = _groups(root, [run for run in runs if run.environment == environment])
+        for measure, title in MEASURES.items():
+            lines = []
+            for name, members in groups.items():
+                curve = learning_curve(members, measure)
+                if curve is not None:
+                    several = len(members) > 1
+                    colour = colours.setdefault(name, len(colours))
+                    lines.append(
+                        plots.Line(
+                            f"{name} ({len(members)})" if several else name,
+                            colour,
+                            curve["step"].tolist(),
+                            curve["mean"].tolist(),
+                            curve["low"].tolist() if several else None,
+                            curve["high"].tolist() if several else None,
+                        )
+                    )
+            if lines:
+                accuracy = measure == "rollout/late_accuracy"
+                chart = plots.curves(
+                    lines, "environment steps", title, as_percent=accuracy, x_format="~s"
+                )
+                charts.append(Plot(environment, chart))
+    if not charts:
+        return Section("Learning", [])
+    text = (
+        "Means over training seeds, their number in brackets, with 95 % bootstrap intervals over "
+        "seeds; a line without a band is one seed. Where seeds are at different steps, the mean "
+        "is over those that got there."
+    )
+    return Section("Learning", [Text([text]), Plots(charts)])
+
+
+def _groups(root: Path, runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in their seed alone: neighbours in one folder. By policy where that is
+    enough to tell them apart, else by the folder too.
+    """
+    folders: dict[Path, list[Run]] = {}
+    for run in runs:
+        folders.setdefault(run.folder.parent, []).append(run)
+    names = [members[0].policy for members in folders.values()]
+    return {
+        name if names.count(name) == 1 else f"{name}, {folder.relative_to(root)}": members
+        for name, (folder, members) in zip(names, folders.items())
+    }
+
+
+def _evaluations(root: Path, summaries: Sequence[Path]) -> Section:
+    rows = []
+    for path in summaries:
+        try:
+            summary = json.loads(path.read_text())
+            settings, policies = summary["settings"], summary["policies"]
+        except (ValueError, KeyError):
+            continue  # of another tool, or of an older version
+        report = path.with_name("report.html")
+        name = path.parent.relative_to(root).as_posix()
+        for policy, part in policies.items():
+            nominal = summary["results"][policy][settings["nominal"]]
+            kept, off = share_kept(summary, policy), share_kept(summary, policy, "off")
+            late = nominal["late_accuracy"]
+            when = path.stat().st_mtime
+            rows.append(
+                [
+                    Cell(f"{datetime.fromtimestamp(when):%Y-%m-%d %H:%M}", when),
+                    settings["env"],
+                    settings["suite"],
+                    policy,
+                    Cell(with_interval(part["nominal_return"]), part["nominal_return"]["mean"]),
+                    late and Cell(with_interval(late, as_percent=True), late["mean"]),
+                    kept and Cell(with_interval(kept, as_percent=True), kept["mean"]),
+                    off and Cell(with_interval(off, as_percent=True), off["mean"]),
+                    _link(report.relative_to(root), name) if report.is_file() else name,
+                ]
+            )
+    columns = [
+        "made",
+        "environment",
+        "suite",
+        "policy",
+        "return, unchanged task",
+        "late accuracy",
+        "return kept",
+        "kept, plasticity off",
+        "report",
+    ]
+    keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
+    table = Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows])
+    return Section("Evaluations", [table] if rows else [])
+
+
+def _videos(root: Path, videos: Sequence[Path]) -> Section:
+    relative = [path.relative_to(root) for path in videos]
+    shown = {path.with_suffix("").as_posix(): quote(path.as_posix()) for path in relative}
+    first = dict(list(shown.items())[:SHOWN_VIDEOS])
+    blocks: list[Any] = [Videos(first)] if first else []
+    older = relative[SHOWN_VIDEOS:]
+    if older:
+        rows = [[_link(path, path.as_posix())] for path in older]
+        blocks.append(Table(["video"], rows, f"{len(older)} older videos", folded=True))
+    return Section("Videos", blocks)
+
+
+def _runs(root: Path, runs: Sequence[Run]) -> Section:
+    rows = []
+    for run in runs:
+        returns = run.columns.get("rollout/ep_rew_mean", np.array([]))
+        returns = returns[np.isfinite(returns)]
+        done = f"{run.steps:,}" + (f" of {run.planned:,}" if run.planned else "")
+        rows.append(
+            [
+                run.environment,
+                run.policy,
+                run.seed,
+                Cell(done, run.steps),
+                float(returns[-1]) if returns.size else None,
+                float(returns.max()) if returns.size else None,
+                Cell(f"{datetime.fromtimestamp(run.changed):%Y-%m-%d %H:%M}", run.changed),
+                run.folder.relative_to(root).as_posix(),
+            ]
+        )
+    columns = [
+        "environment",
+        "policy",
+        "seed",
+        "steps",
+        "return, last",
+        "return, best",
+        "last change",
+        "folder",
+    ]
+    return Section("Runs", [Table(columns, rows)])
+
+
+def _files(root: Path, pattern: str) -> list[Path]:
+    """Files below a folder, those of wandb and of checkpoints left out."""
+    return sorted(
+        path
+        for path in root.rglob(pattern)
+        if not SKIPPED.intersection(path.relative_to(root).parts[:-1])
+    )
+
+
+def _link(path: Path, text: str) -> Markup:
+    return Markup('<a href="{}">{}</a>').format(quote(path.as_posix()), text)
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None

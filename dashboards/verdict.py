@@ -1,0 +1,276 @@
+"""What an evaluation found, in sentences computed from its summary."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dashboards.words import (
+    Score,
+    listed,
+    number,
+    percent,
+    plural,
+    with_interval,
+)
+
+LESIONS = {
+    "off": "plasticity off",
+    "frozen": "fast weights frozen at the onset",
+    "modulator-mean": "neuromodulator held at its mean",
+    "modulator-shuffled": "neuromodulator shuffled in time",
+    "carry-over": "fast weights carried over between episodes",
+}
+FEW_SEEDS = 5
+FEW_EPISODES = 20
+
+
+def lesion_name(lesion: str) -> str:
+    """In words."""
+    return LESIONS.get(lesion, lesion.replace("-", " "))
+
+
+def condition_name(condition: Mapping[str, Any]) -> str:
+    """A condition without its lesion, for example "heavier, severity 0.5, from step 500"."""
+    if not condition["text"]:
+        return "unchanged task"
+    parts = [condition["label"]]
+    if condition["severity"] is not None:
+        parts.append(f"severity {condition['severity']:g}")
+    if condition["onset"] is not None:
+        parts.append(f"from step {condition['onset']}")
+    return ", ".join(parts)
+
+
+def severest(summary: Mapping[str, Any], lesion: str | None = None) -> list[dict[str, Any]]:
+    """Of each label that perturbs, the condition of the highest severity."""
+    found: dict[str, dict[str, Any]] = {}
+    for condition in summary["conditions"]:
+        if condition["lesion"] != lesion or not perturbs(summary, condition):
+            continue
+        best = found.get(condition["label"])
+        if best is None or (condition["severity"] or 0) > (best["severity"] or 0):
+            found[condition["label"]] = condition
+    return list(found.values())
+
+
+def perturbs(summary: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
+    """Whether the condition changes the task, rather than the policy alone."""
+    return bool(condition["intact"] != summary["settings"]["nominal"])
+
+
+def lesioned(summary: Mapping[str, Any], intact: str, lesion: str) -> str | None:
+    """Key of the lesioned form of an intact condition, if there is one."""
+    for condition in summary["conditions"]:
+        if condition["intact"] == intact and condition["lesion"] == lesion:
+            return str(condition["key"])
+    return None
+
+
+def share_kept(summary: Mapping[str, Any], policy: str, lesion: str = "intact") -> Score | None:
+    """Mean retention over all perturbed conditions."""
+    by_split: Mapping[str, Score] = summary["overall"].get(policy, {}).get(lesion, {})
+    return by_split.get("all")
+
+
+def verdict(summary: Mapping[str, Any], policy: str) -> list[str]:
+    """Sentences on one policy; the first one begins after its name: "earns 4,572 ..."."""
+    nominal, kept = _nominal(summary, policy), _kept(summary, policy)
+    trials = summary["results"][policy][summary["settings"]["nominal"]]["accuracy_by_trial"]
+    if kept and not trials:
+        # what is kept is the question; what there is to keep comes after it
+        kept = [kept[0].removeprefix("It "), f"In the unchanged task it {nominal}", *kept[1:]]
+    else:
+        kept = [nominal, *kept]
+    return [*kept, *_recovered(summary, policy), *_cause(summary, policy)]
+
+
+def comparisons(summary: Mapping[str, Any]) -> list[str]:
+    """A sentence for each two policies that were compared."""
+    return [_compared(comparison) for comparison in summary["comparisons"]]
+
+
+def caveats(summary: Mapping[str, Any]) -> list[str]:
+    """What the numbers cannot tell."""
+    sentences = []
+    counts = {name: len(part["training_seeds"]) for name, part in summary["policies"].items()}
+    once = [name for name, count in counts.items() if count == 1]
+    few = [f"{name} {count}" for name, count in counts.items() if 1 < count < FEW_SEEDS]
+    if once:
+        sentences.append(
+            f"Trained once: {listed(once)}. Intervals are then over episodes, and say nothing "
+            "about how another training run would have turned out."
+        )
+    if few:
+        sentences.append(
+            f"Few training seeds ({listed(few)}): intervals over so few runs are rough and often "
+            "too narrow. Take differences as indications."
+        )
+    if summary["settings"]["episodes"] < FEW_EPISODES:
+        episodes = plural(summary["settings"]["episodes"], "episode")
+        sentences.append(f"Only {episodes} per condition and run: small effects cannot be seen.")
+    for name, part in summary["policies"].items():
+        if part["dead_seeds"]:
+            seeds = listed([f"seed {seed}" for seed in part["dead_seeds"]])
+            sentences.append(
+                f"{name} hardly got beyond random actions in training {seeds}, "
+                "which all numbers include."
+            )
+    return sentences
+
+
+def _nominal(summary: Mapping[str, Any], policy: str) -> str:
+    nominal = summary["results"][policy][summary["settings"]["nominal"]]
+    late, trials = nominal["late_accuracy"], nominal["accuracy_by_trial"]
+    if late is None:
+        by_chance = number(summary["policies"][policy]["random_return"])
+        earned = with_interval(nominal["return"])
+        return f"earns {earned} an episode (random actions: {by_chance})."
+    text = f"is right in {with_interval(late, as_percent=True)} of the late trials"
+    if summary["settings"]["chance"] is not None:
+        text += f", {_against_chance(late, summary['settings']['chance'])}"
+    if trials and len(trials) > 1:
+        first = f"{percent(trials[0]['mean'])} of the first trials"
+        learns = late["interval"][0] > trials[0]["interval"][1]
+        text += f", after {first}: " + (
+            "it learns inside the episode" if learns else "no learning inside the episode shows"
+        )
+    return f"{text}."
+
+
+def _kept(summary: Mapping[str, Any], policy: str) -> list[str]:
+    """How much of the return is kept under perturbations, with plasticity and without."""
+    results = summary["results"][policy]
+    kept = [
+        (results[condition["key"]]["retention"], condition)
+        for condition in severest(summary)
+        if condition["key"] in results and results[condition["key"]]["retention"] is not None
+    ]
+    if not kept:
+        return []
+    sentences = []
+    overall, off = share_kept(summary, policy), share_kept(summary, policy, "off")
+    if overall is not None and len(kept) > 1:
+        text = f"It keeps {_share(overall)} of its return, on average over all perturbed conditions"
+        if off is not None and not _unchanged(summary, policy):
+            text += f"; with plasticity off {_share(off)}"
+        sentences.append(f"{text}.")
+
+    def in_condition(condition: Mapping[str, Any], score: Score) -> str:
+        text = f"{_share(score)} with “{condition_name(condition)}”"
+        key = lesioned(summary, condition["key"], "off")
+        part = results.get(key, {}).get("retention") if key else None
+        if part is not None and not _unchanged(summary, policy):
+            text += f" (plasticity off: {_share(part)})"
+        return text
+
+    kept.sort(key=lambda item: item[0]["mean"])
+    (least, hardest), (most, easiest) = kept[0], kept[-1]
+    if len(kept) == 1:
+        share, _, rest = in_condition(hardest, least).partition(" with ")
+        return [*sentences, f"It keeps {share} of its return with {rest}."]
+    extremes = f"{in_condition(hardest, least)}; most, {in_condition(easiest, most)}"
+    return [*sentences, f"At the highest severities it keeps least, {extremes}."]
+
+
+def _recovered(summary: Mapping[str, Any], policy: str) -> list[str]:
+    """How the reward rate comes back, in the condition with an onset that hurts most."""
+    results = summary["results"][policy]
+    changes = [
+        (results[condition["key"]]["recovery"], condition)
+        for condition in severest(summary)
+        if condition["key"] in results and results[condition["key"]]["recovery"] is not None
+    ]
+    if not changes:
+        return []
+    recovery, condition = max(changes, key=lambda item: item[0]["drop"]["mean"])
+    text = f"When “{condition_name(condition)}” sets in, "
+    if recovery["fraction"] is None:
+        return [f"{text}its reward per step does not fall."]
+    before, drop = recovery["before"]["mean"], recovery["drop"]["mean"]
+    text += f"its reward per step falls from {number(before)} to {number(before - drop)}, and "
+    back = f"{_share(recovery['fraction'])} of the loss comes back"
+    if recovery["time"] is None:
+        return [f"{text}nothing that counts comes back: {back}."]
+    return [f"{text}{back}, within {with_interval(recovery['time'])} steps."]
+
+
+def _cause(summary: Mapping[str, Any], policy: str) -> list[str]:
+    """What plasticity has to do with it: the same weights and episodes with plasticity off."""
+    lesions = summary["lesions"].get(policy, {}).get("off")
+    if not lesions:
+        return []
+    if _unchanged(summary, policy):
+        return ["It has no plasticity: switching it off changes nothing, bit for bit."]
+    sentences = []
+    off = lesions.get(summary["settings"]["nominal"])
+    if off is not None:
+        result, chance = summary["results"][policy][off["key"]], summary["settings"]["chance"]
+        late = result["late_accuracy"]
+        if late is None:
+            text = f"earns {with_interval(result['return'])} in the unchanged task"
+        else:
+            text = f"is right in {_share(late)} of the late trials"
+            text += f", {_against_chance(late, chance)}" if chance is not None else ""
+        sentences.append(f"With plasticity off it {text}.")
+    differences = [part["paired_difference"]["interval"] for part in lesions.values()]
+    helps = sum(low > 0 for low, _ in differences)
+    harms = sum(high < 0 for _, high in differences)
+    return [*sentences, _judged(helps, harms, len(differences))]
+
+
+def _unchanged(summary: Mapping[str, Any], policy: str) -> bool:
+    """Whether every episode with plasticity off is the same as with it."""
+    lesions = summary["lesions"].get(policy, {}).get("off", {})
+    return all(part["identical"] for part in lesions.values())
+
+
+def _judged(helps: int, harms: int, of: int) -> str:
+    """Whether plasticity changes the return, by the intervals that leave out zero."""
+    if helps and harms:
+        claim = "Plasticity raises the return in some conditions and lowers it in others"
+    elif helps:
+        claim = "Plasticity raises the return"
+    elif harms:
+        claim = "Plasticity lowers the return"
+    else:
+        claim = "No effect of plasticity on the return can be shown"
+    if of == 1:
+        interval = "leaves out zero" if helps or harms else "includes zero"
+        return f"{claim}: the interval of the paired difference {interval}."
+    counts = {"is above zero": helps, "is below zero": harms, "includes zero": of - helps - harms}
+    found = [f"{where} in {count}" for where, count in counts.items() if count]
+    if len(found) == 1:
+        found = [found[0].removesuffix(f" {of}") + f" all {of}"]
+    return f"{claim}: over conditions, the interval of the paired difference {listed(found)}."
+
+
+def _against_chance(score: Score, chance: float) -> str:
+    low, high = score["interval"]
+    level = percent(chance)
+    if low > chance:
+        return f"above chance ({level})"
+    if high < chance:
+        return f"below chance ({level})"
+    return f"not to be told from chance ({level})"
+
+
+def _compared(comparison: Mapping[str, Any]) -> str:
+    first, second = comparison["policy"], comparison["other"]
+    difference, better = comparison["difference"], comparison["probability_of_improvement"]
+    low, high = difference["interval"]
+    as_percent = comparison["measure"] == "retention"
+    if difference["mean"] < 0:
+        difference = {"mean": -difference["mean"], "interval": [-high, -low]}
+    amount = with_interval(difference, as_percent)
+    more = "more" if comparison["difference"]["mean"] >= 0 else "less"
+    if as_percent:
+        points = amount.replace("\u00a0%", " points")
+        text = f"{first} keeps {points} {more} of its return than {second}"
+    else:
+        text = f"{first} earns {amount} {more} than {second} in the unchanged task"
+    if low <= 0 <= high:
+        text += ", which may be no difference at all"
+    return f"{text}; a run of {first} is the better one with a probability of {_share(better)}."
+
+
+def _share(score: Score) -> str:
+    return with_interval(score, as_percent=True)

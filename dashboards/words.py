@@ -1,0 +1,48 @@
+"""Numbers as words: the same figures in sentences, tables and labels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MINUS = "\u2212"
+Score = Mapping[str, Any]  # "mean", "interval": [low, high]
+
+
+def number(value: float, like: float | None = None) -> str:
+    """About three digits: 4571.8 is "4,572", 12.34 "12.3", 0.4567 "0.457".
+
+    With `like`, as many decimals as that number has.
+    """
+    size = abs(value if like is None else like)
+    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+    if value and size < 0.001:
+        return f"{value:.1e}".replace("-", MINUS)
+    text = f"{value:,.{decimals}f}" if value else "0"
+    return text.replace("-", MINUS)
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage: 0.917 is "92 %"."""
+    return f"{_whole(100 * value)}\u00a0%"
+
+
+def _whole(value: float) -> str:
+    return "0" if abs(value) < 0.5 else f"{value:,.0f}".replace("-", MINUS)
+
+
+def with_interval(score: Score, as_percent: bool = False) -> str:
+    """Like "92 % [88, 95]" or "4,572 [4,539, 4,593]"."""
+    low, high = score["interval"]
+    if as_percent:
+        return f"{percent(score['mean'])} [{_whole(100 * low)}, {_whole(100 * high)}]"
+    like = max(abs(score["mean"]), abs(low), abs(high))
+    return f"{number(score['mean'], like)} [{number(low, like)}, {number(high, like)}]"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Gives "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Gives "1 episode", "20 episodes"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

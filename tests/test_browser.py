@@ -1,0 +1,184 @@
+"""The pages in a real browser: Debian's Chromium, without a screen.
+
+Skipped where it is not installed; `apt-get install chromium chromium-driver` installs it.
+"""
+
+import json
+import shutil
+
+import pytest
+
+from dashboards.local import write_local
+from dashboards.report import write_report
+from tests.example_evaluation import write_example
+from tests.test_pages import write_run
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None,
+    reason="Chromium is not installed (apt-get install chromium chromium-driver)",
+)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+WIDTHS = [360, 1280]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    runs = folder / "runs"
+    for seed in (0, 1):
+        rows = [(-100.0 + 50 * k + seed, 100 * k) for k in range(1, 5)]
+        write_run(runs / "Pendulum-v1" / "a policy" / f"seed-{seed}", "snn", seed, rows)
+    evaluation = runs / "Pendulum-v1" / "a policy" / "seed-0" / "evaluations" / "mid-episode"
+    report = write_report(write_example(evaluation))
+    cue = write_report(write_example(folder / "cue", cue=True))
+    return {"report": report, "cue report": cue, "local": write_local(runs)}
+
+
+def load(browser, path, width, scheme="light"):
+    """Opens a page, waits until its plots are drawn, and returns what the network was asked for."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+    browser.get_log("performance")
+    browser.get_log("browser")
+    browser.get(path.as_uri())
+    ready = "return document.body?.dataset.ready !== undefined"
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(ready))
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [request["request"]["url"] for request in asked]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["report", "cue report", "local"])
+def test_a_page_is_drawn_alone_and_fits(browser, pages, name, width):
+    asked = load(browser, pages[name], width)
+    assert [url for url in asked if not url.startswith("data:")] == [pages[name].as_uri()]
+    assert browser.get_log("browser") == []
+    drawn = browser.execute_script(
+        "return [...document.querySelectorAll('.plot')].map(plot => "
+        "plot.querySelectorAll('svg path, svg text').length)"
+    )
+    assert drawn and min(drawn) > 10
+    root = "document.documentElement"
+    assert browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
+    overflowing = browser.execute_script(
+        "return [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, svg') && "
+        "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert overflowing == []
+    wide = browser.execute_script(
+        "return [...document.querySelectorAll('.plot')].filter(p => p.querySelector('svg')"
+        ".getBoundingClientRect().width > p.getBoundingClientRect().width + 1).length"
+    )
+    assert wide == 0
+
+
+def column(browser, head):
+    """The cells of a column of the table of all results."""
+    return browser.execute_script(
+        "const table = document.querySelector('#all-results table');"
+        "const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === arguments[0]);"
+        "return [...table.tBodies[0].rows].map(row => row.cells[at].dataset.order)",
+        head,
+    )
+
+
+def test_tables_sort_both_ways_by_mouse_and_keyboard(browser, pages):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    load(browser, pages["report"], 1280)
+    before = column(browser, "severity")
+    button = browser.find_element(
+        By.XPATH, "//section[@id='all-results']//button[text()='severity']"
+    )
+    browser.execute_script("arguments[0].click()", button)
+    values = [cell for cell in before if cell]
+    gaps = [""] * (len(before) - len(values))
+    rising = sorted(values, key=float)
+    assert 0 < len(gaps) < len(before) and values != rising
+    assert column(browser, "severity") == rising + gaps
+    button.send_keys(Keys.ENTER)
+    assert column(browser, "severity") == rising[::-1] + gaps
+    head = button.find_element(By.XPATH, "..")
+    assert head.get_attribute("aria-sort") == "descending"
+
+    browser.find_element(
+        By.XPATH, "//section[@id='all-results']//button[text()='policy']"
+    ).send_keys(Keys.ENTER)
+    names = column(browser, "policy")
+    assert names == sorted(names) and len(set(names)) > 1
+    assert head.get_attribute("aria-sort") is None
+
+
+def luminance(browser, script):
+    """Relative luminance of a colour on the page, in [0, 1]."""
+    text = browser.execute_script(f"return {script}")
+    channels = [int(part) / 255 for part in text.removeprefix("rgb(").rstrip(")").split(",")]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a, b):
+    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_either_scheme(browser, pages, scheme):
+    load(browser, pages["report"], 1280, scheme)
+    paper = luminance(browser, "getComputedStyle(document.body).backgroundColor")
+    assert paper < 0.05 if scheme == "dark" else paper > 0.9
+    texts = ["document.body", "document.querySelector('header p')", "document.querySelector('a')"]
+    labels = browser.execute_script(
+        "window.labels = [...document.querySelectorAll('.plot svg text')]"
+        ".filter(t => t.textContent && getComputedStyle(t).fill !== 'none'); return labels.length"
+    )
+    for script in texts:
+        colour = luminance(browser, f"getComputedStyle({script}).color")
+        assert contrast(colour, paper) >= 4.5, script
+    for k in range(0, labels, 7):
+        colour = luminance(browser, f"getComputedStyle(labels[{k}]).fill")
+        assert contrast(colour, paper) >= 4.5, browser.execute_script(
+            f"return labels[{k}].textContent"
+        )
+
+
+def test_pointing_at_a_curve_shows_its_values(browser, pages):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    load(browser, pages["report"], 1280)
+    plot = browser.find_element(By.CSS_SELECTOR, "#severity .plot svg")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    ActionChains(browser).move_to_element(plot).perform()
+    tooltip = browser.find_element(By.ID, "vg-tooltip-element")
+    assert "severity" in tooltip.text and "ndp-oja" in tooltip.text

@@ -1,0 +1,244 @@
+import csv
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import yaml
+
+from dashboards import page, plots
+from dashboards.local import find_runs, learning_curve, write_local
+from dashboards.report import report, write_report
+from tests.example_evaluation import example_summary, write_example
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_vega():
+    """Making the script of the plots takes seconds, and is the browser tests' business."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "_vega", lambda: "/* vega */")
+        yield
+
+
+class Outline(HTMLParser):
+    """Section titles, link targets, and the number of plots of a page; checks that tags match."""
+
+    VOID = {"meta", "link", "br", "i"}
+
+    def __init__(self, html):
+        super().__init__()
+        self.sections, self.links, self.plots, self.open, self.text = [], [], 0, [], []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "a":
+            self.links.append(attrs["href"])
+        self.plots += attrs.get("class") == "plot"
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.sections.append(data)
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+
+def test_a_report_has_all_its_parts():
+    outline = Outline(report(example_summary()))
+    assert outline.sections == [
+        "Verdict",
+        "What was tested",
+        "At a glance",
+        "Severity",
+        "Recovery",
+        "Lesions",
+        "Inside the network",
+        "All results",
+        "Left out",
+        "Settings and versions",
+    ]
+    # 1 overview, 3 severity curves, 1 recovery, 1 of differences, 4 traces in 2 conditions
+    assert outline.plots == 1 + 3 + 1 + 1 + 8
+
+
+def test_a_report_of_a_cue_task_has_accuracy_by_trial():
+    html = report(example_summary(cue=True))
+    assert "Accuracy by trial" in Outline(html).sections
+    assert '"label":"chance"' in html
+
+
+@pytest.mark.parametrize("cue", [False, True])
+def test_a_report_without_parts_leaves_out_their_sections(cue):
+    summary = example_summary(cue)
+    nominal = {"ndp-oja": summary["results"]["ndp-oja"]["clean"]}
+    summary |= {
+        "policies": {"ndp-oja": summary["policies"]["ndp-oja"]},
+        "conditions": summary["conditions"][:1],
+        "results": {"ndp-oja": {"clean": nominal["ndp-oja"] | {"recovery": None}}},
+        "overall": {},
+        "severity": {},
+        "lesions": {},
+        "comparisons": [],
+        "traces": {},
+        "skipped": [],
+    }
+    summary["policies"]["ndp-oja"]["training_seeds"] = [0]
+    outline = Outline(report(summary))
+    trials = ["Accuracy by trial"] if cue else []
+    assert outline.sections == [
+        "Verdict",
+        "What was tested",
+        "At a glance",
+        *trials,
+        "All results",
+        "Settings and versions",
+    ]
+
+
+def test_retention_that_does_not_exist_is_left_out():
+    summary = example_summary()
+    for results in summary["results"].values():
+        for result in results.values():
+            result["retention"] = None
+    summary |= {"overall": {}, "severity": {}}
+    assert "Severity" not in Outline(report(summary)).sections
+
+
+def test_text_from_outside_cannot_become_html():
+    summary = example_summary()
+    evil = '<script>alert("x")</script>'
+    text = json.dumps(summary).replace("crippled last limb", evil.replace('"', '\\"'))
+    summary = json.loads(text.replace("abcdef0", "</title><b>"))
+    summary["settings"]["command"].append("</script><script>alert(1)</script>")
+    html = report(summary)
+    assert "<script>alert" not in html and "<b>" not in html
+    assert "&lt;script&gt;alert" in html
+    Outline(html)
+
+
+def test_a_report_asks_for_nothing_from_the_network():
+    html = report(example_summary())
+    assert "default-src 'none'" in html
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', html)
+
+
+def test_videos_beside_the_summary_are_in_the_report(tmp_path):
+    folder = write_example(tmp_path / "evaluation")
+    (folder / "videos").mkdir()
+    (folder / "videos" / "side by side #1.mp4").touch()
+    path = write_report(folder)
+    assert path == folder / "report.html"
+    html = path.read_text()
+    assert 'src="videos/side%20by%20side%20%231.mp4"' in html
+    assert [file.name for file in folder.iterdir() if file.name.endswith(".part")] == []
+
+
+def test_a_column_of_numbers_is_flush_right_and_gaps_stay():
+    table = page.Table(["a", "b", "c"], [["x", 1.5, None], ["y", None, page.Cell("9 %", 0.09)]])
+    assert table.numeric == [False, True, True]
+    html = page.render("t", "s", [page.Section("Numbers", [table])])
+    assert '<td class=number data-order="0.09">9 %</td>' in html
+    assert '<td class=number data-order="">\N{EN DASH}</td>' in html
+
+
+@pytest.mark.parametrize(
+    ("positions", "expected"),
+    [
+        ([50.0], [50.0]),
+        ([50.0, 90.0], [50.0, 90.0]),
+        ([50.0, 50.0], [50.0, 64.0]),
+        ([60.0, 50.0], [64.0, 50.0]),
+        ([99.0, 98.0], [100.0, 86.0]),
+        ([-5.0, 0.0], [0.0, 14.0]),
+    ],
+)
+def test_labels_keep_their_distance(positions, expected):
+    assert plots.spread(positions, 14, 0, 100) == expected
+
+
+def test_a_long_line_is_thinned_to_means():
+    line = plots.thin(plots.Line("a", 0, list(range(6)), [0, 2, 4, 6, 8, 10]), points=3)
+    assert (line.x, line.mean) == ([0.5, 2.5, 4.5], [1, 5, 9])
+    assert plots.thin(line, points=3) is line
+
+
+def test_a_flat_line_has_an_axis():
+    chart = plots.curves([plots.Line("a", 0, [0, 1], [0, 0])], "x", "y")
+    low, high = chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert low < 0 < high and math.isfinite(high)
+
+
+def write_run(folder, policy, seed, rows):
+    folder.mkdir(parents=True)
+    settings = {"env": "Pendulum-v1", "policy": policy, "seed": seed, "steps": 400}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"settings": settings}))
+    if rows:
+        with (folder / "progress.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["rollout/ep_rew_mean", "time/total_timesteps"])
+            writer.writerows(rows)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    root = tmp_path / "runs"
+    group = root / "Pendulum-v1" / "snn"
+    write_run(group / "seed-0", "snn", 0, [(-100.0, 100), (-50.0, 200), (0.0, 300)])
+    write_run(group / "seed-1", "snn", 1, [(-80.0, 100), ("", 150), (-30.0, 200)])
+    write_run(root / "Pendulum-v1" / "mlp" / "seed-0", "mlp", 0, [])
+    return root
+
+
+def test_a_learning_curve_is_the_mean_over_the_runs_that_got_there(runs):
+    found = [run for run in find_runs(runs) if run.policy == "snn"]
+    curve = learning_curve(found, "rollout/ep_rew_mean")
+    assert curve["step"].tolist() == [100, 200, 300]
+    assert curve["mean"].tolist() == [-90, -40, 0]
+    assert np.all(curve["low"] <= curve["mean"]) and np.all(curve["mean"] <= curve["high"])
+    assert curve["low"][0] == -100 and curve["high"][0] == -80
+    assert curve["low"][2] == curve["high"][2] == 0
+    assert learning_curve(found, "rollout/late_accuracy") is None
+
+
+def test_the_local_page_links_what_there_is(runs):
+    seed = runs / "Pendulum-v1" / "snn" / "seed-0"
+    folder = write_example(seed / "evaluations" / "novel dynamics")
+    write_report(folder)
+    (seed / "evaluations" / "broken").mkdir()
+    (seed / "evaluations" / "broken" / "summary.json").write_text("{")
+    (seed / "videos").mkdir()
+    (seed / "videos" / "step-100.mp4").touch()
+    (seed / "wandb" / "media").mkdir(parents=True)
+    (seed / "wandb" / "media" / "copy.mp4").touch()
+    outline = Outline(write_local(runs).read_text())
+    assert outline.sections == ["Learning", "Evaluations", "Videos", "Runs"]
+    assert outline.plots == 1
+    base = "Pendulum-v1/snn/seed-0"
+    reports = {link for link in outline.links if link.endswith("report.html")}
+    assert reports == {f"{base}/evaluations/novel%20dynamics/report.html"}
+    assert [link for link in outline.links if link.endswith(".mp4")] == [
+        f"{base}/videos/step-100.mp4"
+    ]
+    assert "300 of 400" in outline.text
+
+
+def test_runs_of_one_policy_in_two_folders_are_two_lines(runs):
+    write_run(runs / "wide" / "seed-0", "snn", 0, [(-10.0, 100), (-5.0, 200)])
+    html = write_local(runs).read_text()
+    assert '"label":"snn, wide"' in html and '"label":"snn, Pendulum-v1/snn (2)"' in html
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_a_folder_without_runs_is_an_error(tmp_path, name):
+    with pytest.raises(ValueError, match="there is no"):
+        write_local(tmp_path / name)

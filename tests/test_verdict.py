@@ -1,0 +1,166 @@
+import copy
+
+import pytest
+
+from dashboards.verdict import caveats, comparisons, condition_name, severest, verdict
+from dashboards.words import listed, number, percent, plural, with_interval
+from tests.example_evaluation import example_summary
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def plain(text):
+    return text.replace(NBSP, " ").replace("\N{MINUS SIGN}", "-")
+
+
+def said(summary, policy):
+    return plain(" ".join(verdict(summary, policy)))
+
+
+@pytest.fixture
+def summary():
+    return example_summary()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (4571.8, "4,572"),
+        (-280.2, "-280"),
+        (12.34, "12.3"),
+        (1.0, "1.00"),
+        (0.4567, "0.457"),
+        (-0.05, "-0.050"),
+        (0.00012, "1.2e-04"),
+    ],
+)
+def test_numbers_have_about_three_digits(value, text):
+    assert plain(number(value)) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.917, "92 %"), (1.0, "100 %"), (-0.004, "0 %"), (-0.12, "-12 %")]
+)
+def test_percentages_are_whole(value, text):
+    assert plain(percent(value)) == text
+
+
+def test_an_interval_has_the_decimals_of_its_mean():
+    score = {"mean": 1.0, "interval": [0.9, 1.1]}
+    assert with_interval(score) == "1.00 [0.90, 1.10]"
+    assert plain(with_interval(score, as_percent=True)) == "100 % [90, 110]"
+
+
+def test_lists_and_plurals():
+    assert [listed(list("abc")[:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+    assert [plural(1, "seed"), plural(2000, "seed")] == ["1 seed", "2,000 seeds"]
+
+
+def test_the_severest_condition_stands_for_its_label(summary):
+    names = [condition_name(condition) for condition in severest(summary)]
+    assert names == [
+        "heavier, severity 1",
+        "gravity, severity 1",
+        "crippled last limb, severity 1, from step 500",
+        "light",
+    ]
+
+
+def test_the_verdict_says_what_is_kept_with_plasticity_and_without(summary):
+    summary["overall"]["ndp-oja"]["intact"]["all"] |= {"mean": 0.917, "interval": [0.88, 0.951]}
+    summary["overall"]["ndp-oja"]["off"]["all"] |= {"mean": 0.61, "interval": [0.5, 0.7]}
+    first = plain(verdict(summary, "ndp-oja")[0])
+    assert first == (
+        "keeps 92 % [88, 95] of its return, on average over all perturbed conditions; "
+        "with plasticity off 61 % [50, 70]."
+    )
+    text = said(summary, "ndp-oja")
+    assert "earns 4,000 [3,900, 4,100] an episode (random actions: -280)" in text
+    assert "keeps least, 60 % [57, 63] with “heavier, severity 1” (plasticity off: 50 %" in text
+    assert "most, 100 % [97, 103] with “light” (plasticity off: 90 %" in text
+
+
+def test_the_verdict_tells_drop_and_recovery(summary):
+    assert (
+        "When “crippled last limb, severity 1, from step 500” sets in, its reward per step falls "
+        "from 4.00 to 1.00, and 80 % [78, 82] of the loss comes back, within 230 [210, 250] steps."
+    ) in said(summary, "ndp-oja")
+    assert "nothing that counts comes back: 0 % [-2, 2]" in said(summary, "snn")
+    for result in summary["results"]["snn"].values():
+        if result["recovery"]:
+            result["recovery"] |= {"fraction": None, "time": None}
+    assert "its reward per step does not fall" in said(summary, "snn")
+
+
+@pytest.mark.parametrize(
+    ("intervals", "claim"),
+    [
+        ([[1, 2], [1, 2]], "raises the return: over conditions, the interval of the paired "
+         "difference is above zero in all 2."),
+        ([[-2, -1], [-1, 1]], "lowers the return: over conditions, the interval of the paired "
+         "difference is below zero in 1 and includes zero in 1."),
+        ([[1, 2], [-2, -1]], "raises the return in some conditions and lowers it in others"),
+        ([[-1, 1], [-1, 2]], "No effect of plasticity on the return can be shown"),
+        ([[-1, 1]], "can be shown: the interval of the paired difference includes zero."),
+        ([[1, 2]], "raises the return: the interval of the paired difference leaves out zero."),
+    ],
+)  # fmt: skip
+def test_an_effect_is_claimed_only_where_the_interval_leaves_out_zero(summary, intervals, claim):
+    every = summary["lesions"]["ndp-oja"]["off"]
+    summary["lesions"]["ndp-oja"]["off"] = {
+        intact: part | {"paired_difference": {"mean": sum(interval) / 2, "interval": interval}}
+        for (intact, part), interval in zip(every.items(), intervals)
+    }
+    assert claim in said(summary, "ndp-oja")
+
+
+def test_a_static_network_is_said_to_have_no_plasticity(summary):
+    text = said(summary, "snn")
+    assert "It has no plasticity: switching it off changes nothing, bit for bit." in text
+    assert "plasticity off" not in text
+    assert "lasticity" not in said(summary, "mlp")
+
+
+def test_a_task_of_trials_is_judged_by_accuracy_against_chance():
+    summary = example_summary(cue=True)
+    nominal = summary["results"]["ndp-oja"]["clean"]
+    nominal["late_accuracy"] |= {"mean": 0.95, "interval": [0.93, 0.97]}
+    nominal["accuracy_by_trial"][0] |= {"mean": 0.5, "interval": [0.48, 0.52]}
+    assert plain(verdict(summary, "ndp-oja")[0]) == (
+        "is right in 95 % [93, 97] of the late trials, above chance (50 %), after 50 % of the "
+        "first trials: it learns inside the episode."
+    )
+    text = said(summary, "ndp-oja")
+    assert "With plasticity off it is right in 50 % [48, 52] of the late trials, not to be" in text
+    assert "no learning inside the episode shows" in said(summary, "snn")
+
+
+def test_two_policies_are_compared_without_overclaiming(summary):
+    more, kept = (plain(sentence) for sentence in comparisons(summary))
+    assert more == (
+        "ndp-oja earns 200 [100, 400] more than snn in the unchanged task; a run of ndp-oja is "
+        "the better one with a probability of 90 % [60, 100]."
+    )
+    assert kept.startswith("ndp-oja keeps 10 points [5, 20] more of its return than snn;")
+    summary["comparisons"][0]["difference"] = {"mean": -5.0, "interval": [-20.0, 10.0]}
+    assert plain(comparisons(summary)[0]).startswith(
+        "ndp-oja earns 5.0 [-10.0, 20.0] less than snn in the unchanged task, "
+        "which may be no difference at all"
+    )
+
+
+def test_caveats_name_what_the_numbers_cannot_tell(summary):
+    summary["settings"]["episodes"] = 5
+    text = " ".join(caveats(summary))
+    assert "Trained once: mlp." in text
+    assert "Few training seeds (ndp-oja 3 and snn 3)" in text
+    assert "Only 5 episodes per condition and run" in text
+    assert "snn hardly got beyond random actions in training seed 2" in text
+
+
+def test_many_seeds_and_episodes_need_no_caveat(summary):
+    summary = copy.deepcopy(summary)
+    for part in summary["policies"].values():
+        part |= {"training_seeds": list(range(5)), "dead_seeds": []}
+    assert caveats(summary) == []
