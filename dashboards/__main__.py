@@ -1,5 +1,6 @@
 """Dashboards: `python -m dashboards` saves the project's workspace in Weights & Biases; with
-`--local runs/` it writes a page over all runs of a folder, which needs no account."""
+`--local runs/` it writes a page over all runs of a folder, which needs no account.
+"""
 
 import argparse
 import sys
