@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.validation import check_integer, check_number
+from envs.validation import check_choice, check_integer, check_number
 
 
 class CueAssociation(gym.Env[np.ndarray, np.integer]):
@@ -53,6 +53,7 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         background: probability in [0, 1] that a bit is 1 at a step that shows no cue.
         reversal: trial, in [1, trials - 1], from which on every cue asks for another action (all
             actions are shifted by the same nonzero amount, modulo `actions`). None: never.
+        render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
     Raises:
         ValueError: if an argument is outside its range.
@@ -62,7 +63,11 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         mapping: the right action of each cue before a reversal, int64 [cues].
         order: the cue of each trial, int64 [trials].
         targets: the right action of each trial, int64 [trials].
+        steps: steps taken.
+        answers: of the trials so far, the action and whether it was right.
     """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  as Gymnasium has it
 
     def __init__(
         self,
@@ -76,7 +81,9 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         noise: float = 0.0,
         background: float = 0.0,
         reversal: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
+        self.render_mode = check_choice("render_mode", render_mode, (None, "rgb_array"))
         self.bits = check_integer("bits", bits, 1)
         self.cues = check_integer("cues", cues, 1)
         if self.cues > 2**self.bits:
@@ -112,7 +119,7 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         self._shows_cue = np.arange(self.episode_steps) % self.trial_steps < self.cue_length
         # A background spike is the flip of a bit that would be 0.
         self._flip_probability = np.where(self._shows_cue, self.noise, self.background)[:, None]
-        self._step = self.episode_steps  # no episode has started yet
+        self.steps = self.episode_steps  # no episode has started yet
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -151,7 +158,8 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         shown[self._shows_cue] = np.repeat(self.patterns[self.order], self.cue_length, axis=0)
         self._observations = self._template.copy()
         self._observations[:-1, : self.bits] = shown ^ flips
-        self._step = 0
+        self.steps = 0
+        self.answers: list[tuple[int, bool]] = []
         return self._observations[0].copy(), {}
 
     def step(
@@ -167,31 +175,45 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
             ValueError: if the action is not in [0, actions - 1].
             gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
         """
-        if self._step >= self.episode_steps:
+        if self.steps >= self.episode_steps:
             raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
         action = int(action)
         if not 0 <= action < self.actions:
             raise ValueError(f"action must be an integer in [0, {self.actions - 1}], got {action}")
 
-        trial, phase = divmod(self._step, self.trial_steps)
-        self._step += 1
+        trial, phase = divmod(self.steps, self.trial_steps)
+        self.steps += 1
         reward, info = 0.0, {}
         if phase == self.cue_length - 1:
             target = int(self.targets[trial])
             correct = action == target
             reward = 1.0 if correct else -1.0
+            self.answers.append((action, correct))
             info = {
                 "target": target,
                 "correct": correct,
                 "trial": trial,
                 "cue": int(self.order[trial]),
             }
-            feedback = self._observations[self._step : self._step + self.feedback_length]
+            feedback = self._observations[self.steps : self.steps + self.feedback_length]
             feedback[:, self.bits + 1 + action] = 1.0
             feedback[:, -1] = reward
         # A copy, so that keeping one observation does not keep the whole episode in memory.
-        observation = self._observations[self._step].copy()
-        return observation, reward, self._step == self.episode_steps, False, info
+        observation = self._observations[self.steps].copy()
+        return observation, reward, self.steps == self.episode_steps, False, info
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The present observation, float32 [channels]."""
+        return self._observations[self.steps]
+
+    def render(self) -> np.ndarray | None:
+        """The task as it is now, uint8 [420, 560, 3]; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        from envs.pictures import cue_association
+
+        return cue_association(self)
 
     def _draw_patterns(self) -> np.ndarray:
         """Draw distinct patterns, int8 [cues, bits]; one that is there already is drawn again."""

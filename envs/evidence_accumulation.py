@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.validation import check_integer, check_number
+from envs.validation import check_choice, check_integer, check_number
 
 LEFT, RIGHT, RECALL, BACKGROUND = range(4)  # populations, in the order of the observation
 
@@ -63,6 +63,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         noise: fraction in [0, 1] of the input spikes that are moved to a neuron drawn uniformly
             from all four populations. A neuron's rate becomes (1 - noise) * rate + noise * mean
             rate of all neurons at that time; 1 leaves nothing that tells the sides apart.
+        render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
     Raises:
         ValueError: if an argument is outside its range.
@@ -70,7 +71,11 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
     Attributes, drawn by `reset`:
         sides: side of each cue, 0 left, 1 right, int64 [cues].
         target: the side with more cues, int.
+        steps: steps taken.
+        last_answer: the last action of the recall window, None before it.
     """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 3}  # noqa: RUF012  as Gymnasium has it
 
     def __init__(
         self,
@@ -85,7 +90,9 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         background_hz: float = 10.0,
         side_probability: float = 0.3,
         noise: float = 0.0,
+        render_mode: str | None = None,
     ) -> None:
+        self.render_mode = check_choice("render_mode", render_mode, (None, "rgb_array"))
         self.step_ms = check_integer("step_ms", step_ms, 1)
         self.cues = check_odd("cues", cues)
         self.cue_ms = check_integer("cue_ms", cue_ms, 1)
@@ -105,9 +112,11 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         self.noise = check_number("noise", noise, 0, 1)
 
         slot_ms = self.gap_ms + self.cue_ms
-        self._episode_ms = self.cues * slot_ms + self.delay_ms + self.recall_ms
-        self.episode_steps = self._episode_ms // self.step_ms
+        self.episode_ms = self.cues * slot_ms + self.delay_ms + self.recall_ms
+        self.episode_steps = self.episode_ms // self.step_ms
         self.recall_steps = self.recall_ms // self.step_ms
+        # slow enough to be followed; an episode in fine steps lasts no longer than in coarse ones
+        self.metadata = self.metadata | {"render_fps": max(3, self.episode_steps // 15)}
         self._recall_start = self.episode_steps - self.recall_steps
 
         low = np.zeros(4 * self.population + 1, dtype=np.float32)
@@ -120,10 +129,10 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         # probability that a neuron of a population spikes in a millisecond, [milliseconds, 4].
         starts = self.gap_ms + slot_ms * np.arange(self.cues)
         self._cue_times = starts[:, None] + np.arange(self.cue_ms)
-        self._probability = np.zeros((self._episode_ms, 4), dtype=np.float32)
+        self._probability = np.zeros((self.episode_ms, 4), dtype=np.float32)
         self._probability[:, BACKGROUND] = self.background_hz / 1000
         self._probability[-self.recall_ms :, RECALL] = self.active_hz / 1000
-        self._step = self.episode_steps  # no episode has started yet
+        self.steps = self.episode_steps  # no episode has started yet
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -148,14 +157,15 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         if self.noise:
             mean = probability.mean(axis=1, keepdims=True)
             probability += self.noise * (mean - probability)
-        shape = (self._episode_ms, 4, self.population)
+        shape = (self.episode_ms, 4, self.population)
         spikes = random.random(shape, dtype=np.float32) < probability[:, :, None]
 
         counts = spikes.reshape(self.episode_steps, self.step_ms, -1).sum(axis=1)
         self._observations = np.zeros((self.episode_steps + 1, counts.shape[1] + 1), np.float32)
         self._observations[:-1, :-1] = counts
         self._right_minus_wrong = 0
-        self._step = 0
+        self.steps = 0
+        self.last_answer: int | None = None
         return self._observations[0].copy(), {}
 
     def step(
@@ -171,18 +181,19 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
             ValueError: if the action is neither 0 nor 1.
             gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
         """
-        if self._step >= self.episode_steps:
+        if self.steps >= self.episode_steps:
             raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
         action = int(action)
         if action not in (0, 1):
             raise ValueError(f"action must be 0 (left) or 1 (right), got {action}")
 
         reward, info = 0.0, {}
-        in_recall = self._step >= self._recall_start
-        self._step += 1
-        terminated = self._step == self.episode_steps
-        observation = self._observations[self._step].copy()
+        in_recall = self.steps >= self._recall_start
+        self.steps += 1
+        terminated = self.steps == self.episode_steps
+        observation = self._observations[self.steps].copy()
         if in_recall:
+            self.last_answer = action
             score = 1 if action == self.target else -1
             self._right_minus_wrong += score
             reward = score / self.recall_steps
@@ -194,6 +205,26 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
                 info["trial"] = 0
                 info["evidence"] = int(2 * self.sides.sum() - self.cues)
         return observation, reward, terminated, False, info
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The present observation, float32 [4 * population + 1]."""
+        return self._observations[self.steps]
+
+    @property
+    def phase(self) -> str:
+        """What the present is part of: cues, delay, recall, or the end."""
+        if self.steps >= self._recall_start:
+            return "recall" if self.steps < self.episode_steps else "the end"
+        return "cues" if self.steps * self.step_ms <= self._cue_times[-1, -1] else "delay"
+
+    def render(self) -> np.ndarray | None:
+        """The task as it is now, uint8 [420, 560, 3]; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        from envs.pictures import evidence_accumulation
+
+        return evidence_accumulation(self)
 
 
 def oracle_accuracy(last: int, cues: int = 7, side_probability: float = 0.3) -> float:

@@ -1,6 +1,8 @@
 """Checks of constructor arguments, with messages that name the argument and its valid range."""
 
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 
 def check_integer(name: str, value: int, low: int, high: int | None = None) -> int:
@@ -18,3 +20,10 @@ def check_number(name: str, value: float, low: float, high: float) -> float:
     if not is_number or not low <= value <= high:  # a NaN fails the comparison, too
         raise ValueError(f"{name} must be a number in [{low:g}, {high:g}], got {value!r}")
     return float(value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return `value` if it is one of the choices, else raise ValueError."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value

@@ -1,6 +1,8 @@
 """One episode of a spiking policy, recorded from the inside."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +11,7 @@ import torch
 
 from policies.export import DeployedPolicy
 from policies.policy import PlasticSpikingPolicy
+from policies.reference import LayerSpec
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,84 @@ class Recording:
     infos: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Moment:
+    """One environment step of an episode, and the recorded layer in it.
+
+    Attributes:
+        info: of the step.
+        reward: of the step.
+        action: [*action]; None right after a reset.
+        spikes, rate: float32 [ticks, neurons], as in `Recording`; None where there are none.
+        fast_weights: float32 [neurons, inputs], after the step; None where there are none.
+    """
+
+    info: dict[str, Any]
+    reward: float = 0.0
+    action: np.ndarray | None = None
+    spikes: np.ndarray | None = None
+    rate: np.ndarray | None = None
+    fast_weights: np.ndarray | None = None
+
+
 def can_record(policy: Any) -> bool:
     """Whether the policy is a deployed spiking one, which `record_episode` can look into."""
     return isinstance(getattr(policy, "policy", None), PlasticSpikingPolicy)
+
+
+def recorded_layer(policy: DeployedPolicy) -> int:
+    """Index of the layer that is recorded: the last plastic one, or else the last one."""
+    network = _network_of(policy)
+    plastic = [index for index, layer in enumerate(network.layers) if layer.spec.plastic]
+    return plastic[-1] if plastic else len(network.layers) - 1
+
+
+def layer_spec(policy: DeployedPolicy) -> LayerSpec:
+    """The kind of the layer that is recorded."""
+    return _network_of(policy).layers[recorded_layer(policy)].spec
+
+
+def _network_of(policy: DeployedPolicy) -> Any:
+    inner: Any = policy.policy
+    return inner.network
+
+
+def watch(
+    policy: DeployedPolicy,
+    env: gym.Env,
+    seed: int,
+    state: tuple[np.ndarray, ...] | None = None,
+) -> Iterator[Moment]:
+    """One episode with deterministic actions: the moment after the reset, and every step.
+
+    Nothing of it is kept. While the caller has a moment, the environment stands at it.
+
+    Args:
+        policy: any deployed one; a spiking one is looked into.
+        env: reset with `seed`; not closed.
+        seed: of the episode.
+        state: for `predict` at the first step, arrays [any, 1, any]; None is the policy's own,
+            and will not do for a spiking one.
+    """
+    inside = can_record(policy)
+    layer = recorded_layer(policy) if inside else 0
+    observation, info = env.reset(seed=seed)
+    yield Moment(info)
+    start, over = np.ones(1, dtype=bool), False
+    while not over:
+        batch = _batch_of_one(observation)
+        seen: dict[str, np.ndarray] = {}
+        if inside:
+            assert state is not None
+            output, after = _look_inside(policy, batch, start, state[0], layer)
+            seen["spikes"] = output.spikes[:, 0].numpy()
+            if output.rate is not None:
+                seen["rate"] = output.rate[:, 0].numpy()
+                seen["fast_weights"] = after[f"layer{layer}.fast_weights"][0].numpy()
+        action, state = policy.predict(batch, state, start, deterministic=True)
+        observation, reward, terminated, truncated, info = env.step(action[0])
+        yield Moment(info, float(reward), action[0], **seen)
+        start, over = np.zeros(1, dtype=bool), terminated or truncated
 
 
 def record_episode(
@@ -62,39 +140,23 @@ def record_episode(
         max_steps: environment steps after which to stop, since fast weights are large.
     """
     inner: Any = policy.policy
-    network = inner.network
-    plastic = [index for index, layer in enumerate(network.layers) if layer.spec.plastic]
-    layer = plastic[-1] if plastic else len(network.layers) - 1
     state = inner.initial_state(1, plasticity=plasticity)
-    spikes, rates, fast_weights = [], [], []
-    actions: list[np.ndarray] = []
-    rewards: list[float] = []
-    infos: list[dict[str, Any]] = []
-    observation, _ = env.reset(seed=seed)
-    start, over = np.ones(1, dtype=bool), False
-    while not over and len(actions) < max_steps:
-        batch = _batch_of_one(observation)
-        output, after = _look_inside(policy, batch, start, state[0], layer)
-        action, state = policy.predict(batch, state, start, deterministic=True)
-        spikes.append(output.spikes[:, 0].numpy())
-        if plastic:
-            rates.append(output.rate[:, 0].numpy())
-            fast_weights.append(after[f"layer{layer}.fast_weights"][0].numpy())
-        observation, reward, terminated, truncated, info = env.step(action[0])
-        actions.append(action[0])
-        rewards.append(float(reward))
-        infos.append(info)
-        start, over = np.zeros(1, dtype=bool), terminated or truncated
+    _, *moments = islice(watch(policy, env, seed, state), max_steps + 1)
+    spec = layer_spec(policy)
+
+    def joined(name: str, join: Callable[[list[np.ndarray]], np.ndarray]) -> np.ndarray:
+        return join([getattr(moment, name) for moment in moments])
+
     return Recording(
-        layer=layer,
-        ticks=network.config.ticks,
-        spikes=np.concatenate(spikes),
-        rate=np.concatenate(rates) if plastic else None,
-        fast_weights=np.stack(fast_weights) if plastic else None,
-        modulated=network.layers[layer].spec.modulation != "none",
-        actions=np.stack(actions),
-        rewards=np.array(rewards),
-        infos=infos,
+        layer=recorded_layer(policy),
+        ticks=inner.network.config.ticks,
+        spikes=joined("spikes", np.concatenate),
+        rate=joined("rate", np.concatenate) if spec.plastic else None,
+        fast_weights=joined("fast_weights", np.stack) if spec.plastic else None,
+        modulated=spec.modulation != "none",
+        actions=joined("action", np.stack),
+        rewards=np.array([moment.reward for moment in moments]),
+        infos=[moment.info for moment in moments],
     )
 
 

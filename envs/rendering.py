@@ -1,0 +1,193 @@
+"""Pictures of environments without a display: finding a way to draw MuJoCo, and a camera."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+BACKENDS = ("egl", "osmesa")
+INSTALL = (
+    "MuJoCo cannot draw here, since neither EGL nor OSMesa works; on Debian or Ubuntu install "
+    "one with: apt-get install libegl1 libgl1 (or: apt-get install libosmesa6)"
+)
+PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco/>")
+renderer = mujoco.Renderer(model, 8, 8)
+renderer.update_scene(mujoco.MjData(model))
+renderer.render()
+"""
+# degrees and a share of the distance: what runs is seen best from nearby and not from high above
+ELEVATION, NEARER = -20.0, 0.75
+
+
+class CannotDraw(Exception):
+    """An environment that no picture can be made of, explained in one line."""
+
+
+def choose_backend() -> str | None:
+    """Finds what draws MuJoCo without a display, and sets `MUJOCO_GL` to it.
+
+    Call it before MuJoCo is imported, which reads that variable once. Each candidate draws a
+    picture in a process of its own (under a second each), because a failed one cannot be
+    unloaded. A value that the user has set is the only candidate.
+
+    Returns:
+        "egl" or "osmesa", or what the user has set; None where nothing works.
+    """
+    chosen = os.environ.get("MUJOCO_GL")
+    for backend in [chosen] if chosen else BACKENDS:
+        found = subprocess.run(
+            [sys.executable, "-c", PROBE],
+            env=os.environ | {"MUJOCO_GL": backend},
+            capture_output=True,
+            check=False,
+        )
+        if found.returncode == 0:
+            os.environ["MUJOCO_GL"] = backend
+            return backend
+    return None
+
+
+class Camera:
+    """Takes pictures of one environment: of a MuJoCo robot by itself, else by `render`.
+
+    MuJoCo is drawn by its own renderer, not by Gymnasium's, of which two in one process disturb
+    each other; without shadows and reflections, which would take most of the time.
+
+    Args:
+        env: a MuJoCo environment, or one made with render_mode="rgb_array"; not closed.
+        width, height: of the pictures, in pixels.
+
+    Raises:
+        CannotDraw: the environment has no pictures, or nothing here can draw them.
+    """
+
+    def __init__(self, env: gym.Env, width: int, height: int) -> None:
+        self.env, self.width, self.height = env, width, height
+        self._task: Any = env.unwrapped
+        self._renderer: Any = None
+        self._model: Any = None
+        self._is_mujoco = is_mujoco(env)
+        if not self._is_mujoco and env.render_mode != "rgb_array":
+            name = env.spec.id if env.spec else type(self._task).__name__
+            raise CannotDraw(f"{name} has no render mode rgb_array, so it cannot be filmed")
+
+    def picture(self) -> np.ndarray:
+        """The environment as it is now, uint8 [height, width, 3].
+
+        Raises:
+            CannotDraw: as above.
+        """
+        if self._is_mujoco:
+            return self._robot()
+        try:
+            frame: Any = self.env.render()
+        except (gym.error.Error, ImportError) as error:  # a package for drawing is missing
+            raise CannotDraw(str(error)) from error
+        return fitted(np.asarray(frame, dtype=np.uint8), self.width, self.height)
+
+    def close(self) -> None:
+        """Frees what drawing took."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _robot(self) -> np.ndarray:
+        import mujoco
+
+        model = self._task.model
+        if self._renderer is None or self._model is not model:  # some perturbations replace it
+            self.close()
+            self._model = model
+            self._renderer = _renderer(model, self.width, self.height)
+            self._view = view(self._task)
+        if model.nhfield:  # ground that may have been reshaped
+            for field in range(model.nhfield):
+                mujoco.mjr_uploadHField(model, self._renderer._mjr_context, field)
+        self._renderer.update_scene(self._task.data, self._view)
+        if self._view.type == mujoco.mjtCamera.mjCAMERA_TRACKING:
+            centre = self._task.data.subtree_com[self._view.trackbodyid]
+            move_ground(model, self._renderer.scene, centre)
+        return self._renderer.render()
+
+
+def is_mujoco(env: gym.Env) -> bool:
+    """Whether an environment has a MuJoCo model."""
+    return hasattr(env.unwrapped, "model") and hasattr(env.unwrapped, "mujoco_renderer")
+
+
+def _renderer(model: Any, width: int, height: int) -> Any:
+    import mujoco
+
+    visual = model.vis.global_
+    visual.offwidth, visual.offheight = max(visual.offwidth, width), max(visual.offheight, height)
+    try:
+        renderer = mujoco.Renderer(model, height, width)
+    except Exception as error:  # each backend fails in a way of its own
+        raise CannotDraw(INSTALL) from error
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+    return renderer
+
+
+def view(task: Any) -> Any:
+    """A camera that follows the robot, as Gymnasium sets it up where it says how to look."""
+    import mujoco
+
+    settings = dict(task.mujoco_renderer.default_cam_config or {})
+    camera = mujoco.MjvCamera()
+    mujoco.mjv_defaultFreeCamera(task.model, camera)
+    for name, value in settings.items():
+        if isinstance(value, np.ndarray):
+            getattr(camera, name)[:] = value
+        else:
+            setattr(camera, name, value)
+    runs = task.model.nbody > 1 and task.model.body_dofnum[1] > 1
+    if runs and "elevation" not in settings:
+        camera.elevation = ELEVATION
+        camera.distance *= NEARER
+    if runs:
+        camera.trackbodyid = max(camera.trackbodyid, 1)
+        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
+    return camera
+
+
+def move_ground(model: Any, scene: Any, centre: np.ndarray) -> None:
+    """Draws the ground below the robot, which else runs off the drawn part of it.
+
+    To MuJoCo's physics every plane is infinite. It moves by whole periods of its texture, so that
+    nothing can be seen of it.
+    """
+    import mujoco
+
+    for number in range(scene.ngeom):
+        shape = scene.geoms[number]
+        if shape.type != mujoco.mjtGeom.mjGEOM_PLANE or shape.objtype != mujoco.mjtObj.mjOBJ_GEOM:
+            continue
+        size, material = model.geom_size[shape.objid, :2], model.geom_matid[shape.objid]
+        if material < 0 or not size.all():  # one that is drawn without an end
+            continue
+        axes = shape.mat.reshape(3, 3)[:, :2]
+        repeats = np.maximum(model.mat_texrepeat[material], 1)
+        period = 1 / repeats if model.mat_texuniform[material] else 2 * size / repeats
+        away = axes.T @ (centre - shape.pos)
+        shape.pos = shape.pos + axes @ (np.round(away / period) * period)
+
+
+def fitted(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A picture [any, any, 3], scaled to fit into [height, width, 3], on white."""
+    from PIL import Image
+
+    rows, columns = picture.shape[:2]
+    if (rows, columns) == (height, width):
+        return picture
+    scale = min(width / columns, height / rows)
+    size = max(round(columns * scale), 1), max(round(rows * scale), 1)
+    small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+    result = Image.new("RGB", (width, height), "white")
+    result.paste(small, ((width - size[0]) // 2, (height - size[1]) // 2))
+    return np.asarray(result)

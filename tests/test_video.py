@@ -1,0 +1,376 @@
+import json
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+import envs  # noqa: F401  registers the environments
+from envs.cue_association import CueAssociation
+from envs.evidence_accumulation import EvidenceAccumulation
+from envs.making import make
+from envs.rendering import INSTALL, Camera, CannotDraw, fitted
+from evaluation.panel import (
+    ABOVE,
+    BELOW,
+    INK,
+    MARK,
+    Curve,
+    Outline,
+    Panel,
+    chosen,
+    diverging,
+    reward_rate,
+)
+from evaluation.recording import Moment
+from evaluation.video import HEIGHT, WIDTH, Mp4, Take, film, pace
+from policies import PlasticSpikingPolicy
+from policies.export import DeployedPolicy
+
+ROOT = Path(__file__).parent.parent
+
+
+def panel_of(steps=10, neurons=4, onsets=(), synapses=(4, 3), **changes):
+    outline = Outline(np.zeros(steps), onsets, 1, neurons, synapses, True, 1.0)
+    arguments = {"window": 5, "width": 560, "height": 420, "bound": 1.0}
+    return Panel(outline, [Curve(np.zeros(steps))], **(arguments | changes))
+
+
+def moment_of(spikes, fast=None):
+    spikes = np.array([spikes], dtype=np.float32)
+    fast = np.zeros((4, 3), np.float32) if fast is None else fast
+    return Moment({}, 0.0, np.zeros(1), spikes, np.zeros_like(spikes), fast)
+
+
+def pixels(plot, colour):
+    """Rows and columns of a plot that have a colour."""
+    return np.nonzero((plot == np.array(colour, dtype=np.uint8)).all(axis=2))
+
+
+# the panel
+
+
+def test_a_spike_lights_the_pixels_of_its_neuron_and_tick():
+    panel = panel_of(steps=10)
+    plot = panel.plots["spikes"]
+    rows, columns = plot.shape[:2]
+    panel.add(moment_of([0, 0, 0, 0]))
+    assert not pixels(plot, INK)[0].size
+    panel.add(moment_of([1, 0, 0, 0]))  # neuron 0 is at the bottom, step 1 the second of ten
+    lit_rows, lit_columns = pixels(plot, INK)
+    assert set(lit_rows) == set(range(rows - rows // 4, rows))
+    assert set(lit_columns) == set(range(columns // 10, 2 * (columns // 10)))
+    panel.add(moment_of([0, 0, 0, 1]))
+    top_rows, top_columns = pixels(plot[: rows // 2], INK)
+    assert set(top_rows) == set(range(rows // 4))
+    assert top_columns.min() == 2 * (columns // 10)
+
+
+def test_a_full_raster_moves_left():
+    panel = panel_of(steps=1000)
+    plot = panel.plots["spikes"]
+    panel.add(moment_of([1, 1, 1, 1]))
+    for _ in range(plot.shape[1] // 2 - 1):
+        panel.add(moment_of([0, 0, 0, 0]))
+    assert set(pixels(plot, INK)[1]) == {0, 1}
+    panel.add(moment_of([1, 1, 1, 1]))
+    assert set(pixels(plot, INK)[1]) == {plot.shape[1] - 2, plot.shape[1] - 1}
+
+
+def test_of_many_neurons_some_are_shown_as_they_are():
+    assert list(chosen(5, 100)) == [0, 1, 2, 3, 4]
+    assert list(chosen(256, 8)) == [0, 64, 128, 192]
+    panel = panel_of(neurons=512)
+    spikes = np.zeros(512)
+    spikes[chosen(512, len(panel.plots["spikes"]))[:3]] = 1
+    spikes[1] = 1  # one that is not shown
+    panel.add(moment_of(spikes))
+    assert len(set(pixels(panel.plots["spikes"], INK)[0])) in (6, 7)  # two or so pixels for each
+
+
+def test_a_change_is_marked_when_it_comes_and_not_before():
+    panel = panel_of(steps=10, onsets=((3, "joint_lock:0"),))
+    for step in range(10):
+        marked = {name: pixels(panel.plots[name], MARK)[1] for name in ("spikes", "reward")}
+        if step < 3:
+            assert not marked["spikes"].size and not marked["reward"].size
+        if step > 3:
+            width = panel.plots["spikes"].shape[1]
+            assert marked["spikes"].min() == pytest.approx(0.3 * width, abs=2)
+            assert marked["reward"].mean() == pytest.approx(0.3 * width, abs=2)
+        panel.add(moment_of([0, 0, 0, 0]))
+
+
+def test_fast_weights_are_coloured_symmetrically():
+    colours = diverging(np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0]), 1.0)
+    assert tuple(colours[3]) == (255, 255, 255)
+    assert tuple(colours[0]) == tuple(colours[1]) == BELOW
+    assert tuple(colours[5]) == ABOVE
+    # half the value is half the way to the full colour, on either side
+    np.testing.assert_allclose(colours[2], (255 + np.array(BELOW)) / 2, atol=0.5)
+    np.testing.assert_allclose(colours[4], (255 + np.array(ABOVE)) / 2, atol=0.5)
+
+
+def test_a_fast_weight_is_drawn_where_it_belongs():
+    fast = np.zeros((4, 3), np.float32)
+    fast[0, 2] = 1.0  # to the first neuron, from the last one: bottom right
+    panel = panel_of()
+    panel.add(moment_of([0, 0, 0, 0], fast))
+    plot = panel.plots["fast_weights"]
+    rows, columns = pixels(plot, ABOVE)
+    assert rows.min() == pytest.approx(0.75 * plot.shape[0], abs=1)
+    assert columns.min() == pytest.approx(2 / 3 * plot.shape[1], abs=1)
+    assert rows.max() == plot.shape[0] - 1 and columns.max() == plot.shape[1] - 1
+
+
+def test_the_reward_rate_is_a_mean_over_the_last_steps():
+    rate = reward_rate(np.array([1.0, 2.0, 3.0, 4.0]), 2)
+    np.testing.assert_allclose(rate, [1.0, 1.5, 2.5, 3.5])
+
+
+def test_a_policy_without_spikes_has_the_reward_rate_alone():
+    panel = Panel(Outline(np.ones(5)), [Curve(np.ones(5))], 2, 560, 140, 0.0)
+    assert list(panel.plots) == ["reward"]
+    panel.add(Moment({}, 1.0, np.zeros(1)))
+
+
+# pace
+
+
+@pytest.mark.parametrize(
+    ("clock", "steps", "rate", "stride"),
+    [(20, 1000, 20, 1), (125, 1000, Fraction(125, 3), 3), (None, 60, 3, 1), (None, 5, 2, 1)],
+)
+def test_a_video_runs_as_fast_as_the_task(clock, steps, rate, stride):
+    assert pace(clock, steps) == (rate, stride)
+
+
+# pictures of the cue tasks
+
+
+def test_a_cue_is_drawn_bit_by_bit():
+    task = CueAssociation(cues=1, bits=4, render_mode="rgb_array")
+    task.reset(seed=3, options={"cues": [[1, 0, 1, 1]]})
+    picture = task.render()
+    squares = [tuple(picture[92 + 22, 28 + 44 * bit + 22]) for bit in range(4)]
+    on, off = (0, 114, 178), (228, 228, 228)
+    assert squares == [on, off, on, on]
+    task.step(0)  # feedback: no cue is shown
+    assert tuple(task.render()[92 + 22, 28 + 22]) == off
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_an_answer_is_drawn_green_or_red(right):
+    task = CueAssociation(render_mode="rgb_array")
+    task.reset(seed=0)
+    target = int(task.targets[0])
+    task.step(target if right else 1 - target)
+    picture = task.render()
+    green, red = pixels(picture, (0, 158, 115)), pixels(picture, (213, 94, 0))
+    assert green[0].size > 500 if right else red[0].size > 500
+    assert not (red if right else green)[0].size
+
+
+def test_evidence_appears_cue_by_cue():
+    task = EvidenceAccumulation(render_mode="rgb_array")
+    task.reset(seed=1)
+    seen = []
+    for _ in range(task.episode_steps):
+        picture = task.render()
+        left, right = (pixels(picture, c)[0].size for c in ((0, 114, 178), (204, 121, 167)))
+        seen.append((left, right))
+        task.step(0)
+    per_cue = max(seen[-1]) / max(task.sides.sum(), (1 - task.sides).sum())
+    assert seen[0] == (0, 0)
+    counts = np.round(np.array(seen[-1]) / per_cue)
+    assert list(counts) == [(task.sides == 0).sum(), (task.sides == 1).sum()]
+
+
+@pytest.mark.parametrize("name", ["CueAssociation-v0", "EvidenceAccumulation-v0"])
+def test_cue_tasks_draw_when_asked_to(name):
+    env = gym.make(name, render_mode="rgb_array")
+    env.reset(seed=0)
+    assert env.render().shape == (HEIGHT, WIDTH, 3)
+    over = False
+    while not over:
+        *_, over, _, _ = env.step(0)
+        assert env.render().dtype == np.uint8
+    plain = gym.make(name)
+    plain.reset(seed=0)
+    assert plain.unwrapped.render() is None
+    with pytest.raises(ValueError, match="render_mode must be one of None, 'rgb_array'"):
+        type(plain.unwrapped)(render_mode="human")
+
+
+def test_pictures_are_fitted_without_distortion():
+    picture = np.zeros((100, 50, 3), dtype=np.uint8)
+    result = fitted(picture, 60, 40)
+    assert result.shape == (40, 60, 3)
+    dark = pixels(result, (0, 0, 0))
+    assert np.ptp(dark[0]) + 1 == 40 and np.ptp(dark[1]) + 1 == 20
+
+
+# the file
+
+
+def described(path):
+    """Codec, pixel format, size, rate and number of the frames of a video, by decoding it."""
+    with av.open(str(path)) as file:
+        stream = file.streams.video[0]
+        frames = sum(1 for _ in file.decode(stream))
+        context = stream.codec_context
+        size = (stream.width, stream.height)
+        return context.name, context.pix_fmt, size, stream.average_rate, frames
+
+
+def make_policy(env):
+    policy = PlasticSpikingPolicy(
+        env.observation_space,
+        env.action_space,
+        lambda _: 0.0,
+        network={"hidden": (24, 16), "plastic": (False, True), "rule": "oja",
+                 "modulation": "direct", "ticks": 2, "input_gain": 4.0},
+    )  # fmt: skip
+    return DeployedPolicy(policy, None, {})
+
+
+def cue_take(policy, perturb=None, plasticity=True, name=""):
+    def create(arguments):
+        return make("CueAssociation-v0", {"trials": 4} | arguments, perturb)
+
+    return Take(create, policy.policy.initial_state(1, plasticity=plasticity), name)
+
+
+def test_a_video_of_a_cue_task(tmp_path):
+    policy = make_policy(gym.make("CueAssociation-v0"))
+    path = tmp_path / "cue.mp4"
+    video = film(path, policy, [cue_take(policy)], 7, "a title")
+    # 4 trials of 4 steps, and the picture before the first
+    size = (2 * WIDTH, HEIGHT + 24)
+    assert described(path) == ("h264", "yuv420p", size, 2, 17)
+    assert (video.frames, video.rate, video.onset) == (17, 2.0, None)
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # plays while it loads
+    env = make("CueAssociation-v0", {"trials": 4})
+    state, start, total, over = policy.policy.initial_state(1), np.ones(1, bool), 0.0, False
+    observation, _ = env.reset(seed=7)
+    while not over:
+        action, state = policy.predict(observation[None], state, start, deterministic=True)
+        observation, reward, over, _, _ = env.step(action[0])
+        total, start = total + reward, np.zeros(1, bool)
+    assert video.returns == (total,)
+    assert os.listdir(tmp_path) == ["cue.mp4"]
+
+
+def test_side_by_side_shows_both_and_where_the_world_changes(tmp_path):
+    policy = make_policy(gym.make("CueAssociation-v0"))
+    takes = [cue_take(policy, "obs_noise=0.2@8", on, f"plasticity {on}") for on in (True, False)]
+    video = film(tmp_path / "two.mp4", policy, takes, 7, "a title")
+    assert described(video.path)[2] == (2 * WIDTH, 2 * HEIGHT + 24)
+    assert video.onset == 8 and len(video.returns) == 2
+
+
+def test_an_episode_can_be_cut_short(tmp_path):
+    policy = make_policy(gym.make("CueAssociation-v0"))
+    video = film(tmp_path / "cut.mp4", policy, [cue_take(policy)], 7, "a title", max_steps=5)
+    assert described(video.path)[4] == video.frames == 6
+
+
+def test_a_policy_without_spikes_is_filmed_too(tmp_path):
+    env = make("CueAssociation-v0", {"trials": 2})
+    mlp = ActorCriticPolicy(env.observation_space, env.action_space, lambda _: 0.0)
+    take = Take(lambda arguments: make("CueAssociation-v0", {"trials": 2} | arguments))
+    video = film(tmp_path / "mlp.mp4", DeployedPolicy(mlp, None, {}), [take], 7, "a title")
+    assert described(video.path)[2:] == ((WIDTH, HEIGHT + 140 + 24), 2, 9)
+
+
+def test_a_video_that_fails_leaves_nothing(tmp_path):
+    frame = np.zeros((16, 16, 3), dtype=np.uint8)
+    with pytest.raises(KeyboardInterrupt), Mp4(tmp_path / "x.mp4", 16, 16, Fraction(5)) as mp4:
+        mp4.add(frame)
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+    with Mp4(tmp_path / "x.mp4", 16, 16, Fraction(5)) as mp4:
+        mp4.add(frame)
+    assert described(tmp_path / "x.mp4")[2:] == ((16, 16), 5, 1)
+
+
+def test_what_has_no_pictures_says_so():
+    class Blind(gym.Env):
+        observation_space = action_space = gym.spaces.Discrete(2)
+
+    with pytest.raises(CannotDraw, match="Blind has no render mode rgb_array"):
+        Camera(Blind(), 8, 8)
+
+
+# MuJoCo, each in a process of its own: the way to draw is settled when MuJoCo is imported
+
+
+def python(code, **environment):
+    variables = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=variables | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+ROBOT = """
+import json
+from envs.rendering import INSTALL, Camera, CannotDraw, choose_backend
+backend = choose_backend()
+import gymnasium as gym, numpy as np
+import envs
+envs.quiet_mujoco()
+from envs.perturbations.model import same_model
+import copy
+env = gym.make("HalfCheetah-v5")
+env.reset(seed=0)
+task = env.unwrapped
+before = copy.copy(task.model)
+camera = Camera(env, 120, 90)
+def picture(x):
+    position = task.data.qpos.copy()
+    position[0] = x
+    task.set_state(position, task.data.qvel)
+    return camera.picture().astype(int)
+try:
+    # 60 repeats of two fields on 80 m: the picture is the same every 4/3 m, off the floor too
+    here, there, half = picture(0.0), picture(400.0), picture(2 / 3)
+    found = {
+        "shape": here.shape, "spread": float(here.std()),
+        "far": float(np.abs(here - there).mean()), "half": float(np.abs(here - half).mean()),
+        "floor": task.model.geom_size.tolist() == before.geom_size.tolist(),
+    }
+except CannotDraw as error:
+    found = {"error": str(error)}
+print(json.dumps({"backend": backend} | found))
+"""
+
+
+def test_a_robot_is_filmed_and_the_ground_never_ends():
+    found = json.loads(python(ROBOT).splitlines()[-1])
+    if found["backend"] is None:
+        assert found["error"] == INSTALL
+        return
+    assert found["shape"] == [90, 120, 3] and found["spread"] > 20
+    assert found["far"] < 2 < found["half"]
+    assert found["floor"]
+
+
+def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path):
+    (tmp_path / "OpenGL").mkdir()
+    (tmp_path / "OpenGL" / "__init__.py").write_text("raise ImportError('no GL here')")
+    found = json.loads(python(ROBOT, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}").splitlines()[-1])
+    assert found == {"backend": None, "error": INSTALL}
+    assert "apt-get install" in INSTALL and "\n" not in INSTALL
