@@ -11,6 +11,7 @@ import torch
 
 import envs  # noqa: F401  registers the environments
 from agents.zoo import actor_parameters
+from dashboards.report import write_report
 from envs.perturbations.suites import suite_names
 from evaluation.conditions import STANDARD, choose, conditions_of
 from evaluation.episodes import Progress
@@ -121,6 +122,7 @@ def run_all(options: argparse.Namespace) -> None:
     }
     summary = summarize(evaluation, settings, actor_parameters, folder)
     write(evaluation, summary, folder)
+    report = write_report(folder)
     several = any(len(policy["runs"]) > 1 for policy in summary["policies"].values())
     print(f"{task.environment}, {options.episodes} new episodes per condition, the same in each")
     over = "training seeds, or over episodes where there is one seed" if several else "episodes"
@@ -132,6 +134,7 @@ def run_all(options: argparse.Namespace) -> None:
         whom = "" if entry["policy"] is None else f" for {entry['policy']}"
         print(f"left out: {entry['condition']}{whom}: {entry['reason']}")
     print(f"results are in {folder}")
+    print(f"the report is {report}")
 
 
 def _common(runs: Sequence[Path]) -> Path:

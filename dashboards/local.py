@@ -25,7 +25,6 @@ MEASURES = {
     "rollout/late_accuracy": "right answers in late trials",
 }
 GRID = 120  # points of a learning curve
-RESAMPLES = 999
 SHOWN_VIDEOS = 12
 SKIPPED = {"wandb", "checkpoints", "policy"}
 
@@ -112,10 +111,10 @@ def local(root: Path, runs: Sequence[Run]) -> str:
 
 
 def learning_curve(runs: Sequence[Run], measure: str) -> dict[str, np.ndarray] | None:
-    """Mean over runs by step, with the 95 % bootstrap interval over runs.
+    """Mean over runs by step, with Student's 95 % interval over runs.
 
-    At each step the mean is over the runs that got there; the interval is empty (low = high) where
-    only one did.
+    At each step the mean is over the runs that got there; the interval has no width where only
+    one did.
 
     Returns:
         {"step", "mean", "low", "high"}: float64 [points]; None where no run has the measure.
@@ -134,24 +133,13 @@ def learning_curve(runs: Sequence[Run], measure: str) -> dict[str, np.ndarray] |
     table = np.array(
         [np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in curves]
     )  # [runs, points]
-    mean, low, high = np.nanmean(table, axis=0), np.empty(len(steps)), np.empty(len(steps))
-    for k, column in enumerate(table.T):
-        values = column[np.isfinite(column)]
-        low[k], high[k] = _interval(values)
-    return {"step": steps, "mean": mean, "low": low, "high": high}
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    if len(values) < 2 or np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    count = np.isfinite(table).sum(axis=0)
+    mean = np.nanmean(table, axis=0)
+    several = count > 1
+    spread = np.zeros(len(steps))
+    spread[several] = np.nanstd(table[:, several], axis=0, ddof=1) / np.sqrt(count[several])
+    half = np.where(several, stats.t.ppf(0.975, np.maximum(count - 1, 1)) * spread, 0.0)
+    return {"step": steps, "mean": mean, "low": mean - half, "high": mean + half}
 
 
 def _learning(root: Path, runs: Sequence[Run], environments: Sequence[str]) -> Section:
@@ -185,9 +173,9 @@ def _learning(root: Path, runs: Sequence[Run], environments: Sequence[str]) -> S
     if not charts:
         return Section("Learning", [])
     text = (
-        "Means over training seeds, their number in brackets, with 95 % bootstrap intervals over "
-        "seeds; a line without a band is one seed. Where seeds are at different steps, the mean "
-        "is over those that got there."
+        "Means over training seeds, their number in brackets, with 95 % intervals over seeds "
+        "(Student's t); a line without a band is one seed. Where seeds are at different steps, "
+        "the mean is over those that got there."
     )
     return Section("Learning", [Text([text]), Plots(charts)])
 

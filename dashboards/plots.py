@@ -14,6 +14,7 @@ HEIGHT = 240  # pixels of a plot of curves
 ROW = 16  # pixels between dots
 POINTS = 200  # of a curve, at most
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
+ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
 COLOURS = 8  # of the palette in page.css
 
 
@@ -67,8 +68,7 @@ def curves(
     """
     vertical, horizontal = vertical or {}, horizontal or {}
     lines = [thin(line) for line in lines]
-    shown = [v for line in lines for v in (*line.mean, *(line.low or ()), *(line.high or ()))]
-    bottom, top = _padded([*shown, *include, *horizontal.values()])
+    bottom, top = _range(lines, [*include, *horizontal.values()])
     xs = [x for line in lines for x in line.x]
     y_settings: dict[str, Any] = {
         "title": y_title,
@@ -136,7 +136,7 @@ def curves(
         )
     layers.append(
         base.transform_filter("isValid(datum.low)")
-        .mark_area(opacity=0.18)
+        .mark_area(opacity=0.18, clip=True)
         .encode(y=alt.Y("low:Q", **y_settings), y2="high:Q")
     )
     layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
@@ -319,6 +319,15 @@ def _readable(mean: float, low: float | None, high: float | None, as_percent: bo
 
 def _paint(colour: int) -> str:
     return f"var(--series-{colour % COLOURS})"
+
+
+def _range(lines: Sequence[Line], include: Sequence[float]) -> tuple[float, float]:
+    """That of the means and of the bands, as far as these leave the means room to be told apart."""
+    means = [*include, *(value for line in lines for value in line.mean)]
+    edges = [v for line in lines for side in (line.low, line.high) for v in side or ()]
+    low, high = min(means), max(means)
+    room = ROOM * (high - low) or math.inf
+    return _padded([max(min([low, *edges]), low - room), min(max([high, *edges]), high + room)])
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:

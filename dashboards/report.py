@@ -114,6 +114,7 @@ def _tested(summary: Mapping[str, Any]) -> Section:
                 Cell(", ".join(map(str, part["training_seeds"])), len(part["training_seeds"])),
                 Cell(_range(part["steps_trained"]), max(part["steps_trained"])),
                 Cell(f"{part['actor_parameters']:,}", part["actor_parameters"]),
+                part.get("perturb") or "the unchanged task",
                 float(part["random_return"]),
                 _score(part["nominal_return"]),
                 *[_training(part["training"].get(key)) for key in ("final", "best")],
@@ -124,14 +125,16 @@ def _tested(summary: Mapping[str, Any]) -> Section:
         "training seeds",
         "steps trained",
         "actor parameters",
+        "trained in",
         "return of random actions",
         "return, unchanged task",
         "training return, last",
         "training return, best",
     ]
     glossary = [
-        "Intervals, in brackets and as bands, are 95 % bootstrap intervals of the mean: over "
-        "training seeds, or over episodes where a policy was trained once.",
+        "Intervals, in brackets and as bands, are 95 % bootstrap intervals of the mean, widened "
+        "where there are few samples: over training seeds, or over episodes where a policy was "
+        "trained once.",
         "Return kept (retention): the return above that of random actions, relative to the same "
         "in the unchanged task. 100 % is no loss, 0 % no better than random.",
         "Severity: how strong a perturbation is, from 0 (none) to 1.",

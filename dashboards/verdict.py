@@ -101,8 +101,8 @@ def caveats(summary: Mapping[str, Any]) -> list[str]:
         )
     if few:
         sentences.append(
-            f"Few training seeds ({listed(few)}): intervals over so few runs are rough and often "
-            "too narrow. Take differences as indications."
+            f"Few training seeds ({listed(few)}): intervals over so few runs are rough. Take "
+            "differences as indications."
         )
     if summary["settings"]["episodes"] < FEW_EPISODES:
         episodes = plural(summary["settings"]["episodes"], "episode")

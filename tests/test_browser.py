@@ -7,11 +7,11 @@ import json
 import shutil
 
 import pytest
+from example_evaluation import write_example
+from test_pages import write_run
 
 from dashboards.local import write_local
 from dashboards.report import write_report
-from tests.example_evaluation import write_example
-from tests.test_pages import write_run
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(

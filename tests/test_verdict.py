@@ -1,10 +1,10 @@
 import copy
 
 import pytest
+from example_evaluation import example_summary
 
 from dashboards.verdict import caveats, comparisons, condition_name, severest, verdict
 from dashboards.words import listed, number, percent, plural, with_interval
-from tests.example_evaluation import example_summary
 
 NBSP = "\N{NO-BREAK SPACE}"
 
