@@ -174,7 +174,7 @@ def _overview(summary: Mapping[str, Any]) -> Section:
                     low, high = score["interval"]
                     some.append(plots.Dot(name, colour, score["mean"], low, high, hollow))
         if some:
-            rows[condition_name(condition)] = some
+            rows[condition_name(summary, condition)] = some
     if not rows:
         return Section("At a glance", [])
     title = {
@@ -222,7 +222,7 @@ def _trials(summary: Mapping[str, Any]) -> Section:
                 include=[1.0],
                 horizontal={} if chance is None else {"chance": chance},
             )
-            charts.append(Plot(condition_name(condition), chart))
+            charts.append(Plot(condition_name(summary, condition), chart))
     if not charts:
         return Section("Accuracy by trial", [])
     text = (
@@ -287,7 +287,7 @@ def _recovery(summary: Mapping[str, Any]) -> Section:
             chart = plots.curves(
                 lines, "steps since the change", "reward per step", vertical={"change": 0}
             )
-            charts.append(Plot(condition_name(condition), chart))
+            charts.append(Plot(condition_name(summary, condition), chart))
     rows = []
     for policy, where, result in _every(summary):
         found = result["recovery"]
@@ -295,7 +295,7 @@ def _recovery(summary: Mapping[str, Any]) -> Section:
             rows.append(
                 [
                     policy,
-                    *_where(where),
+                    *_where(summary, where),
                     lesion_name(where["lesion"]) if where["lesion"] else "as trained",
                     *[_score(found[key]) for key in ("before", "drop", "plateau")],
                     _score(found["fraction"], True),
@@ -338,7 +338,7 @@ def _lesions(summary: Mapping[str, Any]) -> Section:
                     [
                         policy,
                         lesion_name(lesion),
-                        *_where(condition),
+                        *_where(summary, condition),
                         _score(results[intact]["return"]),
                         _score(results[part["key"]]["return"]),
                         _score(difference),
@@ -350,7 +350,7 @@ def _lesions(summary: Mapping[str, Any]) -> Section:
                 if lesion == "off" and intact in shown and not part["identical"]:
                     low, high = difference["interval"]
                     dot = plots.Dot(policy, colour, difference["mean"], low, high)
-                    dots.setdefault(condition_name(condition), []).append(dot)
+                    dots.setdefault(condition_name(summary, condition), []).append(dot)
     if not rows:
         return Section("Lesions", [])
     text = (
@@ -402,7 +402,10 @@ def _traces(summary: Mapping[str, Any]) -> Section:
                 chart = plots.curves(lines, STEP, unit, include=[0], vertical=vertical)
                 charts.append(Plot(name, chart))
         if charts:
-            blocks += [Text([f"Condition: {condition_name(conditions[key])}."]), Plots(charts)]
+            blocks += [
+                Text([f"Condition: {condition_name(summary, conditions[key])}."]),
+                Plots(charts),
+            ]
     if blocks:
         blocks.insert(0, Text(["Means over episodes and runs, along the episode."]))
     return Section("Inside the network", blocks)
@@ -434,7 +437,7 @@ def _results(summary: Mapping[str, Any]) -> Section:
     rows = [
         [
             policy,
-            *_where(condition),
+            *_where(summary, condition),
             condition["split"],
             lesion_name(condition["lesion"]) if condition["lesion"] else "as trained",
             _score(result["return"]),
@@ -521,10 +524,10 @@ def _legend(summary: Mapping[str, Any]) -> dict[str, int]:
     return {policy: colour for colour, policy in enumerate(summary["results"])}
 
 
-def _where(condition: Mapping[str, Any]) -> list[Cell | str | None]:
+def _where(summary: Mapping[str, Any], condition: Mapping[str, Any]) -> list[Cell | str | None]:
     """The condition's cells: its name, and its severity in a column of its own."""
     severity = condition["severity"]
-    name = condition_name(dict(condition) | {"severity": None})
+    name = condition_name(summary, condition, severity=False)
     return [name, None if severity is None else Cell(f"{severity:g}", severity)]
 
 

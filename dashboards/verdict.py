@@ -28,12 +28,14 @@ def lesion_name(lesion: str) -> str:
     return LESIONS.get(lesion, lesion.replace("-", " "))
 
 
-def condition_name(condition: Mapping[str, Any]) -> str:
+def condition_name(
+    summary: Mapping[str, Any], condition: Mapping[str, Any], severity: bool = True
+) -> str:
     """A condition without its lesion, for example "heavier, severity 0.5, from step 500"."""
-    if not condition["text"]:
+    if not perturbs(summary, condition):
         return "unchanged task"
     parts = [condition["label"]]
-    if condition["severity"] is not None:
+    if severity and condition["severity"] is not None:
         parts.append(f"severity {condition['severity']:g}")
     if condition["onset"] is not None:
         parts.append(f"from step {condition['onset']}")
@@ -85,7 +87,7 @@ def verdict(summary: Mapping[str, Any], policy: str) -> list[str]:
 
 def comparisons(summary: Mapping[str, Any]) -> list[str]:
     """A sentence for each two policies that were compared."""
-    return [_compared(comparison) for comparison in summary["comparisons"]]
+    return [_compared(summary, comparison) for comparison in summary["comparisons"]]
 
 
 def caveats(summary: Mapping[str, Any]) -> list[str]:
@@ -148,27 +150,27 @@ def _kept(summary: Mapping[str, Any], policy: str) -> list[str]:
         return []
     sentences = []
     overall, off = share_kept(summary, policy), share_kept(summary, policy, "off")
-    if overall is not None and len(kept) > 1:
+    if overall is not None:
         text = f"It keeps {_share(overall)} of its return, on average over all perturbed conditions"
         if off is not None and not _unchanged(summary, policy):
             text += f"; with plasticity off {_share(off)}"
         sentences.append(f"{text}.")
 
-    def in_condition(condition: Mapping[str, Any], score: Score) -> str:
-        text = f"{_share(score)} with “{condition_name(condition)}”"
+    kept.sort(key=lambda item: item[0]["mean"])
+    shares = []
+    for score, condition in kept:
+        text = f"with “{condition_name(summary, condition)}” {_share(score)}"
         key = lesioned(summary, condition["key"], "off")
         part = results.get(key, {}).get("retention") if key else None
         if part is not None and not _unchanged(summary, policy):
             text += f" (plasticity off: {_share(part)})"
-        return text
-
-    kept.sort(key=lambda item: item[0]["mean"])
-    (least, hardest), (most, easiest) = kept[0], kept[-1]
+        shares.append(text)
     if len(kept) == 1:
-        share, _, rest = in_condition(hardest, least).partition(" with ")
-        return [*sentences, f"It keeps {share} of its return with {rest}."]
-    extremes = f"{in_condition(hardest, least)}; most, {in_condition(easiest, most)}"
-    return [*sentences, f"At the highest severities it keeps least, {extremes}."]
+        return [*sentences, f"At the highest severity it keeps, {shares[0]}."]
+    return [
+        *sentences,
+        f"At the highest severities it keeps least {shares[0]}, and most {shares[-1]}.",
+    ]
 
 
 def _recovered(summary: Mapping[str, Any], policy: str) -> list[str]:
@@ -182,15 +184,21 @@ def _recovered(summary: Mapping[str, Any], policy: str) -> list[str]:
     if not changes:
         return []
     recovery, condition = max(changes, key=lambda item: item[0]["drop"]["mean"])
-    text = f"When “{condition_name(condition)}” sets in, "
+    text = f"When “{condition_name(summary, condition)}” sets in, "
     if recovery["fraction"] is None:
         return [f"{text}its reward per step does not fall."]
     before, drop = recovery["before"]["mean"], recovery["drop"]["mean"]
     text += f"its reward per step falls from {number(before)} to {number(before - drop)}, and "
     back = f"{_share(recovery['fraction'])} of the loss comes back"
     if recovery["time"] is None:
-        return [f"{text}nothing that counts comes back: {back}."]
-    return [f"{text}{back}, within {with_interval(recovery['time'])} steps."]
+        text += f"nothing that counts comes back: {back}"
+    else:
+        text += f"{back}, within {with_interval(recovery['time'])} steps"
+    key = lesioned(summary, condition["key"], "off")
+    off = results.get(key, {}).get("recovery") if key else None
+    if off and off["fraction"] is not None and not _unchanged(summary, policy):
+        text += f" (plasticity off: {_share(off['fraction'])})"
+    return [f"{text}."]
 
 
 def _cause(summary: Mapping[str, Any], policy: str) -> list[str]:
@@ -253,7 +261,7 @@ def _against_chance(score: Score, chance: float) -> str:
     return f"not to be told from chance ({level})"
 
 
-def _compared(comparison: Mapping[str, Any]) -> str:
+def _compared(summary: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     first, second = comparison["policy"], comparison["other"]
     difference, better = comparison["difference"], comparison["probability_of_improvement"]
     low, high = difference["interval"]
@@ -267,9 +275,11 @@ def _compared(comparison: Mapping[str, Any]) -> str:
         text = f"{first} keeps {points} {more} of its return than {second}"
     else:
         text = f"{first} earns {amount} {more} than {second} in the unchanged task"
+    seeds = min(len(summary["policies"][name]["training_seeds"]) for name in (first, second))
+    unit = "a run" if seeds > 1 else "an episode"
     if low <= 0 <= high:
         text += ", which may be no difference at all"
-    return f"{text}; a run of {first} is the better one with a probability of {_share(better)}."
+    return f"{text}; {unit} of {first} is the better one with a probability of {_share(better)}."
 
 
 def _share(score: Score) -> str:
