@@ -12,7 +12,7 @@ from dashboards.words import number, percent, with_interval
 
 HEIGHT = 240  # pixels of a plot of curves
 ROW = 16  # pixels between dots
-POINTS = 200  # of a curve, at most
+POINTS = 120  # of a curve, at most
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
 ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
 COLOURS = 8  # of the palette in page.css

@@ -62,6 +62,7 @@ def report(summary: Mapping[str, Any], videos: list[Path] | None = None) -> str:
         _severity(summary),
         _recovery(summary),
         _lesions(summary),
+        _comparisons(summary),
         _traces(summary),
         _videos(videos or []),
         _results(summary),
@@ -194,7 +195,49 @@ def _overview(summary: Mapping[str, Any]) -> Section:
     if at is not None:
         note += " Dotted line: no loss." if measure == "retention" else " Dotted line: chance."
     plot = Plot(f"{title.capitalize()}, by condition", chart, _legend(summary), note)
-    return Section("At a glance", [Plots([plot], wide=True)])
+    return Section("At a glance", [Plots([plot], wide=True), *_by_split(summary)])
+
+
+def _by_split(summary: Mapping[str, Any]) -> list[Table]:
+    """What is kept over all perturbed conditions, and over those of each split."""
+    splits = dict.fromkeys(
+        split
+        for lesions in summary["overall"].values()
+        for parts in lesions.values()
+        for split in parts
+    )
+    rows: list[list[Any]] = []
+    for policy, lesions in summary["overall"].items():
+        for lesion, parts in lesions.items():
+            if parts:
+                name = "as trained" if lesion == "intact" else lesion_name(lesion)
+                cells = [_score(parts.get(split), as_percent=True) for split in splits]
+                rows.append([policy, name, *cells])
+    names = {"all": "all conditions", "train": "split: train", "held-out": "split: held-out"}
+    columns = ["policy", "network", *(names.get(split, split) for split in splits)]
+    caption = "Return kept, mean over perturbed conditions of all severities"
+    return [Table(columns, rows, caption)] if rows else []
+
+
+def _comparisons(summary: Mapping[str, Any]) -> Section:
+    rows = []
+    for part in summary["comparisons"]:
+        kept = part["measure"] == "retention"
+        rows.append(
+            [
+                part["policy"],
+                part["other"],
+                "return kept" if kept else "return, unchanged task",
+                _score(part["difference"], kept),
+                _score(part["probability_of_improvement"], True),
+            ]
+        )
+    text = (
+        "First minus second, and how probable it is that the first does better: a run of it, or "
+        "an episode where one of the two was trained once."
+    )
+    columns = ["first", "second", "measure", "difference", "probability that the first is better"]
+    return Section("Comparisons", [Text([text]), Table(columns, rows)] if rows else [])
 
 
 def _trials(summary: Mapping[str, Any]) -> Section:
@@ -287,7 +330,7 @@ def _recovery(summary: Mapping[str, Any]) -> Section:
             chart = plots.curves(
                 lines, "steps since the change", "reward per step", vertical={"change": 0}
             )
-            charts.append(Plot(condition_name(summary, condition), chart))
+            charts.append(Plot(condition_name(summary, condition, onset=False), chart))
     rows = []
     for policy, where, result in _every(summary):
         found = result["recovery"]
@@ -385,7 +428,20 @@ def _traces(summary: Mapping[str, Any]) -> Section:
     traces = summary["traces"]
     conditions = {condition["key"]: condition for condition in summary["conditions"]}
     shown = [summary["settings"]["nominal"]]
-    shown += [c["key"] for c in severest(summary) if c["onset"] is not None]
+    drops = {
+        condition["key"]: max(
+            (
+                results[condition["key"]]["recovery"]["drop"]["mean"]
+                for results in summary["results"].values()
+                if results.get(condition["key"], {}).get("recovery")
+            ),
+            default=0.0,
+        )
+        for condition in severest(summary)
+        if condition["onset"] is not None
+    }
+    if drops:
+        shown.append(max(drops, key=lambda key: drops[key]))
     blocks: list[Any] = []
     for key in shown:
         onset = conditions[key]["onset"]
@@ -407,7 +463,10 @@ def _traces(summary: Mapping[str, Any]) -> Section:
                 Plots(charts),
             ]
     if blocks:
-        blocks.insert(0, Text(["Means over episodes and runs, along the episode."]))
+        text = "Means over episodes and runs, along the episode."
+        if len(drops) > 1:
+            text += " Of the changes, the one that costs most; summary.json has all."
+        blocks.insert(0, Text([text]))
     return Section("Inside the network", blocks)
 
 

@@ -29,7 +29,10 @@ def lesion_name(lesion: str) -> str:
 
 
 def condition_name(
-    summary: Mapping[str, Any], condition: Mapping[str, Any], severity: bool = True
+    summary: Mapping[str, Any],
+    condition: Mapping[str, Any],
+    severity: bool = True,
+    onset: bool = True,
 ) -> str:
     """A condition without its lesion, for example "heavier, severity 0.5, from step 500"."""
     if not perturbs(summary, condition):
@@ -37,7 +40,7 @@ def condition_name(
     parts = [condition["label"]]
     if severity and condition["severity"] is not None:
         parts.append(f"severity {condition['severity']:g}")
-    if condition["onset"] is not None:
+    if onset and condition["onset"] is not None:
         parts.append(f"from step {condition['onset']}")
     return ", ".join(parts)
 
@@ -86,8 +89,19 @@ def verdict(summary: Mapping[str, Any], policy: str) -> list[str]:
 
 
 def comparisons(summary: Mapping[str, Any]) -> list[str]:
-    """A sentence for each two policies that were compared."""
-    return [_compared(summary, comparison) for comparison in summary["comparisons"]]
+    """A sentence for each two policies of which one is shown to be better, and one on the rest."""
+    every = summary["comparisons"]
+    shown = []
+    for comparison in every:
+        low, high = comparison["difference"]["interval"]
+        if low > 0 or high < 0:
+            shown.append(comparison)
+    sentences = [_compared(summary, comparison) for comparison in shown]
+    rest = len(every) - len(shown)
+    if rest:
+        which = "The other comparisons leave" if shown else "Comparisons between policies leave"
+        sentences.append(f"{which} it open which policy is better.")
+    return sentences
 
 
 def caveats(summary: Mapping[str, Any]) -> list[str]:
@@ -191,7 +205,7 @@ def _recovered(summary: Mapping[str, Any], policy: str) -> list[str]:
     text += f"its reward per step falls from {number(before)} to {number(before - drop)}, and "
     back = f"{_share(recovery['fraction'])} of the loss comes back"
     if recovery["time"] is None:
-        text += f"nothing that counts comes back: {back}"
+        text += f"no more than {back}"
     else:
         text += f"{back}, within {with_interval(recovery['time'])} steps"
     key = lesioned(summary, condition["key"], "off")
@@ -271,14 +285,12 @@ def _compared(summary: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     amount = with_interval(difference, as_percent)
     more = "more" if comparison["difference"]["mean"] >= 0 else "less"
     if as_percent:
-        points = amount.replace("\u00a0%", " points")
-        text = f"{first} keeps {points} {more} of its return than {second}"
+        points = amount.replace("\u00a0%", "")
+        text = f"{first} keeps {points} points {more} of its return than {second}"
     else:
         text = f"{first} earns {amount} {more} than {second} in the unchanged task"
     seeds = min(len(summary["policies"][name]["training_seeds"]) for name in (first, second))
     unit = "a run" if seeds > 1 else "an episode"
-    if low <= 0 <= high:
-        text += ", which may be no difference at all"
     return f"{text}; {unit} of {first} is the better one with a probability of {_share(better)}."
 
 

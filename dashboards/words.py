@@ -12,7 +12,7 @@ def number(value: float, like: float | None = None) -> str:
 
     With `like`, as many decimals as that number has.
     """
-    size = abs(value if like is None else like)
+    size = float(f"{abs(value if like is None else like):.3g}")
     decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
     if value and size < 0.001:
         return f"{value:.1e}".replace("-", MINUS)

@@ -67,6 +67,7 @@ def test_a_report_has_all_its_parts(html):
         "Severity",
         "Recovery",
         "Lesions",
+        "Comparisons",
         "Inside the network",
         "All results",
         "Left out",
