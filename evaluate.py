@@ -13,8 +13,10 @@ import envs  # noqa: F401  registers the environments
 from agents.zoo import actor_parameters
 from dashboards.report import write_report
 from envs.perturbations.suites import suite_names
+from envs.rendering import CannotDraw, cannot_draw, choose_backend
 from evaluation.conditions import STANDARD, choose, conditions_of
 from evaluation.episodes import Progress
+from evaluation.filming import SIDES, film_all
 from evaluation.harness import evaluate
 from evaluation.lesions import LESIONS
 from evaluation.results import tables, write
@@ -81,6 +83,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="FOLDER",
         help="where results go (evaluations/SUITE in the folder that the runs have in common)",
     )
+    parser.add_argument(
+        "--video",
+        nargs="?",
+        const="single",
+        choices=("single", "side-by-side"),
+        help="film the first episode under each --perturb, or else in the clean task; side-by-side "
+        f"with a lesion ({' or '.join(SIDES)}: those of --lesions, or off)",
+    )
     options = parser.parse_args(arguments)
     for name, least in (("episodes", 1), ("seed", 0), ("horizon_factor", 1), ("workers", 1)):
         value = getattr(options, name)
@@ -94,8 +104,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def run_all(options: argparse.Namespace) -> None:
-    """Evaluates, writes and prints. Raises UsageError before anything is written."""
+def run_all(options: argparse.Namespace) -> int:
+    """Evaluates, writes and prints; returns the exit code, 1 where a video could not be made.
+
+    Raises UsageError before anything is written.
+    """
+    can_draw = options.video is None or choose_backend() is not None  # before MuJoCo is imported
     seeds = range(options.seed, options.seed + options.episodes)
     try:
         runs, task = load_runs(options.runs, seeds, options.horizon_factor)
@@ -104,6 +118,9 @@ def run_all(options: argparse.Namespace) -> None:
             conditions = choose(conditions, options.conditions)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
+    no_video = None if can_draw or not task.simulated else cannot_draw()
+    if no_video is not None:
+        print(f"evaluate.py: no video: {no_video}", file=sys.stderr)
     folder = options.out or _common(options.runs) / "evaluations" / (options.suite or "perturb")
     found = versions()
     progress = Progress(task.horizon)
@@ -122,6 +139,22 @@ def run_all(options: argparse.Namespace) -> None:
     }
     summary = summarize(evaluation, settings, actor_parameters, folder)
     write(evaluation, summary, folder)
+    if options.video is not None and no_video is None:
+        sides = [lesion for lesion in options.lesions if lesion in SIDES] or ["off"]
+        named = [*options.perturb, *(options.conditions or ())]
+        try:
+            film_all(
+                runs,
+                task,
+                conditions,
+                named,
+                options.seed,
+                sides if options.video == "side-by-side" else (),
+                folder / "videos",
+            )
+        except CannotDraw as error:
+            no_video = str(error)
+            print(f"evaluate.py: no video: {no_video}", file=sys.stderr)
     report = write_report(folder)
     several = any(len(policy["runs"]) > 1 for policy in summary["policies"].values())
     print(f"{task.environment}, {options.episodes} new episodes per condition, the same in each")
@@ -135,6 +168,7 @@ def run_all(options: argparse.Namespace) -> None:
         print(f"left out: {entry['condition']}{whom}: {entry['reason']}")
     print(f"results are in {folder}")
     print(f"the report is {report}")
+    return 0 if no_video is None else 1
 
 
 def _common(runs: Sequence[Path]) -> Path:
@@ -147,14 +181,13 @@ def main() -> int:
     """Runs the command line; returns its exit code."""
     torch.set_num_threads(1)
     try:
-        run_all(parse(sys.argv[1:]))
+        return run_all(parse(sys.argv[1:]))
     except UsageError as error:
         print(f"evaluate.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one was", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,10 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 BACKENDS = ("egl", "osmesa")
-INSTALL = (
-    "MuJoCo cannot draw here, since neither EGL nor OSMesa works; on Debian or Ubuntu install "
-    "one with: apt-get install libegl1 libgl1 (or: apt-get install libosmesa6)"
-)
+INSTALL = "on Debian or Ubuntu: apt-get install libegl1 libgl1 (or: apt-get install libosmesa6)"
 PROBE = """
 import mujoco
 model = mujoco.MjModel.from_xml_string("<mujoco/>")
@@ -50,6 +47,14 @@ def choose_backend() -> str | None:
             os.environ["MUJOCO_GL"] = backend
             return backend
     return None
+
+
+def cannot_draw() -> str:
+    """Why MuJoCo cannot draw here, and what would help, in one line."""
+    chosen = os.environ.get("MUJOCO_GL")
+    if chosen:
+        return f"MuJoCo cannot draw with MUJOCO_GL={chosen}; unset it, or install what it needs"
+    return f"MuJoCo cannot draw, since neither EGL nor OSMesa works; install one, {INSTALL}"
 
 
 class Camera:
@@ -128,7 +133,7 @@ def _renderer(model: Any, width: int, height: int) -> Any:
     try:
         renderer = mujoco.Renderer(model, height, width)
     except Exception as error:  # each backend fails in a way of its own
-        raise CannotDraw(INSTALL) from error
+        raise CannotDraw(cannot_draw()) from error
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
     return renderer

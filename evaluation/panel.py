@@ -17,7 +17,7 @@ from evaluation.recording import Moment
 
 Colour = tuple[int, int, int]
 # Okabe and Ito's palette, as in the figures
-BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
+BLUE, ORANGE, PURPLE = (0, 114, 178), (213, 94, 0), (170, 70, 130)
 INK, GREY, PALE, PAPER = (34, 34, 34), (110, 110, 110), (216, 216, 216), (255, 255, 255)
 BELOW, ABOVE = (33, 102, 172), (178, 24, 43)  # ends of the colour scale
 MARK = ORANGE
@@ -231,7 +231,7 @@ class Panel:
             label(draw, text, LEFT + inner * step // steps, bottom + 4, anchor)
         right = width - RIGHT
         for curve in reversed(curves) if any(curve.name for curve in curves) else ():
-            label(draw, curve.name, right, top - TITLE // 2, "rm", curve.colour)
+            label(draw, curve.name, right, top - TITLE // 2 - 3, "rm", curve.colour)
             right -= round(font(10).getlength(curve.name)) + 12
 
 

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from evaluation.episodes import Hook
 from policies.export import DeployedPolicy
 from policies.policy import PlasticSpikingPolicy
 from policies.reference import LayerSpec
@@ -90,6 +91,9 @@ def watch(
     env: gym.Env,
     seed: int,
     state: tuple[np.ndarray, ...] | None = None,
+    *,
+    hook: Hook | None = None,
+    width: int = 1,
 ) -> Iterator[Moment]:
     """One episode with deterministic actions: the moment after the reset, and every step.
 
@@ -99,28 +103,32 @@ def watch(
         policy: any deployed one; a spiking one is looked into.
         env: reset with `seed`; not closed.
         seed: of the episode.
-        state: for `predict` at the first step, arrays [any, 1, any]; None is the policy's own,
-            and will not do for a spiking one.
+        state: for `predict` at the first step, arrays [any, width, any]; None is the policy's
+            own, and will not do for a spiking one.
+        hook: a lesion.
+        width: rows of a batch; with that of `run_episodes` it is the same episode to the last bit.
     """
-    inside = can_record(policy)
+    inside, row = can_record(policy), seed % width
     layer = recorded_layer(policy) if inside else 0
     observation, info = env.reset(seed=seed)
     yield Moment(info)
-    start, over = np.ones(1, dtype=bool), False
+    starts, over, step = np.ones(width, dtype=bool), False, 0
     while not over:
-        batch = _batch_of_one(observation)
+        batch = _batch_of(observation, width)
+        if hook is not None:
+            hook.before(step, state, starts)
         seen: dict[str, np.ndarray] = {}
         if inside:
             assert state is not None
-            output, after = _look_inside(policy, batch, start, state[0], layer)
-            seen["spikes"] = output.spikes[:, 0].numpy()
+            output, after = _look_inside(policy, batch, starts, state[0], layer)
+            seen["spikes"] = output.spikes[:, row].cpu().numpy()
             if output.rate is not None:
-                seen["rate"] = output.rate[:, 0].numpy()
-                seen["fast_weights"] = after[f"layer{layer}.fast_weights"][0].numpy()
-        action, state = policy.predict(batch, state, start, deterministic=True)
-        observation, reward, terminated, truncated, info = env.step(action[0])
-        yield Moment(info, float(reward), action[0], **seen)
-        start, over = np.zeros(1, dtype=bool), terminated or truncated
+                seen["rate"] = output.rate[:, row].cpu().numpy()
+                seen["fast_weights"] = after[f"layer{layer}.fast_weights"][row].cpu().numpy()
+        actions, state = policy.predict(batch, state, starts, deterministic=True)
+        observation, reward, terminated, truncated, info = env.step(actions[row])
+        yield Moment(info, float(reward), actions[row], **seen)
+        starts, over, step = np.zeros(width, dtype=bool), terminated or truncated, step + 1
 
 
 def record_episode(
@@ -169,13 +177,14 @@ def _look_inside(
     inner: Any = policy.policy
     with torch.no_grad():
         features = inner.extract_features(inner.obs_to_tensor(batch)[0]).unsqueeze(0)
-        starts = torch.as_tensor(start, dtype=torch.float32).unsqueeze(0)
-        state = inner.layout.unpack(torch.as_tensor(flat[0]))
+        starts = torch.as_tensor(start, dtype=torch.float32, device=inner.device).unsqueeze(0)
+        state = inner.layout.unpack(torch.as_tensor(flat[0], device=inner.device))
         _, outputs, after = inner.network.run(features, starts, state)
     return outputs[layer], after
 
 
-def _batch_of_one(observation: Any) -> Any:
+def _batch_of(observation: Any, width: int) -> Any:
+    """A batch of equal rows."""
     if isinstance(observation, dict):
-        return {key: np.asarray(value)[None] for key, value in observation.items()}
-    return np.asarray(observation)[None]
+        return {key: _batch_of(value, width) for key, value in observation.items()}
+    return np.repeat(np.asarray(observation)[None], width, axis=0)

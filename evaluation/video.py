@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import cycle, islice
 from math import ceil
 from pathlib import Path
@@ -20,7 +21,8 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from envs.rendering import Camera, is_mujoco
-from evaluation.panel import BLUE, GREY, INK, MARK, Curve, Outline, Panel, font, reward_rate
+from evaluation.episodes import Hook
+from evaluation.panel import BLUE, GREY, INK, MARK, PURPLE, Curve, Outline, Panel, font, reward_rate
 from evaluation.recording import Moment, can_record, layer_spec, watch
 from policies.export import DeployedPolicy
 
@@ -45,13 +47,13 @@ class Take:
 
     Attributes:
         make: the environment, given more arguments for its constructor.
-        state: of the policy before the episode, arrays [any, 1, any]; None is the policy's own.
         name: what sets it apart from the others; empty where there are none.
+        hook: makes the lesion, afresh for each run of the episode; None: there is none.
     """
 
     make: Callable[[dict[str, Any]], gym.Env]
-    state: tuple[np.ndarray, ...] | None = None
     name: str = ""
+    hook: Callable[[], Hook] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ def film(
     takes: Sequence[Take],
     seed: int,
     title: str,
+    *,
     max_steps: int = LONGEST,
+    width: int = 1,
 ) -> Video:
     """Makes a video of the episode of a seed, with deterministic actions, in each of the takes.
 
@@ -93,11 +97,20 @@ def film(
         seed: of the episode.
         title: shown above.
         max_steps: steps after which to stop.
+        width: rows of a batch, see `watch`.
 
     Raises:
         CannotDraw: the environment has no pictures, or nothing here can draw them.
     """
-    surveys = [_survey(policy, take, seed, max_steps) for take in takes]
+
+    def run(take: Take, env: gym.Env) -> Iterator[Moment]:
+        inner: Any = policy.policy
+        state = inner.initial_state(width) if can_record(policy) else None
+        hook = None if take.hook is None else take.hook()
+        moments = watch(policy, env, seed, state, hook=hook, width=width)
+        return islice(moments, max_steps + 1)
+
+    surveys = [_survey(policy, take.make({}), partial(run, take)) for take in takes]
     outlines = [survey.outline for survey in surveys]
     steps = max(len(outline.rewards) for outline in outlines)
     rate, stride = pace(surveys[0].clock, steps)
@@ -109,8 +122,8 @@ def film(
     try:
         for number, take in enumerate(takes):
             env = take.make(surveys[number].arguments)
-            moments = islice(watch(policy, env, seed, take.state), max_steps + 1)
-            scenes.append(_Scene(env, moments, _panel(outlines, takes, number), take.name, stacked))
+            panel = _panel(outlines, takes, number)
+            scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
         height = BAR + scenes[0].height
         with Mp4(path, WIDTH * columns, height, rate) as mp4:
             for step in tqdm(range(steps + 1), path.stem, **PROGRESS):
@@ -149,13 +162,14 @@ class _Survey:
     arguments: dict[str, Any]
 
 
-def _survey(policy: DeployedPolicy, take: Take, seed: int, max_steps: int) -> _Survey:
-    env = take.make({})
+def _survey(
+    policy: DeployedPolicy, env: gym.Env, run: Callable[[gym.Env], Iterator[Moment]]
+) -> _Survey:
     rewards: list[float] = []
     onsets: list[tuple[int, str]] = []
     acting: set[str] = set()
     largest = 0.0
-    for step, moment in enumerate(islice(watch(policy, env, seed, take.state), max_steps + 1)):
+    for step, moment in enumerate(run(env)):
         now = acting_now(moment.info)
         if step:  # what acts from the start is how the world is, and no change
             rewards.append(moment.reward)
@@ -188,7 +202,7 @@ def _panel(outlines: Sequence[Outline], takes: Sequence[Take], number: int) -> P
     window = max(min(WINDOW, steps // 5), 1)
     curves = [
         Curve(reward_rate(outline.rewards, window), colour, take.name)
-        for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY)))
+        for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE)))
     ]
     curves.insert(0, curves.pop(number))  # on top of the others
     height = HEIGHT if outlines[number].neurons else REWARD_HEIGHT
