@@ -416,7 +416,7 @@ def test_evaluation_films_what_was_asked_for(tmp_path, monkeypatch):
     assert evaluate.main() == 0
     folder = run / "evaluations" / "perturb"
     (video,) = (folder / "videos").iterdir()
-    assert video.name == "ndp-oja-seed0-obs_noise=0.2_8-side-by-side.mp4"
+    assert video.name == "ndp-oja-seed0-obs_noise_0.2_8-side-by-side.mp4"
     assert described(video)[2:] == ((2 * WIDTH, 2 * HEIGHT + 24), 2, 41)
     assert video.name in (folder / "report.html").read_text()
 
