@@ -216,6 +216,10 @@ def conditions_of(
         env.close()
     there = {(condition.intact, condition.lesion) for condition in found}
     for lesion in dict.fromkeys(lesions):
+        if lesion == "frozen" and task.horizon is None:
+            reason = f"{task.environment} has no time limit, half-way through which to freeze them"
+            skipped.append(Skipped(condition=lesion, policy=None, reason=reason))
+            continue
         for c in [c for c in found if c.lesion is None]:
             if (c.intact, lesion) not in there:
                 found.append(replace(c, key=f"{c.key} [{lesion}]", lesion=lesion))

@@ -76,7 +76,7 @@ def recovery(rewards: np.ndarray, onset: int, window: int) -> RecoveryValues | N
     dropped = drop > LEAST * np.abs(before)
     with np.errstate(divide="ignore", invalid="ignore"):
         fraction = np.where(dropped, (plateau - lowest) / drop, np.nan)
-    goal = lowest + REGAINED * (plateau - lowest)
+    goal = lowest + REGAINED * (plateau - lowest) - 1e-9 * np.abs(drop)  # sums are rounded
     later = np.arange(after.shape[1]) >= after.argmin(axis=1)[:, None]
     first = (later & (after >= goal[:, None])).argmax(axis=1)  # the last one reaches the plateau
     time = np.where(dropped & (fraction >= LEAST), first + window, np.nan)

@@ -100,6 +100,8 @@ def example_summary(cue=False):
             "runs": [f"../{policy}/seed-{seed}" for seed in seeds],
             "steps_trained": [1_000_000 for _ in seeds],
             "actor_parameters": 15_624 - 4_000 * number,
+            "perturb": None,
+            "previous": False,
             "random_return": -280.0,
             "nominal_return": results[policy]["clean"]["return"],
             "dead_seeds": [2] if policy == "snn" else [],

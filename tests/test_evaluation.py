@@ -41,9 +41,9 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def make_policy(environment: str, kind: str = "ndp-oja", seed: int = 0, **arguments):
+def make_policy(environment: str, kind: str = "ndp-oja", seed: int = 0, **changes):
     """An untrained policy with weights large enough to be interesting."""
-    env = gym.make(environment, **arguments)
+    env = gym.make(environment)
     env.close()
     torch.manual_seed(seed)
     spaces = (env.observation_space, env.action_space, lambda _: 0.0)
@@ -60,7 +60,7 @@ def make_policy(environment: str, kind: str = "ndp-oja", seed: int = 0, **argume
             "gain": 3.0,
             "plasticity_gain": 3.0,
         }
-        policy = PlasticSpikingPolicy(*spaces, network=network)
+        policy = PlasticSpikingPolicy(*spaces, network=network | changes)
     with torch.no_grad():
         policy.action_net.weight.mul_(100)
     return DeployedPolicy(policy, None, {})

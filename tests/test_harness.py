@@ -1,0 +1,280 @@
+"""The whole evaluation: programmed answers, nothing measured twice, the same on any cores."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import typing
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from example_evaluation import example_summary
+from stable_baselines3.common.policies import ActorCriticPolicy
+from test_evaluation import CUES, ROOT, command_line, save_run
+
+from evaluation import summary as schema
+from evaluation import workers
+from evaluation.conditions import NOMINAL, conditions_of, onset_of, task_of
+from evaluation.jobs import joined, read, waves, write
+from policies.export import save_policy
+
+PROGRAMMED = "Programmed-v0"
+
+
+class Programmed(gym.Env):
+    """Pays 1 for the action 1; once another one was taken, 0.2 for 60 steps, and 0.8 from then on.
+
+    A policy that always acts 1 and whose action is changed at step 200 of 400 so earns what a
+    policy earns that drops and recovers.
+    """
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.since = None
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        if self.since is not None:
+            self.since += 1
+        elif action[0] != 1:
+            self.since = 0
+        reward = 1.0 if self.since is None else 0.2 if self.since < 60 else 0.8
+        return np.zeros(2, np.float32), reward, False, False, {}
+
+
+@pytest.fixture(autouse=True)
+def programmed_task():
+    gym.register(PROGRAMMED, entry_point=Programmed, max_episode_steps=400)
+    yield
+    del gym.registry[PROGRAMMED]
+
+
+def save_programmed(folder: Path, seed: int = 0, action: float = 1.0) -> Path:
+    """A policy that always takes one action."""
+    policy = ActorCriticPolicy(
+        Programmed.observation_space, Programmed.action_space, lambda _: 0.0, net_arch=[]
+    )
+    with torch.no_grad():
+        policy.action_net.weight.zero_()
+        policy.action_net.bias.fill_(action)
+    settings = {"env": PROGRAMMED, "policy": "mlp", "seed": seed, "n_envs": 1, "env_kwargs": {}}
+    run = folder / f"seed-{seed}"
+    save_policy(run / "policy", policy, metadata={"settings": settings, "steps": 1})
+    return run
+
+
+def evaluated(monkeypatch, out: Path, *arguments) -> dict:
+    assert command_line(monkeypatch, *arguments, "--out", out) == 0
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_programmed_drop_and_recovery(tmp_path, monkeypatch):
+    runs = [save_programmed(tmp_path, seed) for seed in (0, 1)]
+    late, early = "action_flip~1@200", "action_flip~1"
+    found = evaluated(monkeypatch, tmp_path / "out", *runs, "--perturb", late, early,
+                      "--episodes", 3)  # fmt: skip
+    assert found["settings"]["window"] == 20 and found["settings"]["horizon"] == 400
+    policy = found["policies"]["mlp"]
+    assert policy["random_return"] == pytest.approx(60 * 0.2 + 340 * 0.8)  # from the first step on
+    assert policy["nominal_return"]["mean"] == 400 and policy["dead_seeds"] == []
+    result = found["results"]["mlp"][late]
+    assert result["return"]["mean"] == pytest.approx(200 + 60 * 0.2 + 140 * 0.8)
+    assert result["retention"]["mean"] == pytest.approx((324 - 284) / (400 - 284))
+    assert found["results"]["mlp"][early]["retention"]["mean"] == pytest.approx(0, abs=1e-9)
+    recovery = {name: score["mean"] for name, score in result["recovery"].items()}
+    # the first window with 18 of its 20 steps on the plateau ends 18 steps after the rise
+    expected = {"before": 1.0, "drop": 0.8, "plateau": 0.8, "fraction": 0.75, "time": 78}
+    assert recovery == pytest.approx(expected)
+    assert result["recovery"]["time"]["by_run"] == [78, 78]
+    rate = result["reward_rate"]
+    assert rate["mean"][0] == 1 and rate["mean"][-1] == pytest.approx(0.8)
+    assert rate["step"][0] == 20 and rate["step"][-1] == 400
+    at = next(index for index, step in enumerate(rate["step"]) if step >= 240)
+    assert rate["mean"][at] == pytest.approx(0.2, abs=1e-6)
+    assert found["results"]["mlp"][early]["recovery"] is None
+    kept = found["overall"]["mlp"]["intact"]["all"]["mean"]
+    assert kept == pytest.approx((324 - 284) / (400 - 284) / 2)
+
+
+def test_a_dead_seed_is_counted(tmp_path, monkeypatch):
+    runs = [save_programmed(tmp_path, 0), save_programmed(tmp_path, 1, action=-1.0)]
+    found = evaluated(monkeypatch, tmp_path / "out", *runs, "--perturb", "action_flip~1@200",
+                      "--episodes", 2)  # fmt: skip
+    assert found["policies"]["mlp"]["dead_seeds"] == [1]
+    # of two runs, one of them no better than random: nothing is sure enough to divide by
+    assert found["results"]["mlp"][NOMINAL]["retention"] is None
+
+
+def test_longer_episodes(tmp_path, monkeypatch):
+    run = save_programmed(tmp_path)
+    found = evaluated(monkeypatch, tmp_path / "out", run, "--horizon-factor", 3, "--perturb",
+                      "action_flip~1@600", "--episodes", 2)  # fmt: skip
+    assert found["settings"]["horizon"] == 1200
+    result = found["results"]["mlp"]["action_flip~1@600"]
+    assert result["length"]["mean"] == 1200
+    assert result["return"]["mean"] == pytest.approx(600 + 12 + 540 * 0.8)
+    cues = save_run(tmp_path, CUES, "ndp-oja")
+    found = evaluated(monkeypatch, tmp_path / "cues", cues, "--horizon-factor", 2,
+                      "--conditions", "clean", "--episodes", 2)  # fmt: skip
+    assert len(found["results"]["ndp-oja"][NOMINAL]["accuracy_by_trial"]) == 8
+    traces = found["traces"]["ndp-oja"][NOMINAL]
+    assert traces["step"] == list(range(32)) and len(traces["fast_weight_norm"]) == 32
+
+
+def test_summaries_have_the_structure_of_the_example(tmp_path, monkeypatch):
+    runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
+    found = evaluated(monkeypatch, tmp_path / "out", *runs, save_run(tmp_path, CUES, "mlp"),
+                      "--suite", "noise", "--perturb", "obs_noise=0.1@8", "--episodes", 2,
+                      "--lesions", "off")  # fmt: skip
+    for content in (found, example_summary(), example_summary(cue=True)):
+        assert content.keys() == typing.get_type_hints(schema.Summary).keys()
+        assert content["settings"].keys() == schema.Settings.__annotations__.keys()
+        for policy, results in content["results"].items():
+            assert content["policies"][policy].keys() == schema.PolicySummary.__annotations__.keys()
+            for result in results.values():
+                assert result.keys() == schema.Result.__annotations__.keys()
+                assert result["return"].keys() == schema.Score.__annotations__.keys()
+                if result["recovery"]:
+                    assert result["recovery"].keys() == schema.Recovery.__annotations__.keys()
+                if result["reward_rate"]:
+                    assert result["reward_rate"].keys() == schema.Curve.__annotations__.keys()
+            for lesions in content["lesions"][policy].values():
+                for lesion in lesions.values():
+                    assert lesion.keys() == schema.Lesion.__annotations__.keys()
+            for curve in content["severity"][policy]:
+                assert curve.keys() == schema.Severity.__annotations__.keys()
+        lists = ("conditions", schema.ConditionSummary), ("comparisons", schema.Comparison)
+        for name, kind in (*lists, ("skipped", schema.Skipped)):
+            for entry in content[name]:
+                assert entry.keys() == kind.__annotations__.keys()
+        keys = {condition["key"] for condition in content["conditions"]}
+        assert all(results.keys() <= keys for results in content["results"].values())
+
+
+def test_nothing_is_measured_twice(tmp_path, monkeypatch):
+    run = save_programmed(tmp_path)
+    ran = []
+
+    def counting(job, progress=None):
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        ran.append(job)
+        return actual(job, progress)
+
+    actual = workers.run_job
+    arguments = [run, "--perturb", "action_flip~1@200", "--episodes", 70, "--out", tmp_path / "out"]
+    monkeypatch.setattr(workers, "run_job", counting)
+    assert command_line(monkeypatch, *arguments) == 130  # two waves of three conditions
+    assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.part"))
+    assert len(list(tmp_path.rglob("*.npz"))) == 3
+    again = []
+    monkeypatch.setattr(workers, "run_job", lambda j, p=None: again.append(j) or actual(j, p))
+    assert command_line(monkeypatch, *arguments) == 0
+    assert len(ran) + len(again) == 6
+    assert {(j.folder, j.condition.key, j.seeds) for j in again}.isdisjoint(
+        (j.folder, j.condition.key, j.seeds) for j in ran
+    )
+    first = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert command_line(monkeypatch, *arguments, "--episodes", 100) == 0  # only the other 30
+    assert len(again) == 3 + 3
+    assert command_line(monkeypatch, *arguments) == 0
+    assert len(again) == 3 + 3
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == first
+    # a damaged file, and another policy, are measured anew
+    next(tmp_path.rglob("*.npz")).write_bytes(b"half")
+    assert command_line(monkeypatch, *arguments, "--episodes", 100) == 0
+    assert len(again) == 3 + 3 + 1
+    save_programmed(tmp_path, action=0.5)
+    assert command_line(monkeypatch, *arguments, "--conditions", "clean") == 0
+    assert len(again) == 3 + 3 + 1 + 2
+
+
+def test_outcomes_survive_the_way_through_files(tmp_path):
+    outcome = {"return": np.array([0.1, 1 / 3]), "correct": np.array([[1, np.nan]], np.float32)}
+    write(tmp_path / "deep" / "x.npz", outcome)
+    back = read(tmp_path / "deep" / "x.npz")
+    assert all(np.array_equal(back[k], outcome[k], equal_nan=True) for k in outcome)
+    assert read(tmp_path / "nothing.npz") is None
+
+
+def test_waves_and_how_they_are_joined():
+    assert waves(range(48, 52), 50) == [(48, 49), (50, 51)]
+    one = {"seed": np.array([1]), "rewards": np.ones((1, 2)), "correct": np.ones((1, 1)),
+           "trace/count": np.array([1, 1]), "modulation/count": np.array(2)}  # fmt: skip
+    two = {"seed": np.array([2]), "rewards": np.ones((1, 3)), "correct": np.ones((1, 2)),
+           "trace/count": np.array([1, 1, 1]), "modulation/count": np.array(3)}  # fmt: skip
+    both = joined([one, two])
+    assert both["seed"].tolist() == [1, 2] and both["rewards"].tolist() == [[1, 1, 0], [1, 1, 1]]
+    np.testing.assert_array_equal(both["correct"], [[1, np.nan], [1, 1]])
+    assert both["trace/count"].tolist() == [2, 2, 1] and both["modulation/count"] == 5
+
+
+def test_conditions_of_a_suite():
+    task = task_of(CUES, {})
+    found, skipped = conditions_of(task, "mid-episode", ["obs_noise=0.1"], ["off"])
+    assert found[0].key == NOMINAL and len({c.key for c in found}) == len(found)
+    reversed_cues = next(c for c in found if c.key == "reversed cues")
+    assert (reversed_cues.onset, reversed_cues.split) == (20, "held-out")
+    lesioned = [c for c in found if c.lesion == "off"]
+    assert [c.intact for c in lesioned] == [c.key for c in found if c.lesion is None]
+    assert not skipped
+    found, skipped = conditions_of(task_of("CartPole-v1", {}), "noise", [], [])
+    left_out = {entry["condition"]: entry["reason"] for entry in skipped}
+    assert "observation noise 0.5" in {c.key for c in found}
+    assert "CartPole-v1" in left_out["action noise 0.5"]
+    with pytest.raises(ValueError, match="nothing of the suite novel-dynamics applies to Pendulum"):
+        conditions_of(task_of("Pendulum-v1", {}), "novel-dynamics", [], [])
+    with pytest.raises(ValueError, match="has neither a time limit nor trials"):
+        task_of("EvidenceAccumulation-v0", {}, horizon_factor=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "onset"),
+    [
+        ("", None),
+        ("mass=2", None),
+        ("mass=2@500", 500),
+        ("mass=2@ramp(300, 700) + obs_noise=0.1@400", 300),
+        ("mass=2@periodic(100)", 50),
+        ("mass=2@500 + obs_noise=0.1", None),
+    ],
+)
+def test_onsets(text, onset):
+    assert onset_of(text or "none") == onset
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_same_numbers_even_after_a_kill(tmp_path):
+    """Bit for bit; and what was finished before a kill is not run again."""
+    texts = []
+    for name, count in (("one", 1), ("two", 2)):
+        runs = [save_run(tmp_path / name, CUES, "ndp-oja", seed) for seed in (0, 1)]
+        command = [sys.executable, "evaluate.py", *map(str, runs), "--episodes", "2000",
+                   "--lesions", "modulator-mean", "carry-over"]  # fmt: skip
+        command += ["--workers", str(count)]
+        if count == 2:
+            first = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+            deadline = time.monotonic() + 120
+            while len(list((tmp_path / name).rglob("*.npz"))) < 40 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.killpg(first.pid, signal.SIGINT)
+            assert first.wait(timeout=60) == 130
+            kept = {p: p.stat().st_mtime_ns for p in (tmp_path / name).rglob("*.npz")}
+            assert len(kept) >= 40 and not list(tmp_path.rglob("*.part"))
+            assert not list((tmp_path / name).rglob("summary.json"))
+        subprocess.run(command, cwd=ROOT, check=True)
+        if count == 2:
+            assert all(p.stat().st_mtime_ns == time_ for p, time_ in kept.items())
+        folder = tmp_path / name / CUES / "ndp-oja" / "evaluations" / "standard"
+        found = json.loads((folder / "summary.json").read_text())
+        found["settings"].pop("command")
+        texts.append((found, (folder / "episodes.csv").read_text()))
+    assert texts[0] == texts[1]

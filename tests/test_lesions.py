@@ -1,0 +1,163 @@
+"""Lesions: each takes away what it says, by the state alone, and nothing where there is nothing."""
+
+import numpy as np
+import pytest
+from test_evaluation import CUES, make_policy
+
+from evaluation.conditions import CLEAN, make_env, task_of
+from evaluation.episodes import Hook, run_episodes
+from evaluation.lesions import EPISODE_BEFORE, LESIONS, layout_of, lesion_hook
+from evaluation.traces import ModulationMean, Traces
+
+SEEDS, WIDTH = [13, 10, 18], 10
+TASK = task_of(CUES, {"trials": 4})  # 16 steps
+
+
+class States(Hook):
+    """Keeps the state after each step, [width, D]."""
+
+    def __init__(self):
+        self.kept = []
+
+    def after(self, step, state, running, over):
+        self.kept.append(state[0][0].copy())
+
+
+def run(policy, seeds=SEEDS, *hooks):
+    return run_episodes(
+        policy,
+        lambda: make_env(TASK, CLEAN),
+        seeds,
+        width=WIDTH,
+        initial_state=policy.policy.initial_state(WIDTH),
+        hooks=hooks,
+    )
+
+
+def lesioned(policy, name, freeze_at=8, modulation=None):
+    """Episodes, and the fields of the state of the rows that have one, [steps, rows, ...]."""
+    layout, states = layout_of(policy), States()
+    hook = lesion_hook(
+        name, layout, SEEDS, WIDTH, freeze_at, modulation, lambda seeds, h: run(policy, seeds, h)
+    )
+    episodes = run(policy, SEEDS, hook, states)
+    return episodes, fields(layout, states)
+
+
+def intact(policy):
+    layout, states = layout_of(policy), States()
+    return run(policy, SEEDS, states), fields(layout, states)
+
+
+def fields(layout, states):
+    rows = np.stack(states.kept)[:, [seed % WIDTH for seed in SEEDS]]
+    return {name: layout.get(rows, name) for name in layout.shapes}
+
+
+@pytest.fixture(scope="module")
+def plastic():
+    return make_policy(CUES)
+
+
+@pytest.fixture(scope="module")
+def before(plastic):
+    return intact(plastic)
+
+
+def test_off(plastic, before):
+    episodes, state = lesioned(plastic, "off")
+    assert (state["layer1.fast_weights"] == 0).all()
+    assert (before[1]["layer1.fast_weights"][-1] != 0).any()
+    assert [e.rewards for e in episodes] != [e.rewards for e in before[0]]
+
+
+def test_frozen_at_a_step(plastic, before):
+    _, state = lesioned(plastic, "frozen", freeze_at=8)
+    fast, free = state["layer1.fast_weights"], before[1]["layer1.fast_weights"]
+    np.testing.assert_array_equal(fast[:8], free[:8])
+    assert (fast[7] != 0).any() and (free[8] != free[7]).any()
+    assert all((later == fast[7]).all() for later in fast[8:])
+
+
+def test_modulator_mean(plastic, before):
+    means = ModulationMean(layout_of(plastic))
+    run(plastic, SEEDS, means)
+    name = "layer1.modulation"
+    expected = before[1][name].mean(axis=(0, 1))
+    np.testing.assert_allclose(means.sums[name] / means.count, expected, atol=1e-6)
+    assert means.count == 16 * 3 and expected.shape == (2, 16)  # ticks, neurons
+    held = {name: (means.sums[name] / means.count).astype(np.float32)}
+    _, state = lesioned(plastic, "modulator-mean", modulation=held)
+    assert (state[name] == held[name]).all()
+    assert (state["layer1.fast_weights"][-1] != 0).any()
+
+
+def test_modulator_shuffled(plastic, before):
+    _, state = lesioned(plastic, "modulator-shuffled")
+    shuffled, own = state["layer1.modulation"], before[1]["layer1.modulation"]
+    for row in range(len(SEEDS)):
+        assert (shuffled[:, row] != own[:, row]).any()
+        steps = sorted(step.tobytes() for step in own[:, row])
+        assert len(set(steps)) > 3  # those of the episode, in another order
+        assert sorted(step.tobytes() for step in shuffled[:, row]) == steps
+    _, again = lesioned(plastic, "modulator-shuffled")
+    np.testing.assert_array_equal(again["layer1.modulation"], shuffled)
+
+
+def test_carry_over(plastic, before):
+    layout = layout_of(plastic)
+    states = States()
+    run(plastic, [seed + EPISODE_BEFORE for seed in SEEDS], states)
+    previous = fields(layout, states)["layer1.fast_weights"][-1]
+    assert (previous != before[1]["layer1.fast_weights"][-1]).any()
+
+    class First(Hook):
+        def before(self, step, state, starts):
+            if step == 0:
+                self.flat, self.starts = state[0][0].copy(), starts.copy()
+
+    first = First()
+    hook = lesion_hook(
+        "carry-over", layout, SEEDS, WIDTH, None, None, lambda seeds, h: run(plastic, seeds, h)
+    )
+    run(plastic, SEEDS, hook, first)
+    assert not first.starts.any()
+    rows = first.flat[[seed % WIDTH for seed in SEEDS]]
+    np.testing.assert_array_equal(layout.get(rows, "layer1.fast_weights"), previous)
+    layout.get(first.flat, "layer1.fast_weights")[...] = 0
+    assert (first.flat == 0).all()  # but for the fast weights, it is a start as any other
+
+
+@pytest.mark.parametrize("name", LESIONS)
+def test_a_static_network_has_nothing_to_lose(name):
+    policy = make_policy(CUES, "snn")
+    expected, state = intact(policy)
+    episodes, after = lesioned(policy, name, modulation={})
+    assert episodes == expected and [e.rewards for e in episodes] == [e.rewards for e in expected]
+    for field in state.keys() - {"plasticity_off", "modulator_held"}:
+        np.testing.assert_array_equal(after[field], state[field])
+
+
+@pytest.mark.parametrize("name", ["modulator-mean", "modulator-shuffled"])
+def test_a_rule_by_itself_has_no_neuromodulator_to_lose(name):
+    policy = make_policy(CUES, modulation="none")
+    assert lesioned(policy, name, modulation={})[0] == intact(policy)[0]
+
+
+def test_only_spiking_policies_have_plasticity_to_take_away():
+    assert layout_of(make_policy(CUES, "mlp")) is None
+
+
+def test_traces_by_hand(plastic, before):
+    traces = Traces(layout_of(plastic), every=5)
+    run(plastic, SEEDS, traces)
+    assert traces.counts == [3, 3, 3, 3]  # steps 0, 5, 10, 15 of three episodes
+    state = before[1]
+    fast = np.sqrt(np.square(state["layer1.fast_weights"][5]).mean(axis=(1, 2))).sum()
+    assert traces.sums["fast_weight_norm"][1] == pytest.approx(fast, rel=1e-5)
+    modulation = state["layer1.modulation"][15].reshape(3, -1)
+    assert traces.sums["modulator_mean"][3] == pytest.approx(modulation.mean(axis=1).sum())
+    assert traces.sums["modulator_spread"][3] == pytest.approx(modulation.std(axis=1).sum())
+    potentials = np.concatenate([state[f"layer{k}.potential"][5] for k in (0, 1)], axis=1)
+    assert traces.sums["firing_rate"][1] == pytest.approx((potentials > 1).mean(axis=1).sum())
+    assert 0 < traces.sums["firing_rate"][1] < 3
