@@ -4,6 +4,7 @@
 
 Runs that are already there are not repeated, so an interrupted benchmark goes on where it was.
 Writes `benchmarks/results/NAME.csv`, one row per run and condition, and prints a Markdown table.
+Rows of other runs than those asked for stay in the file.
 """
 
 import argparse
@@ -104,6 +105,22 @@ def _python(arguments: list[str]) -> None:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{result.stderr[-2000:]}")
 
 
+def merged(
+    rows: list[dict[str, object]], file: Path, benchmark: Benchmark
+) -> list[dict[str, object]]:
+    """These rows, and those that the file has of other runs, in the order of the benchmark."""
+    fresh = {(row["env"], row["policy"], row["seed"]) for row in rows}
+    if file.exists():
+        with file.open() as stream:
+            old = [
+                {k: v for k, v in row.items() if v} | {"seed": int(row["seed"])}
+                for row in csv.DictReader(stream)
+            ]
+        rows = rows + [r for r in old if (r["env"], r["policy"], r["seed"]) not in fresh]
+    order = [*benchmark.envs, *benchmark.policies, *benchmark.seeds]
+    return sorted(rows, key=lambda r: [order.index(r[k]) for k in ("env", "policy", "seed")])
+
+
 def table(rows: list[dict[str, object]]) -> str:
     """A Markdown table: per policy and condition the interquartile mean and every seed."""
     measure = "late_accuracy" if any("late_accuracy" in row for row in rows) else "return"
@@ -163,6 +180,7 @@ def main() -> None:
         rows = [row for result in pool.map(lambda job: run(*job), jobs) for row in result]
     file = ROOT / "benchmarks" / "results" / f"{options.name}.csv"
     file.parent.mkdir(exist_ok=True)
+    rows = merged(rows, file, benchmark)
     with file.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
