@@ -107,7 +107,7 @@ def width_of(task: Task) -> int:
     """Rows of a batch. More are faster, where the environment is not what takes the time; but a
     batch is computed as a whole, however few episodes there are.
     """
-    return 10 if task.simulated else 50
+    return 20 if task.simulated else 50
 
 
 def run_job(job: Job, progress: Progress | None = None) -> Outcome:
