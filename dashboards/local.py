@@ -148,24 +148,14 @@ def _learning(root: Path, runs: Sequence[Run], environments: Sequence[str]) -> S
     for environment in environments:
         groups = _groups(root, [run for run in runs if run.environment == environment])
         for measure, title in MEASURES.items():
+            accuracy = measure == "rollout/late_accuracy"
             lines = []
             for name, members in groups.items():
+                colour = colours.setdefault(name, len(colours))
                 curve = learning_curve(members, measure)
                 if curve is not None:
-                    several = len(members) > 1
-                    colour = colours.setdefault(name, len(colours))
-                    lines.append(
-                        plots.Line(
-                            f"{name} ({len(members)})" if several else name,
-                            colour,
-                            curve["step"].tolist(),
-                            curve["mean"].tolist(),
-                            curve["low"].tolist() if several else None,
-                            curve["high"].tolist() if several else None,
-                        )
-                    )
+                    lines.append(_line(name, colour, len(members), curve, accuracy))
             if lines:
-                accuracy = measure == "rollout/late_accuracy"
                 chart = plots.curves(
                     lines, "environment steps", title, as_percent=accuracy, x_format="~s"
                 )
@@ -178,6 +168,17 @@ def _learning(root: Path, runs: Sequence[Run], environments: Sequence[str]) -> S
         "the mean is over those that got there."
     )
     return Section("Learning", [Text([text]), Plots(charts)])
+
+
+def _line(
+    name: str, colour: int, seeds: int, curve: Mapping[str, np.ndarray], accuracy: bool
+) -> plots.Line:
+    step, mean = curve["step"].tolist(), curve["mean"].tolist()
+    if seeds == 1:
+        return plots.Line(name, colour, step, mean)
+    bounds = (0.0, 1.0) if accuracy else (-np.inf, np.inf)
+    low, high = (np.clip(curve[side], *bounds).tolist() for side in ("low", "high"))
+    return plots.Line(f"{name} ({seeds})", colour, step, mean, low, high)
 
 
 def _groups(root: Path, runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -203,7 +204,7 @@ def _evaluations(root: Path, summaries: Sequence[Path]) -> Section:
         except (ValueError, KeyError):
             continue  # of another tool, or of an older version
         report = path.with_name("report.html")
-        name = path.parent.relative_to(root).as_posix()
+        name = settings["suite"] or path.parent.name
         for policy, part in policies.items():
             nominal = summary["results"][policy][settings["nominal"]]
             kept, off = share_kept(summary, policy), share_kept(summary, policy, "off")
@@ -212,26 +213,24 @@ def _evaluations(root: Path, summaries: Sequence[Path]) -> Section:
             rows.append(
                 [
                     Cell(f"{datetime.fromtimestamp(when):%Y-%m-%d %H:%M}", when),
+                    _link(report.relative_to(root), name) if report.is_file() else name,
                     settings["env"],
-                    settings["suite"],
                     policy,
                     Cell(with_interval(part["nominal_return"]), part["nominal_return"]["mean"]),
                     late and Cell(with_interval(late, as_percent=True), late["mean"]),
                     kept and Cell(with_interval(kept, as_percent=True), kept["mean"]),
                     off and Cell(with_interval(off, as_percent=True), off["mean"]),
-                    _link(report.relative_to(root), name) if report.is_file() else name,
                 ]
             )
     columns = [
         "made",
+        "report",
         "environment",
-        "suite",
         "policy",
         "return, unchanged task",
         "late accuracy",
         "return kept",
         "kept, plasticity off",
-        "report",
     ]
     keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
     table = Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows])

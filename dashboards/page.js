@@ -18,6 +18,8 @@ for (const table of document.querySelectorAll("table")) {
   }));
 }
 
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+
 // Draws the plots. Colours are CSS variables, so that they follow the theme and the printer.
 const style = {
   background: "transparent",

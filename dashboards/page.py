@@ -27,10 +27,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs, or with `bullets` a list. Items of type Markup may hold HTML."""
+    """Paragraphs, or with `bullets` a list; with `folded`, shown when that title is opened.
+
+    Items of type Markup may hold HTML.
+    """
 
     items: Sequence[str]
     bullets: bool = False
+    folded: str = ""
     kind: str = "text"
 
 

@@ -116,6 +116,10 @@ def curves(
     )
     dashes = [[5, 3] if line.dashed else [1, 0] for line in lines]
     dash = alt.StrokeDash("line:N", legend=None, scale=alt.Scale(domain=numbers, range=dashes))
+    dashed = [n for n, line in enumerate(lines) if line.dashed]
+    opacity = alt.condition(
+        alt.FieldOneOfPredicate(field="line", oneOf=dashed), alt.value(0.07), alt.value(0.18)
+    )
     base = alt.Chart(_data(values)).encode(x=x, color=colour, detail="line:N")
     layers: list[Any] = []
     for label, at in horizontal.items():
@@ -136,8 +140,8 @@ def curves(
         )
     layers.append(
         base.transform_filter("isValid(datum.low)")
-        .mark_area(opacity=0.18, clip=True)
-        .encode(y=alt.Y("low:Q", **y_settings), y2="high:Q")
+        .mark_area(clip=True)
+        .encode(y=alt.Y("low:Q", **y_settings), y2="high:Q", opacity=opacity)
     )
     layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
     if max(len(line.x) for line in lines) <= 12:

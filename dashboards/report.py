@@ -132,26 +132,25 @@ def _tested(summary: Mapping[str, Any]) -> Section:
         "training return, last",
         "training return, best",
     ]
-    glossary = [
+    words = [
         "Intervals, in brackets and as bands, are 95 % bootstrap intervals of the mean, widened "
         "where there are few samples: over training seeds, or over episodes where a policy was "
         "trained once.",
         "Return kept (retention): the return above that of random actions, relative to the same "
         "in the unchanged task. 100 % is no loss, 0 % no better than random.",
         "Severity: how strong a perturbation is, from 0 (none) to 1.",
-        "Held-out: a perturbation that training was never to contain.",
-        "Lesion: a change to the network's state, not to its weights. Paired difference: as "
-        "trained minus lesioned, episode by episode.",
-        "Late trials: the second half of an episode's trials.",
     ]
-    return Section(
-        "What was tested",
-        [
-            Text([text]),
-            Table(columns, rows),
-            Text(glossary, bullets=True),
-        ],
-    )
+    if any(condition["split"] for condition in perturbed):
+        words.append("Held-out: a perturbation that training was never to contain.")
+    if lesions:
+        words.append(
+            "Lesion: a change to the network's state, not to its weights. Paired difference: as "
+            "trained minus lesioned, episode by episode."
+        )
+    if settings["chance"] is not None:
+        words.append("Late trials: the second half of an episode's trials.")
+    table, glossary = Table(columns, rows), Text(words, True, folded="What the words mean")
+    return Section("What was tested", [Text([text]), table, glossary])
 
 
 def _overview(summary: Mapping[str, Any]) -> Section:

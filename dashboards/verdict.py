@@ -147,7 +147,7 @@ def _nominal(summary: Mapping[str, Any], policy: str) -> str:
         first = f"{percent(trials[0]['mean'])} of the first trials"
         learns = late["interval"][0] > trials[0]["interval"][1]
         text += f", after {first}: " + (
-            "it learns inside the episode" if learns else "no learning inside the episode shows"
+            "it learns inside the episode" if learns else "no clear rise inside the episode"
         )
     return f"{text}."
 
@@ -173,17 +173,17 @@ def _kept(summary: Mapping[str, Any], policy: str) -> list[str]:
     kept.sort(key=lambda item: item[0]["mean"])
     shares = []
     for score, condition in kept:
-        text = f"with “{condition_name(summary, condition)}” {_share(score)}"
+        text = f"{_share(score)} with “{condition_name(summary, condition)}”"
         key = lesioned(summary, condition["key"], "off")
         part = results.get(key, {}).get("retention") if key else None
         if part is not None and not _unchanged(summary, policy):
             text += f" (plasticity off: {_share(part)})"
         shares.append(text)
     if len(kept) == 1:
-        return [*sentences, f"At the highest severity it keeps, {shares[0]}."]
+        return [*sentences, f"At the highest severity it keeps {shares[0]}."]
     return [
         *sentences,
-        f"At the highest severities it keeps least {shares[0]}, and most {shares[-1]}.",
+        f"At the highest severities it keeps between {shares[0]} and {shares[-1]}.",
     ]
 
 

@@ -144,7 +144,7 @@ def test_videos_beside_the_summary_are_in_the_report(tmp_path):
     path = write_report(folder)
     assert path == folder / "report.html"
     html = path.read_text()
-    assert 'src="videos/side%20by%20side%20%231.mp4"' in html
+    assert 'src="videos/side%20by%20side%20%231.mp4#t=0.1"' in html
     assert [file.name for file in folder.iterdir() if file.name.endswith(".part")] == []
 
 
