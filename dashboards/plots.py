@@ -122,14 +122,10 @@ def curves(
     )
     base = alt.Chart(_data(values)).encode(x=x, color=colour, detail="line:N")
     layers: list[Any] = []
-    for label, at in horizontal.items():
-        mark = alt.Chart(_data([{"y": at, "label": label}])).encode(y=y)
-        layers.append(mark.mark_rule(strokeDash=[2, 3], color="var(--quiet)"))
-        layers.append(
-            mark.mark_text(align="left", baseline="bottom", dy=-2, color="var(--quiet)").encode(
-                text="label:N", x=alt.value(4)
-            )
-        )
+    layers += [
+        alt.Chart(_data([{"y": at}])).mark_rule(strokeDash=[2, 3], color="var(--quiet)").encode(y=y)
+        for at in horizontal.values()
+    ]
     for label, at in vertical.items():
         mark = alt.Chart(_data([{"x": at, "label": label}])).encode(x=x)
         layers.append(mark.mark_rule(color="var(--quiet)"))
@@ -146,7 +142,9 @@ def curves(
     layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
     if max(len(line.x) for line in lines) <= 12:
         layers.append(base.mark_circle(size=36, opacity=1).encode(y=y))
-    layers.append(_end_labels(lines, x, y, bottom, top))
+    ends = [(line.label, _paint(line.colour), line.x[-1], line.mean[-1]) for line in lines]
+    ends += [(label, "var(--quiet)", max(xs), at) for label, at in horizontal.items()]
+    layers.append(_end_labels(ends, x, y, bottom, top))
     layers.append(_readout(lines, x, x_title, as_percent))
     described = f"Curves of {y_title} by {x_title}: {', '.join(line.label for line in lines)}"
     chart = alt.layer(*layers).properties(
@@ -275,16 +273,14 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
     return result
 
 
-def _end_labels(lines: Sequence[Line], x: alt.X, y: alt.Y, bottom: float, top: float) -> Any:
-    pixels = [HEIGHT * (top - line.mean[-1]) / (top - bottom) for line in lines]
+def _end_labels(
+    ends: Sequence[tuple[str, str, float, float]], x: alt.X, y: alt.Y, bottom: float, top: float
+) -> Any:
+    """Names (label, colour, x, y) beside the ends of lines, kept from overlapping."""
+    pixels = [HEIGHT * (top - at_y) / (top - bottom) for _, _, _, at_y in ends]
     values = [
-        {
-            "x": line.x[-1],
-            "y": top - place * (top - bottom) / HEIGHT,
-            "label": line.label,
-            "paint": _paint(line.colour),
-        }
-        for line, place in zip(lines, spread(pixels, 14, 0, HEIGHT))
+        {"x": at_x, "y": top - place * (top - bottom) / HEIGHT, "label": label, "paint": paint}
+        for (label, paint, at_x, _), place in zip(ends, spread(pixels, 14, 0, HEIGHT))
     ]
     return (
         alt.Chart(_data(values))
