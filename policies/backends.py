@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from policies import reference, torch_backend
-from policies.reference import LayerParameters, LayerSpec, LayerState
+from policies.reference import LayerState
 
-Backend = Callable[
-    [LayerSpec, LayerParameters, Tensor, Tensor, Tensor | None, LayerState],
-    tuple[Tensor, Tensor, LayerState],
-]
+Backend = Callable[..., tuple[Tensor, Tensor, LayerState]]
 
 logger = logging.getLogger(__name__)
 

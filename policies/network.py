@@ -220,7 +220,7 @@ class SpikingNetwork(nn.Module):
 
     def _part(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         """The fields of the encoder or of a layer, without their prefix."""
-        return {short: state[full] for full, short in self._fields[prefix]}
+        return {short: state[full] for full, short in self._fields[prefix] if full in state}
 
     def _state_shapes(self, readout: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(FLAGS, (1,))
@@ -232,7 +232,11 @@ class SpikingNetwork(nn.Module):
         return shapes | {"readout": (readout,)}
 
     def run(
-        self, observations: Tensor, starts: Tensor, state: dict[str, Tensor]
+        self,
+        observations: Tensor,
+        starts: Tensor,
+        state: dict[str, Tensor],
+        into: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, list[LayerOutput], dict[str, Tensor]]:
         """Runs a sequence of environment steps, `ticks` ticks each with the observation constant.
 
@@ -244,6 +248,8 @@ class SpikingNetwork(nn.Module):
                 start). Where `modulator_held` is 1, neuromodulators keep the values that they have
                 in the fields `layerN.modulation` [B, ticks, neurons], across starts too; else
                 these fields are what the neuromodulators were at the latest step.
+            into: fields in which layers may leave their new state, to save a copy; where it is
+                empty the new state is not wanted, and may be left out.
 
         Returns:
             Features for the action head [T, B, output_size], each layer's output
@@ -264,8 +270,15 @@ class SpikingNetwork(nn.Module):
         new_state |= {f"encoder.{k}": v for k, v in encoder_state.items()}
         outputs = []
         for index, layer in enumerate(self.layers):
+            prefix = f"layer{index}."
             output, layer_state = layer(
-                signal, starts, exogenous, plasticity, self._part(state, f"layer{index}."), held
+                signal,
+                starts,
+                exogenous,
+                plasticity,
+                self._part(state, prefix),
+                held,
+                None if into is None else self._part(into, prefix),
             )
             new_state |= {f"layer{index}.{k}": v for k, v in layer_state.items()}
             outputs.append(output)
@@ -286,6 +299,16 @@ class SpikingNetwork(nn.Module):
         """`run` on flat states: ([T, B, channels], ([1, B, D], any), [T, B]) to the features
         [T, B, output_size] and the new pair of states.
         """
-        features, _, state = self.run(observations, starts, self.layout.unpack(states[0][0]))
-        flat = self.layout.pack(state).unsqueeze(0)
+        flat = states[0][0]
+        if torch.is_grad_enabled():
+            features, _, state = self.run(observations, starts, self.layout.unpack(flat))
+            flat = self.layout.pack(state)
+        else:
+            flat, before = torch.empty_like(flat, memory_format=torch.contiguous_format), flat
+            into = self.layout.unpack(flat)
+            features, _, state = self.run(observations, starts, self.layout.unpack(before), into)
+            for name, x in state.items():
+                if x is not into[name]:
+                    into[name].copy_(x)
+        flat = flat.unsqueeze(0)
         return features, (flat, flat[..., :1])

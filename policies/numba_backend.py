@@ -2,8 +2,9 @@
 
 import math
 import struct
-from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,22 +15,30 @@ from policies import reference
 from policies.neurons import THRESHOLD
 from policies.numba_kernels import (
     DIRECT,
+    ENTRIES,
+    FIELDS,
     LANES,
     RETROACTIVE,
     RULE_CODES,
+    SAVED_FAST,
     SEGMENT,
     STATIC,
     SURROGATE_CODES,
+    TILE,
+    count_active,
     leaky,
     leaky_backward,
     rollout,
     sequence,
     sequence_backward,
+    sparse_currents,
+    sparse_weight_gradient,
     static_sequence,
     static_sequence_backward,
 )
 from policies.reference import LayerParameters, LayerSpec, LayerState
 
+SPARSE = 0.3  # up to so many inputs that are not zero, the sparse kernels beat a matrix product
 FEW_TICKS = 4  # up to so many, and without gradients, the rollout kernel is the faster one
 
 
@@ -51,188 +60,202 @@ def _dtype(tensor: Tensor) -> Any:
     return np.float64 if tensor.dtype == torch.float64 else np.float32
 
 
-@cache
-def _nothing(axes: int, dtype: Any) -> np.ndarray:
-    """What stands for an array that a layer does not have."""
-    return np.empty((0,) * axes, dtype)
+def _kind(spec: LayerSpec) -> int:
+    if spec.rule == "none":
+        return STATIC
+    return RETROACTIVE if spec.modulation == "retroactive" else DIRECT
 
 
-def _arrays(like: Tensor, *tensors: tuple[Tensor | None, int]) -> list[np.ndarray]:
-    """Contiguous arrays of tensors, each given with its number of axes; empty ones for None."""
-    arrays = []
-    for x, axes in tensors:
-        if x is None:
-            arrays.append(_nothing(axes, _dtype(like)))
-            continue
-        if x.requires_grad:
-            x = x.detach()
-        arrays.append(x.numpy() if x.is_contiguous() else x.contiguous().numpy())
-    return arrays
+_OLD = {name: index for index, name in enumerate(FIELDS)}
+_NEW = {name: index + len(FIELDS) for name, index in _OLD.items()}
+_TABLE = struct.Struct(f"{ENTRIES}q")
+_PARAMETERS = len(LayerParameters._fields)
 
 
-class _Setting(NamedTuple):
-    """What the kernels need to know of a layer besides its tensors."""
+def _table(
+    layer: Sequence[Tensor | None], old: LayerState, new: LayerState, *more: Tensor | None
+) -> np.ndarray:
+    """The kernels' table of addresses.
 
-    rule: int
-    kind: int
-    recurrent: bool
-    soft: bool
-    clip: Any
-    decays: np.ndarray
+    An address does not keep its tensor alive: the caller must, until the kernel has run.
 
-    @classmethod
-    def of(cls, spec: LayerSpec, p: LayerParameters, dtype: Any) -> "_Setting":
-        kind = RETROACTIVE if spec.modulation == "retroactive" else DIRECT
-        decays = (p.pre_decay, p.post_decay, p.threshold_decay, p.eta)
-        return cls(
-            RULE_CODES[spec.rule],
-            kind if spec.plastic else STATIC,
-            spec.recurrent,
-            spec.soft_reset,
-            dtype(spec.clip),
-            np.array([0.0 if x is None else x.item() for x in decays], dtype),
+    Args:
+        layer: inputs, starts, rate, spikes, potentials, and the parameters, all contiguous.
+        old: the state before, with gaps between environments only.
+        new: the state after; an empty one is not written.
+        more: the rest of the table, from saved fast weights on, as far as it is needed.
+    """
+    addresses, strides = [0] * 12, [0] * 12
+    for index, fields in ((_OLD, old), (_NEW, new)):
+        for name, x in fields.items():
+            addresses[index[name]] = x.data_ptr()
+            strides[index[name]] = x.stride()[0] * x.itemsize
+    entries = [0 if x is None else x.data_ptr() for x in layer]
+    rest = [0 if x is None else x.data_ptr() for x in more]
+    unused = [0] * (ENTRIES - SAVED_FAST - len(rest))
+    return np.frombuffer(_TABLE.pack(*entries, *addresses, *strides, *rest, *unused), np.int64)
+
+
+def _contiguous(x: Any) -> Any:
+    return x if x is None or x.is_contiguous() else x.contiguous()
+
+
+def _packed(state: LayerState) -> LayerState:
+    """The state with gaps between environments only."""
+    for name, x in state.items():
+        if not x.is_contiguous():
+            stride = x.stride()
+            if stride[-1] != 1 or (x.dim() == 3 and stride[1] != x.shape[2]):
+                state = state | {name: x.contiguous()}
+    return state
+
+
+def _currents(inputs: Tensor, p: LayerParameters, potentials: Tensor) -> bool:
+    """Writes W x + b to `potentials`; returns whether the inputs are sparse."""
+    channels, neurons, dtype = inputs.shape[2], len(p.bias), _dtype(inputs)
+    length = inputs.numel()
+    if count_active(dtype(0), length, inputs.data_ptr()) > SPARSE * length:
+        rows = potentials.shape[0] * potentials.shape[1]
+        torch.addmm(
+            p.bias, inputs.view(rows, channels), p.weight.t(), out=potentials.view(rows, neurons)
         )
+        return False
+    table = _table((inputs, None, None, None, potentials, *p), {}, {})
+    sparse_currents(
+        length // channels, channels, neurons, table, *_sparse(dtype, channels, neurons)
+    )
+    return True
 
 
-def _fields(state: LayerState, names: tuple[str, ...], like: Tensor) -> list[np.ndarray]:
-    """Fields of the state; for a rule without a sliding threshold, zeros in its place."""
-    if "post" in state and "threshold" not in state:
-        state = state | {"threshold": torch.zeros_like(state["post"])}
-    axes = {"fast_weights": 3, "eligibility": 3}
-    return _arrays(like, *[(state.get(k), axes.get(k, 2)) for k in names])
+def _weight_gradient(inputs: Tensor, d_currents: Tensor, sparse: bool) -> Tensor:
+    """Gradient to W, of inputs [T, B, n_in] and the gradient to currents [T, B, n_out]."""
+    channels, neurons = inputs.shape[2], d_currents.shape[2]
+    if not sparse:
+        return d_currents.flatten(0, 1).t() @ inputs.flatten(0, 1)
+    d_weight = inputs.new_empty(neurons, channels)
+    sparse_weight_gradient(
+        inputs.numel() // channels, channels, neurons, inputs.data_ptr(), d_currents.data_ptr(),
+        d_weight.data_ptr(), *_sparse(_dtype(inputs), channels, neurons),
+    )  # fmt: skip
+    return d_weight
 
 
-_ROWS = ("potential", "pre", "post", "threshold")
+@lru_cache(maxsize=16)
+def _sparse(dtype: Any, channels: int, neurons: int) -> tuple[np.ndarray, np.ndarray]:
+    return _aligned((channels, neurons), dtype), np.zeros(channels, np.int64)
 
 
 class _Sequence(torch.autograd.Function):
     """`layer_sequence`, with gradients to all but the incoming state and from all but the new."""
 
     @staticmethod
-    def forward(ctx, spec, names, inputs, starts, rate, *tensors):
-        p = LayerParameters(*tensors[: len(LayerParameters._fields)])
-        fields = zip(names, tensors[len(p) :])
-        state = {k: x.clone(memory_format=torch.contiguous_format) for k, x in fields}
+    def forward(ctx, spec, state, new, inputs, starts, rate, *parameters):
         ctx.set_materialize_grads(False)
-        ctx.spec = spec
-        train = any(ctx.needs_input_grad)
-        if train:
-            rows = {k: x.clone() for k, x in state.items() if k in _ROWS}
-            ctx.rows = tuple(rows)
-        inputs, starts = inputs.contiguous(), starts.contiguous()
-        potentials = torch.nn.functional.linear(inputs, p.weight, p.bias)
-        spikes = torch.empty_like(potentials)
-        ticks, batch, neurons = spikes.shape
-        dtype, channels = _dtype(spikes), spec.plastic_inputs
-        beta, starts_array = _arrays(spikes, (p.membrane_decay, 1), (starts, 2))
-        saved: list[Tensor | None] = [None, None]
+        p = LayerParameters(*[_contiguous(x) for x in parameters])
+        inputs, starts, rate = _contiguous(inputs), _contiguous(starts), _contiguous(rate)
+        ticks, batch, channels = inputs.shape
+        neurons, dtype = spec.neurons, _dtype(inputs)
+        spikes = inputs.new_empty(ticks, batch, neurons)
+        potentials = torch.empty_like(spikes)
+        sparse = _currents(inputs, p, potentials)
+        train, saved_fast, saved_trace = any(ctx.needs_input_grad), None, None
+        blocks = -(-neurons // LANES)
+        if train and spec.plastic and ticks > SEGMENT:
+            shape = ((ticks - 1) // SEGMENT, batch, blocks, spec.plastic_inputs, LANES)
+            saved_fast = spikes.new_empty(shape)
+            if spec.modulation == "retroactive":
+                saved_trace = spikes.new_empty(shape)
+        layer = (inputs, starts, rate, spikes, potentials, *p)
+        table = _table(layer, state, new, saved_fast, saved_trace)
         if not spec.plastic and not spec.recurrent:
-            scratch = _scratch(dtype, (batch, neurons), (neurons,))
-            static_sequence(
-                starts_array, beta, spec.soft_reset, state["potential"].numpy(), spikes.numpy(),
-                potentials.numpy(), *scratch,
-            )  # fmt: skip
+            scratch = _scratch(dtype, (batch, neurons), (batch, neurons), (neurons,))
+            static_sequence(spec.soft_reset, ticks, batch, neurons, table, *scratch)
         else:
-            blocks = -(-neurons // LANES)
-            if train and spec.plastic:
-                shape = (-(-ticks // SEGMENT), batch, blocks, channels, LANES)
-                saved[0] = spikes.new_empty(shape)
-                if spec.modulation == "retroactive":
-                    saved[1] = spikes.new_empty(shape)
-            synapses, eligible = _shapes(spec, blocks)
+            width, (synapses, eligible) = spec.plastic_inputs, _shapes(spec, blocks)
             scratch = _scratch(
-                dtype, (blocks if spec.recurrent else 0, channels, LANES), synapses, synapses,
-                eligible, (10, blocks, LANES), (3, channels),
+                dtype, (blocks if spec.recurrent else 0, width, LANES), synapses, synapses,
+                eligible, (10, blocks, LANES), (3, width), (4,),
             )  # fmt: skip
-            setting = _Setting.of(spec, p, dtype)
             sequence(
-                *setting,
-                *_arrays(spikes, (inputs, 3), (starts, 2), (rate, 3)),
-                *_arrays(spikes, (p.membrane_decay, 1), (p.recurrent_weight, 2)),
-                *_arrays(spikes, (p.plasticity_gain, 2)),
-                *_fields(state, (*_ROWS, "fast_weights", "eligibility"), spikes),
-                *_arrays(spikes, (spikes, 3), (potentials, 3), (saved[0], 5), (saved[1], 5)),
-                scratch,
-            )
+                dtype(spec.clip), RULE_CODES[spec.rule], _kind(spec), spec.recurrent,
+                spec.soft_reset, ticks, batch, channels, neurons, table, scratch,
+            )  # fmt: skip
         if train:
-            ctx.save_for_backward(
-                inputs, starts, rate, *p, spikes, potentials, *saved, *rows.values()
-            )
-        new = [state[k] for k in names]
-        ctx.mark_non_differentiable(*new)
-        return spikes, potentials, *new
+            ctx.spec, ctx.names, ctx.sparse = spec, tuple(state), sparse
+            ctx.save_for_backward(*layer, saved_fast, saved_trace, *state.values())
+        return spikes, potentials
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_spikes, d_potentials, *_):
+    def backward(ctx, d_spikes, d_potentials):
         spec = ctx.spec
-        inputs, starts, rate, *rest = ctx.saved_tensors
-        p = LayerParameters(*rest[: len(LayerParameters._fields)])
-        spikes, potentials, saved_fast, saved_trace, *rows = rest[len(p) :]
-        state = dict(zip(ctx.rows, rows))
-        d_spikes = torch.zeros_like(spikes) if d_spikes is None else d_spikes
-        ticks, batch, neurons = spikes.shape
-        dtype, channels = _dtype(spikes), spec.plastic_inputs
+        *layer, saved_fast, saved_trace = ctx.saved_tensors[: 5 + _PARAMETERS + 2]
+        state = dict(zip(ctx.names, ctx.saved_tensors[5 + _PARAMETERS + 2 :]))
+        inputs, starts, _, spikes, _, *parameters = layer
+        p = LayerParameters(*parameters)
+        ticks, batch, channels = inputs.shape
+        neurons, dtype = spec.neurons, _dtype(inputs)
         factor = 0.5 * math.pi if spec.surrogate == "arctan" else 1.0
         surrogate = SURROGATE_CODES[spec.surrogate], dtype(factor * spec.slope)
-        d_currents, d_beta = torch.empty_like(spikes), spikes.new_zeros(neurons)
+        d_spikes, d_potentials = _contiguous(d_spikes), _contiguous(d_potentials)
+        d_currents = torch.empty_like(spikes)
+        d_bias, d_beta = torch.empty_like(p.bias), torch.empty_like(p.bias)
         d_inputs = d_gain = d_rate = d_recurrent = None
-        d_decays = np.zeros(4, dtype)
+        d_decays: Any = [None] * 4
         if not spec.plastic and not spec.recurrent:
+            table = _table(
+                layer, state, {}, None, None, d_spikes, d_potentials, None, d_currents, None,
+                d_bias, d_beta,
+            )  # fmt: skip
             scratch = _scratch(dtype, *[(batch, neurons)] * 3, (neurons,), (neurons,))
             static_sequence_backward(
-                *_arrays(spikes, (starts, 2), (p.membrane_decay, 1)), spec.soft_reset, *surrogate,
-                *_arrays(spikes, (state["potential"], 2), (spikes, 3), (potentials, 3)),
-                *_arrays(spikes, (d_spikes, 3), (d_potentials, 3), (d_currents, 3), (d_beta, 1)),
-                *scratch,
-            )  # fmt: skip
+                spec.soft_reset, *surrogate, ticks, batch, neurons, table, *scratch
+            )
         else:
             if spec.plastic:
-                d_gain, d_rate = spikes.new_empty(neurons, channels), torch.empty_like(spikes)
+                d_gain, d_rate = torch.empty_like(p.plasticity_gain), torch.empty_like(spikes)
             if not spec.recurrent:
                 d_inputs = torch.zeros_like(inputs)
-            blocks = -(-neurons // LANES)
+            decays = spikes.new_empty(4)
+            d_decays = decays.unbind(0)
+            table = _table(
+                layer, state, {}, saved_fast, saved_trace, d_spikes, d_potentials, d_inputs,
+                d_currents, d_rate, d_bias, d_beta, d_gain, decays,
+            )  # fmt: skip
+            blocks, width = -(-neurons // LANES), spec.plastic_inputs
             group = blocks if spec.recurrent else 1
             synapses, _ = _shapes(spec, blocks)
             group_synapses, group_eligible = _shapes(spec, group)
             length = min(ticks, SEGMENT)
             scratch = _scratch(
-                dtype, (blocks if spec.recurrent else 0, channels, LANES), synapses, synapses,
+                dtype, (blocks if spec.recurrent else 0, width, LANES), synapses, synapses,
                 (length, *group_synapses), (length, *group_eligible), group_synapses,
-                group_eligible, (15, group, LANES), (2, channels),
+                group_eligible, (15, group, LANES), (2, width), (4,),
             )  # fmt: skip
             history = _scratch(
-                dtype, (5, ticks + 1, group, LANES), (ticks, channels), (ticks + 1, channels)
+                dtype, (5, ticks + 1, group, LANES), (ticks, width), (ticks + 1, width)
             )
-            *codes, clip, decays = _Setting.of(spec, p, dtype)
             sequence_backward(
-                *codes, *surrogate, clip, decays,
-                *_arrays(spikes, (inputs, 3), (starts, 2), (rate, 3), (p.membrane_decay, 1)),
-                *_arrays(spikes, (p.recurrent_weight, 2), (p.plasticity_gain, 2)),
-                *_fields(state, _ROWS, spikes),
-                *_arrays(spikes, (spikes, 3), (potentials, 3), (saved_fast, 5), (saved_trace, 5)),
-                *_arrays(spikes, (d_spikes, 3), (d_potentials, 3), (d_inputs, 3), (d_currents, 3)),
-                *_arrays(spikes, (d_rate, 3), (d_beta, 1), (d_gain, 2)), d_decays, scratch, history,
+                dtype(spec.clip), RULE_CODES[spec.rule], _kind(spec), spec.recurrent,
+                spec.soft_reset, *surrogate, ticks, batch, channels, neurons, table, scratch,
+                history,
             )  # fmt: skip
         # the static synapses, for all ticks at once
-        flat = d_currents.flatten(0, 1)
-        if ctx.needs_input_grad[2]:
+        if ctx.needs_input_grad[3]:
+            flat = d_currents.flatten(0, 1)
             if d_inputs is None:
                 d_inputs = (flat @ p.weight).view_as(inputs)
             else:
                 d_inputs.flatten(0, 1).addmm_(flat, p.weight)
         if spec.recurrent:
             fired = (state["potential"] > THRESHOLD).to(spikes.dtype).unsqueeze(0)
-            before = torch.cat([fired, spikes[:-1]]) * (1.0 - starts).unsqueeze(2)
-            d_recurrent = flat.t() @ before.flatten(0, 1)
+            before = torch.cat([fired, spikes[:-1]]).mul_((1.0 - starts).unsqueeze(2))
+            d_recurrent = _weight_gradient(before, d_currents, sparse=True)
         gradients = LayerParameters(
-            flat.t() @ inputs.flatten(0, 1), flat.sum(0), d_beta, d_recurrent, d_gain,
-            *[
-                None if x is None else torch.full_like(x, d)
-                for x, d in zip((p.pre_decay, p.post_decay, p.threshold_decay, p.eta), d_decays)
-            ],
+            _weight_gradient(inputs, d_currents, ctx.sparse), d_bias, d_beta, d_recurrent, d_gain,
+            *[None if x is None else d for x, d in zip(p[-4:], d_decays)],
         )  # fmt: skip
-        return None, None, d_inputs, None, d_rate, *gradients, *[None] * len(spec.state_shapes)
+        return None, None, None, d_inputs, None, d_rate, *gradients
 
 
 def _shapes(spec: LayerSpec, blocks: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -242,20 +265,10 @@ def _shapes(spec: LayerSpec, blocks: int) -> tuple[tuple[int, ...], tuple[int, .
     return (blocks if spec.plastic else 0, *tail), (blocks if eligible else 0, *tail)
 
 
-_FIELDS = {
-    name: index
-    for index, name in enumerate(
-        ("potential", "pre", "post", "threshold", "fast_weights", "eligibility")
-    )
-}
-_ADDRESSES = struct.Struct("32q")
-
-
 @lru_cache(maxsize=16)
-def _rollout_scratch(neurons: int, channels: int, dtype: Any) -> tuple[np.ndarray, ...]:
-    rows = _aligned((10, max(neurons, 4)), dtype)  # one of them holds four decays
-    before = _aligned((2, neurons, channels), dtype)
-    return np.zeros(32, np.int64), rows, _aligned((channels,), dtype), before
+def _rollout_scratch(batch: int, neurons: int, width: int, dtype: Any) -> tuple[np.ndarray, ...]:
+    rows = (batch, neurons)
+    return _scratch(dtype, rows, rows, (8, TILE), (2, TILE, width), (width,))
 
 
 def _rollout(
@@ -265,34 +278,23 @@ def _rollout(
     starts: Tensor,
     rate: Tensor | None,
     state: LayerState,
-) -> tuple[Tensor, Tensor, LayerState]:
+    new: LayerState,
+) -> tuple[Tensor, Tensor]:
     """`layer_sequence` without gradients, made for few ticks: a call costs microseconds."""
     ticks, batch, channels = inputs.shape
-    neurons, recurrent, kind = spec.neurons, spec.recurrent, STATIC
-    if spec.rule != "none":
-        kind = RETROACTIVE if spec.modulation == "retroactive" else DIRECT
+    neurons, recurrent, dtype = spec.neurons, spec.recurrent, _dtype(inputs)
     spikes = torch.empty(ticks, batch, neurons, dtype=inputs.dtype)
     potentials = torch.empty_like(spikes)
-    arrays = [inputs, starts, rate, spikes, potentials, *p]
-    arrays = [x if x is None or x.is_contiguous() else x.contiguous() for x in arrays]
-    old: list[Any] = [None] * 6
-    new, strides = old.copy(), [0] * 6
-    for name, x in state.items():
-        index = _FIELDS[name]
-        if x.stride(-1) != 1 or (x.dim() == 3 and x.stride(1) != x.shape[2]):
-            x = x.contiguous()
-        old[index], new[index], strides[index] = x, torch.empty_like(x), x.stride(0)
-    dtype = _dtype(inputs)
-    addresses, *scratch = _rollout_scratch(neurons, neurons if recurrent else channels, dtype)
-    _ADDRESSES.pack_into(
-        addresses.data, 0, *[0 if x is None else x.data_ptr() for x in arrays + old + new], *strides
-    )
-    # an address does not keep its array alive: the lists above do
+    layer = [
+        x if x is None or x.is_contiguous() else x.contiguous()
+        for x in (inputs, starts, rate, spikes, potentials, *p)
+    ]
+    scratch = _rollout_scratch(batch, neurons, neurons if recurrent else channels, dtype)
     rollout(
-        dtype(spec.clip), RULE_CODES[spec.rule], kind, recurrent, spec.soft_reset, ticks, batch,
-        channels, neurons, addresses, *scratch,
+        dtype(spec.clip), RULE_CODES[spec.rule], _kind(spec), recurrent, spec.soft_reset, ticks,
+        batch, channels, neurons, _table(layer, state, new), *scratch,
     )  # fmt: skip
-    return spikes, potentials, {name: new[_FIELDS[name]] for name in state}
+    return spikes, potentials
 
 
 def layer_sequence(
@@ -302,6 +304,7 @@ def layer_sequence(
     starts: Tensor,
     rate: Tensor | None,
     state: LayerState,
+    into: LayerState | None = None,
 ) -> tuple[Tensor, Tensor, LayerState]:
     """`policies.reference.layer_sequence` for float32 and float64 tensors on the CPU.
 
@@ -311,43 +314,46 @@ def layer_sequence(
     Raises:
         ValueError: a field of the state requires a gradient.
     """
-    for x in state.values():
-        if x.requires_grad:
-            raise ValueError(
-                "the state must not require gradients; detach it, or use the reference"
-            )
     if starts.dtype != inputs.dtype:
         starts = starts.to(inputs.dtype)
-    if inputs.shape[0] <= FEW_TICKS and not torch.is_grad_enabled():
-        return _rollout(spec, parameters, inputs, starts, rate, state)
-    names = tuple(state)
-    spikes, potentials, *new = _Sequence.apply(
-        spec, names, inputs, starts, rate, *parameters, *state.values()
-    )
-    return spikes, potentials, dict(zip(names, new))
+    state = _packed(state)
+    if into is None:
+        new = {name: torch.empty_like(x) for name, x in state.items()}
+    else:
+        new = _packed(into)
+    grad = torch.is_grad_enabled()
+    if not grad and inputs.shape[0] <= FEW_TICKS and new:
+        return *_rollout(spec, parameters, inputs, starts, rate, state, new), new
+    if grad and any(x.requires_grad for x in state.values()):
+        raise ValueError("the state must not require gradients; detach it, or use the reference")
+    spikes, potentials = _Sequence.apply(spec, state, new, inputs, starts, rate, *parameters)
+    return spikes, potentials, new
 
 
 class _Leaky(torch.autograd.Function):
     """`leaky_sequence`, with gradients to the spikes and the decay."""
 
     @staticmethod
-    def forward(ctx, spikes, starts, decay, value):
-        spikes, starts, value = spikes.contiguous(), starts.contiguous(), value.contiguous()
-        values = torch.empty_like(spikes)
-        tensors = (spikes, 3), (starts, 2), (decay, 1), (value, 2), (values, 3)
-        leaky(*_arrays(spikes, *tensors))
-        ctx.save_for_backward(spikes, starts, decay, value, values)
+    def forward(ctx, *arguments):
+        arguments = tuple(x.contiguous() for x in arguments)
+        values = torch.empty_like(arguments[0])
+        _leaky(leaky, *arguments, values)
+        ctx.save_for_backward(*arguments, values)
         return values
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_values):
-        spikes, starts, decay, value, values = ctx.saved_tensors
+        spikes, _, decay, value, _ = ctx.saved_tensors
         d_spikes, d_decay = torch.empty_like(spikes), torch.zeros_like(decay)
-        tensors = (spikes, 3), (starts, 2), (decay, 1), (value, 2), (values, 3), (d_values, 3)
-        results = (d_spikes, 3), (d_decay, 1), (torch.zeros_like(value), 2)
-        leaky_backward(*_arrays(spikes, *tensors, *results))
+        d_values, before = d_values.contiguous(), torch.zeros_like(value)
+        _leaky(leaky_backward, *ctx.saved_tensors, d_values, d_spikes, d_decay, before)
         return d_spikes, None, d_decay, None
+
+
+def _leaky(kernel: Callable[..., None], spikes: Tensor, *more: Tensor) -> None:
+    addresses = np.array([x.data_ptr() for x in (spikes, *more)])
+    kernel(_dtype(spikes)(0), *spikes.shape, addresses)
 
 
 def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor) -> Tensor:

@@ -27,6 +27,21 @@ from policies.neurons import THRESHOLD
 
 LANES = 64  # a constant, so that the inner loops unroll into whole vectors
 SEGMENT = 32  # ticks between two stored fast weights
+TILE = 16  # neurons that are taken at once where fast weights are used in the state's own layout
+
+# What a layer is made of comes to its kernels as a table of addresses, since handing over arrays
+# takes longer than many a call. Entries of the table, 0 for what a layer does not have:
+INPUTS, STARTS, RATE, SPIKES, POTENTIALS = 0, 1, 2, 3, 4
+WEIGHT, BIAS, BETA, RECURRENT_WEIGHT, GAIN, DECAYS = 5, 6, 7, 8, 9, 10
+# the state before and after, and the bytes from one environment to the next in each of its fields
+OLD, NEW, OLD_STRIDES, NEW_STRIDES = 14, 20, 26, 32
+SAVED_FAST, SAVED_TRACE = 38, 39
+D_SPIKES, D_POTENTIALS, D_INPUTS, D_CURRENTS, D_RATE, D_BIAS, D_BETA, D_GAIN, D_DECAYS = range(
+    40, 49
+)
+ENTRIES = 49
+FIELDS = ("potential", "pre", "post", "threshold", "fast_weights", "eligibility")
+POTENTIAL, PRE, POST, THRESHOLD_TRACE, FAST, ELIGIBILITY = range(6)
 
 HEBB, OJA, BCM = 0, 1, 2
 RULE_CODES = {"none": HEBB, "hebb": HEBB, "oja": OJA, "bcm": BCM}
@@ -66,6 +81,45 @@ def kernel(function: Any) -> Any:
         return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no folder for the cache can be written
         return numba.njit(**_OPTIONS)(function)
+
+
+@cast(Any, intrinsic)
+def _at(typing_context, address, shape, like) -> Any:
+    """The C-contiguous array of a shape at an address, of the type of the number `like`."""
+    axes = len(shape)
+
+    def generate(context, builder, signature, arguments):
+        item = context.get_data_type(like)
+        array = context.make_array(signature.return_type)(context, builder)
+        lengths = cgutils.unpack_tuple(builder, arguments[1], axes)
+        strides = [context.get_constant(types.intp, context.get_abi_sizeof(item))]
+        for length in reversed(lengths):
+            strides.insert(0, builder.mul(strides[0], length))
+        data = builder.inttoptr(arguments[0], item.as_pointer())
+        populate_array(array, data, lengths, strides[1:], strides[-1], None)
+        return array._getvalue()
+
+    return types.Array(like, axes, "C")(address, shape, like), generate
+
+
+@inlined
+def _before(table, field, b):
+    """Address of a field of the state of environment b before the first tick."""
+    return table[OLD + field] + b * table[OLD_STRIDES + field]
+
+
+@inlined
+def _after(table, field, b):
+    """Address of a field of the state of environment b after the last tick."""
+    return table[NEW + field] + b * table[NEW_STRIDES + field]
+
+
+@inlined
+def _load_decays(table, decays):
+    """Those of the traces, and eta."""
+    for k in range(4):
+        address = table[DECAYS + k]
+        decays[k] = _at(address, (1,), decays[0])[0] if address != 0 else ZERO
 
 
 # A rule: its drive is D_ji = a_j p_i + c_j F_ji, with a and c functions of q_j and theta_j.
@@ -291,14 +345,16 @@ def _neurons(potentials, synaptic, beta, soft, v, s, spikes):
 
 @inlined
 def _neurons_backward(
-    d_spikes, d_potentials, slopes, before, fired_before, beta, soft, d_v, d_s, d_beta, d_current
-):
+    d_spikes, d_potentials, slopes, before, fired_before, beta, soft, d_v, d_s, d_bias, d_beta,
+    d_current,
+):  # fmt: skip
     """d_v and d_s come with the gradients to v(t) and s(t) through later ticks, and leave with
     those to v(t-1) and s(t-1); d_current gets that to I(t).
     """
     for j in range(beta.shape[0]):
         d = d_potentials[j] + d_v[j] + slopes[j] * (d_spikes[j] + d_s[j])
         d_current[j] = d
+        d_bias[j] += d
         kept = ONE if soft else ONE - fired_before[j]
         d_beta[j] += d * before[j] * kept
         d_v[j] = d * beta[j] * kept
@@ -362,8 +418,9 @@ def _presynaptic_backward(decay, x, before, d_p, d_x):
 @inlined
 def _load(matrix, block, first):
     """Neurons first.. of [neurons, presynaptic] into a block [presynaptic, LANES]."""
-    for j in range(min(LANES, matrix.shape[0] - first)):
-        for i in range(matrix.shape[1]):
+    lanes = min(LANES, matrix.shape[0] - first)
+    for i in range(matrix.shape[1]):  # in this order it gathers, which is faster than to scatter
+        for j in range(lanes):
             block[i, j] = matrix[first + j, i]
 
 
@@ -381,47 +438,144 @@ def _copy_block(source, target):
             target[i, j] = source[i, j]
 
 
-# Whole sequences. Arrays are named as in `layer_sequence`, and those that a layer does not have
-# are empty. `potentials` comes with the currents; fields of the state are replaced by new ones.
+# Static synapses of all ticks at once, where few of the inputs are not zero.
 
 
 @kernel
-def static_sequence(starts, beta, soft, potential, spikes, potentials, fired, silent):
-    """Neurons without plastic or recurrent synapses. fired [B, n] is scratch, silent [n] zero."""
-    ticks, batch, _ = spikes.shape
+def count_active(like, length, address):
+    """How many of the numbers at an address are not zero."""
+    x, count = _at(address, (length,), like), 0
+    for i in range(length):
+        count += 1 if x[i] != ZERO else 0
+    return count
+
+
+@inlined
+def _list_active(x, indices):
+    """Lists the entries that are not zero and returns how many there are."""
+    count = 0
+    for i in range(x.shape[0]):  # without a branch, which would be mispredicted
+        indices[count] = i
+        count += 1 if x[i] != ZERO else 0
+    return count
+
+
+@inlined
+def _add_multiple(factor, source, target):
+    for j in range(target.shape[0]):
+        target[j] += factor * source[j]
+
+
+@inlined
+def _add_four(x_0, w_0, x_1, w_1, x_2, w_2, x_3, w_3, target):
+    for j in range(target.shape[0]):
+        target[j] += (x_0 * w_0[j] + x_1 * w_1[j]) + (x_2 * w_2[j] + x_3 * w_3[j])
+
+
+@inlined
+def _transpose(matrix, transposed):
+    for i in range(transposed.shape[0]):
+        for j in range(transposed.shape[1]):
+            transposed[i, j] = matrix[j, i]
+
+
+@kernel
+def sparse_currents(rows, channels, neurons, table, transposed, indices):
+    """Currents W x + b, [rows, neurons]. transposed [channels, neurons], indices are scratch."""
+    like = transposed[0, 0]
+    inputs = _at(table[INPUTS], (rows, channels), like)
+    bias = _at(table[BIAS], (neurons,), like)
+    currents = _at(table[POTENTIALS], (rows, neurons), like)
+    _transpose(_at(table[WEIGHT], (neurons, channels), like), transposed)
+    for row in range(rows):
+        x, sums = inputs[row], currents[row]
+        active = _list_active(x, indices)
+        _copy(bias, sums)
+        whole = active - active % 4
+        for k in range(0, whole, 4):
+            i_0, i_1, i_2, i_3 = indices[k], indices[k + 1], indices[k + 2], indices[k + 3]
+            _add_four(
+                x[i_0], transposed[i_0], x[i_1], transposed[i_1], x[i_2], transposed[i_2],
+                x[i_3], transposed[i_3], sums,
+            )  # fmt: skip
+        for k in range(whole, active):
+            _add_multiple(x[indices[k]], transposed[indices[k]], sums)
+
+
+@kernel
+def sparse_weight_gradient(
+    rows, channels, neurons, inputs_at, currents_at, weight_at, transposed, indices
+):
+    """Gradient to W, at an address, from the inputs and the gradient to the currents."""
+    like = transposed[0, 0]
+    inputs = _at(inputs_at, (rows, channels), like)
+    d_currents = _at(currents_at, (rows, neurons), like)
+    transposed[:] = ZERO
+    for row in range(rows):
+        x, d = inputs[row], d_currents[row]
+        for k in range(_list_active(x, indices)):
+            _add_multiple(x[indices[k]], d, transposed[indices[k]])
+    _transpose(transposed, _at(weight_at, (neurons, channels), like))
+
+
+# Whole sequences. Arrays are named as in `layer_sequence`; `potentials` comes with the currents.
+
+
+@kernel
+def static_sequence(soft, ticks, batch, neurons, table, v, fired, silent):
+    """Neurons without plastic or recurrent synapses. v, fired [B, n]: scratch; silent [n]: zero."""
+    like = silent[0]
+    starts = _at(table[STARTS], (ticks, batch), like)
+    spikes = _at(table[SPIKES], (ticks, batch, neurons), like)
+    potentials = _at(table[POTENTIALS], (ticks, batch, neurons), like)
+    beta = _at(table[BETA], (neurons,), like)
     for b in range(batch):
-        _fire(potential[b], fired[b])
+        _copy(_at(_before(table, POTENTIAL, b), (neurons,), like), v[b])
+        _fire(v[b], fired[b])
     for t in range(ticks):
         for b in range(batch):
             if starts[t, b] > ZERO:
-                potential[b] = ZERO
+                v[b] = ZERO
                 fired[b] = ZERO
-            _neurons(potentials[t, b], silent, beta, soft, potential[b], fired[b], spikes[t, b])
+            _neurons(potentials[t, b], silent, beta, soft, v[b], fired[b], spikes[t, b])
+    if table[NEW] != 0:
+        for b in range(batch):
+            _copy(v[b], _at(_after(table, POTENTIAL, b), (neurons,), like))
 
 
 @kernel
 def static_sequence_backward(
-    starts, beta, soft, surrogate, slope, potential, spikes, potentials, d_spikes, d_potentials,
-    d_currents, d_beta, fired, d_v, d_s, slopes, zeros,
-):  # fmt: skip
+    soft, surrogate, slope, ticks, batch, neurons, table, fired, d_v, d_s, slopes, zeros
+):
     """fired, d_v, d_s [B, n] and slopes [n] are scratch; zeros [n] is zero."""
-    ticks, batch, _ = spikes.shape
+    like = zeros[0]
+    starts = _at(table[STARTS], (ticks, batch), like)
+    spikes = _at(table[SPIKES], (ticks, batch, neurons), like)
+    potentials = _at(table[POTENTIALS], (ticks, batch, neurons), like)
+    beta = _at(table[BETA], (neurons,), like)
+    d_spikes = _at(table[D_SPIKES], (ticks, batch, neurons), like)
+    d_potentials = _at(table[D_POTENTIALS], (ticks, batch, neurons), like)
+    d_currents = _at(table[D_CURRENTS], (ticks, batch, neurons), like)
+    d_bias, d_beta = _at(table[D_BIAS], (neurons,), like), _at(table[D_BETA], (neurons,), like)
     for b in range(batch):
-        _fire(potential[b], fired[b])
+        _fire(_at(_before(table, POTENTIAL, b), (neurons,), like), fired[b])
         d_v[b] = ZERO
         d_s[b] = ZERO
+    d_bias[:] = ZERO
+    d_beta[:] = ZERO
     for t in range(ticks - 1, -1, -1):
         for b in range(batch):
             started = starts[t, b] > ZERO
-            before, fired_before = potential[b], fired[b]
-            if started:
-                before, fired_before = zeros, zeros
-            elif t > 0:
+            before, fired_before = zeros, zeros
+            if not started and t > 0:
                 before, fired_before = potentials[t - 1, b], spikes[t - 1, b]
-            outer = d_potentials[t, b] if d_potentials.shape[0] > 0 else zeros
+            elif not started:
+                before, fired_before = _at(_before(table, POTENTIAL, b), (neurons,), like), fired[b]
+            inner = d_spikes[t, b] if table[D_SPIKES] != 0 else zeros
+            outer = d_potentials[t, b] if table[D_POTENTIALS] != 0 else zeros
             _slopes(surrogate, slope, potentials[t, b], slopes)
             _neurons_backward(
-                d_spikes[t, b], outer, slopes, before, fired_before, beta, soft, d_v[b], d_s[b],
+                inner, outer, slopes, before, fired_before, beta, soft, d_v[b], d_s[b], d_bias,
                 d_beta, d_currents[t, b],
             )  # fmt: skip
             if started:
@@ -430,51 +584,86 @@ def static_sequence_backward(
 
 
 @kernel
-def leaky(spikes, starts, decay, value, values):
-    """Leaky integration; arrays are named as in `leaky_sequence`."""
-    ticks, batch, neurons = spikes.shape
+def leaky(like, ticks, batch, neurons, addresses):
+    """Leaky integration. addresses: of spikes, starts, decay, value before, and values."""
+    spikes = _at(addresses[0], (ticks, batch, neurons), like)
+    starts = _at(addresses[1], (ticks, batch), like)
+    decay = _at(addresses[2], (neurons,), like)
+    value = _at(addresses[3], (batch, neurons), like)
+    values = _at(addresses[4], (ticks, batch, neurons), like)
     for t in range(ticks):
         for b in range(batch):
             before = value[b] if t == 0 else values[t - 1, b]
             keep = ZERO if starts[t, b] > ZERO else ONE
-            now, s = values[t, b], spikes[t, b]
-            for j in range(neurons):
-                now[j] = decay[j] * (before[j] * keep) + (ONE - decay[j]) * s[j]
+            _leak(decay, keep, before, spikes[t, b], values[t, b])
+
+
+@inlined
+def _leak(decay, keep, before, s, now):
+    for j in range(now.shape[0]):
+        now[j] = decay[j] * (before[j] * keep) + (ONE - decay[j]) * s[j]
 
 
 @kernel
-def leaky_backward(spikes, starts, decay, value, values, d_values, d_spikes, d_decay, d_before):
-    """d_before [B, n] is scratch, zero at first: the gradient to a value through later ticks."""
-    ticks, batch, neurons = spikes.shape
+def leaky_backward(like, ticks, batch, neurons, addresses):
+    """addresses: as for `leaky`, then of the gradients to values, spikes and decay, and of
+    [B, n] for the gradient to a value through later ticks. The last two come with zeros.
+    """
+    spikes = _at(addresses[0], (ticks, batch, neurons), like)
+    starts = _at(addresses[1], (ticks, batch), like)
+    decay = _at(addresses[2], (neurons,), like)
+    value = _at(addresses[3], (batch, neurons), like)
+    values = _at(addresses[4], (ticks, batch, neurons), like)
+    d_values = _at(addresses[5], (ticks, batch, neurons), like)
+    d_spikes = _at(addresses[6], (ticks, batch, neurons), like)
+    d_decay = _at(addresses[7], (neurons,), like)
+    d_before = _at(addresses[8], (batch, neurons), like)
     for t in range(ticks - 1, -1, -1):
         for b in range(batch):
             before = value[b] if t == 0 else values[t - 1, b]
             keep = ZERO if starts[t, b] > ZERO else ONE
-            d_now, d_s, through, s = d_values[t, b], d_spikes[t, b], d_before[b], spikes[t, b]
-            for j in range(neurons):
-                d = d_now[j] + through[j]
-                d_s[j] = (ONE - decay[j]) * d
-                d_decay[j] += d * (before[j] * keep - s[j])
-                through[j] = decay[j] * keep * d
+            _leak_backward(
+                decay, keep, before, spikes[t, b], d_values[t, b], d_spikes[t, b], d_decay,
+                d_before[b],
+            )  # fmt: skip
+
+
+@inlined
+def _leak_backward(decay, keep, before, s, d_now, d_s, d_decay, through):
+    for j in range(s.shape[0]):
+        d = d_now[j] + through[j]
+        d_s[j] = (ONE - decay[j]) * d
+        d_decay[j] += d * (before[j] * keep - s[j])
+        through[j] = decay[j] * keep * d
 
 
 @kernel
 def sequence(
-    rule, kind, recurrent, soft, clip, decays, inputs, starts, rate, beta, recurrent_weight, gain,
-    potential, pre, post, threshold, fast_weights, eligibility,
-    spikes, potentials, saved_fast, saved_trace, scratch,
+    clip, rule, kind, recurrent, soft, ticks, batch, channels, neurons, table, scratch
 ):  # fmt: skip
-    """Plastic or recurrent layers. saved_* [segments, B, blocks, n_pre, LANES] get the fast
-    weights and eligibilities before the update that precedes each segment, if any are asked.
+    """Plastic or recurrent layers. Before the update that precedes each segment but the first,
+    the fast weights and eligibilities [segments - 1, B, blocks, n_pre, LANES] are saved, if asked.
     """
-    ticks, batch, neurons = spikes.shape
-    static, gains, fast, trace, rows, lines = scratch
+    like, width = clip, neurons if recurrent else channels
+    static, gains, fast, trace, rows, lines, decays = scratch
     v, s, q, theta = rows[0], rows[1], rows[2], rows[3]
     a, c, r, current = rows[4], rows[5], rows[6], rows[7]
     q_before, theta_before = rows[8, 0], rows[9, 0]
     x, p, p_before = lines[0], lines[1], lines[2]
     blocks = rows.shape[1]
     all_s = s.reshape(blocks * LANES)
+    inputs = _at(table[INPUTS], (ticks, batch, channels), like)
+    starts = _at(table[STARTS], (ticks, batch), like)
+    rate = _at(table[RATE], (ticks, batch, neurons), like)
+    spikes = _at(table[SPIKES], (ticks, batch, neurons), like)
+    potentials = _at(table[POTENTIALS], (ticks, batch, neurons), like)
+    beta = _at(table[BETA], (neurons,), like)
+    recurrent_weight = _at(table[RECURRENT_WEIGHT], (neurons, neurons), like)
+    gain = _at(table[GAIN], (neurons, width), like)
+    saved = ((ticks - 1) // SEGMENT, batch, blocks, width, LANES)
+    saved_fast = _at(table[SAVED_FAST], saved, like)
+    saved_trace = _at(table[SAVED_TRACE], saved, like)
+    _load_decays(table, decays)
     direct, retroactive, plastic = kind == DIRECT, kind == RETROACTIVE, kind != STATIC
     for k in range(blocks):
         if recurrent:
@@ -487,20 +676,28 @@ def sequence(
         for b in range(batch):
             for k in range(first, first + group):
                 low, high = k * LANES, min(neurons, (k + 1) * LANES)
-                _copy(potential[b, low:high], v[k])
-                _fire(potential[b, low:high], s[k])
+                v_before = _at(_before(table, POTENTIAL, b), (neurons,), like)[low:high]
+                _copy(v_before, v[k])
+                _fire(v_before, s[k])
                 # before the first tick, an update that changes nothing
                 a[k], r[k] = ZERO, ZERO
                 c[k] = ONE if direct else ZERO
+                theta[k] = ZERO
                 if plastic:
-                    _copy(post[b, low:high], q[k])
-                    _copy(threshold[b, low:high], theta[k])
-                    _load(fast_weights[b], fast[k], low)
+                    _copy(_at(_before(table, POST, b), (neurons,), like)[low:high], q[k])
+                    _load(_at(_before(table, FAST, b), (neurons, width), like), fast[k], low)
+                if rule == BCM:
+                    _copy(
+                        _at(_before(table, THRESHOLD_TRACE, b), (neurons,), like)[low:high],
+                        theta[k],
+                    )
                 if retroactive:
-                    _load(eligibility[b], trace[k], low)
+                    _load(
+                        _at(_before(table, ELIGIBILITY, b), (neurons, width), like), trace[k], low
+                    )
             keep, decay, bound = ONE, ONE + ZERO * clip, UNBOUNDED * clip
             if plastic:
-                _copy(pre[b], p)
+                _copy(_at(_before(table, PRE, b), (width,), like), p)
             for t in range(ticks):
                 if starts[t, b] > ZERO:
                     p[:] = ZERO
@@ -514,10 +711,10 @@ def sequence(
                     _copy(inputs[t, b], x)
                 for k in range(first, first + group):
                     current[k] = ZERO
-                    if plastic and t % SEGMENT == 0 and saved_fast.shape[0] > 0:
-                        _copy_block(fast[k], saved_fast[t // SEGMENT, b, k])
+                    if t > 0 and t % SEGMENT == 0 and table[SAVED_FAST] != 0:
+                        _copy_block(fast[k], saved_fast[t // SEGMENT - 1, b, k])
                         if retroactive:
-                            _copy_block(trace[k], saved_trace[t // SEGMENT, b, k])
+                            _copy_block(trace[k], saved_trace[t // SEGMENT - 1, b, k])
                     if recurrent:
                         _static_forward(static[k], x, current[k])
                     if direct:
@@ -544,10 +741,13 @@ def sequence(
                             rule, direct, decays, rate[t, b, low:high], s[k], q_before,
                             theta_before, q[k], theta[k], a[k], c[k], r[k],
                         )  # fmt: skip
+            if table[NEW] == 0:  # the new state is not wanted
+                continue
             x[:] = ZERO
             for k in range(first, first + group):
                 low, high = k * LANES, min(neurons, (k + 1) * LANES)
-                _copy(v[k, : high - low], potential[b, low:high])
+                v_after = _at(_after(table, POTENTIAL, b), (neurons,), like)[low:high]
+                _copy(v[k, : high - low], v_after)
                 if direct:
                     _direct_forward(fast[k], p, a[k], c[k], bound, gains[k], x, current[k])
                 elif retroactive:
@@ -555,19 +755,24 @@ def sequence(
                         fast[k], trace[k], p, a[k], c[k], r[k], keep, decay, bound, gains[k], x,
                         current[k],
                     )  # fmt: skip
-                    _store(trace[k], eligibility[b], low)
+                    _store(
+                        trace[k], _at(_after(table, ELIGIBILITY, b), (neurons, width), like), low
+                    )
                 if plastic:
-                    _copy(q[k, : high - low], post[b, low:high])
-                    _copy(theta[k, : high - low], threshold[b, low:high])
-                    _store(fast[k], fast_weights[b], low)
+                    q_after = _at(_after(table, POST, b), (neurons,), like)[low:high]
+                    _copy(q[k, : high - low], q_after)
+                    _store(fast[k], _at(_after(table, FAST, b), (neurons, width), like), low)
+                if rule == BCM:
+                    theta_after = _at(_after(table, THRESHOLD_TRACE, b), (neurons,), like)[low:high]
+                    _copy(theta[k, : high - low], theta_after)
             if plastic and first + group == blocks:
-                _copy(p, pre[b])
+                _copy(p, _at(_after(table, PRE, b), (width,), like))
 
 
 @inlined
 def _recall(
-    rule, kind, recurrent, decays, inputs, starts, rate, first, b, pre, post, threshold, spikes,
-    fired, xs, ps, q, theta, a, c, r,
+    rule, kind, recurrent, decays, table, inputs, starts, rate, first, b, spikes, fired, xs, ps, q,
+    theta, a, c, r,
 ):  # fmt: skip
     """Traces of one environment, and the coefficients of its updates, for all ticks.
 
@@ -579,13 +784,15 @@ def _recall(
     group = fired.shape[0]
     for k in range(group):
         low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
-        a[0, k], r[0, k] = ZERO, ZERO
+        a[0, k], r[0, k], theta[0, k] = ZERO, ZERO, ZERO
         c[0, k] = ONE if direct else ZERO
         if plastic:
-            _copy(post[b, low:high], q[0, k])
-            _copy(threshold[b, low:high], theta[0, k])
+            _copy(_at(_before(table, POST, b), (neurons,), decays[0])[low:high], q[0, k])
+        if rule == BCM:
+            threshold = _at(_before(table, THRESHOLD_TRACE, b), (neurons,), decays[0])
+            _copy(threshold[low:high], theta[0, k])
     if plastic:
-        _copy(pre[b], ps[0])
+        _copy(_at(_before(table, PRE, b), (xs.shape[1],), decays[0]), ps[0])
     for t in range(ticks):
         started = starts[t, b] > ZERO
         if started:
@@ -614,14 +821,23 @@ def _recall(
 
 @inlined
 def _recompute(
-    kind, clip, eta, starts, start, last, b, first, saved_fast, saved_trace, ps, a, c, r,
-    fast, trace,
+    kind, clip, eta, table, starts, start, last, b, first, saved_fast, saved_trace, ps, a, c, r,
+    fast, trace, shape,
 ):  # fmt: skip
     """Fast weights before the updates that precede the ticks start..last, from the saved ones."""
     for k in range(a.shape[1]):
-        _copy_block(saved_fast[start // SEGMENT, b, first + k], fast[0, k])
-        if kind == RETROACTIVE:
-            _copy_block(saved_trace[start // SEGMENT, b, first + k], trace[0, k])
+        if start == 0:
+            _load(_at(_before(table, FAST, b), shape, clip), fast[0, k], (first + k) * LANES)
+            if kind == RETROACTIVE:
+                _load(
+                    _at(_before(table, ELIGIBILITY, b), shape, clip),
+                    trace[0, k],
+                    (first + k) * LANES,
+                )
+        else:
+            _copy_block(saved_fast[start // SEGMENT - 1, b, first + k], fast[0, k])
+            if kind == RETROACTIVE:
+                _copy_block(saved_trace[start // SEGMENT - 1, b, first + k], trace[0, k])
         for t in range(start, last):
             h = t - start
             bound = clip if t > 0 else UNBOUNDED * clip
@@ -638,14 +854,35 @@ def _recompute(
 
 @kernel
 def sequence_backward(
-    rule, kind, recurrent, soft, surrogate, slope, clip, decays, inputs, starts, rate, beta,
-    recurrent_weight, gain, potential, pre, post, threshold, spikes, potentials, saved_fast,
-    saved_trace, d_spikes, d_potentials, d_inputs, d_currents, d_rate, d_beta, d_gain, d_decays,
+    clip, rule, kind, recurrent, soft, surrogate, slope, ticks, batch, channels, neurons, table,
     scratch, history,
 ):  # fmt: skip
-    """Gradients of `sequence`; d_inputs, d_beta and d_decays come with zeros."""
-    ticks, batch, neurons = spikes.shape
-    static, gains, d_gains, fast, trace, d_fast, d_trace, rows, lines = scratch
+    """Gradients of `sequence`; that to the inputs comes with zeros."""
+    like, width = clip, neurons if recurrent else channels
+    static, gains, d_gains, fast, trace, d_fast, d_trace, rows, lines, decays = scratch
+    inputs = _at(table[INPUTS], (ticks, batch, channels), like)
+    starts = _at(table[STARTS], (ticks, batch), like)
+    rate = _at(table[RATE], (ticks, batch, neurons), like)
+    spikes = _at(table[SPIKES], (ticks, batch, neurons), like)
+    potentials = _at(table[POTENTIALS], (ticks, batch, neurons), like)
+    beta = _at(table[BETA], (neurons,), like)
+    recurrent_weight = _at(table[RECURRENT_WEIGHT], (neurons, neurons), like)
+    gain = _at(table[GAIN], (neurons, width), like)
+    saved = ((ticks - 1) // SEGMENT, batch, (neurons + LANES - 1) // LANES, width, LANES)
+    saved_fast = _at(table[SAVED_FAST], saved, like)
+    saved_trace = _at(table[SAVED_TRACE], saved, like)
+    d_spikes = _at(table[D_SPIKES], (ticks, batch, neurons), like)
+    d_potentials = _at(table[D_POTENTIALS], (ticks, batch, neurons), like)
+    d_inputs = _at(table[D_INPUTS], (ticks, batch, channels), like)
+    d_currents = _at(table[D_CURRENTS], (ticks, batch, neurons), like)
+    d_rate = _at(table[D_RATE], (ticks, batch, neurons), like)
+    d_bias, d_beta = _at(table[D_BIAS], (neurons,), like), _at(table[D_BETA], (neurons,), like)
+    d_gain = _at(table[D_GAIN], (neurons, width), like)
+    d_decays = _at(table[D_DECAYS], (4,), like)
+    _load_decays(table, decays)
+    d_bias[:] = ZERO
+    d_beta[:] = ZERO
+    d_decays[:] = ZERO
     coefficients, xs, ps = history
     q, theta, a = coefficients[0], coefficients[1], coefficients[2]
     c, r = coefficients[3], coefficients[4]
@@ -670,10 +907,10 @@ def sequence_backward(
         for b in range(batch):
             for k in range(group):
                 low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
-                _fire(potential[b, low:high], fired[k])
+                _fire(_at(_before(table, POTENTIAL, b), (neurons,), like)[low:high], fired[k])
             _recall(
-                rule, kind, recurrent, decays, inputs, starts, rate, first, b, pre, post, threshold,
-                spikes, fired, xs, ps, q, theta, a, c, r,
+                rule, kind, recurrent, decays, table, inputs, starts, rate, first, b, spikes, fired,
+                xs, ps, q, theta, a, c, r,
             )  # fmt: skip
             for row in range(8):
                 rows[row] = ZERO
@@ -688,8 +925,8 @@ def sequence_backward(
                 h = t % SEGMENT
                 if plastic and (t == ticks - 1 or h == SEGMENT - 1):
                     _recompute(
-                        kind, clip, decays[3], starts, t - h, t, b, first, saved_fast, saved_trace,
-                        ps, a, c, r, fast, trace,
+                        kind, clip, decays[3], table, starts, t - h, t, b, first, saved_fast,
+                        saved_trace, ps, a, c, r, fast, trace, (neurons, width),
                     )  # fmt: skip
                 started = starts[t, b] > ZERO
                 d_x[:] = ZERO
@@ -708,12 +945,14 @@ def sequence_backward(
                         before = potentials[t - 1, b, low:high]
                         fired_before = spikes[t - 1, b, low:high]
                     elif not started:
-                        before, fired_before = potential[b, low:high], fired[k]
-                    outer = d_potentials[t, b, low:high] if d_potentials.shape[0] > 0 else zeros
+                        before = _at(_before(table, POTENTIAL, b), (neurons,), like)[low:high]
+                        fired_before = fired[k]
+                    inner = d_spikes[t, b, low:high] if table[D_SPIKES] != 0 else zeros
+                    outer = d_potentials[t, b, low:high] if table[D_POTENTIALS] != 0 else zeros
                     _slopes(surrogate, slope, potentials[t, b, low:high], slopes[k])
                     _neurons_backward(
-                        d_spikes[t, b, low:high], outer, slopes[k], before, fired_before,
-                        beta[low:high], soft, d_v[k], d_s[k], d_beta[low:high], d_current[k],
+                        inner, outer, slopes[k], before, fired_before, beta[low:high], soft,
+                        d_v[k], d_s[k], d_bias[low:high], d_beta[low:high], d_current[k],
                     )  # fmt: skip
                     _copy(d_current[k, : high - low], d_currents[t, b, low:high])
                 if plastic:
@@ -755,33 +994,12 @@ def sequence_backward(
             d_decays[3] += d_eta[k, j]
 
 
-# A few ticks without gradients, in the arrays' own layout. Most of the time of such a call goes
-# into handing over arrays, so that they come as addresses.
-
-
-@cast(Any, intrinsic)
-def _at(typing_context, address, shape, like) -> Any:
-    """The C-contiguous array of a shape at an address, of the type of the number `like`."""
-    axes = len(shape)
-
-    def generate(context, builder, signature, arguments):
-        item = context.get_data_type(like)
-        array = context.make_array(signature.return_type)(context, builder)
-        lengths = cgutils.unpack_tuple(builder, arguments[1], axes)
-        strides = [context.get_constant(types.intp, context.get_abi_sizeof(item))]
-        for length in reversed(lengths):
-            strides.insert(0, builder.mul(strides[0], length))
-        data = builder.inttoptr(arguments[0], item.as_pointer())
-        populate_array(array, data, lengths, strides[1:], strides[-1], None)
-        return array._getvalue()
-
-    return types.Array(like, axes, "C")(address, shape, like), generate
+# A few ticks without gradients, in the arrays' own layout.
 
 
 @inlined
-def _take(address, target, fresh):
-    """Copies an array from an address, or zeros if the episode is fresh."""
-    source = _at(address, (target.shape[0],), target[0])
+def _take(source, target, fresh):
+    """Copies an array, or zeros if the episode is fresh."""
     for i in range(target.shape[0]):
         target[i] = ZERO if fresh else source[i]
 
@@ -824,92 +1042,102 @@ def _retro_rows(fast, trace, p, a, c, r, decay, clip, updated, updated_trace):
 
 @kernel
 def rollout(
-    clip, rule, kind, recurrent, soft, ticks, batch, channels, neurons, addresses, rows, line,
-    before,
+    clip, rule, kind, recurrent, soft, ticks, batch, channels, neurons, table, fired, own, rows,
+    tiles, line,
 ):  # fmt: skip
-    """addresses: those of the arrays unpacked below, and of the state before and after; then, for
-    the fields of the state before, the numbers from one environment to the next. rows [10, n],
-    line [n_pre] and before [2, n, n_pre] are scratch.
-    """
-    like = clip
+    """Scratch: fired, own [B, n], rows [8, at least TILE], tiles [2, TILE, n_pre], line [n_pre]."""
+    like, width = clip, neurons if recurrent else channels
     plastic, direct, retroactive = kind != STATIC, kind == DIRECT, kind == RETROACTIVE
-    width = neurons if recurrent else channels
-    inputs = _at(addresses[0], (ticks, batch, channels), like)
-    starts = _at(addresses[1], (ticks, batch), like)
-    rate = _at(addresses[2], (ticks, batch, neurons), like)
-    spikes = _at(addresses[3], (ticks, batch, neurons), like)
-    potentials = _at(addresses[4], (ticks, batch, neurons), like)
-    weight = _at(addresses[5], (neurons, channels), like)
-    bias = _at(addresses[6], (neurons,), like)
-    beta = _at(addresses[7], (neurons,), like)
-    recurrent_weight = _at(addresses[8], (neurons, neurons), like)
-    gain = _at(addresses[9], (neurons, width), like)
-    decays = rows[9]
-    for k in range(4):
-        decays[k] = _at(addresses[10 + k], (1,), like)[0] if addresses[10 + k] else ZERO
-    old, strides = addresses[14:20], addresses[26:32]
-    potential = _at(addresses[20], (batch, neurons), like)
-    pre = _at(addresses[21], (batch, width), like)
-    post = _at(addresses[22], (batch, neurons), like)
-    threshold = _at(addresses[23], (batch, neurons), like)
-    fast = _at(addresses[24], (batch, neurons, width), like)
-    trace = _at(addresses[25], (batch, neurons, width), like)
-    fired, a, c, r, q_before, theta_before = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
-    theta, silent = rows[6], rows[7]
-    theta[:] = ZERO
+    inputs = _at(table[INPUTS], (ticks, batch, channels), like)
+    starts = _at(table[STARTS], (ticks, batch), like)
+    rate = _at(table[RATE], (ticks, batch, neurons), like)
+    spikes = _at(table[SPIKES], (ticks, batch, neurons), like)
+    potentials = _at(table[POTENTIALS], (ticks, batch, neurons), like)
+    weight = _at(table[WEIGHT], (neurons, channels), like)
+    bias, beta = _at(table[BIAS], (neurons,), like), _at(table[BETA], (neurons,), like)
+    recurrent_weight = _at(table[RECURRENT_WEIGHT], (neurons, neurons), like)
+    gain = _at(table[GAIN], (neurons, width), like)
+    a, c, r, q_before, theta_before = rows[0], rows[1], rows[2], rows[3], rows[4]
+    no_theta, silent, decays = rows[5], rows[6], rows[7]
+    static = recurrent_weight if recurrent else weight
     silent[:] = ZERO
-    size = rows.itemsize
-    for b in range(batch):
-        for t in range(ticks):
+    _load_decays(table, decays)
+    for t in range(ticks):
+        # the new state is where the ticks do their work
+        for b in range(batch):
             fresh = starts[t, b] > ZERO
+            v, p = _at(_after(table, POTENTIAL, b), (neurons,), like), line
             if t == 0:
-                _take(old[0] + b * strides[0] * size, potential[b], fresh)
-                _fire(potential[b], fired)
-                if plastic:
-                    _take(old[1] + b * strides[1] * size, pre[b], fresh)
-                    _take(old[2] + b * strides[2] * size, post[b], fresh)
-                if rule == BCM:
-                    _take(old[3] + b * strides[3] * size, theta, fresh)
+                _take(_at(_before(table, POTENTIAL, b), (neurons,), like), v, fresh)
+                _fire(v, fired[b])
             elif fresh:
-                potential[b], fired[:], theta[:] = ZERO, ZERO, ZERO
+                v[:] = ZERO
+                fired[b] = ZERO
+            if plastic:
+                p = _at(_after(table, PRE, b), (width,), like)
+                q = _at(_after(table, POST, b), (neurons,), like)
+                if t == 0:
+                    _take(_at(_before(table, PRE, b), (width,), like), line, fresh)
+                    _take(_at(_before(table, POST, b), (neurons,), like), q, fresh)
+                elif fresh:
+                    line[:] = ZERO
+                    q[:] = ZERO
+                else:
+                    _copy(p, line)
+                _trace(decays[0], line, fired[b] if recurrent else inputs[t, b], p)
+            if rule == BCM:
+                theta = _at(_after(table, THRESHOLD_TRACE, b), (neurons,), like)
+                if t == 0:
+                    _take(_at(_before(table, THRESHOLD_TRACE, b), (neurons,), like), theta, fresh)
+                elif fresh:
+                    theta[:] = ZERO
+            if recurrent:
+                _copy(fired[b], own[b])
+            _copy(bias, potentials[t, b])
+        # tile by tile, so that weights stay in the cache for all environments, and fast weights
+        # until they are updated
+        for low in range(0, neurons, TILE):
+            high = min(neurons, low + TILE)
+            for b in range(batch):
+                currents = potentials[t, b, low:high]
+                x = own[b] if recurrent else inputs[t, b]
+                old_fast, old_trace = tiles[0, : high - low], tiles[1, : high - low]
+                fast = _at(_after(table, FAST, b), (neurons, width), like)[low:high]
+                trace = _at(_after(table, ELIGIBILITY, b), (neurons, width), like)[low:high]
+                if starts[t, b] > ZERO:
+                    tiles[:] = ZERO
+                elif plastic and t == 0:
+                    old_fast = _at(_before(table, FAST, b), (neurons, width), like)[low:high]
+                    if retroactive:
+                        before = _before(table, ELIGIBILITY, b)
+                        old_trace = _at(before, (neurons, width), like)[low:high]
+                elif plastic:
+                    _copy_block(fast, old_fast)
+                    if retroactive:
+                        _copy_block(trace, old_trace)
+                if recurrent or not plastic:
+                    _static_currents(weight[low:high], inputs[t, b], currents)
                 if plastic:
-                    pre[b], post[b] = ZERO, ZERO
-            old_fast, old_trace = before[0], before[1]
-            if fresh:
-                before[:] = ZERO
-            elif plastic and t == 0:
-                old_fast = _at(old[4] + b * strides[4] * size, (neurons, width), like)
-                if retroactive:
-                    old_trace = _at(old[5] + b * strides[5] * size, (neurons, width), like)
-            elif plastic:
-                _copy_block(fast[b], old_fast)
-                if retroactive:
-                    _copy_block(trace[b], old_trace)
-            currents = potentials[t, b]
-            _copy(bias, currents)
-            x = fired if recurrent else inputs[t, b]
-            if recurrent or not plastic:
-                _static_currents(weight, inputs[t, b], currents)
-            if plastic:
-                static = recurrent_weight if recurrent else weight
-                _plastic_currents(static, gain, old_fast, x, currents)
-                _copy(pre[b], line)
-                _trace(decays[0], line, x, pre[b])
-            elif recurrent:
-                _static_currents(recurrent_weight, x, currents)
-            _neurons(currents, silent, beta, soft, potential[b], fired, spikes[t, b])
-            if plastic:
-                _copy(post[b], q_before)
-                _copy(theta, theta_before)
+                    _plastic_currents(static[low:high], gain[low:high], old_fast, x, currents)
+                elif recurrent:
+                    _static_currents(recurrent_weight[low:high], x, currents)
+                v = _at(_after(table, POTENTIAL, b), (neurons,), like)[low:high]
+                s = fired[b, low:high]
+                _neurons(currents, silent, beta[low:high], soft, v, s, spikes[t, b, low:high])
+                if not plastic:
+                    continue
+                p = _at(_after(table, PRE, b), (width,), like)
+                q = _at(_after(table, POST, b), (neurons,), like)[low:high]
+                theta = no_theta
+                if rule == BCM:
+                    theta = _at(_after(table, THRESHOLD_TRACE, b), (neurons,), like)[low:high]
+                    _copy(theta, theta_before)
+                _copy(q, q_before)
                 _postsynaptic(
-                    rule, direct, decays, rate[t, b], fired, q_before, theta_before, post[b],
-                    theta, a, c, r,
+                    rule, direct, decays, rate[t, b, low:high], s, q_before, theta_before, q, theta,
+                    a, c, r,
                 )  # fmt: skip
-            if direct:
-                _direct_rows(old_fast, pre[b], a, c, clip, fast[b])
-            elif retroactive:
-                _retro_rows(
-                    old_fast, old_trace, pre[b], a, c, r, ONE - decays[3], clip, fast[b], trace[b]
-                )  # fmt: skip
-        if rule == BCM:
-            _copy(theta, threshold[b])
+                if direct:
+                    _direct_rows(old_fast, p, a, c, clip, fast)
+                else:
+                    _retro_rows(old_fast, old_trace, p, a, c, r, ONE - decays[3], clip, fast, trace)

@@ -241,7 +241,13 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         after the other; `lstm_states.pi` holds the states before them.
         """
         sequences = lstm_states.pi[0].shape[1]
-        features, observations, _ = self._run(obs, lstm_states.pi, episode_starts)
+        observations = _by_time(self.extract_features(obs), sequences)
+        starts, state = (
+            _by_time(episode_starts, sequences),
+            self.layout.unpack(lstm_states.pi[0][0]),
+        )
+        features, _, _ = self.network.run(observations, starts, state, into={})
+        features, observations = features.flatten(0, 1), observations.flatten(0, 1)
         distribution = self._get_action_dist_from_latent(features)
         # turned round are the few numbers that go in and come out, not the features
         log_prob = distribution.log_prob(_by_time(actions, sequences).flatten(0, 1))

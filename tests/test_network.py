@@ -224,15 +224,26 @@ def test_an_episode_start_forgets_everything(encoding):
     assert (carried - fresh).abs().max() > 0.01
 
 
-def test_the_flat_call_is_the_run_on_packed_states():
-    network = make_network()
-    inputs, starts = observations(5), torch.zeros(5, 2)
-    expected, state = features_of(network, inputs)
-    flat = torch.zeros(1, 2, network.layout.size)
-    with torch.no_grad():
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_the_flat_call_is_the_run_on_packed_states(backend, steps, grad):
+    network = make_network(modulation="retroactive", rule="bcm", encoding="population")
+    network.backend = backend
+    for layer in network.layers:
+        layer.backend = backend
+    inputs, starts = observations(steps), torch.zeros(steps, 2)
+    flat = features_of(network, observations(4))[1]
+    expected, state = features_of(network, inputs, state=flat)
+    flat = network.layout.pack(flat).unsqueeze(0)
+    before = flat.clone()
+    with torch.set_grad_enabled(grad):
         features, (new, _) = network(inputs, (flat, flat[..., :1]), starts)
-    assert torch.equal(features, expected)
-    assert torch.equal(new[0], network.layout.pack(state))
+    torch.testing.assert_close(features, expected)
+    torch.testing.assert_close(new[0], network.layout.pack(state))
+    assert torch.equal(flat, before)
+    _, _, rest = network.run(inputs, starts, network.layout.unpack(flat[0]), into={})
+    assert rest.keys() <= state.keys()
 
 
 # plasticity off
@@ -389,3 +400,28 @@ def test_every_parameter_gets_a_gradient(rule, modulation):
     (features * torch.randn_like(features)).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_learned_numbers_that_are_kept_follow_the_optimiser_and_a_loaded_state():
+    network = make_network()
+    layer = network.layers[1]
+    other = make_network().layers[1]
+    with torch.no_grad():
+        other.membrane_decay.add_(1.0)
+
+    def decay():
+        with torch.no_grad():
+            assert layer.parameters_in_use() is layer.parameters_in_use()
+            return layer.parameters_in_use().membrane_decay
+
+    for fused in (False, True):
+        optimizer = torch.optim.Adam(layer.parameters(), lr=0.1, fused=fused)
+        for p in layer.parameters():
+            p.grad = torch.ones_like(p)
+        before = decay()
+        optimizer.step()
+        assert (decay() < before).all()
+    layer.load_state_dict(other.state_dict())
+    assert torch.equal(decay(), torch.sigmoid(other.membrane_decay))
+    layer.double()
+    assert decay().dtype == torch.float64
