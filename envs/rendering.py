@@ -120,6 +120,12 @@ class Camera:
         return self._renderer.render()
 
 
+def drawing_arguments(env: gym.Env) -> dict[str, Any]:
+    """What the constructor of an environment needs, besides, for a `Camera` to work."""
+    modes = env.metadata.get("render_modes") or ()
+    return {"render_mode": "rgb_array"} if not is_mujoco(env) and "rgb_array" in modes else {}
+
+
 def is_mujoco(env: gym.Env) -> bool:
     """Whether an environment has a MuJoCo model."""
     return hasattr(env.unwrapped, "model") and hasattr(env.unwrapped, "mujoco_renderer")

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from envs.rendering import Camera, is_mujoco
+from envs.rendering import Camera, drawing_arguments
 from evaluation.episodes import Hook
 from evaluation.panel import BLUE, GREY, INK, MARK, PURPLE, Curve, Outline, Panel, font, reward_rate
 from evaluation.recording import Moment, can_record, layer_spec, watch
@@ -84,6 +84,7 @@ def film(
     *,
     max_steps: int = LONGEST,
     width: int = 1,
+    progress: bool = True,
 ) -> Video:
     """Makes a video of the episode of a seed, with deterministic actions, in each of the takes.
 
@@ -98,6 +99,7 @@ def film(
         title: shown above.
         max_steps: steps after which to stop.
         width: rows of a batch, see `watch`.
+        progress: whether a bar shows how far it is.
 
     Raises:
         CannotDraw: the environment has no pictures, or nothing here can draw them.
@@ -126,7 +128,7 @@ def film(
             scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
         height = BAR + scenes[0].height
         with Mp4(path, WIDTH * columns, height, rate) as mp4:
-            for step in tqdm(range(steps + 1), path.stem, **PROGRESS):
+            for step in tqdm(range(steps + 1), path.stem, disable=not progress, **PROGRESS):
                 for scene in scenes:
                     scene.advance()
                 if step % stride == 0 or step == steps:
@@ -138,6 +140,21 @@ def film(
     onsets = [step for outline in outlines for step, _ in outline.onsets]
     returns = tuple(float(outline.rewards.sum()) for outline in outlines)
     return Video(path, mp4.frames, float(rate), returns, min(onsets, default=None))
+
+
+def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
+    """Raises CannotDraw unless a picture of the environment can be made; `make` as in `Take`."""
+    plain = make({})
+    arguments = drawing_arguments(plain)
+    plain.close()
+    env = make(arguments)
+    try:
+        env.reset(seed=0)
+        camera = Camera(env, WIDTH, HEIGHT)
+        camera.picture()
+        camera.close()
+    finally:
+        env.close()
 
 
 def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
@@ -179,7 +196,6 @@ def _survey(
             largest = max(largest, float(np.quantile(np.abs(moment.fast_weights), 0.995)))
     metadata: dict[str, Any] = env.metadata
     env.close()
-    drawn = not is_mujoco(env) and "rgb_array" in metadata.get("render_modes", ())
     outline = Outline(rewards=np.array(rewards), onsets=tuple(onsets), largest=largest)
     if can_record(policy):
         spec = layer_spec(policy)
@@ -191,9 +207,7 @@ def _survey(
             synapses=(spec.neurons, spec.plastic_inputs) if spec.plastic else None,
             modulated=spec.modulation != "none",
         )
-    return _Survey(
-        outline, metadata.get("render_fps"), {"render_mode": "rgb_array"} if drawn else {}
-    )
+    return _Survey(outline, metadata.get("render_fps"), drawing_arguments(env))
 
 
 def _panel(outlines: Sequence[Outline], takes: Sequence[Take], number: int) -> Panel:

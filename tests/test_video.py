@@ -14,6 +14,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs  # noqa: F401  registers the environments
 import evaluate
+import train
 from envs.cue_association import CueAssociation
 from envs.evidence_accumulation import EvidenceAccumulation
 from envs.making import make
@@ -421,21 +422,71 @@ def test_evaluation_films_what_was_asked_for(tmp_path, monkeypatch):
     assert video.name in (folder / "report.html").read_text()
 
 
-def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(tmp_path):
+def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(tmp_path, monkeypatch, capsys):
     run = save_run(tmp_path / "run", "InvertedPendulum-v5")
-    (tmp_path / "OpenGL").mkdir()
-    (tmp_path / "OpenGL" / "__init__.py").write_text("raise ImportError('no GL here')")
-    variables = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
-    done = subprocess.run(
-        [sys.executable, "evaluate.py", run, "--conditions", "clean", "--episodes", "1",
-         "--workers", "1", "--video"],
-        env=variables | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
-    assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if "no video" in line]
+    monkeypatch.setattr(evaluate, "choose_backend", lambda: None)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    options = ["--conditions", "clean", "--episodes", "1", "--workers", "1", "--video"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(run), *options])
+    assert evaluate.main() == 1
+    output = capsys.readouterr()
+    (line,) = [line for line in output.err.splitlines() if "no video" in line]
     assert line.startswith("evaluate.py: no video: MuJoCo cannot draw") and line.endswith(INSTALL)
-    assert "Traceback" not in done.stderr and "results are in" in done.stdout
+    assert "results are in" in output.out
     assert not (run / "evaluations" / "standard" / "videos").exists()
+
+
+# training
+
+TINY = [
+    "--env", "CueAssociation-v0", "--policy", "ndp-oja", "--steps", "96", "--n-envs", "2",
+    "--trainer.n-steps", "16", "--trainer.batch-size", "16", "--trainer.n-epochs", "1",
+    "--trainer.sequence-length", "8", "--network.hidden", "8", "8",
+]  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, capsys):
+    """Trains, in a folder of its own; returns the run folder and standard error."""
+
+    def run(name, *options):
+        runs = tmp_path / name
+        monkeypatch.setattr(sys, "argv", ["train.py", *TINY, "--runs", str(runs), *options])
+        assert train.main() == 0
+        return runs / "CueAssociation-v0" / "ndp-oja" / "seed-0", capsys.readouterr().err
+
+    return run
+
+
+def weights(folder):
+    return (folder / "policy" / "weights.safetensors").read_bytes()
+
+
+def test_training_makes_videos_and_is_the_same_as_without(trained):
+    plain, _ = trained("plain")
+    filmed, _ = trained("filmed", "--video-every", "32")
+    names = sorted(path.name for path in (filmed / "videos").iterdir())
+    assert names == [f"ndp-oja-seed0-step{step:09d}.mp4" for step in (32, 64)]
+    assert described(filmed / "videos" / names[0])[2:] == ((2 * WIDTH, HEIGHT + 24), 2, 41)
+    assert weights(plain) == weights(filmed)
+
+
+def test_a_video_that_fails_does_not_stop_training(trained, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("the disk is full\nand more")
+
+    monkeypatch.setattr("evaluation.video.film", broken)
+    folder, error = trained("broken", "--video-every", "32")
+    assert (folder / "policy" / "policy.json").is_file()
+    assert error.count("no videos from here on: the disk is full") == 1
+    assert "and more" not in error
+
+
+def test_training_where_nothing_can_be_drawn_goes_on(trained, monkeypatch):
+    def check(make):
+        raise CannotDraw("install something")
+
+    monkeypatch.setattr("evaluation.video.check_drawing", check)
+    folder, error = trained("blind", "--video-every", "32")
+    assert "train.py: no videos: install something" in error
+    assert (folder / "policy" / "policy.json").is_file() and not (folder / "videos").exists()

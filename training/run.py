@@ -34,6 +34,7 @@ from policies import NetworkConfig
 from policies.export import save_policy, space_to_json
 from training.allocator import keep_freed_memory
 from training.diagnostics import Diagnostics
+from training.filming import Film, Films
 from training.settings import Settings, UsageError, defaults
 from training.tracking import check_credentials, tracked
 
@@ -45,8 +46,12 @@ class Diverged(Exception):
 PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
 
 
-def train(settings: Settings) -> None:
+def train(settings: Settings, film: Film | None = None) -> None:
     """Trains, or with `settings.resume` goes on training, and writes the run folder.
+
+    Args:
+        settings: what to train, and how.
+        film: makes the videos that `settings.video_every` asks for; None: there are none.
 
     Raises:
         UsageError: input that cannot work; nothing has been written then.
@@ -100,14 +105,15 @@ def train(settings: Settings) -> None:
             writers.append(ResumableTensorBoard(folder / "tensorboard", done))
         algorithm.set_logger(Logger(str(folder), [console, csv, *writers]))
         saver = Checkpoints(folder / "checkpoints", settings.checkpoint_every)
-        callbacks = CallbackList(
-            [CueAccuracy(), Diagnostics(settings.log_every), saver, Progress(settings.steps)]
-        )
+        diagnostics, progress = Diagnostics(settings.log_every), Progress(settings.steps)
+        callbacks: list[BaseCallback] = [CueAccuracy(), diagnostics, saver, progress]
+        if film is not None:
+            callbacks.append(Films(film, settings.video_every))
         interrupted = False
         try:
             algorithm.learn(
                 settings.steps - done,
-                callback=callbacks,
+                callback=CallbackList(callbacks),
                 log_interval=settings.log_every,
                 reset_num_timesteps=not done,
             )
@@ -138,19 +144,32 @@ def _check_folder(settings: Settings) -> Path | None:
     return None
 
 
+def env_maker(settings: Settings) -> partial[gym.Env]:
+    """Makes one training environment; takes other `arguments` for its constructor.
+
+    Raises:
+        UsageError: perturbations that do not work.
+    """
+    arguments = cast(dict[str, Any], settings.env_kwargs)
+    make_one = partial(making.make, settings.env, arguments=arguments, previous=settings.previous)
+    if settings.perturb is None:
+        return make_one
+    try:
+        text = making.training_text(settings.perturb, settings.env)
+        spread = making.measured_spread(settings.env, arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return partial(make_one, perturb=text, spread=spread)
+
+
 def make_envs(settings: Settings) -> VecEnv:
     """The training environments, seeded and normalised.
 
     Raises:
         UsageError: arguments or spaces that do not work.
     """
-    arguments = cast(dict[str, Any], settings.env_kwargs)
-    make_one = partial(making.make, settings.env, arguments, previous=settings.previous)
+    make_one = env_maker(settings)
     try:
-        if settings.perturb is not None:
-            text = making.training_text(settings.perturb, settings.env)
-            spread = making.measured_spread(settings.env, arguments)
-            make_one = partial(make_one, perturb=text, spread=spread)
         env = make_one()
         space_to_json(env.observation_space)
         space_to_json(env.action_space)

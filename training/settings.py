@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 # what may differ when a run is resumed
 CHANGEABLE = {
     "resume", "overwrite", "runs", "steps", "checkpoint_every", "log_every", "threads", "device",
-    "backend", "track", "tensorboard",
+    "backend", "track", "tensorboard", "video_every",
 }  # fmt: skip
 
 EnvValue = int | float | bool | str
@@ -70,6 +70,8 @@ class Settings:
     """Replace a run that is already there."""
     checkpoint_every: int = 50_000
     """Environment steps between checkpoints."""
+    video_every: int = 0
+    """Environment steps between videos of the policy as it is; 0: none."""
     log_every: int = 10
     """Rollouts between the tables printed to the console and the rows of progress.csv."""
     track: Literal["off", "offline", "online"] = "off"
@@ -247,6 +249,8 @@ def validated(settings: Settings) -> Settings:
     for name in ("steps", "n_envs", "checkpoint_every", "log_every", "threads"):
         if getattr(settings, name) < 1:
             raise UsageError(f"{name} must be at least 1, got {getattr(settings, name)}")
+    if settings.video_every < 0:
+        raise UsageError(f"video_every must be 0 or more, got {settings.video_every}")
     if settings.seed < 0:
         raise UsageError(f"seed must be 0 or more, got {settings.seed}")
     if settings.match_parameters is not None and settings.match_parameters not in AGENTS:

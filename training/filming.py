@@ -1,0 +1,59 @@
+"""Videos of the policy while it trains."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from policies.export import DeployedPolicy, Normalisation
+
+Film = Callable[[DeployedPolicy, int], Path]
+"""Makes a video of a policy after so many steps of training."""
+
+CANNOT_SHOW = ("stdout", "log", "json", "csv", "tensorboard")  # formats of the logger
+
+
+class Films(BaseCallback):
+    """Every so many steps, a video of the policy as it is now.
+
+    Training is the same with it and without it. Whatever goes wrong with a video is told in one
+    line, and training goes on without any more of them.
+
+    Args:
+        film: makes one.
+        every: environment steps between two of them; the first comes after so many.
+    """
+
+    def __init__(self, film: Film, every: int) -> None:
+        super().__init__()
+        self.film: Film | None = film
+        self.every = every
+
+    def _on_training_start(self) -> None:
+        self.filmed_at = self.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.film is None or self.num_timesteps - self.filmed_at < self.every:
+            return
+        self.filmed_at = self.num_timesteps
+        policy: Any = self.model.policy
+        venv = self.model.get_vec_normalize_env()
+        normalisation = None if venv is None else Normalisation.of(venv)
+        was_training = policy.training
+        try:
+            with torch.random.fork_rng():
+                path = self.film(DeployedPolicy(policy, normalisation, {}), self.num_timesteps)
+            self.logger.record("adaptation/videos", path, exclude=CANNOT_SHOW)
+        except Exception as error:  # a video is never worth a training
+            self.film = None
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            tqdm.write(f"no videos from here on: {reason}", file=sys.stderr)
+        finally:
+            policy.set_training_mode(was_training)
