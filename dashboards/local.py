@@ -182,17 +182,19 @@ def _line(
 
 
 def _groups(root: Path, runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in their seed alone: neighbours in one folder. By policy where that is
-    enough to tell them apart, else by the folder too.
+    """Runs that differ in their seed alone, neighbours in one folder, by policy.
+
+    A second folder of the same policy has its name with it.
     """
     folders: dict[Path, list[Run]] = {}
     for run in runs:
         folders.setdefault(run.folder.parent, []).append(run)
-    names = [members[0].policy for members in folders.values()]
-    return {
-        name if names.count(name) == 1 else f"{name}, {folder.relative_to(root)}": members
-        for name, (folder, members) in zip(names, folders.items())
-    }
+    groups: dict[str, list[Run]] = {}
+    for folder, members in folders.items():
+        policy = members[0].policy
+        name = f"{policy}, {folder.relative_to(root)}" if policy in groups else policy
+        groups[name] = members
+    return groups
 
 
 def _evaluations(root: Path, summaries: Sequence[Path]) -> Section:

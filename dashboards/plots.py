@@ -13,6 +13,7 @@ from dashboards.words import number, percent, with_interval
 HEIGHT = 240  # pixels of a plot of curves
 ROW = 16  # pixels between dots
 POINTS = 120  # of a curve, at most
+LABEL = 130  # pixels of a name beside a line, at most
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
 ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
 COLOURS = 8  # of the palette in page.css
@@ -284,7 +285,7 @@ def _end_labels(
     ]
     return (
         alt.Chart(_data(values))
-        .mark_text(align="left", dx=8, fontWeight=500)
+        .mark_text(align="left", dx=8, fontWeight=500, limit=LABEL)
         .encode(x=x, y=y, text="label:N", color=alt.Color("paint:N", scale=None))
     )
 
