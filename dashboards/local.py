@@ -15,7 +15,7 @@ from markupsafe import Markup
 from scipy import stats
 
 from dashboards import page, plots
-from dashboards.page import Cell, Plot, Plots, Section, Table, Text, Videos
+from dashboards.page import Cell, Plot, Plots, Section, Table, Text, Videos, filled_table
 from dashboards.verdict import share_kept
 from dashboards.words import plural, with_interval
 
@@ -234,9 +234,7 @@ def _evaluations(root: Path, summaries: Sequence[Path]) -> Section:
         "return kept",
         "kept, plasticity off",
     ]
-    keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
-    table = Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows])
-    return Section("Evaluations", [table] if rows else [])
+    return Section("Evaluations", [filled_table(columns, rows)] if rows else [])
 
 
 def _videos(root: Path, videos: Sequence[Path]) -> Section:

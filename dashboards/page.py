@@ -105,6 +105,12 @@ class Section:
         return "".join(c if c.isalnum() else "-" for c in self.title.lower())
 
 
+def filled_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table of those columns that hold anything."""
+    keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
+    return Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows])
+
+
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """The page as HTML, with its styles, scripts and data inside. Text is escaped."""
     has_plots = any(isinstance(block, Plots) for s in sections for block in s.blocks)

@@ -1,6 +1,7 @@
 """The report of an evaluation: report.html, made from its summary.json."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from dashboards import page, plots
-from dashboards.page import Cell, Plot, Plots, Section, Table, Text, Videos
+from dashboards.page import Cell, Plot, Plots, Section, Table, Text, Videos, filled_table
 from dashboards.verdict import (
     caveats,
     comparisons,
@@ -17,6 +18,7 @@ from dashboards.verdict import (
     lesion_name,
     lesioned,
     severest,
+    unchanged,
     verdict,
 )
 from dashboards.words import Score, listed, number, plural, with_interval
@@ -166,10 +168,10 @@ def _overview(summary: Mapping[str, Any]) -> Section:
     for condition in shown:
         off = lesioned(summary, condition["key"], "off")
         some = []
-        for colour, policy in enumerate(results):
+        for policy, colour in _colours(summary).items():
             for key, hollow in ((condition["key"], False), (off, True)):
                 score = results[policy].get(key, {}).get(measure) if key else None
-                if score is not None and not (hollow and _no_plasticity(summary, policy)):
+                if score is not None and not (hollow and unchanged(summary, policy)):
                     name = f"{policy}, plasticity off" if hollow else policy
                     low, high = score["interval"]
                     some.append(plots.Dot(name, colour, score["mean"], low, high, hollow))
@@ -193,7 +195,7 @@ def _overview(summary: Mapping[str, Any]) -> Section:
     note = "Filled: as trained. Hollow: the same weights with plasticity off."
     if at is not None:
         note += " Dotted line: no loss." if measure == "retention" else " Dotted line: chance."
-    plot = Plot(f"{title.capitalize()}, by condition", chart, _legend(summary), note)
+    plot = Plot(f"{title.capitalize()}, by condition", chart, _colours(summary), note)
     return Section("At a glance", [Plots([plot], wide=True), *_by_split(summary)])
 
 
@@ -281,20 +283,27 @@ def _severity(summary: Mapping[str, Any]) -> Section:
     charts, rows = [], []
     for label in labels:
         lines = []
-        for colour, (policy, every) in enumerate(summary["severity"].items()):
+        for policy, every in summary["severity"].items():
             for curve in every:
                 if curve["label"] != label:
                     continue
                 lesion = curve["lesion"]
                 name = lesion_name(lesion) if lesion else "as trained"
                 rows.append([policy, label, name, curve["split"], _score(curve["area"], True)])
-                off = lesion == "off" and not _no_plasticity(summary, policy)
+                off = lesion == "off" and not unchanged(summary, policy)
                 if len(curve["severity"]) > 1 and (lesion is None or off):
                     means = [score["mean"] for score in curve["retention"]]
                     low, high = zip(*(score["interval"] for score in curve["retention"]))
-                    title = f"{policy}, off" if off else policy
                     lines.append(
-                        plots.Line(title, colour, curve["severity"], means, low, high, dashed=off)
+                        plots.Line(
+                            f"{policy}, off" if off else policy,
+                            _colours(summary)[policy],
+                            curve["severity"],
+                            means,
+                            low,
+                            high,
+                            dashed=off,
+                        )
                     )
         if lines:
             chart = plots.curves(lines, "severity", "return kept", as_percent=True, include=[0, 1])
@@ -367,20 +376,19 @@ def _recovery(summary: Mapping[str, Any]) -> Section:
 
 def _lesions(summary: Mapping[str, Any]) -> Section:
     rows = []
-    dots: dict[str, list[plots.Dot]] = {}
+    dots: dict[str, dict[str, list[plots.Dot]]] = {}  # by lesion and condition
     conditions = {condition["key"]: condition for condition in summary["conditions"]}
     shown = {summary["settings"]["nominal"], *(c["key"] for c in severest(summary))}
-    for colour, (policy, lesions) in enumerate(summary["lesions"].items()):
+    for policy, lesions in summary["lesions"].items():
+        results = summary["results"][policy]
         for lesion, parts in lesions.items():
             for intact, part in parts.items():
-                condition = conditions[intact]
-                results = summary["results"][policy]
                 difference = part["paired_difference"]
                 rows.append(
                     [
                         policy,
                         lesion_name(lesion),
-                        *_where(summary, condition),
+                        *_where(summary, conditions[intact]),
                         _score(results[intact]["return"]),
                         _score(results[part["key"]]["return"]),
                         _score(difference),
@@ -389,12 +397,19 @@ def _lesions(summary: Mapping[str, Any]) -> Section:
                         "yes" if part["identical"] else "no",
                     ]
                 )
-                if lesion == "off" and intact in shown and not part["identical"]:
+                if intact in shown and not part["identical"]:
                     low, high = difference["interval"]
+                    colour = _colours(summary)[policy]
                     dot = plots.Dot(policy, colour, difference["mean"], low, high)
-                    dots.setdefault(condition_name(summary, condition), []).append(dot)
+                    name = condition_name(summary, conditions[intact])
+                    dots.setdefault(lesion, {}).setdefault(name, []).append(dot)
     if not rows:
         return Section("Lesions", [])
+    charts = []
+    for lesion, groups in dots.items():
+        chart = plots.dots(groups, "as trained minus lesioned, return", marks={"no effect": 0.0})
+        found = {dot.label: dot.colour for some in groups.values() for dot in some}
+        charts.append(Plot(lesion_name(lesion).capitalize(), chart, found))
     text = (
         "The same weights in the same episodes, with a part of plasticity taken away. A paired "
         "difference above zero is return that this part causes."
@@ -411,16 +426,8 @@ def _lesions(summary: Mapping[str, Any]) -> Section:
         "late accuracy, difference",
         "same, bit for bit",
     ]
-    keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
-    blocks: list[Any] = [Text([text])]
-    if dots:
-        chart = plots.dots(dots, "paired difference in return", marks={"no effect": 0.0})
-        title = "What plasticity adds to the return of an episode"
-        shown_here = {dot.label for some in dots.values() for dot in some}
-        legend = {name: c for name, c in _legend(summary).items() if name in shown_here}
-        blocks.append(Plots([Plot(title, chart, legend)], wide=True))
-    blocks.append(Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows]))
-    return Section("Lesions", blocks)
+    blocks = [Text([text]), Plots(charts)] if charts else [Text([text])]
+    return Section("Lesions", [*blocks, filled_table(columns, rows)])
 
 
 def _traces(summary: Mapping[str, Any]) -> Section:
@@ -447,9 +454,10 @@ def _traces(summary: Mapping[str, Any]) -> Section:
         charts = []
         for quantity, title in TRACES.items():
             lines = []
-            for colour, (policy, by_condition) in enumerate(traces.items()):
+            for policy, by_condition in traces.items():
                 trace = by_condition.get(key, {})
                 if quantity in trace and trace["step"]:
+                    colour = _colours(summary)[policy]
                     lines.append(plots.Line(policy, colour, trace["step"], trace[quantity]))
             if lines:
                 vertical = {} if onset is None else {"change": onset}
@@ -506,9 +514,7 @@ def _results(summary: Mapping[str, Any]) -> Section:
         ]
         for policy, condition, result in _every(summary)
     ]
-    keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
-    table = Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows])
-    return Section("All results", [table])
+    return Section("All results", [filled_table(columns, rows)])
 
 
 def _skipped(summary: Mapping[str, Any]) -> Section:
@@ -522,7 +528,7 @@ def _skipped(summary: Mapping[str, Any]) -> Section:
 
 def _settings(summary: Mapping[str, Any]) -> Section:
     settings = summary["settings"]
-    command = Markup("<code>python {}</code>").format(" ".join(settings["command"]))
+    command = Markup("<code>python {}</code>").format(shlex.join(settings["command"]))
     rows = [
         ["environment", settings["env"]],
         *[[f"environment: {key}", str(value)] for key, value in settings["env_kwargs"].items()],
@@ -555,10 +561,11 @@ def _variants(
 ) -> Iterator[tuple[str, int, str, bool]]:
     """(policy, colour, key, plasticity off) of those that have results in a condition."""
     off = lesioned(summary, condition["key"], "off")
-    for colour, (policy, results) in enumerate(summary["results"].items()):
+    for policy, colour in _colours(summary).items():
+        results = summary["results"][policy]
         if condition["key"] in results:
             yield policy, colour, condition["key"], False
-        if off in results and not _no_plasticity(summary, policy):
+        if off in results and not unchanged(summary, policy):
             yield policy, colour, str(off), True
 
 
@@ -572,14 +579,9 @@ def _every(
                 yield policy, condition, results[condition["key"]]
 
 
-def _no_plasticity(summary: Mapping[str, Any], policy: str) -> bool:
-    """Whether plasticity off changes nothing at all, so that a second curve would hide one."""
-    lesions = summary["lesions"].get(policy, {}).get("off", {})
-    return all(part["identical"] for part in lesions.values())
-
-
-def _legend(summary: Mapping[str, Any]) -> dict[str, int]:
-    return {policy: colour for colour, policy in enumerate(summary["results"])}
+def _colours(summary: Mapping[str, Any]) -> dict[str, int]:
+    """Of each policy, the same in all plots."""
+    return {policy: colour for colour, policy in enumerate(summary["policies"])}
 
 
 def _where(summary: Mapping[str, Any], condition: Mapping[str, Any]) -> list[Cell | str | None]:

@@ -70,6 +70,12 @@ def lesioned(summary: Mapping[str, Any], intact: str, lesion: str) -> str | None
     return None
 
 
+def unchanged(summary: Mapping[str, Any], policy: str) -> bool:
+    """Whether every episode with plasticity off is the same as with it, or there is none such."""
+    lesions = summary["lesions"].get(policy, {}).get("off", {})
+    return all(part["identical"] for part in lesions.values())
+
+
 def share_kept(summary: Mapping[str, Any], policy: str, lesion: str = "intact") -> Score | None:
     """Mean retention over all perturbed conditions."""
     by_split: Mapping[str, Score] = summary["overall"].get(policy, {}).get(lesion, {})
@@ -166,7 +172,7 @@ def _kept(summary: Mapping[str, Any], policy: str) -> list[str]:
     overall, off = share_kept(summary, policy), share_kept(summary, policy, "off")
     if overall is not None:
         text = f"It keeps {_share(overall)} of its return, on average over all perturbed conditions"
-        if off is not None and not _unchanged(summary, policy):
+        if off is not None and not unchanged(summary, policy):
             text += f"; with plasticity off {_share(off)}"
         sentences.append(f"{text}.")
 
@@ -176,7 +182,7 @@ def _kept(summary: Mapping[str, Any], policy: str) -> list[str]:
         text = f"{_share(score)} with “{condition_name(summary, condition)}”"
         key = lesioned(summary, condition["key"], "off")
         part = results.get(key, {}).get("retention") if key else None
-        if part is not None and not _unchanged(summary, policy):
+        if part is not None and not unchanged(summary, policy):
             text += f" (plasticity off: {_share(part)})"
         shares.append(text)
     if len(kept) == 1:
@@ -210,7 +216,7 @@ def _recovered(summary: Mapping[str, Any], policy: str) -> list[str]:
         text += f"{back}, within {with_interval(recovery['time'])} steps"
     key = lesioned(summary, condition["key"], "off")
     off = results.get(key, {}).get("recovery") if key else None
-    if off and off["fraction"] is not None and not _unchanged(summary, policy):
+    if off and off["fraction"] is not None and not unchanged(summary, policy):
         text += f" (plasticity off: {_share(off['fraction'])})"
     return [f"{text}."]
 
@@ -220,7 +226,7 @@ def _cause(summary: Mapping[str, Any], policy: str) -> list[str]:
     lesions = summary["lesions"].get(policy, {}).get("off")
     if not lesions:
         return []
-    if _unchanged(summary, policy):
+    if unchanged(summary, policy):
         return ["It has no plasticity: switching it off changes nothing, bit for bit."]
     sentences = []
     off = lesions.get(summary["settings"]["nominal"])
@@ -237,12 +243,6 @@ def _cause(summary: Mapping[str, Any], policy: str) -> list[str]:
     helps = sum(low > 0 for low, _ in differences)
     harms = sum(high < 0 for _, high in differences)
     return [*sentences, _judged(helps, harms, len(differences))]
-
-
-def _unchanged(summary: Mapping[str, Any], policy: str) -> bool:
-    """Whether every episode with plasticity off is the same as with it."""
-    lesions = summary["lesions"].get(policy, {}).get("off", {})
-    return all(part["identical"] for part in lesions.values())
 
 
 def _judged(helps: int, harms: int, of: int) -> str:

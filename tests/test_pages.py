@@ -73,8 +73,24 @@ def test_a_report_has_all_its_parts(html):
         "Left out",
         "Settings and versions",
     ]
-    # 1 overview, 3 severity curves, 1 recovery, 1 of differences, 4 traces in 2 conditions
-    assert outline.plots == 1 + 3 + 1 + 1 + 8
+    # 1 overview, 3 severity curves, 1 recovery, 2 lesions, 4 traces in 2 conditions
+    assert outline.plots == 1 + 3 + 1 + 2 + 8
+
+
+def test_a_policy_has_one_colour_in_all_plots():
+    summary = example_summary()
+    for part in ("traces", "severity", "lesions"):
+        summary[part] = {"snn": summary[part]["snn"]}
+    html = report(summary)
+    charts = [json.loads(part) for part in re.findall(r"application/json\">(.*?)</script>", html)]
+    found = {
+        (value["label"], value["paint"])
+        for chart in charts
+        for values in chart["datasets"].values()
+        for value in values
+        if "paint" in value and value.get("label") == "snn"
+    }
+    assert found == {("snn", "var(--series-1)")}
 
 
 def test_a_report_of_a_cue_task_has_accuracy_by_trial():
