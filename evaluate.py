@@ -185,6 +185,9 @@ def main() -> int:
     except UsageError as error:
         print(f"evaluate.py: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a folder that cannot be written to, a full disk
+        print(f"evaluate.py: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one was", file=sys.stderr)
         return 130

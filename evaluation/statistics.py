@@ -1,9 +1,9 @@
 """Intervals by the bootstrap, over training seeds, or over episodes where there is one seed.
 
-The unit that is drawn with replacement is a run with all its episodes, since the episodes of a run
-have its weights in common: to draw episodes, or conditions, of different runs independently (as
-rliable's stratified bootstrap does with tasks) would take what is one policy for many. The
-episodes are the same for all policies and conditions.
+The unit that is drawn with replacement is a run with all its episodes in all conditions, since
+these have its weights in common. (rliable's stratified bootstrap draws runs anew for each task: it
+would take what is one policy for many, and its intervals would be far too narrow. Besides, rliable
+1.2.0 fails with arch 7, which it installs.) The episodes are the same for all.
 
 With few units the percentiles are too narrow: by sqrt((n-1)/n), and for the normal distribution in
 place of Student's (Hesterberg 2015, "What teachers should know about the bootstrap",

@@ -15,10 +15,12 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import envs  # noqa: F401  registers the environments
 import evaluate
 from envs.observation_noise import ObservationNoise
+from envs.previous import PreviousActionAndReward
 from evaluation.conditions import (
     CLEAN,
     STANDARD_CONDITIONS,
@@ -29,6 +31,7 @@ from evaluation.conditions import (
 from evaluation.episodes import run_episodes
 from evaluation.lesions import PlasticityOff, layout_of
 from evaluation.recording import can_record, record_episode
+from evaluation.runs import load_runs
 from policies.export import DeployedPolicy, Normalisation, save_policy
 from policies.policy import PlasticSpikingPolicy
 
@@ -398,6 +401,32 @@ def test_errors_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     assert message in error and error.startswith("evaluate.py: error: ")
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path, monkeypatch):
+    """In every condition; noise of the sensors is scaled by the spread of what they sense."""
+    env = PreviousActionAndReward(gym.make(PENDULUM))  # 3 channels, 1 action, 1 reward
+    torch.manual_seed(0)
+    spaces = (env.observation_space, env.action_space, lambda _: 0.0)
+    venv = VecNormalize(DummyVecEnv([lambda: env]))
+    venv.obs_rms.var = np.array([1.0, 0.0, 4.0, 9.0, 9.0])
+    settings = {"env": PENDULUM, "policy": "mlp", "seed": 0, "n_envs": 1, "env_kwargs": {}}
+    settings |= {"previous": True, "perturb": "obs_noise=0.5"}
+    policy = ActorCriticPolicy(*spaces, net_arch=[4])
+    save_policy(tmp_path / "policy", policy, venv, {"settings": settings, "steps": 1})
+    (run,), task = load_runs([tmp_path], range(1000, 1002))
+    spread = spread_of(run.policy, task)
+    np.testing.assert_array_equal(spread, [1.0, 0.0, 2.0])
+    noisy = make_env(task, CONDITIONS["noise-0.2"], spread, run.previous)
+    clean = make_env(task, CLEAN, spread, run.previous)
+    different = noisy.reset(seed=3)[0] != clean.reset(seed=3)[0]
+    assert different.tolist() == [True, False, True, False, False]
+    arguments = [tmp_path, "--perturb", "obs_noise=0.2", "--episodes", 2]
+    assert command_line(monkeypatch, *arguments, "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    about = found["policies"]["mlp"]
+    assert (about["previous"], about["perturb"]) == (True, "obs_noise=0.5")
+    assert list(found["results"]["mlp"]) == ["clean", "obs_noise=0.2"]
 
 
 def test_errors_of_damaged_or_foreign_runs(tmp_path, monkeypatch, capsys):
