@@ -24,6 +24,8 @@ from evaluation.runs import load_runs
 from evaluation.summarize import summarize
 from training.run import versions
 from training.settings import UsageError
+from training.tracked_evaluation import track_evaluation
+from training.tracking import check_credentials
 
 FIRST_SEED = 1_000_000
 
@@ -91,6 +93,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="film the first episode under each --perturb, or else in the clean task; side-by-side "
         f"with a lesion ({' or '.join(SIDES)}: those of --lesions, or off)",
     )
+    parser.add_argument(
+        "--track",
+        choices=["off", "offline", "online"],
+        default="off",
+        help="log results to Weights & Biases (%(default)s)",
+    )
     options = parser.parse_args(arguments)
     for name, least in (("episodes", 1), ("seed", 0), ("horizon_factor", 1), ("workers", 1)):
         value = getattr(options, name)
@@ -110,6 +118,7 @@ def run_all(options: argparse.Namespace) -> int:
     Raises UsageError before anything is written.
     """
     can_draw = options.video is None or choose_backend() is not None  # before MuJoCo is imported
+    check_credentials(options.track)
     seeds = range(options.seed, options.seed + options.episodes)
     try:
         runs, task = load_runs(options.runs, seeds, options.horizon_factor)
@@ -168,6 +177,8 @@ def run_all(options: argparse.Namespace) -> int:
         print(f"left out: {entry['condition']}{whom}: {entry['reason']}")
     print(f"results are in {folder}")
     print(f"the report is {report}")
+    if options.track != "off":
+        track_evaluation(options.track, folder)
     return 0 if no_video is None else 1
 
 

@@ -13,7 +13,9 @@ import pytest
 import wandb
 from example_evaluation import example_summary, write_example
 from stable_baselines3.common.logger import Figure, FormatUnsupportedError
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import evaluate
 import train
 from dashboards import workspace
 from dashboards.__main__ import main as dashboards
@@ -47,7 +49,7 @@ def records(folder):
     for run in sorted((folder / "wandb").glob("offline-run-*")):
         output = subprocess.run(
             [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(run)],
-            capture_output=True, text=True, check=True, timeout=60,
+            capture_output=True, text=True, check=True, timeout=200,
         ).stdout  # fmt: skip
         found += [json.loads(line) for line in output.splitlines()]
     return found
@@ -96,13 +98,13 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:  # fmt: skip
-        end, progress = time.monotonic() + 60, folder / "progress.csv"
+        end, progress = time.monotonic() + 200, folder / "progress.csv"
         while not progress.exists() or len(progress.read_text().splitlines()) < 4:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end, "it did not get going"
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-        output, error = process.communicate(timeout=60)
+        output, error = process.communicate(timeout=200)
     assert process.returncode == 130, error
     assert "wandb sync" in output and "Traceback" not in error
     first = records(folder)
@@ -145,6 +147,18 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     assert json.loads(artifact["metadata"])["settings"]["policy"] == "ndp-oja"
 
 
+def test_tensorboard_has_every_step_once(tmp_path, monkeypatch):
+    arguments = ["train.py", *TINY, "--runs", str(tmp_path), "--tensorboard"]
+    for more in (["--steps", "64"], ["--steps", "128", "--resume"]):
+        monkeypatch.setattr(sys, "argv", [*arguments, *more])
+        assert train.main() == 0
+    folder = tmp_path / "CueAssociation-v0" / "ndp-oja" / "seed-0" / "tensorboard"
+    events = EventAccumulator(str(folder)).Reload()
+    names = {"rollout/ep_rew_mean", "spikes/firing_rate/layer1", "adaptation/accuracy/trial_0"}
+    assert names <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("system/steps_per_second")] == [32, 64, 96, 128]
+
+
 def test_without_tracking_wandb_is_not_even_imported():
     code = "import train, evaluate, sys; sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
@@ -164,6 +178,13 @@ def test_online_without_an_account_is_one_line_before_anything_is_done(
     assert "--track online" in line and "offline" in line and not printed.out
     assert ("wandb login" if key is None else "WANDB_API_KEY") in line
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_evaluation_asks_for_the_account_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(tmp_path), "--track", "online"])
+    assert evaluate.main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("evaluate.py: error: --track online") and "wandb login" in line
 
 
 # the writer

@@ -53,7 +53,8 @@ def track_evaluation(mode: On, folder: Path) -> None:
         some = [wandb.Video(str(video), caption=video.stem, format="mp4") for video in videos]
         run.log({"adaptation/videos": some})
     run.summary.update(scores(summary))
-    artifact = wandb.Artifact(f"evaluation-{settings['env']}", type="evaluation", metadata=settings)
+    name = f"evaluation-{settings['env']}".replace("/", "-")
+    artifact = wandb.Artifact(name, type="evaluation", metadata=settings)
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name != "wandb":
             artifact.add_dir(str(path), name=path.name)

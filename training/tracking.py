@@ -112,7 +112,8 @@ class WandbWriter(KVWriter):
     def __init__(self, settings: Settings, config: dict[str, Any]) -> None:
         assert settings.track != "off"
         self.folder, self.mode = settings.folder, settings.track
-        self.name = f"{settings.env}-{settings.policy}-seed-{settings.seed}"
+        # artifacts may not have a slash in their name, tasks may
+        self.name = f"{settings.env}-{settings.policy}-seed-{settings.seed}".replace("/", "-")
         self.file = self.folder / "wandb" / "run.json"
         before = json.loads(self.file.read_text()) if self.file.is_file() else {}
         self.last_step = before.get("last_step", -1)
