@@ -241,6 +241,25 @@ def test_keys_may_be_excluded(writer):
     assert made.run.rows == [{"b": 2.0, "global_step": 5}]
 
 
+def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):
+    made, calls = writer(), []
+
+    def broken(row):
+        calls.append(row)
+        raise ConnectionResetError("Connection lost")
+
+    made.write({"a": 1.0}, {"a": ()}, 5)
+    made.run.log = broken
+    for step in (10, 15):
+        made.write({"a": 1.0}, {"a": ()}, step)
+    made.log_checkpoint({})
+    made.finish()
+    assert len(calls) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Connection lost" in line and "training goes on" in line
+    assert json.loads(made.file.read_text())["last_step"] == 5
+
+
 def test_values_that_are_not_numbers(tmp_path):
     video = tmp_path / "some.mp4"
     video.write_bytes(b"not looked into")

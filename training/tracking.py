@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from stable_baselines3.common.logger import (
     KVWriter,
     Video,
 )
+from tqdm import tqdm
 
 from training.settings import Settings, UsageError
 
@@ -52,8 +54,8 @@ def check_credentials(mode: Mode) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of an error's message, without its full stop."""
-    return str(error).strip().splitlines()[0].rstrip(".")
+    """The first line of an error's message, without its full stop; its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def start(mode: On, folder: Path, axes: dict[str, str], **arguments: Any) -> Any:
@@ -99,7 +101,8 @@ class WandbWriter(KVWriter):
     A value that is a `Path` is logged as the video (mp4) in that file. Keys excluded from "wandb"
     are left out. The run's id, and the last step that it has, are kept in `wandb/run.json` in the
     folder of the run, so that a resumed training goes on with the same run; steps which that one
-    already has, trained again after a crash, are not logged twice.
+    already has, trained again after a crash, are not logged twice. Whatever goes wrong later on
+    ends the tracking, with one line, and not the training.
 
     Args:
         settings: of the training; `settings.track` is "offline" or "online".
@@ -128,7 +131,17 @@ class WandbWriter(KVWriter):
             job_type="train",
             config=config["settings"] | {"versions": config["versions"]},
         )
+        self.failed = False
         self._remember()
+
+    def _attempt(self, action: Callable[[], Any]) -> None:
+        if self.failed:
+            return
+        try:
+            action()
+        except Exception as error:  # of many kinds, a service that was killed among them
+            self.failed = True
+            tqdm.write(f"tracking ends here, training goes on: {one_line(error)}", file=sys.stderr)
 
     def _remember(self) -> None:
         part = self.file.with_name("run.json.part")
@@ -149,23 +162,27 @@ class WandbWriter(KVWriter):
             for key, value in key_values.items()
             if "wandb" not in (key_excluded[key] or ())
         }
-        self.run.log(row | {"global_step": step})
-        self.last_step = step
-        self._remember()
+        self._attempt(lambda: self.run.log(row | {"global_step": step}))
+        if not self.failed:
+            self.last_step = step
+            self._remember()
 
     def log_checkpoint(self, metadata: dict[str, Any]) -> None:
         """Logs the run folder, as far as evaluating and resuming need it, as a model artifact."""
         import wandb
 
-        artifact = wandb.Artifact(self.name, type="model", metadata=metadata)
-        artifact.add_file(str(self.folder / "config.yaml"))
-        for part in ("policy", "checkpoints/last"):
-            artifact.add_dir(str(self.folder / part), name=part)
-        self.run.log_artifact(artifact)
+        def log() -> None:
+            artifact = wandb.Artifact(self.name, type="model", metadata=metadata)
+            artifact.add_file(str(self.folder / "config.yaml"))
+            for part in ("policy", "checkpoints/last"):
+                artifact.add_dir(str(self.folder / part), name=part)
+            self.run.log_artifact(artifact)
+
+        self._attempt(log)
 
     def finish(self, exit_code: int = 0) -> None:
         """Ends the run; says how to upload an offline one."""
-        self.run.finish(exit_code=exit_code)
+        self._attempt(lambda: self.run.finish(exit_code=exit_code))
         if self.mode == "offline":
             print(f"tracked offline; upload with: wandb sync {self.folder}/wandb/offline-run-*")
 
