@@ -227,7 +227,8 @@ def conditions_of(
 
 
 def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condition]:
-    """Those whose key or label is among the names; and the nominal one, to compare with.
+    """Those whose key or label is among the names; and what they are compared with: the same
+    without the lesion, and the nominal condition, with the lesion and without.
 
     Raises:
         ValueError: an unknown name; the message has the nearest one.
@@ -235,7 +236,10 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
     known = dict.fromkeys([c.key for c in conditions] + [c.label for c in conditions])
     for name in names:
         _check_name(name, known, "condition")
-    return [c for c in conditions if c.key == NOMINAL or c.key in names or c.label in names]
+    named = [c for c in conditions if c.key in names or c.label in names]
+    kept = {(NOMINAL, None)} | {(c.intact, c.lesion) for c in named}
+    kept |= {(c.intact, None) for c in named} | {(NOMINAL, c.lesion) for c in named}
+    return [c for c in conditions if (c.intact, c.lesion) in kept]
 
 
 def onset_of(text: str) -> int | None:

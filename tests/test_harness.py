@@ -20,7 +20,7 @@ from test_evaluation import CUES, ROOT, command_line, save_run
 
 from evaluation import results, workers
 from evaluation import summary as schema
-from evaluation.conditions import NOMINAL, conditions_of, onset_of, task_of
+from evaluation.conditions import NOMINAL, choose, conditions_of, onset_of, task_of
 from evaluation.jobs import joined, read, waves, write
 from policies.export import save_policy
 
@@ -244,6 +244,16 @@ def test_conditions_of_a_suite():
         conditions_of(task_of("Pendulum-v1", {}), "novel-dynamics", [], [])
     with pytest.raises(ValueError, match="has neither a time limit nor trials"):
         task_of("EvidenceAccumulation-v0", {}, horizon_factor=2)
+
+
+def test_chosen_conditions_come_with_what_they_are_compared_with():
+    found, _ = conditions_of(task_of(CUES, {}), "standard", ["obs_noise=0.1"], ["off", "frozen"])
+    of = {"noise-0.2": ["noise-0.2"], "noise-0.1 [off]": ["noise-0.1", "plasticity-off"]}
+    for name, others in of.items():
+        assert {c.key for c in choose(found, [name])} == {NOMINAL, name, *others}
+    assert len(choose(found, ["noise"])) == 3 + 2 + 2 + 2  # two levels, all of it lesioned twice
+    with pytest.raises(ValueError, match=r"did you mean 'noise-0\.1'"):
+        choose(found, ["noise-0.11"])
 
 
 @pytest.mark.parametrize(
