@@ -371,7 +371,7 @@ def _recovery(summary: Mapping[str, Any]) -> Section:
         "loss regained",
         "steps until regained",
     ]
-    return Section("Recovery", [Text([text]), Plots(charts), Table(columns, rows)])
+    return Section("Recovery", [Text([text]), Plots(charts), filled_table(columns, rows)])
 
 
 def _lesions(summary: Mapping[str, Any]) -> Section:
@@ -481,9 +481,7 @@ def _videos(videos: list[Path]) -> Section:
     if not videos:
         return Section("Videos", [])
     text = "They lie beside this file, in videos/; keep the folder together."
-    titled = {
-        path.stem.replace("-", " ").replace("_", " "): quote(path.as_posix()) for path in videos
-    }
+    titled = {path.stem: quote(path.as_posix()) for path in videos}
     return Section("Videos", [Text([text]), Videos(titled)])
 
 

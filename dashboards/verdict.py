@@ -40,7 +40,7 @@ def condition_name(
     parts = [condition["label"]]
     if severity and condition["severity"] is not None:
         parts.append(f"severity {condition['severity']:g}")
-    if onset and condition["onset"] is not None:
+    if onset and condition["onset"] is not None and condition["label"] != condition["text"]:
         parts.append(f"from step {condition['onset']}")
     return ", ".join(parts)
 
@@ -168,6 +168,19 @@ def _kept(summary: Mapping[str, Any], policy: str) -> list[str]:
     ]
     if not kept:
         return []
+    kept.sort(key=lambda item: item[0]["mean"])
+    shares = []
+    for score, condition in kept:
+        where = f"with “{condition_name(summary, condition)}”"
+        key = lesioned(summary, condition["key"], "off")
+        part = results.get(key, {}).get("retention") if key else None
+        if part is not None and not unchanged(summary, policy):
+            where += f" (plasticity off: {_share(part)})"
+        shares.append((_share(score), where))
+    (least, hardest), (most, easiest) = shares[0], shares[-1]
+    intact = [c for c in summary["conditions"] if c["lesion"] is None and perturbs(summary, c)]
+    if len(intact) == 1:
+        return [f"It keeps {least} of its return {hardest}."]
     sentences = []
     overall, off = share_kept(summary, policy), share_kept(summary, policy, "off")
     if overall is not None:
@@ -175,22 +188,10 @@ def _kept(summary: Mapping[str, Any], policy: str) -> list[str]:
         if off is not None and not unchanged(summary, policy):
             text += f"; with plasticity off {_share(off)}"
         sentences.append(f"{text}.")
-
-    kept.sort(key=lambda item: item[0]["mean"])
-    shares = []
-    for score, condition in kept:
-        text = f"{_share(score)} with “{condition_name(summary, condition)}”"
-        key = lesioned(summary, condition["key"], "off")
-        part = results.get(key, {}).get("retention") if key else None
-        if part is not None and not unchanged(summary, policy):
-            text += f" (plasticity off: {_share(part)})"
-        shares.append(text)
     if len(kept) == 1:
-        return [*sentences, f"At the highest severity it keeps {shares[0]}."]
-    return [
-        *sentences,
-        f"At the highest severities it keeps between {shares[0]} and {shares[-1]}.",
-    ]
+        return [*sentences, f"It keeps {least} at the highest severity, {hardest}."]
+    extremes = f"{least} {hardest} and {most} {easiest}"
+    return [*sentences, f"At the highest severities it keeps between {extremes}."]
 
 
 def _recovered(summary: Mapping[str, Any], policy: str) -> list[str]:

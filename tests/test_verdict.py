@@ -88,6 +88,21 @@ def test_the_verdict_says_what_is_kept_with_plasticity_and_without(summary):
     assert " and 100 % [97, 103] with “light” (plasticity off: 90 %" in text
 
 
+def test_of_a_single_condition_there_is_no_average(summary):
+    light = next(c for c in summary["conditions"] if c["label"] == "light")
+    keep = {"clean", "clean [off]", light["key"], f"{light['key']} [off]"}
+    summary["conditions"] = [c for c in summary["conditions"] if c["key"] in keep]
+    assert plain(verdict(summary, "ndp-oja")[0]) == (
+        "keeps 100 % [97, 103] of its return with “light” (plasticity off: 90 % [87, 93])."
+    )
+
+
+def test_a_text_that_is_its_own_label_tells_its_onset_once(summary):
+    text = "joint_lock:0=1@500"
+    lock = summary["conditions"][1] | {"label": text, "text": text, "severity": None, "onset": 500}
+    assert condition_name(summary, lock) == text
+
+
 def test_the_verdict_tells_drop_and_recovery(summary):
     assert (
         "When “crippled last limb, severity 1, from step 500” sets in, its reward per step falls "
