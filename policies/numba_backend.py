@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from policies import reference
 from policies.neurons import THRESHOLD
 from policies.numba_kernels import (
     DIRECT,
@@ -358,6 +357,4 @@ def _leaky(kernel: Callable[..., None], spikes: Tensor, *more: Tensor) -> None:
 
 def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor) -> Tensor:
     """`policies.reference.leaky_sequence`; no gradient reaches the value before the first tick."""
-    if len(spikes) == 1:  # a tick costs less than handing over the arrays
-        return reference.leaky_sequence(spikes, starts, decay, value)
     return _Leaky.apply(spikes, starts.to(spikes.dtype), decay, value)
