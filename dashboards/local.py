@@ -57,7 +57,7 @@ def write_local(root: Path) -> Path:
         raise ValueError(f"there is no folder {root}")
     runs = find_runs(root)
     if not runs:
-        raise ValueError(f"there is no run in {root}: no folder there holds a config.yaml")
+        raise ValueError(f"there is no run in {root}: no folder there holds the config.yaml of one")
     path = root / "index.html"
     page.write(path, local(root, runs))
     return path
@@ -65,13 +65,21 @@ def write_local(root: Path) -> Path:
 
 def find_runs(root: Path) -> list[Run]:
     """The run folders below a folder, by environment, policy and seed."""
-    runs = [read_run(path.parent) for path in _files(root, "config.yaml")]
+    found = [read_run(path.parent) for path in _files(root, "config.yaml")]
+    runs = [run for run in found if run is not None]
     return sorted(runs, key=lambda run: (run.environment, run.policy, str(run.folder)))
 
 
-def read_run(folder: Path) -> Run:
-    """A run folder; progress.csv may be missing, empty or half written."""
-    settings = yaml.safe_load((folder / "config.yaml").read_text())["settings"]
+def read_run(folder: Path) -> Run | None:
+    """A run folder; None where its config.yaml is of something else.
+
+    progress.csv may be missing, empty or half written.
+    """
+    try:
+        settings = yaml.safe_load((folder / "config.yaml").read_text())["settings"]
+        environment, policy, seed = (settings[key] for key in ("env", "policy", "seed"))
+    except (KeyError, TypeError, yaml.YAMLError):
+        return None
     progress = folder / "progress.csv"
     columns: dict[str, np.ndarray] = {}
     if progress.is_file():
@@ -82,9 +90,9 @@ def read_run(folder: Path) -> Run:
     newest = progress if progress.is_file() else folder / "config.yaml"
     return Run(
         folder=folder,
-        environment=settings["env"],
-        policy=settings["policy"],
-        seed=settings["seed"],
+        environment=environment,
+        policy=policy,
+        seed=seed,
         planned=settings.get("steps"),
         columns=columns,
         changed=newest.stat().st_mtime,

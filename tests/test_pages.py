@@ -259,5 +259,9 @@ def test_runs_of_one_policy_in_two_folders_are_two_lines(runs):
 
 @pytest.mark.parametrize("name", ["missing", "."])
 def test_a_folder_without_runs_is_an_error(tmp_path, name):
+    for number, text in enumerate(["", "settings: {env: x}", "[", "a: b"]):
+        other = tmp_path / f"other-{number}"
+        other.mkdir()
+        (other / "config.yaml").write_text(text)  # of other tools
     with pytest.raises(ValueError, match="there is no"):
         write_local(tmp_path / name)
