@@ -21,9 +21,9 @@ BLUE, ORANGE, PURPLE = (0, 114, 178), (213, 94, 0), (170, 70, 130)
 INK, GREY, PALE, PAPER = (34, 34, 34), (110, 110, 110), (216, 216, 216), (255, 255, 255)
 BELOW, ABOVE = (33, 102, 172), (178, 24, 43)  # ends of the colour scale
 MARK = ORANGE
-LEFT, RIGHT, TITLE, AXIS, GAP = 44, 16, 19, 17, 7  # pixels around and between the plots
-SHARES = {"spikes": 4.3, "modulator": 1.6, "fast_weights": 2.2, "reward": 1.9}  # of the height
-TICKS_SHOWN = 250
+LEFT, RIGHT, TITLE, AXIS, GAP = 44, 18, 19, 17, 7  # pixels around and between the plots
+SHARES = {"spikes": 4.9, "modulator": 1.4, "fast_weights": 2.0, "reward": 1.7}  # of the height
+TICKS_SHOWN = 225
 THICKNESS = 2  # of the row of a neuron, at least
 SMOOTHER = 4  # the reward curve is drawn so many times larger, and scaled down
 
@@ -92,6 +92,8 @@ class Panel:
         shown = min(TICKS_SHOWN, max(steps * outline.ticks, 1))
         scale = max(inner // shown, 1)  # pixels of a tick
         self._columns = min(shown, inner)
+        synapses = outline.synapses or (0, 0)
+        self._lying = synapses[0] > synapses[1]  # so that the plot is as wide as it can be filled
         there = {
             "spikes": outline.neurons > 0,
             "modulator": outline.modulated,
@@ -129,7 +131,8 @@ class Panel:
             self._add_to("modulator", diverging(moment.rate, 1.0))
         if moment.fast_weights is not None and "fast_weights" in self.plots:
             plot = self.plots["fast_weights"]
-            picture = Image.fromarray(diverging(moment.fast_weights[::-1], self.bound))
+            weights = moment.fast_weights.T if self._lying else moment.fast_weights
+            picture = Image.fromarray(diverging(weights[::-1], self.bound))
             plot[:] = np.asarray(picture.resize(plot.shape[1::-1], Image.Resampling.BOX))
         self._step += 1
         self._show_curve()
@@ -179,8 +182,9 @@ class Panel:
                 draw_scale(draw, 1.0, picture.width - RIGHT, top - TITLE + 2)
             elif name == "fast_weights":
                 draw_scale(draw, self.bound, picture.width - RIGHT, top - TITLE + 2)
-                label(draw, "to", LEFT - 5, top + rows // 2, "rm")
-                label(draw, "from →", LEFT - 5, bottom - 5, "rm")
+                upwards, along = ("from", "to") if self._lying else ("to", "from")
+                label(draw, upwards, LEFT - 5, top + rows // 2, "rm")
+                label(draw, f"{along} →", LEFT - 5, bottom - 5, "rm")
             top = bottom + GAP
         self.canvas[:] = np.asarray(picture)
 
@@ -199,7 +203,8 @@ class Panel:
         for value in marks(low, high):
             draw.line([at(0, value), at(steps, value)], PALE, SMOOTHER)
         for step, _ in self.outline.onsets:
-            draw.line([at(step, low), at(step, high)], MARK, 2 * SMOOTHER)
+            x = at(step, 0)[0]  # the first pixels after the step before
+            draw.rectangle((x, 0, x + 2 * SMOOTHER - 1, rows * SMOOTHER), MARK)
         for curve in reversed(curves):
             points = [at(step + 1, value) for step, value in enumerate(curve.values)]
             if len(points) > 1:

@@ -11,6 +11,7 @@ import torch
 
 from evaluation.episodes import Hook
 from policies.export import DeployedPolicy
+from policies.layers import LayerOutput
 from policies.policy import PlasticSpikingPolicy
 from policies.reference import LayerSpec
 
@@ -94,6 +95,7 @@ def watch(
     *,
     hook: Hook | None = None,
     width: int = 1,
+    inside: bool = True,
 ) -> Iterator[Moment]:
     """One episode with deterministic actions: the moment after the reset, and every step.
 
@@ -107,9 +109,12 @@ def watch(
             own, and will not do for a spiking one.
         hook: a lesion.
         width: rows of a batch; with that of `run_episodes` it is the same episode to the last bit.
+        inside: whether spikes and rates are looked at, which takes as long as to act.
     """
-    inside, row = can_record(policy), seed % width
-    layer = recorded_layer(policy) if inside else 0
+    inner: Any = policy.policy
+    row, spiking = seed % width, can_record(policy)
+    layer = recorded_layer(policy) if spiking else 0
+    plastic = spiking and layer_spec(policy).plastic
     observation, info = env.reset(seed=seed)
     yield Moment(info)
     starts, over, step = np.ones(width, dtype=bool), False, 0
@@ -118,14 +123,16 @@ def watch(
         if hook is not None:
             hook.before(step, state, starts)
         seen: dict[str, np.ndarray] = {}
-        if inside:
+        if spiking and inside:
             assert state is not None
-            output, after = _look_inside(policy, batch, starts, state[0], layer)
+            output = _look_inside(policy, batch, starts, state[0], layer)
             seen["spikes"] = output.spikes[:, row].cpu().numpy()
             if output.rate is not None:
                 seen["rate"] = output.rate[:, row].cpu().numpy()
-                seen["fast_weights"] = after[f"layer{layer}.fast_weights"][row].cpu().numpy()
         actions, state = policy.predict(batch, state, starts, deterministic=True)
+        if plastic:
+            assert state is not None
+            seen["fast_weights"] = inner.layout.get(state[0], f"layer{layer}.fast_weights")[0, row]
         observation, reward, terminated, truncated, info = env.step(actions[row])
         yield Moment(info, float(reward), actions[row], **seen)
         starts, over, step = np.zeros(width, dtype=bool), terminated or truncated, step + 1
@@ -170,8 +177,8 @@ def record_episode(
 
 def _look_inside(
     policy: DeployedPolicy, batch: Any, start: np.ndarray, flat: np.ndarray, layer: int
-) -> tuple[Any, dict[str, torch.Tensor]]:
-    """The layer's output for one step, and the network's state after it, as `predict` has them."""
+) -> LayerOutput:
+    """The layer's output for one step, as `predict` has it."""
     if policy.normalisation is not None:
         batch = policy.normalisation(batch)
     inner: Any = policy.policy
@@ -179,8 +186,8 @@ def _look_inside(
         features = inner.extract_features(inner.obs_to_tensor(batch)[0]).unsqueeze(0)
         starts = torch.as_tensor(start, dtype=torch.float32, device=inner.device).unsqueeze(0)
         state = inner.layout.unpack(torch.as_tensor(flat[0], device=inner.device))
-        _, outputs, after = inner.network.run(features, starts, state)
-    return outputs[layer], after
+        _, outputs, _ = inner.network.run(features, starts, state)
+    return outputs[layer]
 
 
 def _batch_of(observation: Any, width: int) -> Any:

@@ -26,8 +26,8 @@ from evaluation.panel import BLUE, GREY, INK, MARK, PURPLE, Curve, Outline, Pane
 from evaluation.recording import Moment, can_record, layer_spec, watch
 from policies.export import DeployedPolicy
 
-WIDTH, HEIGHT = 560, 420  # of a picture, and of a panel, in pixels
-REWARD_HEIGHT = 140  # of a panel that has nothing but the reward rate
+WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
+REWARD_HEIGHT = 136  # of a panel that has nothing but the reward rate
 BAR = 24  # of a line of text
 WINDOW = 50  # steps that the reward rate is a mean over, less in a short episode
 FASTEST = 60  # frames per second; a task with a finer clock shows some of its steps only
@@ -105,14 +105,14 @@ def film(
         CannotDraw: the environment has no pictures, or nothing here can draw them.
     """
 
-    def run(take: Take, env: gym.Env) -> Iterator[Moment]:
+    def run(take: Take, env: gym.Env, inside: bool = True) -> Iterator[Moment]:
         inner: Any = policy.policy
         state = inner.initial_state(width) if can_record(policy) else None
         hook = None if take.hook is None else take.hook()
-        moments = watch(policy, env, seed, state, hook=hook, width=width)
+        moments = watch(policy, env, seed, state, hook=hook, width=width, inside=inside)
         return islice(moments, max_steps + 1)
 
-    surveys = [_survey(policy, take.make({}), partial(run, take)) for take in takes]
+    surveys = [_survey(policy, take.make({}), partial(run, take, inside=False)) for take in takes]
     outlines = [survey.outline for survey in surveys]
     steps = max(len(outline.rewards) for outline in outlines)
     rate, stride = pace(surveys[0].clock, steps)
