@@ -83,6 +83,10 @@ class Progress:
             self.bar.total += episodes * self.horizon
             self.bar.refresh()
 
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self.bar.write(text, file=sys.stderr)
+
     def stepped(self, running: int) -> None:
         """So many episodes have gone on by one step."""
         self.bar.update(running)

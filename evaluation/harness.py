@@ -1,6 +1,6 @@
 """Plans the jobs of an evaluation, has them run, and gathers what came of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,9 @@ def evaluate(
     """
     width = width_of(task)
 
-    def plan(run: Run, condition: Condition, modulation: Mapping[str, np.ndarray] | None = None):
+    def plan(
+        run: Run, condition: Condition, modulation: Mapping[str, np.ndarray] | None = None
+    ) -> Iterator[tuple[Job, Path]]:
         for wave in waves(seeds, width):
             job = Job(
                 run.folder / "policy",
@@ -85,24 +87,23 @@ def evaluate(
         kept, left_out = applicable(run, conditions)
         chosen.append(kept)
         skipped += [entry for entry in left_out if entry not in skipped]
-    intact = [(i, c) for i in range(len(runs)) for c in chosen[i] if c.lesion is None]
-    lesioned = [(i, c) for i in range(len(runs)) for c in chosen[i] if c.lesion is not None]
     guesses = [
         Job(None, False, task, CLEAN, wave, width, deterministic) for wave in waves(seeds, width)
     ]
     random_plan = [(job, runs[0].cache / job.name("random", versions)) for job in guesses]
-    random, *measured = measure([random_plan, *[list(plan(runs[i], c)) for i, c in intact]])
+    every = [(i, c) for i in range(len(runs)) for c in chosen[i]]
+    # the means of the neuromodulators are known only once the nominal episodes are over
+    later = [(i, c) for i, c in every if c.lesion == "modulator-mean"]
+    now = [entry for entry in every if entry not in later]
+    random, *measured = measure([random_plan, *[list(plan(runs[i], c)) for i, c in now]])
     outcomes: list[dict[str, Outcome]] = [{} for _ in runs]
-    for (i, condition), outcome in zip(intact, measured):
+    for (i, condition), outcome in zip(now, measured):
         outcomes[i][condition.key] = outcome
-    # the neuromodulators' means are known only now
-    plans = []
-    for i, condition in lesioned:
-        held = condition.lesion == "modulator-mean"
-        means = modulator_means(outcomes[i][NOMINAL]) if held else None
-        plans.append(list(plan(runs[i], condition, means)))
-    for (i, condition), outcome in zip(lesioned, measure(plans)):
-        outcomes[i][condition.key] = outcome
+    if later:
+        means = [modulator_means(outcome[NOMINAL]) for outcome in outcomes]
+        plans = [list(plan(runs[i], condition, means[i])) for i, condition in later]
+        for (i, condition), outcome in zip(later, measure(plans)):
+            outcomes[i][condition.key] = outcome
     return Evaluation(runs, task, conditions, seeds, deterministic, outcomes, random, skipped)
 
 

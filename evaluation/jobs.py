@@ -7,6 +7,7 @@ that it depends on; a job whose file is there is never run again.
 import hashlib
 import itertools
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -195,7 +196,7 @@ def read(path: Path) -> Outcome | None:
 def write(path: Path, outcome: Outcome) -> None:
     """Writes under another name first, so that nobody finds half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # another process may write it too
     try:
         with part.open("wb") as file:
             np.savez(file, **outcome)  # type: ignore[arg-type]

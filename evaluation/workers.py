@@ -42,6 +42,8 @@ def run_jobs(
     """
     outcomes: list[Any] = [read(path) for _, path in jobs]
     left = [index for index, outcome in enumerate(outcomes) if outcome is None]
+    if len(left) < len(jobs):
+        progress.say(f"{len(jobs) - len(left)} of {len(jobs)} parts are there from before")
     progress.more(sum(jobs[index][0].episodes for index in left))
     if workers is None:
         steps = sum(jobs[i][0].episodes * (jobs[i][0].task.horizon or 1000) for i in left)

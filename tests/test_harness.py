@@ -1,5 +1,6 @@
 """The whole evaluation: programmed answers, nothing measured twice, the same on any cores."""
 
+import csv
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ import pyarrow.parquet
 import pytest
 import torch
 from example_evaluation import example_summary
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import ActorCriticPolicy
 from test_evaluation import CUES, ROOT, command_line, save_run
 
@@ -22,7 +25,7 @@ from evaluation import results, workers
 from evaluation import summary as schema
 from evaluation.conditions import NOMINAL, choose, conditions_of, onset_of, task_of
 from evaluation.jobs import joined, read, waves, write
-from policies.export import save_policy
+from policies.export import load_policy, save_policy
 
 PROGRAMMED = "Programmed-v0"
 
@@ -103,6 +106,23 @@ def test_programmed_drop_and_recovery(tmp_path, monkeypatch):
     assert found["results"]["mlp"][early]["recovery"] is None
     kept = found["overall"]["mlp"]["intact"]["all"]["mean"]
     assert kept == pytest.approx((324 - 284) / (400 - 284) / 2)
+
+
+@pytest.mark.parametrize("kind", ["ndp-oja", "mlp"])
+def test_nominal_returns_are_those_of_sb3(tmp_path, monkeypatch, kind):
+    run = save_run(tmp_path, "Pendulum-v1", kind)
+    arguments = [run, "--conditions", "clean", "--episodes", 50]
+    found = evaluated(monkeypatch, tmp_path / "out", *arguments)
+    first, last = found["settings"]["seeds"]
+    venv = make_vec_env("Pendulum-v1", 50, seed=first)
+    policy = load_policy(run / "policy")
+    returns, _ = evaluate_policy(policy, venv, 50, return_episode_rewards=True)
+    with (tmp_path / "out" / "episodes.csv").open() as file:
+        rows = {int(row["seed"]): row for row in csv.DictReader(file) if not row["lesion"]}
+    # SB3's Monitor rounds to six decimals
+    assert [round(float(rows[k]["return"]), 6) for k in range(first, last + 1)] == returns
+    mean = np.mean([float(row["return"]) for row in rows.values()])
+    assert found["results"][kind][NOMINAL]["return"]["mean"] == pytest.approx(mean, abs=1e-9)
 
 
 def test_a_dead_seed_is_counted(tmp_path, monkeypatch):
@@ -189,13 +209,15 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     assert command_line(monkeypatch, *arguments) == 0
     assert len(again) == 3 + 3
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == first
-    # a damaged file, and another policy, are measured anew
-    next(tmp_path.rglob("*.npz")).write_bytes(b"half")
+    # what is damaged, and another policy, are measured anew
+    for path in tmp_path.rglob("*.npz"):
+        path.write_bytes(b"half")
     assert command_line(monkeypatch, *arguments, "--episodes", 100) == 0
-    assert len(again) == 3 + 3 + 1
+    assert len(again) == 3 + 3 + 6
     save_programmed(tmp_path, action=0.5)
     assert command_line(monkeypatch, *arguments, "--conditions", "clean") == 0
-    assert len(again) == 3 + 3 + 1 + 2
+    # two waves; and random actions in the second one, of 20 episodes, whose file was damaged
+    assert len(again) == 3 + 3 + 6 + 3
 
 
 def test_outcomes_survive_the_way_through_files(tmp_path):
