@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -137,7 +138,9 @@ def _renderer(model: Any, width: int, height: int) -> Any:
     visual = model.vis.global_
     visual.offwidth, visual.offheight = max(visual.offwidth, width), max(visual.offheight, height)
     try:
-        renderer = mujoco.Renderer(model, height, width)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # GLFW's, before it fails: the error says it better
+            renderer = mujoco.Renderer(model, height, width)
     except Exception as error:  # each backend fails in a way of its own
         raise CannotDraw(cannot_draw()) from error
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
