@@ -111,13 +111,14 @@ class Camera:
             self._model = model
             self._renderer = _renderer(model, self.width, self.height)
             self._view = view(self._task)
-        if model.nhfield:  # ground that may have been reshaped
-            for field in range(model.nhfield):
-                mujoco.mjr_uploadHField(model, self._renderer._mjr_context, field)
+        for field in range(model.nhfield):  # ground that may have been reshaped
+            mujoco.mjr_uploadHField(model, self._renderer._mjr_context, field)
         self._renderer.update_scene(self._task.data, self._view)
         if self._view.type == mujoco.mjtCamera.mjCAMERA_TRACKING:
             centre = self._task.data.subtree_com[self._view.trackbodyid]
             move_ground(model, self._renderer.scene, centre)
+        if model.nhfield and not model.hfield_data.any():
+            hide_height_fields(self._renderer.scene)  # as high as the plane that they lie on
         return self._renderer.render()
 
 
@@ -190,6 +191,15 @@ def move_ground(model: Any, scene: Any, centre: np.ndarray) -> None:
         period = 1 / repeats if model.mat_texuniform[material] else 2 * size / repeats
         away = axes.T @ (centre - shape.pos)
         shape.pos = shape.pos + axes @ (np.round(away / period) * period)
+
+
+def hide_height_fields(scene: Any) -> None:
+    """Makes them transparent."""
+    import mujoco
+
+    for number in range(scene.ngeom):
+        if scene.geoms[number].type == mujoco.mjtGeom.mjGEOM_HFIELD:
+            scene.geoms[number].rgba = [0, 0, 0, 0]
 
 
 def fitted(picture: np.ndarray, width: int, height: int) -> np.ndarray:

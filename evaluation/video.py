@@ -279,11 +279,16 @@ class _Scene:
 
 
 def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
-    """White text on a background, uint8 [height, width, 3]."""
+    """White text on a background, uint8 [height, width, 3]; the left one cut to what fits."""
     picture = Image.fromarray(background)
-    draw, middle = ImageDraw.Draw(picture), picture.height // 2
-    draw.text((10, middle), left, "white", font(13), anchor="lm")
-    draw.text((picture.width - 10, middle), right, "white", font(13), anchor="rm")
+    draw, middle, face = ImageDraw.Draw(picture), picture.height // 2, font(13)
+    room = picture.width - 30 - face.getlength(right)
+    if face.getlength(left) > room:
+        while left and face.getlength(f"{left}...") > room:
+            left = left[:-1]
+        left += "..."
+    draw.text((10, middle), left, "white", face, anchor="lm")
+    draw.text((picture.width - 10, middle), right, "white", face, anchor="rm")
     return np.asarray(picture)
 
 

@@ -31,10 +31,11 @@ from evaluation.panel import (
     Panel,
     chosen,
     diverging,
+    font,
     reward_rate,
 )
 from evaluation.recording import Moment
-from evaluation.video import HEIGHT, WIDTH, Mp4, Take, film, pace
+from evaluation.video import HEIGHT, WIDTH, Mp4, Take, film, pace, written
 from policies import PlasticSpikingPolicy
 from policies.export import DeployedPolicy, save_policy
 
@@ -226,6 +227,17 @@ def test_pictures_are_fitted_without_distortion():
     assert result.shape == (40, 60, 3)
     dark = pixels(result, (0, 0, 0))
     assert np.ptp(dark[0]) + 1 == 40 and np.ptp(dark[1]) + 1 == 20
+
+
+def test_a_long_title_leaves_room_for_the_rest():
+    background = np.zeros((24, 300, 3), dtype=np.uint8)
+    alone = written(background, "", "episode 7")
+    with_title = written(
+        background, "a title that is longer than the picture is wide " * 3, "episode 7"
+    )
+    room = 300 - 30 - round(font(13).getlength("episode 7"))
+    assert (with_title[:, room + 15 :] == alone[:, room + 15 :]).all()
+    assert (with_title[:, 10 : room // 2] > 0).any()
 
 
 # the file
