@@ -154,6 +154,17 @@ def test_every_kind_agrees_beyond_one_block_of_neurons(name, recurrent, kind):
     assert_agree(Case(LayerSpec(70, 66, *kind, recurrent), 36, 2, seed=1), name, 1e-10)
 
 
+@pytest.mark.parametrize("kind", [("none", "none"), ("oja", "direct")], ids="-".join)
+@pytest.mark.parametrize("recurrent", [False, True], ids=["feedforward", "recurrent"])
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.5])
+@pytest.mark.parametrize("name", FAST)
+def test_agrees_whether_inputs_are_sparse_or_not(name, share, recurrent, kind):
+    case = Case(LayerSpec(70, 66, *kind, recurrent), 9, 2, seed=7)
+    active = torch.rand(case.inputs.shape, generator=torch.Generator().manual_seed(8)) < share
+    case.inputs = (active * torch.randn_like(case.inputs)).requires_grad_()
+    assert_agree(case, name, 1e-10)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 @pytest.mark.parametrize("ticks", [1, 2, 40])
 @pytest.mark.parametrize("recurrent", [False, True], ids=["feedforward", "recurrent"])
