@@ -299,7 +299,7 @@ def test_any_number_of_workers_gives_the_same_numbers_even_after_a_kill(tmp_path
     texts = []
     for name, count in (("one", 1), ("two", 2)):
         runs = [save_run(tmp_path / name, CUES, "ndp-oja", seed) for seed in (0, 1)]
-        command = [sys.executable, "evaluate.py", *map(str, runs), "--episodes", "1000",
+        command = [sys.executable, "evaluate.py", *map(str, runs), "--episodes", "400",
                    "--lesions", "modulator-mean", "carry-over"]  # fmt: skip
         command += ["--workers", str(count)]
         if count == 2:
