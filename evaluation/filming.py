@@ -92,5 +92,5 @@ def film_run(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{re.sub(r'[^A-Za-z0-9._+-]+', '_', name)}.mp4"
     text = "" if not condition.text else f", {condition.text}"
-    title = f"{run.name} on {task.environment}, {run.steps:,} steps of training{text}"
+    title = f"{run.name} on {task.environment}{text}, {run.steps:,} steps of training"
     return film(path, run.policy, takes, seed, title, width=width_of(task))

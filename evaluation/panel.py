@@ -114,7 +114,7 @@ class Panel:
             for name in ("spikes", "modulator")
             if name in self.plots
         }
-        self._draw_frames(pixels, window, scale)
+        self._draw_frames(pixels, window)
         self._curve = self._drawn_curves(curves, steps, *self.plots["reward"].shape[:2])
         self._steps = steps
         self._show_curve()
@@ -150,7 +150,7 @@ class Panel:
         reached = round(plot.shape[1] * self._step / self._steps)
         plot[:, :reached] = self._curve[:, :reached]
 
-    def _draw_frames(self, pixels: dict[str, int], window: int, scale: int) -> None:
+    def _draw_frames(self, pixels: dict[str, int], window: int) -> None:
         """Titles, axes and labels: what stays as it is."""
         outline = self.outline
         picture = Image.fromarray(self.canvas)
