@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+if {"offline", "online"} & set(sys.argv):
+    # wandb takes half the time to load where PyTorch and the rest, which it looks through, are not
+    import wandb.apis.public  # noqa: F401
+
 import gymnasium as gym
 
 import envs  # noqa: F401  registers the environments
