@@ -131,8 +131,8 @@ def test_the_replay_of_a_rollout_is_the_rollout(observation):
     network, seen = model.policy.network, []
     run = network.run
 
-    def spying(*arguments):
-        result = run(*arguments)
+    def spying(*arguments, **keywords):
+        result = run(*arguments, **keywords)
         if arguments[0].shape[0] == 1:  # a step of the rollout, not a minibatch
             seen.append(result[1])
         return result
