@@ -121,7 +121,9 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     assert of_type(both, "run")[1]["resume"] is True
     assert [part.get("exit_code", 0) for part in of_type(both, "exit")] == [130, 0]
     steps = [row["global_step"] for row in rows_of(both)]
-    assert steps == list(range(32, steps[-1] + 1, 32))  # all of them, each once
+    assert steps == sorted(set(steps))  # each once
+    # all of them, but that of the rollout which was interrupted
+    assert len(set(range(32, steps[-1] + 1, 32)) - set(steps)) <= 1
     assert steps[-1] >= done + 96
 
     # what it holds, by section

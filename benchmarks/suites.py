@@ -1,0 +1,110 @@
+"""How well the robots of `benchmarks.learning` keep their return under every suite.
+
+    python -m benchmarks.suites --env HalfCheetah-v5
+
+Evaluates all runs of the benchmarks `robots` and `robots-lstm` for one task together, on all cores;
+what was measured before is not measured again. Writes `benchmarks/results/ENV-suites.csv`, one row
+per policy and condition, and prints a Markdown table of retention by suite and split.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.learning import BENCHMARKS, ROOT
+from envs.perturbations.suites import suite_names
+
+# the full number of episodes where the claim is about novel dynamics, fewer elsewhere
+EPISODES = {"novel-dynamics": 20, "noise": 5, "body-damage": 5, "mid-episode": 5}
+LESIONS = {"mid-episode": ["--lesions", "off"]}
+COLUMNS = [
+    "env", "suite", "policy", "condition", "severity", "split", "lesion", "episodes", "seeds",
+    "return", "retention", "low", "high", "recovery_fraction", "recovery_time",
+]  # fmt: skip
+
+
+def evaluate(env: str, suite: str, runs: list[Path]) -> dict:
+    """The summary of all runs under a suite."""
+    out = ROOT / "runs" / "benchmarks" / "suites" / env / suite
+    command = ["evaluate.py", *map(str, runs), "--suite", suite, "--out", str(out)]
+    command += ["--episodes", str(EPISODES[suite]), *LESIONS.get(suite, [])]
+    if subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return json.loads((out / "summary.json").read_text())
+
+
+def rows_of(summary: dict, suite: str) -> list[dict[str, object]]:
+    """One row per policy and condition."""
+    rows = []
+    conditions = {condition["key"]: condition for condition in summary["conditions"]}
+    for policy, results in summary["results"].items():
+        for key, result in results.items():
+            condition, kept = conditions[key], result["retention"]
+            recovery = result["recovery"] or {}
+            row: dict[str, object] = {"env": summary["settings"]["env"], "suite": suite}
+            row |= {"policy": policy, "condition": condition["label"]}
+            row |= {name: condition[name] for name in ("severity", "split", "lesion")}
+            row |= {"episodes": summary["settings"]["episodes"]}
+            row |= {"seeds": len(summary["policies"][policy]["training_seeds"])}
+            row |= {"return": round(result["return"]["mean"], 1)}
+            if kept is not None:
+                low, high = kept["interval"]
+                row |= {"retention": round(kept["mean"], 3), "low": round(low, 3)}
+                row |= {"high": round(high, 3)}
+            for name in ("fraction", "time"):
+                if recovery.get(name) is not None:
+                    row[f"recovery_{name}"] = round(recovery[name]["mean"], 3)
+            rows.append(row)
+    return rows
+
+
+def table(summaries: dict[str, dict]) -> str:
+    """Markdown: mean retention, with its interval, by suite and split, for each policy."""
+    lines = ["| policy | suite | all | train | held out |", "|---" * 5 + "|"]
+    for suite, summary in summaries.items():
+        for policy, by_lesion in summary["overall"].items():
+            for lesion, by_split in by_lesion.items():
+                name = f"`{policy}`" if lesion == "intact" else f"`{policy}`, plasticity {lesion}"
+                cells = [_cell(by_split.get(split)) for split in ("all", "train", "held-out")]
+                lines.append(f"| {name} | {suite} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(score: dict | None) -> str:
+    if score is None:
+        return ""
+    low, high = score["interval"]
+    return f"{score['mean']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", choices=BENCHMARKS["robots"].envs, default="HalfCheetah-v5")
+    parser.add_argument("--suites", nargs="+", choices=suite_names(), default=list(EPISODES))
+    options = parser.parse_args()
+    folders = {
+        (ROOT / "runs" / "benchmarks" / name / options.env).resolve()
+        for name in ("robots", "robots-lstm")
+    }
+    runs = sorted(run.parent for folder in folders for run in folder.glob("*/seed-*/policy"))
+    if not runs:
+        raise SystemExit(
+            f"there are no runs of {options.env}; first: "
+            f"python -m benchmarks.learning robots --envs {options.env}"
+        )
+    summaries = {suite: evaluate(options.env, suite, runs) for suite in options.suites}
+    file = ROOT / "benchmarks" / "results" / f"{options.env}-suites.csv"
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        for suite, summary in summaries.items():
+            writer.writerows(rows_of(summary, suite))
+    print(table(summaries))
+
+
+if __name__ == "__main__":
+    main()
