@@ -6,6 +6,7 @@ velocity and feedback together. Where it comes now and then (`sparse`), or only 
 (`opening`), the latent has to be found out and kept in mind.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import gymnasium as gym
@@ -58,7 +59,7 @@ class Feedback:
         return mean
 
 
-class HiddenLatent(MujocoEnv):
+class HiddenLatent(MujocoEnv, ABC):
     """What the tasks below share, to be inherited from before the robot's own class.
 
     The latent is drawn by `reset` after the robot's posture, which so is the one that the robot's
@@ -85,13 +86,13 @@ class HiddenLatent(MujocoEnv):
         assert isinstance(space, gym.spaces.Box)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (space.shape[0] + 1,), np.float64)
 
+    @abstractmethod
     def draw(self) -> float:
         """A latent, by `np_random`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def checked(self, latent: float) -> float:
         """The latent. Raises ValueError where it cannot be."""
-        raise NotImplementedError
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -10,10 +10,8 @@ import gymnasium as gym
 import numpy as np
 
 from envs.making import make
-from envs.observation_noise import ObservationNoise
 from envs.perturbations import CATALOGUE, parse, reason_against
 from envs.perturbations.suites import load_suite, suite_names
-from envs.previous import PreviousActionAndReward
 from evaluation.episodes import Policy
 from evaluation.lesions import LESIONS
 from evaluation.summary import Skipped
@@ -28,7 +26,7 @@ class Condition:
 
     Attributes:
         noise: of the observations. Where the environment has a `noise` argument, its value; else
-            the standard deviation of Gaussian noise, relative to that of each dimension.
+            that of the perturbation `obs_noise`.
     """
 
     key: str
@@ -138,14 +136,12 @@ def make_env(
     Raises:
         ValueError: the environment cannot be made so; the message says why.
     """
-    arguments = dict(task.arguments)
+    arguments, text = dict(task.arguments), condition.text
     if condition.noise and "noise" in arguments:
         arguments["noise"] = condition.noise
-        condition = replace(condition, noise=0.0)
-    env = make(task.environment, arguments, condition.text or None, spread)
-    if condition.noise:
-        env = ObservationNoise(env, condition.noise, spread)
-    return PreviousActionAndReward(env) if previous else env
+    elif condition.noise:
+        text = f"obs_noise={condition.noise}"
+    return make(task.environment, arguments, text or None, spread, previous)
 
 
 def spread_of(policy: Policy, task: Task) -> np.ndarray | float:
@@ -184,7 +180,8 @@ def conditions_of(
     try:
         if suite == STANDARD:
             for condition in STANDARD_CONDITIONS[1:]:
-                if reason := _reason_against_noise(task, env, condition):
+                own = "noise" in task.arguments or not condition.noise
+                if reason := "" if own else reason_against(env, f"obs_noise={condition.noise}"):
                     skipped.append(Skipped(condition=condition.key, policy=None, reason=reason))
                 else:
                     found.append(condition)
@@ -250,15 +247,6 @@ def onset_of(text: str) -> int | None:
         for term in alternative
     ]
     return min(starts, default=0) or None
-
-
-def _reason_against_noise(task: Task, env: gym.Env, condition: Condition) -> str:
-    space = env.observation_space
-    if not condition.noise or "noise" in task.arguments:
-        return ""
-    if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return ""
-    return f"noise needs a Box of floats as observations, and these are {space}"
 
 
 def _too_late(onset: int | None, horizon: int | None) -> str:

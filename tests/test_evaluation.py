@@ -10,7 +10,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -19,11 +18,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import envs  # noqa: F401  registers the environments
 import evaluate
-from envs.observation_noise import ObservationNoise
 from envs.previous import PreviousActionAndReward
 from evaluation.conditions import (
     CLEAN,
     STANDARD_CONDITIONS,
+    conditions_of,
     make_env,
     spread_of,
     task_of,
@@ -193,43 +192,20 @@ def test_clean_is_clean_for_policies_trained_with_noise():
     assert (noisy.noise, noisy.trials) == (0.2, 3)
 
 
-def test_observation_noise_has_its_scale_and_leaves_the_task_alone():
-    spread = np.array([1.0, 0.0, 8.0])
-    noisy, plain = ObservationNoise(gym.make(PENDULUM), 0.5, spread), gym.make(PENDULUM)
-    differences = []
-    noisy.reset(seed=3)
-    plain.reset(seed=3)
-    for _ in range(3):  # unseeded episodes too: the noise takes nothing from the task's draws
-        differences += [noisy.reset()[0] - plain.reset()[0]]
-        for _ in range(200):
-            action = np.zeros(1, np.float32)
-            differences += [noisy.step(action)[0] - plain.step(action)[0]]
-    differences = np.array(differences)
-    assert (differences[:, 1] == 0).all()
-    np.testing.assert_allclose(differences.std(axis=0)[[0, 2]], [0.5, 4.0], rtol=0.1)
-    assert abs(np.corrcoef(differences[:, 0], differences[:, 2])[0, 1]) < 0.15
-    first, again, other = (noisy.reset(seed=seed)[0] for seed in (7, 7, 8))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).all()
-    assert first.dtype == np.float32
-    again = gym.make(noisy.spec).reset(seed=7)[0]  # the spec holds the wrapper's arguments
-    np.testing.assert_array_equal(first, again)
+def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
+    task, spread = task_of(PENDULUM, {}), np.array([1.0, 0.0, 8.0])
+    noisy, plain = make_env(task, CONDITIONS["noise-0.2"], spread), make_env(task, CLEAN)
+    difference = noisy.reset(seed=3)[0] - plain.reset(seed=3)[0]
+    _, _, _, _, info = noisy.step(np.zeros(1, np.float32))
+    assert info["perturbations"]["obs_noise"]["value"] == 0.2
+    assert (difference[[0, 2]] != 0).all() and difference[1] == 0
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # advice on unbounded observations
-def test_observation_noise_passes_the_checker():
-    check_env(ObservationNoise(gym.make(PENDULUM), 0.1), skip_render_check=True)
-
-
-def test_observation_noise_refuses():
-    with pytest.raises(ValueError, match="Box of floats"):
-        ObservationNoise(gym.make("FrozenLake-v1"), 0.1)
-    with pytest.raises(ValueError, match="level"):
-        ObservationNoise(gym.make(PENDULUM), -0.1)
-    with pytest.raises(ValueError, match="shape"):
-        ObservationNoise(gym.make(PENDULUM), 0.1, np.ones(4))
-    with pytest.raises(ValueError, match="spread"):
-        ObservationNoise(gym.make(PENDULUM), 0.1, np.array([1.0, np.nan, 1.0]))
+def test_noise_is_left_out_with_a_reason_where_there_is_nothing_to_add_it_to():
+    conditions, skipped = conditions_of(task_of("FrozenLake-v1", {}), "standard", [], [])
+    assert [c.key for c in conditions] == ["clean", "plasticity-off"]
+    assert {s["condition"] for s in skipped} == {"noise-0.1", "noise-0.2"}
+    assert all("no array of floats" in s["reason"] for s in skipped)
 
 
 def test_plasticity_off_keeps_fast_weights_at_zero_and_matters():
@@ -432,7 +408,7 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path, monkeypat
 def test_errors_of_damaged_or_foreign_runs(tmp_path, monkeypatch, capsys):
     folder = save_run(tmp_path, "FrozenLake-v1", "mlp")
     assert command_line(monkeypatch, folder, "--episodes", 1) == 0
-    assert "left out: noise-0.1: noise needs a Box of floats" in capsys.readouterr().out
+    assert "left out: noise-0.1: obs_noise would change nothing in FrozenLake-v1" in capsys.readouterr().out
     description = folder / "policy" / "policy.json"
     content = json.loads(description.read_text())
     content["metadata"]["settings"]["env"] = "Gone-v0"
