@@ -22,7 +22,8 @@ class PlasticPPO(RecurrentPPO):
         policy: "PlasticSpikingPolicy", or any recurrent policy of sb3-contrib ("MlpLstmPolicy").
         env: environment, or its id.
         sequence_length: environment steps through which gradients flow back in time. Must divide
-            `n_steps` and `batch_size`; None makes it `n_steps`.
+            `n_steps` and `batch_size`; None makes it `n_steps`. Through hundreds of steps of
+            plasticity that runs against its rule, gradients can overflow.
 
     Raises:
         ValueError: `sequence_length` does not divide `n_steps` or `batch_size`.

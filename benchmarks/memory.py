@@ -20,8 +20,9 @@ STEPS, ENVS = 1024, 8
 def peak(kind: str) -> float:
     """Peak resident memory of this process, in MiB, after one rollout and update."""
     torch.set_num_threads(1)
-    venv = make_vec_env("Pendulum-v1", ENVS)
-    settings = {"n_steps": STEPS, "batch_size": 256, "n_epochs": 1}
+    # with other seeds, one in fifty, gradients through RecurrentPPO's whole episodes overflow
+    venv = make_vec_env("Pendulum-v1", ENVS, seed=0)
+    settings = {"n_steps": STEPS, "batch_size": 256, "n_epochs": 1, "seed": 0}
     settings["policy_kwargs"] = {"network": {"rule": "oja", "modulation": "direct"}}
     if kind == "PlasticPPO":
         model = PlasticPPO("PlasticSpikingPolicy", venv, sequence_length=32, **settings)

@@ -386,3 +386,11 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
 def test_every_configuration_is_of_a_task_and_works_with_every_kind_of_policy(file, policy):
     settings.check_env_id(file.stem)
     settings.validated(settings.defaults(file.stem, policy))
+
+
+def test_training_that_breaks_down_says_so_in_one_line(tmp_path, run_here, capsys):
+    arguments = ["--env", "InvertedPendulum-v5", "--policy", "snn", *TINY]
+    assert run_here(*arguments, "--steps", "320", "--trainer.learning-rate", "1e38") == 1
+    error = capsys.readouterr().err
+    assert "training diverged before step" in error and "Traceback" not in error
+    assert not (folder_of(tmp_path, "InvertedPendulum-v5", "snn") / "policy").exists()

@@ -121,6 +121,9 @@ def train(settings: Settings, film: Film | None = None) -> None:
                 algorithm.dump_logs(algorithm._n_updates // settings.trainer.n_epochs)
         except KeyboardInterrupt:
             interrupted = True
+        except ValueError:  # PyTorch's distributions refuse what is no number
+            saver.check()
+            raise
         saver.save()
         metadata = config | {"steps": algorithm.num_timesteps}
         normalisation = algorithm.get_vec_normalize_env()
@@ -263,17 +266,24 @@ class Checkpoints(BaseCallback):
         if self.num_timesteps - self.saved_at >= self.every:
             self.save()
 
+    def check(self) -> None:
+        """Raises Diverged if a parameter is no number any more; leaves the last checkpoint."""
+        if all(torch.isfinite(p).all() for p in self.model.policy.parameters()):
+            return
+        last = self.folder / "last"
+        kept = f"; the last good checkpoint is in {last}" if last.exists() else ""
+        raise Diverged(
+            f"training diverged before step {self.model.num_timesteps}: a parameter is not finite; "
+            f"try a smaller trainer.learning_rate or trainer.sequence_length{kept}"
+        )
+
     def save(self) -> None:
         """Writes a checkpoint now.
 
         Raises:
-            Diverged: a parameter is no number any more; the checkpoint before is left in place.
+            Diverged: see `check`.
         """
-        if not all(torch.isfinite(p).all() for p in self.model.policy.parameters()):
-            raise Diverged(
-                f"training diverged before step {self.model.num_timesteps}: a parameter is not "
-                f"finite; the last good checkpoint is in {self.folder / 'last'}"
-            )
+        self.check()
         self.folder.mkdir(parents=True, exist_ok=True)
         new, last, old = (self.folder / name for name in ("new", "last", "old"))
         for leftover in (new, old):
