@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -121,9 +122,10 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     assert of_type(both, "run")[1]["resume"] is True
     assert [part.get("exit_code", 0) for part in of_type(both, "exit")] == [130, 0]
     steps = [row["global_step"] for row in rows_of(both)]
-    assert steps == sorted(set(steps))  # each once
-    # all of them, but that of the rollout which was interrupted
-    assert len(set(range(32, steps[-1] + 1, 32)) - set(steps)) <= 1
+    # each rollout has its row, once, but that which was interrupted, somewhere on its way
+    gaps = [after - before for before, after in pairwise([0, *steps])]
+    across = [gap for gap in gaps if gap != 32]
+    assert len(across) <= 1 and all(32 < gap <= 64 for gap in across), steps
     assert steps[-1] >= done + 96
 
     # what it holds, by section
