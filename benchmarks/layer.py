@@ -3,7 +3,8 @@
 One thread, process CPU time, all backends in turn in the same run: a turn takes the reference once
 and the faster ones as often as fits into about the same time (at most ten times). A ratio is the
 median over turns. The training pass is forward and backward of a layer [T, B, n] -> [T, B, n] with
-gradients to all its parameters, inputs and rates; 15 % of the inputs are spikes.
+gradients to all its parameters, inputs and rates; 15 % of the inputs are spikes. The rollout step
+is that of a whole network, with its neuromodulators and its readout.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 import torch
 
 from policies.backends import BACKENDS, obstacle
+from policies.network import NetworkConfig, SpikingNetwork
 from policies.reference import LayerParameters, LayerSpec
 from training.allocator import keep_freed_memory
 
@@ -31,6 +33,7 @@ KINDS = [
 ]
 # Plain and direct modulation are the same computation with another rate: the grid takes one.
 GRID_KIND = ("oja", "direct", False)
+STEPS = 200  # of a network, timed at once
 MEMORY_LIMIT = 6e9  # bytes that the reference may need in a cell of the table
 
 # Operations per synapse and tick, as the equations have them: the update and its clip (4), the
@@ -210,14 +213,45 @@ def training(table: Table, cells: list[tuple], peak: float, turns: int) -> None:
 
 
 def rollout(table: Table, kinds: list[tuple[str, str, bool]], sizes: list[tuple[int, int]]) -> None:
-    """One tick without gradients, microseconds a layer."""
+    """An environment step of a network without gradients, in microseconds: of one layer, and what
+    each of two more layers adds.
+    """
     for kind, (batch, neurons) in itertools.product(kinds, sizes):
-        functions = passes(kind, batch, neurons, 1)
-        many = {k: lambda f=f: [f() for _ in range(200)] for k, f in functions.items()}
+        steps: dict[str, Callable[[], None]] = {}
+        names = [name for name in BACKENDS if obstacle(name, kind[0], "cpu") is None]
+        for name, layers in itertools.product(names, (1, 3)):
+            steps[f"{name} {layers}"] = _steps(kind, name, layers, batch, neurons)
         with torch.no_grad():
-            times = in_turn(many, 7)
-        row = {f"{k}_us": 1e6 * statistics.median(x) / 200 for k, x in sorted(times.items())}
+            times = in_turn(steps, 7)
+        row = {}
+        for name in sorted(names):
+            one, three = (1e6 * statistics.median(times[f"{name} {n}"]) / STEPS for n in (1, 3))
+            row |= {f"{name}_us": one, f"{name}_layer_us": (three - one) / 2}
         table.add(rule=kind[0], modulation=kind[1], recurrent=kind[2], B=batch, n=neurons, **row)
+
+
+def _steps(
+    kind: tuple[str, str, bool], backend: str, layers: int, batch: int, neurons: int
+) -> Callable[[], None]:
+    """So many steps of a network of equal layers, whose neuromodulators see 17 channels."""
+    rule, modulation, recurrent = kind
+    config = NetworkConfig(
+        rule=rule,
+        modulation=modulation,
+        hidden=(neurons,) * layers,
+        plastic=(rule != "none",) * layers,
+        recurrent=(recurrent,) * layers,
+    )
+    network = SpikingNetwork(neurons, config, range(17), backend)
+    flat, starts = torch.zeros(1, batch, network.hidden_size), torch.zeros(1, batch)
+    inputs = (torch.rand(1, batch, neurons) < 0.15).float()
+
+    def run() -> None:
+        states = flat, flat
+        for _ in range(STEPS):
+            _, states = network(inputs, states, starts)
+
+    return run
 
 
 def memory(table: Table, cells: list[tuple]) -> None:

@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from policies import reference, torch_backend
 from policies.reference import LayerState
 
 Backend = Callable[..., tuple[Tensor, Tensor, LayerState]]
+
+Step = Callable[[Any, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 logger = logging.getLogger(__name__)
 
@@ -86,3 +89,13 @@ def choose(name: str = "auto", rule: str = "none", device: str = "cpu") -> Backe
 def choose_leaky(name: str = "auto", device: str = "cpu") -> Callable[..., Tensor]:
     """The `leaky_sequence` of the backend that `available` finds."""
     return _numba_leaky if available(name, "none", device) == "numba" else reference.leaky_sequence
+
+
+@functools.cache
+def choose_step(name: str = "auto", rule: str = "none", device: str = "cpu") -> Step | None:
+    """The backend's call for one environment step of a whole network, where it has such a one."""
+    if available(name, rule, device) != "numba":
+        return None
+    from policies.numba_step import step
+
+    return step

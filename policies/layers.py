@@ -1,25 +1,13 @@
 """A spiking layer as a module: its learned parameters, and the call of the sequence function."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from policies.backends import choose
 from policies.reference import LayerParameters, LayerSpec, LayerState
-
-_optimizer_steps = 0
-
-
-def _count_step(*_: Any) -> None:
-    global _optimizer_steps
-    _optimizer_steps += 1
-
-
-# a fused optimiser changes parameters without a new version of them
-register_optimizer_step_post_hook(_count_step)
 
 
 class LayerOutput(NamedTuple):
@@ -65,7 +53,6 @@ class SpikingLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.backend = spec, backend
-        self._kept: tuple[list[int], LayerParameters] | None = None
         n, n_in, n_pre = spec.neurons, spec.inputs, spec.plastic_inputs
 
         def weights(fan_in: int, scale: float) -> nn.Parameter:
@@ -93,22 +80,8 @@ class SpikingLayer(nn.Module):
                 self.modulator_bias = nn.Parameter(torch.full((n,), math.atanh(eta)))
 
     def parameters_in_use(self) -> LayerParameters:
-        """The learned numbers in the units of the equations (decays and eta in (0, 1)).
+        """The learned numbers in the units of the equations (decays and eta in (0, 1))."""
 
-        Without gradients they are kept until one of them changes: computing them takes longer than
-        a step of a small layer.
-        """
-        if torch.is_grad_enabled():
-            return self._parameters_now()
-        versions = [_optimizer_steps]
-        for x in self._parameters.values():  # `parameters()` takes longer than all of this
-            if x is not None:
-                versions += (x.data_ptr(), x._version)
-        if self._kept is None or self._kept[0] != versions:
-            self._kept = versions, self._parameters_now()
-        return self._kept[1]
-
-    def _parameters_now(self) -> LayerParameters:
         def learned(name: str) -> Tensor | None:
             return getattr(self, name, None)
 
@@ -148,7 +121,7 @@ class SpikingLayer(nn.Module):
         plasticity: Tensor,
         state: LayerState,
         held: Tensor | None = None,
-        into: LayerState | None = None,
+        state_wanted: bool = True,
     ) -> tuple[LayerOutput, LayerState]:
         """Runs a sequence of ticks.
 
@@ -161,7 +134,7 @@ class SpikingLayer(nn.Module):
                 `modulation` [B, ticks, n_out], the neuromodulator at the ticks of the step before.
             held: [B, 1], 1 where the neuromodulator is not computed but stays at `modulation`,
                 step after step; None: nowhere.
-            into: as for `policies.reference.layer_sequence`.
+            state_wanted: as for `policies.reference.layer_sequence`.
         """
         rate = self.plasticity_rate(inputs, exogenous) if self.spec.plastic else None
         modulation = {}
@@ -171,12 +144,11 @@ class SpikingLayer(nn.Module):
             ticks = len(before)
             if held is not None:
                 rate = torch.where(held > 0, before.repeat(len(rate) // ticks, 1, 1), rate)
-            into = into and {k: x for k, x in into.items() if k != "modulation"}
             modulation = {"modulation": rate[-ticks:].detach().transpose(0, 1)}
         if rate is not None:
             rate = rate * plasticity
         layer_sequence = choose(self.backend, self.spec.rule, inputs.device.type)
         spikes, potentials, state = layer_sequence(
-            self.spec, self.parameters_in_use(), inputs, starts, rate, state, into
+            self.spec, self.parameters_in_use(), inputs, starts, rate, state, state_wanted
         )
         return LayerOutput(spikes, potentials, rate), state | modulation

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from policies.backends import choose_leaky
+from policies.backends import choose_leaky, choose_step
 from policies.encoding import DirectCurrent, GaussianPopulation
 from policies.layers import LayerOutput, SpikingLayer, logit
 from policies.reference import LayerSpec
@@ -236,7 +236,7 @@ class SpikingNetwork(nn.Module):
         observations: Tensor,
         starts: Tensor,
         state: dict[str, Tensor],
-        into: dict[str, Tensor] | None = None,
+        state_wanted: bool = True,
     ) -> tuple[Tensor, list[LayerOutput], dict[str, Tensor]]:
         """Runs a sequence of environment steps, `ticks` ticks each with the observation constant.
 
@@ -248,8 +248,7 @@ class SpikingNetwork(nn.Module):
                 start). Where `modulator_held` is 1, neuromodulators keep the values that they have
                 in the fields `layerN.modulation` [B, ticks, neurons], across starts too; else
                 these fields are what the neuromodulators were at the latest step.
-            into: fields in which layers may leave their new state, to save a copy; where it is
-                empty the new state is not wanted, and may be left out.
+            state_wanted: False: the new state may be left out, in part or in whole.
 
         Returns:
             Features for the action head [T, B, output_size], each layer's output
@@ -278,7 +277,7 @@ class SpikingNetwork(nn.Module):
                 plasticity,
                 self._part(state, prefix),
                 held,
-                None if into is None else self._part(into, prefix),
+                state_wanted,
             )
             new_state |= {f"layer{index}.{k}": v for k, v in layer_state.items()}
             outputs.append(output)
@@ -299,16 +298,12 @@ class SpikingNetwork(nn.Module):
         """`run` on flat states: ([T, B, channels], ([1, B, D], any), [T, B]) to the features
         [T, B, output_size] and the new pair of states.
         """
-        flat = states[0][0]
-        if torch.is_grad_enabled():
+        flat = states[0].squeeze(0)
+        step = choose_step(self.backend, self.config.rule, flat.device.type)
+        if step is not None and len(observations) == 1 and not torch.is_grad_enabled():
+            features, flat = step(self, observations, starts, flat)
+        else:
             features, _, state = self.run(observations, starts, self.layout.unpack(flat))
             flat = self.layout.pack(state)
-        else:
-            flat, before = torch.empty_like(flat, memory_format=torch.contiguous_format), flat
-            into = self.layout.unpack(flat)
-            features, _, state = self.run(observations, starts, self.layout.unpack(before), into)
-            for name, x in state.items():
-                if x is not into[name]:
-                    into[name].copy_(x)
         flat = flat.unsqueeze(0)
-        return features, (flat, flat[..., :1])
+        return features, (flat, flat.narrow(2, 0, 1))

@@ -23,11 +23,9 @@ from policies.numba_kernels import (
     SEGMENT,
     STATIC,
     SURROGATE_CODES,
-    TILE,
     count_active,
     leaky,
     leaky_backward,
-    rollout,
     sequence,
     sequence_backward,
     sparse_currents,
@@ -38,10 +36,9 @@ from policies.numba_kernels import (
 from policies.reference import LayerParameters, LayerSpec, LayerState
 
 SPARSE = 0.3  # up to so many inputs that are not zero, the sparse kernels beat a matrix product
-FEW_TICKS = 4  # up to so many, and without gradients, the rollout kernel is the faster one
 
 
-def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Zeros that start on a cache line: rows across two lines cost a factor of 1.4."""
     size, line = math.prod(shape), 64 // np.dtype(dtype).itemsize
     raw = np.zeros(size + line, dtype)
@@ -52,14 +49,16 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 @lru_cache(maxsize=16)
 def _scratch(dtype: Any, *shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     """Work arrays, kept from call to call; a kernel holds the interpreter's lock while it runs."""
-    return tuple(_aligned(shape, dtype) for shape in shapes)
+    return tuple(aligned(shape, dtype) for shape in shapes)
 
 
-def _dtype(tensor: Tensor) -> Any:
-    return np.float64 if tensor.dtype == torch.float64 else np.float32
+def number_type(dtype: torch.dtype) -> Any:
+    """NumPy's type of a PyTorch dtype, float32 or float64."""
+    return np.float64 if dtype == torch.float64 else np.float32
 
 
-def _kind(spec: LayerSpec) -> int:
+def kind_of(spec: LayerSpec) -> int:
+    """The kernels' code for how a layer is plastic."""
     if spec.rule == "none":
         return STATIC
     return RETROACTIVE if spec.modulation == "retroactive" else DIRECT
@@ -111,7 +110,7 @@ def _packed(state: LayerState) -> LayerState:
 
 def _currents(inputs: Tensor, p: LayerParameters, potentials: Tensor) -> bool:
     """Writes W x + b to `potentials`; returns whether the inputs are sparse."""
-    channels, neurons, dtype = inputs.shape[2], len(p.bias), _dtype(inputs)
+    channels, neurons, dtype = inputs.shape[2], len(p.bias), number_type(inputs.dtype)
     length = inputs.numel()
     if count_active(dtype(0), length, inputs.data_ptr()) > SPARSE * length:
         rows = potentials.shape[0] * potentials.shape[1]
@@ -134,14 +133,14 @@ def _weight_gradient(inputs: Tensor, d_currents: Tensor, sparse: bool) -> Tensor
     d_weight = inputs.new_empty(neurons, channels)
     sparse_weight_gradient(
         inputs.numel() // channels, channels, neurons, inputs.data_ptr(), d_currents.data_ptr(),
-        d_weight.data_ptr(), *_sparse(_dtype(inputs), channels, neurons),
+        d_weight.data_ptr(), *_sparse(number_type(inputs.dtype), channels, neurons),
     )  # fmt: skip
     return d_weight
 
 
 @lru_cache(maxsize=16)
 def _sparse(dtype: Any, channels: int, neurons: int) -> tuple[np.ndarray, np.ndarray]:
-    return _aligned((channels, neurons), dtype), np.zeros(channels, np.int64)
+    return aligned((channels, neurons), dtype), np.zeros(channels, np.int64)
 
 
 class _Sequence(torch.autograd.Function):
@@ -153,7 +152,7 @@ class _Sequence(torch.autograd.Function):
         p = LayerParameters(*[_contiguous(x) for x in parameters])
         inputs, starts, rate = _contiguous(inputs), _contiguous(starts), _contiguous(rate)
         ticks, batch, channels = inputs.shape
-        neurons, dtype = spec.neurons, _dtype(inputs)
+        neurons, dtype = spec.neurons, number_type(inputs.dtype)
         spikes = inputs.new_empty(ticks, batch, neurons)
         potentials = torch.empty_like(spikes)
         sparse = _currents(inputs, p, potentials)
@@ -176,7 +175,7 @@ class _Sequence(torch.autograd.Function):
                 eligible, (10, blocks, LANES), (3, width), (4,),
             )  # fmt: skip
             sequence(
-                dtype(spec.clip), RULE_CODES[spec.rule], _kind(spec), spec.recurrent,
+                dtype(spec.clip), RULE_CODES[spec.rule], kind_of(spec), spec.recurrent,
                 spec.soft_reset, ticks, batch, channels, neurons, table, scratch,
             )  # fmt: skip
         if train:
@@ -193,7 +192,7 @@ class _Sequence(torch.autograd.Function):
         inputs, starts, _, spikes, _, *parameters = layer
         p = LayerParameters(*parameters)
         ticks, batch, channels = inputs.shape
-        neurons, dtype = spec.neurons, _dtype(inputs)
+        neurons, dtype = spec.neurons, number_type(inputs.dtype)
         factor = 0.5 * math.pi if spec.surrogate == "arctan" else 1.0
         surrogate = SURROGATE_CODES[spec.surrogate], dtype(factor * spec.slope)
         d_spikes, d_potentials = _contiguous(d_spikes), _contiguous(d_potentials)
@@ -235,7 +234,7 @@ class _Sequence(torch.autograd.Function):
                 dtype, (5, ticks + 1, group, LANES), (ticks, width), (ticks + 1, width)
             )
             sequence_backward(
-                dtype(spec.clip), RULE_CODES[spec.rule], _kind(spec), spec.recurrent,
+                dtype(spec.clip), RULE_CODES[spec.rule], kind_of(spec), spec.recurrent,
                 spec.soft_reset, *surrogate, ticks, batch, channels, neurons, table, scratch,
                 history,
             )  # fmt: skip
@@ -264,38 +263,6 @@ def _shapes(spec: LayerSpec, blocks: int) -> tuple[tuple[int, ...], tuple[int, .
     return (blocks if spec.plastic else 0, *tail), (blocks if eligible else 0, *tail)
 
 
-@lru_cache(maxsize=16)
-def _rollout_scratch(batch: int, neurons: int, width: int, dtype: Any) -> tuple[np.ndarray, ...]:
-    rows = (batch, neurons)
-    return _scratch(dtype, rows, rows, (8, TILE), (2, TILE, width), (width,))
-
-
-def _rollout(
-    spec: LayerSpec,
-    p: LayerParameters,
-    inputs: Tensor,
-    starts: Tensor,
-    rate: Tensor | None,
-    state: LayerState,
-    new: LayerState,
-) -> tuple[Tensor, Tensor]:
-    """`layer_sequence` without gradients, made for few ticks: a call costs microseconds."""
-    ticks, batch, channels = inputs.shape
-    neurons, recurrent, dtype = spec.neurons, spec.recurrent, _dtype(inputs)
-    spikes = torch.empty(ticks, batch, neurons, dtype=inputs.dtype)
-    potentials = torch.empty_like(spikes)
-    layer = [
-        x if x is None or x.is_contiguous() else x.contiguous()
-        for x in (inputs, starts, rate, spikes, potentials, *p)
-    ]
-    scratch = _rollout_scratch(batch, neurons, neurons if recurrent else channels, dtype)
-    rollout(
-        dtype(spec.clip), RULE_CODES[spec.rule], _kind(spec), recurrent, spec.soft_reset, ticks,
-        batch, channels, neurons, _table(layer, state, new), *scratch,
-    )  # fmt: skip
-    return spikes, potentials
-
-
 def layer_sequence(
     spec: LayerSpec,
     parameters: LayerParameters,
@@ -303,7 +270,7 @@ def layer_sequence(
     starts: Tensor,
     rate: Tensor | None,
     state: LayerState,
-    into: LayerState | None = None,
+    state_wanted: bool = True,
 ) -> tuple[Tensor, Tensor, LayerState]:
     """`policies.reference.layer_sequence` for float32 and float64 tensors on the CPU.
 
@@ -316,14 +283,8 @@ def layer_sequence(
     if starts.dtype != inputs.dtype:
         starts = starts.to(inputs.dtype)
     state = _packed(state)
-    if into is None:
-        new = {name: torch.empty_like(x) for name, x in state.items()}
-    else:
-        new = _packed(into)
-    grad = torch.is_grad_enabled()
-    if not grad and inputs.shape[0] <= FEW_TICKS and new:
-        return *_rollout(spec, parameters, inputs, starts, rate, state, new), new
-    if grad and any(x.requires_grad for x in state.values()):
+    new = {name: torch.empty_like(x) for name, x in state.items()} if state_wanted else {}
+    if torch.is_grad_enabled() and any(x.requires_grad for x in state.values()):
         raise ValueError("the state must not require gradients; detach it, or use the reference")
     spikes, potentials = _Sequence.apply(spec, state, new, inputs, starts, rate, *parameters)
     return spikes, potentials, new
@@ -352,7 +313,7 @@ class _Leaky(torch.autograd.Function):
 
 def _leaky(kernel: Callable[..., None], spikes: Tensor, *more: Tensor) -> None:
     addresses = np.array([x.data_ptr() for x in (spikes, *more)])
-    kernel(_dtype(spikes)(0), *spikes.shape, addresses)
+    kernel(number_type(spikes.dtype)(0), *spikes.shape, addresses)
 
 
 def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ All of it is one file, because Numba's cache on disk notices only changes of a k
 a kernel would go on with an old rule from a file beside it.
 """
 
+import math
 from typing import Any, cast
 
 import numba
@@ -40,6 +41,15 @@ D_SPIKES, D_POTENTIALS, D_INPUTS, D_CURRENTS, D_RATE, D_BIAS, D_BETA, D_GAIN, D_
     40, 49
 )
 ENTRIES = 49
+# In a step of a whole network a layer's table goes on: what kind of layer it is, the parameters of
+# its neuromodulators, scratch, and where its fields and the neuromodulators begin in the flat state
+RULE, KIND, IS_RECURRENT, CHANNELS, NEURONS = range(49, 54)
+MODULATOR_WEIGHT, MODULATOR_EXOGENOUS, MODULATOR_BIAS = range(54, 57)
+FIRED, OWN, ROWS, TILES, LINE = range(57, 62)
+PLACES, MODULATION = 62, 68
+STEP_ENTRIES = 69
+# and the call has a table of its own
+OBSERVATIONS, SIGNAL, STEP_STARTS, OLD_FLAT, NEW_FLAT, FEATURES = range(6)
 FIELDS = ("potential", "pre", "post", "threshold", "fast_weights", "eligibility")
 POTENTIAL, PRE, POST, THRESHOLD_TRACE, FAST, ELIGIBILITY = range(6)
 
@@ -994,7 +1004,15 @@ def sequence_backward(
             d_decays[3] += d_eta[k, j]
 
 
-# A few ticks without gradients, in the arrays' own layout.
+# A step of a whole network without gradients, in the layout of the flat state.
+
+
+@inlined
+def _dot(weights, x):
+    total = ZERO
+    for i in range(x.shape[0]):
+        total += weights[i] * x[i]
+    return total
 
 
 @inlined
@@ -1007,10 +1025,7 @@ def _take(source, target, fresh):
 @inlined
 def _static_currents(weight, x, currents):
     for j in range(weight.shape[0]):
-        total = ZERO
-        for i in range(x.shape[0]):
-            total += weight[j, i] * x[i]
-        currents[j] += total
+        currents[j] += _dot(weight[j], x)
 
 
 @inlined
@@ -1040,23 +1055,58 @@ def _retro_rows(fast, trace, p, a, c, r, decay, clip, updated, updated_trace):
             updated_trace[j, i] = decay * e + a_j * p[i] + c_j * f
 
 
-@kernel
-def rollout(
-    clip, rule, kind, recurrent, soft, ticks, batch, channels, neurons, table, fired, own, rows,
-    tiles, line,
-):  # fmt: skip
-    """Scratch: fired, own [B, n], rows [8, at least TILE], tiles [2, TILE, n_pre], line [n_pre]."""
-    like, width = clip, neurons if recurrent else channels
+@inlined
+def _modulate(like, table, ticks, batch, size, plasticity_off, held, call, exogenous, seen, rate):
+    """What multiplies the drive: eta, or the neuromodulators, which the new state keeps."""
+    channels, neurons = table[CHANNELS], table[NEURONS]
+    old = _at(call[OLD_FLAT], (batch, size), like)
+    if table[MODULATOR_BIAS] == 0:
+        eta = _at(table[DECAYS + 3], (1,), like)[0]
+        for b in range(batch):
+            for t in range(ticks):
+                for j in range(neurons):
+                    rate[t, b, j] = eta * (ONE - old[b, plasticity_off])
+        return
+    inputs = _at(table[INPUTS], (ticks, batch, channels), like)
+    synapses = _at(table[MODULATOR_WEIGHT], (neurons, channels), like)
+    weights = _at(table[MODULATOR_EXOGENOUS], (neurons, exogenous.shape[0]), like)
+    bias = _at(table[MODULATOR_BIAS], (neurons,), like)
+    for j in range(neurons):
+        for b in range(batch):
+            level = bias[j] + _dot(weights[j], seen[b])
+            for t in range(ticks):
+                rate[t, b, j] = level + _dot(synapses[j], inputs[t, b])
+    new, place = _at(call[NEW_FLAT], (batch, size), like), table[MODULATION]
+    for b in range(batch):
+        for t in range(ticks):
+            for j in range(neurons):
+                m = math.tanh(rate[t, b, j])
+                if old[b, held] > ZERO:
+                    m = old[b, place + t * neurons + j]
+                new[b, place + t * neurons + j] = m
+                rate[t, b, j] = m * (ONE - old[b, plasticity_off])
+
+
+@inlined
+def _layer_step(clip, soft, ticks, batch, table, starts, rate):
+    """All ticks of a layer; leaves spikes, potentials, and its part of the new state."""
+    like, rule, kind, recurrent = clip, table[RULE], table[KIND], table[IS_RECURRENT] != 0
+    channels, neurons = table[CHANNELS], table[NEURONS]
+    width = neurons if recurrent else channels
     plastic, direct, retroactive = kind != STATIC, kind == DIRECT, kind == RETROACTIVE
     inputs = _at(table[INPUTS], (ticks, batch, channels), like)
-    starts = _at(table[STARTS], (ticks, batch), like)
-    rate = _at(table[RATE], (ticks, batch, neurons), like)
     spikes = _at(table[SPIKES], (ticks, batch, neurons), like)
     potentials = _at(table[POTENTIALS], (ticks, batch, neurons), like)
     weight = _at(table[WEIGHT], (neurons, channels), like)
     bias, beta = _at(table[BIAS], (neurons,), like), _at(table[BETA], (neurons,), like)
     recurrent_weight = _at(table[RECURRENT_WEIGHT], (neurons, neurons), like)
     gain = _at(table[GAIN], (neurons, width), like)
+    fired, own = (
+        _at(table[FIRED], (batch, neurons), like),
+        _at(table[OWN], (batch, neurons), like),
+    )
+    rows, line = _at(table[ROWS], (8, TILE), like), _at(table[LINE], (width,), like)
+    tiles = _at(table[TILES], (2, TILE, width), like)
     a, c, r, q_before, theta_before = rows[0], rows[1], rows[2], rows[3], rows[4]
     no_theta, silent, decays = rows[5], rows[6], rows[7]
     static = recurrent_weight if recurrent else weight
@@ -1085,7 +1135,7 @@ def rollout(
                 else:
                     _copy(p, line)
                 _trace(decays[0], line, fired[b] if recurrent else inputs[t, b], p)
-            if rule == BCM:
+            if plastic and rule == BCM:
                 theta = _at(_after(table, THRESHOLD_TRACE, b), (neurons,), like)
                 if t == 0:
                     _take(_at(_before(table, THRESHOLD_TRACE, b), (neurons,), like), theta, fresh)
@@ -1141,3 +1191,53 @@ def rollout(
                     _direct_rows(old_fast, p, a, c, clip, fast)
                 else:
                     _retro_rows(old_fast, old_trace, p, a, c, r, ONE - decays[3], clip, fast, trace)
+
+
+@kernel
+def network_step(
+    clip, soft, ticks, batch, size, channels, width, plasticity_off, held, readout, call, layers,
+    exogenous, seen, decay,
+):  # fmt: skip
+    """One environment step of a network, from one flat state [batch, size] to the next.
+
+    size, channels and width are those of the state, the observation and the features;
+    plasticity_off, held and readout are where these fields begin in the flat state. call has the
+    addresses that change from call to call, layers a table for each layer, exogenous the indices of
+    the channels that neuromodulators see. seen is scratch, [batch, exogenous channels].
+    """
+    like = clip
+    observations = _at(call[OBSERVATIONS], (batch, channels), like)
+    starts = _at(call[STEP_STARTS], (ticks, batch), like)
+    old, new = _at(call[OLD_FLAT], (batch, size), like), _at(call[NEW_FLAT], (batch, size), like)
+    features = _at(call[FEATURES], (batch, width), like)
+    for b in range(batch):
+        new[b, plasticity_off] = old[b, plasticity_off]
+        new[b, held] = old[b, held]
+        for i in range(exogenous.shape[0]):
+            seen[b, i] = observations[b, exogenous[i]]
+    for number in range(layers.shape[0]):
+        table = layers[number]
+        table[INPUTS] = layers[number - 1, SPIKES] if number > 0 else call[SIGNAL]
+        for field in range(len(FIELDS)):
+            place = table[PLACES + field] * old.itemsize
+            table[OLD + field], table[NEW + field] = call[OLD_FLAT] + place, call[NEW_FLAT] + place
+            table[OLD_STRIDES + field] = table[NEW_STRIDES + field] = size * old.itemsize
+        rate = _at(table[RATE], (ticks, batch, table[NEURONS]), like)
+        if table[KIND] != STATIC:
+            _modulate(
+                like, table, ticks, batch, size, plasticity_off, held, call, exogenous, seen, rate
+            )
+        _layer_step(clip, soft, ticks, batch, table, starts, rate)
+    neurons = table[NEURONS]
+    spikes = _at(table[SPIKES], (ticks, batch, neurons), like)
+    potentials = _at(table[POTENTIALS], (ticks, batch, neurons), like)
+    for b in range(batch):
+        value = new[b, readout : readout + neurons]
+        _take(old[b, readout : readout + neurons], value, starts[0, b] > ZERO)
+        for t in range(ticks):
+            s = spikes[t, b]
+            for j in range(neurons):
+                value[j] = decay[j] * value[j] + (ONE - decay[j]) * s[j]
+        _copy(value, features[b, :neurons])
+        if width > neurons:
+            _copy(potentials[ticks - 1, b], features[b, neurons:])

@@ -246,7 +246,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             _by_time(episode_starts, sequences),
             self.layout.unpack(lstm_states.pi[0][0]),
         )
-        features, _, _ = self.network.run(observations, starts, state, into={})
+        features, _, _ = self.network.run(observations, starts, state, state_wanted=False)
         features, observations = features.flatten(0, 1), observations.flatten(0, 1)
         distribution = self._get_action_dist_from_latent(features)
         # turned round are the few numbers that go in and come out, not the features

@@ -94,7 +94,7 @@ def layer_sequence(
     starts: Tensor,
     rate: Tensor | None,
     state: LayerState,
-    into: LayerState | None = None,
+    state_wanted: bool = True,
 ) -> tuple[Tensor, Tensor, LayerState]:
     """Runs a layer over a whole sequence of ticks.
 
@@ -116,8 +116,7 @@ def layer_sequence(
         rate: [T, B, n_out], per neuron and tick, what multiplies the drive: eta for a plain rule,
             the neuromodulator m for a modulated one. None for a static layer.
         state: fields of `spec.state_shapes`, each [B, ...]; not changed.
-        into: tensors in which an implementation may leave the new state, to save a copy; where it
-            is empty the new state is not wanted, and may be left out. This one takes no notice.
+        state_wanted: False: the new state may be left out, as a faster implementation does.
 
     Returns:
         Spikes [T, B, n_out] (0 or 1), membrane potentials before reset [T, B, n_out], new state.

@@ -295,7 +295,7 @@ def layer_sequence(
     starts: Tensor,
     rate: Tensor | None,
     state: LayerState,
-    into: LayerState | None = None,
+    state_wanted: bool = True,
 ) -> tuple[Tensor, Tensor, LayerState]:
     """`policies.reference.layer_sequence`, for tensors of any device and floating dtype.
 

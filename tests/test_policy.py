@@ -176,12 +176,12 @@ def test_recomputed_log_probabilities_and_values_are_the_collected_ones(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_recomputed_is_exactly_collected_with_one_step_at_a_time(policy):
+def test_recomputed_is_collected_to_rounding_with_one_step_at_a_time(policy):
     one = {"sequence_length": 1, "batch_size": 1, "normalize_advantage": False}
     venv = make_venv(n_envs=1)
     model = sharpened(venv, policy=policy, learning_rate=0.0, n_epochs=1, **one)
     model.learn(2 * 16)
-    assert worst_difference(model).max() == 0.0
+    assert worst_difference(model).max() < 1e-6  # a compiled step sums in another order
     assert worst_difference(model, zeroed).min() > 0.01
 
 
