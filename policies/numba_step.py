@@ -29,6 +29,7 @@ register_optimizer_step_post_hook(_count_step)
 class _Plan(NamedTuple):
     """All that the kernel needs besides observations and state, made once for given parameters."""
 
+    shapes: tuple[tuple[int, ...], ...]  # of observations, starts and state
     parameters: list[dict[str, Any]]  # of the modules whose numbers are in the tables
     versions: list[int]
     encoder: Any  # None where observations are the first layer's inputs as they are
@@ -54,15 +55,22 @@ def step(
 
     Returns:
         Features [1, B, output_size], and the new flat state.
+
+    Raises:
+        ValueError: a shape or dtype that the network does not have.
     """
     batch, ticks, dtype = len(state), network.config.ticks, state.dtype
-    observations, state, starts = observations.contiguous(), state.contiguous(), starts.to(dtype)
+    observations, state = observations.to(dtype).contiguous(), state.contiguous()
+    starts = starts.to(dtype).contiguous()
     plans = _plans.get(network)
     if plans is None:
         plans = _plans[network] = {}
     plan = plans.get((batch, dtype))
     if plan is None or plan.versions != _versions(plan.parameters):
         plan = plans[batch, dtype] = _plan(network, batch, dtype)
+    shapes = tuple(observations.shape), tuple(starts.shape), tuple(state.shape)
+    if shapes != plan.shapes:  # the kernel would not notice
+        raise ValueError(f"shapes of observations, starts and state: {shapes}, not {plan.shapes}")
     signal = observations
     if ticks > 1:
         signal = signal.expand(ticks, -1, -1).contiguous()
@@ -93,6 +101,8 @@ def _versions(parameters: list[dict[str, Any]]) -> list[int]:
 
 def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
     config, layout, number = network.config, network.layout, number_type(dtype)
+    if dtype != network.readout_decay.dtype:
+        raise ValueError(f"the state is {dtype}, the network {network.readout_decay.dtype}")
     tables = np.zeros((len(network.layers), kernels.STEP_ENTRIES), np.int64)
     call = np.zeros(_CALL.size // 8, np.int64)
     keep_alive: list[Any] = []
@@ -146,4 +156,5 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
     )  # fmt: skip
     parameters = [module._parameters for module in (network, *network.layers)]
     encoder = network.encoder if network.encoder.state_shapes else None
-    return _Plan(parameters, _versions(parameters), encoder, call, arguments, keep_alive)
+    shapes = (1, batch, network.input_size), (1, batch), (batch, layout.size)
+    return _Plan(shapes, parameters, _versions(parameters), encoder, call, arguments, keep_alive)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import numpy as np
 import pytest
@@ -494,3 +495,17 @@ def test_a_copy_of_a_network_has_numbers_of_its_own():
         twin.readout_decay.add_(1.0)
         assert torch.equal(network(inputs, (flat, flat[..., :1]), starts)[0], before)
         assert not torch.equal(twin(inputs, (flat, flat[..., :1]), starts)[0], before)
+
+
+def test_a_step_refuses_what_does_not_fit():
+    network = make_network()
+    good = {"inputs": observations(1), "flat": torch.zeros(1, 2, network.layout.size)}
+    for bad, words in (
+        ({"inputs": observations(1, channels=4)}, "(1, 2, 4)"),
+        ({"inputs": observations(1, batch=3)}, "(1, 3, 3)"),
+        ({"flat": torch.zeros(1, 2, network.layout.size + 1)}, str(network.layout.size + 1)),
+        ({"flat": good["flat"].double()}, "float64"),
+    ):
+        inputs, flat = (good | bad).values()
+        with torch.no_grad(), pytest.raises(ValueError, match=re.escape(words)):
+            network(inputs, (flat, flat[..., :1]), torch.zeros(1, 2))
