@@ -1008,14 +1008,6 @@ def sequence_backward(
 
 
 @inlined
-def _dot(weights, x):
-    total = ZERO
-    for i in range(x.shape[0]):
-        total += weights[i] * x[i]
-    return total
-
-
-@inlined
 def _take(source, target, fresh):
     """Copies an array, or zeros if the episode is fresh."""
     for i in range(target.shape[0]):
@@ -1023,9 +1015,11 @@ def _take(source, target, fresh):
 
 
 @inlined
-def _static_currents(weight, x, currents):
-    for j in range(weight.shape[0]):
-        currents[j] += _dot(weight[j], x)
+def _add_active(weights, x, sums):
+    """Adds the rows of weights [presynaptic, neurons] whose channel is not silent."""
+    for i in range(x.shape[0]):
+        if x[i] != ZERO:
+            _add_multiple(x[i], weights[i], sums)
 
 
 @inlined
@@ -1068,14 +1062,14 @@ def _modulate(like, table, ticks, batch, size, plasticity_off, held, call, exoge
                     rate[t, b, j] = eta * (ONE - old[b, plasticity_off])
         return
     inputs = _at(table[INPUTS], (ticks, batch, channels), like)
-    synapses = _at(table[MODULATOR_WEIGHT], (neurons, channels), like)
-    weights = _at(table[MODULATOR_EXOGENOUS], (neurons, exogenous.shape[0]), like)
+    synapses = _at(table[MODULATOR_WEIGHT], (channels, neurons), like)
+    weights = _at(table[MODULATOR_EXOGENOUS], (exogenous.shape[0], neurons), like)
     bias = _at(table[MODULATOR_BIAS], (neurons,), like)
-    for j in range(neurons):
-        for b in range(batch):
-            level = bias[j] + _dot(weights[j], seen[b])
-            for t in range(ticks):
-                rate[t, b, j] = level + _dot(synapses[j], inputs[t, b])
+    for b in range(batch):
+        for t in range(ticks):
+            _copy(bias, rate[t, b])
+            _add_active(weights, seen[b], rate[t, b])
+            _add_active(synapses, inputs[t, b], rate[t, b])
     new, place = _at(call[NEW_FLAT], (batch, size), like), table[MODULATION]
     for b in range(batch):
         for t in range(ticks):
@@ -1097,19 +1091,18 @@ def _layer_step(clip, soft, ticks, batch, table, starts, rate):
     inputs = _at(table[INPUTS], (ticks, batch, channels), like)
     spikes = _at(table[SPIKES], (ticks, batch, neurons), like)
     potentials = _at(table[POTENTIALS], (ticks, batch, neurons), like)
-    weight = _at(table[WEIGHT], (neurons, channels), like)
     bias, beta = _at(table[BIAS], (neurons,), like), _at(table[BETA], (neurons,), like)
-    recurrent_weight = _at(table[RECURRENT_WEIGHT], (neurons, neurons), like)
+    # static synapses come as [presynaptic, neurons], plastic ones as [neurons, presynaptic]
+    static_inputs = _at(table[WEIGHT], (channels, neurons), like)
+    static_recurrent = _at(table[RECURRENT_WEIGHT], (neurons, neurons), like)
+    weight = _at(table[RECURRENT_WEIGHT if recurrent else WEIGHT], (neurons, width), like)
     gain = _at(table[GAIN], (neurons, width), like)
-    fired, own = (
-        _at(table[FIRED], (batch, neurons), like),
-        _at(table[OWN], (batch, neurons), like),
-    )
+    fired = _at(table[FIRED], (batch, neurons), like)
+    own = _at(table[OWN], (batch, neurons), like)
     rows, line = _at(table[ROWS], (8, TILE), like), _at(table[LINE], (width,), like)
     tiles = _at(table[TILES], (2, TILE, width), like)
     a, c, r, q_before, theta_before = rows[0], rows[1], rows[2], rows[3], rows[4]
     no_theta, silent, decays = rows[5], rows[6], rows[7]
-    static = recurrent_weight if recurrent else weight
     silent[:] = ZERO
     _load_decays(table, decays)
     for t in range(ticks):
@@ -1141,9 +1134,12 @@ def _layer_step(clip, soft, ticks, batch, table, starts, rate):
                     _take(_at(_before(table, THRESHOLD_TRACE, b), (neurons,), like), theta, fresh)
                 elif fresh:
                     theta[:] = ZERO
-            if recurrent:
-                _copy(fired[b], own[b])
             _copy(bias, potentials[t, b])
+            if recurrent or not plastic:
+                _add_active(static_inputs, inputs[t, b], potentials[t, b])
+            if recurrent and not plastic:
+                _add_active(static_recurrent, fired[b], potentials[t, b])
+            _copy(fired[b], own[b])
         # tile by tile, so that weights stay in the cache for all environments, and fast weights
         # until they are updated
         for low in range(0, neurons, TILE):
@@ -1165,12 +1161,8 @@ def _layer_step(clip, soft, ticks, batch, table, starts, rate):
                     _copy_block(fast, old_fast)
                     if retroactive:
                         _copy_block(trace, old_trace)
-                if recurrent or not plastic:
-                    _static_currents(weight[low:high], inputs[t, b], currents)
                 if plastic:
-                    _plastic_currents(static[low:high], gain[low:high], old_fast, x, currents)
-                elif recurrent:
-                    _static_currents(recurrent_weight[low:high], x, currents)
+                    _plastic_currents(weight[low:high], gain[low:high], old_fast, x, currents)
                 v = _at(_after(table, POTENTIAL, b), (neurons,), like)[low:high]
                 s = fired[b, low:high]
                 _neurons(currents, silent, beta[low:high], soft, v, s, spikes[t, b, low:high])

@@ -121,11 +121,17 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
     for index, (layer, table) in enumerate(zip(network.layers, tables)):
         spec = layer.spec
         neurons, width = spec.neurons, spec.plastic_inputs
-        for name, x in layer.parameters_in_use()._asdict().items():
+        parameters = layer.parameters_in_use()
+        if spec.recurrent or not spec.plastic:
+            parameters = parameters._replace(weight=parameters.weight.t())
+        if spec.recurrent and not spec.plastic:
+            parameters = parameters._replace(recurrent_weight=parameters.recurrent_weight.t())
+        for name, x in parameters._asdict().items():
             table[parameter_entries[name]] = address(x)
-        for name in ("weight", "exogenous", "bias"):
-            entry = getattr(kernels, f"MODULATOR_{name.upper()}")
-            table[entry] = address(getattr(layer, f"modulator_{name}", None))
+        if spec.modulation != "none":
+            table[kernels.MODULATOR_WEIGHT] = address(layer.modulator_weight.t())
+            table[kernels.MODULATOR_EXOGENOUS] = address(layer.modulator_exogenous.t())
+            table[kernels.MODULATOR_BIAS] = address(layer.modulator_bias)
         for place, name in enumerate((*kernels.FIELDS, "modulation")):
             if (field := layout.slices.get(f"layer{index}.{name}")) is not None:
                 table[kernels.PLACES + place] = field.start
@@ -154,7 +160,7 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
         network.input_size, network.output_size, *starts, call, tables, exogenous,
         aligned((batch, len(exogenous)), number), decay,
     )  # fmt: skip
-    parameters = [module._parameters for module in (network, *network.layers)]
+    numbers = [module._parameters for module in (network, *network.layers)]
     encoder = network.encoder if network.encoder.state_shapes else None
     shapes = (1, batch, network.input_size), (1, batch), (batch, layout.size)
-    return _Plan(shapes, parameters, _versions(parameters), encoder, call, arguments, keep_alive)
+    return _Plan(shapes, numbers, _versions(numbers), encoder, call, arguments, keep_alive)
