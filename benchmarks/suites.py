@@ -26,11 +26,11 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def evaluate(env: str, suite: str, runs: list[Path]) -> dict:
+def evaluate(env: str, suite: str, runs: list[Path], episodes: int) -> dict:
     """The summary of all runs under a suite."""
     out = ROOT / "runs" / "benchmarks" / "suites" / env / suite
     command = ["evaluate.py", *map(str, runs), "--suite", suite, "--out", str(out)]
-    command += ["--episodes", str(EPISODES[suite]), *LESIONS.get(suite, [])]
+    command += ["--episodes", str(episodes), *LESIONS.get(suite, [])]
     if subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode:
         raise SystemExit(f"{' '.join(command)} failed")
     return json.loads((out / "summary.json").read_text())
@@ -85,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", choices=BENCHMARKS["robots"].envs, default="HalfCheetah-v5")
     parser.add_argument("--suites", nargs="+", choices=suite_names(), default=list(EPISODES))
+    parser.add_argument("--episodes", type=int, help="per condition, instead of the usual 20 or 5")
     options = parser.parse_args()
     folders = {
         (ROOT / "runs" / "benchmarks" / name / options.env).resolve()
@@ -96,7 +97,10 @@ def main() -> None:
             f"there are no runs of {options.env}; first: "
             f"python -m benchmarks.learning robots --envs {options.env}"
         )
-    summaries = {suite: evaluate(options.env, suite, runs) for suite in options.suites}
+    summaries = {
+        suite: evaluate(options.env, suite, runs, options.episodes or EPISODES[suite])
+        for suite in options.suites
+    }
     file = ROOT / "benchmarks" / "results" / f"{options.env}-suites.csv"
     with file.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
