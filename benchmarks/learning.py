@@ -26,12 +26,15 @@ ALL = (*PLASTIC, "snn", "lstm", "mlp")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is trained: environments, policies, and further arguments of train.py."""
+    """What is trained: environments, policies, and further arguments of train.py; and on how many
+    episodes a condition it is evaluated.
+    """
 
     envs: tuple[str, ...]
     policies: tuple[str, ...]
     arguments: tuple[str, ...] = ()
     seeds: tuple[int, ...] = SEEDS
+    episodes: int = 200
 
 
 CUE, EVIDENCE = ("CueAssociation-v0",), ("EvidenceAccumulation-v0",)
@@ -48,8 +51,9 @@ BENCHMARKS = {
         ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Swimmer-v5"),
         ("ndp-oja", "snn", "mlp"),
         seeds=(0, 1, 2),
+        episodes=20,
     ),
-    "robots-lstm": Benchmark(("HalfCheetah-v5", "Ant-v5"), ("lstm",), seeds=(0, 1, 2)),
+    "robots-lstm": Benchmark(("HalfCheetah-v5", "Ant-v5"), ("lstm",), seeds=(0, 1, 2), episodes=20),
 }
 COLUMNS = [
     "env",
@@ -167,11 +171,13 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", help="only these")
     parser.add_argument("--policies", nargs="+", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these")
-    parser.add_argument("--episodes", type=int, default=200, help="per condition")
+    parser.add_argument(
+        "--episodes", type=int, help="per condition, instead of 200, or 20 for robots"
+    )
     options = parser.parse_args()
     benchmark = BENCHMARKS[options.name]
     jobs = [
-        (options.name, env, policy, seed, options.episodes)
+        (options.name, env, policy, seed, options.episodes or benchmark.episodes)
         for env in options.envs or benchmark.envs
         for policy in options.policies or benchmark.policies
         for seed in options.seeds or benchmark.seeds
