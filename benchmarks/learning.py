@@ -77,10 +77,10 @@ def run(name: str, env: str, policy: str, seed: int, episodes: int) -> list[dict
     train = ["train.py", "--env", env, "--policy", policy, "--seed", str(seed)]
     train += ["--runs", str(runs), *BENCHMARKS[name].arguments]
     if (folder / "checkpoints" / "last").exists():
-        _python([*train, "--resume"])  # returns at once where nothing is left to do
+        python([*train, "--resume"])  # returns at once where nothing is left to do
     else:
-        _python([*train, "--overwrite"])
-    _python(["evaluate.py", str(folder), "--episodes", str(episodes)])  # keeps what is there
+        python([*train, "--overwrite"])
+    python(["evaluate.py", str(folder), "--episodes", str(episodes)])  # keeps what is there
     summary = json.loads((folder / "evaluations" / "standard" / "summary.json").read_text())
     with (folder / "progress.csv").open() as file:
         progress = list(csv.DictReader(file))
@@ -101,7 +101,8 @@ def run(name: str, env: str, policy: str, seed: int, episodes: int) -> list[dict
     return rows
 
 
-def _python(arguments: list[str]) -> None:
+def python(arguments: list[str]) -> None:
+    """Runs a script of the project to its end; a failure ends the benchmark with what it said."""
     result = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
