@@ -1,6 +1,6 @@
-"""Compiled loops of spiking layers on the CPU, over NumPy arrays, environment by environment.
+"""The compiled loops of the CPU: layers over sequences, both ways, and steps of whole networks.
 
-Neurons are taken in blocks of `LANES`, and the synapses of a block are stored as
+Sequences run environment by environment. Neurons are taken in blocks of `LANES`, and the synapses of a block are stored as
 [presynaptic, LANES], so that the inner loops run over neurons, need no sum, and skip presynaptic
 channels that are silent.
 
@@ -9,8 +9,8 @@ forward pass keeps them every `SEGMENT` ticks, and the backward pass recomputes 
 so that nothing of size T x B x n x n is ever stored. The update of tick t is applied on the way
 to the currents of tick t+1, as F(t+1) = clip(C F(t) + A p(t)) with C and A one number a neuron.
 
-All of it is one file, because Numba's cache on disk notices only changes of a kernel's own file:
-a kernel would go on with an old rule from a file beside it.
+All of it is one file, long as it is, because Numba's cache on disk notices only changes of a
+kernel's own file: a kernel would go on with an old rule from a file beside it.
 """
 
 import math

@@ -91,6 +91,11 @@ def zero_state(network, batch):
     return network.layout.unpack(torch.zeros(batch, network.layout.size))
 
 
+def pixels(plot, colour):
+    """Rows and columns of a plot that have a colour."""
+    return np.nonzero((plot == np.array(colour, dtype=np.uint8)).all(axis=2))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

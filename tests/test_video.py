@@ -1,3 +1,5 @@
+"""Videos: pace, frames and files, with and without a way to draw, from both command lines."""
+
 import json
 import os
 import subprocess
@@ -10,147 +12,22 @@ import av
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import pixels
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs  # noqa: F401  registers the environments
 import evaluate
 import train
-from envs.cue_association import CueAssociation
-from envs.evidence_accumulation import EvidenceAccumulation
 from envs.making import make
 from envs.rendering import INSTALL, Camera, CannotDraw, fitted
 from evaluation.episodes import run_episodes
 from evaluation.lesions import PlasticityOff
-from evaluation.panel import (
-    ABOVE,
-    BELOW,
-    INK,
-    MARK,
-    Curve,
-    Outline,
-    Panel,
-    chosen,
-    diverging,
-    font,
-    reward_rate,
-)
-from evaluation.recording import Moment
+from evaluation.panel import font
 from evaluation.video import HEIGHT, WIDTH, Mp4, Take, film, pace, written
 from policies import PlasticSpikingPolicy
 from policies.export import DeployedPolicy, save_policy
 
 ROOT = Path(__file__).parent.parent
-
-
-def panel_of(steps=10, neurons=4, onsets=(), synapses=(4, 3), **changes):
-    outline = Outline(np.zeros(steps), onsets, 1, neurons, synapses, True, 1.0)
-    arguments = {"window": 5, "width": 512, "height": 384, "bound": 1.0}
-    return Panel(outline, [Curve(np.zeros(steps))], **(arguments | changes))
-
-
-def moment_of(spikes, fast=None):
-    spikes = np.array([spikes], dtype=np.float32)
-    fast = np.zeros((4, 3), np.float32) if fast is None else fast
-    return Moment({}, 0.0, np.zeros(1), spikes, np.zeros_like(spikes), fast)
-
-
-def pixels(plot, colour):
-    """Rows and columns of a plot that have a colour."""
-    return np.nonzero((plot == np.array(colour, dtype=np.uint8)).all(axis=2))
-
-
-# the panel
-
-
-def test_a_spike_lights_the_pixels_of_its_neuron_and_tick():
-    panel = panel_of(steps=10)
-    plot = panel.plots["spikes"]
-    rows, columns = plot.shape[:2]
-    panel.add(moment_of([0, 0, 0, 0]))
-    assert not pixels(plot, INK)[0].size
-    panel.add(moment_of([1, 0, 0, 0]))  # neuron 0 is at the bottom, step 1 the second of ten
-    lit_rows, lit_columns = pixels(plot, INK)
-    assert set(lit_rows) == set(range(rows - rows // 4, rows))
-    assert set(lit_columns) == set(range(columns // 10, 2 * (columns // 10)))
-    panel.add(moment_of([0, 0, 0, 1]))
-    top_rows, top_columns = pixels(plot[: rows // 2], INK)
-    assert set(top_rows) == set(range(rows // 4))
-    assert top_columns.min() == 2 * (columns // 10)
-
-
-def test_a_full_raster_moves_left():
-    panel = panel_of(steps=1000)
-    plot = panel.plots["spikes"]
-    panel.add(moment_of([1, 1, 1, 1]))
-    for _ in range(plot.shape[1] // 2 - 1):
-        panel.add(moment_of([0, 0, 0, 0]))
-    assert set(pixels(plot, INK)[1]) == {0, 1}
-    panel.add(moment_of([1, 1, 1, 1]))
-    assert set(pixels(plot, INK)[1]) == {plot.shape[1] - 2, plot.shape[1] - 1}
-
-
-def test_of_many_neurons_some_are_shown_as_they_are():
-    assert list(chosen(5, 100)) == [0, 1, 2, 3, 4]
-    assert list(chosen(256, 8)) == [0, 64, 128, 192]
-    panel = panel_of(neurons=512)
-    spikes = np.zeros(512)
-    spikes[chosen(512, len(panel.plots["spikes"]))[:3]] = 1
-    spikes[1] = 1  # one that is not shown
-    panel.add(moment_of(spikes))
-    assert len(set(pixels(panel.plots["spikes"], INK)[0])) in (6, 7)  # two or so pixels for each
-
-
-def test_a_change_is_marked_when_it_comes_and_not_before():
-    panel = panel_of(steps=10, onsets=((3, "joint_lock:0"),))
-    for step in range(10):
-        marked = {name: pixels(panel.plots[name], MARK)[1] for name in ("spikes", "reward")}
-        if step < 3:
-            assert not marked["spikes"].size and not marked["reward"].size
-        if step > 3:
-            width = panel.plots["spikes"].shape[1]
-            assert marked["spikes"].min() == pytest.approx(0.3 * width, abs=2)
-            assert marked["reward"].min() >= np.floor(0.3 * width)
-            assert marked["reward"].max() <= 0.3 * width + 3
-        panel.add(moment_of([0, 0, 0, 0]))
-
-
-def test_fast_weights_are_coloured_symmetrically():
-    colours = diverging(np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0]), 1.0)
-    assert tuple(colours[3]) == (255, 255, 255)
-    assert tuple(colours[0]) == tuple(colours[1]) == BELOW
-    assert tuple(colours[5]) == ABOVE
-    # half the value is half the way to the full colour, on either side
-    np.testing.assert_allclose(colours[2], (255 + np.array(BELOW)) / 2, atol=0.5)
-    np.testing.assert_allclose(colours[4], (255 + np.array(ABOVE)) / 2, atol=0.5)
-
-
-@pytest.mark.parametrize("shape", [(4, 5), (5, 4)])
-def test_a_fast_weight_is_drawn_where_it_belongs(shape):
-    fast = np.zeros(shape, np.float32)
-    fast[0, -1] = 1.0  # to the first neuron, from the last one
-    panel = panel_of(synapses=shape)
-    panel.add(moment_of([0, 0, 0, 0], fast))
-    plot = panel.plots["fast_weights"]
-    rows, columns = pixels(plot, ABOVE)
-    height, width = plot.shape[:2]
-    # the longer axis lies; neurons are counted from the bottom left
-    if shape == (4, 5):
-        box = (0.75 * height, height - 1, 0.8 * width, width - 1)
-    else:
-        box = (0, height / 4, 0, width / 5)
-    found = rows.min(), rows.max(), columns.min(), columns.max()
-    np.testing.assert_allclose(found, box, atol=1.5)
-
-
-def test_the_reward_rate_is_a_mean_over_the_last_steps():
-    rate = reward_rate(np.array([1.0, 2.0, 3.0, 4.0]), 2)
-    np.testing.assert_allclose(rate, [1.0, 1.5, 2.5, 3.5])
-
-
-def test_a_policy_without_spikes_has_the_reward_rate_alone():
-    panel = Panel(Outline(np.ones(5)), [Curve(np.ones(5))], 2, 560, 136, 0.0)
-    assert list(panel.plots) == ["reward"]
-    panel.add(Moment({}, 1.0, np.zeros(1)))
 
 
 # pace
@@ -162,63 +39,6 @@ def test_a_policy_without_spikes_has_the_reward_rate_alone():
 )
 def test_a_video_runs_as_fast_as_the_task(clock, steps, rate, stride):
     assert pace(clock, steps) == (rate, stride)
-
-
-# pictures of the cue tasks
-
-
-def test_a_cue_is_drawn_bit_by_bit():
-    task = CueAssociation(cues=1, bits=4, render_mode="rgb_array")
-    task.reset(seed=3, options={"cues": [[1, 0, 1, 1]]})
-    picture = task.render()
-    squares = [tuple(picture[92 + 22, 28 + 44 * bit + 22]) for bit in range(4)]
-    on, off = (0, 114, 178), (228, 228, 228)
-    assert squares == [on, off, on, on]
-    task.step(0)  # feedback: no cue is shown
-    assert tuple(task.render()[92 + 22, 28 + 22]) == off
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_an_answer_is_drawn_green_or_red(right):
-    task = CueAssociation(render_mode="rgb_array")
-    task.reset(seed=0)
-    target = int(task.targets[0])
-    task.step(target if right else 1 - target)
-    picture = task.render()
-    green, red = pixels(picture, (0, 158, 115)), pixels(picture, (213, 94, 0))
-    assert green[0].size > 500 if right else red[0].size > 500
-    assert not (red if right else green)[0].size
-
-
-def test_evidence_appears_cue_by_cue():
-    task = EvidenceAccumulation(render_mode="rgb_array")
-    task.reset(seed=1)
-    seen = []
-    for _ in range(task.episode_steps):
-        picture = task.render()
-        left, right = (pixels(picture, c)[0].size for c in ((0, 114, 178), (204, 121, 167)))
-        seen.append((left, right))
-        task.step(0)
-    per_cue = max(seen[-1]) / max(task.sides.sum(), (1 - task.sides).sum())
-    assert seen[0] == (0, 0)
-    counts = np.round(np.array(seen[-1]) / per_cue)
-    assert list(counts) == [(task.sides == 0).sum(), (task.sides == 1).sum()]
-
-
-@pytest.mark.parametrize("name", ["CueAssociation-v0", "EvidenceAccumulation-v0"])
-def test_cue_tasks_draw_when_asked_to(name):
-    env = gym.make(name, render_mode="rgb_array")
-    env.reset(seed=0)
-    assert env.render().shape == (420, 560, 3)
-    over = False
-    while not over:
-        *_, over, _, _ = env.step(0)
-        assert env.render().dtype == np.uint8
-    plain = gym.make(name)
-    plain.reset(seed=0)
-    assert plain.unwrapped.render() is None
-    with pytest.raises(ValueError, match="render_mode must be one of None, 'rgb_array'"):
-        type(plain.unwrapped)(render_mode="human")
 
 
 def test_pictures_are_fitted_without_distortion():

@@ -1,0 +1,229 @@
+"""Perturbations of the model: as recompiling it would, as they say, and undone on close."""
+
+import copy
+import re
+
+import mujoco
+import numpy as np
+import pytest
+from tapes import STEPS, make, play
+
+from envs import quiet_mujoco
+from envs.perturbations import CATALOGUE, Perturbed
+from envs.perturbations.model import same_model
+
+quiet_mujoco()
+pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
+
+
+def with_model(task, model):
+    """The task with another model of the same sizes."""
+    env = make(task)
+    env.unwrapped.model, env.unwrapped.data = model, mujoco.MjData(model)
+    return env
+
+
+def source(task):
+    env = make(task)
+    with open(env.unwrapped.fullpath) as file:
+        return file.read()
+
+
+def compiled(xml):
+    spec = mujoco.MjSpec.from_string(xml)
+    return spec.compile()
+
+
+def replaced(text, *pairs):
+    for old, new in pairs:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+def keep_densities(xml, edited):
+    """HalfCheetah's file scales all masses to a total: scale the edited ones as much."""
+    loose = [text.replace('settotalmass="14"', "") for text in (xml, edited)]
+    before, after = (compiled(text).body_mass.sum() for text in loose)
+    return edited.replace('settotalmass="14"', f'settotalmass="{float(14 * after / before)!r}"')
+
+
+def heavy_torso(task, factor):
+    """Recompiled with a multiple of the density of the torso's geoms."""
+    xml = source(task)
+    if task == "Ant-v5":
+        old = 'name="torso_geom" pos="0 0 0"'
+        return compiled(replaced(xml, (old, old + f' density="{5 * factor}"')))
+    edited = replaced(
+        xml,
+        ('name="torso" size="0.046"', f'name="torso" size="0.046" density="{1000 * factor}"'),
+        ('name="head" pos=".6 0 .1"', f'name="head" pos=".6 0 .1" density="{1000 * factor}"'),
+    )
+    return compiled(keep_densities(xml, edited))
+
+
+def short_limb(task):
+    """Recompiled with one middle segment of half the length, written out by hand."""
+    xml = source(task)
+    if task == "Ant-v5":
+        leg = 'fromto="0.0 0.0 0.0 0.2 0.2 0.0" name="left_leg_geom"'
+        lower = re.search(r'<body pos="0.2 0.2 0">\s*<joint axis="-1 1 0" name="ankle_1"', xml)[0]
+        return compiled(
+            replaced(
+                xml,
+                (leg, leg.replace("0.2", "0.1")),
+                (lower, lower.replace('"0.2 0.2 0"', '"0.1 0.1 0"')),
+            )
+        )
+    edited = replaced(
+        xml,
+        ('pos="-.14 0 -.07" rgba', 'pos="-.07 0 -.035" rgba'),
+        ('size="0.046 .15" type="capsule"/>\n          <body name="bfoot" pos="-.28 0 -.14">',
+         'size="0.046 .075" type="capsule"/>\n          <body name="bfoot" pos="-.14 0 -.07">'),
+    )  # fmt: skip
+    return compiled(keep_densities(xml, edited))
+
+
+def damped(task, factor):
+    spec = mujoco.MjSpec.from_string(source(task))
+    for joint in spec.joints:
+        joint.damping *= factor
+    return spec.compile()
+
+
+LIMB = {"Ant-v5": "aux_1", "HalfCheetah-v5": "bshin"}
+
+
+RECOMPILED = {
+    "mass": (lambda task, factor: heavy_torso(task, factor), "mass:torso={factor}"),
+    "limb_length": (lambda task, factor: short_limb(task), "limb_length:{limb}=0.5"),
+    "damping": (lambda task, factor: damped(task, factor), "damping={factor}"),
+}
+
+
+def perturbed_and_recompiled(task, what, factor):
+    recompile, text = RECOMPILED[what]
+    text = text.format(factor=factor, limb=LIMB[task])
+    return Perturbed(make(task), text), with_model(task, recompile(task, factor))
+
+
+@pytest.mark.parametrize("task", LIMB)
+@pytest.mark.parametrize("what", RECOMPILED)
+def test_every_step_agrees_with_a_recompiled_model(task, what):
+    """The recompiled one gets the state of the other before each step: contacts are chaotic, and
+    would make much of a difference in the last bit of a mass.
+    """
+    one, other = perturbed_and_recompiled(task, what, 1.5)
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION
+    random = np.random.default_rng(0)
+    one.reset(seed=0)
+    other.reset(seed=0)
+    for _ in range(STEPS):
+        ours, theirs = one.unwrapped, other.unwrapped
+        state = np.zeros(mujoco.mj_stateSize(ours.model, kind))
+        mujoco.mj_getState(ours.model, ours.data, state, kind)
+        theirs.data.xpos[:] = ours.data.xpos  # Ant measures its speed with these
+        mujoco.mj_setState(theirs.model, theirs.data, state, kind)
+        action = random.uniform(-1, 1, one.action_space.shape)
+        a, b = one.step(action), other.step(action)
+        np.testing.assert_allclose(a[0], b[0], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(a[1], b[1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("task", LIMB)
+@pytest.mark.parametrize("what", RECOMPILED)
+def test_a_whole_tape_agrees_with_a_recompiled_model(task, what):
+    """With a factor that leaves no rounding behind, no step has to be set right."""
+    one, other = perturbed_and_recompiled(task, what, 2)
+    plain, actual, expected = play(make(task)), play(one), play(other)
+    assert np.abs(actual - plain).max() > 0.1
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
+
+
+def test_mass_without_inertia_is_another_thing():
+    """The test above can tell the difference."""
+    env = make("Ant-v5")
+    env.unwrapped.model.body_mass[1] *= 1.5
+    expected = play(with_model("Ant-v5", heavy_torso("Ant-v5", 1.5)))
+    assert np.abs(play(env) - expected).max() > 1e-3
+
+
+# ---------------------------------------------------------------- models
+
+
+MODEL_FAMILIES = [name for name, family in CATALOGUE.items() if family.edits_model]
+
+
+@pytest.mark.parametrize("name", MODEL_FAMILIES)
+def test_the_model_is_restored_on_close(name):
+    env = make("Ant-v5")
+    before = copy.copy(env.unwrapped.model)
+    wrapper = Perturbed(env, f"{name}~1")
+    wrapper.reset(seed=0)
+    assert not same_model(wrapper.unwrapped.model, before)
+    wrapper.close()
+    assert same_model(env.unwrapped.model, before)
+
+
+def test_edits_do_not_compound_over_resets_and_ramps():
+    env = Perturbed(make("HalfCheetah-v5"), "mass:torso=2@ramp(0, 4) + mass=1.5")
+    mass = env.unwrapped.model.body_mass.copy()
+    for seed in range(3):
+        play(env, steps=6, seed=seed)
+        np.testing.assert_allclose(env.unwrapped.model.body_mass[1:3] / mass[1:3], [3, 1.5])
+    env.reset(seed=0)
+    np.testing.assert_allclose(env.unwrapped.model.body_mass[1:3] / mass[1:3], [1.5, 1.5])
+
+
+def test_all_friction_changes_and_that_of_the_floor_alone_does_nothing():
+    env = make("HalfCheetah-v5")
+    plain = play(env)
+    env.unwrapped.model.geom_friction[0] *= 0.1
+    assert np.array_equal(play(env), plain)
+    assert not np.array_equal(play(Perturbed(make("HalfCheetah-v5"), "friction=0.1")), plain)
+
+
+def test_a_locked_joint_stays_where_it_was():
+    env = Perturbed(make("HalfCheetah-v5"), "joint_lock:bshin=1@20")
+    joint = env.unwrapped.model.joint("bshin").qposadr[0]
+    random = np.random.default_rng(0)
+    env.reset(seed=0)
+    angles = []
+    for _ in range(100):
+        env.step(random.uniform(-1, 1, 6))
+        angles.append(env.unwrapped.data.qpos[joint])
+    assert np.ptp(angles[30:]) < 0.2 * np.ptp(angles[:20])
+
+
+def test_slope_is_gravity_seen_from_the_ground():
+    env = Perturbed(make("HalfCheetah-v5"), "slope=10")
+    env.reset(seed=0)
+    gravity = env.unwrapped.model.opt.gravity
+    np.testing.assert_allclose(gravity, [-9.81 * np.sin(np.pi / 18), 0, -9.81 * np.cos(np.pi / 18)])
+
+
+def test_rough_ground_has_no_end():
+    """It is under the robot wherever that goes."""
+    env = Perturbed(make("HalfCheetah-v5"), "rough_ground=0.15")
+    task = env.unwrapped
+    env.reset(seed=0)
+    terrain = task.model.geom("rough_ground").id
+    touched = []
+    for place in (2.0, 30.0, 333.0, -100.0):
+        task.data.qpos[0] = place
+        env.step(np.zeros(6))
+        hits = 0
+        for _ in range(40):
+            env.step(np.zeros(6))
+            hits += any(terrain in contact.geom for contact in task.data.contact)
+        touched.append(hits)
+    assert min(touched) > 20
+
+
+def test_rendering_windows_follow_a_change_of_model():
+    env = make("HalfCheetah-v5")
+    first = env.unwrapped.model
+    wrapper = Perturbed(env, "rough_ground=0.1")
+    assert env.unwrapped.mujoco_renderer.model is env.unwrapped.model is not first
+    wrapper.undo()
+    assert env.unwrapped.mujoco_renderer.model is env.unwrapped.model is first

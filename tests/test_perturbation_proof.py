@@ -1,0 +1,114 @@
+"""The proof of the perturbations: it passes what is right, catches what is broken, and prints."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from envs import quiet_mujoco
+from envs.perturbations import CATALOGUE
+from envs.perturbations.__main__ import run
+from envs.perturbations.verify import TASKS, Player, line, verify, verify_family
+
+quiet_mujoco()
+pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
+
+
+QUICK = ("HalfCheetah-v5", "CueAssociation-v0")
+
+
+@pytest.mark.parametrize("task", QUICK)
+def test_every_family_is_proven(task):
+    rows = verify([task])
+    assert len(rows) == len(CATALOGUE)
+    assert not [line(row) for row in rows if row.failures]
+    assert {row.family for row in rows if row.reason} == {
+        "HalfCheetah-v5": {"gravity_tilt", "cue_reversal"},
+        "CueAssociation-v0": {
+            name for name, family in CATALOGUE.items() if family.group in ("body", "acting")
+        }
+        | {"gravity", "gravity_tilt", "slope", "friction", "viscosity", "wind", "push"}
+        | {"rough_ground", "direction"},
+    }[task]
+
+
+def test_every_family_is_proven_somewhere():
+    """The families that the tasks above cannot have."""
+    assert not verify(["Ant-v5"], [CATALOGUE["gravity_tilt"]])[0].failures
+    assert not verify(["HalfCheetahCue-v0"], [CATALOGUE["cue_reversal"]])[0].failures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [task for task in TASKS if task not in QUICK])
+def test_every_family_is_proven_in_every_task(task):
+    assert not [line(row) for row in verify([task]) if row.failures]
+
+
+@pytest.fixture(scope="module")
+def cheetah():
+    return Player("HalfCheetah-v5", steps=60)
+
+
+def broken(name, **changes):
+    return dataclasses.replace(CATALOGUE[name], **changes)
+
+
+def floor_alone(model, value, bound):
+    model.geom_friction[model.geom("floor").id] *= value
+
+
+def compounding(task, value, bound):
+    task._forward_reward_weight *= value
+
+
+def unseeded(observation, value, bound):
+    return observation + value * np.random.default_rng().standard_normal(observation.shape)
+
+
+def from_the_start(observation, value, bound):
+    observation += 1e-12
+    return observation
+
+
+SHARED = []
+
+
+def shared(observation, value, bound):
+    SHARED.append(observation)
+    return observation + value * SHARED[-2 if len(SHARED) > 1 else 0]
+
+
+def too_big(observation, value, bound):
+    return (observation + value).astype(np.float32)[:5]
+
+
+@pytest.mark.parametrize(
+    ("family", "failure"),
+    [
+        (broken("friction", edit_model=floor_alone), "severity 1.0 changes nothing"),
+        (broken("direction", edit_task=compounding), "the task is not restored"),
+        (broken("obs_noise", observe=unseeded), "a seed does not reproduce it"),
+        (broken("obs_noise", observe=from_the_start), "severity 0 differs from the plain task"),
+        (broken("obs_noise", observe=shared), "two perturbed environments reach each other"),
+        (broken("obs_noise", observe=too_big), "an observation is not in the observation space"),
+        (broken("mass", edit_model=lambda *_: None), "it does not act after its onset"),
+        (broken("damping", hardest=0, other=3), "a higher severity does not change more"),
+    ],
+)
+def test_the_proof_catches_what_is_broken(cheetah, family, failure):
+    if failure.startswith("a higher"):
+        # a value that moves the wrong way
+        family = broken("damping", edit_model=lambda model, value, bound: CATALOGUE[
+            "damping"].edit_model(model, 1 + 0.5 / value, bound))  # fmt: skip
+    assert failure in verify_family(cheetah, family).failures
+
+
+def test_the_command_lists_and_verifies(capsys):
+    assert run(["list"]) == 0
+    assert all(name in capsys.readouterr().out for name in ("mass",))
+    assert run(["verify", "--env", "InvertedPendulum-v5", "--only", "mass", "friction"]) == 0
+    out = capsys.readouterr().out
+    assert "proven" in out and "not applicable: it has no contacts" in out
+    with pytest.raises(SystemExit):
+        run(["verify", "--only", "mas"])
+    assert "did you mean 'mass'" in capsys.readouterr().err
