@@ -1,8 +1,8 @@
 """The compiled loops of the CPU: layers over sequences, both ways, and steps of whole networks.
 
-Sequences run environment by environment. Neurons are taken in blocks of `LANES`, and the synapses of a block are stored as
-[presynaptic, LANES], so that the inner loops run over neurons, need no sum, and skip presynaptic
-channels that are silent.
+Sequences run environment by environment. Neurons are taken in blocks of `LANES`, and the synapses
+of a block are stored as [presynaptic, LANES], so that the inner loops run over neurons, need no
+sum, and skip presynaptic channels that are silent.
 
 The fast weights of one environment live in a scratch array while its whole sequence is run. The
 forward pass keeps them every `SEGMENT` ticks, and the backward pass recomputes what lies between,
