@@ -1108,32 +1108,23 @@ def _layer_step(clip, soft, ticks, batch, table, starts, rate):
     for t in range(ticks):
         # the new state is where the ticks do their work
         for b in range(batch):
-            fresh = starts[t, b] > ZERO
+            fresh = starts[b] > ZERO
             v, p = _at(_after(table, POTENTIAL, b), (neurons,), like), line
             if t == 0:
                 _take(_at(_before(table, POTENTIAL, b), (neurons,), like), v, fresh)
                 _fire(v, fired[b])
-            elif fresh:
-                v[:] = ZERO
-                fired[b] = ZERO
             if plastic:
                 p = _at(_after(table, PRE, b), (width,), like)
                 q = _at(_after(table, POST, b), (neurons,), like)
                 if t == 0:
                     _take(_at(_before(table, PRE, b), (width,), like), line, fresh)
                     _take(_at(_before(table, POST, b), (neurons,), like), q, fresh)
-                elif fresh:
-                    line[:] = ZERO
-                    q[:] = ZERO
                 else:
                     _copy(p, line)
                 _trace(decays[0], line, fired[b] if recurrent else inputs[t, b], p)
-            if plastic and rule == BCM:
+            if plastic and rule == BCM and t == 0:
                 theta = _at(_after(table, THRESHOLD_TRACE, b), (neurons,), like)
-                if t == 0:
-                    _take(_at(_before(table, THRESHOLD_TRACE, b), (neurons,), like), theta, fresh)
-                elif fresh:
-                    theta[:] = ZERO
+                _take(_at(_before(table, THRESHOLD_TRACE, b), (neurons,), like), theta, fresh)
             _copy(bias, potentials[t, b])
             if recurrent or not plastic:
                 _add_active(static_inputs, inputs[t, b], potentials[t, b])
@@ -1150,7 +1141,7 @@ def _layer_step(clip, soft, ticks, batch, table, starts, rate):
                 old_fast, old_trace = tiles[0, : high - low], tiles[1, : high - low]
                 fast = _at(_after(table, FAST, b), (neurons, width), like)[low:high]
                 trace = _at(_after(table, ELIGIBILITY, b), (neurons, width), like)[low:high]
-                if starts[t, b] > ZERO:
+                if t == 0 and starts[b] > ZERO:
                     tiles[:] = ZERO
                 elif plastic and t == 0:
                     old_fast = _at(_before(table, FAST, b), (neurons, width), like)[low:high]
@@ -1199,7 +1190,7 @@ def network_step(
     """
     like = clip
     observations = _at(call[OBSERVATIONS], (batch, channels), like)
-    starts = _at(call[STEP_STARTS], (ticks, batch), like)
+    starts = _at(call[STEP_STARTS], (batch,), like)
     old, new = _at(call[OLD_FLAT], (batch, size), like), _at(call[NEW_FLAT], (batch, size), like)
     features = _at(call[FEATURES], (batch, width), like)
     for b in range(batch):
@@ -1225,7 +1216,7 @@ def network_step(
     potentials = _at(table[POTENTIALS], (ticks, batch, neurons), like)
     for b in range(batch):
         value = new[b, readout : readout + neurons]
-        _take(old[b, readout : readout + neurons], value, starts[0, b] > ZERO)
+        _take(old[b, readout : readout + neurons], value, starts[b] > ZERO)
         for t in range(ticks):
             s = spikes[t, b]
             for j in range(neurons):

@@ -74,13 +74,13 @@ def step(
     signal = observations
     if ticks > 1:
         signal = signal.expand(ticks, -1, -1).contiguous()
-        starts = torch.cat([starts, starts.new_zeros(ticks - 1, batch)])
     features = observations.new_empty(1, batch, network.output_size)
     new = torch.empty_like(state)
     if plan.encoder is not None:
         fields = [(name, f"encoder.{name}") for name in plan.encoder.state_shapes]
         before = {name: network.layout.get(state, field) for name, field in fields}
-        signal, after = plan.encoder(signal, starts, before)
+        first_tick = torch.cat([starts, starts.new_zeros(ticks - 1, batch)])
+        signal, after = plan.encoder(signal, first_tick, before)
         for name, field in fields:
             network.layout.get(new, field).copy_(after[name])
     addressed = (observations, signal, starts, state, new, features)
