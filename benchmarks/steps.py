@@ -45,7 +45,6 @@ VARIANTS = (
     _ant("256, 0.5, clip range 0.4", *WIDE, "--trainer.clip-range", "0.4"),
     _ant("256, 0.5, 2 ticks", *WIDE, "--network.ticks", "2"),
     _ant("256, 0.5, slope 4", *WIDE, "--network.slope", "4"),
-    Variant("as configured", "HalfCheetah-v5", "snn", 1_000_000),
     Variant("falling steps, critic without spikes", "HalfCheetah-v5", "snn", 1_000_000, FALLING),
 )
 
