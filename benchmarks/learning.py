@@ -4,12 +4,13 @@
 
 Runs that are already there are not repeated, so an interrupted benchmark goes on where it was.
 Writes `benchmarks/results/NAME.csv`, one row per run and condition, and prints a Markdown table.
-Rows of other runs than those asked for stay in the file.
+Rows of other runs than those asked for stay in the file. The trained robots stay in `trained/`.
 """
 
 import argparse
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from pathlib import Path
 from scipy.stats import trim_mean
 
 ROOT = Path(__file__).parent.parent
+TRAINED = ROOT / "trained"
 SEEDS = (0, 1, 2, 3, 4)
 PLASTIC = ("ndp-oja", "ndp-bcm", "dp-oja", "dp-bcm")
 ALL = (*PLASTIC, "snn", "lstm", "mlp")
@@ -26,8 +28,8 @@ ALL = (*PLASTIC, "snn", "lstm", "mlp")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is trained: environments, policies, and further arguments of train.py; and on how many
-    episodes a condition it is evaluated.
+    """What is trained: environments, policies, and further arguments of train.py; on how many
+    episodes a condition it is evaluated; and whether the policies are kept in the repository.
     """
 
     envs: tuple[str, ...]
@@ -35,6 +37,7 @@ class Benchmark:
     arguments: tuple[str, ...] = ()
     seeds: tuple[int, ...] = SEEDS
     episodes: int = 200
+    keep: bool = False
 
 
 CUE, EVIDENCE = ("CueAssociation-v0",), ("EvidenceAccumulation-v0",)
@@ -52,8 +55,11 @@ BENCHMARKS = {
         ("ndp-oja", "snn", "mlp"),
         seeds=(0, 1, 2),
         episodes=20,
+        keep=True,
     ),
-    "robots-lstm": Benchmark(("HalfCheetah-v5", "Ant-v5"), ("lstm",), seeds=(0, 1, 2), episodes=20),
+    "robots-lstm": Benchmark(
+        ("HalfCheetah-v5", "Ant-v5"), ("lstm",), seeds=(0, 1, 2), episodes=20, keep=True
+    ),
 }
 COLUMNS = [
     "env",
@@ -72,8 +78,8 @@ COLUMNS = [
 
 def run(name: str, env: str, policy: str, seed: int, episodes: int) -> list[dict[str, object]]:
     """Trains and evaluates one run, unless that was done before; returns its rows."""
-    runs = ROOT / "runs" / "benchmarks" / name
-    folder = runs / env / policy / f"seed-{seed}"
+    runs = Path("runs", "benchmarks", name)  # relative: it goes on file
+    folder = ROOT / runs / env / policy / f"seed-{seed}"
     train = ["train.py", "--env", env, "--policy", policy, "--seed", str(seed)]
     train += ["--runs", str(runs), *BENCHMARKS[name].arguments]
     if (folder / "checkpoints" / "last").exists():
@@ -81,6 +87,8 @@ def run(name: str, env: str, policy: str, seed: int, episodes: int) -> list[dict
     else:
         python([*train, "--overwrite"])
     python(["evaluate.py", str(folder), "--episodes", str(episodes)])  # keeps what is there
+    if BENCHMARKS[name].keep:
+        keep(folder, TRAINED / name / env / policy / folder.name)
     summary = json.loads((folder / "evaluations" / "standard" / "summary.json").read_text())
     with (folder / "progress.csv").open() as file:
         progress = list(csv.DictReader(file))
@@ -99,6 +107,14 @@ def run(name: str, env: str, policy: str, seed: int, episodes: int) -> list[dict
         rows.append(row | {"revision": metadata["versions"]["revision"]})
     print(f"{env} {policy} seed {seed} done", file=sys.stderr)
     return rows
+
+
+def keep(run: Path, folder: Path) -> None:
+    """Copies what evaluate.py needs of a run."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(run / "policy", folder / "policy")
+    for name in ("config.yaml", "progress.csv"):
+        shutil.copy(run / name, folder)
 
 
 def python(arguments: list[str]) -> None:

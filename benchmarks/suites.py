@@ -2,8 +2,8 @@
 
     python -m benchmarks.suites --env HalfCheetah-v5
 
-Evaluates all runs of the benchmarks `robots` and `robots-lstm` for one task together, on all cores;
-what was measured before is not measured again. Writes `benchmarks/results/ENV-suites.csv`, one row
+Evaluates all policies for one task that are in `trained/` together, on all cores; what was measured
+before is not measured again. Writes `benchmarks/results/ENV-suites.csv`, one row
 per policy and condition, and prints a Markdown table of retention by suite and split.
 """
 
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.learning import BENCHMARKS, ROOT
+from benchmarks.learning import BENCHMARKS, ROOT, TRAINED
 from envs.perturbations.suites import suite_names
 
 # the full number of episodes where the claim is about novel dynamics, fewer elsewhere
@@ -87,14 +87,10 @@ def main() -> None:
     parser.add_argument("--suites", nargs="+", choices=suite_names(), default=list(EPISODES))
     parser.add_argument("--episodes", type=int, help="per condition, instead of the usual 20 or 5")
     options = parser.parse_args()
-    folders = {
-        (ROOT / "runs" / "benchmarks" / name / options.env).resolve()
-        for name in ("robots", "robots-lstm")
-    }
-    runs = sorted(run.parent for folder in folders for run in folder.glob("*/seed-*/policy"))
+    runs = sorted(TRAINED.glob(f"robots*/{options.env}/*/seed-*"))
     if not runs:
         raise SystemExit(
-            f"there are no runs of {options.env}; first: "
+            f"there are no trained policies for {options.env}; first: "
             f"python -m benchmarks.learning robots --envs {options.env}"
         )
     summaries = {

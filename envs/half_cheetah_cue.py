@@ -23,7 +23,8 @@ class HalfCheetahCue(HalfCheetahEnv):
         17    the observation of HalfCheetah-v5
         bits  the cue, 0 or 1, while it is shown; else 0
         1     the outcome, always the last channel: mean speed along the right direction while the
-              cue was shown, in m/s, clipped to [-1, 1], during feedback; else 0
+              cue was shown, in m/s, clipped to [-1, 1], during feedback; in a trial that tells the
+              direction, 1 (forward) or -1 while the cue is shown; else 0
     Speed and reward alone do not tell the right direction, since the reward is not observed.
 
     Action: that of HalfCheetah-v5.
@@ -33,10 +34,11 @@ class HalfCheetahCue(HalfCheetahEnv):
 
     Info of the step that ends a cue, and of no other: `target` (1 forward, 0 backward), `correct`
     (bool: the robot moved in the right direction while the cue was shown), `trial` (int, from 0),
-    `cue` (int). Info of every step: `feedback` (the last channel).
+    `cue` (int), `told` (bool: the trial told the direction). Info of every step: `feedback` (the
+    last channel).
 
-    Randomness: drawn by `reset` after the robot's posture, the same amount whatever noise and
-    reversal are. So the posture is the one that HalfCheetah-v5 has with the same seed.
+    Randomness: drawn by `reset` after the robot's posture, the same amount whatever noise, reversal
+    and told are. So the posture is the one that HalfCheetah-v5 has with the same seed.
 
     Args:
         cues: number of cues, at least 2 and at most 2**bits; half of them mean forward.
@@ -45,6 +47,8 @@ class HalfCheetahCue(HalfCheetahEnv):
         cue_length: steps that a cue is shown, at least 1.
         feedback_length: steps of feedback, at least 1.
         noise: probability in [0, 1] that a bit of the cue is flipped, anew at each step and bit.
+        told: probability in [0, 1] that a trial tells the direction while its cue is shown. For
+            training: a robot that knows no direction is paid for none, so it does not learn to run.
         reversal: trial, in [1, trials - 1], from which on all directions are reversed. None: never.
         arguments: of HalfCheetah-v5.
 
@@ -66,6 +70,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         cue_length: int = 90,
         feedback_length: int = 10,
         noise: float = 0.0,
+        told: float = 0.0,
         reversal: int | None = None,
         **arguments: Any,
     ) -> None:
@@ -76,6 +81,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.cue_length = check_integer("cue_length", cue_length, 1)
         self.feedback_length = check_integer("feedback_length", feedback_length, 1)
         self.noise = check_number("noise", noise, 0, 1)
+        self.told = check_number("told", told, 0, 1)
         if reversal is not None and self.trials == 1:
             raise ValueError(f"reversal must be None if trials is 1, got {reversal!r}")
         self.reversal = (
@@ -101,6 +107,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.order = random.integers(self.cues, size=self.trials)
         self.mapping = random.permutation(np.resize(random.permutation(2), self.cues))
         self._flips = random.random((self.episode_steps, self.bits)) < self.noise
+        self._tells = random.random(self.trials) < self.told
         self.targets = self.mapping[self.order]
         if self.reversal is not None:
             self.targets[self.reversal :] = 1 - self.targets[self.reversal :]
@@ -128,6 +135,7 @@ class HalfCheetahCue(HalfCheetahEnv):
                 "correct": bool(self._distance > 0),
                 "trial": trial,
                 "cue": int(self.order[trial]),
+                "told": bool(self._tells[trial]),
             }
         self._step += 1
         observation = self._with_cue(observation)
@@ -142,7 +150,8 @@ class HalfCheetahCue(HalfCheetahEnv):
         if phase >= self.cue_length:
             return np.concatenate([observation, np.zeros(self.bits), [self._outcome]])
         cue = self.patterns[self.order[trial]] ^ self._flips[self._step]
-        return np.concatenate([observation, cue, [0.0]])
+        direction = 2.0 * self.targets[trial] - 1.0 if self._tells[trial] else 0.0
+        return np.concatenate([observation, cue, [direction]])
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         sign = 2 * self.targets[self._step // self.trial_steps] - 1

@@ -74,12 +74,14 @@ class Task:
 
 
 def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int = 1) -> Task:
-    """The task without perturbations and noise, with episodes `horizon_factor` times as long.
+    """The task without perturbations, noise and help, with episodes `horizon_factor` times as long.
 
     Raises:
         ValueError: the environment cannot be made, or its episodes cannot be made longer.
     """
-    arguments = dict(arguments) | ({"noise": 0.0} if has_noise(environment) else {})
+    arguments = dict(arguments) | {
+        name: 0.0 for name in ("noise", "told") if has_number(environment, name)
+    }
     env = make(environment, arguments)
     plain: Any = env.unwrapped
     limit = env.spec.max_episode_steps if env.spec else None
@@ -111,14 +113,14 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     )
 
 
-def has_noise(environment: str) -> bool:
-    """Whether the environment has a noise of its own: a number, as an argument `noise`."""
+def has_number(environment: str, name: str) -> bool:
+    """Whether a number is among the environment's arguments under this name."""
     try:
         entry: Any = gym.spec(environment).entry_point
         create = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     except (gym.error.Error, ImportError):
         return False  # making it tells what is wrong
-    parameter = inspect.signature(create).parameters.get("noise")
+    parameter = inspect.signature(create).parameters.get(name)
     return parameter is not None and isinstance(parameter.default, int | float)
 
 

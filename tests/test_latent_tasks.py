@@ -215,6 +215,17 @@ def test_noise_flips_bits_and_leaves_the_draws_alone():
     np.testing.assert_array_equal(clean.targets, noisy.targets)
 
 
+def test_told_trials_show_the_direction_with_the_cue_and_change_nothing_else():
+    plain, told = cue_task(trials=100), cue_task(trials=100, told=0.3)
+    (a, _, _), (b, _, infos) = play(plain, 600), play(told, 600)
+    tells = np.array([info["told"] for info in infos if "told" in info])
+    assert tells.mean() == pytest.approx(0.3, abs=0.1)
+    shows = np.repeat(tells, 6) & (np.arange(600) % 6 < 4)
+    assert (b[:-1, -1][shows] == np.repeat(2 * told.targets - 1, 6)[shows]).all()
+    np.testing.assert_array_equal(a[:, :-1], b[:, :-1])
+    np.testing.assert_array_equal(a[:-1, -1][~shows], b[:-1, -1][~shows])
+
+
 def test_cue_reversal_as_a_perturbation_is_the_reversal_of_the_task():
     theirs = cue_task(reversal=3)
     ours = Perturbed(cue_task(), "cue_reversal=1@18")
