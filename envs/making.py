@@ -1,5 +1,6 @@
 """Making a task as training and evaluation both need it: perturbed, and with a longer memory."""
 
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +38,10 @@ def make(
         ValueError: the environment cannot be made so; the message says why.
     """
     try:
-        if "mujoco" in str(gym.spec(environment).entry_point):
+        entry = gym.spec(environment).entry_point
+        if isinstance(entry, str):
+            gym.envs.registration.load_env_creator(entry)  # imports MuJoCo, if it is needed
+        if "mujoco" in sys.modules:
             quiet_mujoco()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task

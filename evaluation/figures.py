@@ -175,27 +175,30 @@ def _draw_events(ax: Axes, recording: Recording) -> None:
         ax.set_ylabel("reward")
         ax.set_title("Reward of each step")
         return
-    ends = [step for step, _ in answers[1:]] + [steps]
-    for (step, info), end in zip(answers, ends):
-        middle, cue = (step + end) / 2, info["cue"]
-        ax.axvspan(step, end, color=COLOURS[cue % len(COLOURS)], alpha=0.18, linewidth=0)
-        ax.axvline(step, color="white", linewidth=1.5)
+    first = answers[0][0]  # trials are equally long, and the first one begins the episode
+    starts = [step - first for step, _ in answers]
+    choice = recording.actions.ndim == 1
+    for (step, info), start, end in zip(answers, starts, [*starts[1:], steps]):
+        middle, cue = (start + end) / 2, info["cue"]
+        ax.axvspan(start, end, color=COLOURS[cue % len(COLOURS)], alpha=0.18, linewidth=0)
+        ax.axvline(start, color="white", linewidth=1.5)
         name = chr(ord("A") + cue) if cue < 26 else str(cue)
         ax.text(middle, 0.7, name, ha="center", va="center")
         ax.text(
             middle,
             0.28,
-            f"{int(recording.actions[step])} {'✓' if info['correct'] else '✗'}",
+            f"{recording.actions[step]} " * choice + ("✓" if info["correct"] else "✗"),
             ha="center",
             va="center",
             fontweight="bold",
             color=RIGHT if info["correct"] else WRONG,
         )
     ax.set_ylim(0, 1)
-    ax.set_yticks([0.28, 0.7], ["action", "cue"])
+    ax.set_yticks([0.28, 0.7], ["action" if choice else "right", "cue"])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_title("Trials: the cue shown, the action, and whether it was right")
+    what = "the action, and whether it was right" if choice else "and whether the robot ran right"
+    ax.set_title(f"Trials: the cue shown, {what}")
 
 
 def _draw_spikes(ax: Axes, recording: Recording) -> None:

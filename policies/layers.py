@@ -36,6 +36,7 @@ class SpikingLayer(nn.Module):
         gain: standard deviation of the initial weights, times sqrt(fan-in).
         membrane_decay, trace_decay, threshold_decay, eta: initial values, each in (0, 1).
         plasticity_gain: standard deviation of the initial alpha, times sqrt(fan-in).
+        modulator_gain: the same of the initial weights of the neuromodulators.
         backend: a key of `policies.backends.BACKENDS`, or "auto".
     """
 
@@ -49,6 +50,7 @@ class SpikingLayer(nn.Module):
         threshold_decay: float,
         eta: float,
         plasticity_gain: float,
+        modulator_gain: float,
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class SpikingLayer(nn.Module):
         n, n_in, n_pre = spec.neurons, spec.inputs, spec.plastic_inputs
 
         def weights(fan_in: int, scale: float) -> nn.Parameter:
-            return nn.Parameter(torch.randn(n, fan_in) * scale / math.sqrt(fan_in))
+            return nn.Parameter(torch.randn(n, fan_in) * scale / math.sqrt(max(fan_in, 1)))
 
         self.weight = weights(n_in, gain)
         self.bias = nn.Parameter(torch.zeros(n))
@@ -72,10 +74,8 @@ class SpikingLayer(nn.Module):
             if spec.modulation != "direct":
                 self.eta = nn.Parameter(torch.tensor(logit(eta)))
             if spec.modulation != "none":
-                self.modulator_weight = weights(n_in, 1.0)
-                self.modulator_exogenous = nn.Parameter(
-                    torch.randn(n, exogenous) / math.sqrt(max(exogenous, 1))
-                )
+                self.modulator_weight = weights(n_in, modulator_gain)
+                self.modulator_exogenous = weights(exogenous, modulator_gain)
                 # starts where a plain rule does, so that plasticity is alive at the first update
                 self.modulator_bias = nn.Parameter(torch.full((n,), math.atanh(eta)))
 

@@ -60,6 +60,9 @@ class NetworkConfig:
     """The same for the weights of the first layer."""
     plasticity_gain: float = 0.3
     """Spread of the initial plasticity gains alpha, times sqrt(fan-in)."""
+    modulator_gain: float = 1.0
+    """Spread of the initial weights of the neuromodulators, times sqrt(fan-in). With large ones
+    fast weights forget within tens of ticks."""
     membrane_decay: float = 0.8
     """Initial decay beta of the membrane potential per tick (learned per neuron)."""
     trace_decay: float = 0.6
@@ -199,6 +202,7 @@ class SpikingNetwork(nn.Module):
                     threshold_decay=config.threshold_decay,
                     eta=config.eta,
                     plasticity_gain=config.plasticity_gain,
+                    modulator_gain=config.modulator_gain,
                     backend=backend,
                 )
             )

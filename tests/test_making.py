@@ -1,6 +1,10 @@
 """Making a task: what training and evaluation wrap it in, and in which order."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,21 @@ def test_the_plain_task_has_no_wrapper_of_ours():
     env = make("CueAssociation-v0", {"bits": 5})
     assert env.unwrapped.bits == 5
     assert not isinstance(env, Perturbed | PreviousActionAndReward)
+
+
+@pytest.mark.parametrize("robot", ["HalfCheetah-v5", "HalfCheetahCue-v0", "AntDirection-v0"])
+def test_robots_are_made_without_a_warning_and_a_log_of_it(robot, tmp_path):
+    code = f"import envs; from envs.making import make; make({robot!r})"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not result.stdout and not result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_previous_action_is_the_policys_own_not_the_perturbed_one():

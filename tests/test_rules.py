@@ -143,7 +143,7 @@ def test_drive_pairs_every_presynaptic_with_every_postsynaptic_neuron_of_one_env
 
 def test_the_neuromodulator_is_as_by_hand():
     spec = LayerSpec(2, 2, "oja", "direct")
-    layer = SpikingLayer(spec, 2, 1.0, 0.8, 0.6, 0.9, 0.18, 0.3)
+    layer = SpikingLayer(spec, 2, 1.0, 0.8, 0.6, 0.9, 0.18, 0.3, 1.0)
     weight, exogenous, bias = [[0.5, -0.2], [0.1, 0.3]], [[0.4, 0.0], [0.0, -0.7]], [0.1, -0.1]
     for name, value in zip(("weight", "exogenous", "bias"), (weight, exogenous, bias)):
         getattr(layer, f"modulator_{name}").data = torch.tensor(value)
