@@ -13,7 +13,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.plastic_ppo import PlasticPPO
-from agents.step_size import AdaptivePlasticPPO, AdaptivePPO
 from agents.supervised import SupervisedMlp, SupervisedPlastic
 from policies import NetworkConfig, PlasticSpikingPolicy
 from policies.rules import RULES
@@ -33,11 +32,8 @@ class TrainerSettings:
     """Reinforcement learning, or supervised learning of the targets that a cue task reports."""
     learning_rate: float = 3e-4
     """Step size of Adam."""
-    learning_rate_schedule: Literal["constant", "linear", "adaptive"] = "constant"
-    """Constant, or falling linearly to zero at the end of training, or adapted after every update
-    so that it moves the policy by `desired_kl`."""
-    desired_kl: float = 0.01
-    """KL divergence of an update, for adaptive step sizes."""
+    learning_rate_schedule: Literal["constant", "linear"] = "constant"
+    """Constant, or falling linearly to zero at the end of training."""
     n_steps: int = 512
     """Environment steps per rollout and environment."""
     batch_size: int = 256
@@ -114,7 +110,6 @@ def build(
     """
     check_agent(agent)
     supervised = trainer.kind == "supervised"
-    adaptive = trainer.learning_rate_schedule == "adaptive"
     rate = trainer.learning_rate
     critic = list(trainer.critic)
     is_dict = isinstance(venv.observation_space, spaces.Dict)
@@ -129,13 +124,9 @@ def build(
         arguments[name] = getattr(trainer, name)
     for name in ("ent_coef", "vf_coef", "max_grad_norm"):
         arguments[name] = getattr(trainer, name)
-    if adaptive:
-        arguments["desired_kl"] = trainer.desired_kl
     policy_kwargs: dict[str, Any] = {"log_std_init": trainer.log_std_init}
     if agent == "mlp":
-        cls: type[OnPolicyAlgorithm] = (
-            SupervisedMlp if supervised else AdaptivePPO if adaptive else PPO
-        )
+        cls: type[OnPolicyAlgorithm] = SupervisedMlp if supervised else PPO
         policy = "MultiInputPolicy" if is_dict else "MlpPolicy"
         policy_kwargs["net_arch"] = {"pi": list(network.hidden), "vf": critic}
     elif agent == "lstm-stock":
@@ -143,7 +134,7 @@ def build(
             raise ValueError("lstm-stock is for trainer.kind ppo; use lstm for supervised training")
         cls = RecurrentPPO
     else:
-        cls = SupervisedPlastic if supervised else AdaptivePlasticPPO if adaptive else PlasticPPO
+        cls = SupervisedPlastic if supervised else PlasticPPO
         arguments["sequence_length"] = trainer.sequence_length
     if agent.startswith("lstm"):
         policy = "MultiInputLstmPolicy" if is_dict else "MlpLstmPolicy"
