@@ -282,6 +282,17 @@ def test_without_plasticity_the_network_is_the_static_one():
 # neuromodulators
 
 
+def test_neuromodulators_begin_at_eta_and_their_spread_grows_with_the_gain():
+    inputs, starts, spreads = observations(50) * 2, torch.zeros(50, 2), []
+    for gain in (0.0, 0.1, 0.2):
+        network = make_network(hidden=(64, 64), modulator_gain=gain, eta=0.05)
+        with torch.no_grad():
+            _, outputs, _ = network.run(inputs, starts, zero_state(network, 2))
+        spreads.append((outputs[1].rate - 0.05).square().mean().sqrt().item())
+    assert spreads[0] < 1e-6 < spreads[1]
+    assert spreads[2] == pytest.approx(2 * spreads[1], rel=0.05)
+
+
 @pytest.mark.parametrize("modulation", ["direct", "retroactive"])
 def test_the_state_tells_what_the_neuromodulators_were(modulation):
     network = make_network(modulation=modulation)
