@@ -100,8 +100,9 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
                 "multiply; leave it out"
             )
         horizon *= horizon_factor
-    actions = env.action_space
-    chance = 1 / int(actions.n) if isinstance(actions, gym.spaces.Discrete) else None
+    # robots answer with where they run: the task tells how many answers there are
+    answers = getattr(plain, "actions", getattr(env.action_space, "n", None))
+    chance = None if answers is None else 1 / int(answers)
     return Task(
         environment,
         arguments,

@@ -34,7 +34,11 @@ from evaluation.runs import load_runs
 from policies.export import DeployedPolicy, Normalisation, save_policy
 from policies.policy import PlasticSpikingPolicy
 
-CUES, PENDULUM = "CueAssociation-v0", "Pendulum-v1"
+CUES, PENDULUM, ROBOT = "CueAssociation-v0", "Pendulum-v1", "HalfCheetahCue-v0"
+ARGUMENTS = {
+    CUES: {"trials": 4},
+    ROBOT: {"trials": 4, "cue_length": 3, "feedback_length": 2, "told": 0.5},
+}
 ROOT = Path(__file__).parent.parent
 
 
@@ -192,6 +196,12 @@ def test_clean_is_clean_for_policies_trained_with_noise():
     assert (noisy.noise, noisy.trials) == (0.2, 3)
 
 
+def test_clean_does_not_tell_a_robot_where_to_run():
+    task = task_of(ROBOT, ARGUMENTS[ROBOT])
+    assert make_env(task, CLEAN).unwrapped.told == 0
+    assert task.chance == 0.5 and task.horizon == 20
+
+
 def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
     task, spread = task_of(PENDULUM, {}), np.array([1.0, 0.0, 8.0])
     noisy, plain = make_env(task, CONDITIONS["noise-0.2"], spread), make_env(task, CLEAN)
@@ -272,7 +282,7 @@ def save_run(folder: Path, environment: str, kind: str, seed: int = 0) -> Path:
         "policy": kind,
         "seed": seed,
         "n_envs": 4,
-        "env_kwargs": {"trials": 4} if environment == CUES else {},
+        "env_kwargs": ARGUMENTS.get(environment, {}),
     }
     run = folder / environment / kind / f"seed-{seed}"
     policy = make_policy(environment, kind, seed).policy
@@ -403,6 +413,17 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path, monkeypat
     about = found["policies"]["mlp"]
     assert (about["previous"], about["perturb"]) == (True, "obs_noise=0.5")
     assert list(found["results"]["mlp"]) == ["clean", "obs_noise=0.2"]
+
+
+def test_a_robot_that_is_shown_cues_has_accuracies_and_a_figure_of_its_trials(
+    tmp_path, monkeypatch
+):
+    run = save_run(tmp_path, ROBOT, "ndp-oja")
+    assert command_line(monkeypatch, run, "--episodes", 3, "--workers", 1) == 0
+    results = run / "evaluations" / "standard"
+    result = json.loads((results / "summary.json").read_text())["results"]["ndp-oja"]["clean"]
+    assert len(result["accuracy_by_trial"]) == 4
+    assert (results / "figures" / "episode-ndp-oja.png").is_file()
 
 
 def test_errors_of_damaged_or_foreign_runs(tmp_path, monkeypatch, capsys):
