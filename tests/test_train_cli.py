@@ -374,11 +374,14 @@ def test_perturbations_that_cannot_be(tmp_path, run_here, capsys, perturb, messa
 
 def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "CONFIGS", tmp_path)
-    (tmp_path / "robots.yaml").write_text("all: {steps: 7, n_envs: 3}\nsnn: {n_envs: 5}\n")
+    (tmp_path / "all.yaml").write_text("all: {steps: 6, log_every: 9}\n")
+    (tmp_path / "robots.yaml").write_text(
+        "base: all\nall: {steps: 7, n_envs: 3}\nsnn: {n_envs: 5}\n"
+    )
     (tmp_path / "Ant-v5.yaml").write_text("base: robots\nall: {n_envs: 4, seed: 2}\n")
     static, other = settings.defaults("Ant-v5", "snn"), settings.defaults("Ant-v5", "mlp")
     assert (static.steps, static.seed, static.n_envs) == (7, 2, 4)
-    assert (other.steps, other.n_envs) == (7, 4)
+    assert (other.steps, other.n_envs, other.log_every) == (7, 4, 9)
 
 
 @pytest.mark.parametrize("file", sorted(settings.CONFIGS.glob("*-v*.yaml")), ids=lambda f: f.stem)

@@ -135,16 +135,17 @@ def defaults(env: str, policy: str) -> Settings:
 
     `configs/ENV.yaml` (or `configs/default.yaml` where there is none) has a section `all`, and
     sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win.
-    Where it has a `base`, the name of another file, the sections of that one come before.
+    Where it has a `base`, the name of another file, the sections of that one come before, and
+    so on.
     """
     settings = Settings(env=env, policy=policy)
     file = CONFIGS / f"{env.replace('/', '-')}.yaml"
     if not file.is_file():
         file = CONFIGS / "default.yaml"
     files = [(file, yaml.safe_load(file.read_text()) or {})]
-    if "base" in files[0][1]:
-        base = CONFIGS / f"{files[0][1]['base']}.yaml"
-        files.insert(0, (base, yaml.safe_load(base.read_text())))
+    while "base" in files[0][1]:
+        file = CONFIGS / f"{files[0][1]['base']}.yaml"
+        files.insert(0, (file, yaml.safe_load(file.read_text())))
     for file, sections in files:
         for name in dict.fromkeys(("all", policy.split("-")[0], policy)):
             if name in sections:
