@@ -41,17 +41,17 @@ class Feedback:
         self.opening = check_integer("feedback_opening", opening, 1)
         self.begin()
 
-    def begin(self) -> None:
-        """Start an episode."""
-        self._step, self._sum = 0, 0.0
+    def begin(self, told: bool = False) -> None:
+        """Start an episode; one that is told has feedback at every step."""
+        self._step, self._sum, self._told = 0, 0.0, told
 
     def __call__(self, value: float) -> float:
         """What is shown of this step's value."""
         self._step += 1
+        if self.kind == "dense" or self._told:
+            return value
         if self.kind == "opening":
             return value if self._step <= self.opening else 0.0
-        if self.kind == "dense":
-            return value
         self._sum += value
         if self._step % self.every:
             return 0.0
@@ -67,6 +67,8 @@ class HiddenLatent(MujocoEnv, ABC):
 
     Args:
         feedback, feedback_every, feedback_opening: see `Feedback`.
+        told: probability in [0, 1] that an episode has feedback at every step. For training: a robot
+            that seldom hears what it should do is paid for nothing, so it does not learn to run.
         arguments: of the robot's own class.
     """
 
@@ -78,9 +80,11 @@ class HiddenLatent(MujocoEnv, ABC):
         feedback: str = "dense",
         feedback_every: int = 50,
         feedback_opening: int = 200,
+        told: float = 0.0,
         **arguments: Any,
     ) -> None:
         self.feedback = Feedback(feedback, feedback_every, feedback_opening)
+        self.told = check_number("told", told, 0, 1)
         super().__init__(**arguments)
         space = self.observation_space
         assert isinstance(space, gym.spaces.Box)
@@ -109,7 +113,7 @@ class HiddenLatent(MujocoEnv, ABC):
             raise ValueError(f"options may have {self.latent!r} only, got {names}")
         drawn = self.draw()
         setattr(self, self.latent, self.checked(float(options.get(self.latent, drawn))))
-        self.feedback.begin()
+        self.feedback.begin(self.np_random.random() < self.told)
         info |= {self.latent: getattr(self, self.latent), "feedback": 0.0}
         return np.append(observation, 0.0), info
 

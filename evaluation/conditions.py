@@ -79,11 +79,11 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     Raises:
         ValueError: the environment cannot be made, or its episodes cannot be made longer.
     """
-    arguments = dict(arguments) | {
-        name: 0.0 for name in ("noise", "told") if has_number(environment, name)
-    }
+    arguments = dict(arguments) | ({"noise": 0.0} if has_noise(environment) else {})
     env = make(environment, arguments)
     plain: Any = env.unwrapped
+    if hasattr(plain, "told"):
+        arguments["told"] = 0.0
     limit = env.spec.max_episode_steps if env.spec else None
     trials, trial_steps = getattr(plain, "trials", None), getattr(plain, "trial_steps", None)
     horizon: Any = getattr(plain, "episode_steps", limit)
@@ -114,14 +114,14 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     )
 
 
-def has_number(environment: str, name: str) -> bool:
-    """Whether a number is among the environment's arguments under this name."""
+def has_noise(environment: str) -> bool:
+    """Whether the environment has a noise of its own: a number, as an argument `noise`."""
     try:
         entry: Any = gym.spec(environment).entry_point
         create = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     except (gym.error.Error, ImportError):
         return False  # making it tells what is wrong
-    parameter = inspect.signature(create).parameters.get(name)
+    parameter = inspect.signature(create).parameters.get("noise")
     return parameter is not None and isinstance(parameter.default, int | float)
 
 

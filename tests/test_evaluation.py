@@ -200,6 +200,8 @@ def test_clean_does_not_tell_a_robot_where_to_run():
     task = task_of(ROBOT, ARGUMENTS[ROBOT])
     assert make_env(task, CLEAN).unwrapped.told == 0
     assert task.chance == 0.5 and task.horizon == 20
+    task = task_of("AntDirectionSparse-v0", {"told": 0.5})
+    assert make_env(task, CLEAN).unwrapped.told == 0
 
 
 def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():

@@ -149,6 +149,16 @@ def test_messages_name_the_argument_and_its_range(task, arguments, options, mess
         gym.make(task, disable_env_checker=True, **arguments).unwrapped.reset(options=options)
 
 
+@pytest.mark.parametrize("task", [t for t in LATENTS if "Sparse" in t or "Opening" in t])
+def test_a_told_episode_has_feedback_at_every_step_and_the_same_latent(task):
+    plain, told = gym.make(task, feedback_opening=5), gym.make(task, feedback_opening=5, told=1)
+    dense = gym.make(task.replace("Sparse", "").replace("Opening", ""))
+    a, b, c = play(plain, 20), play(told, 20), play(dense, 20)
+    np.testing.assert_array_equal(b[0], c[0])
+    np.testing.assert_array_equal(a[0][:, :-1], b[0][:, :-1])
+    np.testing.assert_array_equal(a[1], b[1])
+
+
 # ---------------------------------------------------------------- cues
 
 
