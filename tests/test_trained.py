@@ -1,0 +1,35 @@
+"""The trained policies of the repository: whole, loadable, and of no particular machine."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.conditions import CLEAN, make_env, spread_of
+from evaluation.runs import load_runs, training_returns
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = sorted((ROOT / "trained").glob("*/*/*/seed-*"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: "-".join(f.parts[-3:]))
+def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
+    (run,), task = load_runs([folder], range(1_000_000, 1_000_001))
+    environment, policy, seed = folder.parts[-3:]
+    assert (run.environment, run.name, f"seed-{run.seed}") == (environment, policy, seed)
+    assert run.steps >= 1_000_000 and training_returns(folder)[0] is not None
+    env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous)
+    observation, _ = env.reset(seed=0)
+    state, start = None, np.ones(1, bool)
+    for _ in range(20):
+        action, state = run.policy.predict(observation[None], state, start, deterministic=True)
+        observation, *_ = env.step(action[0])
+        start[:] = False
+    assert np.isfinite(observation).all() and np.abs(action).max() > 0
+
+
+def test_there_are_some_and_they_name_no_folder_of_a_machine():
+    assert FOLDERS
+    for folder in FOLDERS:
+        for file in (folder / "config.yaml", folder / "policy" / "policy.json"):
+            assert "/runs/" not in file.read_text(), file
