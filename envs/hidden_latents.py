@@ -67,8 +67,8 @@ class HiddenLatent(MujocoEnv, ABC):
 
     Args:
         feedback, feedback_every, feedback_opening: see `Feedback`.
-        told: probability in [0, 1] that an episode has feedback at every step. For training: a robot
-            that seldom hears what it should do is paid for nothing, so it does not learn to run.
+        told: probability in [0, 1] that an episode has feedback at every step. For training: a
+            robot that seldom hears what it should do is paid for nothing, and learns no running.
         arguments: of the robot's own class.
     """
 
