@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from sb3_contrib.common.recurrent.policies import (
     RecurrentActorCriticPolicy,
     RecurrentMultiInputActorCriticPolicy,
@@ -158,9 +158,11 @@ def save_policy(
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    save_file(weights, str(new / "weights.safetensors"))
+    # not `save_file`, which makes files that nobody else may read
+    (new / "weights.safetensors").write_bytes(save(weights))
     if normalisation is not None:
-        save_file(_statistics(normalisation), str(new / "normalisation.safetensors"))
+        statistics = save(_statistics(normalisation))
+        (new / "normalisation.safetensors").write_bytes(statistics)
     (new / "policy.json").write_text(text)
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)

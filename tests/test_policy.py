@@ -258,6 +258,9 @@ def test_a_policy_folder_takes_its_normalisation_along(observation, tmp_path):
     model = sharpened(venv).learn(64)
     save_policy(tmp_path, model.policy, model.get_vec_normalize_env())
     deployed = load_policy(tmp_path)
+    usual = tmp_path / "usual"
+    usual.touch()
+    assert {file.stat().st_mode for file in tmp_path.iterdir()} == {usual.stat().st_mode}
 
     def normalising(observation, *rest, **named):
         return model.predict(venv.normalize_obs(observation), *rest, **named)
