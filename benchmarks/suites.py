@@ -3,8 +3,8 @@
     python -m benchmarks.suites --env HalfCheetah-v5
 
 Evaluates all policies for one task that are in `trained/` together, on all cores; what was measured
-before is not measured again. Writes `benchmarks/results/ENV-suites.csv`, one row
-per policy and condition, and prints a Markdown table of retention by suite and split.
+before is not measured again. Writes `benchmarks/results/ENV-suites.csv`, one row per policy and
+condition, and prints a Markdown table of retention by suite and split.
 """
 
 import argparse

@@ -183,11 +183,12 @@ def _draw_events(ax: Axes, recording: Recording) -> None:
         ax.axvspan(start, end, color=COLOURS[cue % len(COLOURS)], alpha=0.18, linewidth=0)
         ax.axvline(start, color="white", linewidth=1.5)
         name = chr(ord("A") + cue) if cue < 26 else str(cue)
+        answer = f"{recording.actions[step]} " if choice else ""
         ax.text(middle, 0.7, name, ha="center", va="center")
         ax.text(
             middle,
             0.28,
-            f"{recording.actions[step]} " * choice + ("✓" if info["correct"] else "✗"),
+            answer + ("✓" if info["correct"] else "✗"),
             ha="center",
             va="center",
             fontweight="bold",
