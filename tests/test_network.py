@@ -1,15 +1,11 @@
 """The network: its settings, the layout of its state, its encodings, and time within a step."""
 
-import copy
 import math
-import re
 
 import numpy as np
 import pytest
 import torch
 from conftest import OBSERVATIONS, make_model, make_network, make_venv, zero_state
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from policies import NetworkConfig, StateLayout
 from policies.encoding import GaussianPopulation
@@ -415,108 +411,3 @@ def test_every_parameter_gets_a_gradient(rule, modulation):
     (features * torch.randn_like(features)).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
-
-
-@st.composite
-def networks(draw):
-    """A network of any kind, with numbers far from their initial ones."""
-    modulation = draw(st.sampled_from(["none", "direct", "retroactive"]))
-    rules = ["hebb", "oja", "bcm", *(["none"] if modulation == "none" else [])]
-    layers = draw(st.integers(1, 3))
-    several = {"min_size": layers, "max_size": layers}
-    settings = {
-        "rule": draw(st.sampled_from(rules)),
-        "modulation": modulation,
-        "hidden": draw(st.lists(st.sampled_from([1, 3, 16, 21, 70]), **several)),
-        "plastic": draw(st.lists(st.booleans(), **several)),
-        "recurrent": draw(st.lists(st.booleans(), **several)),
-        "ticks": draw(st.integers(1, 3)),
-        "encoding": draw(st.sampled_from(["current", "population"])),
-        "readout": draw(st.sampled_from(["spikes", "spikes+potentials"])),
-        "soft_reset": draw(st.booleans()),
-        "clip": draw(st.sampled_from([0.05, 1.0])),
-    }
-    exogenous = draw(st.sampled_from([(0, 1, 2), (2, 0), ()]))
-    network = make_network(seed=draw(st.integers(0, 99)), exogenous=exogenous, **settings).double()
-    with torch.no_grad():
-        for x in network.parameters():
-            x.add_(0.3 * torch.randn_like(x))
-    return network
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(networks(), st.integers(0, 99), st.integers(1, 4))
-def test_a_compiled_step_is_a_step_of_the_reference(network, seed, batch):
-    """Features and the whole new state, with episode starts and lesions, step after step."""
-    generator = torch.Generator().manual_seed(seed)
-    steps = 5
-    inputs = 2 * torch.randn(steps, batch, 3, generator=generator, dtype=torch.float64)
-    starts = (torch.rand(steps, batch, generator=generator) < 0.2).double()
-    flags = (torch.rand(2, batch, 1, generator=generator) < 0.3).double()
-    flat = torch.zeros(1, batch, network.layout.size, dtype=torch.float64)
-    for name, flag in zip(FLAGS, flags):
-        network.layout.get(flat, name)[...] = flag
-    expected = network.layout.unpack(flat[0].clone())
-    reference = copy.deepcopy(network)
-    for module in (reference, *reference.layers):
-        module.backend = "reference"
-    with torch.no_grad():
-        for x, start in zip(inputs.unsqueeze(1), starts.unsqueeze(1)):
-            before = flat.clone()
-            features, (new, _) = network(x, (flat, flat[..., :1]), start)
-            assert torch.equal(flat, before)
-            wanted, _, expected = reference.run(x, start, expected)
-            torch.testing.assert_close(features, wanted, rtol=1e-10, atol=1e-10)
-            packed = reference.layout.pack(expected)
-            torch.testing.assert_close(new[0], packed, rtol=1e-10, atol=1e-10)
-            flat = new
-
-
-def test_a_step_follows_the_optimiser_a_loaded_state_and_a_new_dtype():
-    network, other = make_network(), make_network(seed=1)
-    inputs, starts = observations(1), torch.zeros(1, 2)
-
-    def features(dtype=torch.float32):
-        flat = torch.ones(1, 2, network.layout.size, dtype=dtype)
-        with torch.no_grad():
-            return network(inputs.to(dtype), (flat, flat[..., :1]), starts)[0]
-
-    for fused in (False, True):
-        optimizer = torch.optim.Adam([network.readout_decay], lr=0.1, fused=fused)
-        network.readout_decay.grad = torch.ones_like(network.readout_decay)
-        before = features()
-        optimizer.step()
-        assert not torch.equal(features(), before)
-    before = features()
-    network.load_state_dict(other.state_dict())
-    after = features()
-    assert not torch.equal(after, before)
-    network.double()
-    assert features(torch.float64).dtype == torch.float64
-    torch.testing.assert_close(features(torch.float64).float(), after)
-
-
-def test_a_copy_of_a_network_has_numbers_of_its_own():
-    network = make_network()
-    inputs, starts = observations(1), torch.zeros(1, 2)
-    flat = torch.ones(1, 2, network.layout.size)
-    with torch.no_grad():
-        before = network(inputs, (flat, flat[..., :1]), starts)[0]
-        twin = copy.deepcopy(network)
-        twin.readout_decay.add_(1.0)
-        assert torch.equal(network(inputs, (flat, flat[..., :1]), starts)[0], before)
-        assert not torch.equal(twin(inputs, (flat, flat[..., :1]), starts)[0], before)
-
-
-def test_a_step_refuses_what_does_not_fit():
-    network = make_network()
-    good = {"inputs": observations(1), "flat": torch.zeros(1, 2, network.layout.size)}
-    for bad, words in (
-        ({"inputs": observations(1, channels=4)}, "(1, 2, 4)"),
-        ({"inputs": observations(1, batch=3)}, "(1, 3, 3)"),
-        ({"flat": torch.zeros(1, 2, network.layout.size + 1)}, str(network.layout.size + 1)),
-        ({"flat": good["flat"].double()}, "float64"),
-    ):
-        inputs, flat = (good | bad).values()
-        with torch.no_grad(), pytest.raises(ValueError, match=re.escape(words)):
-            network(inputs, (flat, flat[..., :1]), torch.zeros(1, 2))
