@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 from benchmarks.learning import BENCHMARKS, ROOT, TRAINED
 from envs.perturbations.suites import suite_names
@@ -62,13 +63,21 @@ def rows_of(summary: dict, suite: str) -> list[dict[str, object]]:
 
 
 def table(summaries: dict[str, dict]) -> str:
-    """Markdown: mean retention, with its interval, by suite and split, for each policy."""
-    lines = ["| policy | suite | all | train | held out |", "|---" * 5 + "|"]
+    """Markdown: mean retention, with its interval, by suite and split, for each policy; and the
+    mean return under the perturbations of a suite, since a share may be of a small return.
+    """
+    lines = ["| policy | suite | all | train | held out | return |", "|---" * 6 + "|"]
     for suite, summary in summaries.items():
         for policy, by_lesion in summary["overall"].items():
             for lesion, by_split in by_lesion.items():
                 name = f"`{policy}`" if lesion == "intact" else f"`{policy}`, plasticity {lesion}"
                 cells = [_cell(by_split.get(split)) for split in ("all", "train", "held-out")]
+                perturbed = [
+                    summary["results"][policy][condition["key"]]["return"]["mean"]
+                    for condition in summary["conditions"]
+                    if condition["text"] and (condition["lesion"] or "intact") == lesion
+                ]
+                cells.append(f"{fmean(perturbed):.0f}")
                 lines.append(f"| {name} | {suite} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
