@@ -9,23 +9,23 @@ from typing import Any
 
 import torch
 
-import envs  # noqa: F401  registers the environments
-from agents.zoo import actor_parameters
-from dashboards.report import write_report
-from envs.perturbations.suites import suite_names
-from envs.rendering import CannotDraw, cannot_draw, choose_backend
-from evaluation.conditions import STANDARD, choose, conditions_of
-from evaluation.episodes import Progress
-from evaluation.filming import SIDES, film_all
-from evaluation.harness import evaluate
-from evaluation.lesions import LESIONS
-from evaluation.results import tables, write
-from evaluation.runs import load_runs
-from evaluation.summarize import summarize
-from training.run import versions
-from training.settings import UsageError
-from training.tracked_evaluation import track_evaluation
-from training.tracking import check_credentials
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.agents.zoo import actor_parameters
+from spikepropamine.dashboards.report import write_report
+from spikepropamine.envs.perturbations.suites import suite_names
+from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
+from spikepropamine.evaluation.conditions import STANDARD, choose, conditions_of
+from spikepropamine.evaluation.episodes import Progress
+from spikepropamine.evaluation.filming import SIDES, film_all
+from spikepropamine.evaluation.harness import evaluate
+from spikepropamine.evaluation.lesions import LESIONS
+from spikepropamine.evaluation.results import tables, write
+from spikepropamine.evaluation.runs import load_runs
+from spikepropamine.evaluation.summarize import summarize
+from spikepropamine.training.run import versions
+from spikepropamine.training.settings import UsageError
+from spikepropamine.training.tracked_evaluation import track_evaluation
+from spikepropamine.training.tracking import check_credentials
 
 FIRST_SEED = 1_000_000
 

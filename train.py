@@ -11,12 +11,12 @@ if {"offline", "online"} & set(sys.argv):
 
 import gymnasium as gym
 
-import envs  # noqa: F401  registers the environments
-from envs.rendering import CannotDraw, choose_backend
-from policies.export import DeployedPolicy
-from training.filming import Film
-from training.run import Diverged, env_maker, train
-from training.settings import Settings, UsageError, parse
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.envs.rendering import CannotDraw, choose_backend
+from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.training.filming import Film
+from spikepropamine.training.run import Diverged, env_maker, train
+from spikepropamine.training.settings import Settings, UsageError, parse
 
 FILMED_SEED, FILMED_STEPS = 1_000_000, 400  # always the same episode, which training never sees
 
@@ -26,7 +26,7 @@ def filming(settings: Settings) -> Film | None:
     if not settings.video_every:
         return None
     # the encoder and the rest take a moment to load, which only those wait for who want videos
-    from evaluation.video import Take, check_drawing, film
+    from spikepropamine.evaluation.video import Take, check_drawing, film
 
     choose_backend()  # before MuJoCo is imported
     make_one = env_maker(settings)

@@ -1,5 +1,5 @@
 """Learning algorithms for plastic spiking policies and their baselines."""
 
-from agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.plastic_ppo import PlasticPPO
 
 __all__ = ["PlasticPPO"]

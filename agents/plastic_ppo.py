@@ -9,8 +9,8 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
-from policies import PlasticSpikingPolicy
+from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
+from spikepropamine.policies import PlasticSpikingPolicy
 
 
 class PlasticPPO(RecurrentPPO):

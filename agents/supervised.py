@@ -13,7 +13,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from torch import Tensor
 
-from agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.plastic_ppo import PlasticPPO
 
 if TYPE_CHECKING:
     _Base = PlasticPPO  # a mixin over either of two algorithms; to the type checker it is over one

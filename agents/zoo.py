@@ -12,10 +12,10 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.plastic_ppo import PlasticPPO
-from agents.supervised import SupervisedMlp, SupervisedPlastic
-from policies import NetworkConfig, PlasticSpikingPolicy
-from policies.rules import RULES
+from spikepropamine.agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
+from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy
+from spikepropamine.policies.rules import RULES
 
 PLASTIC = [f"{kind}-{rule}" for kind, rule in itertools.product(("dp", "ndp"), RULES)]
 AGENTS = ["mlp", "lstm", "lstm-stock", "snn", *PLASTIC]

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 
-from policies.backends import BACKENDS, obstacle
-from policies.network import NetworkConfig, SpikingNetwork
-from policies.reference import LayerParameters, LayerSpec
-from training.allocator import keep_freed_memory
+from spikepropamine.policies.backends import BACKENDS, obstacle
+from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.policies.reference import LayerParameters, LayerSpec
+from spikepropamine.training.allocator import keep_freed_memory
 
 KINDS = [
     (rule, modulation, recurrent)

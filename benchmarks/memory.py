@@ -11,8 +11,8 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from agents import PlasticPPO
-from policies import PlasticSpikingPolicy
+from spikepropamine.agents import PlasticPPO
+from spikepropamine.policies import PlasticSpikingPolicy
 
 STEPS, ENVS = 1024, 8
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.layer import Table, in_turn, passes, ratio
-from training.allocator import keep_freed_memory
+from spikepropamine.training.allocator import keep_freed_memory
 
 STATIC = ("none", "none", False)
 RECURRENT = ("oja", "direct", True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.learning import BENCHMARKS, ROOT, TRAINED
-from envs.perturbations.suites import suite_names
+from spikepropamine.envs.perturbations.suites import suite_names
 
 # the full number of episodes where the claim is about novel dynamics, fewer elsewhere
 EPISODES = {"novel-dynamics": 20, "noise": 5, "body-damage": 5, "mid-episode": 5}

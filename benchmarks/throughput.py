@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from stable_baselines3.common.logger import Logger
 
-import envs  # noqa: F401  registers the environments
-from agents.zoo import actor_parameters, build
-from training.allocator import keep_freed_memory
-from training.run import make_envs
-from training.settings import defaults
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.agents.zoo import actor_parameters, build
+from spikepropamine.training.allocator import keep_freed_memory
+from spikepropamine.training.run import make_envs
+from spikepropamine.training.settings import defaults
 
 POLICIES = ("mlp", "snn", "ndp-oja", "lstm", "lstm-stock")
 

@@ -1,4 +1,4 @@
-"""Dashboards: `python -m dashboards` saves the project's workspace in Weights & Biases; with
+"""Dashboards: `spikepropamine dashboards` saves the project's workspace in Weights & Biases; with
 `--local runs/` it writes a page over all runs of a folder, which needs no account.
 """
 
@@ -6,14 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from dashboards.local import write_local
-from dashboards.workspace import save_or_print
+from spikepropamine.dashboards.local import write_local
+from spikepropamine.dashboards.workspace import save_or_print
 
 
 def main() -> int:
     """Runs the command line; returns its exit code."""
     parser = argparse.ArgumentParser(
-        "python -m dashboards", description=__doc__, allow_abbrev=False
+        "spikepropamine dashboards", description=__doc__, allow_abbrev=False
     )
     parser.add_argument(
         "--local",
@@ -30,7 +30,7 @@ def main() -> int:
     try:
         print(write_local(options.local))
     except ValueError as error:
-        print(f"python -m dashboards: error: {error}", file=sys.stderr)
+        print(f"spikepropamine dashboards: error: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dashboards import plots
-from dashboards.page import Cell, Plot, Plots, Section, Table, Text, filled_table
-from dashboards.verdict import (
+from spikepropamine.dashboards import plots
+from spikepropamine.dashboards.page import Cell, Plot, Plots, Section, Table, Text, filled_table
+from spikepropamine.dashboards.verdict import (
     condition_name,
     lesion_name,
     lesioned,
     severest,
     unchanged,
 )
-from dashboards.words import Score, with_interval
+from spikepropamine.dashboards.words import Score, with_interval
 
 TRACES = {
     "fast_weight_norm": "Fast weights, root mean square",

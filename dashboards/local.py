@@ -14,10 +14,19 @@ import yaml
 from markupsafe import Markup
 from scipy import stats
 
-from dashboards import page, plots
-from dashboards.page import Cell, Plot, Plots, Section, Table, Text, Videos, filled_table
-from dashboards.verdict import share_kept
-from dashboards.words import plural, with_interval
+from spikepropamine.dashboards import page, plots
+from spikepropamine.dashboards.page import (
+    Cell,
+    Plot,
+    Plots,
+    Section,
+    Table,
+    Text,
+    Videos,
+    filled_table,
+)
+from spikepropamine.dashboards.verdict import share_kept
+from spikepropamine.dashboards.words import plural, with_interval
 
 STEPS = "time/total_timesteps"
 MEASURES = {

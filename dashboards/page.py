@@ -12,7 +12,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup, escape
 
-from dashboards.words import number
+from spikepropamine.dashboards.words import number
 
 FOLDER = Path(__file__).parent
 

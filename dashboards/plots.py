@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from dashboards.words import number, percent, with_interval
+from spikepropamine.dashboards.words import number, percent, with_interval
 
 HEIGHT = 240  # pixels of a plot of curves
 ROW = 16  # pixels between dots

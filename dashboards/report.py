@@ -9,17 +9,17 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from dashboards import findings, page
-from dashboards.findings import every_result, score_cell, where_cells
-from dashboards.page import Cell, Section, Table, Text, Videos, filled_table
-from dashboards.verdict import (
+from spikepropamine.dashboards import findings, page
+from spikepropamine.dashboards.findings import every_result, score_cell, where_cells
+from spikepropamine.dashboards.page import Cell, Section, Table, Text, Videos, filled_table
+from spikepropamine.dashboards.verdict import (
     caveats,
     comparisons,
     lesion_name,
     severest,
     verdict,
 )
-from dashboards.words import listed, number, plural
+from spikepropamine.dashboards.words import listed, number, plural
 
 
 def write_report(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dashboards.words import (
+from spikepropamine.dashboards.words import (
     Score,
     listed,
     number,

@@ -1,7 +1,8 @@
 """Environments: tasks in which the answer has to be learned, or remembered, inside an episode.
 
 Importing this package registers its environments, so `gymnasium.make("CueAssociation-v0")` works
-after `import envs`, and so does `gymnasium.make("envs:CueAssociation-v0")` alone. It imports
+after `import spikepropamine`, and so does `gymnasium.make("spikepropamine:CueAssociation-v0")`
+alone. It imports
 neither torch nor Stable-Baselines3, and MuJoCo only when `quiet_mujoco` is called.
 """
 
@@ -13,11 +14,16 @@ __all__ = ["quiet_mujoco"]
 
 # No max_episode_steps: these tasks have a last step of their own and end with terminated=True.
 # A time limit would say truncated, and the learner would bootstrap a value that does not exist.
-gymnasium.register("CueAssociation-v0", entry_point="envs.cue_association:CueAssociation")
 gymnasium.register(
-    "EvidenceAccumulation-v0", entry_point="envs.evidence_accumulation:EvidenceAccumulation"
+    "CueAssociation-v0", entry_point="spikepropamine.envs.cue_association:CueAssociation"
 )
-gymnasium.register("HalfCheetahCue-v0", entry_point="envs.half_cheetah_cue:HalfCheetahCue")
+gymnasium.register(
+    "EvidenceAccumulation-v0",
+    entry_point="spikepropamine.envs.evidence_accumulation:EvidenceAccumulation",
+)
+gymnasium.register(
+    "HalfCheetahCue-v0", entry_point="spikepropamine.envs.half_cheetah_cue:HalfCheetahCue"
+)
 
 # Robots with a latent that holds for an episode; the variants differ in when feedback is shown.
 for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity", "AntDirection"):
@@ -25,7 +31,7 @@ for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity", "AntDirection"):
         _suffix = "" if _feedback == "dense" else _feedback.capitalize()
         gymnasium.register(
             f"{_robot}{_suffix}-v0",
-            entry_point=f"envs.hidden_latents:{_robot}",
+            entry_point=f"spikepropamine.envs.hidden_latents:{_robot}",
             kwargs={"feedback": _feedback},
             max_episode_steps=1000,
         )

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.validation import check_choice, check_integer, check_number
+from spikepropamine.envs.validation import check_choice, check_integer, check_number
 
 
 class CueAssociation(gym.Env[np.ndarray, np.integer]):
@@ -211,7 +211,7 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         """The task as it is now, uint8 [420, 560, 3]; None without a render mode."""
         if self.render_mode is None:
             return None
-        from envs.pictures import cue_association
+        from spikepropamine.envs.pictures import cue_association
 
         return cue_association(self)
 

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.validation import check_choice, check_integer, check_number
+from spikepropamine.envs.validation import check_choice, check_integer, check_number
 
 LEFT, RIGHT, RECALL, BACKGROUND = range(4)  # populations, in the order of the observation
 
@@ -222,7 +222,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         """The task as it is now, uint8 [420, 560, 3]; None without a render mode."""
         if self.render_mode is None:
             return None
-        from envs.pictures import evidence_accumulation
+        from spikepropamine.envs.pictures import evidence_accumulation
 
         return evidence_accumulation(self)
 

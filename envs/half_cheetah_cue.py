@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
-from envs.validation import check_integer, check_number
+from spikepropamine.envs.validation import check_integer, check_number
 
 
 class HalfCheetahCue(HalfCheetahEnv):

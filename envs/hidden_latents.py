@@ -15,7 +15,7 @@ from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
-from envs.validation import check_integer, check_number
+from spikepropamine.envs.validation import check_integer, check_number
 
 FEEDBACK = ("dense", "sparse", "opening")
 

@@ -8,10 +8,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs import quiet_mujoco
-from envs.perturbations import Perturbed
-from envs.perturbations.suites import load_suite, suite_names
-from envs.previous import PreviousActionAndReward
+from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.perturbations import Perturbed
+from spikepropamine.envs.perturbations.suites import load_suite, suite_names
+from spikepropamine.envs.previous import PreviousActionAndReward
 
 SPREAD_STEPS = 2000
 

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from envs.cue_association import CueAssociation
-    from envs.evidence_accumulation import EvidenceAccumulation
+    from spikepropamine.envs.cue_association import CueAssociation
+    from spikepropamine.envs.evidence_accumulation import EvidenceAccumulation
 
 WIDTH, HEIGHT, EDGE = 560, 420, 28  # in pixels
 # Okabe and Ito's palette, which the colour-blind can tell apart

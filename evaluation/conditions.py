@@ -9,12 +9,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.making import make
-from envs.perturbations import CATALOGUE, parse, reason_against
-from envs.perturbations.suites import load_suite, suite_names
-from evaluation.episodes import Policy
-from evaluation.lesions import LESIONS
-from evaluation.summary import Skipped
+from spikepropamine.envs.making import make
+from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
+from spikepropamine.envs.perturbations.suites import load_suite, suite_names
+from spikepropamine.evaluation.episodes import Policy
+from spikepropamine.evaluation.lesions import LESIONS
+from spikepropamine.evaluation.summary import Skipped
 
 NOMINAL = "clean"
 STANDARD = "standard"

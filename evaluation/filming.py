@@ -9,12 +9,12 @@ from typing import Any
 
 import gymnasium as gym
 
-from evaluation.conditions import Condition, Task, make_env, spread_of
-from evaluation.jobs import width_of
-from evaluation.lesions import PlasticityOff, layout_of
-from evaluation.recording import layer_spec
-from evaluation.runs import Run
-from evaluation.video import Take, Video, film
+from spikepropamine.evaluation.conditions import Condition, Task, make_env, spread_of
+from spikepropamine.evaluation.jobs import width_of
+from spikepropamine.evaluation.lesions import PlasticityOff, layout_of
+from spikepropamine.evaluation.recording import layer_spec
+from spikepropamine.evaluation.runs import Run
+from spikepropamine.evaluation.video import Take, Video, film
 
 SIDES = {"off": "plasticity off", "frozen": "fast weights frozen"}  # lesions that can be filmed
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.conditions import CLEAN, NOMINAL, Condition, Task
-from evaluation.episodes import Progress
-from evaluation.jobs import Job, Outcome, joined, waves, width_of
-from evaluation.runs import Run, applicable
-from evaluation.summary import Skipped
-from evaluation.workers import run_jobs
+from spikepropamine.evaluation.conditions import CLEAN, NOMINAL, Condition, Task
+from spikepropamine.evaluation.episodes import Progress
+from spikepropamine.evaluation.jobs import Job, Outcome, joined, waves, width_of
+from spikepropamine.evaluation.runs import Run, applicable
+from spikepropamine.evaluation.summary import Skipped
+from spikepropamine.evaluation.workers import run_jobs
 
 
 @dataclass(frozen=True)

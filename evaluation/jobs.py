@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from envs.making import make
-from evaluation.conditions import Condition, Task, make_env, spread_of
-from evaluation.episodes import Episode, Hook, Progress, run_episodes
-from evaluation.lesions import layout_of, lesion_hook
-from evaluation.traces import ModulationMean, Traces
-from policies.export import DeployedPolicy, load_policy
+from spikepropamine.envs.making import make
+from spikepropamine.evaluation.conditions import Condition, Task, make_env, spread_of
+from spikepropamine.evaluation.episodes import Episode, Hook, Progress, run_episodes
+from spikepropamine.evaluation.lesions import layout_of, lesion_hook
+from spikepropamine.evaluation.traces import ModulationMean, Traces
+from spikepropamine.policies.export import DeployedPolicy, load_policy
 
 SAMPLES = 200  # of the traces, over the horizon
 ROOT = Path(__file__).parents[1]

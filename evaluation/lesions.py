@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.episodes import Hook, Policy
-from policies.state import StateLayout
+from spikepropamine.evaluation.episodes import Hook, Policy
+from spikepropamine.policies.state import StateLayout
 
 LESIONS = {
     "off": "fast weights are held at zero",

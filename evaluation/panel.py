@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
-from evaluation.recording import Moment
+from spikepropamine.evaluation.recording import Moment
 
 Colour = tuple[int, int, int]
 # Okabe and Ito's palette, as in the figures

@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from evaluation.episodes import Hook
-from policies.export import DeployedPolicy
-from policies.layers import LayerOutput
-from policies.policy import PlasticSpikingPolicy
-from policies.reference import LayerSpec
+from spikepropamine.evaluation.episodes import Hook
+from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.policies.layers import LayerOutput
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.reference import LayerSpec
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import figures, measures
-from evaluation.conditions import CLEAN, NOMINAL, make_env, spread_of
-from evaluation.harness import Evaluation
-from evaluation.recording import can_record, record_episode
-from evaluation.summary import Score, Summary
+from spikepropamine.evaluation import figures, measures
+from spikepropamine.evaluation.conditions import CLEAN, NOMINAL, make_env, spread_of
+from spikepropamine.evaluation.harness import Evaluation
+from spikepropamine.evaluation.recording import can_record, record_episode
+from spikepropamine.evaluation.summary import Score, Summary
 
 MANY_ROWS = 20_000  # from so many on, a Parquet file is worth having: a fraction of the size
 MANY_CONDITIONS = 10  # from so many on, no figure has room for all of them

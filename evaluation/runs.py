@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.conditions import CLEAN, Condition, Task, make_env, spread_of, task_of
-from evaluation.jobs import digest_of
-from evaluation.lesions import layout_of
-from evaluation.summary import Skipped
-from policies.export import DeployedPolicy, load_policy
+from spikepropamine.evaluation.conditions import (
+    CLEAN,
+    Condition,
+    Task,
+    make_env,
+    spread_of,
+    task_of,
+)
+from spikepropamine.evaluation.jobs import digest_of
+from spikepropamine.evaluation.lesions import layout_of
+from spikepropamine.evaluation.summary import Skipped
+from spikepropamine.policies.export import DeployedPolicy, load_policy
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from evaluation.summary import Curve, Score
+from spikepropamine.evaluation.summary import Curve, Score
 
 RESAMPLES = 2000
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import measures
-from evaluation.conditions import NOMINAL, Condition
-from evaluation.harness import Evaluation
-from evaluation.jobs import SAMPLES, Outcome, joined
-from evaluation.runs import training_returns
-from evaluation.statistics import Bootstrap, compare
-from evaluation.summary import (
+from spikepropamine.evaluation import measures
+from spikepropamine.evaluation.conditions import NOMINAL, Condition
+from spikepropamine.evaluation.harness import Evaluation
+from spikepropamine.evaluation.jobs import SAMPLES, Outcome, joined
+from spikepropamine.evaluation.runs import training_returns
+from spikepropamine.evaluation.statistics import Bootstrap, compare
+from spikepropamine.evaluation.summary import (
     Comparison,
     ConditionSummary,
     Lesion,

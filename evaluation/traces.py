@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.episodes import Hook
-from evaluation.lesions import fields_of
-from policies.neurons import THRESHOLD
-from policies.state import StateLayout
+from spikepropamine.evaluation.episodes import Hook
+from spikepropamine.evaluation.lesions import fields_of
+from spikepropamine.policies.neurons import THRESHOLD
+from spikepropamine.policies.state import StateLayout
 
 SERIES = ("fast_weight_norm", "modulator_mean", "modulator_spread", "firing_rate")
 

@@ -20,11 +20,22 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from envs.rendering import Camera, drawing_arguments
-from evaluation.episodes import Hook
-from evaluation.panel import BLUE, GREY, INK, MARK, PURPLE, Curve, Outline, Panel, font, reward_rate
-from evaluation.recording import Moment, can_record, layer_spec, watch
-from policies.export import DeployedPolicy
+from spikepropamine.envs.rendering import Camera, drawing_arguments
+from spikepropamine.evaluation.episodes import Hook
+from spikepropamine.evaluation.panel import (
+    BLUE,
+    GREY,
+    INK,
+    MARK,
+    PURPLE,
+    Curve,
+    Outline,
+    Panel,
+    font,
+    reward_rate,
+)
+from spikepropamine.evaluation.recording import Moment, can_record, layer_spec, watch
+from spikepropamine.policies.export import DeployedPolicy
 
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
 REWARD_HEIGHT = 136  # of a panel that has nothing but the reward rate

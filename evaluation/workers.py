@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-import envs  # noqa: F401  registers the environments
-from evaluation.episodes import Progress
-from evaluation.jobs import Job, Outcome, read, run_job, write
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.evaluation.episodes import Progress
+from spikepropamine.evaluation.jobs import Job, Outcome, read, run_job, write
 
 SHORT = 300_000  # steps; starting other processes takes longer than these
 SECONDS = 0.3  # between two reports of a worker

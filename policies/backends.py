@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policies import reference, torch_backend
-from policies.reference import LayerState
+from spikepropamine.policies import reference, torch_backend
+from spikepropamine.policies.reference import LayerState
 
 Backend = Callable[..., tuple[Tensor, Tensor, LayerState]]
 
@@ -20,14 +20,16 @@ logger = logging.getLogger(__name__)
 
 
 def _numba(*arguments) -> tuple[Tensor, Tensor, LayerState]:
-    from policies.numba_backend import layer_sequence  # Numba is optional, and slow to import
+    from spikepropamine.policies.numba_backend import (
+        layer_sequence,
+    )  # Numba is optional, and slow to import
 
     BACKENDS["numba"] = layer_sequence
     return layer_sequence(*arguments)
 
 
 def _numba_leaky(*arguments) -> Tensor:
-    from policies.numba_backend import leaky_sequence
+    from spikepropamine.policies.numba_backend import leaky_sequence
 
     return leaky_sequence(*arguments)
 
@@ -49,7 +51,7 @@ def obstacle(name: str, rule: str, device: torch.device | str) -> str | None:
             return f"it runs on the CPU, not on {device}"
         if importlib.util.find_spec("numba") is None:
             return "Numba is not installed"
-        from policies.numba_backend import RULE_CODES
+        from spikepropamine.policies.numba_backend import RULE_CODES
 
         rules = set(RULE_CODES)
     else:
@@ -96,6 +98,6 @@ def choose_step(name: str = "auto", rule: str = "none", device: str = "cpu") -> 
     """The backend's call for one environment step of a whole network, where it has such a one."""
     if available(name, rule, device) != "numba":
         return None
-    from policies.numba_step import step
+    from spikepropamine.policies.numba_step import step
 
     return step

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from policies.neurons import fire, integrate
+from spikepropamine.policies.neurons import fire, integrate
 
 
 class DirectCurrent(nn.Module):

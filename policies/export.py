@@ -27,8 +27,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from policies.network import NetworkConfig
-from policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.network import NetworkConfig
+from spikepropamine.policies.policy import PlasticSpikingPolicy
 
 FORMAT = 1
 POLICIES: dict[str, type[ActorCriticPolicy]] = {

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from policies.backends import choose
-from policies.reference import LayerParameters, LayerSpec, LayerState
+from spikepropamine.policies.backends import choose
+from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
 
 
 class LayerOutput(NamedTuple):

@@ -8,13 +8,13 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from policies.backends import choose_leaky, choose_step
-from policies.encoding import DirectCurrent, GaussianPopulation
-from policies.layers import LayerOutput, SpikingLayer, logit
-from policies.reference import LayerSpec
-from policies.rules import RULES
-from policies.state import StateLayout
-from policies.surrogates import SURROGATES
+from spikepropamine.policies.backends import choose_leaky, choose_step
+from spikepropamine.policies.encoding import DirectCurrent, GaussianPopulation
+from spikepropamine.policies.layers import LayerOutput, SpikingLayer, logit
+from spikepropamine.policies.reference import LayerSpec
+from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.state import StateLayout
+from spikepropamine.policies.surrogates import SURROGATES
 
 FLAGS = ("plasticity_off", "modulator_held")
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from policies.surrogates import spike
+from spikepropamine.policies.surrogates import spike
 
 THRESHOLD = 1.0  # of the membrane potential; weights and biases scale with it, so one value serves
 

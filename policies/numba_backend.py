@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from policies.neurons import THRESHOLD
-from policies.numba_kernels import (
+from spikepropamine.policies.neurons import THRESHOLD
+from spikepropamine.policies.numba_kernels import (
     DIRECT,
     ENTRIES,
     FIELDS,
@@ -33,7 +33,7 @@ from policies.numba_kernels import (
     static_sequence,
     static_sequence_backward,
 )
-from policies.reference import LayerParameters, LayerSpec, LayerState
+from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
 
 SPARSE = 0.3  # up to so many inputs that are not zero, the sparse kernels beat a matrix product
 

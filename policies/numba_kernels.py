@@ -24,7 +24,7 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from policies.neurons import THRESHOLD
+from spikepropamine.policies.neurons import THRESHOLD
 
 LANES = 64  # a constant, so that the inner loops unroll into whole vectors
 SEGMENT = 32  # ticks between two stored fast weights

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from policies import numba_kernels as kernels
-from policies.numba_backend import aligned, kind_of, number_type
-from policies.reference import LayerParameters
+from spikepropamine.policies import numba_kernels as kernels
+from spikepropamine.policies.numba_backend import aligned, kind_of, number_type
+from spikepropamine.policies.reference import LayerParameters
 
 _CALL = struct.Struct("6q")
 _optimizer_steps = 0

@@ -19,7 +19,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 
 
 class Critic(nn.Module):

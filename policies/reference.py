@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from policies.neurons import fire, integrate
-from policies.rules import RULES
+from spikepropamine.policies.neurons import fire, integrate
+from spikepropamine.policies.rules import RULES
 
 LayerState = dict[str, Tensor]
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from policies.neurons import THRESHOLD, integrate
-from policies.reference import LayerParameters, LayerSpec, LayerState
-from policies.surrogates import SURROGATES
+from spikepropamine.policies.neurons import THRESHOLD, integrate
+from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
+from spikepropamine.policies.surrogates import SURROGATES
 
 
 class Drive(NamedTuple):

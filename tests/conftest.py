@@ -8,8 +8,8 @@ from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents import PlasticPPO
-from policies import NetworkConfig, SpikingNetwork
+from spikepropamine.agents import PlasticPPO
+from spikepropamine.policies import NetworkConfig, SpikingNetwork
 
 torch.set_num_threads(1)
 

@@ -6,7 +6,7 @@ import resource
 import pytest
 import torch
 
-from training.allocator import keep_freed_memory
+from spikepropamine.training.allocator import keep_freed_memory
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")

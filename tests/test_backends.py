@@ -9,11 +9,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policies import backends
-from policies.backends import BACKENDS
-from policies.reference import LayerParameters, LayerSpec
-from policies.rules import RULES
-from policies.surrogates import SURROGATES
+from spikepropamine.policies import backends
+from spikepropamine.policies.backends import BACKENDS
+from spikepropamine.policies.reference import LayerParameters, LayerSpec
+from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.surrogates import SURROGATES
 
 FAST = [
     pytest.param(name, marks=pytest.mark.skipif(obstacle is not None, reason=str(obstacle)))

@@ -7,7 +7,7 @@ from conftest import OBSERVATIONS, make_model, make_venv
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
-from agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
+from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
 
 STEPS, ENVS, LENGTH = 12, 3, 4
 SPACES = {

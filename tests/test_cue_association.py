@@ -10,8 +10,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
-import envs  # registers the environments
-from envs.cue_association import CueAssociation
+from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.cue_association import CueAssociation
 
 LOUD = {"noise": 0.3, "background": 0.2}
 CONDITIONS = [{}, LOUD, {"reversal": 5}, {"actions": 3, "cues": 5, "cue_length": 3, "bits": 4}]
@@ -69,7 +69,7 @@ def test_checkers_accept_it_without_a_warning(knobs):
 
 def test_import_is_light():
     code = (
-        "import sys, envs, gymnasium; gymnasium.make('CueAssociation-v0');"
+        "import sys, spikepropamine, gymnasium; gymnasium.make('CueAssociation-v0');"
         "gymnasium.make('EvidenceAccumulation-v0');"
         "print([m for m in ('torch', 'stable_baselines3', 'mujoco') if m in sys.modules])"
     )
@@ -83,7 +83,7 @@ def test_quiet_mujoco(tmp_path, monkeypatch, capfd, caplog):
     monkeypatch.chdir(tmp_path)
     previous = mujoco.get_mju_user_warning()
     try:
-        envs.quiet_mujoco()
+        quiet_mujoco()
         gym.make("HalfCheetah-v5").close()
         assert not caplog.records
         handler = mujoco.get_mju_user_warning()

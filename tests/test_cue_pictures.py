@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from conftest import pixels
 
-import envs  # noqa: F401  registers the environments
-from envs.cue_association import CueAssociation
-from envs.evidence_accumulation import EvidenceAccumulation
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.envs.cue_association import CueAssociation
+from spikepropamine.envs.evidence_accumulation import EvidenceAccumulation
 
 
 def test_a_cue_is_drawn_bit_by_bit():

@@ -10,9 +10,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import KVWriter, Logger
 from torch import nn
 
-from agents.zoo import AGENTS, TrainerSettings, build
-from policies import NetworkConfig
-from training.diagnostics import (
+from spikepropamine.agents.zoo import AGENTS, TrainerSettings, build
+from spikepropamine.policies import NetworkConfig
+from spikepropamine.training.diagnostics import (
     Diagnostics,
     GradientNorms,
     activity,

@@ -16,10 +16,10 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-import envs  # noqa: F401  registers the environments
 import evaluate
-from envs.previous import PreviousActionAndReward
-from evaluation.conditions import (
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.envs.previous import PreviousActionAndReward
+from spikepropamine.evaluation.conditions import (
     CLEAN,
     STANDARD_CONDITIONS,
     conditions_of,
@@ -27,12 +27,12 @@ from evaluation.conditions import (
     spread_of,
     task_of,
 )
-from evaluation.episodes import run_episodes
-from evaluation.lesions import PlasticityOff, layout_of
-from evaluation.recording import can_record, record_episode
-from evaluation.runs import load_runs
-from policies.export import DeployedPolicy, Normalisation, save_policy
-from policies.policy import PlasticSpikingPolicy
+from spikepropamine.evaluation.episodes import run_episodes
+from spikepropamine.evaluation.lesions import PlasticityOff, layout_of
+from spikepropamine.evaluation.recording import can_record, record_episode
+from spikepropamine.evaluation.runs import load_runs
+from spikepropamine.policies.export import DeployedPolicy, Normalisation, save_policy
+from spikepropamine.policies.policy import PlasticSpikingPolicy
 
 CUES, PENDULUM, ROBOT = "CueAssociation-v0", "Pendulum-v1", "HalfCheetahCue-v0"
 ARGUMENTS = {

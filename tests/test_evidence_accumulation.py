@@ -9,8 +9,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
-import envs  # noqa: F401 (registers the environments)
-from envs.evidence_accumulation import EvidenceAccumulation, oracle_accuracy
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.envs.evidence_accumulation import EvidenceAccumulation, oracle_accuracy
 
 CONDITIONS = [{}, {"noise": 0.3}, {"step_ms": 10, "population": 3, "cues": 3, "gap_ms": 0}]
 

@@ -21,11 +21,11 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import ActorCriticPolicy
 from test_evaluation import CUES, ROOT, command_line, save_run
 
-from evaluation import results, workers
-from evaluation import summary as schema
-from evaluation.conditions import NOMINAL, choose, conditions_of, onset_of, task_of
-from evaluation.jobs import joined, read, waves, write
-from policies.export import load_policy, save_policy
+from spikepropamine.evaluation import results, workers
+from spikepropamine.evaluation import summary as schema
+from spikepropamine.evaluation.conditions import NOMINAL, choose, conditions_of, onset_of, task_of
+from spikepropamine.evaluation.jobs import joined, read, waves, write
+from spikepropamine.policies.export import load_policy, save_policy
 
 PROGRAMMED = "Programmed-v0"
 

@@ -28,8 +28,9 @@ def imported(package):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{file.name} imports relatively"
-                names = [node.module]
-            found |= {name.split(".")[0]: file.name for name in names}
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            shortened = [name.removeprefix("spikepropamine.") for name in names]
+            found |= {name.split(".")[0]: file.name for name in shortened}
     return found
 
 

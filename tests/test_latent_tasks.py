@@ -6,11 +6,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
-import envs
-from envs.perturbations import Perturbed
-from envs.previous import PreviousActionAndReward
+from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.perturbations import Perturbed
+from spikepropamine.envs.previous import PreviousActionAndReward
 
-envs.quiet_mujoco()
+quiet_mujoco()
 
 ROBOTS = ("HalfCheetahDirection", "HalfCheetahVelocity", "AntDirection")
 LATENTS = [f"{robot}{kind}-v0" for robot in ROBOTS for kind in ("", "Sparse", "Opening")]

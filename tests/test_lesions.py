@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_evaluation import CUES, make_policy
 
-from evaluation.conditions import CLEAN, make_env, task_of
-from evaluation.episodes import Hook, run_episodes
-from evaluation.lesions import EPISODE_BEFORE, LESIONS, layout_of, lesion_hook
-from evaluation.traces import ModulationMean, Traces
+from spikepropamine.evaluation.conditions import CLEAN, make_env, task_of
+from spikepropamine.evaluation.episodes import Hook, run_episodes
+from spikepropamine.evaluation.lesions import EPISODE_BEFORE, LESIONS, layout_of, lesion_hook
+from spikepropamine.evaluation.traces import ModulationMean, Traces
 
 SEEDS, WIDTH = [13, 10, 18], 10
 TASK = task_of(CUES, {"trials": 4})  # 16 steps

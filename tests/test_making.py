@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.making import make, measured_spread, training_text
-from envs.perturbations import Perturbed
-from envs.perturbations.suites import load_suite
-from envs.previous import PreviousActionAndReward
+from spikepropamine.envs.making import make, measured_spread, training_text
+from spikepropamine.envs.perturbations import Perturbed
+from spikepropamine.envs.perturbations.suites import load_suite
+from spikepropamine.envs.previous import PreviousActionAndReward
 
 
 def test_the_plain_task_has_no_wrapper_of_ours():
@@ -23,7 +23,7 @@ def test_the_plain_task_has_no_wrapper_of_ours():
 
 @pytest.mark.parametrize("robot", ["HalfCheetah-v5", "HalfCheetahCue-v0", "AntDirection-v0"])
 def test_robots_are_made_without_a_warning_and_a_log_of_it(robot, tmp_path):
-    code = f"import envs; from envs.making import make; make({robot!r})"
+    code = f"from spikepropamine.envs.making import make; make({robot!r})"
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

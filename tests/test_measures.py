@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation import measures
-from evaluation.statistics import Bootstrap, compare, interval, resampled
+from spikepropamine.evaluation import measures
+from spikepropamine.evaluation.statistics import Bootstrap, compare, interval, resampled
 
 
 def test_late_accuracy_is_of_the_second_half():

@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import OBSERVATIONS, make_model, make_network, make_venv, zero_state
 
-from policies import NetworkConfig, StateLayout
-from policies.encoding import GaussianPopulation
-from policies.network import FLAGS
+from spikepropamine.policies import NetworkConfig, StateLayout
+from spikepropamine.policies.encoding import GaussianPopulation
+from spikepropamine.policies.network import FLAGS
 
 OBSERVATION = torch.tensor([[[0.9, -0.7, 0.8], [-0.5, 0.6, 0.9]]])  # [1, 2, 3]
 

@@ -9,7 +9,7 @@ from conftest import make_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policies.network import FLAGS
+from spikepropamine.policies.network import FLAGS
 
 
 def observations(steps, batch=2, channels=3):

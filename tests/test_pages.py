@@ -9,9 +9,9 @@ import pytest
 import yaml
 from example_evaluation import example_summary, write_example
 
-from dashboards import page, plots
-from dashboards.local import find_runs, learning_curve, write_local
-from dashboards.report import report, write_report
+from spikepropamine.dashboards import page, plots
+from spikepropamine.dashboards.local import find_runs, learning_curve, write_local
+from spikepropamine.dashboards.report import report, write_report
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import pixels
 
-from evaluation.panel import (
+from spikepropamine.evaluation.panel import (
     ABOVE,
     BELOW,
     INK,
@@ -16,7 +16,7 @@ from evaluation.panel import (
     diverging,
     reward_rate,
 )
-from evaluation.recording import Moment
+from spikepropamine.evaluation.recording import Moment
 
 
 def panel_of(steps=10, neurons=4, onsets=(), synapses=(4, 3), **changes):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tapes import STEPS, make, play
 
-from envs import quiet_mujoco
-from envs.perturbations import CATALOGUE, Perturbed
-from envs.perturbations.model import same_model
+from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.perturbations import CATALOGUE, Perturbed
+from spikepropamine.envs.perturbations.model import same_model
 
 quiet_mujoco()
 pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")

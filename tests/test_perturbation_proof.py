@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from envs import quiet_mujoco
-from envs.perturbations import CATALOGUE
-from envs.perturbations.__main__ import run
-from envs.perturbations.verify import TASKS, Player, line, verify, verify_family
+from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.perturbations import CATALOGUE
+from spikepropamine.envs.perturbations.__main__ import run
+from spikepropamine.envs.perturbations.verify import TASKS, Player, line, verify, verify_family
 
 quiet_mujoco()
 pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")

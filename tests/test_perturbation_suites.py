@@ -3,10 +3,10 @@
 import gymnasium as gym
 import pytest
 
-from envs import quiet_mujoco
-from envs.perturbations import reason_against
-from envs.perturbations.suites import load_suite, suite_names
-from envs.perturbations.verify import TASKS
+from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.perturbations import reason_against
+from spikepropamine.envs.perturbations.suites import load_suite, suite_names
+from spikepropamine.envs.perturbations.verify import TASKS
 
 quiet_mujoco()
 
@@ -46,7 +46,7 @@ def test_every_condition_applies_to_its_task(suite, task):
 
 @pytest.mark.parametrize("task", ["Ant-v5", "HalfCheetah-v5", "Walker2d-v5", "Humanoid-v5"])
 def test_the_held_out_limb_is_another(task):
-    from envs.perturbations.body import limbs
+    from spikepropamine.envs.perturbations.body import limbs
 
     found = list(limbs(gym.make(task).unwrapped).values())
     assert len(found) > 1 and not set(found[0]) & set(found[-1])

@@ -12,8 +12,8 @@ from gymnasium.wrappers import DelayObservation
 from stable_baselines3.common.env_checker import check_env as check_sb3
 from tapes import make, play
 
-from envs import quiet_mujoco
-from envs.perturbations import CATALOGUE, Perturbed, parse, reason_against
+from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, parse, reason_against
 
 quiet_mujoco()
 pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
@@ -156,8 +156,9 @@ def test_terms_do_not_disturb_each_others_noise():
 
 def test_noise_needs_no_mujoco():
     code = (
-        "import sys, gymnasium; from envs.perturbations import Perturbed;"
-        "Perturbed(gymnasium.make('envs:CueAssociation-v0'), 'obs_noise=0.2').reset(seed=0);"
+        "import sys, gymnasium; from spikepropamine.envs.perturbations import Perturbed;"
+        "env = gymnasium.make('spikepropamine:CueAssociation-v0');"
+        "Perturbed(env, 'obs_noise=0.2').reset(seed=0);"
         "print([m for m in ('torch', 'stable_baselines3', 'mujoco') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code]

@@ -13,10 +13,10 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
-import envs  # noqa: F401  registers the environments
-from agents import PlasticPPO
-from policies import PlasticSpikingPolicy
-from policies.export import load_policy, save_policy
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.agents import PlasticPPO
+from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.export import load_policy, save_policy
 
 SPACES = [(o, a) for o in ("box", "discrete", "dict") for a in ("box", "discrete")] + [
     ("box", "multi_discrete"),

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-import policies.reference
-from policies.reference import LayerParameters, LayerSpec, layer_sequence
-from policies.rules import RULES
+from spikepropamine.policies import reference
+from spikepropamine.policies.reference import LayerParameters, LayerSpec, layer_sequence
+from spikepropamine.policies.rules import RULES
 
 TICKS, BATCH, INPUTS, NEURONS = 3, 2, 2, 2
 KINDS = [("none", "none")] + [(r, m) for r in RULES for m in ("none", "direct", "retroactive")]
@@ -62,7 +62,7 @@ def assert_same(left, right, atol=1e-12):
 @pytest.fixture
 def smooth(monkeypatch):
     """A smooth function in place of the step, so that finite differences see the gradient."""
-    monkeypatch.setattr(policies.reference, "fire", lambda v, *_: torch.sigmoid(3.0 * (v - 1.0)))
+    monkeypatch.setattr(reference, "fire", lambda v, *_: torch.sigmoid(3.0 * (v - 1.0)))
 
 
 @pytest.mark.parametrize("soft_reset", [False, True])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from policies.layers import SpikingLayer
-from policies.reference import LayerParameters, LayerSpec, layer_sequence
-from policies.rules import RULES, bcm, oja
+from spikepropamine.policies.layers import SpikingLayer
+from spikepropamine.policies.reference import LayerParameters, LayerSpec, layer_sequence
+from spikepropamine.policies.rules import RULES, bcm, oja
 
 TICKS, NEURONS, INPUTS = 3, 2, 2
 MODULATIONS = ["none", "direct", "retroactive"]

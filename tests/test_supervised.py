@@ -7,8 +7,8 @@ import torch
 from conftest import make_model, make_venv
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-import envs  # noqa: F401  registers the environments
-from agents.supervised import SupervisedMlp, SupervisedPlastic
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 
 VARIANTS = [
     (SupervisedPlastic, "PlasticSpikingPolicy"),

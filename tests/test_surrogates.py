@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from policies.neurons import THRESHOLD, fire
-from policies.surrogates import SURROGATES, spike
+from spikepropamine.policies.neurons import THRESHOLD, fire
+from spikepropamine.policies.surrogates import SURROGATES, spike
 
 # derivative at u = 0.1 and slope 2, and at u = -0.4 and slope 2, by hand
 BY_HAND = {

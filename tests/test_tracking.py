@@ -18,10 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import evaluate
 import train
-from dashboards import workspace
-from dashboards.__main__ import main as dashboards
-from training import tracked_evaluation, tracking
-from training.settings import Settings
+from spikepropamine.dashboards import workspace
+from spikepropamine.dashboards.__main__ import main as dashboards
+from spikepropamine.training import tracked_evaluation, tracking
+from spikepropamine.training.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 TINY = [

@@ -15,10 +15,10 @@ import yaml
 from conftest import make_venv
 
 import train
-from agents.zoo import AGENTS, TrainerSettings, actor_parameters, build, match_hidden
-from policies import NetworkConfig
-from policies.export import load_policy
-from training import settings
+from spikepropamine.agents.zoo import AGENTS, TrainerSettings, actor_parameters, build, match_hidden
+from spikepropamine.policies import NetworkConfig
+from spikepropamine.policies.export import load_policy
+from spikepropamine.training import settings
 
 ROOT = Path(__file__).parent.parent
 CUE = ["--env", "CueAssociation-v0"]

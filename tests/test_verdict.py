@@ -3,8 +3,14 @@ import copy
 import pytest
 from example_evaluation import example_summary
 
-from dashboards.verdict import caveats, comparisons, condition_name, severest, verdict
-from dashboards.words import listed, number, percent, plural, with_interval
+from spikepropamine.dashboards.verdict import (
+    caveats,
+    comparisons,
+    condition_name,
+    severest,
+    verdict,
+)
+from spikepropamine.dashboards.words import listed, number, percent, plural, with_interval
 
 NBSP = "\N{NO-BREAK SPACE}"
 

@@ -15,17 +15,17 @@ import pytest
 from conftest import pixels
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-import envs  # noqa: F401  registers the environments
 import evaluate
+import spikepropamine  # noqa: F401  registers the environments
 import train
-from envs.making import make
-from envs.rendering import INSTALL, Camera, CannotDraw, fitted
-from evaluation.episodes import run_episodes
-from evaluation.lesions import PlasticityOff
-from evaluation.panel import font
-from evaluation.video import HEIGHT, WIDTH, Mp4, Take, film, pace, written
-from policies import PlasticSpikingPolicy
-from policies.export import DeployedPolicy, save_policy
+from spikepropamine.envs.making import make
+from spikepropamine.envs.rendering import INSTALL, Camera, CannotDraw, fitted
+from spikepropamine.evaluation.episodes import run_episodes
+from spikepropamine.evaluation.lesions import PlasticityOff
+from spikepropamine.evaluation.panel import font
+from spikepropamine.evaluation.video import HEIGHT, WIDTH, Mp4, Take, film, pace, written
+from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.export import DeployedPolicy, save_policy
 
 ROOT = Path(__file__).parent.parent
 
@@ -182,12 +182,12 @@ def python(code, **environment):
 
 ROBOT = """
 import json
-from envs.rendering import Camera, CannotDraw, choose_backend
+from spikepropamine.envs.rendering import Camera, CannotDraw, choose_backend
 backend = choose_backend()
 import gymnasium as gym, numpy as np
-import envs
+import spikepropamine.envs
 envs.quiet_mujoco()
-from envs.perturbations.model import same_model
+from spikepropamine.envs.perturbations.model import same_model
 import copy
 env = gym.make("HalfCheetah-v5")
 env.reset(seed=0)
@@ -314,7 +314,7 @@ def test_a_video_that_fails_does_not_stop_training(trained, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("the disk is full\nand more")
 
-    monkeypatch.setattr("evaluation.video.film", broken)
+    monkeypatch.setattr("spikepropamine.evaluation.video.film", broken)
     folder, error = trained("broken", "--video-every", "32")
     assert (folder / "policy" / "policy.json").is_file()
     assert error.count("no videos from here on: the disk is full") == 1
@@ -325,7 +325,7 @@ def test_training_where_nothing_can_be_drawn_goes_on(trained, monkeypatch):
     def check(make):
         raise CannotDraw("install something")
 
-    monkeypatch.setattr("evaluation.video.check_drawing", check)
+    monkeypatch.setattr("spikepropamine.evaluation.video.check_drawing", check)
     folder, error = trained("blind", "--video-every", "32")
     assert "train.py: no videos: install something" in error
     assert (folder / "policy" / "policy.json").is_file() and not (folder / "videos").exists()

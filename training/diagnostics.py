@@ -27,8 +27,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
-from policies import PlasticSpikingPolicy
-from policies.layers import SpikingLayer
+from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.layers import SpikingLayer
 
 SATURATED = 0.9
 """Share of ticks from which on a neuron counts as saturated."""

@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
-from policies.export import DeployedPolicy, Normalisation
+from spikepropamine.policies.export import DeployedPolicy, Normalisation
 
 Film = Callable[[DeployedPolicy, int], Path]
 """Makes a video of a policy after so many steps of training."""

@@ -28,15 +28,15 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from agents.zoo import actor_parameters, build, match_hidden, network_of
-from envs import making
-from policies import NetworkConfig
-from policies.export import save_policy, space_to_json
-from training.allocator import keep_freed_memory
-from training.diagnostics import Diagnostics
-from training.filming import Film, Films
-from training.settings import Settings, UsageError, defaults
-from training.tracking import check_credentials, tracked
+from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
+from spikepropamine.envs import making
+from spikepropamine.policies import NetworkConfig
+from spikepropamine.policies.export import save_policy, space_to_json
+from spikepropamine.training.allocator import keep_freed_memory
+from spikepropamine.training.diagnostics import Diagnostics
+from spikepropamine.training.filming import Film, Films
+from spikepropamine.training.settings import Settings, UsageError, defaults
+from spikepropamine.training.tracking import check_credentials, tracked
 
 
 class Diverged(Exception):

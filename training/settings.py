@@ -13,8 +13,8 @@ import gymnasium as gym
 import tyro
 import yaml
 
-from agents.zoo import AGENTS, TrainerSettings, check_agent
-from policies import NetworkConfig
+from spikepropamine.agents.zoo import AGENTS, TrainerSettings, check_agent
+from spikepropamine.policies import NetworkConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.logger import (
 )
 from tqdm import tqdm
 
-from training.settings import Settings, UsageError
+from spikepropamine.training.settings import Settings, UsageError
 
 # wandb is imported in functions alone: with `--track off`, the default, nothing of it is loaded
 

@@ -1,13 +1,13 @@
 """Perturbations of any environment: one catalogue, one severity scale, one notation.
 
 `Perturbed(env, "mass:torso=1.5 + obs_noise=0.2@500")` changes what a robot senses, how it acts, its
-body, its world or its task. `python -m envs.perturbations verify` proves that each of them does
+body, its world or its task. `spikepropamine verify` proves that each of them does
 what it says. MuJoCo is imported only when a perturbation of a model is made.
 """
 
-from envs.perturbations.catalogue import CATALOGUE
-from envs.perturbations.family import Bound, Family
-from envs.perturbations.notation import Term, parse
-from envs.perturbations.wrapper import Perturbed, reason_against
+from spikepropamine.envs.perturbations.catalogue import CATALOGUE
+from spikepropamine.envs.perturbations.family import Bound, Family
+from spikepropamine.envs.perturbations.notation import Term, parse
+from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 
 __all__ = ["CATALOGUE", "Bound", "Family", "Perturbed", "Term", "parse", "reason_against"]

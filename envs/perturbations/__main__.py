@@ -1,13 +1,13 @@
-"""`python -m envs.perturbations`: list the perturbations, or verify them."""
+"""`python -m spikepropamine.envs.perturbations`: list the perturbations, or verify them."""
 
 import argparse
 import sys
 
 import gymnasium as gym
 
-from envs.perturbations import CATALOGUE
-from envs.perturbations.family import nearest
-from envs.perturbations.verify import TASKS, main
+from spikepropamine.envs.perturbations import CATALOGUE
+from spikepropamine.envs.perturbations.family import nearest
+from spikepropamine.envs.perturbations.verify import TASKS, main
 
 
 def list_families() -> None:
@@ -20,7 +20,9 @@ def list_families() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """The command line; the result is its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m envs.perturbations", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m spikepropamine.envs.perturbations", description=__doc__
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print the catalogue")
     proof = commands.add_parser("verify", help="show that each does what it says")

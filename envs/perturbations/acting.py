@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.perturbations.family import Bound, Family
+from spikepropamine.envs.perturbations.family import Bound, Family
 
 
 def _box(task: Any) -> str | None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.perturbations.acting import joint_of_actuator
-from envs.perturbations.family import Bound, Family
+from spikepropamine.envs.perturbations.acting import joint_of_actuator
+from spikepropamine.envs.perturbations.family import Bound, Family
 
 NO_MODEL = "it has no MuJoCo model"
 
@@ -159,7 +159,7 @@ def _lock(model: Any, value: float, bound: Bound) -> None:
 
 
 def _motors(task: Any) -> dict[str, np.ndarray]:
-    from envs.perturbations.acting import actuators
+    from spikepropamine.envs.perturbations.acting import actuators
 
     return actuators(task)
 

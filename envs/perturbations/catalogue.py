@@ -1,7 +1,7 @@
 """All families of perturbations, by name."""
 
-from envs.perturbations import acting, body, sensing, task, world
-from envs.perturbations.family import Family
+from spikepropamine.envs.perturbations import acting, body, sensing, task, world
+from spikepropamine.envs.perturbations.family import Family
 
 CATALOGUE: dict[str, Family] = {
     family.name: family

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.perturbations.family import Family, nearest
-from envs.perturbations.schedule import Schedule
+from spikepropamine.envs.perturbations.family import Family, nearest
+from spikepropamine.envs.perturbations.schedule import Schedule
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 TERM = re.compile(

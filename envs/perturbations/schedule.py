@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from envs.perturbations.family import nearest
+from spikepropamine.envs.perturbations.family import nearest
 
 FORMS = {"ramp": "ramp(200, 800)", "periodic": "periodic(100)"}
 

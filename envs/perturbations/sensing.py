@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.perturbations.family import Bound, Family
+from spikepropamine.envs.perturbations.family import Bound, Family
 
 
 def _floats(task: Any) -> str | None:

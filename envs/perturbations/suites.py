@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from envs.perturbations.catalogue import CATALOGUE
-from envs.perturbations.family import nearest
-from envs.perturbations.notation import parse
+from spikepropamine.envs.perturbations.catalogue import CATALOGUE
+from spikepropamine.envs.perturbations.family import nearest
+from spikepropamine.envs.perturbations.notation import parse
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 SPLITS = ("train", "held-out")

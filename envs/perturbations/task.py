@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.perturbations.family import Bound, Family
+from spikepropamine.envs.perturbations.family import Bound, Family
 
 # Gymnasium's locomotion tasks and those of this project all name their weight so
 WEIGHT = "_forward_reward_weight"

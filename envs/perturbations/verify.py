@@ -13,10 +13,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs import quiet_mujoco
-from envs.perturbations.catalogue import CATALOGUE
-from envs.perturbations.family import Family
-from envs.perturbations.wrapper import Perturbed, reason_against
+from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.perturbations.catalogue import CATALOGUE
+from spikepropamine.envs.perturbations.family import Family
+from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 
 TASKS = (
     "HalfCheetah-v5",
@@ -282,7 +282,7 @@ def _verify(
     wrapper.undo()
 
     if before is not None:
-        from envs.perturbations.model import same_model
+        from spikepropamine.envs.perturbations.model import same_model
 
         require(same_model(task.model, before), "the model is not restored")
     require(_equal(player.play(env, first), player.plain[first]), "the task is not restored")

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.perturbations.body import NO_MODEL, body_name
-from envs.perturbations.family import Bound, Family
+from spikepropamine.envs.perturbations.body import NO_MODEL, body_name
+from spikepropamine.envs.perturbations.family import Bound, Family
 
 AIR_DENSITY = 1.2  # kg/m^3
 AIR_VISCOSITY = 1.8e-5  # Pa s

@@ -8,9 +8,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.perturbations.catalogue import CATALOGUE
-from envs.perturbations.family import Bound, Family, nearest
-from envs.perturbations.notation import Term, parse
+from spikepropamine.envs.perturbations.catalogue import CATALOGUE
+from spikepropamine.envs.perturbations.family import Bound, Family, nearest
+from spikepropamine.envs.perturbations.notation import Term, parse
 
 
 class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -68,7 +68,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
         self._model = None
         if any(family.edits_model for family in families):
-            from envs.perturbations.model import EditableModel
+            from spikepropamine.envs.perturbations.model import EditableModel
 
             self._model = EditableModel(
                 self._task,

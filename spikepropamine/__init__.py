@@ -1,0 +1,34 @@
+"""Plastic spiking actors for Stable-Baselines3: agents whose synapses keep learning after training.
+
+Importing this package registers its environments with Gymnasium. The names below load what they
+need when they are first used, so that the import itself is quick.
+"""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+_checkout = Path(__file__).parent.parent
+if (_checkout / "pyproject.toml").is_file():  # there the packages lie beside this folder
+    __path__.append(str(_checkout))
+
+from spikepropamine import envs  # noqa: E402  registers the environments
+
+if TYPE_CHECKING:
+    from spikepropamine.agents import PlasticPPO
+    from spikepropamine.envs.perturbations import Perturbed
+    from spikepropamine.policies import PlasticSpikingPolicy
+
+__all__ = ["Perturbed", "PlasticPPO", "PlasticSpikingPolicy", "envs"]
+
+_HOMES = {
+    "PlasticPPO": "spikepropamine.agents",
+    "PlasticSpikingPolicy": "spikepropamine.policies",
+    "Perturbed": "spikepropamine.envs.perturbations",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
