@@ -1,8 +1,9 @@
-"""Supervised training of the cue tasks: backpropagation through time on a cross-entropy.
+"""Supervised training: backpropagation through time on the likelihood of the right actions.
 
 The networks, environments and rollouts are those of reinforcement learning: the agent acts, and
-sees the feedback on its own actions. Only the loss differs: where a response was due, the
-environment says in `info["target"]` which one was right, and its likelihood is raised.
+sees what comes of its own actions. Only the loss differs: where the environment says which action
+was right, its likelihood is raised. A cue task says so in `info["target"]` where a response was
+due, a teacher in `info["taught"]` (see `agents.teacher`).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -24,35 +25,28 @@ else:
 class _Supervised(_Base):
     """Replaces PPO's update; `n_steps` must be a whole number of episodes for exact gradients."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not isinstance(self.action_space, spaces.Discrete):
-            raise ValueError(
-                f"supervised training needs a Discrete action space, got {self.action_space}"
-            )
-
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """PPO's, and keeps the targets that the environment reports."""
-        self._targets: list[list[int]] = []
+        self._targets: list[list[Any]] = []
         return super().collect_rollouts(*args, **kwargs)
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: Any = None) -> None:
         super()._update_info_buffer(infos, dones)
-        self._targets.append([info.get("target", -1) for info in infos])
+        self._targets.append([info.get("taught", info.get("target")) for info in infos])
 
     def train(self) -> None:
-        """One pass per epoch over the rollout, minimising the cross-entropy of the targets."""
+        """One pass per epoch over the rollout, raising the likelihood of the targets."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        targets = np.array(self._targets)
-        due = targets >= 0
+        due = np.array([[target is not None for target in row] for row in self._targets])
         if not due.any():
             raise ValueError(
                 "the environment reported no info['target'], so there is nothing to learn from; "
-                "supervised training is for the cue tasks"
+                "supervised training is for the cue tasks, or with a teacher"
             )
         # what the buffer calls an action and its advantage are here a target and its weight
-        self.rollout_buffer.actions[...] = np.where(due, targets, 0)[..., None]
+        targets = np.array([t for row in self._targets for t in row if t is not None])
+        self.rollout_buffer.actions[due] = targets.reshape(len(targets), -1)
         self.rollout_buffer.advantages[...] = due
         losses = []
         for _ in range(self.n_epochs):
@@ -71,7 +65,9 @@ class _Supervised(_Base):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _log_likelihood(self, batch: Any) -> Tensor:
-        actions = batch.actions.long().flatten()
+        actions = batch.actions
+        if isinstance(self.action_space, spaces.Discrete):
+            actions = actions.long().flatten()
         recurrent = (batch.lstm_states, batch.episode_starts) if hasattr(batch, "mask") else ()
         return self.policy.evaluate_actions(batch.observations, actions, *recurrent)[1]
 

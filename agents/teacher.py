@@ -1,0 +1,125 @@
+"""Learning from a teacher that knows what the learner has to find out.
+
+The learner acts, and at every state that it reaches the teacher says what it would have done there
+(dataset aggregation, Ross, Gordon and Bagnell 2011; teachers that are told what is hidden: Kumar et
+al. 2021). The update is that of `agents.supervised`, through whole episodes.
+"""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from spikepropamine.policies.export import DeployedPolicy
+
+
+class Taught(VecEnvWrapper):
+    """Environments that say in `info["taught"]` what a teacher would have done at each step.
+
+    A teacher of the plain task sees what the plain task would show, and its action is translated
+    into the present context (`untold` and `told` of a perturbed environment, where it has one). A
+    teacher trained with `reveal` is shown the context instead. In a share of the episodes, which
+    falls linearly from 1 to 0, the teacher itself acts, so that the learner soon sees good states.
+
+    Args:
+        venv: the learner's environments, before any normalisation. Their observations begin with
+            those that the teacher was trained on; what comes after is the learner's alone.
+        teacher: a deployed policy.
+        guided_steps: environment steps, of all environments together, over which the share of
+            episodes in which the teacher acts falls to zero.
+        opening: steps since the present context began in which nothing is taught, since nobody
+            can know it yet.
+        seed: of the choice of episodes.
+
+    Raises:
+        ValueError: spaces that do not fit the teacher's.
+    """
+
+    def __init__(
+        self, venv: VecEnv, teacher: DeployedPolicy, guided_steps: int, opening: int, seed: int
+    ) -> None:
+        super().__init__(venv)
+        self.teacher, self.guided_steps, self.opening = teacher, guided_steps, opening
+        self.revealed = bool(teacher.metadata.get("settings", {}).get("reveal", False))
+        self.random = np.random.default_rng(seed)
+        self.steps_taken = 0
+        self._check_spaces()
+        perturbed = [venv.has_attr(name) for name in ("told", "untold")]
+        self.translates = not self.revealed and all(perturbed)
+
+    def _check_spaces(self) -> None:
+        ours, theirs = self.observation_space, self.teacher.policy.observation_space
+        if self.action_space != self.teacher.policy.action_space:
+            raise ValueError(
+                f"the teacher's actions are {self.teacher.policy.action_space}, "
+                f"those of the task {self.action_space}"
+            )
+        flat = all(isinstance(s, spaces.Box) and len(s.shape) == 1 for s in (ours, theirs))
+        if not flat and ours != theirs:
+            raise ValueError(f"the teacher observes {theirs}, the task shows {ours}")
+        if flat and not self.revealed and theirs.shape[0] > ours.shape[0]:
+            raise ValueError(
+                f"the teacher observes {theirs.shape[0]} channels, the task has {ours.shape[0]}"
+            )
+
+    def reset(self) -> VecEnvObs:
+        """Starts an episode in every environment."""
+        self._observations = self.venv.reset()
+        self._infos = self.venv.reset_infos
+        self._ages = np.zeros(self.num_envs, dtype=int)
+        self._state: Any = None
+        self._starts = np.ones(self.num_envs, dtype=bool)
+        self._guided = self._draw()
+        return self._observations
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Steps with the learner's actions, or where the teacher acts, with the teacher's."""
+        self._taught = self._teach()
+        guided = self._guided.reshape(-1, *[1] * (actions.ndim - 1))
+        self.venv.step_async(np.where(guided, self._taught, actions))
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """The environments' answers, with `info["taught"]` where something is taught."""
+        began = [info.get("context_began", 0) for info in self._infos]
+        due = self._ages - np.array(began) >= self.opening
+        observations, rewards, dones, infos = self.venv.step_wait()
+        for info, action, wanted in zip(infos, self._taught, due):
+            if wanted:
+                info["taught"] = action
+        self.steps_taken += self.num_envs
+        self._observations, self._starts = observations, dones
+        self._ages = np.where(dones, 0, self._ages + 1)
+        self._infos = [
+            self.venv.reset_infos[i] if done else infos[i] for i, done in enumerate(dones)
+        ]
+        if dones.any():
+            self._guided = np.where(dones, self._draw(), self._guided)
+        return observations, rewards, dones, infos
+
+    def _draw(self) -> np.ndarray:
+        share = 1.0 - self.steps_taken / self.guided_steps if self.guided_steps else 0.0
+        return self.random.random(self.num_envs) < share
+
+    def _teach(self) -> np.ndarray:
+        observed: Any = self._observations
+        space = self.teacher.policy.observation_space
+        if isinstance(space, spaces.Box):
+            channels = space.shape[0]
+            if self.revealed:
+                contexts = np.array([info["context"] for info in self._infos])
+                plain = observed[:, : channels - contexts.shape[1]]
+                observed = np.concatenate([plain, contexts], axis=1)
+            elif self.translates:
+                observed = self._translated("untold", observed[:, :channels])
+            else:
+                observed = observed[:, :channels]
+        actions, self._state = self.teacher.predict(
+            observed, self._state, self._starts, deterministic=True
+        )
+        return self._translated("told", actions) if self.translates else actions
+
+    def _translated(self, method: str, rows: np.ndarray) -> np.ndarray:
+        translated = [self.venv.env_method(method, x, indices=i)[0] for i, x in enumerate(rows)]
+        return np.stack(translated).astype(rows.dtype)
