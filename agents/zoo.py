@@ -29,7 +29,14 @@ class TrainerSettings:
     """Settings of the learning algorithm (names and meaning as in Stable-Baselines3)."""
 
     kind: Literal["ppo", "supervised"] = "ppo"
-    """Reinforcement learning, or supervised learning of the targets that a cue task reports."""
+    """Reinforcement learning, or supervised learning of the targets that a cue task or a teacher
+    reports."""
+    guided_steps: int = 500_000
+    """With a teacher: environment steps over which the share of episodes in which the teacher
+    itself acts falls from 1 to 0."""
+    opening: int = 10
+    """With a teacher: steps since a context began in which nothing is taught, since nobody can
+    know it yet."""
     learning_rate: float = 3e-4
     """Step size of Adam."""
     learning_rate_schedule: Literal["constant", "linear"] = "constant"

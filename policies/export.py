@@ -79,6 +79,20 @@ class Normalisation:
             var = {key: rms.var for key, rms in venv.obs_rms.items()}
         return cls(mean, var, venv.clip_obs, venv.epsilon)
 
+    def give(self, venv: VecNormalize) -> None:
+        """Lets `venv` go on from these statistics, as if it had seen as many observations.
+
+        Raises:
+            ValueError: observations of another structure.
+        """
+        pairs = [(venv.obs_rms, self.mean, self.var)]
+        if isinstance(self.mean, dict):
+            if not isinstance(venv.obs_rms, dict) or venv.obs_rms.keys() != self.mean.keys():
+                raise ValueError("its observations are of another structure")
+            pairs = [(rms, self.mean[key], self.var[key]) for key, rms in venv.obs_rms.items()]
+        for rms, mean, var in pairs:
+            rms.mean, rms.var, rms.count = mean.copy(), var.copy(), 1e6
+
     def __call__(self, observation: Any) -> Any:
         """Normalised observations, float32, of the same structure."""
         if not isinstance(observation, dict):

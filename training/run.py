@@ -28,10 +28,11 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.envs import making
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.export import save_policy, space_to_json
+from spikepropamine.policies.export import load_policy, save_policy, space_to_json
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.filming import Film, Films
@@ -82,6 +83,8 @@ def train(settings: Settings, film: Film | None = None) -> None:
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error)) from error
     done = 0
+    if settings.start_from is not None and checkpoint is None:
+        _start_from(algorithm, settings.start_from)
     if checkpoint is not None:
         algorithm, venv = _restore(algorithm, venv, checkpoint, settings)
         done = algorithm.num_timesteps
@@ -180,13 +183,16 @@ def make_envs(settings: Settings) -> VecEnv:
         raise UsageError(str(error)) from error
     if isinstance(env.action_space, gym.spaces.Box) and not env.action_space.is_bounded():
         raise UsageError(f"{settings.env}: the action space must be bounded")
-    if settings.trainer.kind == "supervised" and not _reports_targets(env):
+    taught = settings.teacher is not None
+    if settings.trainer.kind == "supervised" and not taught and not _reports_targets(env):
         raise UsageError(
             f"{settings.env} reports no info['target'] to learn from; "
-            "use --trainer.kind ppo, or a cue task"
+            "use --trainer.kind ppo, a cue task, or a --teacher"
         )
     env.close()
     venv = make_vec_env(make_one, settings.n_envs, settings.seed)
+    if settings.teacher is not None:
+        venv = _taught(venv, settings, settings.teacher)
     space, keys = venv.observation_space, None
     has_boxes = isinstance(space, gym.spaces.Box)
     if isinstance(space, gym.spaces.Dict):
@@ -202,6 +208,27 @@ def make_envs(settings: Settings) -> VecEnv:
             norm_obs_keys=keys if normalize else None,
         )
     return venv
+
+
+def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
+    try:
+        policy = load_policy(teacher / "policy")
+        trainer = settings.trainer
+        return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed)
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(f"--teacher {teacher}: {error}") from error
+
+
+def _start_from(algorithm: OnPolicyAlgorithm, folder: Path) -> None:
+    """Gives a new algorithm the weights and the normalisation of a trained policy."""
+    try:
+        trained = load_policy(folder / "policy")
+        algorithm.policy.load_state_dict(trained.policy.state_dict())
+        normalisation, venv = trained.normalisation, algorithm.get_vec_normalize_env()
+        if normalisation is not None and venv is not None:
+            normalisation.give(venv)
+    except (FileNotFoundError, ValueError, RuntimeError) as error:
+        raise UsageError(f"--from {folder}: {str(error).splitlines()[0]}") from error
 
 
 def _reports_targets(env: gym.Env) -> bool:

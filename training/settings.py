@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import tyro
@@ -52,6 +52,11 @@ class Settings:
     that training may use, by its name. Evaluation starts from the task without them."""
     previous: bool = False
     """Append the previous action and reward to the observation."""
+    teacher: Path | None = None
+    """Learn from the policy of this run folder, which knows what is hidden: trained on the plain
+    task (it is then told the context of a perturbed one), or with `--reveal`."""
+    start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Start with the weights of the policy of this run folder."""
     normalize_observations: bool = False
     """Running mean and variance of observations (VecNormalize), where they are numbers (Box)."""
     normalize_rewards: bool = False
@@ -130,15 +135,18 @@ def updated(settings: Any, changes: dict[str, Any], where: str) -> Any:
         raise UsageError(f"{where}: {error}") from error
 
 
-def defaults(env: str, policy: str) -> Settings:
+def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     """Settings for an environment and a policy, before the command line.
 
     `configs/ENV.yaml` (or `configs/default.yaml` where there is none) has a section `all`, and
-    sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win.
+    sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win;
+    then those of learning from a teacher, `taught`, `taught-ndp` and so on, where there is one.
     Where it has a `base`, the name of another file, the sections of that one come before, and
     so on.
     """
     settings = Settings(env=env, policy=policy)
+    if taught:
+        settings = replace(settings, trainer=replace(settings.trainer, kind="supervised"))
     file = CONFIGS / f"{env.replace('/', '-')}.yaml"
     if not file.is_file():
         file = CONFIGS / "default.yaml"
@@ -147,7 +155,10 @@ def defaults(env: str, policy: str) -> Settings:
         file = CONFIGS / f"{files[0][1]['base']}.yaml"
         files.insert(0, (file, yaml.safe_load(file.read_text())))
     for file, sections in files:
-        for name in dict.fromkeys(("all", policy.split("-")[0], policy)):
+        names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
+        if taught:
+            names += ["taught", *(f"taught-{name}" for name in names[1:])]
+        for name in names:
             if name in sections:
                 settings = updated(settings, sections[name], f"{file.name}, section {name}")
     return settings
@@ -173,6 +184,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--env")
     first.add_argument("--policy")
+    first.add_argument("--teacher")
     try:
         known, _ = first.parse_known_args(arguments)
     except argparse.ArgumentError as error:
@@ -190,7 +202,9 @@ def parse(arguments: Sequence[str]) -> Settings:
             raise UsageError(str(error)) from error
     if known.env is None or known.policy is None:
         return _cli(arguments, Settings(env=tyro.MISSING, policy=tyro.MISSING), helping)
-    settings = _cli(arguments, defaults(known.env, known.policy), helping)
+    settings = _cli(
+        arguments, defaults(known.env, known.policy, known.teacher is not None), helping
+    )
     if not settings.resume or not (settings.folder / "config.yaml").is_file():
         return settings
     stored = updated(settings, _read_config(settings.folder), "config.yaml")
@@ -260,6 +274,11 @@ def validated(settings: Settings) -> Settings:
             f"got {settings.match_parameters!r}"
         )
     trainer = settings.trainer
+    if settings.teacher is not None and trainer.kind != "supervised":
+        raise UsageError("with a teacher, trainer.kind must be supervised; leave it out")
+    for name in ("guided_steps", "opening"):
+        if getattr(trainer, name) < 0:
+            raise UsageError(f"trainer.{name} must be 0 or more, got {getattr(trainer, name)}")
     for name in ("n_steps", "batch_size", "n_epochs", "sequence_length"):
         if getattr(trainer, name) < 1:
             raise UsageError(f"trainer.{name} must be at least 1, got {getattr(trainer, name)}")
