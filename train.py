@@ -14,8 +14,10 @@ import gymnasium as gym
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.training.checkpoints import Diverged
+from spikepropamine.training.environments import env_maker
 from spikepropamine.training.filming import Film
-from spikepropamine.training.run import Diverged, env_maker, train
+from spikepropamine.training.run import train
 from spikepropamine.training.settings import Settings, UsageError, parse
 
 FILMED_SEED, FILMED_STEPS = 1_000_000, 400  # always the same episode, which training never sees

@@ -16,7 +16,7 @@ from stable_baselines3.common.logger import Logger
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents.zoo import actor_parameters, build
 from spikepropamine.training.allocator import keep_freed_memory
-from spikepropamine.training.run import make_envs
+from spikepropamine.training.environments import make_envs
 from spikepropamine.training.settings import defaults
 
 POLICIES = ("mlp", "snn", "ndp-oja", "lstm", "lstm-stock")

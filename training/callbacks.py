@@ -1,0 +1,63 @@
+"""What is measured and shown while a policy trains."""
+
+import sys
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+
+class CueAccuracy(BaseCallback):
+    """Logs the accuracy of the responses of a cue task, by trial and over the second half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trials = 1
+        self.results: list[tuple[int, bool]] = []
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if "correct" in info:
+                self.trials = max(self.trials, info["trial"] + 1)
+                self.results.append((info["trial"], info["correct"]))
+        return True
+
+    def _on_rollout_end(self) -> None:
+        late = [correct for trial, correct in self.results if trial >= self.trials // 2]
+        if late:
+            self.logger.record("rollout/late_accuracy", float(np.mean(late)))
+        for trial in sorted({trial for trial, _ in self.results}):
+            some = [correct for t, correct in self.results if t == trial]
+            name = f"adaptation/accuracy/trial_{trial}"
+            self.logger.record(name, float(np.mean(some)), exclude="stdout")
+        self.results.clear()
+
+
+class Progress(BaseCallback):
+    """A progress bar with the rate, the time left, and the latest return."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self.total = total
+
+    def _on_training_start(self) -> None:
+        self.bar = tqdm(
+            total=self.total,
+            initial=self.num_timesteps,
+            unit=" steps",
+            unit_scale=True,
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+            dynamic_ncols=True,
+        )
+
+    def _on_step(self) -> bool:
+        self.bar.update(self.num_timesteps - self.bar.n)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.model.ep_info_buffer:
+            mean = np.mean([episode["r"] for episode in self.model.ep_info_buffer])
+            self.bar.set_postfix_str(f"return {mean:.1f}", refresh=False)
+
+    def _on_training_end(self) -> None:
+        self.bar.close()

@@ -1,0 +1,95 @@
+"""The environments of a training run: made as its settings say, seeded and normalised."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium as gym
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from spikepropamine.agents.teacher import Taught
+from spikepropamine.envs import making
+from spikepropamine.policies.export import load_policy, space_to_json
+from spikepropamine.training.settings import Settings, UsageError
+
+
+def env_maker(settings: Settings) -> partial[gym.Env]:
+    """Makes one training environment; takes other `arguments` for its constructor.
+
+    Raises:
+        UsageError: perturbations that do not work.
+    """
+    arguments = cast(dict[str, Any], settings.env_kwargs)
+    make_one = partial(making.make, settings.env, arguments=arguments, previous=settings.previous)
+    if settings.perturb is None:
+        return make_one
+    try:
+        text = making.training_text(settings.perturb, settings.env)
+        spread = making.measured_spread(settings.env, arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return partial(make_one, perturb=text, spread=spread)
+
+
+def make_envs(settings: Settings) -> VecEnv:
+    """The training environments, seeded and normalised.
+
+    Raises:
+        UsageError: arguments or spaces that do not work.
+    """
+    make_one = env_maker(settings)
+    try:
+        env = make_one()
+        space_to_json(env.observation_space)
+        space_to_json(env.action_space)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if isinstance(env.action_space, gym.spaces.Box) and not env.action_space.is_bounded():
+        raise UsageError(f"{settings.env}: the action space must be bounded")
+    taught = settings.teacher is not None
+    if settings.trainer.kind == "supervised" and not taught and not _reports_targets(env):
+        raise UsageError(
+            f"{settings.env} reports no info['target'] to learn from; "
+            "use --trainer.kind ppo, a cue task, or a --teacher"
+        )
+    env.close()
+    venv = make_vec_env(make_one, settings.n_envs, settings.seed)
+    if settings.teacher is not None:
+        venv = _taught(venv, settings, settings.teacher)
+    space, keys = venv.observation_space, None
+    has_boxes = isinstance(space, gym.spaces.Box)
+    if isinstance(space, gym.spaces.Dict):
+        keys = [key for key, part in space.items() if isinstance(part, gym.spaces.Box)]
+        has_boxes = bool(keys)
+    normalize = settings.normalize_observations and has_boxes
+    if normalize or settings.normalize_rewards:
+        venv = VecNormalize(
+            venv,
+            norm_obs=normalize,
+            norm_reward=settings.normalize_rewards,
+            gamma=settings.trainer.gamma,
+            norm_obs_keys=keys if normalize else None,
+        )
+    return venv
+
+
+def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
+    try:
+        policy = load_policy(teacher / "policy")
+        trainer = settings.trainer
+        return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed)
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(f"--teacher {teacher}: {error}") from error
+
+
+def _reports_targets(env: gym.Env) -> bool:
+    """Whether one episode (or its first 10 000 steps) of random actions reports a target."""
+    env.reset(seed=0)
+    for _ in range(10_000):
+        *_, terminated, truncated, info = env.step(env.action_space.sample())
+        if "target" in info:
+            return True
+        if terminated or truncated:
+            return False
+    return False
