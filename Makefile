@@ -38,7 +38,7 @@ type: .venv/installed
 check: lint type test  ## everything that has to pass before a commit
 
 verify: .venv/installed  ## prove that every perturbation does what it says (1-2 minutes)
-	$(BIN)/python -m spikepropamine.envs.perturbations verify
+	$(BIN)/python -m spikepropamine verify
 
 bench: .venv/installed  ## short benchmarks (minutes)
 	$(BIN)/python -m benchmarks.layer --short

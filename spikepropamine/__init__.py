@@ -8,9 +8,9 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-_checkout = Path(__file__).parent.parent
-if (_checkout / "pyproject.toml").is_file():  # there the packages lie beside this folder
-    __path__.append(str(_checkout))
+_here = Path(__file__).parent
+if not (_here / "envs").is_dir():  # a checkout, where the folders lie beside this one
+    __path__.append(str(_here.parent))
 
 from spikepropamine import envs  # noqa: E402  registers the environments
 

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 from example_evaluation import write_example
-from test_pages import write_run
+from saved_runs import write_run
 
 from spikepropamine.dashboards.local import write_local
 from spikepropamine.dashboards.report import write_report

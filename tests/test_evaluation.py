@@ -4,19 +4,18 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from saved_runs import ARGUMENTS, CUES, PENDULUM, ROBOT, ROOT, command_line, make_policy, save_run
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-import evaluate
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.conditions import (
@@ -32,44 +31,11 @@ from spikepropamine.evaluation.lesions import PlasticityOff, layout_of
 from spikepropamine.evaluation.recording import can_record, record_episode
 from spikepropamine.evaluation.runs import load_runs
 from spikepropamine.policies.export import DeployedPolicy, Normalisation, save_policy
-from spikepropamine.policies.policy import PlasticSpikingPolicy
-
-CUES, PENDULUM, ROBOT = "CueAssociation-v0", "Pendulum-v1", "HalfCheetahCue-v0"
-ARGUMENTS = {
-    CUES: {"trials": 4},
-    ROBOT: {"trials": 4, "cue_length": 3, "feedback_length": 2, "told": 0.5},
-}
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-
-
-def make_policy(environment: str, kind: str = "ndp-oja", seed: int = 0, **changes):
-    """An untrained policy with weights large enough to be interesting."""
-    env = gym.make(environment)
-    env.close()
-    torch.manual_seed(seed)
-    spaces = (env.observation_space, env.action_space, lambda _: 0.0)
-    if kind == "mlp":
-        policy = ActorCriticPolicy(*spaces, net_arch=[64])
-    else:
-        plastic = kind != "snn"
-        network = {
-            "rule": "oja" if plastic else "none",
-            "modulation": "direct" if plastic else "none",
-            "hidden": (24, 16),
-            "ticks": 2,
-            "input_gain": 4.0,
-            "gain": 3.0,
-            "plasticity_gain": 3.0,
-        }
-        policy = PlasticSpikingPolicy(*spaces, network=network | changes)
-    with torch.no_grad():
-        policy.action_net.weight.mul_(100)
-    return DeployedPolicy(policy, None, {})
 
 
 CONDITIONS = {condition.key: condition for condition in STANDARD_CONDITIONS}
@@ -278,25 +244,6 @@ def test_recording_sees_what_predict_does(environment):
     assert static.rate is None and static.fast_weights is None
 
 
-def save_run(folder: Path, environment: str, kind: str, seed: int = 0) -> Path:
-    settings = {
-        "env": environment,
-        "policy": kind,
-        "seed": seed,
-        "n_envs": 4,
-        "env_kwargs": ARGUMENTS.get(environment, {}),
-    }
-    run = folder / environment / kind / f"seed-{seed}"
-    policy = make_policy(environment, kind, seed).policy
-    save_policy(run / "policy", policy, metadata={"settings": settings, "steps": 123})
-    return run
-
-
-def command_line(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
-    return evaluate.main()
-
-
 def test_command_line(tmp_path):
     runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
     runs.append(save_run(tmp_path, CUES, "mlp"))
@@ -345,10 +292,10 @@ def test_command_line(tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_command_line_without_trials(tmp_path, monkeypatch, capsys):
+def test_command_line_without_trials(tmp_path, capsys):
     folder, out = save_run(tmp_path, PENDULUM, "snn"), tmp_path / "out"
     arguments = ["--episodes", 2, "--conditions", "plasticity-off", "noise-0.2"]
-    assert command_line(monkeypatch, folder, *arguments, "--stochastic", "--out", out) == 0
+    assert command_line(folder, *arguments, "--stochastic", "--out", out) == 0
     assert "accuracy" not in capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary["results"]["snn"]) == ["clean", "noise-0.2", "plasticity-off"]
@@ -379,19 +326,19 @@ def test_command_line_without_trials(tmp_path, monkeypatch, capsys):
         ([], "the following arguments are required: RUN"),
     ],
 )
-def test_errors_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+def test_errors_are_one_line(tmp_path, capsys, arguments, message):
     folders = {"RUN": save_run(tmp_path, CUES, "snn"), "MLP": save_run(tmp_path, PENDULUM, "mlp")}
     folders["EMPTY"] = tmp_path / "empty"
     folders["EMPTY"].mkdir()
     before = sorted(tmp_path.rglob("*"))
-    assert command_line(monkeypatch, *[folders.get(a, a) for a in arguments]) == 2
+    assert command_line(*[folders.get(a, a) for a in arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("evaluate.py: error: ")
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path, monkeypatch):
+def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path):
     """In every condition; noise of the sensors is scaled by the spread of what they sense."""
     env = PreviousActionAndReward(gym.make(PENDULUM))  # 3 channels, 1 action, 1 reward
     torch.manual_seed(0)
@@ -410,35 +357,33 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path, monkeypat
     different = noisy.reset(seed=3)[0] != clean.reset(seed=3)[0]
     assert different.tolist() == [True, False, True, False, False]
     arguments = [tmp_path, "--perturb", "obs_noise=0.2", "--episodes", 2]
-    assert command_line(monkeypatch, *arguments, "--out", tmp_path / "out") == 0
+    assert command_line(*arguments, "--out", tmp_path / "out") == 0
     found = json.loads((tmp_path / "out" / "summary.json").read_text())
     about = found["policies"]["mlp"]
     assert (about["previous"], about["perturb"]) == (True, "obs_noise=0.5")
     assert list(found["results"]["mlp"]) == ["clean", "obs_noise=0.2"]
 
 
-def test_a_robot_that_is_shown_cues_has_accuracies_and_a_figure_of_its_trials(
-    tmp_path, monkeypatch
-):
+def test_a_robot_that_is_shown_cues_has_accuracies_and_a_figure_of_its_trials(tmp_path):
     run = save_run(tmp_path, ROBOT, "ndp-oja")
-    assert command_line(monkeypatch, run, "--episodes", 3, "--workers", 1) == 0
+    assert command_line(run, "--episodes", 3, "--workers", 1) == 0
     results = run / "evaluations" / "standard"
     result = json.loads((results / "summary.json").read_text())["results"]["ndp-oja"]["clean"]
     assert len(result["accuracy_by_trial"]) == 4
     assert (results / "figures" / "episode-ndp-oja.png").is_file()
 
 
-def test_errors_of_damaged_or_foreign_runs(tmp_path, monkeypatch, capsys):
+def test_errors_of_damaged_or_foreign_runs(tmp_path, capsys):
     folder = save_run(tmp_path, "FrozenLake-v1", "mlp")
-    assert command_line(monkeypatch, folder, "--episodes", 1) == 0
+    assert command_line(folder, "--episodes", 1) == 0
     assert "left out: noise-0.1: obs_noise would change nothing" in capsys.readouterr().out
     description = folder / "policy" / "policy.json"
     content = json.loads(description.read_text())
     content["metadata"]["settings"]["env"] = "Gone-v0"
     description.write_text(json.dumps(content))
-    assert command_line(monkeypatch, folder) == 2
+    assert command_line(folder) == 2
     assert "Gone" in capsys.readouterr().err
     del content["metadata"]["settings"]
     description.write_text(json.dumps(content))
-    assert command_line(monkeypatch, folder) == 2
+    assert command_line(folder) == 2
     assert "does not tell how" in capsys.readouterr().err

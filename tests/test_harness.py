@@ -16,10 +16,10 @@ import pyarrow.parquet
 import pytest
 import torch
 from example_evaluation import example_summary
+from saved_runs import CUES, ROOT, command_line, save_run
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import ActorCriticPolicy
-from test_evaluation import CUES, ROOT, command_line, save_run
 
 from spikepropamine.evaluation import results, workers
 from spikepropamine.evaluation import summary as schema
@@ -75,15 +75,15 @@ def save_programmed(folder: Path, seed: int = 0, action: float = 1.0) -> Path:
     return run
 
 
-def evaluated(monkeypatch, out: Path, *arguments) -> dict:
-    assert command_line(monkeypatch, *arguments, "--out", out) == 0
+def evaluated(out: Path, *arguments) -> dict:
+    assert command_line(*arguments, "--out", out) == 0
     return json.loads((out / "summary.json").read_text())
 
 
-def test_programmed_drop_and_recovery(tmp_path, monkeypatch):
+def test_programmed_drop_and_recovery(tmp_path):
     runs = [save_programmed(tmp_path, seed) for seed in (0, 1)]
     late, early = "action_flip~1@200", "action_flip~1"
-    found = evaluated(monkeypatch, tmp_path / "out", *runs, "--perturb", late, early,
+    found = evaluated(tmp_path / "out", *runs, "--perturb", late, early,
                       "--episodes", 3)  # fmt: skip
     assert found["settings"]["window"] == 20 and found["settings"]["horizon"] == 400
     policy = found["policies"]["mlp"]
@@ -109,10 +109,10 @@ def test_programmed_drop_and_recovery(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["ndp-oja", "mlp"])
-def test_nominal_returns_are_those_of_sb3(tmp_path, monkeypatch, kind):
+def test_nominal_returns_are_those_of_sb3(tmp_path, kind):
     run = save_run(tmp_path, "Pendulum-v1", kind)
     arguments = [run, "--conditions", "clean", "--episodes", 50]
-    found = evaluated(monkeypatch, tmp_path / "out", *arguments)
+    found = evaluated(tmp_path / "out", *arguments)
     first, last = found["settings"]["seeds"]
     venv = make_vec_env("Pendulum-v1", 50, seed=first)
     policy = load_policy(run / "policy")
@@ -125,34 +125,34 @@ def test_nominal_returns_are_those_of_sb3(tmp_path, monkeypatch, kind):
     assert found["results"][kind][NOMINAL]["return"]["mean"] == pytest.approx(mean, abs=1e-9)
 
 
-def test_a_dead_seed_is_counted(tmp_path, monkeypatch):
+def test_a_dead_seed_is_counted(tmp_path):
     runs = [save_programmed(tmp_path, 0), save_programmed(tmp_path, 1, action=-1.0)]
-    found = evaluated(monkeypatch, tmp_path / "out", *runs, "--perturb", "action_flip~1@200",
+    found = evaluated(tmp_path / "out", *runs, "--perturb", "action_flip~1@200",
                       "--episodes", 2)  # fmt: skip
     assert found["policies"]["mlp"]["dead_seeds"] == [1]
     # of two runs, one of them no better than random: nothing is sure enough to divide by
     assert found["results"]["mlp"][NOMINAL]["retention"] is None
 
 
-def test_longer_episodes(tmp_path, monkeypatch):
+def test_longer_episodes(tmp_path):
     run = save_programmed(tmp_path)
-    found = evaluated(monkeypatch, tmp_path / "out", run, "--horizon-factor", 3, "--perturb",
+    found = evaluated(tmp_path / "out", run, "--horizon-factor", 3, "--perturb",
                       "action_flip~1@600", "--episodes", 2)  # fmt: skip
     assert found["settings"]["horizon"] == 1200
     result = found["results"]["mlp"]["action_flip~1@600"]
     assert result["length"]["mean"] == 1200
     assert result["return"]["mean"] == pytest.approx(600 + 12 + 540 * 0.8)
     cues = save_run(tmp_path, CUES, "ndp-oja")
-    found = evaluated(monkeypatch, tmp_path / "cues", cues, "--horizon-factor", 2,
+    found = evaluated(tmp_path / "cues", cues, "--horizon-factor", 2,
                       "--conditions", "clean", "--episodes", 2)  # fmt: skip
     assert len(found["results"]["ndp-oja"][NOMINAL]["accuracy_by_trial"]) == 8
     traces = found["traces"]["ndp-oja"][NOMINAL]
     assert traces["step"] == list(range(32)) and len(traces["fast_weight_norm"]) == 32
 
 
-def test_summaries_have_the_structure_of_the_example(tmp_path, monkeypatch):
+def test_summaries_have_the_structure_of_the_example(tmp_path):
     runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
-    found = evaluated(monkeypatch, tmp_path / "out", *runs, save_run(tmp_path, CUES, "mlp"),
+    found = evaluated(tmp_path / "out", *runs, save_run(tmp_path, CUES, "mlp"),
                       "--suite", "noise", "--perturb", "obs_noise=0.1@8", "--episodes", 2,
                       "--lesions", "off")  # fmt: skip
     for content in (found, example_summary(), example_summary(cue=True)):
@@ -193,29 +193,29 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     actual = workers.run_job
     arguments = [run, "--perturb", "action_flip~1@200", "--episodes", 70, "--out", tmp_path / "out"]
     monkeypatch.setattr(workers, "run_job", counting)
-    assert command_line(monkeypatch, *arguments) == 130  # two waves of three conditions
+    assert command_line(*arguments) == 130  # two waves of three conditions
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.part"))
     assert len(list(tmp_path.rglob("*.npz"))) == 3
     again = []
     monkeypatch.setattr(workers, "run_job", lambda j, p=None: again.append(j) or actual(j, p))
-    assert command_line(monkeypatch, *arguments) == 0
+    assert command_line(*arguments) == 0
     assert len(ran) + len(again) == 6
     assert {(j.folder, j.condition.key, j.seeds) for j in again}.isdisjoint(
         (j.folder, j.condition.key, j.seeds) for j in ran
     )
     first = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert command_line(monkeypatch, *arguments, "--episodes", 100) == 0  # only the other 30
+    assert command_line(*arguments, "--episodes", 100) == 0  # only the other 30
     assert len(again) == 3 + 3
-    assert command_line(monkeypatch, *arguments) == 0
+    assert command_line(*arguments) == 0
     assert len(again) == 3 + 3
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == first
     # what is damaged, and another policy, are measured anew
     for path in tmp_path.rglob("*.npz"):
         path.write_bytes(b"half")
-    assert command_line(monkeypatch, *arguments, "--episodes", 100) == 0
+    assert command_line(*arguments, "--episodes", 100) == 0
     assert len(again) == 3 + 3 + 6
     save_programmed(tmp_path, action=0.5)
-    assert command_line(monkeypatch, *arguments, "--conditions", "clean") == 0
+    assert command_line(*arguments, "--conditions", "clean") == 0
     # two waves; and random actions in the second one, of 20 episodes, whose file was damaged
     assert len(again) == 3 + 3 + 6 + 3
 
@@ -231,7 +231,7 @@ def test_outcomes_survive_the_way_through_files(tmp_path):
 def test_many_episodes_are_also_there_as_parquet(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "MANY_ROWS", 4)
     run = save_programmed(tmp_path)
-    evaluated(monkeypatch, tmp_path / "out", run, "--conditions", "clean", "--episodes", 4)
+    evaluated(tmp_path / "out", run, "--conditions", "clean", "--episodes", 4)
     table = pyarrow.parquet.read_table(tmp_path / "out" / "episodes.parquet")
     assert table.column("return").to_pylist() == [400.0] * 4
     assert table.column_names[:3] == ["policy", "training_seed", "condition"]

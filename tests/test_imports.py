@@ -1,27 +1,27 @@
 """Who may import whom."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = {"agents", "benchmarks", "dashboards", "envs", "evaluation", "policies", "training"}
+PACKAGES = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"spikepropamine"}
+# what is not named here imports nothing else of this project but spikepropamine/ itself
 ALLOWED = {
-    "dashboards": set(),
-    "policies": set(),
-    "envs": set(),
     "agents": {"policies"},
-    "evaluation": {"envs", "policies"},
-    "training": {"agents", "envs", "policies"},
+    "benchmarks": PACKAGES,
+    "evaluation": {"agents", "dashboards", "envs", "policies"},
+    "training": {"agents", "envs", "evaluation", "policies"},
 }
 LEARNING = {"torch", "stable_baselines3", "sb3_contrib", "safetensors"}
 
 
-def imported(package):
-    """Top-level names that the modules of a package import, each with the file that does."""
+def imported(folder):
+    """Modules that the files of a folder import, each with the file that does."""
     found = {}
-    for file in sorted((ROOT / package).rglob("*.py")):
+    for file in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             names = []
             if isinstance(node, ast.Import):
@@ -29,31 +29,57 @@ def imported(package):
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{file.name} imports relatively"
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
-            shortened = [name.removeprefix("spikepropamine.") for name in names]
-            found |= {name.split(".")[0]: file.name for name in shortened}
+            found |= dict.fromkeys(names, file.name)
     return found
 
 
-@pytest.mark.parametrize("package", ALLOWED)
-def test_a_package_imports_only_the_packages_below_it(package):
-    wrong = (imported(package).keys() & OURS) - ALLOWED[package] - {package}
-    assert not wrong, {name: imported(package)[name] for name in wrong}
+def folders(names):
+    """The folders of this project among names of modules, and top-level names of all others."""
+    return {name.removeprefix("spikepropamine.").split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_a_folder_imports_only_the_folders_below_it(package):
+    allowed = ALLOWED.get(package, set()) | {package}
+    wrong = (folders(imported(package)) & PACKAGES) - allowed
+    assert not wrong, [pair for pair in imported(package).items() if folders([pair[0]]) & wrong]
 
 
 def test_the_environments_need_neither_torch_nor_stable_baselines():
-    found = imported("envs")
+    found = folders(imported("envs"))
     assert "gymnasium" in found
-    assert not found.keys() & LEARNING
+    assert not found & LEARNING
+
+
+def test_the_command_line_starts_without_the_libraries_of_its_commands():
+    for file in (ROOT / "spikepropamine").glob("*.py"):
+        tops = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.Import)]
+        assert not folders(alias.name for node in tops for alias in node.names) & LEARNING
 
 
 @pytest.mark.parametrize(
     ("package", "needs"), [("agents", "policies"), ("training", "agents"), ("policies", "torch")]
 )
 def test_imports_are_found(package, needs):
-    assert needs in imported(package)
+    assert needs in folders(imported(package))
 
 
-def test_every_package_has_its_rule():
-    packages = {file.parent.name for file in ROOT.glob("*/__init__.py")} & OURS
-    assert packages - {"benchmarks"} <= ALLOWED.keys()
-    assert {"agents", "envs", "policies", "training"} <= packages
+def test_every_folder_is_installed():
+    """`pip install` takes the packages that pyproject.toml names."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    there = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for package in PACKAGES - {"benchmarks"}
+        for file in (ROOT / package).rglob("__init__.py")
+    }
+    assert {f"spikepropamine.{name}" for name in there} | {"spikepropamine"} == set(
+        setuptools["packages"]
+    )
+    mapped = {name.removeprefix("spikepropamine."): folder
+              for name, folder in setuptools["package-dir"].items()}  # fmt: skip
+    assert mapped == {name: name for name in PACKAGES - {"benchmarks"} | {"spikepropamine"}}
+
+
+def test_test_files_do_not_import_from_one_another():
+    names = {file.stem for file in (ROOT / "tests").glob("test_*.py")}
+    assert not folders(imported("tests")) & names

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_evaluation import CUES, make_policy
+from saved_runs import CUES, make_policy
 
 from spikepropamine.evaluation.conditions import CLEAN, make_env, task_of
 from spikepropamine.evaluation.episodes import Hook, run_episodes

@@ -1,4 +1,3 @@
-import csv
 import json
 import math
 import re
@@ -6,8 +5,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import yaml
 from example_evaluation import example_summary, write_example
+from saved_runs import write_run
 
 from spikepropamine.dashboards import page, plots
 from spikepropamine.dashboards.local import find_runs, learning_curve, write_local
@@ -194,17 +193,6 @@ def test_a_flat_line_has_an_axis():
     chart = plots.curves([plots.Line("a", 0, [0, 1], [0, 0])], "x", "y")
     low, high = chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
     assert low < 0 < high and math.isfinite(high)
-
-
-def write_run(folder, policy, seed, rows):
-    folder.mkdir(parents=True)
-    settings = {"env": "Pendulum-v1", "policy": policy, "seed": seed, "steps": 400}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"settings": settings}))
-    if rows:
-        with (folder / "progress.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["rollout/ep_rew_mean", "time/total_timesteps"])
-            writer.writerows(rows)
 
 
 @pytest.fixture

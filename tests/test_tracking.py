@@ -16,11 +16,13 @@ from example_evaluation import example_summary, write_example
 from stable_baselines3.common.logger import Figure, FormatUnsupportedError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import evaluate
-import train
+from spikepropamine import tracking as shared
 from spikepropamine.dashboards import workspace
-from spikepropamine.dashboards.__main__ import main as dashboards
-from spikepropamine.training import tracked_evaluation, tracking
+from spikepropamine.dashboards.command import main as dashboards
+from spikepropamine.evaluation import command as evaluate
+from spikepropamine.evaluation import tracking as tracked_evaluation
+from spikepropamine.training import command as train
+from spikepropamine.training import tracking
 from spikepropamine.training.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -115,8 +117,7 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     done = rows_of(first)[-1]["global_step"]
 
     more = ["--steps", str(done + 96), "--resume"]
-    monkeypatch.setattr(sys, "argv", [*command, *more])
-    assert train.main() == 0
+    assert train.main([*command[1:], *more]) == 0
     both = records(folder)
     assert [part["run_id"] for part in of_type(both, "run")] == [run["run_id"]] * 2
     assert of_type(both, "run")[1]["resume"] is True
@@ -151,11 +152,10 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     assert json.loads(artifact["metadata"])["settings"]["policy"] == "ndp-oja"
 
 
-def test_tensorboard_has_every_step_once(tmp_path, monkeypatch):
-    arguments = ["train.py", *TINY, "--runs", str(tmp_path), "--tensorboard"]
+def test_tensorboard_has_every_step_once(tmp_path):
+    arguments = [*TINY, "--runs", str(tmp_path), "--tensorboard"]
     for more in (["--steps", "64"], ["--steps", "128", "--resume"]):
-        monkeypatch.setattr(sys, "argv", [*arguments, *more])
-        assert train.main() == 0
+        assert train.main([*arguments, *more]) == 0
     folder = tmp_path / "CueAssociation-v0" / "ndp-oja" / "seed-0" / "tensorboard"
     events = EventAccumulator(str(folder)).Reload()
     names = {"rollout/ep_rew_mean", "spikes/firing_rate/layer1", "adaptation/accuracy/trial_0"}
@@ -175,8 +175,7 @@ def test_online_without_an_account_is_one_line_before_anything_is_done(
     if key is not None:
         monkeypatch.setenv("WANDB_API_KEY", key)
     arguments = [*TINY, "--runs", str(tmp_path / "runs"), "--track", "online"]
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    assert train.main() == 2
+    assert train.main(arguments, "train.py") == 2
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
     assert "--track online" in line and "offline" in line and not printed.out
@@ -185,8 +184,7 @@ def test_online_without_an_account_is_one_line_before_anything_is_done(
 
 
 def test_an_evaluation_asks_for_the_account_first(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(tmp_path), "--track", "online"])
-    assert evaluate.main() == 2
+    assert evaluate.main([str(tmp_path), "--track", "online"], "evaluate.py") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("evaluate.py: error: --track online") and "wandb login" in line
 
@@ -348,15 +346,14 @@ def test_the_workspace_has_its_sections_and_panels():
 
 def test_its_axes_are_those_that_are_logged():
     axes = {metrics: axis for plots in workspace.SECTIONS.values() for _, axis, metrics in plots}
-    assert workspace.PROJECT == tracking.PROJECT
+    assert workspace.PROJECT == shared.PROJECT
     for names, axis in tracked_evaluation.AXES.items():
         (shown,) = [axes[m] for m in axes if re.fullmatch(m, names.replace("*", "a/b"))]
         assert shown == axis
 
 
-def test_without_an_account_the_workspace_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["dashboards"])
-    assert dashboards() == 0
+def test_without_an_account_the_workspace_is_printed(capsys):
+    assert dashboards([]) == 0
     printed = capsys.readouterr()
     assert "section" in json.loads(printed.out)
     (line,) = printed.err.splitlines()

@@ -14,10 +14,10 @@ import pytest
 import yaml
 from conftest import make_venv
 
-import train
 from spikepropamine.agents.zoo import AGENTS, TrainerSettings, actor_parameters, build, match_hidden
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
+from spikepropamine.training import command as train
 from spikepropamine.training import settings
 
 ROOT = Path(__file__).parent.parent
@@ -31,8 +31,12 @@ TINY = [
 ]  # fmt: skip
 
 
+def with_folder(tmp_path, *arguments):
+    return [*arguments, "--runs", str(tmp_path / "runs")]
+
+
 def command(tmp_path, *arguments):
-    return [sys.executable, str(ROOT / "train.py"), *arguments, "--runs", str(tmp_path / "runs")]
+    return [sys.executable, str(ROOT / "train.py"), *with_folder(tmp_path, *arguments)]
 
 
 def run_process(tmp_path, *arguments):
@@ -43,12 +47,11 @@ def run_process(tmp_path, *arguments):
 
 
 @pytest.fixture
-def run_here(tmp_path, monkeypatch):
+def run_here(tmp_path):
     """train.py in this process, which saves the time of starting one; returns the exit code."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", command(tmp_path, *arguments)[1:])
-        return train.main()
+        return train.main(with_folder(tmp_path, *arguments), "train.py")
 
     return run
 

@@ -15,17 +15,17 @@ import pytest
 from conftest import pixels
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-import evaluate
 import spikepropamine  # noqa: F401  registers the environments
-import train
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import INSTALL, Camera, CannotDraw, fitted
+from spikepropamine.evaluation import command as evaluate
 from spikepropamine.evaluation.episodes import run_episodes
 from spikepropamine.evaluation.lesions import PlasticityOff
 from spikepropamine.evaluation.panel import font
 from spikepropamine.evaluation.video import HEIGHT, WIDTH, Mp4, Take, film, pace, written
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import DeployedPolicy, save_policy
+from spikepropamine.training import command as train
 
 ROOT = Path(__file__).parent.parent
 
@@ -252,8 +252,7 @@ def test_evaluation_films_what_was_asked_for(tmp_path, monkeypatch):
     run = save_run(tmp_path / "run", "CueAssociation-v0")
     options = ["--episodes", "2", "--workers", "1", "--video", "side-by-side"]
     texts = ["--perturb", "obs_noise=0.2@8"]
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(run), *texts, *options])
-    assert evaluate.main() == 0
+    assert evaluate.main([str(run), *texts, *options], "evaluate.py") == 0
     folder = run / "evaluations" / "perturb"
     (video,) = (folder / "videos").iterdir()
     assert video.name == "ndp-oja-seed0-obs_noise_0.2_8-side-by-side.mp4"
@@ -266,11 +265,10 @@ def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(tmp_path, monke
     monkeypatch.setattr(evaluate, "choose_backend", lambda: None)
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     options = ["--conditions", "clean", "--episodes", "1", "--workers", "1", "--video"]
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(run), *options])
-    assert evaluate.main() == 1
+    assert evaluate.main([str(run), *options], "evaluate.py") == 1
     output = capsys.readouterr()
     (line,) = [line for line in output.err.splitlines() if "no video" in line]
-    assert line.startswith("evaluate.py: no video: MuJoCo cannot draw") and line.endswith(INSTALL)
+    assert line.startswith("no video: MuJoCo cannot draw") and line.endswith(INSTALL)
     assert "results are in" in output.out
     assert not (run / "evaluations" / "standard" / "videos").exists()
 
@@ -290,8 +288,7 @@ def trained(tmp_path, monkeypatch, capsys):
 
     def run(name, *options):
         runs = tmp_path / name
-        monkeypatch.setattr(sys, "argv", ["train.py", *TINY, "--runs", str(runs), *options])
-        assert train.main() == 0
+        assert train.main([*TINY, "--runs", str(runs), *options], "train.py") == 0
         return runs / "CueAssociation-v0" / "ndp-oja" / "seed-0", capsys.readouterr().err
 
     return run
@@ -327,5 +324,5 @@ def test_training_where_nothing_can_be_drawn_goes_on(trained, monkeypatch):
 
     monkeypatch.setattr("spikepropamine.evaluation.video.check_drawing", check)
     folder, error = trained("blind", "--video-every", "32")
-    assert "train.py: no videos: install something" in error
+    assert "no videos: install something" in error
     assert (folder / "policy" / "policy.json").is_file() and not (folder / "videos").exists()

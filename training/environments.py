@@ -9,9 +9,10 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from spikepropamine.agents.teacher import Taught
+from spikepropamine.common import UsageError
 from spikepropamine.envs import making
 from spikepropamine.policies.export import load_policy, space_to_json
-from spikepropamine.training.settings import Settings, UsageError
+from spikepropamine.training.settings import Settings
 
 
 def env_maker(settings: Settings) -> partial[gym.Env]:

@@ -1,11 +1,8 @@
 """A training run: environments, algorithm, logging, checkpoints, and the policy it leaves."""
 
-import platform
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -17,8 +14,10 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
+from spikepropamine.common import UsageError, versions
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.tracking import check_credentials
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.callbacks import CueAccuracy, Progress
 from spikepropamine.training.checkpoints import Checkpoints
@@ -26,10 +25,8 @@ from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.filming import Film, Films
 from spikepropamine.training.logs import BarFriendly, ResumableCSV, ResumableTensorBoard
-from spikepropamine.training.settings import Settings, UsageError, defaults
-from spikepropamine.training.tracking import check_credentials, tracked
-
-PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
+from spikepropamine.training.settings import Settings, defaults
+from spikepropamine.training.tracking import tracked
 
 
 def train(settings: Settings, film: Film | None = None) -> None:
@@ -163,17 +160,3 @@ def _restore(
     # a new stream of randomness: the old one would repeat the first episodes
     algorithm.set_random_seed(settings.seed + algorithm.num_timesteps)
     return algorithm, venv
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, the packages that results depend on, the processor, and the revision."""
-    found = {"python": platform.python_version(), "processor": platform.machine()}
-    found |= {name: version(name) for name in PACKAGES}
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found | {"revision": git.stdout.strip() or "unknown"}

@@ -14,6 +14,7 @@ import tyro
 import yaml
 
 from spikepropamine.agents.zoo import AGENTS, TrainerSettings, check_agent
+from spikepropamine.common import UsageError
 from spikepropamine.policies import NetworkConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -25,10 +26,6 @@ CHANGEABLE = {
 }  # fmt: skip
 
 EnvValue = int | float | bool | str
-
-
-class UsageError(Exception):
-    """Bad input, explained in one line for the person at the command line."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.training.tracking import On, start
+from spikepropamine.tracking import On, start
 
 AXES = {
     "adaptation/retention/*": "severity",

@@ -1,0 +1,1 @@
+"""Defaults of training by environment: `spikepropamine.training.settings` reads them."""

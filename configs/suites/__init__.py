@@ -1,0 +1,1 @@
+"""Suites of perturbations: `spikepropamine.envs.perturbations.suites` reads them."""

@@ -1,0 +1,37 @@
+"""`spikepropamine verify`: shows for every task and perturbation that it does what it says."""
+
+import argparse
+from collections.abc import Sequence
+
+import gymnasium as gym
+
+from spikepropamine.common import UsageError, run_command, unknown
+from spikepropamine.envs.perturbations import CATALOGUE
+from spikepropamine.envs.perturbations.verify import TASKS
+from spikepropamine.envs.perturbations.verify import main as verify
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> int:
+    """Runs the command line; returns its exit code.
+
+    Args:
+        arguments: after the command's name.
+        program: the command's name, as it was typed.
+    """
+    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser.add_argument("--env", nargs="+", default=list(TASKS), help="Gymnasium ids (all)")
+    parser.add_argument("--only", nargs="+", default=[], help="names of perturbations (all)")
+    options = parser.parse_args(arguments)
+    return run_command(program, lambda: _run(options.env, options.only), "interrupted")
+
+
+def _run(tasks: Sequence[str], names: Sequence[str]) -> int:
+    for name in names:
+        if name not in CATALOGUE:
+            raise UsageError(unknown("perturbation", name, CATALOGUE))
+    for task in tasks:
+        try:
+            gym.spec(task)
+        except gym.error.Error as error:
+            raise UsageError(str(error)) from error
+    return verify(tasks, names)

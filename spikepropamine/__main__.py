@@ -1,0 +1,57 @@
+"""The command line: `spikepropamine COMMAND ...`, or `python -m spikepropamine COMMAND ...`."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from spikepropamine.common import UsageError, run_command, unknown
+
+# each module has a `main(arguments, program)` that returns the exit code; PyTorch and the rest are
+# imported with the one that is asked for
+COMMANDS = {
+    "train": ("spikepropamine.training.command", "train a policy"),
+    "evaluate": ("spikepropamine.evaluation.command", "judge trained policies"),
+    "verify": (
+        "spikepropamine.envs.perturbations.command",
+        "prove that every perturbation does what it says",
+    ),
+    "dashboards": (
+        "spikepropamine.dashboards.command",
+        "a page over many runs, or a workspace in Weights & Biases",
+    ),
+    "list": (
+        "spikepropamine.listing",
+        "environments, policies, rules, suites, perturbations, trained policies",
+    ),
+}
+USAGE = "\n".join(
+    [
+        "usage: spikepropamine COMMAND ...",
+        "",
+        *(f"  {name:11} {summary}" for name, (_, summary) in COMMANDS.items()),
+        "",
+        "`spikepropamine COMMAND --help` says more.",
+    ]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in COMMANDS:
+        command = importlib.import_module(COMMANDS[arguments[0]][0])
+        return command.main(arguments[1:], f"spikepropamine {arguments[0]}")
+    return run_command("spikepropamine", lambda: _usage(arguments), "interrupted")
+
+
+def _usage(arguments: Sequence[str]) -> int:
+    if not arguments:
+        raise UsageError(f"a command is missing: {', '.join(COMMANDS)}")
+    if arguments[0] not in ("-h", "--help"):
+        raise UsageError(unknown("command", arguments[0], COMMANDS))
+    print(USAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""What every folder may use: errors for the person at the command line, names, whole files,
+versions.
+"""
+
+import difflib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
+"""Those that results depend on."""
+
+
+class UsageError(Exception):
+    """Bad input, explained in one line for the person at the command line."""
+
+
+def run_command(program: str, action: Callable[[], int], interrupted: str) -> int:
+    """The exit code of a command. What is not its own fault becomes one line on standard error.
+
+    Args:
+        program: its name, as it was typed.
+        action: does the work and returns the exit code.
+        interrupted: what to say after Ctrl-C.
+    """
+    try:
+        return action()
+    except UsageError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a folder that cannot be written to, a full disk
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return 130
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """`did you mean 'NEAREST'? `, or nothing where none of the choices is near."""
+    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def unknown(what: str, name: str, choices: Iterable[str]) -> str:
+    """A message about a name that is none of the choices, with the nearest of them."""
+    choices = list(choices)
+    hint = did_you_mean(name, choices)
+    return f"unknown {what} {name!r}; {hint}choose from {', '.join(choices)}"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The path of an empty file beside `path`, to be written; when all went well it becomes `path`.
+
+    Nobody ever finds half a file there, neither after a crash nor after a power cut. A link in the
+    place of `path` is replaced, and what it points to is left alone. The folder is made if it is
+    missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+    part = Path(name)
+    try:
+        os.close(descriptor)
+        part.chmod(0o666 & ~_umask())  # mkstemp's files are for nobody else to read
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file, as `whole_file` does, in UTF-8."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk, where the system can tell."""
+    if os.name == "nt":  # Windows opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # the only way to read it
+    os.umask(mask)
+    return mask
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the packages that results depend on, the processor, and the revision.
+
+    The revision is that of the checkout, or the version of the installed package.
+    """
+    found = {"python": platform.python_version(), "processor": platform.machine()}
+    found |= {name: version(name) for name in PACKAGES}
+    if (HERE / "envs").is_dir():
+        return found | {"revision": version("spikepropamine")}
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found | {"revision": git.stdout.strip() or "unknown"}

@@ -1,0 +1,75 @@
+"""Untrained policies, and run folders of them, for tests of what judges and shows them."""
+
+import csv
+from pathlib import Path
+
+import gymnasium as gym
+import torch
+import yaml
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.evaluation import command as evaluate
+from spikepropamine.policies.export import DeployedPolicy, save_policy
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+
+CUES, PENDULUM, ROBOT = "CueAssociation-v0", "Pendulum-v1", "HalfCheetahCue-v0"
+ARGUMENTS = {
+    CUES: {"trials": 4},
+    ROBOT: {"trials": 4, "cue_length": 3, "feedback_length": 2, "told": 0.5},
+}
+ROOT = Path(__file__).parent.parent
+
+
+def make_policy(environment: str, kind: str = "ndp-oja", seed: int = 0, **changes):
+    """An untrained policy with weights large enough to be interesting."""
+    env = gym.make(environment)
+    env.close()
+    torch.manual_seed(seed)
+    spaces = (env.observation_space, env.action_space, lambda _: 0.0)
+    if kind == "mlp":
+        policy = ActorCriticPolicy(*spaces, net_arch=[64])
+    else:
+        plastic = kind != "snn"
+        network = {
+            "rule": "oja" if plastic else "none",
+            "modulation": "direct" if plastic else "none",
+            "hidden": (24, 16),
+            "ticks": 2,
+            "input_gain": 4.0,
+            "gain": 3.0,
+            "plasticity_gain": 3.0,
+        }
+        policy = PlasticSpikingPolicy(*spaces, network=network | changes)
+    with torch.no_grad():
+        policy.action_net.weight.mul_(100)
+    return DeployedPolicy(policy, None, {})
+
+
+def save_run(folder: Path, environment: str, kind: str, seed: int = 0) -> Path:
+    settings = {
+        "env": environment,
+        "policy": kind,
+        "seed": seed,
+        "n_envs": 4,
+        "env_kwargs": ARGUMENTS.get(environment, {}),
+    }
+    run = folder / environment / kind / f"seed-{seed}"
+    policy = make_policy(environment, kind, seed).policy
+    save_policy(run / "policy", policy, metadata={"settings": settings, "steps": 123})
+    return run
+
+
+def command_line(*arguments) -> int:
+    return evaluate.main(list(map(str, arguments)), "evaluate.py")
+
+
+def write_run(folder, policy, seed, rows):
+    folder.mkdir(parents=True)
+    settings = {"env": "Pendulum-v1", "policy": policy, "seed": seed, "steps": 400}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"settings": settings}))
+    if rows:
+        with (folder / "progress.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["rollout/ep_rew_mean", "time/total_timesteps"])
+            writer.writerows(rows)

@@ -1,0 +1,73 @@
+"""`spikepropamine train`: trains a policy."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from spikepropamine.common import UsageError, run_command
+from spikepropamine.envs.rendering import CannotDraw, choose_backend
+from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.training.checkpoints import Diverged
+from spikepropamine.training.environments import env_maker
+from spikepropamine.training.filming import Film
+from spikepropamine.training.run import train
+from spikepropamine.training.settings import Settings, parse
+
+FILMED_SEED, FILMED_STEPS = 1_000_000, 400  # always the same episode, which training never sees
+
+
+def filming(settings: Settings) -> Film | None:
+    """What makes the videos of a training; None where there are to be none, or cannot be any."""
+    if not settings.video_every:
+        return None
+    # the encoder and the rest take a moment to load, which only those wait for who want videos
+    from spikepropamine.evaluation.video import Take, check_drawing, film
+
+    choose_backend()  # before MuJoCo is imported
+    make_one = env_maker(settings)
+
+    def make(arguments: dict[str, Any]) -> gym.Env:
+        return make_one(arguments=settings.env_kwargs | arguments)
+
+    try:
+        check_drawing(make)
+    except CannotDraw as error:
+        print(f"no videos: {error}", file=sys.stderr)
+        return None
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+    def film_now(policy: DeployedPolicy, steps: int) -> Path:
+        folder = settings.folder / "videos"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{settings.policy}-seed{settings.seed}-step{steps:09d}.mp4"
+        title = f"{settings.policy} on {settings.env}, {steps:,} steps of training"
+        film(path, policy, [Take(make)], FILMED_SEED, title, max_steps=FILMED_STEPS, progress=False)
+        return path
+
+    return film_now
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int:
+    """Runs the command line; returns its exit code.
+
+    Args:
+        arguments: after the command's name.
+        program: the command's name, as it was typed.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop, as from the keyboard
+
+    def run() -> int:
+        settings = parse(arguments)
+        try:
+            train(settings, filming(settings))
+        except Diverged as error:
+            print(f"{program}: error: {error}", file=sys.stderr)
+            return 1
+        return 0
+
+    return run_command(program, run, "interrupted; go on with the same command and --resume")
