@@ -32,7 +32,12 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# mypy sees one package, as it is when it is installed, through links to the folders
+FOLDERS := $(filter-out spikepropamine benchmarks,$(patsubst %/__init__.py,%,$(wildcard */__init__.py)))
+
 type: .venv/installed
+	@mkdir -p .types/spikepropamine
+	@ln -sfn $(addprefix ../../,$(FOLDERS) $(wildcard spikepropamine/*.py)) .types/spikepropamine
 	$(BIN)/mypy
 
 check: lint type test  ## everything that has to pass before a commit
