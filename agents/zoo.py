@@ -17,11 +17,16 @@ from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
 
-PLASTIC = [f"{kind}-{rule}" for kind, rule in itertools.product(("dp", "ndp"), RULES)]
-AGENTS = ["mlp", "lstm", "lstm-stock", "snn", *PLASTIC]
-"""mlp: SB3's PPO. lstm: sb3-contrib's LSTM policy through this project's sequence buffer;
-lstm-stock: through its own. snn: the spiking network, static. dp-RULE: plastic; ndp-RULE:
-plastic and neuromodulated."""
+
+def agents() -> list[str]:
+    """Names of all agents.
+
+    mlp: SB3's PPO. lstm: sb3-contrib's LSTM policy through this project's sequence buffer;
+    lstm-stock: through its own. snn: the spiking network, static. dp-RULE: plastic; ndp-RULE:
+    plastic and neuromodulated; for every rule that is registered.
+    """
+    plastic = [f"{kind}-{rule}" for kind, rule in itertools.product(("dp", "ndp"), RULES)]
+    return ["mlp", "lstm", "lstm-stock", "snn", *plastic]
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,11 @@ class TrainerSettings:
 
 
 def check_agent(name: str) -> None:
-    """Raises ValueError, with the nearest names, unless `name` is in `AGENTS`."""
-    if name not in AGENTS:
-        near = difflib.get_close_matches(name, AGENTS, n=1)
+    """Raises ValueError, with the nearest names, unless `name` is one of `agents()`."""
+    if name not in agents():
+        near = difflib.get_close_matches(name, agents(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown policy {name!r}; {hint}choose from {', '.join(AGENTS)}")
+        raise ValueError(f"unknown policy {name!r}; {hint}choose from {', '.join(agents())}")
 
 
 def network_of(agent: str, network: NetworkConfig) -> NetworkConfig:
@@ -82,7 +87,7 @@ def network_of(agent: str, network: NetworkConfig) -> NetworkConfig:
 
     `ndp-*` keeps a modulation that is already set ("retroactive") and otherwise gets "direct".
     """
-    if agent not in PLASTIC:
+    if "-" not in agent or agent == "lstm-stock":
         return replace(network, rule="none", modulation="none")
     kind, rule = agent.split("-")
     if kind == "dp":
@@ -104,7 +109,7 @@ def build(
     """A learning algorithm, ready to `learn`.
 
     Args:
-        agent: one of `AGENTS`.
+        agent: one of `agents()`.
         venv: vectorised training environments.
         network: widths of the actor for every agent; the rest for the spiking ones.
         trainer: settings of the algorithm.

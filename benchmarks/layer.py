@@ -27,7 +27,7 @@ from spikepropamine.training.allocator import keep_freed_memory
 
 KINDS = [
     (rule, modulation, recurrent)
-    for rule in ("hebb", "oja", "bcm")
+    for rule in ("hebb", "oja", "bcm")  # the published ones
     for modulation in ("none", "direct", "retroactive")
     for recurrent in (False, True)
 ]
@@ -60,7 +60,7 @@ def passes(
     if spec.plastic:
         numbers["plasticity_gain"] = 0.3 * scale * torch.randn(neurons, neurons)
         numbers |= {"pre_decay": torch.tensor(0.6), "post_decay": torch.tensor(0.6)}
-        if rule == "bcm":
+        if "threshold" in spec.state_shapes:
             numbers["threshold_decay"] = torch.tensor(0.9)
         if modulation == "retroactive":
             numbers["eta"] = torch.tensor(0.18)
@@ -81,8 +81,12 @@ def passes(
         if torch.is_grad_enabled():
             torch.autograd.grad(spikes, leaves, upstream)
 
-    names = [name for name in BACKENDS if obstacle(name, rule, "cpu") is None]
-    return {name: lambda name=name: run(name) for name in names}
+    return {name: lambda name=name: run(name) for name in names_for(kind)}
+
+
+def names_for(kind: tuple[str, str, bool]) -> list[str]:
+    """The backends that can run such layers."""
+    return [name for name in BACKENDS if obstacle(name, LayerSpec(1, 1, *kind), "cpu") is None]
 
 
 def reference_bytes(kind: tuple[str, str, bool], batch: int, neurons: int, ticks: int) -> float:
@@ -218,7 +222,7 @@ def rollout(table: Table, kinds: list[tuple[str, str, bool]], sizes: list[tuple[
     """
     for kind, (batch, neurons) in itertools.product(kinds, sizes):
         steps: dict[str, Callable[[], None]] = {}
-        names = [name for name in BACKENDS if obstacle(name, kind[0], "cpu") is None]
+        names = names_for(kind)
         for name, layers in itertools.product(names, (1, 3)):
             steps[f"{name} {layers}"] = _steps(kind, name, layers, batch, neurons)
         with torch.no_grad():
@@ -257,7 +261,7 @@ def _steps(
 def memory(table: Table, cells: list[tuple]) -> None:
     """Peak memory of a training pass."""
     for kind, *size in cells:
-        names = [name for name in BACKENDS if obstacle(name, kind[0], "cpu") is None]
+        names = names_for(kind)
         mib = {name: peak_memory(name, kind, tuple(size)) for name in names}
         row = {f"{name}_MiB": x for name, x in mib.items()}
         row["ref_to_numba"] = mib["reference"] / mib.get("numba", math.nan)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from spikepropamine.policies import reference, torch_backend
-from spikepropamine.policies.reference import LayerState
+from spikepropamine.policies.reference import LayerSpec, LayerState
 
 Backend = Callable[..., tuple[Tensor, Tensor, LayerState]]
 
 Step = Callable[[Any, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+STATIC = LayerSpec(1, 1)
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +44,8 @@ BACKENDS: dict[str, Backend] = {
 }
 
 
-def obstacle(name: str, rule: str, device: torch.device | str) -> str | None:
-    """Why a backend cannot run layers of a rule on a device, or None if it can."""
+def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | None:
+    """Why a backend cannot run layers of a kind on a device, or None if it can."""
     if name == "reference":
         return None
     if name == "numba":
@@ -56,16 +58,20 @@ def obstacle(name: str, rule: str, device: torch.device | str) -> str | None:
         rules = set(RULE_CODES)
     else:
         rules = {"none", *torch_backend.DRIVES}
-    return None if rule in rules else f"it does not know the rule {rule}"
+    if spec.rule not in rules:
+        return f"it does not know the rule {spec.rule}"
+    if spec.modulation == "retroactive" and spec.decay == "contracting":
+        return "it knows retroactive modulation with plain decay only"
+    return None
 
 
 @functools.cache  # asked at every step, answered and logged once
-def available(name: str = "auto", rule: str = "none", device: str = "cpu") -> str:
+def available(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> str:
     """The backend of this name, or the next slower one that can run, with one line in the log.
 
     Args:
         name: a key of `BACKENDS`, or "auto" for the fastest.
-        rule: the plasticity rule of the layers that it will run.
+        spec: the kind of layer that it will run.
         device: type of the device where their tensors are.
 
     Raises:
@@ -75,7 +81,7 @@ def available(name: str = "auto", rule: str = "none", device: str = "cpu") -> st
         raise ValueError(f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}")
     names = list(BACKENDS)
     for candidate in names[0 if name == "auto" else names.index(name) :]:
-        why = obstacle(candidate, rule, device)
+        why = obstacle(candidate, spec, device)
         if why is None:
             return candidate
         level = logging.INFO if name == "auto" else logging.WARNING
@@ -83,20 +89,20 @@ def available(name: str = "auto", rule: str = "none", device: str = "cpu") -> st
     raise AssertionError("the reference runs everywhere")
 
 
-def choose(name: str = "auto", rule: str = "none", device: str = "cpu") -> Backend:
+def choose(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> Backend:
     """The `layer_sequence` of the backend that `available` finds."""
-    return BACKENDS[available(name, rule, device)]
+    return BACKENDS[available(name, spec, device)]
 
 
 def choose_leaky(name: str = "auto", device: str = "cpu") -> Callable[..., Tensor]:
     """The `leaky_sequence` of the backend that `available` finds."""
-    return _numba_leaky if available(name, "none", device) == "numba" else reference.leaky_sequence
+    return _numba_leaky if available(name, STATIC, device) == "numba" else reference.leaky_sequence
 
 
 @functools.cache
-def choose_step(name: str = "auto", rule: str = "none", device: str = "cpu") -> Step | None:
+def choose_step(name: str, specs: tuple[LayerSpec, ...], device: str) -> Step | None:
     """The backend's call for one environment step of a whole network, where it has such a one."""
-    if available(name, rule, device) != "numba":
+    if any(available(name, spec, device) != "numba" for spec in specs):
         return None
     from spikepropamine.policies.numba_step import step
 

@@ -202,7 +202,9 @@ def load_policy(folder: Path) -> DeployedPolicy:
         arguments = {k: v for k, v in description["arguments"].items() if k in ARGUMENTS}
         arguments["activation_fn"] = ACTIVATIONS[description["arguments"]["activation_fn"]]
         if "network" in description["arguments"]:
-            arguments["network"] = NetworkConfig.of(description["arguments"]["network"])
+            # older ones do not say how their fast weights decay
+            network = {"decay": "plain"} | description["arguments"]["network"]
+            arguments["network"] = NetworkConfig.of(network)
         policy = POLICIES[description["policy"]](
             space_from_json(description["observation_space"]),
             space_from_json(description["action_space"]),

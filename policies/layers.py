@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikepropamine.policies.backends import choose
 from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
+from spikepropamine.policies.rules import RULES
 
 
 class LayerOutput(NamedTuple):
@@ -69,8 +70,10 @@ class SpikingLayer(nn.Module):
             self.plasticity_gain = weights(n_pre, plasticity_gain)
             self.pre_decay = nn.Parameter(torch.tensor(logit(trace_decay)))
             self.post_decay = nn.Parameter(torch.tensor(logit(trace_decay)))
-            if spec.rule == "bcm":
+            if "threshold" in spec.state_shapes:
                 self.threshold_decay = nn.Parameter(torch.tensor(logit(threshold_decay)))
+            if initial := list(RULES[spec.rule].coefficients.values()):
+                self.coefficients = nn.Parameter(torch.tensor(initial))
             if spec.modulation != "direct":
                 self.eta = nn.Parameter(torch.tensor(logit(eta)))
             if spec.modulation != "none":
@@ -99,6 +102,7 @@ class SpikingLayer(nn.Module):
             post_decay=fraction("post_decay"),
             threshold_decay=fraction("threshold_decay"),
             eta=fraction("eta"),
+            coefficients=learned("coefficients"),
         )
 
     def plasticity_rate(self, inputs: Tensor, exogenous: Tensor) -> Tensor:
@@ -147,7 +151,7 @@ class SpikingLayer(nn.Module):
             modulation = {"modulation": rate[-ticks:].detach().transpose(0, 1)}
         if rate is not None:
             rate = rate * plasticity
-        layer_sequence = choose(self.backend, self.spec.rule, inputs.device.type)
+        layer_sequence = choose(self.backend, self.spec, inputs.device.type)
         spikes, potentials, state = layer_sequence(
             self.spec, self.parameters_in_use(), inputs, starts, rate, state, state_wanted
         )

@@ -28,7 +28,7 @@ class NetworkConfig:
     """
 
     rule: str = "oja"
-    """Rule of synaptic plasticity: hebb, oja or bcm; none is the static network (F = 0)."""
+    """Rule of synaptic plasticity, one that is registered; none is the static network (F = 0)."""
     modulation: Literal["none", "direct", "retroactive"] = "none"
     """none: the rule by itself; direct: a neuromodulator scales the rule; retroactive: it scales
     an eligibility trace of the rule (Backpropamine)."""
@@ -54,6 +54,9 @@ class NetworkConfig:
     """A spike subtracts the threshold from the potential, instead of zeroing it."""
     clip: float = 1.0
     """Bound of the fast weights."""
+    decay: Literal["contracting", "plain"] = "contracting"
+    """contracting: a rule's decay shrinks fast weights whatever the sign of the neuromodulator;
+    plain: a negative neuromodulator turns decay into growth."""
     gain: float = 1.0
     """Spread of the initial weights of spiking inputs, times sqrt(fan-in)."""
     input_gain: float = 2.0
@@ -68,7 +71,7 @@ class NetworkConfig:
     trace_decay: float = 0.6
     """Initial decay of the pre- and postsynaptic traces per tick (learned per layer)."""
     threshold_decay: float = 0.9
-    """Initial decay of BCM's sliding threshold per tick (learned per layer)."""
+    """Initial decay of the sliding threshold per tick, where a rule has one (learned per layer)."""
     readout_decay: float = 0.5
     """Initial decay of the leaky readout per tick (learned per neuron)."""
     eta: float = 0.18
@@ -103,7 +106,7 @@ class NetworkConfig:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         if self.modulation != "none" and self.rule == "none":
             raise ValueError(
-                "a neuromodulator needs a rule to modulate: set rule to oja, bcm, hebb"
+                f"a neuromodulator needs a rule to modulate: set rule to one of {', '.join(RULES)}"
             )
 
     def _check_names(self) -> None:
@@ -111,6 +114,7 @@ class NetworkConfig:
             "rule": ("none", *RULES),
             "modulation": ("none", "direct", "retroactive"),
             "encoding": ("current", "population"),
+            "decay": ("contracting", "plain"),
             "readout": ("spikes", "spikes+potentials"),
             "surrogate": tuple(SURROGATES),
         }
@@ -120,6 +124,9 @@ class NetworkConfig:
                 near = difflib.get_close_matches(str(value), valid, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ValueError(f"unknown {name} {value!r}; {hint}choose from {', '.join(valid)}")
+
+    def __setstate__(self, fields: dict[str, Any]) -> None:
+        self.__dict__.update({"decay": "plain"} | fields)  # older pickles do not say
 
     @classmethod
     def of(cls, value: "NetworkConfig | dict[str, Any] | None") -> "NetworkConfig":
@@ -191,6 +198,7 @@ class SpikingNetwork(nn.Module):
                 slope=config.slope,
                 soft_reset=config.soft_reset,
                 clip=config.clip,
+                decay=config.decay,
             )
             layers.append(
                 SpikingLayer(
@@ -208,6 +216,7 @@ class SpikingNetwork(nn.Module):
             )
             width = neurons
         self.layers = cast(Sequence[SpikingLayer], nn.ModuleList(layers))
+        self._specs = tuple(layer.spec for layer in layers)
         self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
         shapes = self._state_shapes(width)
@@ -303,7 +312,7 @@ class SpikingNetwork(nn.Module):
         [T, B, output_size] and the new pair of states.
         """
         flat = states[0].squeeze(0)
-        step = choose_step(self.backend, self.config.rule, flat.device.type)
+        step = choose_step(self.backend, self._specs, flat.device.type)
         if step is not None and len(observations) == 1 and not torch.is_grad_enabled():
             features, flat = step(self, observations, starts, flat)
         else:

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.numba_kernels import (
+    CONTRACTING,
     DIRECT,
     ENTRIES,
     FIELDS,
@@ -64,10 +65,16 @@ def kind_of(spec: LayerSpec) -> int:
     return RETROACTIVE if spec.modulation == "retroactive" else DIRECT
 
 
+def rule_code(spec: LayerSpec) -> int:
+    """The kernels' code for a layer's rule and how it decays."""
+    direct = kind_of(spec) == DIRECT
+    return RULE_CODES[spec.rule] | (CONTRACTING if direct and spec.decay == "contracting" else 0)
+
+
 _OLD = {name: index for index, name in enumerate(FIELDS)}
 _NEW = {name: index + len(FIELDS) for name, index in _OLD.items()}
 _TABLE = struct.Struct(f"{ENTRIES}q")
-_PARAMETERS = len(LayerParameters._fields)
+_PARAMETERS = len(LayerParameters._fields) - 1  # without coefficients, which no rule here has
 
 
 def _table(
@@ -118,7 +125,7 @@ def _currents(inputs: Tensor, p: LayerParameters, potentials: Tensor) -> bool:
             p.bias, inputs.view(rows, channels), p.weight.t(), out=potentials.view(rows, neurons)
         )
         return False
-    table = _table((inputs, None, None, None, potentials, *p), {}, {})
+    table = _table((inputs, None, None, None, potentials, *p[:-1]), {}, {})
     sparse_currents(
         length // channels, channels, neurons, table, *_sparse(dtype, channels, neurons)
     )
@@ -163,7 +170,7 @@ class _Sequence(torch.autograd.Function):
             saved_fast = spikes.new_empty(shape)
             if spec.modulation == "retroactive":
                 saved_trace = spikes.new_empty(shape)
-        layer = (inputs, starts, rate, spikes, potentials, *p)
+        layer = (inputs, starts, rate, spikes, potentials, *p[:-1])
         table = _table(layer, state, new, saved_fast, saved_trace)
         if not spec.plastic and not spec.recurrent:
             scratch = _scratch(dtype, (batch, neurons), (batch, neurons), (neurons,))
@@ -175,7 +182,7 @@ class _Sequence(torch.autograd.Function):
                 eligible, (10, blocks, LANES), (3, width), (4,),
             )  # fmt: skip
             sequence(
-                dtype(spec.clip), RULE_CODES[spec.rule], kind_of(spec), spec.recurrent,
+                dtype(spec.clip), rule_code(spec), kind_of(spec), spec.recurrent,
                 spec.soft_reset, ticks, batch, channels, neurons, table, scratch,
             )  # fmt: skip
         if train:
@@ -234,7 +241,7 @@ class _Sequence(torch.autograd.Function):
                 dtype, (5, ticks + 1, group, LANES), (ticks, width), (ticks + 1, width)
             )
             sequence_backward(
-                dtype(spec.clip), RULE_CODES[spec.rule], kind_of(spec), spec.recurrent,
+                dtype(spec.clip), rule_code(spec), kind_of(spec), spec.recurrent,
                 spec.soft_reset, *surrogate, ticks, batch, channels, neurons, table, scratch,
                 history,
             )  # fmt: skip
@@ -251,7 +258,7 @@ class _Sequence(torch.autograd.Function):
             d_recurrent = _weight_gradient(before, d_currents, sparse=True)
         gradients = LayerParameters(
             _weight_gradient(inputs, d_currents, ctx.sparse), d_bias, d_beta, d_recurrent, d_gain,
-            *[None if x is None else d for x, d in zip(p[-4:], d_decays)],
+            *[None if x is None else d for x, d in zip(p[-5:-1], d_decays)], None,
         )  # fmt: skip
         return None, None, None, d_inputs, None, d_rate, *gradients
 

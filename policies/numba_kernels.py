@@ -53,8 +53,9 @@ OBSERVATIONS, SIGNAL, STEP_STARTS, OLD_FLAT, NEW_FLAT, FEATURES = range(6)
 FIELDS = ("potential", "pre", "post", "threshold", "fast_weights", "eligibility")
 POTENTIAL, PRE, POST, THRESHOLD_TRACE, FAST, ELIGIBILITY = range(6)
 
-HEBB, OJA, BCM = 0, 1, 2
-RULE_CODES = {"none": HEBB, "hebb": HEBB, "oja": OJA, "bcm": BCM}
+HEBB, OJA, BCM, BCM_DECAY = 0, 1, 2, 3
+RULE_CODES = {"none": HEBB, "hebb": HEBB, "oja": OJA, "bcm": BCM, "bcm_decay": BCM_DECAY}
+CONTRACTING = 8  # added to the code of a rule
 STATIC, DIRECT, RETROACTIVE = 0, 1, 2
 FAST_SIGMOID, ARCTAN, TRIANGLE, RECTANGLE = 0, 1, 2, 3
 SURROGATE_CODES = {
@@ -132,6 +133,11 @@ def _load_decays(table, decays):
         decays[k] = _at(address, (1,), decays[0])[0] if address != 0 else ZERO
 
 
+@inlined
+def _sign(x):
+    return ONE if x > ZERO else (-ONE if x < ZERO else ZERO)
+
+
 # A rule: its drive is D_ji = a_j p_i + c_j F_ji, with a and c functions of q_j and theta_j.
 
 
@@ -142,7 +148,7 @@ def drive(rule, q, theta):
         return q, -ONE
     if rule == OJA:
         return q, -q * q
-    return q * (q - theta), ZERO
+    return q * (q - theta), -ONE if rule == BCM_DECAY else ZERO
 
 
 @inlined
@@ -378,11 +384,12 @@ def _postsynaptic(rule, direct, decays, rate, s, q_before, theta_before, q, thet
     for j in range(rate.shape[0]):
         q_j = post_decay * q_before[j] + (ONE - post_decay) * s[j]
         theta_j = threshold_decay * theta_before[j] + (ONE - threshold_decay) * q_j * q_j
-        drive_a, drive_c = drive(rule, q_j, theta_j)
+        drive_a, drive_c = drive(rule & 7, q_j, theta_j)
         q[j], theta[j] = q_j, theta_j
         r[j] = rate[j]
         a[j] = (rate[j] if direct else eta) * drive_a
-        c[j] = ONE + rate[j] * drive_c if direct else eta * drive_c
+        decay = abs(rate[j]) if rule & CONTRACTING else rate[j]
+        c[j] = ONE + decay * drive_c if direct else eta * drive_c
 
 
 @inlined
@@ -395,14 +402,17 @@ def _postsynaptic_backward(
     """
     post_decay, threshold_decay, eta = decays[1], decays[2], decays[3]
     for j in range(rate.shape[0]):
-        drive_a, drive_c = drive(rule, q[j], theta[j])
-        a_q, a_theta, c_q = drive_gradient(rule, q[j], theta[j])
-        along = d_a[j] * drive_a + d_c[j] * drive_c
+        drive_a, drive_c = drive(rule & 7, q[j], theta[j])
+        a_q, a_theta, c_q = drive_gradient(rule & 7, q[j], theta[j])
+        d_c_j = d_c[j]
+        if rule & CONTRACTING:
+            d_c_j *= _sign(rate[j])
+        along = d_a[j] * drive_a + d_c_j * drive_c
         factor = rate[j] if direct else eta
         d_rate[j] = along if direct else d_r[j]
         d_eta[j] += ZERO if direct else along - d_decay[j]
         dtheta = d_theta[j] + factor * d_a[j] * a_theta
-        dq = d_q[j] + factor * (d_a[j] * a_q + d_c[j] * c_q)
+        dq = d_q[j] + factor * (d_a[j] * a_q + d_c_j * c_q)
         dq += TWO * (ONE - threshold_decay) * q[j] * dtheta
         d_threshold_decay[j] += dtheta * (theta_before[j] - q[j] * q[j])
         d_post_decay[j] += dq * (q_before[j] - s[j])
@@ -696,7 +706,7 @@ def sequence(
                 if plastic:
                     _copy(_at(_before(table, POST, b), (neurons,), like)[low:high], q[k])
                     _load(_at(_before(table, FAST, b), (neurons, width), like), fast[k], low)
-                if rule == BCM:
+                if (rule & 7) >= BCM:
                     _copy(
                         _at(_before(table, THRESHOLD_TRACE, b), (neurons,), like)[low:high],
                         theta[k],
@@ -772,7 +782,7 @@ def sequence(
                     q_after = _at(_after(table, POST, b), (neurons,), like)[low:high]
                     _copy(q[k, : high - low], q_after)
                     _store(fast[k], _at(_after(table, FAST, b), (neurons, width), like), low)
-                if rule == BCM:
+                if (rule & 7) >= BCM:
                     theta_after = _at(_after(table, THRESHOLD_TRACE, b), (neurons,), like)[low:high]
                     _copy(theta[k, : high - low], theta_after)
             if plastic and first + group == blocks:
@@ -798,7 +808,7 @@ def _recall(
         c[0, k] = ONE if direct else ZERO
         if plastic:
             _copy(_at(_before(table, POST, b), (neurons,), decays[0])[low:high], q[0, k])
-        if rule == BCM:
+        if (rule & 7) >= BCM:
             threshold = _at(_before(table, THRESHOLD_TRACE, b), (neurons,), decays[0])
             _copy(threshold[low:high], theta[0, k])
     if plastic:
@@ -1122,7 +1132,7 @@ def _layer_step(clip, soft, ticks, batch, table, starts, rate):
                 else:
                     _copy(p, line)
                 _trace(decays[0], line, fired[b] if recurrent else inputs[t, b], p)
-            if plastic and rule == BCM and t == 0:
+            if plastic and (rule & 7) >= BCM and t == 0:
                 theta = _at(_after(table, THRESHOLD_TRACE, b), (neurons,), like)
                 _take(_at(_before(table, THRESHOLD_TRACE, b), (neurons,), like), theta, fresh)
             _copy(bias, potentials[t, b])
@@ -1162,7 +1172,7 @@ def _layer_step(clip, soft, ticks, batch, table, starts, rate):
                 p = _at(_after(table, PRE, b), (width,), like)
                 q = _at(_after(table, POST, b), (neurons,), like)[low:high]
                 theta = no_theta
-                if rule == BCM:
+                if (rule & 7) >= BCM:
                     theta = _at(_after(table, THRESHOLD_TRACE, b), (neurons,), like)[low:high]
                     _copy(theta, theta_before)
                 _copy(q, q_before)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from spikepropamine.policies import numba_kernels as kernels
-from spikepropamine.policies.numba_backend import aligned, kind_of, number_type
+from spikepropamine.policies.numba_backend import aligned, kind_of, number_type, rule_code
 from spikepropamine.policies.reference import LayerParameters
 
 _CALL = struct.Struct("6q")
@@ -117,7 +117,8 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
     def scratch(*shape: int) -> int:
         return address(aligned(shape, number))
 
-    parameter_entries = {name: kernels.WEIGHT + i for i, name in enumerate(LayerParameters._fields)}
+    names = LayerParameters._fields[:-1]  # rules with coefficients do not come here
+    parameter_entries = {name: kernels.WEIGHT + i for i, name in enumerate(names)}
     for index, (layer, table) in enumerate(zip(network.layers, tables)):
         spec = layer.spec
         neurons, width = spec.neurons, spec.plastic_inputs
@@ -126,8 +127,8 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
             parameters = parameters._replace(weight=parameters.weight.t())
         if spec.recurrent and not spec.plastic:
             parameters = parameters._replace(recurrent_weight=parameters.recurrent_weight.t())
-        for name, x in parameters._asdict().items():
-            table[parameter_entries[name]] = address(x)
+        for name in names:
+            table[parameter_entries[name]] = address(getattr(parameters, name))
         if spec.modulation != "none":
             table[kernels.MODULATOR_WEIGHT] = address(layer.modulator_weight.t())
             table[kernels.MODULATOR_EXOGENOUS] = address(layer.modulator_exogenous.t())
@@ -136,7 +137,7 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
             if (field := layout.slices.get(f"layer{index}.{name}")) is not None:
                 table[kernels.PLACES + place] = field.start
         entries: dict[int, int] = {
-            kernels.RULE: kernels.RULE_CODES[spec.rule],
+            kernels.RULE: rule_code(spec),
             kernels.KIND: kind_of(spec),
             kernels.IS_RECURRENT: int(spec.recurrent),
             kernels.CHANNELS: spec.inputs,

@@ -31,6 +31,8 @@ class LayerSpec:
         slope: of the surrogate.
         soft_reset: a spike subtracts the threshold from the potential, instead of zeroing it.
         clip: bound c of the fast weights.
+        decay: "contracting": what a rule subtracts in proportion to F shrinks F, whatever the sign
+            of its rate; "plain": the rate multiplies the drive as a whole.
     """
 
     inputs: int
@@ -42,6 +44,7 @@ class LayerSpec:
     slope: float = 5.0
     soft_reset: bool = False
     clip: float = 1.0
+    decay: Literal["contracting", "plain"] = "contracting"
 
     @property
     def plastic(self) -> bool:
@@ -59,7 +62,7 @@ class LayerSpec:
         shapes: dict[str, tuple[int, ...]] = {"potential": (self.neurons,)}
         if self.plastic:
             shapes |= {"pre": (self.plastic_inputs,), "post": (self.neurons,)}
-            if self.rule == "bcm":
+            if "theta" in RULES[self.rule].variables:
                 shapes["threshold"] = (self.neurons,)
             shapes["fast_weights"] = (self.neurons, self.plastic_inputs)
             if self.modulation == "retroactive":
@@ -72,7 +75,8 @@ class LayerParameters(NamedTuple):
 
     weight W [n_out, n_in]; bias b [n_out]; membrane_decay beta [n_out] in (0, 1);
     recurrent_weight [n_out, n_out] or None; and, for a plastic layer, plasticity_gain alpha
-    [n_out, n_pre] and the scalars in (0, 1): pre_decay lp, post_decay lq, threshold_decay lt, eta.
+    [n_out, n_pre], the scalars in (0, 1) pre_decay lp, post_decay lq, threshold_decay lt, eta, and
+    the rule's own coefficients [number of them].
     Tensors all; None where the layer has no use for them.
     """
 
@@ -85,6 +89,7 @@ class LayerParameters(NamedTuple):
     post_decay: Any = None
     threshold_decay: Any = None
     eta: Any = None
+    coefficients: Any = None
 
 
 def layer_sequence(
@@ -103,8 +108,15 @@ def layer_sequence(
         s(t) = H(v(t) - v_th)
         p(t) = lp p(t-1) + (1-lp) s_pre(t)     q(t) = lq q(t-1) + (1-lq) s(t)
         theta(t) = lt theta(t-1) + (1-lt) q(t)^2
-        F(t+1) = clip(F(t) + r(t) D(t))        D: the rule; r: eta, or the neuromodulator
-        retroactive: F(t+1) = clip(F(t) + r(t) e(t)),  e(t+1) = (1-eta) e(t) + eta D(t)
+        F(t+1) = clip(F(t) + r D0 + |r| (D - D0))
+                     r(t): eta, or the neuromodulator; D(t): the rule's drive; D0: where F is 0
+        retroactive: F(t+1) = clip(F(t) + r e + |r| (D - D0)),  e(t+1) = (1-eta) e + eta D0
+        with plain decay: F(t+1) = clip(F(t) + r D)
+        and retroactive:  F(t+1) = clip(F(t) + r e),            e(t+1) = (1-eta) e + eta D
+
+    The part of D that depends on F, which is decay, thus shrinks F whatever the sign of r, and
+    gradients through long sequences stay bounded. Hebb's rule becomes gated forgetting,
+    F(t+1) = (1 - |r|) F + r q p.
 
     s_pre is the input, or in a recurrent layer the layer's own spikes of the tick before.
 
@@ -183,15 +195,22 @@ def _plasticity(
     """Traces, then fast weights, of one tick; replaces the fields of `state` (a private copy)."""
     pre = state["pre"] = p.pre_decay * state["pre"] + (1.0 - p.pre_decay) * presynaptic
     post = state["post"] = p.post_decay * state["post"] + (1.0 - p.post_decay) * spikes
-    threshold = post
-    if spec.rule == "bcm":
+    fast = state["fast_weights"]
+    values: dict[str, Any] = {"p": pre.unsqueeze(1), "q": post.unsqueeze(2), "f": fast}
+    values |= {"x": presynaptic.unsqueeze(1), "s": spikes.unsqueeze(2)}
+    if "threshold" in state:
         decay = p.threshold_decay
         threshold = state["threshold"] = decay * state["threshold"] + (1.0 - decay) * post.square()
-    fast = state["fast_weights"]
-    drive = RULES[spec.rule](pre, post, threshold, fast)
+        values["theta"] = threshold.unsqueeze(2)
+    rule = RULES[spec.rule]
+    drive = rule(values, p.coefficients)
+    change: Any = 0.0
+    if spec.decay == "contracting":
+        free = rule(values | {"f": 0.0}, p.coefficients)
+        change, drive = rate.abs() * (drive - free), free
     if spec.modulation == "retroactive":
-        change = rate * state["eligibility"]  # the eligibility of the tick before
+        change = change + rate * state["eligibility"]  # the eligibility of the tick before
         state["eligibility"] = (1.0 - p.eta) * state["eligibility"] + p.eta * drive
     else:
-        change = rate * drive
+        change = change + rate * drive
     state["fast_weights"] = (fast + change).clamp(-spec.clip, spec.clip)

@@ -1,32 +1,118 @@
-"""Rules of synaptic plasticity: what drives a fast weight, from the traces on its two sides.
+"""Rules of synaptic plasticity: what drives a fast weight, from what is known on its two sides.
 
-A rule is one function and one row in `RULES`. To add another, write its function here, add the
-row, and add its hand-computed values to `tests/test_rules.py`.
+A rule is one formula. Its arguments are named for what it needs:
+
+    p, q      pre- and postsynaptic trace, in [0, 1]
+    theta     sliding mean of q squared (BCM's threshold)
+    f         the fast weight itself
+    x, s      presynaptic activity (an input, or a spike) and postsynaptic spike of this tick
+
+Any other argument is a coefficient that each layer learns; its default is the initial value. The
+formula uses plain arithmetic only, so that numbers, tensors and symbols can be put into it. To add
+a rule, `register` it, here or in a module of your own.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
-
-Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-def hebb(pre: Tensor, post: Tensor, threshold: Tensor, fast: Tensor) -> Tensor:
-    """Hebb's rule with decay, D_ji = q_j p_i - F_ji (Miconi et al. 2018)."""
-    return post.unsqueeze(2) * pre.unsqueeze(1) - fast
+VARIABLES = ("p", "q", "theta", "f", "x", "s")
 
 
-def oja(pre: Tensor, post: Tensor, threshold: Tensor, fast: Tensor) -> Tensor:
-    """Oja's rule, D_ji = q_j (p_i - q_j F_ji) (Oja 1982; Miconi et al. 2018)."""
-    post = post.unsqueeze(2)
-    return post * (pre.unsqueeze(1) - post * fast)
+@dataclass(frozen=True)
+class Rule:
+    """A registered formula.
+
+    Attributes:
+        name: under which it is registered.
+        formula: the drive D of a synapse.
+        variables: those of `VARIABLES` that the formula takes.
+        coefficients: its learned coefficients and their initial values.
+    """
+
+    name: str
+    formula: Callable[..., Any]
+    variables: tuple[str, ...]
+    coefficients: Mapping[str, float]
+
+    def __call__(self, values: Mapping[str, Any], coefficients: Sequence[Any] | None = None) -> Any:
+        """The drive D, of values that name at least `variables`, with these coefficients in their
+        order, or with the initial ones.
+        """
+        given = self.coefficients.values() if coefficients is None else coefficients
+        chosen = {name: values[name] for name in self.variables}
+        return self.formula(**chosen, **dict(zip(self.coefficients, given)))
 
 
-def bcm(pre: Tensor, post: Tensor, threshold: Tensor, fast: Tensor) -> Tensor:
-    """BCM, D_ji = p_i q_j (q_j - theta_j) (Bienenstock, Cooper and Munro 1982)."""
-    return (post * (post - threshold)).unsqueeze(2) * pre.unsqueeze(1)
+RULES: dict[str, Rule] = {}
 
 
-# Every rule maps (presynaptic trace p [B, n_pre], postsynaptic trace q [B, n_post], sliding
-# threshold theta [B, n_post], fast weights F [B, n_post, n_pre]) to the drive D, shaped like F.
-RULES: dict[str, Rule] = {"hebb": hebb, "oja": oja, "bcm": bcm}
+def register(name: str, formula: Callable[..., Any]) -> None:
+    """Adds a rule, so that `dp-NAME` and `ndp-NAME` are policies.
+
+    Args:
+        name: letters, digits and underscores; not one that is taken by another formula.
+        formula: the drive of one synapse, with arguments as at the top of this module.
+
+    Raises:
+        ValueError: a name that will not do, or an argument that is neither a variable nor has a
+            number as its default.
+    """
+    if not name.isidentifier() or name == "none":
+        raise ValueError(f"a rule's name has letters, digits and underscores only, not {name!r}")
+    if name in RULES and RULES[name].formula is not formula:
+        raise ValueError(f"there is a rule {name} already; register yours under another name")
+    variables, coefficients = [], {}
+    for argument in inspect.signature(formula).parameters.values():
+        if argument.name in VARIABLES:
+            variables.append(argument.name)
+        elif isinstance(argument.default, int | float):
+            coefficients[argument.name] = float(argument.default)
+        else:
+            raise ValueError(
+                f"rule {name}: argument {argument.name!r} is none of {', '.join(VARIABLES)}; "
+                "as a learned coefficient it needs its initial value as default"
+            )
+    RULES[name] = Rule(name, formula, tuple(variables), coefficients)
+
+
+def hebb(p, q, f):
+    """Hebb's rule with decay (Miconi et al. 2018)."""
+    return q * p - f
+
+
+def oja(p, q, f):
+    """Oja 1982, with a trace on each side (Miconi et al. 2018)."""
+    return q * (p - q * f)
+
+
+def bcm(p, q, theta):
+    """Bienenstock, Cooper and Munro 1982, without their decay."""
+    return q * (q - theta) * p
+
+
+def bcm_decay(p, q, theta, f):
+    """Bienenstock, Cooper and Munro 1982, whose weights decay by themselves."""
+    return q * (q - theta) * p - f
+
+
+def covariance(p, q, f, rest=0.1):
+    """Sejnowski 1977 with decay: what both sides have above a learned rate of rest."""
+    return (q - rest) * (p - rest) - f
+
+
+def stdp(p, q, x, s):
+    """Pairs of spikes: a presynaptic one before a postsynaptic one strengthens, after it weakens
+    (Song, Miller and Abbott 2000).
+    """
+    return p * s - q * x
+
+
+def abcd(p, q, a=1.0, b=0.0, c=0.0, d=0.0):
+    """Any sum of the products of both sides, with learned coefficients (Najarro and Risi 2020)."""
+    return a * p * q + b * p + c * q + d
+
+
+for _formula in (hebb, oja, bcm, bcm_decay, covariance, stdp, abcd):
+    register(_formula.__name__, _formula)

@@ -35,6 +35,10 @@ DRIVES: dict[str, Drive] = {
         lambda q, theta: (q * (q - theta), torch.zeros_like(q)),
         lambda q, theta: (2.0 * q - theta, -q, 0.0),
     ),
+    "bcm_decay": Drive(
+        lambda q, theta: (q * (q - theta), -torch.ones_like(q)),
+        lambda q, theta: (2.0 * q - theta, -q, 0.0),
+    ),
 }
 
 
@@ -78,7 +82,7 @@ class _Layer:
         p = self.p
         pre = torch.lerp(x, pre, p.pre_decay)
         post = torch.lerp(s, post, p.post_decay)
-        if self.spec.rule == "bcm":
+        if "threshold" in self.spec.state_shapes:
             theta = torch.lerp(post.square(), theta, p.threshold_decay)
         return pre, post, theta
 
@@ -87,7 +91,8 @@ class _Layer:
         if self.retroactive:
             eta = self.p.eta
             return _Update(eta * a, eta * c, rate, 1.0 - eta, self.spec.clip)
-        return _Update(rate * a, 1.0 + rate * c, None, None, self.spec.clip)
+        decay = rate.abs() if self.spec.decay == "contracting" else rate
+        return _Update(rate * a, 1.0 + decay * c, None, None, self.spec.clip)
 
 
 def _keep(starts: Tensor) -> list[Tensor | None]:
@@ -225,6 +230,10 @@ class _Sequence(torch.autograd.Function):
                 d_pre = d_pre + torch.bmm(update.a.unsqueeze(1), driven).squeeze(1)
                 a, c = layer.drive.coefficients(post, theta)
                 a_q, a_theta, c_q = layer.drive.gradient(post, theta)
+                sign: Any = 1.0
+                if spec.decay == "contracting" and not layer.retroactive:
+                    sign = rate[t].sign()
+                d_c = sign * d_c
                 along = d_a * a + d_c * c
                 if layer.retroactive:
                     factor = p.eta
@@ -237,7 +246,7 @@ class _Sequence(torch.autograd.Function):
                     d_rate[t] = along
                     d_fast = update.c.unsqueeze(2) * d_raw
                 d_post = d_post + factor * (d_a * a_q + d_c * c_q)
-                if spec.rule == "bcm":
+                if "threshold" in spec.state_shapes:
                     d_theta = d_theta + factor * d_a * a_theta
                     d_post = d_post + 2.0 * (1.0 - p.threshold_decay) * post * d_theta
                     d["threshold_decay"] += (d_theta * (theta_before - post.square())).sum()

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from spikepropamine.policies import backends
@@ -19,10 +19,24 @@ FAST = [
     pytest.param(name, marks=pytest.mark.skipif(obstacle is not None, reason=str(obstacle)))
     for name in BACKENDS
     if name != "reference"
-    for obstacle in [backends.obstacle(name, "oja", "cpu")]
+    for obstacle in [backends.obstacle(name, LayerSpec(1, 1, "oja"), "cpu")]
 ]
-NAMES = [name for name in BACKENDS if not backends.obstacle(name, "oja", "cpu")]
-KINDS = [("none", "none"), *[(r, m) for r in RULES for m in ("none", "direct", "retroactive")]]
+NAMES = [name for name in BACKENDS if not backends.obstacle(name, LayerSpec(1, 1, "oja"), "cpu")]
+DECAYS = ["contracting", "plain"]
+KINDS = [
+    (rule, modulation)
+    for rule in ("none", *RULES)
+    for modulation in ("none", "direct", "retroactive")
+    if rule != "none" or modulation == "none"
+]
+
+
+def make_spec(name, channels, neurons, kind, recurrent, decay="contracting", **more):
+    """The kind of a layer, or a skipped test where the backend does not run it."""
+    spec = LayerSpec(channels, neurons, *kind, recurrent, decay=decay, **more)
+    if backends.obstacle(name, spec, "cpu"):
+        pytest.skip("not by this backend")
+    return spec
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +72,12 @@ class Case:
             shape = neurons, spec.plastic_inputs
             tensors["plasticity_gain"] = normal(*shape) / shape[1] ** 0.5
             for name in ("pre_decay", "post_decay", "threshold_decay", "eta"):
-                if name != "threshold_decay" or spec.rule == "bcm":
+                if name != "threshold_decay" or "threshold" in spec.state_shapes:
                     tensors[name] = 0.1 + 0.8 * uniform()
+            if initial := list(RULES[spec.rule].coefficients.values()):
+                tensors["coefficients"] = torch.tensor(initial, dtype=dtype) + 0.5 * uniform(
+                    len(initial)
+                )
         self.parameters = {k: x.requires_grad_() for k, x in tensors.items()}
         # some inputs silent, some spikes, some currents
         kind = uniform(ticks, batch, channels)
@@ -128,6 +146,7 @@ def assert_agree(case, name, tolerance):
 @given(
     kind=st.sampled_from(KINDS),
     recurrent=st.booleans(),
+    decay=st.sampled_from(DECAYS),
     soft_reset=st.booleans(),
     surrogate=st.sampled_from(list(SURROGATES)),
     channels=st.integers(1, 20),
@@ -137,9 +156,21 @@ def assert_agree(case, name, tolerance):
     seed=st.integers(0, 2**32 - 1),
 )
 def test_agrees_with_the_reference(
-    name, dtype, kind, recurrent, soft_reset, surrogate, channels, neurons, ticks, batch, seed
+    name,
+    dtype,
+    kind,
+    recurrent,
+    decay,
+    soft_reset,
+    surrogate,
+    channels,
+    neurons,
+    ticks,
+    batch,
+    seed,
 ):
-    spec = LayerSpec(channels, neurons, *kind, recurrent, surrogate, 1.5, soft_reset, clip=0.5)
+    spec = LayerSpec(channels, neurons, *kind, recurrent, surrogate, 1.5, soft_reset, 0.5, decay)
+    assume(not backends.obstacle(name, spec, "cpu"))
     for attempt in range(20):
         case = Case(spec, ticks, batch, seed + attempt, dtype)
         if dtype == torch.float64 or case.away_from_threshold():
@@ -151,7 +182,7 @@ def test_agrees_with_the_reference(
 @pytest.mark.parametrize("recurrent", [False, True], ids=["feedforward", "recurrent"])
 @pytest.mark.parametrize("name", FAST)
 def test_every_kind_agrees_beyond_one_block_of_neurons(name, recurrent, kind):
-    assert_agree(Case(LayerSpec(70, 66, *kind, recurrent), 36, 2, seed=1), name, 1e-10)
+    assert_agree(Case(make_spec(name, 70, 66, kind, recurrent), 36, 2, seed=1), name, 1e-10)
 
 
 @pytest.mark.parametrize("kind", [("none", "none"), ("oja", "direct")], ids="-".join)
@@ -170,7 +201,7 @@ def test_agrees_whether_inputs_are_sparse_or_not(name, share, recurrent, kind):
 @pytest.mark.parametrize("recurrent", [False, True], ids=["feedforward", "recurrent"])
 @pytest.mark.parametrize("name", FAST)
 def test_agrees_without_gradients(name, recurrent, ticks, kind):
-    case = Case(LayerSpec(9, 7, *kind, recurrent), ticks, 3, seed=2, starts=0.4)
+    case = Case(make_spec(name, 9, 7, kind, recurrent), ticks, 3, seed=2, starts=0.4)
     before = {k: x.clone() for k, x in case.state.items()}
     with torch.no_grad():
         expected, got = case.forward("reference"), case.forward(name)
@@ -184,7 +215,7 @@ def test_agrees_without_gradients(name, recurrent, ticks, kind):
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_two_calls_are_one(name, recurrent, kind, grad):
-    case = Case(LayerSpec(6, 5, *kind, recurrent), 40, 3, seed=3)
+    case = Case(make_spec(name, 6, 5, kind, recurrent), 40, 3, seed=3)
     with torch.set_grad_enabled(grad):
         spikes, potentials, state = case.forward(name)
         for split in (1, 39, 17):
@@ -199,7 +230,7 @@ def test_two_calls_are_one(name, recurrent, kind, grad):
 @pytest.mark.parametrize("kind", [("none", "none"), ("bcm", "direct"), ("oja", "retroactive")])
 @pytest.mark.parametrize("name", NAMES)
 def test_environments_do_not_see_each_other(name, kind):
-    case = Case(LayerSpec(6, 5, *kind, recurrent=True), 20, 4, seed=4)
+    case = Case(make_spec(name, 6, 5, kind, True), 20, 4, seed=4)
     order = [2, 0, 3, 1]
     with torch.no_grad():
         spikes, potentials, state = case.forward(name)
@@ -219,10 +250,10 @@ def test_a_state_that_requires_gradients_is_refused(name):
 
 def test_choice_falls_back_with_one_line(caplog):
     with caplog.at_level(logging.WARNING):
-        assert backends.choose("numba", "oja", "meta") is BACKENDS["torch"]
+        assert backends.choose("numba", LayerSpec(1, 1, "oja"), "meta") is BACKENDS["torch"]
     assert len(caplog.records) == 1
     assert "numba" in caplog.text
-    assert backends.choose("reference", "oja") is BACKENDS["reference"]
+    assert backends.choose("reference", LayerSpec(1, 1, "oja")) is BACKENDS["reference"]
     with pytest.raises(ValueError, match="numba, torch, reference"):
         backends.choose("numpy")
 

@@ -10,7 +10,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import KVWriter, Logger
 from torch import nn
 
-from spikepropamine.agents.zoo import AGENTS, TrainerSettings, build
+from spikepropamine.agents.zoo import TrainerSettings, agents, build
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.training.diagnostics import (
     Diagnostics,
@@ -184,7 +184,7 @@ def test_gradient_norms_are_those_before_clipping():
     assert norms.stop() == {}
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", agents())
 def test_every_parameter_has_a_group(agent):
     network = NetworkConfig(encoding="population")
     policy = build(agent, make_venv(), network, TrainerSettings(n_steps=32, batch_size=32)).policy

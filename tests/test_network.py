@@ -81,7 +81,7 @@ def expected_fields(rule, modulation, encoding):
         fields["encoder.potential"] = 3 * 10
     if rule != "none":
         fields |= {"layer1.pre": 4, "layer1.post": 5, "layer1.fast_weights": 4 * 5}
-    if rule == "bcm":
+    if rule == "bcm":  # the one of these with a threshold
         fields["layer1.threshold"] = 5
     if modulation == "retroactive":
         fields["layer1.eligibility"] = 4 * 5

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spikepropamine.policies.network import FLAGS
+from spikepropamine.policies.rules import RULES
 
 
 def observations(steps, batch=2, channels=3):
@@ -20,7 +21,7 @@ def observations(steps, batch=2, channels=3):
 def networks(draw):
     """A network of any kind, with numbers far from their initial ones."""
     modulation = draw(st.sampled_from(["none", "direct", "retroactive"]))
-    rules = ["hebb", "oja", "bcm", *(["none"] if modulation == "none" else [])]
+    rules = [*RULES, *(["none"] if modulation == "none" else [])]
     layers = draw(st.integers(1, 3))
     several = {"min_size": layers, "max_size": layers}
     settings = {
@@ -34,6 +35,7 @@ def networks(draw):
         "readout": draw(st.sampled_from(["spikes", "spikes+potentials"])),
         "soft_reset": draw(st.booleans()),
         "clip": draw(st.sampled_from([0.05, 1.0])),
+        "decay": draw(st.sampled_from(["contracting", "plain"])),
     }
     exogenous = draw(st.sampled_from([(0, 1, 2), (2, 0), ()]))
     network = make_network(seed=draw(st.integers(0, 99)), exogenous=exogenous, **settings).double()

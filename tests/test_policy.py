@@ -1,5 +1,8 @@
 """The policy in Stable-Baselines3's hands: learn, predict, recompute, save, load, evaluate."""
 
+import json
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import PlasticPPO
-from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy
 from spikepropamine.policies.export import load_policy, save_policy
 
 SPACES = [(o, a) for o in ("box", "discrete", "dict") for a in ("box", "discrete")] + [
@@ -388,3 +391,15 @@ def test_a_plastic_network_learns_in_its_lifetime_what_a_static_one_cannot():
     # or two without delays, which is worth a few per cent
     assert late_accuracy_after_training("oja", "direct") > 0.75
     assert late_accuracy_after_training("none", "none") < 0.62
+
+
+def test_a_policy_from_before_the_setting_keeps_its_plain_decay(tmp_path):
+    save_policy(tmp_path, make_model(make_venv()).policy)
+    assert load_policy(tmp_path).policy.network_config.decay == "contracting"
+    description = json.loads((tmp_path / "policy.json").read_text())
+    del description["arguments"]["network"]["decay"]
+    (tmp_path / "policy.json").write_text(json.dumps(description))
+    assert load_policy(tmp_path).policy.network_config.decay == "plain"
+    config = NetworkConfig()
+    del config.__dict__["decay"]
+    assert pickle.loads(pickle.dumps(config)).decay == "plain"

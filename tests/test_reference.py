@@ -15,6 +15,12 @@ def uniform(*shape, low=-1.0, high=1.0):
     return low + (high - low) * torch.rand(shape, dtype=torch.float64)
 
 
+def coefficients_of(rule):
+    """Random values of a rule's own coefficients, or None where it has none."""
+    initial = torch.tensor(list(RULES[rule].coefficients.values()), dtype=torch.float64)
+    return initial + uniform(len(initial), high=0.5) if len(initial) else None
+
+
 def make_problem(spec, ticks=TICKS, batch=BATCH):
     """Random parameters, inputs, rate and state of a layer, in float64."""
     n, n_pre = spec.neurons, spec.plastic_inputs
@@ -30,8 +36,9 @@ def make_problem(spec, ticks=TICKS, batch=BATCH):
             plasticity_gain=uniform(n, n_pre),
             pre_decay=decays[0],
             post_decay=decays[1],
-            threshold_decay=decays[2] if spec.rule == "bcm" else None,
+            threshold_decay=decays[2] if "threshold" in spec.state_shapes else None,
             eta=decays[3] if spec.modulation == "retroactive" else None,
+            coefficients=coefficients_of(spec.rule),
         )
     inputs = (uniform(ticks, batch, spec.inputs) > 0).double()
     rate = uniform(ticks, batch, n) if spec.plastic else None
@@ -65,12 +72,14 @@ def smooth(monkeypatch):
     monkeypatch.setattr(reference, "fire", lambda v, *_: torch.sigmoid(3.0 * (v - 1.0)))
 
 
-@pytest.mark.parametrize("soft_reset", [False, True])
+@pytest.mark.parametrize("decay", ["contracting", "plain"])
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize(("rule", "modulation"), KINDS)
-def test_gradients_are_those_of_finite_differences(rule, modulation, recurrent, soft_reset, smooth):
+def test_gradients_are_those_of_finite_differences(rule, modulation, recurrent, decay, smooth):
     # a tight clip, so that some fast weights sit on the bound, where no gradient passes
-    spec = LayerSpec(INPUTS, NEURONS, rule, modulation, recurrent, soft_reset=soft_reset, clip=0.5)
+    spec = LayerSpec(
+        INPUTS, NEURONS, rule, modulation, recurrent, soft_reset=recurrent, clip=0.5, decay=decay
+    )
     parameters, inputs, rate, state = make_problem(spec)
     starts = starts_at((1, 0), ticks=TICKS, batch=BATCH)
     names = [k for k, x in parameters._asdict().items() if x is not None]

@@ -3,10 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spikepropamine.policies.layers import SpikingLayer
 from spikepropamine.policies.reference import LayerParameters, LayerSpec, layer_sequence
-from spikepropamine.policies.rules import RULES, bcm, oja
+from spikepropamine.policies.rules import (
+    RULES,
+    VARIABLES,
+    abcd,
+    bcm,
+    covariance,
+    oja,
+    register,
+    stdp,
+)  # fmt: skip
 
 TICKS, NEURONS, INPUTS = 3, 2, 2
 MODULATIONS = ["none", "direct", "retroactive"]
@@ -21,6 +32,10 @@ GAIN = [[0.7, -0.4], [0.6, 0.8]]
 RECURRENT = [[0.1, 0.2], [-0.3, 0.4]]
 LP, LQ, LT, ETA = 0.6, 0.5, 0.8, 0.3
 MODULATOR = [[0.5, 0.9], [-0.4, 0.8], [0.7, -0.6]]
+COEFFICIENTS = {  # away from the initial ones
+    name: [0.7 * x + 0.2 * (k + 1) for k, x in enumerate(rule.coefficients.values())]
+    for name, rule in RULES.items()
+}
 START = {  # not zero, so that every term of the equations matters
     "potential": [0.3, 0.2],
     "pre": [0.5, 0.2],
@@ -31,16 +46,20 @@ START = {  # not zero, so that every term of the equations matters
 }
 
 
-def drive_by_hand(rule, p, q, theta, fast):
-    """D_ji of one synapse."""
-    if rule == "hebb":
-        return q * p - fast
-    if rule == "oja":
-        return q * (p - q * fast)
-    return p * q * (q - theta)
+def update_by_hand(rule, modulation, decay, rate, values, eligibility):
+    """F before the clip, and the eligibility, of one synapse after a tick."""
+    f, drive = values["f"], rule(values, COEFFICIENTS[rule.name])
+    free = rule(values | {"f": 0.0}, COEFFICIENTS[rule.name])
+    if decay == "plain":
+        free, decayed = drive, 0.0
+    else:
+        decayed = abs(rate) * (drive - free)
+    if modulation == "retroactive":
+        return f + rate * eligibility + decayed, (1 - ETA) * eligibility + ETA * free
+    return f + rate * free + decayed, eligibility
 
 
-def layer_by_hand(rule, modulation, recurrent, clip):
+def layer_by_hand(rule, modulation, recurrent, clip, decay):
     """The model, neuron by neuron, in Python's floats: spikes, potentials and the last state."""
     v, p, q, theta = (list(START[k]) for k in ("potential", "pre", "post", "threshold"))
     fast, eligibility = ([list(row) for row in START[k]] for k in ("fast_weights", "eligibility"))
@@ -61,15 +80,17 @@ def layer_by_hand(rule, modulation, recurrent, clip):
         theta = [LT * theta[j] + (1 - LT) * q[j] ** 2 for j in range(NEURONS)]
         for j in range(NEURONS):
             for i in range(len(p)):
-                drive = drive_by_hand(rule, p[i], q[j], theta[j], fast[j][i])
+                values = {"p": p[i], "q": q[j], "theta": theta[j], "f": fast[j][i]}
+                values |= {"x": pre[i], "s": s[j]}
                 rate = ETA if modulation == "none" else MODULATOR[t][j]
-                change = rate * (eligibility[j][i] if modulation == "retroactive" else drive)
-                eligibility[j][i] = (1 - ETA) * eligibility[j][i] + ETA * drive
-                fast[j][i] = max(-clip, min(clip, fast[j][i] + change))
+                updated, eligibility[j][i] = update_by_hand(
+                    RULES[rule], modulation, decay, rate, values, eligibility[j][i]
+                )
+                fast[j][i] = max(-clip, min(clip, updated))
         spikes.append(s)
         potentials.append(v)
     state = {"potential": v, "pre": p, "post": q, "fast_weights": fast}
-    if rule == "bcm":
+    if "theta" in RULES[rule].variables:
         state["threshold"] = theta
     if modulation == "retroactive":
         state["eligibility"] = eligibility
@@ -85,10 +106,10 @@ def tensor(x):
     return torch.tensor(x, dtype=torch.float64)
 
 
-def chosen_parameters():
+def chosen_parameters(rule):
     return LayerParameters(
         tensor(WEIGHT), tensor(BIAS), tensor(BETA), tensor(RECURRENT), tensor(GAIN),
-        tensor(LP), tensor(LQ), tensor(LT), tensor(ETA),
+        tensor(LP), tensor(LQ), tensor(LT), tensor(ETA), tensor(COEFFICIENTS[rule]),
     )  # fmt: skip
 
 
@@ -100,7 +121,7 @@ def run_layer(spec, rate=None):
     state = {k: batch(START[k]) for k in spec.state_shapes}
     spikes, potentials, state = layer_sequence(
         spec,
-        chosen_parameters(),
+        chosen_parameters(spec.rule),
         batch(INPUT).transpose(0, 1),
         torch.zeros(TICKS, 1, dtype=torch.float64),
         batch(rate).transpose(0, 1),
@@ -111,11 +132,12 @@ def run_layer(spec, rate=None):
 
 @pytest.mark.parametrize("clip", [1.0, 0.31])
 @pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("decay", ["contracting", "plain"])
 @pytest.mark.parametrize("modulation", MODULATIONS)
 @pytest.mark.parametrize("rule", RULES)
-def test_three_ticks_of_two_neurons_are_as_by_hand(rule, modulation, recurrent, clip):
-    spec = LayerSpec(INPUTS, NEURONS, rule, modulation, recurrent, clip=clip)
-    by_hand = layer_by_hand(rule, modulation, recurrent, clip)
+def test_three_ticks_of_two_neurons_are_as_by_hand(rule, modulation, recurrent, clip, decay):
+    spec = LayerSpec(INPUTS, NEURONS, rule, modulation, recurrent, clip=clip, decay=decay)
+    by_hand = layer_by_hand(rule, modulation, recurrent, clip, decay)
     expected_spikes, expected_potentials, expected = by_hand
     assert len({tuple(s) for s in expected_spikes}) > 1  # or the example would be too easy
     spikes, potentials, state = run_layer(spec)
@@ -128,17 +150,98 @@ def test_three_ticks_of_two_neurons_are_as_by_hand(rule, modulation, recurrent, 
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
-    [("hebb", 0.5 * 0.8 - 0.2), ("oja", 0.5 * (0.8 - 0.5 * 0.2)), ("bcm", 0.8 * 0.5 * (0.5 - 0.1))],
+    [
+        ("hebb", 0.5 * 0.8 - 0.2),
+        ("oja", 0.5 * (0.8 - 0.5 * 0.2)),
+        ("bcm", 0.8 * 0.5 * (0.5 - 0.1)),
+        ("bcm_decay", 0.8 * 0.5 * (0.5 - 0.1) - 0.2),
+        ("covariance", (0.8 - 0.1) * (0.5 - 0.1) - 0.2),
+        ("stdp", 0.8),
+        ("abcd", 0.8 * 0.5),
+    ],
 )
 def test_drive_of_one_synapse(rule, expected):
-    p, q, theta, fast = (torch.full((1, 1), x) for x in (0.8, 0.5, 0.1, 0.2))
-    assert RULES[rule](p, q, theta, fast.unsqueeze(0)).item() == pytest.approx(expected)
+    values = {"p": 0.8, "q": 0.5, "theta": 0.1, "f": 0.2, "x": 0.0, "s": 1.0}
+    assert RULES[rule](values) == pytest.approx(expected)
 
 
-def test_drive_pairs_every_presynaptic_with_every_postsynaptic_neuron_of_one_environment(rng):
-    p, q = rng.random((2, 3)), rng.random((2, 4))
-    drive = RULES["hebb"](torch.tensor(p), torch.tensor(q), None, torch.zeros(2, 4, 3))
-    np.testing.assert_allclose(drive, q[:, :, None] * p[:, None, :])
+def test_pairs_of_spikes_strengthen_in_one_order_and_weaken_in_the_other():
+    assert stdp(p=0.4, q=0.0, x=0.0, s=1.0) == 0.4  # the presynaptic spike came first
+    assert stdp(p=0.0, q=0.3, x=1.0, s=0.0) == -0.3
+    assert stdp(p=0.4, q=0.3, x=0.0, s=0.0) == 0.0
+
+
+def test_learned_coefficients_are_the_arguments_with_defaults():
+    assert RULES["abcd"].coefficients == {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}
+    assert abcd(0.8, 0.5, 2.0, 3.0, 4.0, 5.0) == 2 * 0.8 * 0.5 + 3 * 0.8 + 4 * 0.5 + 5
+    assert covariance(0.3, 0.5, 0.0, rest=0.3) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "formula", "words"),
+    [
+        ("oja", lambda p: p, ["a rule oja already"]),
+        ("my-rule", lambda p: p, ["'my-rule'", "underscores"]),
+        ("none", lambda p: p, ["'none'"]),
+        ("mine", lambda p, gain: p, ["'gain'", "p, q, theta, f, x, s", "default"]),
+        ("mine", lambda p, kind="fast": p, ["'kind'", "default"]),
+    ],
+)
+def test_what_cannot_be_registered_is_refused_in_one_line(name, formula, words):
+    before = dict(RULES)
+    with pytest.raises(ValueError) as error:
+        register(name, formula)
+    assert all(word in str(error.value) for word in words)
+    assert "\n" not in str(error.value) and before == RULES
+
+
+def at_rest(rule, f):
+    """The drive of a silent synapse whose coefficients are zero."""
+    return rule(dict.fromkeys(VARIABLES, 0.0) | {"f": f}, [0.0] * len(rule.coefficients))
+
+
+def silent_tick(spec, rate, state):
+    """The state after a tick without a spike on either side, which leaves the drive its decay."""
+    numbers = [x.float() for x in chosen_parameters(spec.rule)]
+    parameters = LayerParameters(*numbers)._replace(
+        bias=torch.full((NEURONS,), -9.0),
+        coefficients=torch.zeros(len(RULES[spec.rule].coefficients)),
+    )
+    nothing = torch.zeros(1, 1, INPUTS), torch.zeros(1, 1)
+    return layer_sequence(spec, parameters, *nothing, rate, state)[2]
+
+
+DECAYING = [n for n, rule in RULES.items() if "f" in rule.variables and at_rest(rule, 0.0) == 0]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    rule=st.sampled_from(DECAYING),
+    modulation=st.sampled_from(MODULATIONS[1:]),
+    ticks=st.integers(1, 30),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_without_drive_fast_weights_never_grow_whatever_the_neuromodulator(
+    rule, modulation, ticks, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    spec = LayerSpec(INPUTS, NEURONS, rule, modulation, clip=10.0)
+    state = {k: torch.zeros(1, *shape) for k, shape in spec.state_shapes.items()}
+    state["fast_weights"] = torch.randn(1, NEURONS, INPUTS, generator=generator)
+    state["post"] = torch.rand(1, NEURONS, generator=generator)
+    for _ in range(ticks):
+        before = state["fast_weights"].abs()
+        state = silent_tick(spec, 2 * torch.rand(1, 1, NEURONS, generator=generator) - 1, state)
+        assert (state["fast_weights"].abs() <= before).all()
+
+
+@pytest.mark.parametrize(("decay", "factor"), [("contracting", 0.5), ("plain", 1.5)])
+def test_a_negative_neuromodulator_decays_or_in_the_plain_form_grows(decay, factor):
+    spec = LayerSpec(INPUTS, NEURONS, "hebb", "direct", clip=10.0, decay=decay)
+    state = {k: torch.ones(1, *shape) for k, shape in spec.state_shapes.items()}
+    state["pre"] = torch.zeros(1, INPUTS)
+    fast = silent_tick(spec, torch.full((1, 1, NEURONS), -0.5), state)["fast_weights"]
+    assert (fast == factor).all()
 
 
 def test_the_neuromodulator_is_as_by_hand():
@@ -183,7 +286,7 @@ def test_oja_on_a_linear_neuron_finds_the_principal_direction(rng):
     fast = torch.tensor([[[0.3, -0.2, 0.5]]], dtype=torch.float64)
     for _ in range(400):
         post = pre @ fast[0].T  # a linear neuron, q = F p, on every input at once
-        drive = oja(pre, post, None, fast.expand(len(pre), 1, 3))
+        drive = oja(pre.unsqueeze(1), post.unsqueeze(2), fast.expand(len(pre), 1, 3))
         fast = fast + 0.1 * drive.mean(dim=0, keepdim=True)
     direction = fast.flatten().numpy()
     # the fixed point is known exactly: a unit vector along the first principal direction
@@ -196,19 +299,15 @@ def test_oja_sample_by_sample_finds_the_principal_direction(rng):
     assert values[-1] > 3 * values[-2]  # or finding it would take long
     fast = torch.tensor([[[0.3, -0.2, 0.5]]], dtype=torch.float64)
     for pre in torch.tensor(inputs).repeat(8, 1).unsqueeze(1):
-        fast = fast + 0.01 * oja(pre, pre @ fast[0].T, None, fast)
+        fast = fast + 0.01 * oja(pre, pre @ fast[0].T, fast)
     direction = fast.flatten().numpy()
     assert abs(direction @ vectors[:, -1]) / np.linalg.norm(direction) > 0.99
     assert 0.8 < np.linalg.norm(direction) < 1.2
 
 
 def test_bcm_potentiates_above_its_threshold_and_depresses_below():
-    pre = torch.tensor([[1.0, 0.5, 0.0]])
-    threshold = torch.tensor([[0.5]])
-    fast = torch.zeros(1, 1, 3)
-    above, below, at = (
-        bcm(pre, torch.tensor([[q]]), threshold, fast)[0, 0] for q in (0.6, 0.4, 0.5)
-    )
+    pre = torch.tensor([1.0, 0.5, 0.0])
+    above, below, at = (bcm(pre, q, 0.5) for q in (0.6, 0.4, 0.5))
     assert (above[:2] > 0).all() and (below[:2] < 0).all() and (at == 0).all()
     assert above[2] == below[2] == 0  # a silent input changes nothing
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import make_venv
 
-from spikepropamine.agents.zoo import AGENTS, TrainerSettings, actor_parameters, build, match_hidden
+from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build, match_hidden
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import command as train
@@ -207,7 +207,7 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on(tmp_path, run_here):
 # every agent
 
 
-@pytest.mark.parametrize("policy", AGENTS)
+@pytest.mark.parametrize("policy", agents())
 def test_every_agent_trains_on_cue_association(tmp_path, run_here, policy):
     assert run_here(*CUE, "--policy", policy, *TINY) == 0
     deployed = load_policy(folder_of(tmp_path, policy=policy) / "policy")

@@ -11,7 +11,8 @@ rollout/, train/ and time/ stay as they are). Those of a layer end in /layerN, c
     plasticity/fast_weight_norm/     root mean square of F over synapses
     plasticity/clipped/              share of fast weights that are at their bound
     plasticity/modulator_mean/, modulator_spread/   of the neuromodulator, over neurons and ticks
-    plasticity/eta/, pre_decay/, post_decay/, threshold_decay/, alpha_mean/, alpha_std/   learned
+    plasticity/eta/, pre_decay/, post_decay/, threshold_decay/, alpha_mean/, alpha_std/   learned,
+                                     and the rule's own coefficients by their names
     adaptation/drift/layerN          |alpha F| / |W|: how far the effective weights W + alpha F have
                                      moved from those at the start of the episode, where F is 0
     adaptation/accuracy/trial_N      cue tasks: share of right responses in trial N of an episode
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.layers import SpikingLayer
+from spikepropamine.policies.rules import RULES
 
 SATURATED = 0.9
 """Share of ticks from which on a neuron counts as saturated."""
@@ -36,7 +38,14 @@ SATURATED = 0.9
 LOOKS = 8
 """How often the fast weights are looked at in a rollout."""
 
-PLASTICITY = ("plasticity_gain", "pre_decay", "post_decay", "threshold_decay", "eta")
+PLASTICITY = (
+    "plasticity_gain",
+    "pre_decay",
+    "post_decay",
+    "threshold_decay",
+    "eta",
+    "coefficients",
+)
 
 
 class Diagnostics(BaseCallback):
@@ -174,6 +183,8 @@ def learned_parameters(layers: Any) -> dict[str, float]:
             for name in ("eta", "pre_decay", "post_decay", "threshold_decay")
             if getattr(parameters, name) is not None
         }
+        if parameters.coefficients is not None:
+            measured |= zip(RULES[layer.spec.rule].coefficients, parameters.coefficients)
         values |= {f"plasticity/{name}/layer{index}": x.item() for name, x in measured.items()}
     return values
 

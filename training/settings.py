@@ -13,7 +13,7 @@ import gymnasium as gym
 import tyro
 import yaml
 
-from spikepropamine.agents.zoo import AGENTS, TrainerSettings, check_agent
+from spikepropamine.agents.zoo import TrainerSettings, agents, check_agent
 from spikepropamine.common import UsageError
 from spikepropamine.policies import NetworkConfig
 
@@ -35,7 +35,7 @@ class Settings:
     env: str
     """Id of a Gymnasium environment with Box or discrete spaces."""
     policy: str
-    """mlp, lstm, lstm-stock, snn, or dp-RULE or ndp-RULE with a rule hebb, oja or bcm."""
+    """mlp, lstm, lstm-stock, snn, or dp-RULE or ndp-RULE with a RULE such as hebb, oja or bcm."""
     seed: int = 0
     """Of the weights, the exploration and the environments."""
     steps: int = 1_000_000
@@ -217,7 +217,10 @@ def parse(arguments: Sequence[str]) -> Settings:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     """The settings that a run was started with."""
-    return yaml.safe_load((folder / "config.yaml").read_text())["settings"]
+    settings = yaml.safe_load((folder / "config.yaml").read_text())["settings"]
+    # older ones do not say how their fast weights decay
+    settings["network"] = {"decay": "plain"} | settings["network"]
+    return settings
 
 
 def _cli(arguments: Sequence[str], default: Settings, helping: bool) -> Settings:
@@ -265,9 +268,9 @@ def validated(settings: Settings) -> Settings:
         raise UsageError(f"video_every must be 0 or more, got {settings.video_every}")
     if settings.seed < 0:
         raise UsageError(f"seed must be 0 or more, got {settings.seed}")
-    if settings.match_parameters is not None and settings.match_parameters not in AGENTS:
+    if settings.match_parameters is not None and settings.match_parameters not in agents():
         raise UsageError(
-            f"match_parameters must name a policy ({', '.join(AGENTS)}), "
+            f"match_parameters must name a policy ({', '.join(agents())}), "
             f"got {settings.match_parameters!r}"
         )
     trainer = settings.trainer
