@@ -25,9 +25,9 @@ def environments() -> Rows:
 
 def policies() -> Rows:
     """What `--policy` takes."""
-    from spikepropamine.agents.zoo import AGENTS
+    from spikepropamine.agents.zoo import agents
 
-    for name in AGENTS:
+    for name in agents():
         yield name, ""
 
 
