@@ -9,9 +9,10 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.envs import quiet_mujoco
-from spikepropamine.envs.perturbations import Perturbed
+from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, parse
 from spikepropamine.envs.perturbations.suites import load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
+from spikepropamine.envs.reveal import Revealed
 
 SPREAD_STEPS = 2000
 
@@ -22,6 +23,7 @@ def make(
     perturb: str | None = None,
     spread: np.ndarray | float = 1.0,
     previous: bool = False,
+    reveal: bool = False,
 ) -> gym.Env:
     """An environment, perhaps perturbed, perhaps with its previous action and reward observed.
 
@@ -33,6 +35,7 @@ def make(
             is what noise of the sensors is scaled by.
         previous: wrapped, outermost, in `PreviousActionAndReward`, which shows what the policy did
             and not what became of it.
+        reveal: wrapped in `Revealed`, which shows the context of the perturbations.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
@@ -51,27 +54,59 @@ def make(
     try:
         if perturb is not None:
             env = Perturbed(env, perturb, spread)
+        if reveal:
+            env = Revealed(env)
         return PreviousActionAndReward(env) if previous else env
     except ValueError as error:
         env.close()
         raise ValueError(f"{environment}: {error}") from error
 
 
-def training_text(perturb: str, environment: str) -> str:
+def horizon_of(env: gym.Env) -> int | None:
+    """Steps of an episode at most; None where there is no limit."""
+    limit = env.spec.max_episode_steps if env.spec else None
+    return getattr(env.unwrapped, "episode_steps", limit)
+
+
+def training_text(
+    perturb: str, environment: str, arguments: Mapping[str, Any] | None = None
+) -> str:
     """What training under `perturb` means: a text for `Perturbed`.
 
     Args:
         perturb: such a text already, or the name of a suite: then each episode draws one of the
-            suite's conditions that training may use, or none.
+            suite's conditions that training may use, or none (but contexts include the plain one).
         environment: Gymnasium id.
+        arguments: of the environment's constructor.
 
     Raises:
-        ValueError: the suite has no conditions for the environment.
+        ValueError: the environment cannot be made, or the suite has no conditions for it.
     """
     if perturb not in suite_names():
         return perturb
-    texts = [c.text for c in load_suite(perturb, environment) if c.split == "train"]
-    return " | ".join(["none", *texts])
+    env = make(environment, arguments)
+    conditions = load_suite(perturb, environment, horizon_of(env))
+    env.close()
+    texts = [c.text for c in conditions if c.split == "train"]
+    return " | ".join(texts if all(map(_contexts, texts)) else ["none", *texts])
+
+
+def with_contexts(text: str, trained: str) -> str:
+    """The text, with all contexts of another one there: as in the plain task where it has none.
+
+    So a policy to which contexts were revealed in training is shown as many under any text.
+    """
+    plain = [f"{label}=0" for label in _contexts(trained) if label not in _contexts(text)]
+    alternatives = [] if not text else text.split("|")
+    if not alternatives:
+        return " + ".join(plain)
+    return " | ".join(" + ".join([one.strip(), *plain]) for one in alternatives)
+
+
+def _contexts(text: str) -> list[str]:
+    """The labels of the contexts of a text."""
+    terms = [] if not text else [term for one in parse(text, CATALOGUE) for term in one]
+    return list(dict.fromkeys(term.label for term in terms if term.family.contexts))
 
 
 def measured_spread(

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.making import make
+from spikepropamine.envs.making import make, with_contexts
 from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
 from spikepropamine.envs.perturbations.suites import load_suite, suite_names
 from spikepropamine.evaluation.episodes import Policy
@@ -126,7 +126,11 @@ def has_noise(environment: str) -> bool:
 
 
 def make_env(
-    task: Task, condition: Condition, spread: np.ndarray | float = 1.0, previous: bool = False
+    task: Task,
+    condition: Condition,
+    spread: np.ndarray | float = 1.0,
+    previous: bool = False,
+    revealed: str | None = None,
 ) -> gym.Env:
     """The task in a condition.
 
@@ -135,6 +139,7 @@ def make_env(
         condition: the condition.
         spread: standard deviation of each dimension of the task's observation.
         previous: whether the policy also observes its previous action and reward.
+        revealed: text with the contexts that the policy also observes; None: none.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
@@ -144,7 +149,9 @@ def make_env(
         arguments["noise"] = condition.noise
     elif condition.noise:
         text = f"obs_noise={condition.noise}"
-    return make(task.environment, arguments, text or None, spread, previous)
+    if revealed:
+        text = with_contexts(text, revealed)
+    return make(task.environment, arguments, text or None, spread, previous, bool(revealed))
 
 
 def spread_of(policy: Policy, task: Task) -> np.ndarray | float:
@@ -190,7 +197,7 @@ def conditions_of(
                     found.append(condition)
         elif suite is not None:
             _check_name(suite, [STANDARD, *suite_names()], "suite")
-            for one in load_suite(suite, task.environment):
+            for one in load_suite(suite, task.environment, task.horizon):
                 key = one.name if one.severity is None else f"{one.name} {one.severity:g}"
                 onset = onset_of(one.text)
                 reason = reason_against(env, one.text) or _too_late(onset, task.horizon)
@@ -244,11 +251,7 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
 
 def onset_of(text: str) -> int | None:
     """The first step at which a text changes anything; None where that is the start."""
-    starts = [
-        term.schedule.start if term.schedule.period is None else term.schedule.period // 2
-        for alternative in parse(text, CATALOGUE)
-        for term in alternative
-    ]
+    starts = [term.schedule.onset for alternative in parse(text, CATALOGUE) for term in alternative]
     return min(starts, default=0) or None
 
 

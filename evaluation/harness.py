@@ -75,6 +75,7 @@ def evaluate(
                 width,
                 deterministic,
                 modulation,
+                run.revealed,
             )
             yield job, run.cache / job.name(run.digest, versions)
 

@@ -45,6 +45,7 @@ class Job:
         width: of the batch.
         deterministic: the likeliest actions, or drawn ones.
         modulation: means of the neuromodulators, where they are held at these.
+        revealed: text with the contexts that the policy observes; None: none.
     """
 
     folder: Path | None
@@ -55,6 +56,7 @@ class Job:
     width: int
     deterministic: bool
     modulation: Mapping[str, np.ndarray] | None = None
+    revealed: str | None = None
 
     @property
     def episodes(self) -> int:
@@ -80,6 +82,7 @@ class Job:
         parts = {
             "policy": digest,
             "previous": self.previous,
+            "revealed": self.revealed,
             "environment": self.task.environment,
             "arguments": self.task.arguments,
             "horizon": self.task.horizon,
@@ -132,7 +135,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Outcome:
         state = None if layout is None else inner.initial_state(job.width)
         return run_episodes(
             policy,
-            lambda: make_env(job.task, job.condition, spread, job.previous),
+            lambda: make_env(job.task, job.condition, spread, job.previous, job.revealed),
             seeds,
             width=job.width,
             deterministic=job.deterministic,

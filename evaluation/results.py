@@ -124,7 +124,7 @@ def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
             continue
         seed = evaluation.seeds[0]
         spread = spread_of(run.policy, evaluation.task)
-        env = make_env(evaluation.task, CLEAN, spread, run.previous)
+        env = make_env(evaluation.task, CLEAN, spread, run.previous, run.revealed)
         recording = record_episode(run.policy, env, seed)
         env.close()
         length = len(recording.rewards)

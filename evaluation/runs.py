@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spikepropamine.envs.making import training_text
 from spikepropamine.evaluation.conditions import (
     CLEAN,
     Condition,
@@ -32,6 +33,7 @@ class Run:
         environment, arguments: the task that it was trained in.
         perturb: text of the perturbations that it was trained under; None: none.
         previous: whether it observes its previous action and reward.
+        revealed: text of the perturbations whose contexts it observes; None: none.
         seed, steps: of the training.
         training_seeds: of its environments.
     """
@@ -44,6 +46,7 @@ class Run:
     arguments: dict[str, Any]
     perturb: str | None
     previous: bool
+    revealed: str | None
     seed: int
     steps: int
     training_seeds: range
@@ -123,6 +126,7 @@ def _load_run(folder: Path) -> Run:
             arguments=settings["env_kwargs"],
             perturb=settings.get("perturb"),
             previous=settings.get("previous", False),
+            revealed=_revealed(settings),
             seed=settings["seed"],
             steps=policy.metadata["steps"],
             training_seeds=range(settings["seed"], settings["seed"] + settings["n_envs"]),
@@ -134,8 +138,14 @@ def _load_run(folder: Path) -> Run:
         ) from error
 
 
+def _revealed(settings: Mapping[str, Any]) -> str | None:
+    if not settings.get("reveal", False):
+        return None
+    return training_text(settings["perturb"], settings["env"], settings["env_kwargs"])
+
+
 def _check_observations(run: Run, task: Task) -> None:
-    env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous)
+    env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous, run.revealed)
     env.close()
     expected = run.policy.policy.observation_space.shape
     if env.observation_space.shape != expected:

@@ -22,11 +22,17 @@ def env_maker(settings: Settings) -> partial[gym.Env]:
         UsageError: perturbations that do not work.
     """
     arguments = cast(dict[str, Any], settings.env_kwargs)
-    make_one = partial(making.make, settings.env, arguments=arguments, previous=settings.previous)
+    make_one = partial(
+        making.make,
+        settings.env,
+        arguments=arguments,
+        previous=settings.previous,
+        reveal=settings.reveal,
+    )
     if settings.perturb is None:
         return make_one
     try:
-        text = making.training_text(settings.perturb, settings.env)
+        text = making.training_text(settings.perturb, settings.env, arguments)
         spread = making.measured_spread(settings.env, arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error

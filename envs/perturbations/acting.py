@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.envs.perturbations.contexts import Order, Signs
 from spikepropamine.envs.perturbations.family import Bound, Family
 
 
@@ -15,6 +16,23 @@ def _box(task: Any) -> str | None:
     if isinstance(task.action_space, gym.spaces.Box):
         return None
     return "its actions are no Box"
+
+
+def _symmetric(task: Any) -> str | None:
+    space = task.action_space
+    if reason := _box(task):
+        return reason
+    return None if (space.low == -space.high).all() else "its actions are not symmetric about 0"
+
+
+def _alike(task: Any) -> str | None:
+    space = task.action_space
+    if reason := _box(task):
+        return reason
+    if int(np.prod(space.shape)) < 2:
+        return "it has one motor only"
+    alike = (space.low == space.low.min()).all() and (space.high == space.high.max()).all()
+    return None if alike else "its actions have different bounds"
 
 
 def joint_of_actuator(model: Any, actuator: int) -> int | None:
@@ -41,6 +59,16 @@ def actuators(task: Any) -> dict[str, np.ndarray]:
     return targets | {"all": np.arange(size)}
 
 
+def _signs(task: Any) -> dict[str, Signs]:
+    every = actuators(task)
+    found = {"each": Signs(every["all"]), "all": Signs(every["all"], one=True)}
+    return found | {name: Signs(index) for name, index in every.items() if name != "all"}
+
+
+def _orders(task: Any) -> dict[str, Order]:
+    return {"each": Order(actuators(task)["all"])}
+
+
 def _add_noise(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     noise = bound.random.standard_normal(action.shape)
     return action + value * (bound.space.high - bound.space.low) / 2 * noise
@@ -63,6 +91,10 @@ def _scale(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
 
 def _drop(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     return np.zeros_like(action) if bound.random.random() < value else action
+
+
+def _in_context(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    return bound.target.apply(action, bound.kept["context"])
 
 
 NOISE = Family(
@@ -120,5 +152,29 @@ DROP = Family(
     reason_against=_box,
     act=_drop,
 )
+SIGNS = Family(
+    name="motor_signs",
+    group="acting",
+    summary="Each motor has a hidden sign: its action arrives as it is or flipped.",
+    unit="share of the motors",
+    nominal=0,
+    hardest=1,
+    contexts=True,
+    targets=_signs,
+    reason_against=_symmetric,
+    act=_in_context,
+)
+ORDER = Family(
+    name="motor_order",
+    group="acting",
+    summary="The motors have a hidden order: each gets the action of another.",
+    unit="share of the motors",
+    nominal=0,
+    hardest=1,
+    contexts=True,
+    targets=_orders,
+    reason_against=_alike,
+    act=_in_context,
+)
 
-FAMILIES = (NOISE, DELAY, GAIN, FLIP, DROP)
+FAMILIES = (NOISE, DELAY, GAIN, FLIP, DROP, SIGNS, ORDER)

@@ -44,6 +44,8 @@ class Family:
         other: the value of severity 1 on the other side of `nominal`; None: no values there.
         whole: values are whole numbers; severities between two of them round away from nominal.
         unbounded: perturbed observations respect no bounds, so the observation space has none.
+        contexts: its targets are `Contexts`, of which an episode has one or several; the value is
+            the share of their channels that is changed.
         constants: MuJoCo has to recompute the constants that derive from an edited model.
         targets: from the task (unwrapped) to what may be targeted, by name.
         default: the target where none is named; None: the first.
@@ -68,6 +70,7 @@ class Family:
     other: float | None = None
     whole: bool = False
     unbounded: bool = False
+    contexts: bool = False
     constants: bool = False
     targets: Callable[[Any], Mapping[str, Any]] = no_targets
     default: str | None = None

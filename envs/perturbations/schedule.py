@@ -1,11 +1,17 @@
-"""When a perturbation acts: from the start, from a step on, ramped, or on and off."""
+"""When a perturbation acts: from the start, from a step on, ramped, on and off, or anew."""
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from spikepropamine.envs.perturbations.family import nearest
 
-FORMS = {"ramp": "ramp(200, 800)", "periodic": "periodic(100)"}
+FORMS = {
+    "ramp": "ramp(200, 800)",
+    "periodic": "periodic(100)",
+    "change": "change(100) or change(40..160)",
+}
+RANGE = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -17,11 +23,21 @@ class Schedule:
         end: first step of full strength; in between it grows linearly. None: at once.
         period: the first half of each period is free of it, the second half has it in full.
             None: not periodic.
+        changes: for contexts, when another one takes over: for each change the first and the last
+            step between which an episode draws its own.
     """
 
     start: int = 0
     end: int | None = None
     period: int | None = None
+    changes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def onset(self) -> int:
+        """The first step at which anything can be other than it was at the first."""
+        if self.changes:
+            return self.changes[0][0]
+        return self.start if self.period is None else self.period // 2
 
     def strength(self, step: int) -> float:
         """Strength in [0, 1] at a step of the episode, counted from 0.
@@ -39,7 +55,8 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str) -> "Schedule":
-        """Read what follows the @: "500", "ramp(200, 800)" or "periodic(100)".
+        """Read what follows the @: "500", "ramp(200, 800)", "periodic(100)",
+        "change(100)", or "change(40..160, 300)" with several changes.
 
         Raises:
             ValueError: the text is none of these.
@@ -50,16 +67,32 @@ class Schedule:
         match = re.fullmatch(r"(\w+)\s*\(([^()]*)\)", text)
         if not match:
             raise ValueError(
-                f"a schedule is a step such as 500, {FORMS['ramp']} or {FORMS['periodic']}, "
-                f"got {text!r}"
+                f"a schedule is a step such as 500, {', '.join(FORMS.values())}, got {text!r}"
             )
         name, arguments = match[1], [part.strip() for part in match[2].split(",")]
         if name not in FORMS:
             raise ValueError(nearest(name, FORMS, "schedule"))
+        if name == "change":
+            changes = [_range(part) for part in arguments]
+            if all(one[1] < other[0] for one, other in pairwise([(0, 0), *changes])):
+                return cls(changes=tuple(changes))
         steps = [int(part) for part in arguments if part.isdecimal()]
         if name == "ramp" and len(steps) == len(arguments) == 2 and steps[0] < steps[1]:
-            return cls(*steps)
+            return cls(steps[0], steps[1])
         if name == "periodic" and len(steps) == len(arguments) == 1 and steps[0] >= 2:
             return cls(period=steps[0])
-        rule = "two rising steps" if name == "ramp" else "a period of at least 2 steps"
+        rule = {
+            "ramp": "two rising steps",
+            "periodic": "a period of at least 2 steps",
+            "change": "rising steps from 1 on, or ranges of them",
+        }[name]
         raise ValueError(f"{name} takes {rule}, such as {FORMS[name]}, got {text!r}")
+
+
+def _range(text: str) -> tuple[int, int]:
+    """A step, or a range of them; (0, 0), which no change can have, for anything else."""
+    match = RANGE.fullmatch(text)
+    if not match:
+        return 0, 0
+    low, high = int(match[1]), int(match[2] or match[1])
+    return (low, high) if low <= high else (0, 0)

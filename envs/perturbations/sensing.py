@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from spikepropamine.envs.perturbations.contexts import Order, Signs
 from spikepropamine.envs.perturbations.family import Bound, Family
 
 
@@ -15,6 +16,30 @@ def _floats(task: Any) -> str | None:
     if dtype is None or not np.issubdtype(dtype, np.floating):
         return "its observations are no array of floats"
     return None
+
+
+def _several_floats(task: Any) -> str | None:
+    if reason := _floats(task):
+        return reason
+    return None if np.prod(task.observation_space.shape) > 1 else "it has one sensor only"
+
+
+def _sensors(task: Any) -> np.ndarray:
+    return np.arange(int(np.prod(task.observation_space.shape)))
+
+
+def _signs(task: Any) -> dict[str, Signs]:
+    every = _sensors(task)
+    found = {"each": Signs(every), "all": Signs(every, one=True)}
+    return found | {f"sensor_{index}": Signs(np.array([index])) for index in every}
+
+
+def _orders(task: Any) -> dict[str, Order]:
+    return {"each": Order(_sensors(task))}
+
+
+def _in_context(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    return bound.target.apply(observation, bound.kept["context"])
 
 
 def _add_noise(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
@@ -111,5 +136,31 @@ DELAY_OBSERVATION = Family(
     reason_against=_floats,
     observe=_delay,
 )
+SIGNS = Family(
+    name="sensor_signs",
+    group="sensing",
+    summary="Each dimension of the observation has a hidden sign: it reads as it is or flipped.",
+    unit="share of the dimensions",
+    nominal=0,
+    hardest=1,
+    unbounded=True,
+    contexts=True,
+    targets=_signs,
+    reason_against=_floats,
+    observe=_in_context,
+)
+ORDER = Family(
+    name="sensor_order",
+    group="sensing",
+    summary="The dimensions of the observation have a hidden order.",
+    unit="share of the dimensions",
+    nominal=0,
+    hardest=1,
+    unbounded=True,
+    contexts=True,
+    targets=_orders,
+    reason_against=_several_floats,
+    observe=_in_context,
+)
 
-FAMILIES = (NOISE, BIAS, DROPOUT, STUCK, DELAY_OBSERVATION)
+FAMILIES = (NOISE, BIAS, DROPOUT, STUCK, DELAY_OBSERVATION, SIGNS, ORDER)

@@ -1,5 +1,6 @@
 """Suites: conditions by severity, split into those that training may use and those held out."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from spikepropamine.envs.perturbations.notation import parse
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 SPLITS = ("train", "held-out")
+PERCENT = re.compile(r"\{([\d.]+)%\}")
 KEYS = ("severities", "onset", *SPLITS)
 
 
@@ -40,19 +42,24 @@ def suite_names() -> list[str]:
     return sorted(file.stem for file in SUITES.glob("*.yaml"))
 
 
-def load_suite(suite: str | Path, task: str) -> tuple[SuiteCondition, ...]:
+def load_suite(
+    suite: str | Path, task: str, horizon: int | None = None
+) -> tuple[SuiteCondition, ...]:
     """The conditions of a suite for a task.
 
     A file has `severities` (a list), `train` and `held-out` (each from a condition's name to its
-    text, in which {severity} stands for each severity in turn and {onset} for the suite's onset),
-    `onset` where that is used, and `tasks`: from a task's id to what it has in place of these.
+    text, in which {severity} stands for each severity in turn, {onset} for the suite's onset, and
+    {50%} for the step half-way through an episode), `severities` and `onset` where they are used,
+    and `tasks`: from a task's id to what it has in place of these.
 
     Args:
         suite: name of a file in `configs/suites/`, or the path of a file.
         task: Gymnasium id.
+        horizon: steps of an episode; None where it has no limit.
 
     Raises:
-        ValueError: there is no such suite, or its file is wrong; the message says where.
+        ValueError: there is no such suite, it needs a limit, or its file is wrong; the message says
+            where.
     """
     file = suite if isinstance(suite, Path) else SUITES / f"{suite}.yaml"
     if not file.is_file():
@@ -64,14 +71,14 @@ def load_suite(suite: str | Path, task: str) -> tuple[SuiteCondition, ...]:
         tasks = _checked(content, (*KEYS, "tasks"), file.name).pop("tasks", {})
         for name, changes in _mapping(tasks, "tasks").items():
             _checked(changes, KEYS, f"tasks: {name}")
-        return _conditions(content | tasks.get(task, {}))
+        return _conditions(content | tasks.get(task, {}), horizon)
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{file.name}, for {task}: {error}") from error
 
 
-def _conditions(content: Mapping[str, Any]) -> tuple[SuiteCondition, ...]:
-    severities = content.get("severities")
-    if not isinstance(severities, list) or not severities:
+def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteCondition, ...]:
+    severities = content.get("severities", [])
+    if not isinstance(severities, list):
         raise ValueError("severities must be a list of numbers in [0, 1]")
     for severity in severities:
         if isinstance(severity, bool) or not isinstance(severity, int | float):
@@ -87,6 +94,7 @@ def _conditions(content: Mapping[str, Any]) -> tuple[SuiteCondition, ...]:
             for severity in severities if "{severity}" in text else [None]:
                 filled = text.replace("{severity}", f"{severity}").replace("{onset}", f"{onset}")
                 try:
+                    filled = _in_steps(filled, horizon)
                     parse(filled, CATALOGUE)
                 except ValueError as error:
                     raise ValueError(f"{split}: {name}: {error}") from error
@@ -94,6 +102,13 @@ def _conditions(content: Mapping[str, Any]) -> tuple[SuiteCondition, ...]:
     _refuse_repeated([f"{c.name} {c.severity}" for c in conditions], "name")
     _refuse_repeated([c.text for c in conditions], "text")
     return tuple(conditions)
+
+
+def _in_steps(text: str, horizon: int | None) -> str:
+    """The text with steps of an episode in the place of percents, as {50%}."""
+    if horizon is None and PERCENT.search(text):
+        raise ValueError("steps in percent need a task whose episodes have a limit")
+    return PERCENT.sub(lambda match: str(round(float(match[1]) / 100 * (horizon or 0))), text)
 
 
 def _checked(content: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
+from spikepropamine.envs.perturbations.contexts import Contexts
 from spikepropamine.envs.perturbations.family import Bound, Family, nearest
 from spikepropamine.envs.perturbations.notation import Term, parse
 
@@ -20,7 +21,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     `envs.perturbations.parse`, the families are those of `envs.perturbations.CATALOGUE`.
 
     Every `info` has "perturbations": for each term that acts in this episode its label, with
-    "severity" (0 to 1) and "value" (in the family's unit) at this step.
+    "severity" (0 to 1) and "value" (in the family's unit) at this step. Where the text has
+    contexts, it also has "context" (their numbers) and "context_began" (the step at which the
+    present one did).
 
     Randomness: each term has a generator of its own, a child of the seed of `reset`. The task
     draws what it draws without the wrapper, so equal seeds are equal tasks under every
@@ -57,7 +60,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._alternatives = len(alternatives)
         spread = _checked_spread(spread, env.observation_space)
         self._acts = [
-            _Act(env, term, number, spread)
+            _bound(env, term, number, spread)
             for number, alternative in enumerate(alternatives)
             for term in alternative
         ]
@@ -79,6 +82,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._stepping = [act for act in self._acts if act.family.each_step and act.ever_acts]
         self._editing = [act for act in self._acts if act.family.edits_model and act.ever_acts]
         self._asking = [act for act in self._acts if act.family.edit_task and act.ever_acts]
+        self._contexts = _by_label([act for act in self._acts if isinstance(act, _ContextAct)])
+        self._inner = _perturbed_below(env)
         self._choice = np.random.default_rng()
         self._time = 0
         self._started = False
@@ -86,15 +91,31 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; a seed seeds the environment and all perturbations."""
+        """Start an episode; a seed seeds the environment and all perturbations.
+
+        Args:
+            seed: of everything random.
+            options: of the environment; but where the text has contexts, "context" is the code of
+                the one that holds for the whole episode, or a list with one for each of them.
+
+        Raises:
+            ValueError: a context that does not exist.
+        """
         if seed is not None:
             self._seed(seed)
+        forced = None
+        if self._contexts and options and "context" in options:
+            forced = self._codes(options["context"])
+            options = {name: value for name, value in options.items() if name != "context"} or None
         self._undo_task()
         self._time = 0
         chosen = int(self._choice.random() * self._alternatives)
         posture = getattr(self._task, "init_qpos", None)
         for act in self._acts:
             act.begin(chosen, posture)
+        if forced is not None:
+            for acts, code in zip(self._contexts.values(), forced):
+                _present(acts).hold(code)
         self._edit_model(force=True)
         observation, info = self.env.reset(seed=seed, options=options)
         self._started = True
@@ -120,6 +141,37 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             truncated,
             self._with_values(info),
         )
+
+    @property
+    def context(self) -> list[int]:
+        """The present context: of each of the text's contexts, by label, and of those below."""
+        below = self._inner.context if self._inner else []
+        return below + [int(n) for acts in self._contexts.values() for n in _present(acts).context]
+
+    @property
+    def context_began(self) -> int:
+        """The step of the episode at which the present context began."""
+        began = [_present(acts).began for acts in self._contexts.values()]
+        return max([self._inner.context_began if self._inner else 0, *began])
+
+    def told(self, action: np.ndarray) -> np.ndarray:
+        """The action that arrives in the task, in its present context, as this one would in the
+        plain task: what a policy would do that knew the context. Only contexts are undone.
+        """
+        action = np.asarray(action)
+        if self._inner:
+            action = self._inner.told(action)
+        for act in reversed(self._acting):
+            if isinstance(act, _ContextAct):
+                action = act.undone(action)
+        return action
+
+    def untold(self, observation: np.ndarray) -> np.ndarray:
+        """The observation as it would be without the present contexts of its sensors."""
+        for act in reversed(self._observing):
+            if isinstance(act, _ContextAct):
+                observation = act.undone(observation)
+        return self._inner.untold(observation) if self._inner else observation
 
     def undo(self) -> None:
         """Undo what was changed; the environment below can then go on without this wrapper."""
@@ -148,13 +200,14 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return observation
 
     def _act(self, action: Any) -> Any:
-        changed = False
+        may_leave_bounds = False
         action = np.asarray(action)
         for act in self._acting:
             acted = act.hook("act", action)
             if act.now:
-                action, changed = acted, True
-        if not changed:
+                action = acted
+                may_leave_bounds |= not act.family.contexts
+        if not may_leave_bounds:
             return action
         space = self.env.action_space
         assert isinstance(space, gym.spaces.Box)
@@ -190,7 +243,19 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             for act in self._acts
             if act.chosen
         }
-        return info | {"perturbations": values}
+        info = info | {"perturbations": info.get("perturbations", {}) | values}
+        if self._contexts:
+            info |= {"context": self.context, "context_began": self.context_began}
+        return info
+
+    def _codes(self, context: Any) -> list[int]:
+        codes = list(context) if np.ndim(context) else [context]
+        if len(codes) != len(self._contexts):
+            raise ValueError(
+                f"options['context'] must be the codes of {', '.join(self._contexts)}, "
+                f"got {context!r}"
+            )
+        return [int(code) for code in codes]
 
 
 class _Act:
@@ -213,7 +278,7 @@ class _Act:
             raise ValueError(f"{term.label} would change nothing in {name}: {reason}")
         observing = self.family.observe is not None
         self.bound = Bound(
-            target=self._target(task),
+            target=self._target(env if observing else task),
             spread=spread,
             space=env.observation_space if observing else env.action_space,
         )
@@ -282,6 +347,98 @@ class _Act:
         raise ValueError(f"in {self.term.text!r}: " + nearest(name, targets, what))
 
 
+class _ContextAct(_Act):
+    """A term whose episodes are in one context, or in several, one after the other.
+
+    Attributes:
+        context: the present one, int64 [channels].
+        began: the step at which it began.
+    """
+
+    def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
+        super().__init__(env, term, alternative, spread)
+        self._contexts: Contexts = self.bound.target
+        self._plain = self._contexts.of_code(0)
+        self.context, self.began = self._plain, 0
+        self._plan: list[tuple[int, np.ndarray]] = []
+        self._held = False
+        if not term.severities:
+            try:
+                self._codes = term.codes(self._contexts.codes)
+            except ValueError as error:
+                raise ValueError(f"in {term.text!r}: {error}") from error
+            if term.schedule.changes and len(self._codes) < 2:
+                raise ValueError(f"in {term.text!r}: there is no other context to change to")
+
+    def begin(self, chosen: int, posture: np.ndarray | None) -> None:
+        """Start an episode at step 0."""
+        random, size = self.bound.random, len(self._contexts.channels)
+        share = self.term.draw(random) if self.term.severities else 0.0
+        if self.term.severities:
+            self._plan = [(0, self._contexts.changing(share, random.permutation(size)))]
+        else:
+            code = random.choice(self._codes)
+            self._plan = [(0, self._contexts.of_code(int(code)))]
+            for first, last in self.term.schedule.changes:
+                code = random.choice(self._codes[self._codes != code])
+                step = int(random.integers(first, last + 1))
+                self._plan.append((step, self._contexts.of_code(int(code))))
+        self.chosen, self._held = chosen == self.alternative, False
+        self.move_to(0, None)
+
+    def hold(self, code: int) -> None:
+        """Let one context hold for the whole episode that has just begun."""
+        self._plan = [(0, self._contexts.of_code(code))]
+        self.chosen, self._held = True, True
+        self.move_to(0, None)
+
+    def move_to(self, time: int, task: Any) -> None:
+        """Find the context at a step."""
+        context = self._plain
+        if self.chosen and (self._held or self.term.schedule.strength(time)):
+            context = next(one for step, one in reversed(self._plan) if step <= time)
+        self.bound.time = time
+        if time and context is self.context:
+            return
+        self.began = time
+        self.context = self.bound.kept["context"] = context
+        self.value = float(np.mean(context != self._plain))
+        self.now = self.family.severity(self.value)
+
+    def undone(self, changed: np.ndarray) -> np.ndarray:
+        """The observation or action of which the present context makes this one."""
+        return self._contexts.undo(changed, self.context)
+
+
+def _bound(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> _Act:
+    kind = _ContextAct if term.family.contexts else _Act
+    return kind(env, term, alternative, spread)
+
+
+def _by_label(acts: list[_ContextAct]) -> dict[str, list[_ContextAct]]:
+    """The contexts of a text by their labels, sorted; each alternative may have a label once."""
+    labels: dict[str, list[_ContextAct]] = {}
+    for act in acts:
+        labels.setdefault(act.term.label, []).append(act)
+    for label, same in labels.items():
+        if len({act.alternative for act in same}) < len(same):
+            raise ValueError(f"{label} is there twice")
+    return dict(sorted(labels.items()))
+
+
+def _present(acts: list[_ContextAct]) -> _ContextAct:
+    """The one of an episode; any, which then is plain, where it has none."""
+    return next((act for act in acts if act.chosen), acts[0])
+
+
+def _perturbed_below(env: gym.Env) -> Perturbed | None:
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, Perturbed):
+            return env
+        env = env.env
+    return None
+
+
 def reason_against(env: gym.Env, text: str, catalogue: Mapping[str, Family] = CATALOGUE) -> str:
     """Why a text cannot change an environment; empty where it can.
 
@@ -290,7 +447,7 @@ def reason_against(env: gym.Env, text: str, catalogue: Mapping[str, Family] = CA
     try:
         for alternative in parse(text, catalogue):
             for term in alternative:
-                _Act(env, term, 0, np.ones(()))
+                _bound(env, term, 0, np.ones(()))
     except ValueError as error:
         return str(error)
     return ""

@@ -1,0 +1,237 @@
+"""Contexts of motors and sensors: drawn, held out, changing, told and undone."""
+
+from itertools import pairwise
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from tapes import make, play
+
+from spikepropamine.envs import making, quiet_mujoco
+from spikepropamine.envs.perturbations import Perturbed, reason_against
+from spikepropamine.envs.perturbations.contexts import MOST_CODES, Order, Signs, codes_of
+from spikepropamine.envs.perturbations.suites import load_suite
+
+quiet_mujoco()
+pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
+
+FAMILIES = ("motor_signs", "motor_order", "sensor_signs", "sensor_order")
+
+
+def contexts_of(text, seeds=200, steps=0):
+    """The contexts of episodes, as a list for each: of their first step, and every new one."""
+    env, found = Perturbed(make("HalfCheetah-v5"), text), []
+    for seed in range(seeds):
+        _, info = env.reset(seed=seed)
+        rows = [(info["context_began"], tuple(info["context"]))]
+        for _ in range(steps):
+            *_, info = env.step(np.zeros(6, np.float32))
+            if info["context_began"] != rows[-1][0]:
+                rows.append((info["context_began"], tuple(info["context"])))
+        found.append(rows)
+    return found
+
+
+def patterns(name, contexts):
+    return {tuple(contexts.of_code(int(code))) for code in codes_of(contexts.codes, name)}
+
+
+def test_a_quarter_is_held_out_for_ever_and_never_the_plain_one():
+    seen, held_out = (codes_of(64, name) for name in ("seen", "held_out"))
+    assert sorted([*seen, *held_out]) == list(range(64))
+    # results that are stored depend on these
+    assert held_out.tolist() == [3, 5, 9, 11, 17, 21, 24, 25, 31, 44, 47, 53, 54, 58, 59, 61]
+    assert all(0 not in codes_of(count, "held_out") for count in range(2, 300))
+    assert len(codes_of(256, "held_out")) == 64
+
+
+@pytest.mark.parametrize("contexts", [Signs(np.arange(6)), Order(np.arange(5))])
+def test_every_context_has_one_code(contexts):
+    everything = [tuple(contexts.of_code(code)) for code in range(contexts.codes)]
+    assert len(set(everything)) == contexts.codes == contexts.all
+    values = np.arange(1.0, 7.0)
+    np.testing.assert_array_equal(contexts.apply(values, contexts.of_code(0)), values)
+    with pytest.raises(ValueError, match=f"from 0 to {contexts.codes - 1}"):
+        contexts.of_code(contexts.codes)
+
+
+@pytest.mark.parametrize("contexts", [Signs(np.arange(105)), Order(np.arange(17))])
+def test_where_there_are_too_many_the_code_seeds_one(contexts):
+    assert contexts.codes == MOST_CODES
+    np.testing.assert_array_equal(contexts.of_code(37), contexts.of_code(37))
+    assert len({tuple(contexts.of_code(code)) for code in range(100)}) == 100
+
+
+@pytest.mark.parametrize("name", ["seen", "held_out"])
+def test_episodes_draw_from_the_whole_set_and_from_nothing_else(name):
+    drawn = {rows[0][1] for rows in contexts_of(f"motor_signs={name}", 400)}
+    assert drawn == patterns(name, Signs(np.arange(6)))
+
+
+def test_contexts_change_at_random_steps_to_another_of_the_set():
+    episodes = contexts_of("motor_signs=held_out@change(3..5, 8)", 60, steps=10)
+    assert {tuple(step for step, _ in rows) for rows in episodes} == {
+        (0, first, 8) for first in (3, 4, 5)
+    }
+    held_out = patterns("held_out", Signs(np.arange(6)))
+    for rows in episodes:
+        assert {context for _, context in rows} <= held_out
+        assert all(one[1] != other[1] for one, other in pairwise(rows))
+
+
+def test_a_context_may_begin_late():
+    ((first, second),) = contexts_of("motor_signs=37@4", 1, steps=6)
+    assert first == (0, (1,) * 6) and second == (4, (-1, 1, -1, 1, 1, -1))
+
+
+def test_one_sign_for_all_or_for_one_motor():
+    assert {rows[0][1] for rows in contexts_of("motor_signs:all=seen")} == {(1,) * 6, (-1,) * 6}
+    assert {rows[0][1] for rows in contexts_of("motor_signs:bshin=seen")} == {(1,), (-1,)}
+
+
+def test_the_context_of_an_episode_can_be_given():
+    env = Perturbed(make("HalfCheetah-v5"), "none | motor_signs=seen@change(2)")
+    for seed in range(4):
+        _, info = env.reset(seed=seed, options={"context": 3})
+        for _ in range(4):
+            assert info["context"] == [-1, -1, 1, 1, 1, 1] and info["context_began"] == 0
+            *_, info = env.step(np.zeros(6, np.float32))
+    assert len({tuple(env.reset(seed=seed)[1]["context"]) for seed in range(20)}) > 5
+    with pytest.raises(ValueError, match="from 0 to 63"):
+        env.reset(options={"context": 64})
+    with pytest.raises(ValueError, match="codes of motor_signs"):
+        env.reset(options={"context": [1, 2]})
+
+
+COMPOSED = [
+    "motor_signs=seen@change(3..8)",
+    "motor_order=held_out",
+    "sensor_signs=held_out@change(4)",
+    "sensor_order=seen",
+    "motor_signs=seen + motor_order=seen@change(5) + sensor_order=seen + sensor_signs=held_out",
+    "motor_signs:bshin=1 + motor_signs:all=1",
+]
+
+
+@pytest.mark.parametrize("text", COMPOSED)
+@pytest.mark.parametrize("nested", [False, True])
+def test_who_is_told_moves_as_in_the_plain_task(text, nested):
+    """Bit for bit, whatever the contexts: their inverse is exact, that of a composition too."""
+    plain, env = make("HalfCheetah-v5"), Perturbed(make("HalfCheetah-v5"), text)
+    if nested:
+        env = Perturbed(env, "motor_order=99 + sensor_signs=3 + motor_signs=5")
+    random = np.random.default_rng(0)
+    expected, (observation, _) = plain.reset(seed=0)[0], env.reset(seed=0)
+    for _ in range(12):
+        np.testing.assert_array_equal(env.untold(observation), expected)
+        action = random.uniform(-1.5, 1.5, 6).astype(np.float32)  # some out of bounds
+        expected, reward, *_ = plain.step(action)
+        observation, same, *_ = env.step(env.told(action))
+        assert same == reward
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_of_a_share_changes_more(family):
+    env = Perturbed(make("HalfCheetah-v5"), f"{family}~0")
+    np.testing.assert_array_equal(play(env), play(make("HalfCheetah-v5")))
+    changed = []
+    for share in (0.1, 0.5, 1):
+        env = Perturbed(make("HalfCheetah-v5"), f"{family}~{share}")
+        _, info = env.reset(seed=0)
+        changed.append(info["perturbations"][family]["value"])
+    assert 0 < changed[0] < changed[1] < changed[2] == 1
+
+
+def test_terms_draw_alone():
+    """Another term leaves the contexts of a seed as they are."""
+    alone = contexts_of("motor_signs=seen", 20)
+    together = contexts_of("obs_noise=0.1 + motor_signs=seen + mass=1.5", 20)
+    assert alone == together and alone == contexts_of("motor_signs=seen", 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("motor_signs=64", "there are 64 contexts, from 0 to 63"),
+        ("motor_signs=1.5", "a whole number from 0 on"),
+        ("motor_signs=-1", "a whole number from 0 on"),
+        ("mass=seen", "seen is a set of contexts"),
+        ("motor_signs~seen", "seen is a set of contexts"),
+        ("motor_signs=seen..3", "cannot read|set of contexts"),
+        ("mass=1.5@change(100)", "what changes is a context"),
+        ("motor_signs=3@change(100)", "no other context to change to"),
+        ("motor_signs=seen@change(0)", "rising steps from 1 on"),
+        ("motor_signs=seen@change(30..20)", "rising steps from 1 on"),
+        ("motor_signs=seen@change(30, 20..40)", "rising steps from 1 on"),
+        ("motor_signs=seen@ramp(1, 4)", "cannot grow along a ramp"),
+        ("motor_signs:all=held_out", "of 2 contexts none is held out"),
+        ("motor_order:bshin=1", "did you mean|choose from each"),
+    ],
+)
+def test_messages_say_what_would_be_right(text, message):
+    env = make("HalfCheetah-v5")
+    with pytest.raises(ValueError, match=message):
+        Perturbed(env, text)
+    assert reason_against(env, text)
+
+
+def test_one_context_of_a_kind_at_a_time():
+    with pytest.raises(ValueError, match="motor_signs is there twice"):
+        Perturbed(make("HalfCheetah-v5"), "motor_signs=1 + motor_signs=2")
+
+
+SUITES = ("motor-signs", "motor-order", "sensor-signs")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_suite_trains_on_what_is_seen_and_in_most_episodes_changes_it(suite):
+    text = making.training_text(suite, "HalfCheetah-v5", {"max_episode_steps": 20})
+    env = making.make("HalfCheetah-v5", {"max_episode_steps": 20}, text, reveal=True)
+    family = suite.replace("-", "_")
+    held_out = [c.text for c in load_suite(suite, "HalfCheetah-v5", 20) if c.split == "held-out"]
+    assert held_out == [f"{family}=held_out", f"{family}=held_out@change(10)"]
+    changed = 0
+    for seed in range(60):
+        env.reset(seed=seed)
+        done = False
+        while not done:
+            *_, truncated, info = env.step(np.zeros(6, np.float32))
+            done = truncated
+        changed += info["context_began"] > 0
+    assert 30 <= changed <= 50
+
+
+def test_a_suite_in_percent_needs_a_limit():
+    with pytest.raises(ValueError, match="episodes have a limit"):
+        load_suite("motor-signs", "HalfCheetah-v5")
+
+
+def test_the_context_is_revealed():
+    env = making.make("HalfCheetah-v5", None, "motor_signs=37", previous=True, reveal=True)
+    observation, info = env.reset(seed=0)
+    assert observation.shape == env.observation_space.shape == (17 + 6 + 6 + 1,)
+    np.testing.assert_array_equal(observation[17:23], info["context"])
+    with pytest.raises(ValueError, match="no context to reveal"):
+        making.make("HalfCheetah-v5", None, "mass=1.5", reveal=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "motor_signs=0"),
+        ("mass=1.5", "mass=1.5 + motor_signs=0"),
+        ("mass=1.5 | slope=5", "mass=1.5 + motor_signs=0 | slope=5 + motor_signs=0"),
+        ("motor_signs=held_out", "motor_signs=held_out"),
+    ],
+)
+def test_what_was_revealed_in_training_is_there_under_any_text(text, expected):
+    assert making.with_contexts(text, "motor_signs=seen | motor_signs=seen@change(9)") == expected
+
+
+@pytest.mark.parametrize("task", ["Ant-v5", "Hopper-v5", "Walker2d-v5", "Humanoid-v5"])
+def test_robots_have_contexts_to_hold_out(task):
+    env = gym.make(task)
+    for suite in SUITES:
+        for condition in load_suite(suite, task, 1000):
+            expected = task == "Hopper-v5" and condition.text == "motor_order=held_out@change(500)"
+            assert bool(reason_against(env, condition.text)) == expected, condition.text
