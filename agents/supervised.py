@@ -46,7 +46,13 @@ class _Supervised(_Base):
             )
         # what the buffer calls an action and its advantage are here a target and its weight
         targets = np.array([t for row in self._targets for t in row if t is not None])
-        self.rollout_buffer.actions[due] = targets.reshape(len(targets), -1)
+        targets = targets.reshape(len(targets), -1)
+        if targets.shape[1] != self.rollout_buffer.actions.shape[2]:
+            raise ValueError(
+                f"the environment's targets are no actions of {self.action_space}; "
+                "supervised training is for the cue tasks, or with a teacher"
+            )
+        self.rollout_buffer.actions[due] = targets
         self.rollout_buffer.advantages[...] = due
         losses = []
         for _ in range(self.n_epochs):

@@ -17,6 +17,9 @@ VARIANTS = [
 ]
 
 
+BOX = gym.spaces.Box(-1.0, 1.0, (2,))
+
+
 class Copy(gym.Env):
     """At every other step: name the bit that is shown. At the others the opposite is shown."""
 
@@ -95,10 +98,10 @@ def test_an_environment_without_targets_is_refused_with_a_reason():
         make_model(make_venv(), SupervisedPlastic).learn(32)
 
 
-@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
-def test_continuous_actions_are_refused_with_a_reason(algorithm, policy):
-    with pytest.raises(ValueError, match="Discrete action space"):
-        make_model(make_venv("box", "box"), algorithm, policy)
+def test_targets_that_are_no_actions_are_refused_with_a_reason():
+    venv = DummyVecEnv([lambda: gym.wrappers.TransformAction(Copy(), lambda _: 0, BOX)] * 2)
+    with pytest.raises(ValueError, match="are no actions of"):
+        make_model(venv, SupervisedPlastic).learn(32)
 
 
 @pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)

@@ -1,0 +1,139 @@
+"""A teacher that knows what is hidden: what it says, where it acts, and that it is learned from."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import make_model
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
+from spikepropamine.agents.teacher import Taught
+
+BOX = gym.spaces.Box(-1.0, 1.0, (2,), dtype=np.float32)
+LENGTH = 6
+
+
+class Mirror(gym.Env):
+    """The right action is the observation times a sign, which changes at step 3 of an episode."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (3,), dtype=np.float32)  # what to do, and clock
+    action_space = BOX
+
+    def _answer(self):
+        self.shown = self.np_random.uniform(-1.0, 1.0, 2)
+        observation = np.array([*self.shown, self.clock / LENGTH], dtype=np.float32)
+        if self.clock in (0, 3):
+            self.sign, self.began = self.np_random.choice([-1.0, 1.0]), self.clock
+        return observation, {"context": [self.sign], "context_began": self.began}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.clock = 0
+        self.log = []
+        return self._answer()
+
+    def step(self, action):
+        self.log.append((np.array(action), self.shown * self.sign))
+        self.clock += 1
+        observation, info = self._answer()
+        return observation, 0.0, False, self.clock == LENGTH, info
+
+    def told(self, action):
+        return action * self.sign
+
+    def untold(self, observation):
+        return observation
+
+
+class Copier:
+    """Does what is shown; with `reveal`, what is shown times the context that it sees."""
+
+    def __init__(self, channels=2, reveal=False, action_space=BOX):
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, (channels,), dtype=np.float32)
+        self.action_space, self.policy = action_space, self
+        self.metadata = {"settings": {"reveal": reveal}}
+
+    def predict(self, observation, state, starts, deterministic):
+        assert observation.shape[1] == self.observation_space.shape[0]
+        self.starts = starts
+        sign = observation[:, 3:] if self.metadata["settings"]["reveal"] else 1.0
+        return observation[:, :2] * sign, state
+
+
+def mirrors(teacher=None, guided_steps=0, opening=0, n_envs=2):
+    plain = DummyVecEnv([Mirror] * n_envs)
+    plain.seed(0)
+    return Taught(plain, teacher or Copier(), guided_steps, opening, seed=0)
+
+
+@pytest.mark.parametrize("teacher", [Copier(), Copier(4, reveal=True)])
+def test_the_teacher_says_what_is_right_in_the_present_context(teacher):
+    venv = mirrors(teacher)
+    venv.reset()
+    for _ in range(2 * LENGTH):
+        right = [env.unwrapped.shown * env.unwrapped.sign for env in venv.envs]
+        *_, infos = venv.step(np.zeros((2, 2)))
+        np.testing.assert_allclose([info["taught"] for info in infos], right, atol=1e-6)
+
+
+def test_the_teacher_acts_in_all_episodes_at_first_and_in_none_after_the_guided_steps():
+    venv = mirrors(guided_steps=2 * LENGTH)
+    venv.reset()
+    for expected in ("taught", "own"):
+        for _ in range(LENGTH - 1):
+            venv.step(np.full((2, 2), 0.125))
+        for env in venv.envs:
+            for action, right in env.unwrapped.log:
+                np.testing.assert_allclose(action, right if expected == "taught" else 0.125)
+        venv.step(np.zeros((2, 2)))
+
+
+def test_a_teacher_with_memory_is_told_where_episodes_start():
+    teacher = Copier()
+    venv = mirrors(teacher)
+    venv.reset()
+    for step in range(2 * LENGTH):
+        venv.step(np.zeros((2, 2)))
+        assert teacher.starts.all() == (step % LENGTH == 0)
+
+
+def test_the_opening_of_every_context_teaches_nothing():
+    venv = mirrors(opening=2)
+    venv.reset()
+    due = ["taught" in venv.step(np.zeros((2, 2)))[3][0] for _ in range(2 * LENGTH)]
+    assert due == [False, False, True, False, False, True] * 2
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (Copier(4), "observes 4 channels, the task has 3"),
+        (Copier(action_space=gym.spaces.Discrete(2)), "the teacher's actions are Discrete"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused(teacher, message):
+    with pytest.raises(ValueError, match=message):
+        mirrors(teacher)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "policy"),
+    [
+        (SupervisedPlastic, "PlasticSpikingPolicy"),
+        (SupervisedPlastic, "MlpLstmPolicy"),
+        (SupervisedMlp, "MlpPolicy"),
+    ],
+)
+def test_continuous_actions_are_learned_from_the_teacher(algorithm, policy):
+    class Plain(Copier):
+        def predict(self, observation, state, starts, deterministic):
+            return observation[:, :2], state
+
+    venv = mirrors(Plain(3, reveal=False), n_envs=4)
+    venv.translates = False
+    model = make_model(venv, algorithm, policy, learning_rate=1e-2, n_epochs=4)
+    losses = []
+    for _ in range(12):
+        model.learn(16 * model.n_envs, reset_num_timesteps=False)
+        losses.append(model.logger.name_to_value["train/cross_entropy"])
+    assert losses[-1] < losses[0] - 0.5
