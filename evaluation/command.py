@@ -11,17 +11,18 @@ import torch
 
 from spikepropamine.agents.zoo import actor_parameters
 from spikepropamine.common import UsageError, run_command, versions
-from spikepropamine.dashboards.report import write_report
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
-from spikepropamine.evaluation.conditions import STANDARD, choose, conditions_of
-from spikepropamine.evaluation.episodes import Progress
-from spikepropamine.evaluation.filming import SIDES, film_all
-from spikepropamine.evaluation.harness import evaluate
-from spikepropamine.evaluation.lesions import LESIONS
-from spikepropamine.evaluation.results import tables, write
-from spikepropamine.evaluation.runs import load_runs
-from spikepropamine.evaluation.summarize import summarize
+from spikepropamine.evaluation.ask.conditions import STANDARD, choose, conditions_of
+from spikepropamine.evaluation.ask.lesions import LESIONS
+from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.evaluation.film.camera import SIDES, film_all
+from spikepropamine.evaluation.judge.summarize import summarize
+from spikepropamine.evaluation.report.files import write
+from spikepropamine.evaluation.report.report import write_report
+from spikepropamine.evaluation.report.tables import tables
+from spikepropamine.evaluation.run.plan import evaluate
+from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.tracking import track_evaluation
 from spikepropamine.tracking import check_credentials
 
@@ -39,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The command line. Raises UsageError where it is wrong."""
     suites = ", ".join([STANDARD, *suite_names()])
-    lesions = "; ".join(f"{name}: {meaning}" for name, meaning in LESIONS.items())
+    lesions = "; ".join(f"{lesion.name}: {lesion.sentence}" for lesion in LESIONS.values())
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument(
@@ -130,7 +131,7 @@ def run_all(options: argparse.Namespace) -> int:
         print(f"no video: {no_video}", file=sys.stderr)
     folder = options.out or _common(options.runs) / "evaluations" / (options.suite or "perturb")
     found = versions()
-    progress = Progress(task.horizon)
+    progress = ProgressBar(task.horizon)
     evaluation = evaluate(
         runs, task, conditions, seeds, not options.stochastic, options.workers, found, progress
     )
@@ -139,7 +140,7 @@ def run_all(options: argparse.Namespace) -> int:
     settings = {
         "suite": options.suite,
         "perturb": options.perturb,
-        "lesions": list(dict.fromkeys(c.lesion for c in conditions if c.lesion is not None)),
+        "lesions": list(dict.fromkeys(c.lesion.name for c in conditions if c.lesion is not None)),
         "horizon_factor": options.horizon_factor,
         "versions": found,
         "command": sys.argv,
@@ -147,7 +148,7 @@ def run_all(options: argparse.Namespace) -> int:
     summary = summarize(evaluation, settings, actor_parameters, folder)
     write(evaluation, summary, folder)
     if options.video is not None and no_video is None:
-        sides = [lesion for lesion in options.lesions if lesion in SIDES] or ["off"]
+        sides = [SIDES[name] for name in options.lesions if name in SIDES] or [SIDES["off"]]
         named = [*options.perturb, *(options.conditions or ())]
         try:
             film_all(

@@ -23,7 +23,7 @@ def track_evaluation(mode: On, folder: Path) -> None:
 
     Args:
         mode: where it goes.
-        folder: with the summary.json that `evaluation.summary` describes.
+        folder: with the summary.json that `evaluation.schema` describes.
 
     Raises:
         UsageError: the server cannot be reached, or refuses.
@@ -85,10 +85,10 @@ def curves(summary: dict[str, Any]) -> list[dict[str, float]]:
             curve = result["reward_rate"] or {"step": [], "mean": []}
             for step, mean in zip(curve["step"], curve["mean"]):
                 rows["episode_step", step][f"adaptation/reward_rate/{policy}/{condition}"] = mean
-    for policy, traces in summary["traces"].items():
-        for condition, trace in traces.items():
-            for name in trace.keys() - {"step"}:
-                for step, value in zip(trace["step"], trace[name]):
+    for policy, parts in summary["inside"].items():
+        for condition, series in parts.items():
+            for name in series.keys() - {"step"}:
+                for step, value in zip(series["step"], series[name]):
                     rows["episode_step", step][f"adaptation/{name}/{policy}/{condition}"] = value
     # to wandb a dot in a name stands for nesting
     return [
@@ -141,10 +141,10 @@ def lesions(summary: dict[str, Any]) -> tuple[list[Any], list[list[Any]]]:
 
 
 def scores(summary: dict[str, Any]) -> dict[str, float]:
-    """Numbers for the table of runs: nominal return, and mean retention by policy and split."""
+    """Numbers for the table of runs: clean return, and mean retention by policy and split."""
     found = {}
     for policy, part in summary["policies"].items():
-        found[f"adaptation/nominal_return/{policy}"] = part["nominal_return"]["mean"]
+        found[f"adaptation/clean_return/{policy}"] = part["clean_return"]["mean"]
     for policy, by_lesion in summary["overall"].items():
         for lesion, splits in by_lesion.items():
             for split, score in splits.items():

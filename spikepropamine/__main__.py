@@ -16,7 +16,7 @@ COMMANDS = {
         "prove that every perturbation does what it says",
     ),
     "dashboards": (
-        "spikepropamine.dashboards.command",
+        "spikepropamine.evaluation.report.command",
         "a page over many runs, or a workspace in Weights & Biases",
     ),
     "list": (

@@ -104,3 +104,9 @@ def seeded():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No test finds what another one has measured."""
+    monkeypatch.setenv("SPIKEPROPAMINE_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -28,7 +28,7 @@ def curve(onset=None, plastic=True):
 
 
 def conditions(cue=False):
-    """Nominal, three labels (one with an onset), and all of them with two lesions."""
+    """Clean, three labels (one with an onset), and all of them with two lesions."""
 
     def condition(key, label, text="", severity=None, split=None, onset=None):
         return {
@@ -103,7 +103,7 @@ def example_summary(cue=False):
             "perturb": None,
             "previous": False,
             "random_return": -280.0,
-            "nominal_return": results[policy]["clean"]["return"],
+            "clean_return": results[policy]["clean"]["return"],
             "dead_seeds": [2] if policy == "snn" else [],
             "training": {"final": [3000.0 for _ in seeds], "best": [3100.0 for _ in seeds]},
         }
@@ -118,7 +118,6 @@ def example_summary(cue=False):
             "suite": "mid-episode",
             "perturb": ["mass=0.3"],
             "lesions": ["off", "modulator-mean"],
-            "nominal": "clean",
             "episodes": 20,
             "seeds": [1_000_000, 1_000_019],
             "deterministic": True,
@@ -145,7 +144,7 @@ def example_summary(cue=False):
             }
             for measure, difference in (("return", 200.0), ("retention", 0.1))
         ],
-        "traces": traces,
+        "inside": traces,
         "skipped": [
             {"condition": "reversed cues", "policy": None, "reason": "it has no cues"},
             {"condition": "off", "policy": "mlp", "reason": "it has no plasticity"},
@@ -185,8 +184,8 @@ def curves(mine, results, runs):
         of = [c for c in mine if (c["lesion"], c["label"]) == (lesion, label)]
         if of[0]["severity"] is None:
             continue
-        nominal = "clean" + (f" [{lesion}]" if lesion else "")
-        keys = [nominal, *(c["key"] for c in of)]
+        clean = "clean" + (f" [{lesion}]" if lesion else "")
+        keys = [clean, *(c["key"] for c in of)]
         found.append(
             {
                 "label": label,

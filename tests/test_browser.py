@@ -10,8 +10,8 @@ import pytest
 from example_evaluation import write_example
 from saved_runs import write_run
 
-from spikepropamine.dashboards.local import write_local
-from spikepropamine.dashboards.report import write_report
+from spikepropamine.evaluation.report.local import write_local
+from spikepropamine.evaluation.report.report import write_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(

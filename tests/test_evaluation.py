@@ -18,18 +18,18 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.previous import PreviousActionAndReward
-from spikepropamine.evaluation.conditions import (
+from spikepropamine.evaluation.ask.conditions import (
     CLEAN,
     STANDARD_CONDITIONS,
     conditions_of,
     make_env,
     spread_of,
-    task_of,
 )
-from spikepropamine.evaluation.episodes import run_episodes
-from spikepropamine.evaluation.lesions import PlasticityOff, layout_of
-from spikepropamine.evaluation.recording import can_record, record_episode
-from spikepropamine.evaluation.runs import load_runs
+from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
+from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.evaluation.film.recording import can_record, record_episode
+from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.policies.export import DeployedPolicy, Normalisation, save_policy
 
 

@@ -1,5 +1,6 @@
 """The whole evaluation: programmed answers, nothing measured twice, the same on any cores."""
 
+import ast
 import csv
 import json
 import os
@@ -21,10 +22,13 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from spikepropamine.evaluation import results, workers
-from spikepropamine.evaluation import summary as schema
-from spikepropamine.evaluation.conditions import NOMINAL, choose, conditions_of, onset_of, task_of
-from spikepropamine.evaluation.jobs import joined, read, waves, write
+from spikepropamine.evaluation import schema
+from spikepropamine.evaluation.ask.conditions import choose, conditions_of, onset_of
+from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.evaluation.report import files
+from spikepropamine.evaluation.run import store, workers
+from spikepropamine.evaluation.run.jobs import joined, waves
+from spikepropamine.evaluation.run.store import read, write
 from spikepropamine.policies.export import load_policy, save_policy
 
 PROGRAMMED = "Programmed-v0"
@@ -88,7 +92,7 @@ def test_programmed_drop_and_recovery(tmp_path):
     assert found["settings"]["window"] == 20 and found["settings"]["horizon"] == 400
     policy = found["policies"]["mlp"]
     assert policy["random_return"] == pytest.approx(60 * 0.2 + 340 * 0.8)  # from the first step on
-    assert policy["nominal_return"]["mean"] == 400 and policy["dead_seeds"] == []
+    assert policy["clean_return"]["mean"] == 400 and policy["dead_seeds"] == []
     result = found["results"]["mlp"][late]
     assert result["return"]["mean"] == pytest.approx(200 + 60 * 0.2 + 140 * 0.8)
     assert result["retention"]["mean"] == pytest.approx((324 - 284) / (400 - 284))
@@ -109,7 +113,7 @@ def test_programmed_drop_and_recovery(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ndp-oja", "mlp"])
-def test_nominal_returns_are_those_of_sb3(tmp_path, kind):
+def test_clean_returns_are_those_of_sb3(tmp_path, kind):
     run = save_run(tmp_path, "Pendulum-v1", kind)
     arguments = [run, "--conditions", "clean", "--episodes", 50]
     found = evaluated(tmp_path / "out", *arguments)
@@ -122,7 +126,7 @@ def test_nominal_returns_are_those_of_sb3(tmp_path, kind):
     # SB3's Monitor rounds to six decimals
     assert [round(float(rows[k]["return"]), 6) for k in range(first, last + 1)] == returns
     mean = np.mean([float(row["return"]) for row in rows.values()])
-    assert found["results"][kind][NOMINAL]["return"]["mean"] == pytest.approx(mean, abs=1e-9)
+    assert found["results"][kind]["clean"]["return"]["mean"] == pytest.approx(mean, abs=1e-9)
 
 
 def test_a_dead_seed_is_counted(tmp_path):
@@ -131,7 +135,7 @@ def test_a_dead_seed_is_counted(tmp_path):
                       "--episodes", 2)  # fmt: skip
     assert found["policies"]["mlp"]["dead_seeds"] == [1]
     # of two runs, one of them no better than random: nothing is sure enough to divide by
-    assert found["results"]["mlp"][NOMINAL]["retention"] is None
+    assert found["results"]["mlp"]["clean"]["retention"] is None
 
 
 def test_longer_episodes(tmp_path):
@@ -145,8 +149,8 @@ def test_longer_episodes(tmp_path):
     cues = save_run(tmp_path, CUES, "ndp-oja")
     found = evaluated(tmp_path / "cues", cues, "--horizon-factor", 2,
                       "--conditions", "clean", "--episodes", 2)  # fmt: skip
-    assert len(found["results"]["ndp-oja"][NOMINAL]["accuracy_by_trial"]) == 8
-    traces = found["traces"]["ndp-oja"][NOMINAL]
+    assert len(found["results"]["ndp-oja"]["clean"]["accuracy_by_trial"]) == 8
+    traces = found["inside"]["ndp-oja"]["clean"]
     assert traces["step"] == list(range(32)) and len(traces["fast_weight_norm"]) == 32
 
 
@@ -195,7 +199,7 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "run_job", counting)
     assert command_line(*arguments) == 130  # two waves of three conditions
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.part"))
-    assert len(list(tmp_path.rglob("*.npz"))) == 3
+    assert len(list(store.folder().glob("*.npz"))) == 3
     again = []
     monkeypatch.setattr(workers, "run_job", lambda j, p=None: again.append(j) or actual(j, p))
     assert command_line(*arguments) == 0
@@ -210,7 +214,7 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     assert len(again) == 3 + 3
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == first
     # what is damaged, and another policy, are measured anew
-    for path in tmp_path.rglob("*.npz"):
+    for path in store.folder().glob("*.npz"):
         path.write_bytes(b"half")
     assert command_line(*arguments, "--episodes", 100) == 0
     assert len(again) == 3 + 3 + 6
@@ -218,6 +222,40 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     assert command_line(*arguments, "--conditions", "clean") == 0
     # two waves; and random actions in the second one, of 20 episodes, whose file was damaged
     assert len(again) == 3 + 3 + 6 + 3
+
+
+def imported_by(file: Path) -> set[Path]:
+    """The files of this project that a file imports, and those that they do."""
+    found, left = set(), [file]
+    while left:
+        for node in ast.walk(ast.parse(left.pop().read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                path = ROOT / name.removeprefix("spikepropamine.").replace(".", "/")
+                for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+                    if candidate.is_file() and candidate not in found:
+                        found.add(candidate)
+                        left.append(candidate)
+    return found
+
+
+def test_all_code_that_makes_the_numbers_is_in_the_name_of_what_is_kept():
+    kept = [ROOT / name for name in store.SOURCES]
+    harmless = {
+        "evaluation/__init__.py",
+        "evaluation/ask/__init__.py",
+        "evaluation/run/__init__.py",
+    }
+    harmless |= {"evaluation/schema.py", "evaluation/run/progress.py"}
+    missing = {
+        file.relative_to(ROOT).as_posix()
+        for file in imported_by(ROOT / "evaluation" / "run" / "jobs.py")
+        if not any(file.is_relative_to(path) for path in kept)
+    }
+    assert missing <= harmless
+    assert all(path.exists() for path in kept)
 
 
 def test_outcomes_survive_the_way_through_files(tmp_path):
@@ -229,7 +267,7 @@ def test_outcomes_survive_the_way_through_files(tmp_path):
 
 
 def test_many_episodes_are_also_there_as_parquet(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "MANY_ROWS", 4)
+    monkeypatch.setattr(files, "MANY_ROWS", 4)
     run = save_programmed(tmp_path)
     evaluated(tmp_path / "out", run, "--conditions", "clean", "--episodes", 4)
     table = pyarrow.parquet.read_table(tmp_path / "out" / "episodes.parquet")
@@ -240,22 +278,22 @@ def test_many_episodes_are_also_there_as_parquet(tmp_path, monkeypatch):
 def test_waves_and_how_they_are_joined():
     assert waves(range(48, 52), 50) == [(48, 49), (50, 51)]
     one = {"seed": np.array([1]), "rewards": np.ones((1, 2)), "correct": np.ones((1, 1)),
-           "trace/count": np.array([1, 1]), "modulation/count": np.array(2)}  # fmt: skip
+           "inside/count": np.array([1, 1]), "modulation/count": np.array(2)}  # fmt: skip
     two = {"seed": np.array([2]), "rewards": np.ones((1, 3)), "correct": np.ones((1, 2)),
-           "trace/count": np.array([1, 1, 1]), "modulation/count": np.array(3)}  # fmt: skip
+           "inside/count": np.array([1, 1, 1]), "modulation/count": np.array(3)}  # fmt: skip
     both = joined([one, two])
     assert both["seed"].tolist() == [1, 2] and both["rewards"].tolist() == [[1, 1, 0], [1, 1, 1]]
     np.testing.assert_array_equal(both["correct"], [[1, np.nan], [1, 1]])
-    assert both["trace/count"].tolist() == [2, 2, 1] and both["modulation/count"] == 5
+    assert both["inside/count"].tolist() == [2, 2, 1] and both["modulation/count"] == 5
 
 
 def test_conditions_of_a_suite():
     task = task_of(CUES, {})
     found, skipped = conditions_of(task, "mid-episode", ["obs_noise=0.1"], ["off"])
-    assert found[0].key == NOMINAL and len({c.key for c in found}) == len(found)
+    assert found[0].key == "clean" and len({c.key for c in found}) == len(found)
     reversed_cues = next(c for c in found if c.key == "reversed cues")
     assert (reversed_cues.onset, reversed_cues.split) == (20, "held-out")
-    lesioned = [c for c in found if c.lesion == "off"]
+    lesioned = [c for c in found if c.lesion_name == "off"]
     assert [c.intact for c in lesioned] == [c.key for c in found if c.lesion is None]
     assert not skipped
     found, skipped = conditions_of(task_of("CartPole-v1", {}), "noise", [], [])
@@ -272,7 +310,7 @@ def test_chosen_conditions_come_with_what_they_are_compared_with():
     found, _ = conditions_of(task_of(CUES, {}), "standard", ["obs_noise=0.1"], ["off", "frozen"])
     of = {"noise-0.2": ["noise-0.2"], "noise-0.1 [off]": ["noise-0.1", "plasticity-off"]}
     for name, others in of.items():
-        assert {c.key for c in choose(found, [name])} == {NOMINAL, name, *others}
+        assert {c.key for c in choose(found, [name])} == {"clean", name, *others}
     assert len(choose(found, ["noise"])) == 3 + 2 + 2 + 2  # two levels, all of it lesioned twice
     with pytest.raises(ValueError, match=r"did you mean 'noise-0\.1'"):
         choose(found, ["noise-0.11"])
@@ -302,8 +340,9 @@ def test_any_number_of_workers_gives_the_same_numbers_even_after_a_kill(tmp_path
         command = [sys.executable, "evaluate.py", *map(str, runs), "--episodes", "400",
                    "--lesions", "modulator-mean", "carry-over"]  # fmt: skip
         command += ["--workers", str(count)]
+        own = os.environ | {store.FOLDER: str(tmp_path / name / "cache")}
         if count == 2:
-            first = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+            first = subprocess.Popen(command, cwd=ROOT, env=own, start_new_session=True)
             deadline = time.monotonic() + 120
             while len(list((tmp_path / name).rglob("*.npz"))) < 20 and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -312,7 +351,7 @@ def test_any_number_of_workers_gives_the_same_numbers_even_after_a_kill(tmp_path
             kept = {p: p.stat().st_mtime_ns for p in (tmp_path / name).rglob("*.npz")}
             assert len(kept) >= 20 and not list(tmp_path.rglob("*.part"))
             assert not list((tmp_path / name).rglob("summary.json"))
-        subprocess.run(command, cwd=ROOT, check=True)
+        subprocess.run(command, cwd=ROOT, env=own, check=True)
         if count == 2:
             assert all(p.stat().st_mtime_ns == time_ for p, time_ in kept.items())
         folder = tmp_path / name / CUES / "ndp-oja" / "evaluations" / "standard"

@@ -12,7 +12,7 @@ PACKAGES = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"spikepr
 ALLOWED = {
     "agents": {"policies"},
     "benchmarks": PACKAGES,
-    "evaluation": {"agents", "dashboards", "envs", "policies"},
+    "evaluation": {"agents", "envs", "policies"},
     "training": {"agents", "envs", "evaluation", "policies"},
 }
 LEARNING = {"torch", "stable_baselines3", "sb3_contrib", "safetensors"}

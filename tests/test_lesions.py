@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from saved_runs import CUES, make_policy
 
-from spikepropamine.evaluation.conditions import CLEAN, make_env, task_of
-from spikepropamine.evaluation.episodes import Hook, run_episodes
-from spikepropamine.evaluation.lesions import EPISODE_BEFORE, LESIONS, layout_of, lesion_hook
-from spikepropamine.evaluation.traces import ModulationMean, Traces
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation.ask.lesions import EPISODE_BEFORE, LESIONS, Wave, layout_of
+from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.evaluation.hook import Hook
+from spikepropamine.evaluation.run.episodes import run_episodes
+from spikepropamine.evaluation.run.inside import InsideSums, ModulationSums
 
 SEEDS, WIDTH = [13, 10, 18], 10
 TASK = task_of(CUES, {"trials": 4})  # 16 steps
@@ -34,12 +36,15 @@ def run(policy, seeds=SEEDS, *hooks):
     )
 
 
+def runner(policy):
+    return lambda seeds, hook, opposite=False: run(policy, seeds, hook)
+
+
 def lesioned(policy, name, freeze_at=8, modulation=None):
     """Episodes, and the fields of the state of the rows that have one, [steps, rows, ...]."""
     layout, states = layout_of(policy), States()
-    hook = lesion_hook(
-        name, layout, SEEDS, WIDTH, freeze_at, modulation, lambda seeds, h: run(policy, seeds, h)
-    )
+    wave = Wave(layout, SEEDS, WIDTH, freeze_at, modulation, runner(policy))
+    hook = LESIONS[name].hook(wave)
     episodes = run(policy, SEEDS, hook, states)
     return episodes, fields(layout, states)
 
@@ -80,7 +85,7 @@ def test_frozen_at_a_step(plastic, before):
 
 
 def test_modulator_mean(plastic, before):
-    means = ModulationMean(layout_of(plastic))
+    means = ModulationSums(layout_of(plastic))
     run(plastic, SEEDS, means)
     name = "layer1.modulation"
     expected = before[1][name].mean(axis=(0, 1))
@@ -112,14 +117,12 @@ def test_carry_over(plastic, before):
     assert (previous != before[1]["layer1.fast_weights"][-1]).any()
 
     class First(Hook):
-        def before(self, step, state, starts):
+        def before(self, step, state, starts, infos):
             if step == 0:
                 self.flat, self.starts = state[0][0].copy(), starts.copy()
 
     first = First()
-    hook = lesion_hook(
-        "carry-over", layout, SEEDS, WIDTH, None, None, lambda seeds, h: run(plastic, seeds, h)
-    )
+    hook = LESIONS["carry-over"].hook(Wave(layout, SEEDS, WIDTH, run_intact=runner(plastic)))
     run(plastic, SEEDS, hook, first)
     assert not first.starts.any()
     rows = first.flat[[seed % WIDTH for seed in SEEDS]]
@@ -148,16 +151,16 @@ def test_only_spiking_policies_have_plasticity_to_take_away():
     assert layout_of(make_policy(CUES, "mlp")) is None
 
 
-def test_traces_by_hand(plastic, before):
-    traces = Traces(layout_of(plastic), every=5)
-    run(plastic, SEEDS, traces)
-    assert traces.counts == [3, 3, 3, 3]  # steps 0, 5, 10, 15 of three episodes
+def test_what_goes_on_inside_by_hand(plastic, before):
+    inside = InsideSums(layout_of(plastic), every=5)
+    run(plastic, SEEDS, inside)
+    assert inside.counts == [3, 3, 3, 3]  # steps 0, 5, 10, 15 of three episodes
     state = before[1]
     fast = np.sqrt(np.square(state["layer1.fast_weights"][5]).mean(axis=(1, 2))).sum()
-    assert traces.sums["fast_weight_norm"][1] == pytest.approx(fast, rel=1e-5)
+    assert inside.sums["fast_weight_norm"][1] == pytest.approx(fast, rel=1e-5)
     modulation = state["layer1.modulation"][15].reshape(3, -1)
-    assert traces.sums["modulator_mean"][3] == pytest.approx(modulation.mean(axis=1).sum())
-    assert traces.sums["modulator_spread"][3] == pytest.approx(modulation.std(axis=1).sum())
+    assert inside.sums["modulator_mean"][3] == pytest.approx(modulation.mean(axis=1).sum())
+    assert inside.sums["modulator_spread"][3] == pytest.approx(modulation.std(axis=1).sum())
     potentials = np.concatenate([state[f"layer{k}.potential"][5] for k in (0, 1)], axis=1)
-    assert traces.sums["firing_rate"][1] == pytest.approx((potentials > 1).mean(axis=1).sum())
-    assert 0 < traces.sums["firing_rate"][1] < 3
+    assert inside.sums["firing_rate"][1] == pytest.approx((potentials > 1).mean(axis=1).sum())
+    assert 0 < inside.sums["firing_rate"][1] < 3

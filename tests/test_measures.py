@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spikepropamine.evaluation import measures
-from spikepropamine.evaluation.statistics import Bootstrap, compare, interval, resampled
+from spikepropamine.evaluation.judge import measures
+from spikepropamine.evaluation.judge.statistics import Bootstrap, compare, interval, resampled
 
 
 def test_late_accuracy_is_of_the_second_half():
@@ -91,9 +91,9 @@ def test_scores_by_hand():
 
 def test_a_ratio_is_of_means_and_has_no_value_for_a_run_without_one():
     bootstrap = Bootstrap(3, 1)
-    nominal, value = np.array([11.0, 21.0, 0.5]), np.array([6.0, 11.0, 0.0])
+    clean, value = np.array([11.0, 21.0, 0.5]), np.array([6.0, 11.0, 0.0])
     score = bootstrap.score(
-        lambda weights: measures.retention(weights @ value, weights @ nominal, 1.0)
+        lambda weights: measures.retention(weights @ value, weights @ clean, 1.0)
     )
     assert score["by_run"] == [0.5, 0.5, None]
     assert score["mean"] == pytest.approx((17 / 3 - 1) / (32.5 / 3 - 1))

@@ -8,9 +8,9 @@ import pytest
 from example_evaluation import example_summary, write_example
 from saved_runs import write_run
 
-from spikepropamine.dashboards import page, plots
-from spikepropamine.dashboards.local import find_runs, learning_curve, write_local
-from spikepropamine.dashboards.report import report, write_report
+from spikepropamine.evaluation.report import page, plots
+from spikepropamine.evaluation.report.local import find_runs, learning_curve, write_local
+from spikepropamine.evaluation.report.report import report, write_report
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -78,7 +78,7 @@ def test_a_report_has_all_its_parts(html):
 
 def test_a_policy_has_one_colour_in_all_plots():
     summary = example_summary()
-    for part in ("traces", "severity", "lesions"):
+    for part in ("inside", "severity", "lesions"):
         summary[part] = {"snn": summary[part]["snn"]}
     html = report(summary)
     charts = [json.loads(part) for part in re.findall(r"application/json\">(.*?)</script>", html)]
@@ -92,26 +92,26 @@ def test_a_policy_has_one_colour_in_all_plots():
     assert found == {("snn", "var(--series-1)")}
 
 
-def only_nominal(cue=False):
-    """A summary of one policy, trained once, in the nominal condition."""
+def only_clean(cue=False):
+    """A summary of one policy, trained once, in the clean condition."""
     summary = example_summary(cue)
-    nominal = summary["results"]["ndp-oja"]["clean"] | {"recovery": None}
+    clean = summary["results"]["ndp-oja"]["clean"] | {"recovery": None}
     return summary | {
         "policies": {"ndp-oja": summary["policies"]["ndp-oja"] | {"training_seeds": [0]}},
         "conditions": summary["conditions"][:1],
-        "results": {"ndp-oja": {"clean": nominal}},
+        "results": {"ndp-oja": {"clean": clean}},
         "overall": {},
         "severity": {},
         "lesions": {},
         "comparisons": [],
-        "traces": {},
+        "inside": {},
         "skipped": [],
     }
 
 
 @pytest.mark.parametrize("cue", [False, True])
 def test_a_report_without_parts_leaves_out_their_sections(cue):
-    html = report(only_nominal(cue))
+    html = report(only_clean(cue))
     trials = ["Accuracy by trial"] if cue else []
     assert Outline(html).sections == [
         "Verdict",
@@ -125,7 +125,7 @@ def test_a_report_without_parts_leaves_out_their_sections(cue):
 
 
 def test_retention_that_does_not_exist_is_left_out():
-    summary = example_summary() | {"overall": {}, "severity": {}, "traces": {}, "lesions": {}}
+    summary = example_summary() | {"overall": {}, "severity": {}, "inside": {}, "lesions": {}}
     for results in summary["results"].values():
         for result in results.values():
             result |= {"retention": None, "recovery": None, "reward_rate": None}
@@ -151,7 +151,7 @@ def test_a_report_asks_for_nothing_from_the_network(html):
 
 
 def test_videos_beside_the_summary_are_in_the_report(tmp_path):
-    (tmp_path / "summary.json").write_text(json.dumps(only_nominal()))
+    (tmp_path / "summary.json").write_text(json.dumps(only_clean()))
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "side by side #1.mp4").touch()
     path = write_report(tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import pixels
 
-from spikepropamine.evaluation.panel import (
+from spikepropamine.evaluation.film.panel import (
     ABOVE,
     BELOW,
     INK,
@@ -16,7 +16,7 @@ from spikepropamine.evaluation.panel import (
     diverging,
     reward_rate,
 )
-from spikepropamine.evaluation.recording import Moment
+from spikepropamine.evaluation.film.recording import Moment
 
 
 def panel_of(steps=10, neurons=4, onsets=(), synapses=(4, 3), **changes):

@@ -17,10 +17,10 @@ from stable_baselines3.common.logger import Figure, FormatUnsupportedError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spikepropamine import tracking as shared
-from spikepropamine.dashboards import workspace
-from spikepropamine.dashboards.command import main as dashboards
 from spikepropamine.evaluation import command as evaluate
 from spikepropamine.evaluation import tracking as tracked_evaluation
+from spikepropamine.evaluation.report import workspace
+from spikepropamine.evaluation.report.command import main as dashboards
 from spikepropamine.training import command as train
 from spikepropamine.training import tracking
 from spikepropamine.training.settings import Settings

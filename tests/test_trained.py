@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikepropamine.evaluation.conditions import CLEAN, make_env, spread_of
-from spikepropamine.evaluation.runs import load_runs, training_returns
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env, spread_of
+from spikepropamine.evaluation.ask.runs import load_runs, training_returns
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = sorted((ROOT / "trained").glob("*/*/*/seed-*"))

@@ -3,14 +3,14 @@ import copy
 import pytest
 from example_evaluation import example_summary
 
-from spikepropamine.dashboards.verdict import (
+from spikepropamine.evaluation.report.verdict import (
     caveats,
     comparisons,
     condition_name,
     severest,
     verdict,
 )
-from spikepropamine.dashboards.words import listed, number, percent, plural, with_interval
+from spikepropamine.evaluation.report.words import listed, number, percent, plural, with_interval
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -77,7 +77,7 @@ def test_the_severest_condition_stands_for_its_label(summary):
 def test_a_condition_without_a_text_is_not_taken_for_the_unchanged_task(summary):
     noise = summary["conditions"][1] | {"label": "noise", "text": ""}
     assert condition_name(summary, noise) == "noise, severity 0.5"
-    assert condition_name(summary, summary["conditions"][0]) == "unchanged task"
+    assert condition_name(summary, summary["conditions"][0]) == "clean task"
 
 
 def test_the_verdict_says_what_is_kept_with_plasticity_and_without(summary):
@@ -153,9 +153,9 @@ def test_a_static_network_is_said_to_have_no_plasticity(summary):
 
 def test_a_task_of_trials_is_judged_by_accuracy_against_chance():
     summary = example_summary(cue=True)
-    nominal = summary["results"]["ndp-oja"]["clean"]
-    nominal["late_accuracy"] |= {"mean": 0.95, "interval": [0.93, 0.97]}
-    nominal["accuracy_by_trial"][0] |= {"mean": 0.5, "interval": [0.48, 0.52]}
+    clean = summary["results"]["ndp-oja"]["clean"]
+    clean["late_accuracy"] |= {"mean": 0.95, "interval": [0.93, 0.97]}
+    clean["accuracy_by_trial"][0] |= {"mean": 0.5, "interval": [0.48, 0.52]}
     assert plain(verdict(summary, "ndp-oja")[0]) == (
         "is right in 95 % [93, 97] of the late trials, above chance (50 %), after 50 % of the "
         "first trials: it learns inside the episode."
@@ -168,7 +168,7 @@ def test_a_task_of_trials_is_judged_by_accuracy_against_chance():
 def test_two_policies_are_compared_without_overclaiming(summary):
     more, kept = (plain(sentence) for sentence in comparisons(summary))
     assert more == (
-        "ndp-oja earns 200 [100, 400] more than snn in the unchanged task; a run of ndp-oja is "
+        "ndp-oja earns 200 [100, 400] more than snn in the clean task; a run of ndp-oja is "
         "the better one with a probability of 90 % [60, 100]."
     )
     assert kept.startswith("ndp-oja keeps 10 [5, 20] points more of its return than snn;")

@@ -19,10 +19,10 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import INSTALL, Camera, CannotDraw, fitted
 from spikepropamine.evaluation import command as evaluate
-from spikepropamine.evaluation.episodes import run_episodes
-from spikepropamine.evaluation.lesions import PlasticityOff
-from spikepropamine.evaluation.panel import font
-from spikepropamine.evaluation.video import HEIGHT, WIDTH, Mp4, Take, film, pace, written
+from spikepropamine.evaluation.ask.lesions import PlasticityOff
+from spikepropamine.evaluation.film.panel import font
+from spikepropamine.evaluation.film.video import HEIGHT, WIDTH, Mp4, Take, film, pace, written
+from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import DeployedPolicy, save_policy
 from spikepropamine.training import command as train
@@ -185,9 +185,8 @@ import json
 from spikepropamine.envs.rendering import Camera, CannotDraw, choose_backend
 backend = choose_backend()
 import gymnasium as gym, numpy as np
-import spikepropamine.envs
+from spikepropamine import envs
 envs.quiet_mujoco()
-from spikepropamine.envs.perturbations.model import same_model
 import copy
 env = gym.make("HalfCheetah-v5")
 env.reset(seed=0)
@@ -311,7 +310,7 @@ def test_a_video_that_fails_does_not_stop_training(trained, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("the disk is full\nand more")
 
-    monkeypatch.setattr("spikepropamine.evaluation.video.film", broken)
+    monkeypatch.setattr("spikepropamine.evaluation.film.video.film", broken)
     folder, error = trained("broken", "--video-every", "32")
     assert (folder / "policy" / "policy.json").is_file()
     assert error.count("no videos from here on: the disk is full") == 1
@@ -322,7 +321,7 @@ def test_training_where_nothing_can_be_drawn_goes_on(trained, monkeypatch):
     def check(make):
         raise CannotDraw("install something")
 
-    monkeypatch.setattr("spikepropamine.evaluation.video.check_drawing", check)
+    monkeypatch.setattr("spikepropamine.evaluation.film.video.check_drawing", check)
     folder, error = trained("blind", "--video-every", "32")
     assert "no videos: install something" in error
     assert (folder / "policy" / "policy.json").is_file() and not (folder / "videos").exists()

@@ -25,7 +25,7 @@ def filming(settings: Settings) -> Film | None:
     if not settings.video_every:
         return None
     # the encoder and the rest take a moment to load, which only those wait for who want videos
-    from spikepropamine.evaluation.video import Take, check_drawing, film
+    from spikepropamine.evaluation.film.video import Take, check_drawing, film
 
     choose_backend()  # before MuJoCo is imported
     make_one = env_maker(settings)

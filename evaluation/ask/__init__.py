@@ -1,0 +1,1 @@
+"""What is asked for: runs, their task, the conditions, and lesions of the policy."""

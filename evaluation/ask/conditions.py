@@ -1,0 +1,194 @@
+"""The conditions that a policy is judged in: each changes the task, or the policy's state."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from spikepropamine.envs.making import make, with_contexts
+from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
+from spikepropamine.envs.perturbations.suites import load_suite, suite_names
+from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion
+from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.evaluation.schema import CLEAN_KEY, Skipped
+
+STANDARD = "standard"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition; the attributes are those of `evaluation.schema.ConditionSummary`, and
+
+    Attributes:
+        lesion: of the policy; None: intact.
+        noise: of the observations. Where the environment has a `noise` argument, its value; else
+            that of the perturbation `obs_noise`.
+    """
+
+    key: str
+    label: str
+    intact: str
+    text: str = ""
+    severity: float | None = None
+    split: str | None = None
+    onset: int | None = None
+    lesion: Lesion | None = None
+    noise: float = 0.0
+
+    @property
+    def lesion_name(self) -> str | None:
+        """Of the lesion; None where there is none."""
+        return None if self.lesion is None else self.lesion.name
+
+
+CLEAN = Condition(CLEAN_KEY, CLEAN_KEY, CLEAN_KEY)
+STANDARD_CONDITIONS = (
+    CLEAN,
+    Condition("noise-0.1", "noise", "noise-0.1", severity=0.1, noise=0.1),
+    Condition("noise-0.2", "noise", "noise-0.2", severity=0.2, noise=0.2),
+    Condition("plasticity-off", CLEAN_KEY, CLEAN_KEY, lesion=LESIONS["off"]),
+)
+
+
+def make_env(
+    task: Task,
+    condition: Condition,
+    spread: np.ndarray | float = 1.0,
+    previous: bool = False,
+    revealed: str | None = None,
+) -> gym.Env:
+    """The task in a condition.
+
+    Args:
+        task: the task.
+        condition: the condition.
+        spread: standard deviation of each dimension of the task's observation.
+        previous: whether the policy also observes its previous action and reward.
+        revealed: text with the contexts that the policy also observes; None: none.
+
+    Raises:
+        ValueError: the environment cannot be made so; the message says why.
+    """
+    arguments, text = dict(task.arguments), condition.text
+    if condition.noise and "noise" in arguments:
+        arguments["noise"] = condition.noise
+    elif condition.noise:
+        text = f"obs_noise={condition.noise}"
+    if revealed:
+        text = with_contexts(text, revealed)
+    return make(task.environment, arguments, text or None, spread, previous, bool(revealed))
+
+
+def spread_of(policy: Any, task: Task) -> np.ndarray | float:
+    """Standard deviation of each dimension of the task's observation in training, as the policy
+    knows it; 1 where it does not. Where it also observes its previous action, that comes after.
+    """
+    normalisation = getattr(policy, "normalisation", None)
+    if normalisation is None or isinstance(normalisation.var, dict):
+        return 1.0
+    spread = np.sqrt(normalisation.var)
+    return spread[: task.channels] if spread.ndim == 1 else spread
+
+
+def conditions_of(
+    task: Task, suite: str | None, texts: Sequence[str], lesions: Sequence[str]
+) -> tuple[list[Condition], list[Skipped]]:
+    """The clean condition, those of a suite, those of single texts; then all with each lesion.
+
+    Args:
+        task: the task.
+        suite: "standard", or a suite of `configs/suites/`; None: no suite.
+        texts: of perturbations.
+        lesions: names of lesions.
+
+    Returns:
+        The conditions, the clean one first, and those of the suite that do not apply.
+
+    Raises:
+        ValueError: an unknown suite or lesion, a text that cannot be read or does not apply, or a
+            suite of which nothing applies.
+    """
+    for name in lesions:
+        _check_name(name, LESIONS, "lesion")
+    found, skipped = [CLEAN], []
+    env = make(task.environment, task.arguments)
+    try:
+        if suite == STANDARD:
+            for condition in STANDARD_CONDITIONS[1:]:
+                own = "noise" in task.arguments or not condition.noise
+                if reason := "" if own else reason_against(env, f"obs_noise={condition.noise}"):
+                    skipped.append(Skipped(condition=condition.key, policy=None, reason=reason))
+                else:
+                    found.append(condition)
+        elif suite is not None:
+            _check_name(suite, [STANDARD, *suite_names()], "suite")
+            for one in load_suite(suite, task.environment, task.horizon):
+                key = one.name if one.severity is None else f"{one.name} {one.severity:g}"
+                onset = onset_of(one.text)
+                reason = reason_against(env, one.text) or _too_late(onset, task.horizon)
+                if reason:
+                    skipped.append(Skipped(condition=key, policy=None, reason=reason))
+                    continue
+                found.append(
+                    Condition(key, one.name, key, one.text, one.severity, one.split, onset)
+                )
+            if len(found) == 1:
+                raise ValueError(
+                    f"nothing of the suite {suite} applies to {task.environment}: "
+                    f"{skipped[0]['reason'] if skipped else 'it has no conditions'}"
+                )
+        for text in dict.fromkeys(texts):
+            reason = reason_against(env, text)
+            onset = None if reason else onset_of(text)
+            if reason := reason or _too_late(onset, task.horizon):
+                raise ValueError(f"{task.environment} with {text!r}: {reason}")
+            if text not in [condition.text for condition in found]:
+                found.append(Condition(text, text, text, text, None, None, onset))
+    finally:
+        env.close()
+    there = {(condition.intact, condition.lesion) for condition in found}
+    intact = [condition for condition in found if condition.lesion is None]
+    for lesion in [LESIONS[name] for name in dict.fromkeys(lesions)]:
+        for c in intact:
+            if (c.intact, lesion) not in there:
+                found.append(replace(c, key=f"{c.key} [{lesion.name}]", lesion=lesion))
+    return found, skipped
+
+
+def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condition]:
+    """Those whose key or label is among the names; and what they are compared with: the same
+    without the lesion, and the clean condition, with the lesion and without.
+
+    Raises:
+        ValueError: an unknown name; the message has the nearest one.
+    """
+    known = dict.fromkeys([c.key for c in conditions] + [c.label for c in conditions])
+    for name in names:
+        _check_name(name, known, "condition")
+    named = [c for c in conditions if c.key in names or c.label in names]
+    kept = {(CLEAN_KEY, None)} | {(c.intact, c.lesion) for c in named}
+    kept |= {(c.intact, None) for c in named} | {(CLEAN_KEY, c.lesion) for c in named}
+    return [c for c in conditions if (c.intact, c.lesion) in kept]
+
+
+def onset_of(text: str) -> int | None:
+    """The first step at which a text changes anything; None where that is the start."""
+    starts = [term.schedule.onset for alternative in parse(text, CATALOGUE) for term in alternative]
+    return min(starts, default=0) or None
+
+
+def _too_late(onset: int | None, horizon: int) -> str:
+    if onset is None or onset < horizon:
+        return ""
+    return f"it begins at step {onset}, but episodes have {horizon} steps"
+
+
+def _check_name(name: str, known: Iterable[str], what: str) -> None:
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown {what} {name!r}; {hint}choose from {', '.join(known)}")

@@ -1,0 +1,266 @@
+"""Lesions: what takes a part of a policy's plasticity away, by its state, its weights untouched.
+
+A policy without the part that a lesion takes away (a static network) does exactly what it did
+before.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikepropamine.evaluation.hook import Hook
+
+if TYPE_CHECKING:  # PyTorch takes its time to load, and a report only needs the words
+    from spikepropamine.policies.state import StateLayout
+
+# Seeds of the episodes before: far from all others, and a multiple of any width of a batch
+EPISODE_BEFORE = 100_000_000
+
+
+@dataclass(frozen=True)
+class Wave:
+    """The episodes of one batch, which a lesion is made for.
+
+    Attributes:
+        layout: of the policy's state.
+        seeds: of the episodes; an episode has row `seed % width`.
+        width: of the batch.
+        freeze_at: the step from which on "frozen" leaves fast weights as they are.
+        modulation: mean of each field `layerN.modulation` over the clean episodes; None where the
+            lesion does not need them.
+        run_intact: runs the intact policy in the same condition, with seeds and a hook; with
+            `opposite`, in the opposite of the context that the episode of this wave begins with,
+            where there are contexts.
+    """
+
+    layout: "StateLayout"
+    seeds: Sequence[int]
+    width: int
+    freeze_at: int = 0
+    modulation: Mapping[str, np.ndarray] | None = None
+    run_intact: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One way of taking plasticity away.
+
+    Attributes:
+        name: of the lesion.
+        words: what a reader is told instead of the name.
+        sentence: what it does.
+        hook: makes it for a wave of episodes.
+        cost: episodes that are run for each one that is lesioned.
+        filmed: whether a video can show it: it needs the layout and `freeze_at` alone.
+        needs_means: whether it needs the mean of the neuromodulators over the clean episodes.
+    """
+
+    name: str
+    words: str
+    sentence: str
+    hook: Callable[[Wave], Hook]
+    cost: int = 1
+    filmed: bool = False
+    needs_means: bool = False
+
+
+def layout_of(policy: Any) -> "StateLayout | None":
+    """The layout of the policy's state; None where it has no plasticity that could be taken away.
+
+    A static spiking network has one, too.
+    """
+    layout = getattr(getattr(policy, "policy", policy), "layout", None)
+    return layout if layout is not None and "plasticity_off" in layout.shapes else None
+
+
+def fields_of(layout: "StateLayout", kind: str) -> list[str]:
+    """Names of the fields of a kind, one for each layer that has it."""
+    return [name for name in layout.shapes if name.endswith(f".{kind}")]
+
+
+class PlasticityOff(Hook):
+    """From a step on fast weights do not change: from the first one on, they stay zero.
+
+    With `at_change`, a row whose context changes before that step is frozen where it does.
+    """
+
+    def __init__(self, layout: "StateLayout", step: int, at_change: bool = False) -> None:
+        self.layout, self.step, self.at_change = layout, step, at_change
+
+    def before(
+        self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Set the flag, which stays."""
+        flag = self.layout.get(state[0], "plasticity_off")
+        if step == self.step:
+            flag[...] = 1.0
+        if self.at_change:
+            for row, info in infos.items():
+                if 0 < info.get("context_began", 0) <= step:
+                    flag[0, row] = 1.0
+
+
+class ModulatorHeld(Hook):
+    """Neuromodulators are held at given values, [ticks, neurons] by field."""
+
+    def __init__(self, layout: "StateLayout", values: Mapping[str, np.ndarray]) -> None:
+        self.layout, self.values = layout, values
+
+    def before(
+        self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Set values and flag, which stay."""
+        if step == 0:
+            self.layout.get(state[0], "modulator_held")[...] = 1.0
+            for name, value in self.values.items():
+                self.layout.get(state[0], name)[...] = value
+
+
+class ModulatorReplayed(Hook):
+    """Neuromodulators follow given sequences, by row and field [steps, ticks, neurons].
+
+    An episode that is longer than its sequence starts it again.
+    """
+
+    def __init__(
+        self, layout: "StateLayout", sequences: Mapping[int, Mapping[str, np.ndarray]]
+    ) -> None:
+        self.layout, self.sequences = layout, sequences
+
+    def before(
+        self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Set the values of the step."""
+        self.layout.get(state[0], "modulator_held")[...] = 1.0
+        for row, fields in self.sequences.items():
+            for name, sequence in fields.items():
+                self.layout.get(state[0], name)[0, row] = sequence[step % len(sequence)]
+
+
+class ModulationRecord(Hook):
+    """Keeps what the neuromodulators of each episode were, step by step."""
+
+    def __init__(self, layout: "StateLayout") -> None:
+        self.layout = layout
+        self.names = fields_of(layout, "modulation")
+        self.kept: dict[int, list[list[np.ndarray]]] = {}
+
+    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
+        """Keep the step of the rows that were running."""
+        now = [self.layout.get(state[0], name)[0] for name in self.names]
+        for row in running:
+            self.kept.setdefault(row, []).append([field[row].copy() for field in now])
+
+    def shuffled(self, seeds: Mapping[int, int]) -> dict[int, dict[str, np.ndarray]]:
+        """For each row its sequences in another order of steps, chosen by the row's seed."""
+        sequences = {}
+        for row, steps in self.kept.items():
+            order = np.random.default_rng(seeds[row]).permutation(len(steps))
+            sequences[row] = {
+                name: np.stack([steps[step][index] for step in order])
+                for index, name in enumerate(self.names)
+            }
+        return sequences
+
+
+class FastWeightsAtEnd(Hook):
+    """Keeps the fast weights that each episode ended with."""
+
+    def __init__(self, layout: "StateLayout") -> None:
+        self.layout = layout
+        self.kept: dict[int, dict[str, np.ndarray]] = {}
+
+    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
+        """Keep those of the rows whose episode is over."""
+        for row in over:
+            self.kept[row] = {
+                name: self.layout.get(state[0], name)[0, row].copy()
+                for name in fields_of(self.layout, "fast_weights")
+            }
+
+
+class FastWeightsCarried(Hook):
+    """Episodes start with given fast weights, by row and field; all else is as ever."""
+
+    def __init__(
+        self, layout: "StateLayout", values: Mapping[int, Mapping[str, np.ndarray]]
+    ) -> None:
+        self.layout, self.values = layout, values
+
+    def before(
+        self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Set them before the first step, which then is no start: a start would zero them."""
+        if step == 0:
+            starts[...] = False
+            for row, fields in self.values.items():
+                for name, value in fields.items():
+                    self.layout.get(state[0], name)[0, row] = value
+
+
+def _off(wave: Wave) -> Hook:
+    return PlasticityOff(wave.layout, 0)
+
+
+def _frozen(wave: Wave) -> Hook:
+    return PlasticityOff(wave.layout, wave.freeze_at, at_change=True)
+
+
+def _modulator_mean(wave: Wave) -> Hook:
+    assert wave.modulation is not None
+    return ModulatorHeld(wave.layout, wave.modulation)
+
+
+def _modulator_shuffled(wave: Wave) -> Hook:
+    assert wave.run_intact is not None
+    record = ModulationRecord(wave.layout)
+    wave.run_intact(wave.seeds, record)
+    rows = {seed % wave.width: seed for seed in wave.seeds}
+    return ModulatorReplayed(wave.layout, record.shuffled(rows))
+
+
+def _carry_over(wave: Wave) -> Hook:
+    assert wave.run_intact is not None
+    ends = FastWeightsAtEnd(wave.layout)
+    wave.run_intact([seed + EPISODE_BEFORE for seed in wave.seeds], ends, opposite=True)
+    return FastWeightsCarried(wave.layout, ends.kept)
+
+
+LESIONS = {
+    lesion.name: lesion
+    for lesion in (
+        Lesion("off", "plasticity off", "fast weights are held at zero", _off, filmed=True),
+        Lesion(
+            "frozen",
+            "fast weights frozen",
+            "fast weights stay as they are from the onset of the perturbation on, or from the "
+            "first change of the context; half-way through the episode where neither comes before",
+            _frozen,
+            filmed=True,
+        ),
+        Lesion(
+            "modulator-mean",
+            "neuromodulator held at its mean",
+            "each neuromodulator is held at its mean over the clean episodes",
+            _modulator_mean,
+            needs_means=True,
+        ),
+        Lesion(
+            "modulator-shuffled",
+            "neuromodulator shuffled in time",
+            "the neuromodulators of the same episode, in a random order of steps",
+            _modulator_shuffled,
+            cost=2,
+        ),
+        Lesion(
+            "carry-over",
+            "fast weights of another episode",
+            "fast weights start from the end of another episode instead of zero; where there are "
+            "contexts, of one in the opposite context",
+            _carry_over,
+            cost=2,
+        ),
+    )
+}

@@ -1,0 +1,162 @@
+"""Trained policies to be judged: loading their run folders, and checking that they can be."""
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spikepropamine.envs.making import training_text
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env, spread_of
+from spikepropamine.evaluation.ask.lesions import layout_of
+from spikepropamine.evaluation.ask.task import Task, task_of
+from spikepropamine.evaluation.schema import Skipped
+from spikepropamine.policies.export import DeployedPolicy, load_policy
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained policy, and what its checkpoint tells about its training.
+
+    Attributes:
+        folder: of the run.
+        policy: as deployed.
+        digest: of its files.
+        name: of the policy, as `train.py` has it.
+        environment, arguments: the task that it was trained in.
+        perturb: text of the perturbations that it was trained under; None: none.
+        previous: whether it observes its previous action and reward.
+        revealed: text of the perturbations whose contexts it observes; None: none.
+        seed, steps: of the training.
+        training_seeds: of its environments.
+    """
+
+    folder: Path
+    policy: DeployedPolicy
+    digest: str
+    name: str
+    environment: str
+    arguments: dict[str, Any]
+    perturb: str | None
+    previous: bool
+    revealed: str | None
+    seed: int
+    steps: int
+    training_seeds: range
+
+
+def load_runs(
+    folders: Sequence[Path], seeds: range, horizon_factor: int = 1
+) -> tuple[list[Run], Task]:
+    """The runs in these folders, each once, and the task that they have in common.
+
+    Raises:
+        FileNotFoundError: a run that is missing.
+        ValueError: a run that does not work, runs of different tasks, the same policy and seed
+            twice, or seeds that a run was trained with.
+    """
+    given = {folder.resolve(): folder for folder in reversed(folders)}
+    runs = [_load_run(given[folder]) for folder in dict.fromkeys(f.resolve() for f in folders)]
+    tasks = []
+    for run in runs:
+        _check_seeds(run, seeds)
+        tasks.append(task_of(run.environment, run.arguments, horizon_factor))
+        _check_observations(run, tasks[-1])
+    different = {f"{task.environment} {task.arguments}" for task in tasks}
+    if len(different) > 1:
+        raise ValueError(f"the runs are of different tasks: {'; '.join(sorted(different))}")
+    seen: dict[tuple[str, int], Path] = {}
+    for run in runs:
+        other = seen.setdefault((run.name, run.seed), run.folder)
+        if other != run.folder:
+            raise ValueError(
+                f"{other} and {run.folder} are both {run.name} with seed {run.seed}: "
+                "evaluate them separately"
+            )
+    return runs, tasks[0]
+
+
+def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Condition], list[Skipped]]:
+    """Those of the conditions that mean something for the run, and those that do not."""
+    if layout_of(run.policy) is not None:
+        return list(conditions), []
+    kept = [condition for condition in conditions if condition.lesion is None]
+    lesions = dict.fromkeys(c.lesion.name for c in conditions if c.lesion is not None)
+    return kept, [
+        Skipped(condition=lesion, policy=run.name, reason="it has no plasticity to take away")
+        for lesion in lesions
+    ]
+
+
+def training_returns(folder: Path) -> tuple[float | None, float | None]:
+    """The last and the best mean return of training episodes in progress.csv; None without one."""
+    try:
+        with (folder / "progress.csv").open(newline="") as file:
+            values = [row.get("rollout/ep_rew_mean") for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return None, None
+    returns = [float(value) for value in values if value]
+    return (returns[-1], max(returns)) if returns else (None, None)
+
+
+def _digest_of(folder: Path) -> str:
+    """Of the contents of the files in a folder."""
+    total = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        total.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}".encode())
+    return total.hexdigest()
+
+
+def _load_run(folder: Path) -> Run:
+    if not folder.is_dir():
+        raise ValueError(f"there is no run folder {folder}")
+    policy = load_policy(folder / "policy")
+    try:
+        settings: Mapping[str, Any] = policy.metadata["settings"]
+        return Run(
+            folder=folder,
+            policy=policy,
+            digest=_digest_of(folder / "policy"),
+            name=settings["policy"],
+            environment=settings["env"],
+            arguments=settings["env_kwargs"],
+            perturb=settings.get("perturb"),
+            previous=settings.get("previous", False),
+            revealed=_revealed(settings),
+            seed=settings["seed"],
+            steps=policy.metadata["steps"],
+            training_seeds=range(settings["seed"], settings["seed"] + settings["n_envs"]),
+        )
+    except KeyError as error:
+        raise ValueError(
+            f"{folder / 'policy' / 'policy.json'} does not tell how the policy was trained: "
+            f"{error} is missing"
+        ) from error
+
+
+def _revealed(settings: Mapping[str, Any]) -> str | None:
+    if not settings.get("reveal", False):
+        return None
+    return training_text(settings["perturb"], settings["env"], settings["env_kwargs"])
+
+
+def _check_observations(run: Run, task: Task) -> None:
+    env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous, run.revealed)
+    env.close()
+    expected = run.policy.policy.observation_space.shape
+    if env.observation_space.shape != expected:
+        raise ValueError(
+            f"the policy in {run.folder} expects observations of shape {expected}, "
+            f"but {run.environment} has {env.observation_space.shape}"
+        )
+
+
+def _check_seeds(run: Run, seeds: range) -> None:
+    training = run.training_seeds
+    if seeds.start < training.stop and seeds.stop > training.start:
+        raise ValueError(
+            f"seeds {seeds.start} to {seeds.stop - 1} overlap those of the training "
+            f"of {run.folder}, {training.start} to {training.stop - 1}; "
+            "leave out --seed, or give a larger one"
+        )

@@ -1,0 +1,93 @@
+"""The task that policies are judged in: that of their training, without noise and help."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from spikepropamine.envs.making import make
+
+ENDLESS = 1000  # steps after which an episode is cut, of a task that has no time limit
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, and what its environment says of itself.
+
+    Attributes:
+        environment: Gymnasium id.
+        arguments: of the environment's constructor.
+        horizon: steps of an episode at most.
+        own_limit: whether the horizon is the task's own, not `ENDLESS`.
+        chance: accuracy of guessing; None where there are no trials.
+        window: steps over which reward rates are averaged: a trial, or else a twentieth of the
+            horizon.
+        channels: of the observation, flattened; 0 where it is not an array.
+        simulated: whether MuJoCo runs it, which takes more time than most policies.
+    """
+
+    environment: str
+    arguments: Mapping[str, Any]
+    horizon: int
+    own_limit: bool
+    chance: float | None
+    window: int
+    channels: int
+    simulated: bool
+
+
+def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int = 1) -> Task:
+    """The task without perturbations, noise and help, with episodes `horizon_factor` times as long.
+
+    Raises:
+        ValueError: the environment cannot be made, or its episodes cannot be made longer.
+    """
+    arguments = dict(arguments) | ({"noise": 0.0} if has_noise(environment) else {})
+    env = make(environment, arguments)
+    plain: Any = env.unwrapped
+    if hasattr(plain, "told"):
+        arguments["told"] = 0.0
+    limit = env.spec.max_episode_steps if env.spec else None
+    own_steps: int | None = getattr(plain, "episode_steps", None)
+    trials: Any = getattr(plain, "trials", None)
+    trial_steps = getattr(plain, "trial_steps", None)
+    simulated = hasattr(plain, "model")
+    env.close()
+    own_limit = limit if own_steps is None else own_steps
+    horizon = (ENDLESS if own_limit is None else own_limit) * horizon_factor
+    if own_steps is None and horizon != limit:
+        arguments["max_episode_steps"] = horizon
+    elif horizon_factor > 1 and trials is None:
+        raise ValueError(
+            f"{environment} has neither a time limit nor trials that --horizon-factor could "
+            "multiply; leave it out"
+        )
+    elif horizon_factor > 1:
+        arguments["trials"] = trials * horizon_factor
+    # robots answer with where they run: the task tells how many answers there are
+    answers = getattr(plain, "actions", getattr(env.action_space, "n", None))
+    chance = None if answers is None else 1 / int(answers)
+    return Task(
+        environment,
+        arguments,
+        horizon,
+        own_limit is not None,
+        chance if own_steps is not None else None,
+        trial_steps or max(1, horizon // 20),
+        int(np.prod(env.observation_space.shape)) if env.observation_space.shape else 0,
+        simulated,
+    )
+
+
+def has_noise(environment: str) -> bool:
+    """Whether the environment has a noise of its own: a number, as an argument `noise`."""
+    try:
+        entry: Any = gym.spec(environment).entry_point
+        create = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    except (gym.error.Error, ImportError):
+        return False  # making it tells what is wrong
+    parameter = inspect.signature(create).parameters.get("noise")
+    return parameter is not None and isinstance(parameter.default, int | float)

@@ -1,0 +1,1 @@
+"""Videos of episodes, and what goes on in the network meanwhile."""

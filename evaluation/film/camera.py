@@ -1,0 +1,95 @@
+"""The videos of an evaluation: whom, in which conditions, beside what, and where the files go."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from spikepropamine.evaluation.ask.conditions import Condition, make_env, spread_of
+from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion, Wave, layout_of
+from spikepropamine.evaluation.ask.runs import Run
+from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.evaluation.film.recording import layer_spec
+from spikepropamine.evaluation.film.video import Take, Video, film
+from spikepropamine.evaluation.run.jobs import width_of
+
+SIDES = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
+
+
+def film_all(
+    runs: Sequence[Run],
+    task: Task,
+    conditions: Sequence[Condition],
+    named: Sequence[str],
+    seed: int,
+    lesions: Sequence[Lesion],
+    folder: Path,
+) -> list[Video]:
+    """Films the first run of each policy in the conditions that are named, or else in the first.
+
+    Args:
+        runs: of the evaluation; and so are
+        task: the task, and
+        conditions: the conditions.
+        named: keys of conditions, or texts of their perturbations.
+        seed: see `film_run`.
+        lesions: see `film_run`.
+        folder: see `film_run`.
+
+    Raises:
+        CannotDraw: see `film`.
+    """
+    intact = [c for c in conditions if c.lesion is None]
+    chosen = [c for c in intact if c.key in named or c.text in named] or intact[:1]
+    first = {run.name: run for run in reversed(runs)}
+    return [
+        film_run(run, task, condition, seed, lesions, folder)
+        for run in runs
+        if run is first[run.name]
+        for condition in chosen
+    ]
+
+
+def film_run(
+    run: Run, task: Task, condition: Condition, seed: int, lesions: Sequence[Lesion], folder: Path
+) -> Video:
+    """One episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed of its training.
+
+    It is the episode that the evaluation has of that seed, to the last bit.
+
+    Args:
+        run: the run.
+        task: of the evaluation.
+        condition: without a lesion.
+        seed: of the episode.
+        lesions: of `SIDES`; where there are any, the intact policy and each of them are shown side
+            by side, if there is plasticity to be taken away.
+        folder: created if it is missing.
+
+    Raises:
+        CannotDraw: see `film`.
+    """
+    spread = spread_of(run.policy, task)
+
+    def make(arguments: dict[str, Any]) -> gym.Env:
+        arguments = dict(task.arguments) | arguments
+        changed = replace(task, arguments=arguments)
+        return make_env(changed, condition, spread, run.previous, run.revealed)
+
+    takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
+    layout = layout_of(run.policy)
+    if lesions and layout is not None and layer_spec(run.policy).plastic:
+        freeze_at = task.horizon // 2 if condition.onset is None else condition.onset
+        wave = Wave(layout, [seed], width_of(task), freeze_at)
+        takes = [Take(make, "plastic")]
+        takes += [Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions]
+        name += "-side-by-side"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{re.sub(r'[^A-Za-z0-9._+-]+', '_', name)}.mp4"
+    text = "" if not condition.text else f", {condition.text}"
+    title = f"{run.name} on {task.environment}{text}, {run.steps:,} steps of training"
+    return film(path, run.policy, takes, seed, title, width=width_of(task))

@@ -1,0 +1,197 @@
+"""One episode of a spiking policy, recorded from the inside."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from spikepropamine.evaluation.hook import Hook
+from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.policies.layers import LayerOutput
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.reference import LayerSpec
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An episode, step by step, and one layer of the network in it: its last plastic layer, or
+    the last one where none is plastic.
+
+    Attributes:
+        layer: index of the layer.
+        ticks: ticks of network time per environment step.
+        spikes: float32 [steps * ticks, neurons], 0 or 1.
+        rate: float32 [steps * ticks, neurons], what multiplied the drive of the plasticity (eta
+            or the neuromodulator, in [-1, 1]); None in a static layer.
+        fast_weights: float32 [steps, neurons, inputs], after each step; None in a static layer.
+        modulated: whether `rate` is a neuromodulator's.
+        actions: [steps, *action].
+        rewards: float64 [steps].
+        infos: of each step.
+    """
+
+    layer: int
+    ticks: int
+    spikes: np.ndarray
+    rate: np.ndarray | None
+    fast_weights: np.ndarray | None
+    modulated: bool
+    actions: np.ndarray
+    rewards: np.ndarray
+    infos: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One environment step of an episode, and the recorded layer in it.
+
+    Attributes:
+        info: of the step.
+        reward: of the step.
+        action: [*action]; None right after a reset.
+        spikes, rate: float32 [ticks, neurons], as in `Recording`; None where there are none.
+        fast_weights: float32 [neurons, inputs], after the step; None where there are none.
+    """
+
+    info: dict[str, Any]
+    reward: float = 0.0
+    action: np.ndarray | None = None
+    spikes: np.ndarray | None = None
+    rate: np.ndarray | None = None
+    fast_weights: np.ndarray | None = None
+
+
+def can_record(policy: Any) -> bool:
+    """Whether the policy is a deployed spiking one, which `record_episode` can look into."""
+    return isinstance(getattr(policy, "policy", None), PlasticSpikingPolicy)
+
+
+def recorded_layer(policy: DeployedPolicy) -> int:
+    """Index of the layer that is recorded: the last plastic one, or else the last one."""
+    network = _network_of(policy)
+    plastic = [index for index, layer in enumerate(network.layers) if layer.spec.plastic]
+    return plastic[-1] if plastic else len(network.layers) - 1
+
+
+def layer_spec(policy: DeployedPolicy) -> LayerSpec:
+    """The kind of the layer that is recorded."""
+    return _network_of(policy).layers[recorded_layer(policy)].spec
+
+
+def _network_of(policy: DeployedPolicy) -> Any:
+    inner: Any = policy.policy
+    return inner.network
+
+
+def watch(
+    policy: DeployedPolicy,
+    env: gym.Env,
+    seed: int,
+    state: tuple[np.ndarray, ...] | None = None,
+    *,
+    hook: Hook | None = None,
+    width: int = 1,
+    inside: bool = True,
+) -> Iterator[Moment]:
+    """One episode with deterministic actions: the moment after the reset, and every step.
+
+    Nothing of it is kept. While the caller has a moment, the environment stands at it.
+
+    Args:
+        policy: any deployed one; a spiking one is looked into.
+        env: reset with `seed`; not closed.
+        seed: of the episode.
+        state: for `predict` at the first step, arrays [any, width, any]; None is the policy's
+            own, and will not do for a spiking one.
+        hook: a lesion.
+        width: rows of a batch; with that of `run_episodes` it is the same episode to the last bit.
+        inside: whether spikes and rates are looked at, which takes as long as to act.
+    """
+    inner: Any = policy.policy
+    row, spiking = seed % width, can_record(policy)
+    layer = recorded_layer(policy) if spiking else 0
+    plastic = spiking and layer_spec(policy).plastic
+    observation, info = env.reset(seed=seed)
+    yield Moment(info)
+    starts, over, step = np.ones(width, dtype=bool), False, 0
+    while not over:
+        batch = _batch_of(observation, width)
+        if hook is not None:
+            hook.before(step, state, starts, {row: info})
+        seen: dict[str, np.ndarray] = {}
+        if spiking and inside:
+            assert state is not None
+            output = _look_inside(policy, batch, starts, state[0], layer)
+            seen["spikes"] = output.spikes[:, row].cpu().numpy()
+            if output.rate is not None:
+                seen["rate"] = output.rate[:, row].cpu().numpy()
+        actions, state = policy.predict(batch, state, starts, deterministic=True)
+        if plastic:
+            assert state is not None
+            seen["fast_weights"] = inner.layout.get(state[0], f"layer{layer}.fast_weights")[0, row]
+        observation, reward, terminated, truncated, info = env.step(actions[row])
+        yield Moment(info, float(reward), actions[row], **seen)
+        starts, over, step = np.zeros(width, dtype=bool), terminated or truncated, step + 1
+
+
+def record_episode(
+    policy: DeployedPolicy,
+    env: gym.Env,
+    seed: int,
+    plasticity: bool = True,
+    max_steps: int = 200,
+) -> Recording:
+    """Runs one episode with deterministic actions and records it.
+
+    Args:
+        policy: a deployed `PlasticSpikingPolicy`.
+        env: reset with `seed`; not closed.
+        seed: of the episode.
+        plasticity: off holds the fast weights at zero.
+        max_steps: environment steps after which to stop, since fast weights are large.
+    """
+    inner: Any = policy.policy
+    state = inner.initial_state(1, plasticity=plasticity)
+    _, *moments = islice(watch(policy, env, seed, state), max_steps + 1)
+    spec = layer_spec(policy)
+
+    def joined(name: str, join: Callable[[list[np.ndarray]], np.ndarray]) -> np.ndarray:
+        return join([getattr(moment, name) for moment in moments])
+
+    return Recording(
+        layer=recorded_layer(policy),
+        ticks=inner.network.config.ticks,
+        spikes=joined("spikes", np.concatenate),
+        rate=joined("rate", np.concatenate) if spec.plastic else None,
+        fast_weights=joined("fast_weights", np.stack) if spec.plastic else None,
+        modulated=spec.modulation != "none",
+        actions=joined("action", np.stack),
+        rewards=np.array([moment.reward for moment in moments]),
+        infos=[moment.info for moment in moments],
+    )
+
+
+def _look_inside(
+    policy: DeployedPolicy, batch: Any, start: np.ndarray, flat: np.ndarray, layer: int
+) -> LayerOutput:
+    """The layer's output for one step, as `predict` has it."""
+    if policy.normalisation is not None:
+        batch = policy.normalisation(batch)
+    inner: Any = policy.policy
+    with torch.no_grad():
+        features = inner.extract_features(inner.obs_to_tensor(batch)[0]).unsqueeze(0)
+        starts = torch.as_tensor(start, dtype=torch.float32, device=inner.device).unsqueeze(0)
+        state = inner.layout.unpack(torch.as_tensor(flat[0], device=inner.device))
+        _, outputs, _ = inner.network.run(features, starts, state)
+    return outputs[layer]
+
+
+def _batch_of(observation: Any, width: int) -> Any:
+    """A batch of equal rows."""
+    if isinstance(observation, dict):
+        return {key: _batch_of(value, width) for key, value in observation.items()}
+    return np.repeat(np.asarray(observation)[None], width, axis=0)

@@ -1,0 +1,341 @@
+"""Videos of a policy: the robot or the task, beside a panel that looks into the network.
+
+An episode is run twice: once to learn how long it is and what the scales of its panel have to be,
+and once to be drawn, frame by frame, so that memory does not grow with its length.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from itertools import cycle, islice
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import av
+import gymnasium as gym
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from spikepropamine.envs.rendering import Camera, drawing_arguments
+from spikepropamine.evaluation.film.panel import (
+    BLUE,
+    GREY,
+    INK,
+    MARK,
+    PURPLE,
+    Curve,
+    Outline,
+    Panel,
+    font,
+    reward_rate,
+)
+from spikepropamine.evaluation.film.recording import Moment, can_record, layer_spec, watch
+from spikepropamine.evaluation.hook import Hook
+from spikepropamine.policies.export import DeployedPolicy
+
+WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
+REWARD_HEIGHT = 136  # of a panel that has nothing but the reward rate
+BAR = 24  # of a line of text
+WINDOW = 50  # steps that the reward rate is a mean over, less in a short episode
+FASTEST = 60  # frames per second; a task with a finer clock shows some of its steps only
+UNTIMED = 20  # seconds that an episode lasts about, of a task without a clock
+LONGEST = 10_000  # steps of an episode that does not end by itself
+PROGRESS: dict[str, Any] = {
+    "unit": " steps",
+    "leave": False,
+    "mininterval": 0.5 if sys.stderr.isatty() else 30,
+    "dynamic_ncols": True,
+}
+
+
+@dataclass(frozen=True)
+class Take:
+    """One of the episodes that a video shows at the same time.
+
+    Attributes:
+        make: the environment, given more arguments for its constructor.
+        name: what sets it apart from the others; empty where there are none.
+        hook: makes the lesion, afresh for each run of the episode; None: there is none.
+    """
+
+    make: Callable[[dict[str, Any]], gym.Env]
+    name: str = ""
+    hook: Callable[[], Hook] | None = None
+
+
+@dataclass(frozen=True)
+class Video:
+    """What a video shows.
+
+    Attributes:
+        path: of the file.
+        frames: how many, the first one right after the reset.
+        rate: frames per second.
+        returns: of the episodes.
+        onset: step at which the world first changes in mid-episode; None: it does not.
+    """
+
+    path: Path
+    frames: int
+    rate: float
+    returns: tuple[float, ...]
+    onset: int | None
+
+
+def film(
+    path: Path,
+    policy: DeployedPolicy,
+    takes: Sequence[Take],
+    seed: int,
+    title: str,
+    *,
+    max_steps: int = LONGEST,
+    width: int = 1,
+    progress: bool = True,
+) -> Video:
+    """Makes a video of the episode of a seed, with deterministic actions, in each of the takes.
+
+    H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock. The file appears
+    once it is complete.
+
+    Args:
+        path: the mp4; its folder exists.
+        policy: any deployed one; a spiking one is looked into.
+        takes: one, or several to be seen side by side.
+        seed: of the episode.
+        title: shown above.
+        max_steps: steps after which to stop.
+        width: rows of a batch, see `watch`.
+        progress: whether a bar shows how far it is.
+
+    Raises:
+        CannotDraw: the environment has no pictures, or nothing here can draw them.
+    """
+
+    def run(take: Take, env: gym.Env, inside: bool = True) -> Iterator[Moment]:
+        inner: Any = policy.policy
+        state = inner.initial_state(width) if can_record(policy) else None
+        hook = None if take.hook is None else take.hook()
+        moments = watch(policy, env, seed, state, hook=hook, width=width, inside=inside)
+        return islice(moments, max_steps + 1)
+
+    surveys = [_survey(policy, take.make({}), partial(run, take, inside=False)) for take in takes]
+    outlines = [survey.outline for survey in surveys]
+    steps = max(len(outline.rewards) for outline in outlines)
+    rate, stride = pace(surveys[0].clock, steps)
+    stacked = len(takes) > 1 or not outlines[0].neurons
+    columns = len(takes) if stacked else 2
+    header = np.full((BAR, WIDTH * columns, 3), INK, dtype=np.uint8)
+    header = written(header, title, f"episode {seed}")
+    scenes: list[_Scene] = []
+    try:
+        for number, take in enumerate(takes):
+            env = take.make(surveys[number].arguments)
+            panel = _panel(outlines, takes, number)
+            scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
+        height = BAR + scenes[0].height
+        with Mp4(path, WIDTH * columns, height, rate) as mp4:
+            for step in tqdm(range(steps + 1), path.stem, disable=not progress, **PROGRESS):
+                for scene in scenes:
+                    scene.advance()
+                if step % stride == 0 or step == steps:
+                    pictures = np.concatenate([scene.frame() for scene in scenes], axis=1)
+                    mp4.add(np.concatenate([header, pictures]))
+    finally:
+        for scene in scenes:
+            scene.close()
+    onsets = [step for outline in outlines for step, _ in outline.onsets]
+    returns = tuple(float(outline.rewards.sum()) for outline in outlines)
+    return Video(path, mp4.frames, float(rate), returns, min(onsets, default=None))
+
+
+def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
+    """Raises CannotDraw unless a picture of the environment can be made; `make` as in `Take`."""
+    plain = make({})
+    arguments = drawing_arguments(plain)
+    plain.close()
+    env = make(arguments)
+    try:
+        env.reset(seed=0)
+        camera = Camera(env, WIDTH, HEIGHT)
+        camera.picture()
+        camera.close()
+    finally:
+        env.close()
+
+
+def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
+    """Frames per second, and how many steps go into one frame.
+
+    Args:
+        clock: steps per second of the task; None where it has no clock.
+        steps: of the episode.
+    """
+    if clock is None:
+        clock = min(max(steps / UNTIMED, 2), 30)
+    stride = ceil(clock / FASTEST)
+    return Fraction(clock).limit_denominator(100) / stride, stride
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What a first run of an episode tells; `arguments` let the environment be drawn."""
+
+    outline: Outline
+    clock: float | None
+    arguments: dict[str, Any]
+
+
+def _survey(
+    policy: DeployedPolicy, env: gym.Env, run: Callable[[gym.Env], Iterator[Moment]]
+) -> _Survey:
+    rewards: list[float] = []
+    onsets: list[tuple[int, str]] = []
+    acting: set[str] = set()
+    largest = 0.0
+    for step, moment in enumerate(run(env)):
+        now = acting_now(moment.info)
+        if step:  # what acts from the start is how the world is, and no change
+            rewards.append(moment.reward)
+            onsets += [(step, label) for label in now if label not in acting]
+        acting = set(now)
+        if moment.fast_weights is not None:
+            largest = max(largest, float(np.quantile(np.abs(moment.fast_weights), 0.995)))
+    metadata: dict[str, Any] = env.metadata
+    env.close()
+    outline = Outline(rewards=np.array(rewards), onsets=tuple(onsets), largest=largest)
+    if can_record(policy):
+        spec = layer_spec(policy)
+        inner: Any = policy.policy
+        outline = replace(
+            outline,
+            ticks=inner.network.config.ticks,
+            neurons=spec.neurons,
+            synapses=(spec.neurons, spec.plastic_inputs) if spec.plastic else None,
+            modulated=spec.modulation != "none",
+        )
+    return _Survey(outline, metadata.get("render_fps"), drawing_arguments(env))
+
+
+def _panel(outlines: Sequence[Outline], takes: Sequence[Take], number: int) -> Panel:
+    """The panel of one take, with all takes' reward rates and one scale for fast weights."""
+    steps = max(len(outline.rewards) for outline in outlines)
+    window = max(min(WINDOW, steps // 5), 1)
+    curves = [
+        Curve(reward_rate(outline.rewards, window), colour, take.name)
+        for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE)))
+    ]
+    curves.insert(0, curves.pop(number))  # on top of the others
+    height = HEIGHT if outlines[number].neurons else REWARD_HEIGHT
+    bound = max(outline.largest for outline in outlines)
+    return Panel(outlines[number], curves, window, WIDTH, height, bound)
+
+
+def acting_now(info: dict[str, Any]) -> list[str]:
+    """Labels of the perturbations that act after a step, from its info."""
+    return [k for k, v in info.get("perturbations", {}).items() if v["severity"] > 0]
+
+
+class _Scene:
+    """One take while it is drawn: its environment, camera and panel."""
+
+    def __init__(
+        self, env: gym.Env, moments: Iterator[Moment], panel: Panel, name: str, stacked: bool
+    ) -> None:
+        self.env, self.moments, self.panel, self.name = env, moments, panel, name
+        self.stacked = stacked
+        self.camera = Camera(env, WIDTH, HEIGHT)
+        self.steps, self.total, self.over = -1, 0.0, False
+        self.since: dict[str, int] = {}
+        self.picture: np.ndarray | None = None
+
+    @property
+    def height(self) -> int:
+        """Of a frame."""
+        return HEIGHT + (len(self.panel.canvas) if self.stacked else 0)
+
+    def advance(self) -> None:
+        """Goes on by one step, if the episode does."""
+        moment = next(self.moments, None)
+        if moment is None:
+            self.over = True
+            return
+        self.steps += 1
+        self.total += moment.reward
+        if self.steps:
+            self.panel.add(moment)
+        self.since = {k: self.since.get(k, self.steps) for k in acting_now(moment.info)}
+        self.picture = None
+
+    def frame(self) -> np.ndarray:
+        """The picture and the panel, uint8 [height, any, 3]."""
+        if self.picture is None:
+            self.picture = self.camera.picture().copy()
+        picture = self.picture
+        progress = f"{'over at ' * self.over}step {self.steps}   return {self.total:.1f}"
+        picture[:BAR] = written(picture[:BAR] // 2, self.name, progress)
+        if self.since:
+            texts = [k if not at else f"{k} since step {at}" for k, at in self.since.items()]
+            picture[-BAR:] = written(np.full_like(picture[-BAR:], MARK), ", ".join(texts))
+        return np.concatenate([picture, self.panel.canvas], axis=0 if self.stacked else 1)
+
+    def close(self) -> None:
+        """Frees what it holds."""
+        self.camera.close()
+        self.env.close()
+
+
+def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
+    """White text on a background, uint8 [height, width, 3]; the left one cut to what fits."""
+    picture = Image.fromarray(background)
+    draw, middle, face = ImageDraw.Draw(picture), picture.height // 2, font(13)
+    room = picture.width - 30 - face.getlength(right)
+    if face.getlength(left) > room:
+        while left and face.getlength(f"{left}...") > room:
+            left = left[:-1]
+        left += "..."
+    draw.text((10, middle), left, "white", face, anchor="lm")
+    draw.text((picture.width - 10, middle), right, "white", face, anchor="rm")
+    return np.asarray(picture)
+
+
+class Mp4:
+    """A file that frames are added to; it appears under its name when the block ends well.
+
+    Args:
+        path: the mp4.
+        width, height: even, in pixels.
+        rate: frames per second.
+    """
+
+    def __init__(self, path: Path, width: int, height: int, rate: Fraction) -> None:
+        self.path, self.part, self.frames = path, path.with_name(f"{path.name}.part"), 0
+        self._file = av.open(str(self.part), "w", format="mp4", options={"movflags": "+faststart"})
+        stream = self._file.add_stream(
+            "libx264", rate=rate, options={"preset": "veryfast", "crf": "26"}
+        )
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.thread_count = 1
+        self._stream = stream
+
+    def add(self, frame: np.ndarray) -> None:
+        """Appends a frame, uint8 [height, width, 3]."""
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        self._file.mux(self._stream.encode(picture))
+        self.frames += 1
+
+    def __enter__(self) -> "Mp4":
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            self._file.mux(self._stream.encode())
+        self._file.close()
+        if kind is None:
+            self.part.replace(self.path)
+        else:
+            self.part.unlink(missing_ok=True)

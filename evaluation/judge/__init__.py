@@ -1,0 +1,1 @@
+"""What the episodes say: measures, their uncertainty, and the summary of both."""

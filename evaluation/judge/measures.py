@@ -1,0 +1,88 @@
+"""The measures of an evaluation, as pure functions of returns, rewards and responses.
+
+All of them take a leading axis [K] of alternatives (runs, or resamples of them) and keep it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+REGAINED = 0.9
+"""Fraction of the way from the lowest reward rate to the plateau at which recovery is timed."""
+LEAST = 0.1
+"""Smallest drop, relative to the rate before, and smallest recovery that count as any."""
+
+
+class RecoveryValues(NamedTuple):
+    """Each [K]; NaN where it does not exist. See `evaluation.schema.Recovery`."""
+
+    before: np.ndarray
+    drop: np.ndarray
+    plateau: np.ndarray
+    fraction: np.ndarray
+    time: np.ndarray
+
+
+def late_accuracy(correct: np.ndarray) -> np.ndarray:
+    """Fraction of right responses in the second half of the trials (the longer one if odd).
+
+    [episodes, trials], NaN where there was no response, to [episodes].
+    """
+    late = correct[:, correct.shape[1] // 2 :]
+    answered = np.isfinite(late)
+    with np.errstate(invalid="ignore"):
+        return np.where(answered, late, 0).sum(axis=1) / answered.sum(axis=1)
+
+
+def retention(value: np.ndarray, clean: np.ndarray, random: float) -> np.ndarray:
+    """(R - R_random) / (R_clean - R_random); NaN where the clean return is not above random."""
+    margin = clean - random
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(margin > 0, (value - random) / margin, np.nan)
+
+
+def area(severities: Sequence[float], values: Sequence[np.ndarray]) -> np.ndarray:
+    """Area under a curve, by trapezoids, over its range of severity: the mean along it."""
+    return np.trapezoid(np.stack(values), severities, axis=0) / (severities[-1] - severities[0])
+
+
+def windowed(rewards: np.ndarray, window: int) -> np.ndarray:
+    """Means over each `window` steps on end: [K, T] to [K, T - window + 1]; entry t starts at t."""
+    sums = np.cumsum(np.pad(rewards, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
+    return (sums[:, window:] - sums[:, :-window]) / window
+
+
+def recovery(rewards: np.ndarray, onset: int, window: int) -> RecoveryValues | None:
+    """What a change at step `onset` does to the reward per step, and what comes back of it.
+
+    The definitions are those of `evaluation.schema.Recovery`. Windows after the onset contain no
+    step before it.
+
+    Args:
+        rewards: [K, T], the mean reward at each step.
+        onset: first step of the change.
+        window: steps that a rate is the mean of.
+
+    Returns:
+        None where there is no window before the onset, or no two after it.
+    """
+    if onset < window or rewards.shape[1] < onset + 2 * window:
+        return None
+    rates = windowed(rewards, window)
+    before, after = rates[:, onset - window], rates[:, onset:]
+    lowest, plateau = after.min(axis=1), rates[:, -1]
+    drop = before - lowest
+    dropped = drop > LEAST * np.abs(before)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fraction = np.where(dropped, (plateau - lowest) / drop, np.nan)
+    goal = lowest + REGAINED * (plateau - lowest) - 1e-9 * np.abs(drop)  # sums are rounded
+    later = np.arange(after.shape[1]) >= after.argmin(axis=1)[:, None]
+    first = (later & (after >= goal[:, None])).argmax(axis=1)  # the last one reaches the plateau
+    time = np.where(dropped & (fraction >= LEAST), first + window, np.nan)
+    return RecoveryValues(before, drop, plateau, fraction, time)
+
+
+def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """1 where `one` is greater, 1/2 where they are equal, 0 where it is less."""
+    return (one > other) + 0.5 * (one == other)

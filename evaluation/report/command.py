@@ -1,0 +1,43 @@
+"""`spikepropamine dashboards` saves the project's workspace in Weights & Biases; with
+`--local runs/` it writes a page over all runs of a folder, which needs no account.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from spikepropamine.common import UsageError, run_command
+from spikepropamine.evaluation.report.local import write_local
+from spikepropamine.evaluation.report.workspace import save_or_print
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -> int:
+    """Runs the command line; returns its exit code.
+
+    Args:
+        arguments: after the command's name.
+        program: the command's name, as it was typed.
+    """
+    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--local",
+        type=Path,
+        metavar="FOLDER",
+        help="write FOLDER/index.html: learning curves, evaluations and videos of the runs in it",
+    )
+    options = parser.parse_args(arguments)
+    return run_command(program, lambda: _run(options.local), "interrupted")
+
+
+def _run(local: Path | None) -> int:
+    if local is None:
+        output, explanation = save_or_print()
+        print(explanation, file=sys.stderr)
+        print(output)
+        return 0
+    try:
+        print(write_local(local))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return 0

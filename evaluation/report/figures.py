@@ -1,0 +1,330 @@
+"""Figures of an evaluation, drawn without a display and saved as PNG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from spikepropamine.evaluation.film.recording import Recording
+
+# Okabe and Ito's palette, which the colour-blind can tell apart
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F"]
+RIGHT, WRONG = "#009E73", "#D55E00"
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#E5E5E5",
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+
+Summary = Mapping[str, Any]
+
+
+def accuracy_by_trial(
+    panels: Mapping[str, Mapping[str, Sequence[Summary]]],
+    chance: float | None,
+    title: str,
+    path: Path,
+) -> None:
+    """Accuracy by trial, with 95 % bands: flat where nothing is learned inside an episode.
+
+    Args:
+        panels: for each panel by its title, for each line by its label, a summary per trial
+            ("mean", "interval": [low, high]). One panel has no title.
+        chance: accuracy of guessing, drawn as a line; None draws none.
+        title: of the figure; a second line is set smaller.
+        path: the PNG.
+    """
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    with plt.rc_context(STYLE):
+        figure, axes = _panels(len(panels))
+        for ax, (name, lines) in zip(axes, panels.items()):
+            for label, trials in lines.items():
+                style = labels.index(label)
+                x = np.arange(1, len(trials) + 1)
+                low, high = np.transpose([trial["interval"] for trial in trials])
+                colour = COLOURS[style % len(COLOURS)]
+                ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+                ax.plot(
+                    x,
+                    [trial["mean"] for trial in trials],
+                    # where it changes nothing, the line beneath shows through
+                    "--" if label == "plasticity-off" else "-",
+                    color=colour,
+                    marker="o",
+                    markersize=4,
+                    label=label,
+                )
+            if chance is not None:
+                ax.axhline(chance, color="#7F7F7F", linestyle=":", zorder=0, label="chance")
+            ax.set_ylim(0, 1.03)
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            ax.set_xlabel("trial in the episode")
+            ax.grid(axis="y")
+            if len(panels) > 1:
+                ax.set_title(name)
+        axes[0].set_ylabel("right responses")
+        _legend(figure, axes)
+        _title(figure, title)
+        _save(figure, path)
+
+
+def scores(
+    groups: Mapping[str, Mapping[str, tuple[Summary, Sequence[float]]]],
+    measure: str,
+    title: str,
+    path: Path,
+    chance: float | None = None,
+) -> None:
+    """A measure by condition: mean, 95 % interval, and faint dots for the single samples.
+
+    Args:
+        groups: for each policy by its label, for each condition by its name, the summary and the
+            samples that it is of.
+        measure: name of the measure, with its unit.
+        title: of the figure; a second line is set smaller.
+        path: the PNG.
+        chance: what guessing would reach, drawn as a line; None draws none.
+    """
+    conditions = list(dict.fromkeys(name for group in groups.values() for name in group))
+    with plt.rc_context(STYLE):
+        figure, (ax,) = _panels(1)
+        for index, (label, group) in enumerate(groups.items()):
+            colour = COLOURS[index % len(COLOURS)]
+            offset = 0.6 * ((index + 0.5) / len(groups) - 0.5)
+            for name, (summary, samples) in group.items():
+                x = conditions.index(name) + offset
+                if len(samples) > 1:
+                    # spread evenly, so that equal samples can be told apart
+                    spread = x + np.linspace(-0.04, 0.04, len(samples))
+                    ax.plot(spread, samples, ".", color=colour, alpha=0.25, zorder=1)
+                low, high = summary["interval"]
+                ax.vlines(x + 0.09, low, high, color=colour, linewidth=2)
+                dots = ax.plot(x + 0.09, summary["mean"], "o", color=colour, markersize=6)
+            dots[0].set_label(label)
+        if chance is not None:
+            ax.axhline(chance, color="#7F7F7F", linestyle=":", zorder=0, label="chance")
+        ax.set_xticks(range(len(conditions)), conditions)
+        ax.set_xlim(-0.6, len(conditions) - 0.4)
+        ax.set_ylabel(measure)
+        ax.grid(axis="y")
+        if len(groups) > 1 or chance is not None:
+            _legend(figure, [ax])
+        _title(figure, title)
+        _save(figure, path)
+
+
+def episode(recording: Recording, title: str, path: Path) -> None:
+    """One episode looked into: what happened, spikes, neuromodulator, and fast weights.
+
+    Args:
+        recording: of the episode. A static network has the first two rows only.
+        title: of the figure; a second line is set smaller.
+        path: the PNG.
+    """
+    fast, rate = recording.fast_weights, recording.rate
+    plastic, modulated = fast is not None, rate is not None and recording.modulated
+    heights = [0.9, 2.2] + [2.2] * modulated + [2.0] * plastic
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(11, 1.5 + 1.15 * sum(heights)), layout="constrained")
+        grid = figure.add_gridspec(
+            len(heights),
+            2 if plastic else 1,
+            height_ratios=heights,
+            width_ratios=[3.4, 1] if plastic else None,
+        )
+        rows = [figure.add_subplot(grid[0, 0])]
+        for index in range(1, len(heights)):
+            rows.append(figure.add_subplot(grid[index, 0], sharex=rows[0]))
+        _draw_events(rows[0], recording)
+        _draw_spikes(rows[1], recording)
+        if rate is not None and recording.modulated:
+            _draw_modulator(figure, rows[2], rate, recording.ticks)
+        if fast is not None:
+            _draw_fast_weights(rows[-1], fast)
+            _draw_matrices(figure, grid, fast, recording.infos)
+        for ax in rows[:-1]:
+            ax.tick_params(labelbottom=False)
+        rows[-1].set_xlabel(f"environment step ({_plural(recording.ticks, 'network tick')} each)")
+        rows[0].set_xlim(0, len(recording.rewards))
+        _title(figure, title)
+        _save(figure, path)
+
+
+def _draw_events(ax: Axes, recording: Recording) -> None:
+    """Cue, action and outcome of every trial; or the reward, where trials show no cue."""
+    answers = [(step, info) for step, info in enumerate(recording.infos) if "cue" in info]
+    steps = len(recording.infos)
+    if not answers:
+        ax.stairs(recording.rewards, np.arange(steps + 1), baseline=None, color="#333333")
+        ax.set_ylabel("reward")
+        ax.set_title("Reward of each step")
+        return
+    first = answers[0][0]  # trials are equally long, and the first one begins the episode
+    starts = [step - first for step, _ in answers]
+    choice = recording.actions.ndim == 1
+    for (step, info), start, end in zip(answers, starts, [*starts[1:], steps]):
+        middle, cue = (start + end) / 2, info["cue"]
+        ax.axvspan(start, end, color=COLOURS[cue % len(COLOURS)], alpha=0.18, linewidth=0)
+        ax.axvline(start, color="white", linewidth=1.5)
+        name = chr(ord("A") + cue) if cue < 26 else str(cue)
+        answer = f"{recording.actions[step]} " if choice else ""
+        ax.text(middle, 0.7, name, ha="center", va="center")
+        ax.text(
+            middle,
+            0.28,
+            answer + ("✓" if info["correct"] else "✗"),
+            ha="center",
+            va="center",
+            fontweight="bold",
+            color=RIGHT if info["correct"] else WRONG,
+        )
+    ax.set_ylim(0, 1)
+    ax.set_yticks([0.28, 0.7], ["action" if choice else "right", "cue"])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    what = "the action, and whether it was right" if choice else "and whether the robot ran right"
+    ax.set_title(f"Trials: the cue shown, {what}")
+
+
+def _draw_spikes(ax: Axes, recording: Recording) -> None:
+    tick, neuron = np.nonzero(recording.spikes)
+    neurons = recording.spikes.shape[1]
+    height = 72 * 2.2 * 1.15 / neurons  # points per row, so that neighbours nearly touch
+    ax.scatter(
+        (tick + 0.5) / recording.ticks,
+        neuron,
+        s=max(height, 1.5) ** 2,
+        marker="|",
+        color="#222222",
+        linewidths=min(1.5, 800 / len(recording.spikes)),
+    )
+    ax.set_ylim(-1, neurons)
+    ax.set_ylabel("neuron")
+    kind = "plastic" if recording.fast_weights is not None else "static"
+    share = 100 * recording.spikes.mean()
+    ax.set_title(
+        f"Spikes of the {kind} layer (a neuron spikes in {share:.0f} % of the ticks on average)"
+    )
+
+
+def _draw_modulator(figure: Figure, ax: Axes, rate: np.ndarray, ticks: int) -> None:
+    order = np.argsort(rate.mean(axis=0))
+    bound = max(float(np.abs(rate).max()), 1e-9)
+    image = ax.imshow(
+        rate[:, order].T,
+        aspect="auto",
+        origin="lower",
+        cmap="RdBu_r",
+        vmin=-bound,
+        vmax=bound,
+        extent=(0, rate.shape[0] / ticks, 0, rate.shape[1]),
+        interpolation="nearest",
+    )
+    ax.set_ylabel("neuron, by mean")
+    ax.set_title("Neuromodulator m: red writes what the rule says, blue writes the opposite")
+    figure.colorbar(image, ax=ax, label="m", pad=0.01, aspect=12)
+
+
+def _draw_fast_weights(ax: Axes, fast: np.ndarray) -> None:
+    flat = fast.reshape(len(fast), -1)
+    flat = np.concatenate([np.zeros_like(flat[:1]), flat])  # where every episode starts
+    time = np.arange(len(flat))
+    # quantiles of how much synapses move: the most mobile one first, and some of all kinds
+    order = np.argsort(-np.ptp(flat, axis=0), kind="stable")
+    chosen = order[np.unique(np.geomspace(1, len(order), 16).astype(int) - 1)]
+    ax.plot(time, flat[:, chosen], color=COLOURS[0], alpha=0.45, linewidth=0.9)
+    ax.plot([], [], color=COLOURS[0], alpha=0.6, linewidth=0.9, label=f"{len(chosen)} synapses")
+    size = np.sqrt(np.mean(np.square(flat), axis=1))
+    ax.plot(time, size, color="#222222", linewidth=2, label="root mean square of all")
+    ax.axhline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
+    ax.set_ylabel("fast weight F")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+    ax.set_title(f"Fast weights after each step ({flat.shape[1]:,} synapses)")
+    ax.legend(loc="upper left", ncols=2, fontsize=9)
+
+
+def _draw_matrices(figure: Figure, grid: Any, fast: np.ndarray, infos: list[Any]) -> None:
+    """Fast weights early in the episode and at its end, on one scale."""
+    answers = [step for step, info in enumerate(infos) if "correct" in info]
+    early = answers[1] if len(answers) > 1 else len(fast) // 2
+    shown = [(early, "after the first trial" if len(answers) > 1 else "half-way")]
+    shown.append((len(fast), "at the end"))
+    bound = max(float(np.abs(fast[[step - 1 for step, _ in shown]]).max()), 1e-9)
+    axes = []
+    column = grid[:, 1].subgridspec(2, 1)
+    for index, (step, when) in enumerate(shown):
+        ax = figure.add_subplot(column[index])
+        image = ax.imshow(
+            fast[step - 1],
+            aspect="auto",
+            origin="lower",
+            cmap="RdBu_r",
+            vmin=-bound,
+            vmax=bound,
+            interpolation="nearest",
+        )
+        ax.set_title(f"F {when}")
+        ax.set_ylabel("to neuron")
+        axes.append(ax)
+    axes[-1].set_xlabel("from neuron")
+    figure.colorbar(image, ax=axes, label="fast weight F", location="bottom", aspect=18, shrink=0.9)
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    width = 7.5 if count == 1 else 3.1 * count + 0.8
+    figure, axes = plt.subplots(
+        1, count, figsize=(width, 4.6), sharey=True, squeeze=False, layout="constrained"
+    )
+    return figure, list(axes[0])
+
+
+def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
+    handles["chance"] = handles.pop("chance", None)  # last
+    handles = {label: handle for label, handle in handles.items() if handle is not None}
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 5)
+    )
+
+
+def _title(figure: Figure, title: str) -> None:
+    first, _, rest = title.partition("\n")
+    figure.suptitle(first, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    if rest:
+        # an empty line of the title makes the room, the text below it is smaller
+        figure.suptitle(f"{first}\n", x=0.01, ha="left", fontsize=13, fontweight="bold")
+        figure.text(
+            0.01, 1 - 0.40 / figure.get_figheight(), rest, fontsize=10, color="#555555", va="center"
+        )
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Saves under another name first, so that nobody finds half a file."""
+    part = path.with_name(f"{path.name}.part")
+    figure.savefig(part, dpi=150, format="png")
+    plt.close(figure)
+    part.replace(path)

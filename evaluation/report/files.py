@@ -1,0 +1,148 @@
+"""What an evaluation leaves in its folder: summary, episodes and figures."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env, spread_of
+from spikepropamine.evaluation.film.recording import can_record, record_episode
+from spikepropamine.evaluation.judge import measures
+from spikepropamine.evaluation.report import figures
+from spikepropamine.evaluation.report.tables import MANY_CONDITIONS
+from spikepropamine.evaluation.run.plan import Evaluation
+from spikepropamine.evaluation.schema import CLEAN_KEY, Summary
+
+MANY_ROWS = 20_000  # from so many on, a Parquet file is worth having: a fraction of the size
+
+
+def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
+    """Fills the folder. The summary comes last: where it is, the rest is too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").unlink(missing_ok=True)
+    write_text(folder / "episodes.csv", episodes_csv(evaluation))
+    parquet = folder / "episodes.parquet"
+    parquet.unlink(missing_ok=True)
+    if len(evaluation.seeds) * sum(map(len, evaluation.outcomes)) >= MANY_ROWS:
+        write_parquet(folder / "episodes.csv", parquet)
+    draw(evaluation, summary, folder / "figures")
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    write_text(folder / "summary.json", text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes under another name first, so that nobody finds half a file."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_parquet(source: Path, path: Path) -> None:
+    """The table of a CSV file as Parquet."""
+    import pyarrow.csv  # takes its time, and few evaluations need it
+    import pyarrow.parquet
+
+    part = path.with_name(f"{path.name}.part")
+    try:
+        pyarrow.parquet.write_table(pyarrow.csv.read_csv(source), part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def episodes_csv(evaluation: Evaluation) -> str:
+    """One row per episode; trial_K is 1 where the response of trial K was right."""
+    conditions = {c.key: c for c in evaluation.conditions}
+    trials = max(o["correct"].shape[1] for x in evaluation.outcomes for o in x.values())
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    columns = ["policy", "training_seed", "condition", "lesion", "seed", "return", "length"]
+    rows.writerow(columns + [f"trial_{trial}" for trial in range(trials)])
+    for run, outcomes in zip(evaluation.runs, evaluation.outcomes):
+        for key, outcome in outcomes.items():
+            for index, seed in enumerate(outcome["seed"]):
+                right = ["" if np.isnan(x) else int(x) for x in outcome["correct"][index]]
+                right += [""] * (trials - len(right))
+                numbers = [seed, outcome["return"][index], outcome["length"][index]]
+                lesion = conditions[key].lesion_name or ""
+                rows.writerow([run.name, run.seed, key, lesion, *numbers, *right])
+    return text.getvalue()
+
+
+def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
+    """The figures: accuracy by trial, scores by condition, and the inside of one episode each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    settings, policies = summary["settings"], summary["policies"]
+    keys = [c["key"] for c in summary["conditions"]]
+    labels = {
+        name: f"{name} ({len(policy['runs'])} seeds)" if len(policy["runs"]) > 1 else name
+        for name, policy in policies.items()
+    }
+    what = f"{settings['env']}\n{settings['episodes']} new episodes per condition; 95 % intervals"
+
+    def parts(key: str, measure: str) -> dict[str, Any]:
+        results: Any = summary["results"]
+        found = {labels[name]: of.get(key, {}).get(measure) for name, of in results.items()}
+        return {label: part for label, part in found.items() if part is not None}
+
+    if len(keys) <= MANY_CONDITIONS:
+        panels = {key: parts(key, "accuracy_by_trial") for key in keys}
+        trials = max((len(line) for lines in panels.values() for line in lines.values()), default=0)
+        if trials > 1:
+            figures.accuracy_by_trial(
+                panels,
+                settings["chance"],
+                f"Learning inside an episode: {what}",
+                folder / "accuracy_by_trial.png",
+            )
+        measure = "late_accuracy" if trials else "return"
+        figures.scores(
+            {
+                label: {
+                    key: (parts(key, measure)[label], _samples(evaluation, name, key, measure))
+                    for key in keys
+                    if label in parts(key, measure)
+                }
+                for name, label in labels.items()
+            },
+            measure.replace("_", " "),
+            f"{measure.replace('_', ' ').capitalize()} by condition: {what}",
+            folder / f"{measure}.png",
+            settings["chance"] if trials else None,
+        )
+    for name in policies:
+        run = next(run for run in evaluation.runs if run.name == name)
+        if not can_record(run.policy):
+            continue
+        seed = evaluation.seeds[0]
+        spread = spread_of(run.policy, evaluation.task)
+        env = make_env(evaluation.task, CLEAN, spread, run.previous, run.revealed)
+        recording = record_episode(run.policy, env, seed)
+        env.close()
+        length = len(recording.rewards)
+        whole = length == evaluation.outcomes[evaluation.runs.index(run)][CLEAN_KEY]["length"][0]
+        figures.episode(
+            recording,
+            f"Inside one episode: {name} on {settings['env']}\nepisode of seed {seed}, "
+            f"{'' if whole else 'first '}{length} steps",
+            folder / f"episode-{name}.png",
+        )
+
+
+def _samples(evaluation: Evaluation, name: str, key: str, measure: str) -> Sequence[float]:
+    """What the dots of a figure are: runs, or the episodes of a single one."""
+    outcomes = [x[key] for run, x in zip(evaluation.runs, evaluation.outcomes) if run.name == name]
+    if measure == "return":
+        values = [outcome["return"] for outcome in outcomes]
+    else:
+        values = [measures.late_accuracy(outcome["correct"]) for outcome in outcomes]
+    return list(values[0]) if len(values) == 1 else [float(np.mean(value)) for value in values]

@@ -1,0 +1,318 @@
+"""The page over all runs of a folder: learning curves, evaluations, videos, links to reports."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import yaml
+from markupsafe import Markup
+from scipy import stats
+
+from spikepropamine.evaluation.report import page, plots
+from spikepropamine.evaluation.report.page import (
+    Cell,
+    Plot,
+    Plots,
+    Section,
+    Table,
+    Text,
+    Videos,
+    filled_table,
+)
+from spikepropamine.evaluation.report.verdict import share_kept
+from spikepropamine.evaluation.report.words import plural, with_interval
+from spikepropamine.evaluation.schema import CLEAN_KEY
+
+STEPS = "time/total_timesteps"
+MEASURES = {
+    "rollout/ep_rew_mean": "return of a training episode",
+    "rollout/late_accuracy": "right answers in late trials",
+}
+GRID = 120  # points of a learning curve
+SHOWN_VIDEOS = 12
+SKIPPED = {"wandb", "checkpoints", "policy"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what it says of itself. `columns` are those of progress.csv, as floats."""
+
+    folder: Path
+    environment: str
+    policy: str
+    seed: int
+    planned: int | None
+    columns: Mapping[str, np.ndarray]
+    changed: float
+
+    @property
+    def steps(self) -> int:
+        """Trained so far."""
+        return int(self.columns[STEPS][-1]) if self.columns.get(STEPS, np.array([])).size else 0
+
+
+def write_local(root: Path) -> Path:
+    """Makes index.html over the runs in a folder; returns its path.
+
+    Raises:
+        ValueError: there is no such folder, or no run in it.
+    """
+    if not root.is_dir():
+        raise ValueError(f"there is no folder {root}")
+    runs = find_runs(root)
+    if not runs:
+        raise ValueError(f"there is no run in {root}: no folder there holds the config.yaml of one")
+    path = root / "index.html"
+    page.write(path, local(root, runs))
+    return path
+
+
+def find_runs(root: Path) -> list[Run]:
+    """The run folders below a folder, by environment, policy and seed."""
+    found = [read_run(path.parent) for path in _files(root, "config.yaml")]
+    runs = [run for run in found if run is not None]
+    return sorted(runs, key=lambda run: (run.environment, run.policy, str(run.folder)))
+
+
+def read_run(folder: Path) -> Run | None:
+    """A run folder; None where its config.yaml is of something else.
+
+    progress.csv may be missing, empty or half written.
+    """
+    try:
+        settings = yaml.safe_load((folder / "config.yaml").read_text())["settings"]
+        environment, policy, seed = (settings[key] for key in ("env", "policy", "seed"))
+    except (KeyError, TypeError, yaml.YAMLError):
+        return None
+    progress = folder / "progress.csv"
+    columns: dict[str, np.ndarray] = {}
+    if progress.is_file():
+        with progress.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if _float(row.get(STEPS)) is not None]
+        for name in (STEPS, *MEASURES):
+            columns[name] = np.array([_float(row.get(name)) for row in rows], dtype=np.float64)
+    newest = progress if progress.is_file() else folder / "config.yaml"
+    return Run(
+        folder=folder,
+        environment=environment,
+        policy=policy,
+        seed=seed,
+        planned=settings.get("steps"),
+        columns=columns,
+        changed=newest.stat().st_mtime,
+    )
+
+
+def local(root: Path, runs: Sequence[Run]) -> str:
+    """The page as HTML; links in it are relative to `root`."""
+    environments = list(dict.fromkeys(run.environment for run in runs))
+    evaluations = sorted(
+        _files(root, "summary.json"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    videos = sorted(_files(root, "*.mp4"), key=lambda path: path.stat().st_mtime, reverse=True)
+    sections = [_learning(root, runs, environments)]
+    sections.append(_evaluations(root, evaluations))
+    sections.append(_videos(root, videos))
+    sections.append(_runs(root, runs))
+    subtitle = (
+        f"{plural(len(runs), 'run')} in {plural(len(environments), 'environment')}, "
+        f"as of {datetime.now():%Y-%m-%d %H:%M}"
+    )
+    shown = [section for section in sections if section.blocks]
+    return page.render(f"Runs in {root.resolve().name}/", subtitle, shown)
+
+
+def learning_curve(runs: Sequence[Run], measure: str) -> dict[str, np.ndarray] | None:
+    """Mean over runs by step, with Student's 95 % interval over runs.
+
+    At each step the mean is over the runs that got there; the interval has no width where only
+    one did.
+
+    Returns:
+        {"step", "mean", "low", "high"}: float64 [points]; None where no run has the measure.
+    """
+    curves = []
+    for run in runs:
+        values = run.columns.get(measure, np.array([]))
+        known = np.isfinite(values)
+        if known.any():
+            curves.append((run.columns[STEPS][known], values[known]))
+    if not curves:
+        return None
+    steps = np.unique(np.concatenate([steps for steps, _ in curves]))
+    if len(steps) > GRID:
+        steps = np.linspace(steps[0], steps[-1], GRID)
+    table = np.array(
+        [np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in curves]
+    )  # [runs, points]
+    count = np.isfinite(table).sum(axis=0)
+    mean = np.nanmean(table, axis=0)
+    several = count > 1
+    spread = np.zeros(len(steps))
+    spread[several] = np.nanstd(table[:, several], axis=0, ddof=1) / np.sqrt(count[several])
+    half = np.where(several, stats.t.ppf(0.975, np.maximum(count - 1, 1)) * spread, 0.0)
+    return {"step": steps, "mean": mean, "low": mean - half, "high": mean + half}
+
+
+def _learning(root: Path, runs: Sequence[Run], environments: Sequence[str]) -> Section:
+    charts = []
+    colours: dict[str, int] = {}  # of a policy, the same in all plots
+    for environment in environments:
+        groups = _groups(root, [run for run in runs if run.environment == environment])
+        for measure, title in MEASURES.items():
+            accuracy = measure == "rollout/late_accuracy"
+            lines = []
+            for name, members in groups.items():
+                colour = colours.setdefault(name, len(colours))
+                curve = learning_curve(members, measure)
+                if curve is not None:
+                    lines.append(_line(name, colour, len(members), curve, accuracy))
+            if lines:
+                chart = plots.curves(
+                    lines, "environment steps", title, as_percent=accuracy, x_format="~s"
+                )
+                charts.append(Plot(environment, chart))
+    if not charts:
+        return Section("Learning", [])
+    text = (
+        "Means over training seeds, their number in brackets, with 95 % intervals over seeds "
+        "(Student's t); a line without a band is one seed. Where seeds are at different steps, "
+        "the mean is over those that got there."
+    )
+    return Section("Learning", [Text([text]), Plots(charts)])
+
+
+def _line(
+    name: str, colour: int, seeds: int, curve: Mapping[str, np.ndarray], accuracy: bool
+) -> plots.Line:
+    step, mean = curve["step"].tolist(), curve["mean"].tolist()
+    if seeds == 1:
+        return plots.Line(name, colour, step, mean)
+    bounds = (0.0, 1.0) if accuracy else (-np.inf, np.inf)
+    low, high = (np.clip(curve[side], *bounds).tolist() for side in ("low", "high"))
+    return plots.Line(f"{name} ({seeds})", colour, step, mean, low, high)
+
+
+def _groups(root: Path, runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in their seed alone, neighbours in one folder, by policy.
+
+    A second folder of the same policy has its name with it.
+    """
+    folders: dict[Path, list[Run]] = {}
+    for run in runs:
+        folders.setdefault(run.folder.parent, []).append(run)
+    groups: dict[str, list[Run]] = {}
+    for folder, members in folders.items():
+        policy = members[0].policy
+        name = f"{policy}, {folder.relative_to(root)}" if policy in groups else policy
+        groups[name] = members
+    return groups
+
+
+def _evaluations(root: Path, summaries: Sequence[Path]) -> Section:
+    rows = []
+    for path in summaries:
+        try:
+            summary = json.loads(path.read_text())
+            settings, policies = summary["settings"], summary["policies"]
+        except (ValueError, KeyError):
+            continue  # of another tool, or of an older version
+        report = path.with_name("report.html")
+        name = settings["suite"] or path.parent.name
+        for policy, part in policies.items():
+            clean = summary["results"][policy][CLEAN_KEY]
+            kept, off = share_kept(summary, policy), share_kept(summary, policy, "off")
+            late = clean["late_accuracy"]
+            when = path.stat().st_mtime
+            rows.append(
+                [
+                    Cell(f"{datetime.fromtimestamp(when):%Y-%m-%d %H:%M}", when),
+                    _link(report.relative_to(root), name) if report.is_file() else name,
+                    settings["env"],
+                    policy,
+                    Cell(with_interval(part["clean_return"]), part["clean_return"]["mean"]),
+                    late and Cell(with_interval(late, as_percent=True), late["mean"]),
+                    kept and Cell(with_interval(kept, as_percent=True), kept["mean"]),
+                    off and Cell(with_interval(off, as_percent=True), off["mean"]),
+                ]
+            )
+    columns = [
+        "made",
+        "report",
+        "environment",
+        "policy",
+        "return, clean task",
+        "late accuracy",
+        "return kept",
+        "kept, plasticity off",
+    ]
+    return Section("Evaluations", [filled_table(columns, rows)] if rows else [])
+
+
+def _videos(root: Path, videos: Sequence[Path]) -> Section:
+    relative = [path.relative_to(root) for path in videos]
+    shown = {path.with_suffix("").as_posix(): quote(path.as_posix()) for path in relative}
+    first = dict(list(shown.items())[:SHOWN_VIDEOS])
+    blocks: list[Any] = [Videos(first)] if first else []
+    older = relative[SHOWN_VIDEOS:]
+    if older:
+        rows = [[_link(path, path.as_posix())] for path in older]
+        blocks.append(Table(["video"], rows, f"{len(older)} older videos", folded=True))
+    return Section("Videos", blocks)
+
+
+def _runs(root: Path, runs: Sequence[Run]) -> Section:
+    rows = []
+    for run in runs:
+        returns = run.columns.get("rollout/ep_rew_mean", np.array([]))
+        returns = returns[np.isfinite(returns)]
+        done = f"{run.steps:,}" + (f" of {run.planned:,}" if run.planned else "")
+        rows.append(
+            [
+                run.environment,
+                run.policy,
+                run.seed,
+                Cell(done, run.steps),
+                float(returns[-1]) if returns.size else None,
+                float(returns.max()) if returns.size else None,
+                Cell(f"{datetime.fromtimestamp(run.changed):%Y-%m-%d %H:%M}", run.changed),
+                run.folder.relative_to(root).as_posix(),
+            ]
+        )
+    columns = [
+        "environment",
+        "policy",
+        "seed",
+        "steps",
+        "return, last",
+        "return, best",
+        "last change",
+        "folder",
+    ]
+    return Section("Runs", [Table(columns, rows)])
+
+
+def _files(root: Path, pattern: str) -> list[Path]:
+    """Files below a folder, those of wandb and of checkpoints left out."""
+    return sorted(
+        path
+        for path in root.rglob(pattern)
+        if not SKIPPED.intersection(path.relative_to(root).parts[:-1])
+    )
+
+
+def _link(path: Path, text: str) -> Markup:
+    return Markup('<a href="{}">{}</a>').format(quote(path.as_posix()), text)
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None

@@ -1,0 +1,188 @@
+"""One self-contained HTML page: sections of text, tables that sort, interactive plots, videos."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup, escape
+
+from spikepropamine.evaluation.report.words import number
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell whose text does not sort as it should: `order` does. None sorts last."""
+
+    text: str
+    order: float | str | None
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs, or with `bullets` a list; with `folded`, shown when that title is opened.
+
+    Items of type Markup may hold HTML.
+    """
+
+    items: Sequence[str]
+    bullets: bool = False
+    folded: str = ""
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that sorts by a click on the head of a column.
+
+    Attributes:
+        columns: their heads.
+        rows: cells are strings, numbers, None (shown as a dash), `Cell` or Markup.
+        caption: what the table shows.
+        folded: shows the caption alone until it is opened.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    caption: str = ""
+    folded: bool = False
+    kind: str = "table"
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether a column holds numbers, which are set flush right."""
+        return [
+            any(isinstance(order_of(row[i]), int | float) for row in self.rows)
+            and all(not isinstance(order_of(row[i]), str) for row in self.rows)
+            for i in range(len(self.columns))
+        ]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A Vega-Lite chart with a title; `legend` names colours by their number in the palette."""
+
+    title: str
+    chart: Mapping[str, Any]
+    legend: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Charts side by side, as many as fit, or with `wide` one below the other."""
+
+    plots: Sequence[Plot]
+    wide: bool = False
+    kind: str = "plots"
+
+
+@dataclass(frozen=True)
+class Videos:
+    """Videos beside the page: {title: address relative to it}."""
+
+    addresses: Mapping[str, str]
+    kind: str = "videos"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with an entry in its contents."""
+
+    title: str
+    blocks: Sequence[Text | Table | Plots | Videos]
+
+    @property
+    def anchor(self) -> str:
+        """What a link to it ends with."""
+        return "".join(c if c.isalnum() else "-" for c in self.title.lower())
+
+
+def filled_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table of those columns that hold anything."""
+    keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
+    return Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows])
+
+
+def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """The page as HTML, with its styles, scripts and data inside. Text is escaped."""
+    has_plots = any(isinstance(block, Plots) for s in sections for block in s.blocks)
+    return _template().render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        style=Markup((FOLDER / "page.css").read_text()),
+        script=Markup((FOLDER / "page.js").read_text()),
+        vega=Markup(_vega()) if has_plots else "",
+    )
+
+
+def write(path: Path, html: str) -> None:
+    """Writes under another name first, so that nobody finds half a page."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(html, encoding="utf-8")
+    part.replace(path)
+
+
+def order_of(cell: Any) -> float | str | None:
+    """What a cell sorts by."""
+    if isinstance(cell, Markup):
+        return cell.striptags()
+    return cell.order if isinstance(cell, Cell) else cell
+
+
+def show(cell: Any) -> str:
+    """What a cell shows."""
+    if cell is None:
+        return "\u2013"
+    if isinstance(cell, Cell):
+        return cell.text
+    return cell if isinstance(cell, str) else number(cell) if isinstance(cell, float) else str(cell)
+
+
+def to_script(value: Any) -> Markup:
+    """JSON that may stand inside a <script> element, whatever strings it holds."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def unbroken(text: str) -> Markup:
+    """Keeps names such as ndp-oja on one line."""
+    words = [
+        Markup("<span class=unbroken>{}</span>").format(word) if "-" in word else escape(word)
+        for word in text.split(" ")
+    ]
+    return Markup(" ").join(words)
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["show"] = show
+    environment.filters["order"] = order_of
+    environment.filters["to_script"] = to_script
+    environment.filters["unbroken"] = unbroken
+    environment.globals["altair_version"] = version("altair")
+    return environment.get_template("page.html")
+
+
+@functools.cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace(
+        "</script", "<\\/script"
+    )

@@ -1,0 +1,350 @@
+"""The two kinds of plot on the pages: curves with bands, and dots with intervals."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from spikepropamine.evaluation.report.words import number, percent, with_interval
+
+HEIGHT = 240  # pixels of a plot of curves
+ROW = 16  # pixels between dots
+POINTS = 120  # of a curve, at most
+LABEL = 130  # pixels of a name beside a line, at most
+NUMBER = ",.12~g"  # 12 digits, less zeros at the end
+ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
+COLOURS = 8  # of the palette in page.css
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve: its name at its end, and a band from `low` to `high` where they are given."""
+
+    label: str
+    colour: int
+    x: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A mean with its interval."""
+
+    label: str
+    colour: int
+    mean: float
+    low: float
+    high: float
+    hollow: bool = False
+
+
+def curves(
+    lines: Sequence[Line],
+    x_title: str,
+    y_title: str,
+    *,
+    as_percent: bool = False,
+    x_format: str = NUMBER,
+    include: Sequence[float] = (),
+    vertical: Mapping[str, float] | None = None,
+    horizontal: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """A Vega-Lite chart of curves, each named at its end.
+
+    Args:
+        lines: at least one, each with at least one point.
+        x_title: of the axis, with the unit.
+        y_title: as `x_title`.
+        as_percent: shows fractions as percentages.
+        x_format: of the ticks, as in d3; "d" has whole numbers only.
+        include: values that the y axis has to reach.
+        vertical: marks across the plot at some x, by their labels.
+        horizontal: the same at some y.
+    """
+    vertical, horizontal = vertical or {}, horizontal or {}
+    lines = [thin(line) for line in lines]
+    bottom, top = _range(lines, [*include, *horizontal.values()])
+    xs = [x for line in lines for x in line.x]
+    y_settings: dict[str, Any] = {
+        "title": y_title,
+        "scale": alt.Scale(domain=[bottom, top], nice=False, zero=False),
+        "axis": alt.Axis(
+            tickCount=5,
+            domain=False,
+            ticks=False,
+            labelPadding=6,
+            format=_format(as_percent),
+            titleAngle=0,
+            titleAlign="left",
+            titleBaseline="bottom",
+            titleX=-38,
+            titleY=-8,
+        ),
+    }
+    y = alt.Y("y:Q", **y_settings)
+    x = alt.X(
+        "x:Q",
+        title=x_title,
+        scale=alt.Scale(domain=[min(xs), max(xs)], nice=False, zero=False),
+        axis=alt.Axis(
+            grid=False,
+            tickCount=5,
+            tickMinStep=1 if x_format == "d" else alt.Undefined,
+            labelOverlap=True,
+            labelFlush=False,
+            format=x_format,
+        ),
+    )
+
+    values = []
+    for n, line in enumerate(lines):
+        for k, at in enumerate(line.x):
+            point = {"line": n, "x": at, "y": _short(line.mean[k])}
+            if line.low and line.high:
+                point |= {"low": _short(line.low[k]), "high": _short(line.high[k])}
+            values.append(point)
+    numbers = list(range(len(lines)))
+    colour = alt.Color(
+        "line:N",
+        legend=None,
+        scale=alt.Scale(domain=numbers, range=[_paint(line.colour) for line in lines]),
+    )
+    dashes = [[5, 3] if line.dashed else [1, 0] for line in lines]
+    dash = alt.StrokeDash("line:N", legend=None, scale=alt.Scale(domain=numbers, range=dashes))
+    dashed = [n for n, line in enumerate(lines) if line.dashed]
+    opacity = alt.condition(
+        alt.FieldOneOfPredicate(field="line", oneOf=dashed), alt.value(0.07), alt.value(0.18)
+    )
+    base = alt.Chart(_data(values)).encode(x=x, color=colour, detail="line:N")
+    layers: list[Any] = []
+    layers += [
+        alt.Chart(_data([{"y": at}])).mark_rule(strokeDash=[2, 3], color="var(--quiet)").encode(y=y)
+        for at in horizontal.values()
+    ]
+    for label, at in vertical.items():
+        mark = alt.Chart(_data([{"x": at, "label": label}])).encode(x=x)
+        layers.append(mark.mark_rule(color="var(--quiet)"))
+        layers.append(
+            mark.mark_text(align="left", baseline="top", dx=4, color="var(--quiet)").encode(
+                text="label:N", y=alt.value(0)
+            )
+        )
+    layers.append(
+        base.transform_filter("isValid(datum.low)")
+        .mark_area(clip=True)
+        .encode(y=alt.Y("low:Q", **y_settings), y2="high:Q", opacity=opacity)
+    )
+    layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
+    if max(len(line.x) for line in lines) <= 12:
+        layers.append(base.mark_circle(size=36, opacity=1).encode(y=y))
+    ends = [(line.label, _paint(line.colour), line.x[-1], line.mean[-1]) for line in lines]
+    ends += [(label, "var(--quiet)", max(xs), at) for label, at in horizontal.items()]
+    layers.append(_end_labels(ends, x, y, bottom, top))
+    layers.append(_readout(lines, x, x_title, as_percent))
+    described = f"Curves of {y_title} by {x_title}: {', '.join(line.label for line in lines)}"
+    chart = alt.layer(*layers).properties(
+        width="container",
+        height=HEIGHT,
+        padding={"left": 0, "top": 4, "bottom": 5, "right": 2},
+        description=described,
+    )
+    return chart.to_dict()
+
+
+def dots(
+    rows: Mapping[str, Sequence[Dot]],
+    x_title: str,
+    *,
+    as_percent: bool = False,
+    include: Sequence[float] = (),
+    marks: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """A Vega-Lite chart of means with intervals, a group of rows for each label.
+
+    Args:
+        rows: at least one group with at least one dot.
+        x_title: of the axis, with the unit.
+        as_percent: shows fractions as percentages.
+        include: values that the x axis has to reach.
+        marks: lines down the plot at some x, by their labels.
+    """
+    marks = marks or {}
+    values, heads, at = [], [], 0.0
+    for head, some in rows.items():
+        heads.append({"row": at + 0.5, "label": head})
+        for n, dot in enumerate(some):
+            values.append(
+                {
+                    "row": at + 1.5 + n,
+                    "mean": _short(dot.mean),
+                    "low": _short(dot.low),
+                    "high": _short(dot.high),
+                    "paint": _paint(dot.colour),
+                    "fill": "var(--paper)" if dot.hollow else _paint(dot.colour),
+                    "name": f"{head}, {dot.label}" if dot.label else head,
+                    "text": _readable(dot.mean, dot.low, dot.high, as_percent),
+                }
+            )
+        at += len(some) + 1.4
+    every = [v for dot in itertools.chain(*rows.values()) for v in (dot.low, dot.high)]
+    left, right = _padded([*every, *include, *marks.values()])
+    x_settings: dict[str, Any] = {
+        "title": x_title,
+        "scale": alt.Scale(domain=[left, right], nice=False, zero=False),
+        "axis": alt.Axis(tickCount=5, labelFlush=False, format=_format(as_percent)),
+    }
+    x = alt.X("mean:Q", **x_settings)
+    y = alt.Y(
+        "row:Q", axis=None, scale=alt.Scale(domain=[0, at], reverse=True, nice=False, zero=False)
+    )
+    tooltip = [alt.Tooltip("name:N", title=" "), alt.Tooltip("text:N", title=x_title)]
+    base = alt.Chart(_data(values)).encode(y=y, tooltip=tooltip)
+    paint = alt.Color("paint:N", scale=None)
+    layers: list[Any] = [
+        alt.Chart(_data([{"mean": at_x, "label": label}]))
+        .mark_rule(strokeDash=[2, 3], color="var(--quiet)")
+        .encode(x=x)
+        for label, at_x in marks.items()
+    ]
+    layers.append(
+        base.mark_rule(strokeWidth=2).encode(
+            x=alt.X("low:Q", **x_settings), x2="high:Q", color=paint
+        )
+    )
+    layers.append(
+        base.mark_point(size=64, strokeWidth=2, opacity=1).encode(
+            x=x, stroke=paint, fill=alt.Fill("fill:N", scale=None)
+        )
+    )
+    names = alt.Chart(_data(heads)).encode(y=y, text="label:N", x=alt.value(0))
+    # a strip of paper below them, so that no line runs through the letters
+    layers.append(names.mark_text(align="left", stroke="var(--paper)", strokeWidth=5))
+    layers.append(names.mark_text(align="left", fontWeight=500, color="var(--ink)"))
+    chart = alt.layer(*layers).properties(
+        width="container",
+        height=round(at * ROW),
+        padding={"left": 6, "top": 0, "bottom": 5, "right": 6},
+        description=f"{x_title} with 95 % intervals: {', '.join(rows)}",
+    )
+    return chart.to_dict()
+
+
+def thin(line: Line, points: int = POINTS) -> Line:
+    """A line of at most so many points: means over runs of neighbours where it has more."""
+    size = math.ceil(len(line.x) / points)
+    if size <= 1:
+        return line
+
+    def means(values: Sequence[float]) -> list[float]:
+        chunks = [values[k : k + size] for k in range(0, len(values), size)]
+        return [sum(chunk) / len(chunk) for chunk in chunks]
+
+    low, high = line.low and means(line.low), line.high and means(line.high)
+    return Line(
+        line.label, line.colour, means(line.x), means(line.mean), low, high, dashed=line.dashed
+    )
+
+
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Positions moved as little as is simple so that neighbours are `gap` apart, inside a range.
+
+    Args:
+        positions: in any order; the result keeps it.
+        gap: between neighbours, at least.
+        low: end of the range; it is left only where the range is too small for all.
+        high: the other end.
+    """
+    order = sorted(range(len(positions)), key=lambda k: positions[k])
+    placed: list[float] = []
+    for k in order:
+        placed.append(max(positions[k], placed[-1] + gap if placed else low))
+    limit = high
+    for n in reversed(range(len(placed))):
+        placed[n] = min(placed[n], limit)
+        limit = placed[n] - gap
+    result = [0.0] * len(positions)
+    for place, k in zip(placed, order):
+        result[k] = place
+    return result
+
+
+def _end_labels(
+    ends: Sequence[tuple[str, str, float, float]], x: alt.X, y: alt.Y, bottom: float, top: float
+) -> Any:
+    """Names (label, colour, x, y) beside the ends of lines, kept from overlapping."""
+    pixels = [HEIGHT * (top - at_y) / (top - bottom) for _, _, _, at_y in ends]
+    values = [
+        {"x": at_x, "y": top - place * (top - bottom) / HEIGHT, "label": label, "paint": paint}
+        for (label, paint, at_x, _), place in zip(ends, spread(pixels, 14, 0, HEIGHT))
+    ]
+    return (
+        alt.Chart(_data(values))
+        .mark_text(align="left", dx=8, fontWeight=500, limit=LABEL)
+        .encode(x=x, y=y, text="label:N", color=alt.Color("paint:N", scale=None))
+    )
+
+
+def _readout(lines: Sequence[Line], x: alt.X, x_title: str, as_percent: bool) -> Any:
+    """A rule that follows the pointer, with the values of all lines there."""
+    rows: dict[float, dict[str, Any]] = {}
+    for n, line in enumerate(lines):
+        for k, at in enumerate(line.x):
+            low, high = (line.low[k], line.high[k]) if line.low and line.high else (None, None)
+            text = _readable(line.mean[k], low, high, as_percent)
+            rows.setdefault(at, {"x": at})[f"line{n}"] = text
+    tooltip = [alt.Tooltip("x:Q", title=x_title, format=",~r")] + [
+        alt.Tooltip(f"line{n}:N", title=line.label) for n, line in enumerate(lines)
+    ]
+    near = alt.selection_point(
+        fields=["x"], nearest=True, on="pointerover", clear="pointerout", empty=False
+    )
+    return (
+        alt.Chart(_data([rows[at] for at in sorted(rows)]))
+        .mark_rule(color="var(--quiet)")
+        .encode(x=x, tooltip=tooltip, opacity=alt.condition(near, alt.value(0.7), alt.value(0)))
+        .add_params(near)
+    )
+
+
+def _readable(mean: float, low: float | None, high: float | None, as_percent: bool) -> str:
+    if low is None or high is None:
+        return percent(mean) if as_percent else number(mean)
+    return with_interval({"mean": mean, "interval": [low, high]}, as_percent)
+
+
+def _paint(colour: int) -> str:
+    return f"var(--series-{colour % COLOURS})"
+
+
+def _range(lines: Sequence[Line], include: Sequence[float]) -> tuple[float, float]:
+    """That of the means and of the bands, as far as these leave the means room to be told apart."""
+    means = [*include, *(value for line in lines for value in line.mean)]
+    edges = [v for line in lines for side in (line.low, line.high) for v in side or ()]
+    low, high = min(means), max(means)
+    room = ROOM * (high - low) or math.inf
+    return _padded([max(min([low, *edges]), low - room), min(max([high, *edges]), high + room)])
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    """A range around the values with some air; never empty."""
+    low, high = min(values), max(values)
+    air = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - air, high + air
+
+
+def _format(as_percent: bool) -> str:
+    return "%" if as_percent else NUMBER
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _data(values: Sequence[Mapping[str, Any]]) -> alt.InlineData:
+    return alt.InlineData(values=list(values))

@@ -1,0 +1,1 @@
+"""Running the episodes: plan, jobs, processes, and what is kept of them."""

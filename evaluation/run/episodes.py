@@ -1,0 +1,167 @@
+"""Episodes of a policy, one per seed, many of them stepped side by side."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from spikepropamine.evaluation.hook import Hook
+from spikepropamine.evaluation.run.progress import ProgressBar
+
+WIDTH = 50
+
+
+class Policy(Protocol):
+    """Anything that predicts as Stable-Baselines3's policies and algorithms do."""
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Actions for a batch of observations, and the state that goes with the next batch."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What came of one episode.
+
+    Attributes:
+        seed: that the environment was reset with.
+        total_reward: the return, undiscounted.
+        length: in environment steps.
+        correct: in a cue task, whether the response of each trial was right; else empty.
+        rewards: of each step.
+    """
+
+    seed: int
+    total_reward: float
+    length: int
+    correct: tuple[bool, ...] = ()
+    rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)
+
+
+def run_episodes(
+    policy: Policy,
+    make_env: Callable[[], gym.Env],
+    seeds: Sequence[int],
+    *,
+    width: int = WIDTH,
+    deterministic: bool = True,
+    initial_state: tuple[np.ndarray, ...] | None = None,
+    hooks: Sequence[Hook] = (),
+    progress: ProgressBar | None = None,
+) -> list[Episode]:
+    """Runs one episode per seed.
+
+    Up to `width` episodes are stepped in lockstep; one that has ended is no longer stepped. An
+    episode is a function of its seed and of `width` alone, to the last bit: floating-point sums
+    of a batched policy depend on the size of the batch and on the row in it, so batches are
+    always `width` rows and an episode always has row `seed % width`. Stochastic actions are
+    drawn from PyTorch's generator, which is seeded with `seed // width`, and left as it was found.
+
+    With width 50 and seeds from a multiple of 50 on, these are also the episodes of SB3's
+    `evaluate_policy` on 50 environments so seeded; with width 1, those of a single environment.
+
+    Args:
+        policy: the policy.
+        make_env: makes one environment; called at most `width` times.
+        seeds: distinct, each at least 0.
+        width: rows of a batch.
+        deterministic: the policy's most likely action, rather than one drawn.
+        initial_state: for `predict` at the first step, arrays [any, width, any]; None lets the
+            policy choose.
+        hooks: told of every step, in this order; they need an initial state.
+        progress: told of every step.
+
+    Returns:
+        One record per seed, in the order of `seeds`.
+
+    Raises:
+        ValueError: seeds that repeat or are negative, or a width below 1.
+    """
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
+        raise ValueError("seeds must be distinct and at least 0")
+    envs: dict[int, gym.Env] = {}
+    records: dict[int, Episode] = {}
+    try:
+        with torch.random.fork_rng():
+            for block, wave in itertools.groupby(sorted(seeds), key=lambda seed: seed // width):
+                torch.manual_seed(block)
+                rows = {seed % width: seed for seed in wave}
+                for row in rows.keys() - envs.keys():
+                    envs[row] = make_env()
+                ended = _run_wave(
+                    policy, envs, rows, width, deterministic, initial_state, hooks, progress
+                )
+                records |= {episode.seed: episode for episode in ended}
+    finally:
+        for env in envs.values():
+            env.close()
+    return [records[seed] for seed in seeds]
+
+
+def _run_wave(
+    policy: Policy,
+    envs: dict[int, gym.Env],
+    rows: dict[int, int],
+    width: int,
+    deterministic: bool,
+    state: tuple[np.ndarray, ...] | None,
+    hooks: Sequence[Hook],
+    progress: ProgressBar | None,
+) -> list[Episode]:
+    """Runs the episodes of `rows`, row to seed."""
+    first, infos = {}, {}
+    for row, seed in rows.items():
+        first[row], infos[row] = envs[row].reset(seed=seed)
+    # rows without an episode need some valid observation, and so do those whose episode is over
+    observations = [first.get(row, next(iter(first.values()))) for row in range(width)]
+    starts = np.ones(width, dtype=bool)
+    state = None if state is None else tuple(part.copy() for part in state)
+    totals = dict.fromkeys(rows, 0.0)
+    rewards: dict[int, list[float]] = {row: [] for row in rows}
+    correct: dict[int, dict[int, bool]] = {row: {} for row in rows}
+    running, ended = sorted(rows), []
+    for step in itertools.count():
+        if not running:
+            break
+        for hook in hooks:
+            hook.before(step, state, starts, {row: infos[row] for row in running})
+        actions, state = policy.predict(_batch(observations), state, starts, deterministic)
+        starts = np.zeros(width, dtype=bool)
+        over = set()
+        for row in running:
+            observation, reward, terminated, truncated, info = envs[row].step(actions[row])
+            observations[row], infos[row] = observation, info
+            totals[row] += float(reward)
+            rewards[row].append(float(reward))
+            if "correct" in info:
+                correct[row][info["trial"]] = bool(info["correct"])
+            if terminated or truncated:
+                over.add(row)
+                right = tuple(correct[row][trial] for trial in sorted(correct[row]))
+                earned = tuple(rewards[row])
+                ended.append(Episode(rows[row], totals[row], len(earned), right, earned))
+        for hook in hooks:
+            hook.after(step, state, running, sorted(over))
+        if progress is not None:
+            progress.stepped(len(running))
+            for row in over:
+                progress.ended(len(rewards[row]))
+        running = [row for row in running if row not in over]
+    return ended
+
+
+def _batch(observations: list[Any]) -> Any:
+    if isinstance(observations[0], dict):
+        return {key: np.stack([x[key] for x in observations]) for key in observations[0]}
+    return np.stack(observations)

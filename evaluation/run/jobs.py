@@ -1,0 +1,189 @@
+"""The unit of work of an evaluation: one policy, one condition, one wave of episodes."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikepropamine.envs.making import make
+from spikepropamine.evaluation.ask.conditions import Condition, make_env, spread_of
+from spikepropamine.evaluation.ask.lesions import Wave, layout_of
+from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.evaluation.hook import Hook
+from spikepropamine.evaluation.run.episodes import Episode, run_episodes
+from spikepropamine.evaluation.run.inside import InsideSums, ModulationSums
+from spikepropamine.evaluation.run.progress import ProgressBar
+from spikepropamine.policies.export import DeployedPolicy, load_policy
+
+SAMPLES = 200  # of what goes on inside the network, over the horizon
+
+Outcome = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One wave of episodes.
+
+    Attributes:
+        folder: of the deployed policy; None: random actions.
+        previous: whether the policy observes its previous action and reward.
+        task, condition: what it is judged in.
+        seeds: of the episodes, of one wave: `seed // width` is the same for all.
+        width: of the batch.
+        deterministic: the likeliest actions, or drawn ones.
+        modulation: means of the neuromodulators, where they are held at these.
+        revealed: text with the contexts that the policy observes; None: none.
+    """
+
+    folder: Path | None
+    previous: bool
+    task: Task
+    condition: Condition
+    seeds: tuple[int, ...]
+    width: int
+    deterministic: bool
+    modulation: Mapping[str, np.ndarray] | None = None
+    revealed: str | None = None
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes it runs; some lesions need another one for each."""
+        lesion = self.condition.lesion
+        return len(self.seeds) * (1 if lesion is None else lesion.cost)
+
+    @property
+    def freeze_at(self) -> int:
+        """The step at which fast weights are frozen, where they are."""
+        onset = self.condition.onset
+        return self.task.horizon // 2 if onset is None else onset
+
+
+def waves(seeds: Sequence[int], width: int) -> list[tuple[int, ...]]:
+    """The seeds, cut where `run_episodes` begins another wave."""
+    blocks = itertools.groupby(sorted(seeds), key=lambda seed: seed // width)
+    return [tuple(block) for _, block in blocks]
+
+
+def width_of(task: Task) -> int:
+    """Rows of a batch. More are faster, where the environment is not what takes the time; but a
+    batch is computed as a whole, however few episodes there are.
+    """
+    return 20 if task.simulated else 50
+
+
+def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
+    """Runs the episodes.
+
+    Returns:
+        For each episode "seed", "return", "length"; "rewards" float32 [episodes, steps], 0 after
+        the end; "correct" float32 [episodes, trials], NaN where there was no response. Of a
+        spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count"); of an intact
+        one in the clean condition those of `ModulationSums` ("modulation/NAME",
+        "modulation/count").
+    """
+    if job.folder is None:
+        return _outcome(_run_random(job, progress))
+    policy = _policy(job.folder)
+    spread = spread_of(policy, job.task)
+    layout = layout_of(policy)
+
+    inner: Any = policy.policy
+
+    def run(seeds: Sequence[int], *hooks: Hook, opposite: bool = False) -> list[Episode]:
+        state = None if layout is None else inner.initial_state(job.width)
+        return run_episodes(
+            policy,
+            lambda: make_env(job.task, job.condition, spread, job.previous, job.revealed),
+            seeds,
+            width=job.width,
+            deterministic=job.deterministic,
+            initial_state=state,
+            hooks=hooks,
+            progress=progress,
+        )
+
+    if layout is None:
+        return _outcome(run(job.seeds))
+    condition = job.condition
+    inside = InsideSums(layout, max(1, job.task.horizon // SAMPLES))
+    means = ModulationSums(layout)
+    hooks: list[Hook] = [inside]
+    if condition.lesion is not None:
+        wave = Wave(layout, job.seeds, job.width, job.freeze_at, job.modulation, run)
+        hooks.insert(0, condition.lesion.hook(wave))
+    elif not condition.text and not condition.noise:
+        hooks.append(means)
+    outcome = _outcome(run(job.seeds, *hooks))
+    outcome |= {f"inside/{name}": np.array(sums) for name, sums in inside.sums.items()}
+    outcome["inside/count"] = np.array(inside.counts)
+    if means in hooks:
+        outcome |= {f"modulation/{name}": total for name, total in means.sums.items()}
+        outcome["modulation/count"] = np.array(means.count)
+    return outcome
+
+
+def joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """One outcome out of those of several waves."""
+    result = {}
+    for name in outcomes[0]:
+        parts = [outcome[name] for outcome in outcomes]
+        if name.startswith("modulation/"):
+            result[name] = np.sum(parts, axis=0)
+        elif name.startswith("inside/"):
+            # episodes of the other waves may have been shorter
+            length = max(map(len, parts))
+            result[name] = np.sum([np.pad(x, (0, length - len(x))) for x in parts], axis=0)
+        elif parts[0].ndim == 2:
+            length = max(part.shape[1] for part in parts)
+            fill = 0.0 if name == "rewards" else np.nan
+            result[name] = np.concatenate(
+                [np.pad(x, ((0, 0), (0, length - x.shape[1])), constant_values=fill) for x in parts]
+            )
+        else:
+            result[name] = np.concatenate(parts)
+    return result
+
+
+@lru_cache(maxsize=2)
+def _policy(folder: Path) -> DeployedPolicy:
+    return load_policy(folder)
+
+
+def _run_random(job: Job, progress: ProgressBar | None) -> list[Episode]:
+    """Actions drawn from the action space, by a generator seeded like the episode."""
+    env = make(job.task.environment, job.task.arguments)
+    episodes = []
+    for seed in job.seeds:
+        env.reset(seed=seed)
+        env.action_space.seed(seed)
+        rewards, over = [], False
+        while not over:
+            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            rewards.append(float(reward))
+            over = terminated or truncated
+            if progress is not None:
+                progress.stepped(1)
+        if progress is not None:
+            progress.ended(len(rewards))
+        episodes.append(Episode(seed, sum(rewards), len(rewards), (), tuple(rewards)))
+    env.close()
+    return episodes
+
+
+def _outcome(episodes: Sequence[Episode]) -> Outcome:
+    rewards = np.zeros((len(episodes), max(e.length for e in episodes)), dtype=np.float32)
+    correct = np.full((len(episodes), max(len(e.correct) for e in episodes)), np.nan, np.float32)
+    for row, episode in enumerate(episodes):
+        rewards[row, : episode.length] = episode.rewards
+        correct[row, : len(episode.correct)] = episode.correct
+    return {
+        "seed": np.array([episode.seed for episode in episodes]),
+        "return": np.array([episode.total_reward for episode in episodes]),
+        "length": np.array([episode.length for episode in episodes]),
+        "rewards": rewards,
+        "correct": correct,
+    }

@@ -1,0 +1,118 @@
+"""Plans the jobs of an evaluation, has them run, and gathers what came of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition
+from spikepropamine.evaluation.ask.runs import Run, applicable
+from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.evaluation.run import store
+from spikepropamine.evaluation.run.jobs import Job, Outcome, joined, waves, width_of
+from spikepropamine.evaluation.run.progress import ProgressBar
+from spikepropamine.evaluation.run.workers import run_jobs
+from spikepropamine.evaluation.schema import CLEAN_KEY, Skipped
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured.
+
+    Attributes:
+        runs, task, conditions, seeds, deterministic: what was asked for.
+        outcomes: for each run, by key of the condition; `run.jobs.run_job` says what.
+        random: of random actions in the clean condition.
+        skipped: what does not apply.
+    """
+
+    runs: list[Run]
+    task: Task
+    conditions: list[Condition]
+    seeds: range
+    deterministic: bool
+    outcomes: list[dict[str, Outcome]]
+    random: Outcome
+    skipped: list[Skipped]
+
+
+def evaluate(
+    runs: list[Run],
+    task: Task,
+    conditions: list[Condition],
+    seeds: range,
+    deterministic: bool,
+    workers: int | None,
+    versions: Mapping[str, str],
+    progress: ProgressBar,
+) -> Evaluation:
+    """Every run in every condition that applies to it, on the same seeds.
+
+    The numbers do not depend on `workers`. What was measured before is read from `store.folder`.
+
+    Args:
+        runs: the policies.
+        task: that they share.
+        conditions: with the clean one.
+        seeds: one episode each.
+        deterministic: the likeliest actions, or sampled ones.
+        workers: processes; None: as many as pay.
+        versions: of the packages that the numbers depend on.
+        progress: a bar.
+    """
+    width = width_of(task)
+
+    def jobs_of(
+        run: Run | None, condition: Condition, modulation: Mapping[str, np.ndarray] | None = None
+    ) -> list[tuple[Job, Path]]:
+        """One for each wave, with its file; without a run they take random actions."""
+        digest = "random" if run is None else run.digest
+        found = []
+        for wave in waves(seeds, width):
+            job = Job(
+                folder=None if run is None else run.folder / "policy",
+                previous=run is not None and run.previous,
+                task=task,
+                condition=condition,
+                seeds=wave,
+                width=width,
+                deterministic=deterministic,
+                modulation=modulation,
+                revealed=None if run is None else run.revealed,
+            )
+            found.append((job, store.folder() / store.name_of(job, digest, versions)))
+        return found
+
+    def measure(plans: Sequence[list[tuple[Job, Path]]]) -> list[Outcome]:
+        done = iter(run_jobs([job for parts in plans for job in parts], workers, progress))
+        return [joined([next(done) for _ in parts]) for parts in plans]
+
+    chosen, skipped = [], list[Skipped]()
+    for run in runs:
+        kept, left_out = applicable(run, conditions)
+        chosen.append(kept)
+        skipped += [entry for entry in left_out if entry not in skipped]
+    every = [(i, c) for i in range(len(runs)) for c in chosen[i]]
+    # the means of the neuromodulators are known only once the clean episodes are over
+    later = [(i, c) for i, c in every if c.lesion is not None and c.lesion.needs_means]
+    now = [entry for entry in every if entry not in later]
+    random, *measured = measure([jobs_of(None, CLEAN), *[jobs_of(runs[i], c) for i, c in now]])
+    outcomes: list[dict[str, Outcome]] = [{} for _ in runs]
+    for (i, condition), outcome in zip(now, measured):
+        outcomes[i][condition.key] = outcome
+    if later:
+        means = [modulator_means(outcome[CLEAN_KEY]) for outcome in outcomes]
+        plans = [jobs_of(runs[i], condition, means[i]) for i, condition in later]
+        for (i, condition), outcome in zip(later, measure(plans)):
+            outcomes[i][condition.key] = outcome
+    return Evaluation(runs, task, conditions, seeds, deterministic, outcomes, random, skipped)
+
+
+def modulator_means(clean: Outcome) -> dict[str, np.ndarray]:
+    """Mean of each neuromodulator over the steps of the clean episodes, by field, float32."""
+    return {
+        name.removeprefix("modulation/"): (total / clean["modulation/count"]).astype(np.float32)
+        for name, total in clean.items()
+        if name.startswith("modulation/") and name != "modulation/count"
+    }

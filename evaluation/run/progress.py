@@ -1,0 +1,46 @@
+"""The bar that shows how far an evaluation is."""
+
+import sys
+
+from tqdm import tqdm
+
+
+class ProgressBar:
+    """A bar that counts environment steps and shows their rate and the time left.
+
+    Args:
+        horizon: steps of an episode at most; None, unknown, shows no time left.
+    """
+
+    def __init__(self, horizon: int | None) -> None:
+        self.horizon = horizon
+        self.bar = tqdm(
+            total=None if horizon is None else 0,
+            unit=" steps",
+            unit_scale=True,
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+            dynamic_ncols=True,
+        )
+
+    def more(self, episodes: int) -> None:
+        """So many more episodes will be run."""
+        if self.horizon is not None:
+            self.bar.total += episodes * self.horizon
+            self.bar.refresh()
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self.bar.write(text, file=sys.stderr)
+
+    def stepped(self, running: int) -> None:
+        """So many episodes have gone on by one step."""
+        self.bar.update(running)
+
+    def ended(self, length: int) -> None:
+        """An episode has ended; what it did not use of its horizon will not be run."""
+        if self.horizon is not None:
+            self.bar.total -= self.horizon - length
+
+    def close(self) -> None:
+        """The bar stays as it is."""
+        self.bar.close()

@@ -1,0 +1,96 @@
+"""What was measured is kept on disk, under a name made of everything that it depends on.
+
+A job whose file is there is never run again.
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from spikepropamine.evaluation.run.jobs import Job, Outcome
+
+ROOT = Path(__file__).parents[2]
+# what the numbers depend on, besides the packages
+SOURCES = ["envs", "policies", "evaluation/hook.py", "evaluation/ask/conditions.py"]
+SOURCES += ["evaluation/ask/lesions.py", "evaluation/ask/task.py", "evaluation/run/episodes.py"]
+SOURCES += ["evaluation/run/inside.py", "evaluation/run/jobs.py"]
+
+FOLDER = "SPIKEPROPAMINE_CACHE"  # the environment variable that names another folder
+
+
+def folder() -> Path:
+    """Where measurements are kept: of this user, since those that come with a run may be forged.
+
+    It can be deleted at any time.
+    """
+    return Path(os.environ.get(FOLDER) or platformdirs.user_cache_path("spikepropamine"))
+
+
+def name_of(job: Job, digest: str, versions: Mapping[str, str]) -> str:
+    """Of a job's file: tells apart all jobs that may give different numbers.
+
+    Args:
+        job: the job.
+        digest: of the policy's files.
+        versions: of the packages that matter.
+    """
+    condition = job.condition
+    parts = {
+        "policy": digest,
+        "previous": job.previous,
+        "revealed": job.revealed,
+        "environment": job.task.environment,
+        "arguments": job.task.arguments,
+        "horizon": job.task.horizon,
+        "text": condition.text,
+        "noise": condition.noise,
+        "lesion": condition.lesion and condition.lesion.name,
+        "freeze_at": job.freeze_at,
+        "modulation": {k: v.tobytes().hex() for k, v in (job.modulation or {}).items()},
+        "seeds": job.seeds,
+        "width": job.width,
+        "deterministic": job.deterministic,
+        "sources": sources_digest(),
+        "versions": {k: v for k, v in versions.items() if k != "revision"},
+    }
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32] + ".npz"
+
+
+def read(path: Path) -> Outcome | None:
+    """What `write` wrote; None where there is nothing, or something damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def write(path: Path, outcome: Outcome) -> None:
+    """Writes under another name first, so that nobody finds half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # another process may write it too
+    try:
+        with part.open("wb") as file:
+            np.savez(file, **outcome)  # type: ignore[arg-type]
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@cache
+def sources_digest() -> str:
+    """Of the code that makes the numbers."""
+    total = hashlib.sha256()
+    for name in SOURCES:
+        path = ROOT / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            total.update(file.read_bytes())
+    return total.hexdigest()

@@ -1,0 +1,144 @@
+"""Runs jobs on several cores, keeps each result as soon as it is there, and shows progress."""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.evaluation.run.jobs import Job, Outcome, run_job
+from spikepropamine.evaluation.run.progress import ProgressBar
+from spikepropamine.evaluation.run.store import read, write
+
+SHORT = 300_000  # steps; starting other processes takes longer than these
+SECONDS = 0.3  # between two reports of a worker
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_jobs(
+    jobs: Sequence[tuple[Job, Path]], workers: int | None, progress: ProgressBar
+) -> list[Outcome]:
+    """The outcome of each job, read from its file where that is there, or run and written to it.
+
+    Args:
+        jobs: each with its file.
+        workers: processes; None: as many as there are cores, or one where the work is short.
+        progress: told of the work that is left, and of every step.
+
+    Raises:
+        KeyboardInterrupt: what was finished is in its files.
+    """
+    outcomes: list[Any] = [read(path) for _, path in jobs]
+    left = [index for index, outcome in enumerate(outcomes) if outcome is None]
+    if len(left) < len(jobs):
+        progress.say(f"{len(jobs) - len(left)} of {len(jobs)} parts are there from before")
+    progress.more(sum(jobs[index][0].episodes for index in left))
+    if workers is None:
+        steps = sum(jobs[i][0].episodes * jobs[i][0].task.horizon for i in left)
+        workers = 1 if steps < SHORT else cores()
+    if min(workers, len(left)) <= 1:
+        for index in left:
+            job, path = jobs[index]
+            outcomes[index] = run_job(job, progress)
+            write(path, outcomes[index])
+    else:
+        _run_side_by_side(jobs, left, outcomes, min(workers, len(left)), progress)
+    return outcomes
+
+
+def _run_side_by_side(
+    jobs: Sequence[tuple[Job, Path]],
+    left: Sequence[int],
+    outcomes: list[Any],
+    workers: int,
+    progress: ProgressBar,
+) -> None:
+    # not forked: PyTorch's and MuJoCo's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    reports = context.Queue()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (reports,))
+    try:
+        running = {pool.submit(_run_reporting, jobs[index][0]): index for index in left}
+        while running:
+            done, _ = wait(running, timeout=SECONDS, return_when=FIRST_COMPLETED)
+            _show(reports, progress)
+            for future in done:
+                index = running.pop(future)
+                outcomes[index] = future.result()
+                # written here, so that a worker that is stopped leaves no half file
+                write(jobs[index][1], outcomes[index])
+        _show(reports, progress)
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+
+
+def _show(reports: Any, progress: ProgressBar) -> None:
+    while True:
+        try:
+            stepped, lengths = reports.get_nowait()
+        except queue.Empty:
+            return
+        progress.stepped(stepped)
+        for length in lengths:
+            progress.ended(length)
+
+
+class _Reporter:
+    """Has the methods of `ProgressBar`, and tells the main process now and then."""
+
+    def __init__(self, reports: Any) -> None:
+        self.reports = reports
+        self.steps, self.lengths, self.told = 0, list[int](), time.monotonic()
+
+    def stepped(self, running: int) -> None:
+        self.steps += running
+        if time.monotonic() - self.told > SECONDS:
+            self.tell()
+
+    def ended(self, length: int) -> None:
+        self.lengths.append(length)
+
+    def tell(self) -> None:
+        self.reports.put((self.steps, self.lengths))
+        self.steps, self.lengths, self.told = 0, [], time.monotonic()
+
+
+_reporter: Any = None
+
+
+def _start_worker(reports: Any) -> None:
+    global _reporter
+    _reporter = _Reporter(reports)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears of it, and stops this one
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+
+def _run_reporting(job: Job) -> Outcome:
+    outcome = run_job(job, _reporter)
+    _reporter.tell()
+    return outcome

@@ -1,0 +1,266 @@
+"""What summary.json holds: the result of one evaluation of one or several runs, as plain data.
+
+An evaluation has policies (each trained with one or several seeds: its runs), conditions (what is
+changed in the task, and which lesion the policy has), and the same episodes in all of them. Keys
+of conditions are unique and safe to show; the key of the unperturbed, intact one is
+`CLEAN_KEY`. A result that does not exist is null: accuracy where the task has no trials,
+recovery where a condition has no onset, and so on. All numbers are finite.
+"""
+
+from typing import TypedDict
+
+CLEAN_KEY = "clean"
+"""Of the condition in which nothing is changed."""
+
+
+class Score(TypedDict):
+    """One number with its uncertainty.
+
+    Attributes:
+        mean: over the runs, each the mean of its episodes; of a ratio or a time, that of the
+            returns or reward rates so averaged.
+        interquartile_mean: of the runs' own values; of the episodes' where there is one run.
+        interval: 95 %, of the mean: over training seeds; over episodes where there is one run.
+        by_run: the value of each run, in the order of `training_seeds`; null where it has none,
+            as the retention of a run that is no better than random.
+    """
+
+    mean: float
+    interquartile_mean: float
+    interval: list[float]
+    by_run: list[float | None]
+
+
+class Settings(TypedDict):
+    """What was asked for.
+
+    Attributes:
+        env, env_kwargs: the task; env_kwargs as in the clean condition.
+        suite: name of the suite; null where only texts were given.
+        perturb: texts of perturbations given by themselves.
+        lesions: names of the lesions.
+        episodes: per condition and run.
+        seeds: the first and the last seed of the episodes.
+        deterministic: whether actions are the likeliest ones, or drawn.
+        horizon: steps of an episode at most; null where unknown.
+        horizon_factor: by which the time limit of training was multiplied.
+        chance: accuracy of guessing; null where the task has no trials.
+        window: steps over which reward rates are averaged.
+        versions: of Python, the packages that matter, the processor and the revision.
+        command: the command line.
+    """
+
+    env: str
+    env_kwargs: dict
+    suite: str | None
+    perturb: list[str]
+    lesions: list[str]
+    episodes: int
+    seeds: list[int]
+    deterministic: bool
+    horizon: int | None
+    horizon_factor: float
+    chance: float | None
+    window: int
+    versions: dict[str, str]
+    command: list[str]
+
+
+class PolicySummary(TypedDict):
+    """A policy: runs that differ in their training seed alone.
+
+    Attributes:
+        training_seeds: one per run.
+        runs: folders of the runs, relative to the folder of the evaluation.
+        steps_trained: environment steps, one per run.
+        actor_parameters: learned numbers in the actor.
+        perturb: perturbations that it was trained under; null for none.
+        previous: whether it observes its previous action and reward.
+        random_return: mean return of random actions in the clean condition.
+        clean_return: of the intact policy in the clean condition.
+        dead_seeds: training seeds whose clean return is less than a tenth of the way from the
+            random return to that of the best run of the evaluation, whatever its policy.
+        training: the mean return of training episodes as progress.csv has it, by run: "final", the
+            last one, and "best"; null where there is no progress.csv.
+    """
+
+    training_seeds: list[int]
+    runs: list[str]
+    steps_trained: list[int]
+    actor_parameters: int
+    perturb: str | None
+    previous: bool
+    random_return: float
+    clean_return: Score
+    dead_seeds: list[int]
+    training: dict[str, list[float | None]]
+
+
+class ConditionSummary(TypedDict):
+    """A condition.
+
+    Attributes:
+        key: as in `results`.
+        label: name without severity and lesion, for example "heavier"; conditions of one label
+            make a severity curve.
+        text: of the perturbation; "" for none.
+        severity: in [0, 1]; null where the text has a value of its own.
+        split: "train" (training may have had it), "held-out" or null.
+        onset: first step at which the perturbation acts; null: from the start, or none.
+        lesion: its name; null for the intact policy.
+        intact: key of the same condition without the lesion; its own key where there is none.
+    """
+
+    key: str
+    label: str
+    text: str
+    severity: float | None
+    split: str | None
+    onset: int | None
+    lesion: str | None
+    intact: str
+
+
+class Recovery(TypedDict):
+    """What a change at step t0 of an episode does to the reward per step, averaged over `window`.
+
+    Attributes:
+        before: mean over the `window` steps before t0.
+        drop: `before` minus the lowest windowed mean from t0 on.
+        plateau: mean over the last `window` steps that all episodes have.
+        fraction: (plateau - lowest) / drop: 1 where all is back. Null where nothing dropped.
+        time: steps from t0 to the end of the first window, after the lowest one, that has come
+            back by 90 % of the way from the lowest to the plateau. Null where `fraction` is null
+            or below 0.1: nothing came back.
+    """
+
+    before: Score
+    drop: Score
+    plateau: Score
+    fraction: Score | None
+    time: Score | None
+
+
+class Curve(TypedDict):
+    """A curve over the steps of an episode, with its 95 % interval."""
+
+    step: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+# "return" is a keyword
+Result = TypedDict(
+    "Result",
+    {
+        "return": Score,
+        "retention": Score | None,
+        "length": Score,
+        "late_accuracy": Score | None,
+        "accuracy_by_trial": list[Score] | None,
+        "recovery": Recovery | None,
+        "reward_rate": Curve | None,
+    },
+)
+"""A policy in a condition.
+
+retention = (R - R_random) / (R_clean - R_random), null where R_clean is not beyond doubt above
+R_random (its interval lies above it); late_accuracy is that of the second half of the trials;
+reward_rate, the reward per step in windows, is there for the clean condition, lesioned or not,
+and for conditions with an onset.
+"""
+
+
+class Severity(TypedDict):
+    """Conditions of one label and lesion by severity; severity 0 is the clean condition.
+
+    Attributes:
+        label, lesion, split: of these conditions.
+        conditions: their keys.
+        severity: rising, from 0.
+        retention: at each severity.
+        area: under the curve of retention, by trapezoids, over the range of severity: the mean
+            retention along it.
+    """
+
+    label: str
+    lesion: str | None
+    split: str | None
+    conditions: list[str]
+    severity: list[float]
+    retention: list[Score]
+    area: Score
+
+
+class Lesion(TypedDict):
+    """What a lesion does in one condition: intact minus lesioned, the same weights and episodes.
+
+    Attributes:
+        key: of the lesioned condition in `results`.
+        paired_difference: of the return.
+        late_accuracy_difference: of the late accuracy.
+        probability_of_improvement: that an episode of the intact policy has the higher return
+            than the same one of the lesioned (ties count half).
+        identical: whether every episode is the same, bit for bit.
+    """
+
+    key: str
+    paired_difference: Score
+    late_accuracy_difference: Score | None
+    probability_of_improvement: Score
+    identical: bool
+
+
+class Comparison(TypedDict):
+    """Two policies: is a run of `policy` better than one of `other`?
+
+    Attributes:
+        measure: "return" (in the clean condition) or "retention" (over all conditions).
+        difference: of the means, {"mean", "interval"}.
+        probability_of_improvement: of a run over a run, {"mean", "interval"}; ties count half.
+    """
+
+    policy: str
+    other: str
+    measure: str
+    difference: dict
+    probability_of_improvement: dict
+
+
+class Skipped(TypedDict):
+    """What was left out, and why. `policy` is null where it concerns all of them."""
+
+    condition: str
+    policy: str | None
+    reason: str
+
+
+class Summary(TypedDict):
+    """The whole file.
+
+    Attributes:
+        results: by policy and key of the condition.
+        overall: mean retention over the perturbed conditions of a split, by policy, by lesion
+            ("intact" for none) and by split ("all", "train", "held-out").
+        severity: by policy; intact curves first.
+        lesions: by policy, lesion and key of the intact condition.
+        comparisons: of each two policies.
+        inside: by policy and by key of the condition (clean, and those with an onset, lesioned
+            or not): means over runs and episodes at some steps, {"step": [...], ...}, with
+            "fast_weight_norm" (root mean square over synapses), "modulator_mean" and
+            "modulator_spread" (over neurons), "firing_rate" (spikes per neuron and tick). A
+            series that the policy does not have is left out; an MLP has none.
+        skipped: conditions and lesions that do not apply.
+    """
+
+    settings: Settings
+    policies: dict[str, PolicySummary]
+    conditions: list[ConditionSummary]
+    results: dict[str, dict[str, Result]]
+    overall: dict[str, dict[str, dict[str, Score]]]
+    severity: dict[str, list[Severity]]
+    lesions: dict[str, dict[str, dict[str, Lesion]]]
+    comparisons: list[Comparison]
+    inside: dict[str, dict[str, dict[str, list]]]
+    skipped: list[Skipped]
