@@ -1,0 +1,308 @@
+"""A policy as one ONNX file: observation and state in, action and state out, one step at a time.
+
+Normalisation, plasticity and neuromodulators are inside, so that the file keeps on learning
+wherever ONNX runs. The equations are those of `policies.reference`.
+"""
+
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.state import StateLayout
+
+OPSET = 17
+STEPS = 1000  # of the check
+TOLERANCE = 1e-3  # of actions that are numbers; it is rounding alone that they differ by
+OBSERVATION, STATE, ACTION, NEW_STATE = "observation", "state", "action", "new_state"
+
+
+class Step(nn.Module):
+    """One step of a deployed policy as a function of tensors, all with the batch first.
+
+    Attributes:
+        layout: of the state, one flat float32 vector for each row; None where there is none.
+
+    Args:
+        deployed: the policy.
+    """
+
+    def __init__(self, deployed: DeployedPolicy) -> None:
+        super().__init__()
+        policy: Any = deployed.policy
+        self.layout = state_layout(policy)
+        if isinstance(policy, PlasticSpikingPolicy):
+            parameters = policy._get_constructor_parameters() | {"backend": "reference"}
+            readable = type(policy)(**parameters)
+            readable.load_state_dict(policy.state_dict())
+            readable.set_training_mode(False)
+            policy = readable
+        self.policy = policy
+        self.normalisation = deployed.normalisation
+        space = policy.observation_space
+        self.keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Observations, one tensor for each key of a Dict, and the state [B, D] where there is
+        one; to actions as the environment takes them, and the new state.
+        """
+        parts = inputs if self.layout is None else inputs[:-1]
+        observation: Any = self._normalised("", parts[0])
+        if self.keys is not None:
+            observation = {key: self._normalised(key, x) for key, x in zip(self.keys, parts)}
+        features = self.policy.extract_features(observation)
+        if self.layout is None:
+            if isinstance(features, tuple):  # extractors of its own for actor and critic
+                features = features[0]
+            return (self._action(self.policy.mlp_extractor.forward_actor(features)),)
+        if isinstance(self.policy, PlasticSpikingPolicy):
+            latent, state = self._spiking(features, inputs[-1])
+        else:
+            latent, state = self._lstm(features, inputs[-1])
+        return self._action(latent), state
+
+    def _normalised(self, key: str, x: Tensor) -> Tensor:
+        """As `policies.export.Normalisation`, to the last bit."""
+        if self.normalisation is None:
+            return x
+        mean, var = self.normalisation.mean, self.normalisation.var
+        if isinstance(mean, dict):
+            if key not in mean:
+                return x
+            mean, var = mean[key], var[key]
+        spread = np.sqrt(var + self.normalisation.epsilon)
+        scaled = (x.double() - torch.as_tensor(mean)) / torch.as_tensor(spread)
+        bound = self.normalisation.clip
+        return scaled.clamp(-bound, bound).float()
+
+    def _spiking(self, features: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.layout is not None
+        fields = self.layout.unpack(flat)
+        batch = flat.shape[0]  # not `len`, which a trace takes for a constant
+        left_out = {
+            name: flat.new_zeros(batch, *shape)
+            for name, shape in self.policy.layout.shapes.items()
+            if name not in self.layout.shapes
+        }
+        starts = flat.new_zeros(1, batch)
+        latent, _, state = self.policy.network.run(features[None], starts, fields | left_out)
+        return latent[0], self.layout.pack(state)
+
+    def _lstm(self, features: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.layout is not None
+        fields = self.layout.unpack(flat)
+        before = tuple(fields[name].transpose(0, 1).contiguous() for name in ("hidden", "cell"))
+        output, after = self.policy.lstm_actor(features[None], before)
+        new = dict(zip(("hidden", "cell"), (x.transpose(0, 1) for x in after)))
+        return self.policy.mlp_extractor.forward_actor(output[0]), self.layout.pack(new)
+
+    def _action(self, latent: Tensor) -> Tensor:
+        """The likeliest action."""
+        space, output = self.policy.action_space, self.policy.action_net(latent)
+        if isinstance(space, spaces.Box):
+            low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
+            return torch.minimum(torch.maximum(output.unflatten(1, space.shape), low), high)
+        if isinstance(space, spaces.Discrete):
+            return output.argmax(dim=1)
+        if isinstance(space, spaces.MultiDiscrete):
+            choices = output.split(space.nvec.ravel().tolist(), dim=1)
+            return torch.stack([choice.argmax(dim=1) for choice in choices], dim=1)
+        return (output > 0).float()  # MultiBinary
+
+
+def state_layout(policy: Any) -> StateLayout | None:
+    """Fields of the state that the file takes and gives; None for a policy without memory.
+
+    A spiking policy's are its own, less what only experiments on it need. `plasticity_off` is
+    among them: where it is 1 the fast weights keep the value that they have.
+    """
+    if isinstance(policy, PlasticSpikingPolicy):
+        needless = {name for name in policy.layout.shapes if name.endswith(".modulation")}
+        needless.add("modulator_held")
+        kept = {k: v for k, v in policy.layout.shapes.items() if k not in needless}
+        return StateLayout(kept)
+    if hasattr(policy, "lstm_actor"):
+        shape = (policy.lstm_actor.num_layers, policy.lstm_actor.hidden_size)
+        return StateLayout({"hidden": shape, "cell": shape})
+    return None
+
+
+def to_onnx(deployed: DeployedPolicy, card: Mapping[str, Any]) -> bytes:
+    """The contents of an ONNX file.
+
+    Inputs are `observation` [B, ...], of the environment's own type, or `observation.KEY` for each
+    key of a Dict observation, and `state` [B, D] float32, zero where an episode starts; outputs are
+    `action` [B, ...], the likeliest one, and `new_state`. A policy without memory has no state.
+
+    Args:
+        deployed: the policy.
+        card: what the file tells about itself, in its metadata: name to anything that JSON holds.
+    """
+    import onnx
+
+    step = Step(deployed).eval()
+    policy = deployed.policy
+    examples = _example_inputs(policy.observation_space)
+    names, outputs = list(examples), [ACTION]
+    inputs = [torch.as_tensor(x) for x in examples.values()]
+    if step.layout is not None:
+        names, outputs = [*names, STATE], [ACTION, NEW_STATE]
+        inputs.append(torch.zeros(2, step.layout.size))
+    buffer = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about branches that depend on data: on flags that are 0
+        torch.onnx.export(
+            step,
+            tuple(inputs),
+            buffer,
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in [*names, *outputs]},
+            opset_version=OPSET,
+            dynamo=False,  # the newer exporter refuses branches that depend on data
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    layout = None if step.layout is None else dict(step.layout.shapes)
+    for key, value in (dict(card) | {"state": layout}).items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        model.metadata_props.add(key=key, value=text)
+    model.doc_string = str(card.get("summary", ""))
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _example_inputs(space: spaces.Space) -> dict[str, np.ndarray]:
+    """Two observations, by the name of the input."""
+    if isinstance(space, spaces.Dict):
+        return {
+            f"{OBSERVATION}.{key}": x
+            for key, part in space.spaces.items()
+            for x in _example_inputs(part).values()
+        }
+    return {OBSERVATION: np.zeros((2, *(space.shape or ())), dtype=space.dtype)}
+
+
+class OnnxPolicy:
+    """An ONNX file run by ONNX Runtime, for a single environment.
+
+    Attributes:
+        state: what the file carries from step to step: by name, one row.
+
+    Args:
+        contents: of the file, as `to_onnx` makes it.
+    """
+
+    def __init__(self, contents: bytes) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # the networks are small
+        self.session = onnxruntime.InferenceSession(contents, options)
+        self.reset()
+
+    def reset(self) -> None:
+        """An episode starts."""
+        widths = {x.name: x.shape[1:] for x in self.session.get_inputs()}
+        self.state = {
+            name: np.zeros((1, *width), dtype=np.float32)
+            for name, width in widths.items()
+            if name == STATE
+        }
+
+    def act(self, observation: Any) -> np.ndarray:
+        """The action for an observation as the environment gives it."""
+        parts = {OBSERVATION: observation}
+        if isinstance(observation, dict):
+            parts = {f"{OBSERVATION}.{key}": x for key, x in observation.items()}
+        feed = {name: np.asarray(x)[None] for name, x in parts.items()}
+        action, *state = self.session.run(None, feed | self.state)
+        self.state = dict(zip(self.state, state))
+        return action[0]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What came of running a file beside its policy.
+
+    Attributes:
+        steps: that were compared.
+        difference: largest one between actions that are numbers, without the steps below; 0 where
+            actions are choices.
+        apart: steps in which the two went apart, since rounding decided whether a neuron fires.
+    """
+
+    steps: int
+    difference: float
+    apart: int
+
+
+def check(
+    contents: bytes, deployed: DeployedPolicy, env: gym.Env, seed: int, steps: int = STEPS
+) -> Check:
+    """Runs the file on ONNX Runtime beside the policy, whose actions the environment takes.
+
+    Both see the same observations and carry their own state. Sums are rounded in another order, so
+    once in ten thousand steps a neuron of one fires where the potential of the other's is a
+    rounding error below the threshold; the file then goes on from the policy's state.
+
+    Args:
+        contents: of the file.
+        deployed: the policy.
+        env: its task; not closed.
+        seed: of the first episode; those after it count on from it.
+        steps: environment steps to compare.
+
+    Raises:
+        ValueError: they differ by more than rounding can explain.
+    """
+    exported = OnnxPolicy(contents)
+    policy: Any = deployed.policy
+    layout = state_layout(policy) if isinstance(policy, PlasticSpikingPolicy) else None
+    allowed = 0 if layout is None else max(1, steps // 500)
+    worst, apart, over = 0.0, 0, True
+    state: Any = None
+    observation: Any = None
+    for step in range(steps):
+        starts = np.array([over])
+        if over:
+            observation, _ = env.reset(seed=seed)
+            exported.reset()
+            seed += 1
+        actions, state = deployed.predict(_batch(observation), state, starts, deterministic=True)
+        action = exported.act(observation)
+        if isinstance(env.action_space, spaces.Box):
+            difference = float(np.abs(action - actions[0]).max())
+        else:
+            difference = 0.0 if np.array_equal(action, actions[0]) else np.inf
+        if difference <= TOLERANCE:
+            worst = max(worst, difference)
+        else:
+            apart += 1
+            if apart > allowed:
+                raise ValueError(
+                    f"step {step}: the file acts {action.tolist()}, "
+                    f"the policy {actions[0].tolist()}"
+                )
+            assert layout is not None
+            fields = [policy.layout.get(state[0], name).reshape(1, -1) for name in layout.shapes]
+            exported.state = {STATE: np.concatenate(fields, axis=1)}
+        observation, _, terminated, truncated, _ = env.step(actions[0])
+        over = terminated or truncated
+    return Check(steps, worst, apart)
+
+
+def _batch(observation: Any) -> Any:
+    """A batch of one."""
+    if isinstance(observation, dict):
+        return {key: _batch(x) for key, x in observation.items()}
+    return np.asarray(observation)[None]

@@ -1,0 +1,170 @@
+"""A policy and its ONNX file do the same, whatever the policy and the spaces."""
+
+import json
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import onnx
+import pytest
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActorCriticPolicy
+
+from spikepropamine.export import onnx_file
+from spikepropamine.policies.export import DeployedPolicy, Normalisation
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+
+BOX = spaces.Box(-5.0, 5.0, (6,), np.float64)
+OBSERVATIONS = {
+    "box": BOX,
+    "discrete": spaces.Discrete(5),
+    "bits": spaces.MultiBinary(4),
+    "dict": spaces.Dict({"cue": spaces.MultiBinary(4), "body": BOX}),
+}
+ACTIONS = {
+    "box": spaces.Box(-0.8, 0.5, (3,), np.float32),
+    "discrete": spaces.Discrete(4),
+    "multi-discrete": spaces.MultiDiscrete([3, 2, 4]),
+    "multi-binary": spaces.MultiBinary(3),
+}
+PLASTIC: dict[str, dict[str, Any]] = {
+    "snn": {"rule": "none"},
+    "snn-soft-reset": {"rule": "none", "soft_reset": True},
+    "dp-hebb": {"rule": "hebb"},
+    "dp-oja": {"rule": "oja"},
+    "dp-bcm": {"rule": "bcm"},
+    "ndp-hebb": {"rule": "hebb", "modulation": "direct"},
+    "ndp-oja": {"rule": "oja", "modulation": "direct"},
+    "ndp-bcm": {"rule": "bcm", "modulation": "direct"},
+    "retroactive": {"rule": "oja", "modulation": "retroactive"},
+    "recurrent": {"rule": "oja", "modulation": "direct", "recurrent": (True, True)},
+    "population": {"rule": "oja", "encoding": "population"},
+    "ticks": {"rule": "bcm", "modulation": "direct", "ticks": 3},
+    "potentials": {"rule": "oja", "readout": "spikes+potentials"},
+}
+POLICIES = ["mlp", "lstm", *PLASTIC]
+
+
+class Noise(gym.Env):
+    """Random observations, episodes of 70 steps."""
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, *, seed: int | None = None, options: Any = None):
+        self.observation_space.seed(seed)
+        self.left = 70
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any):
+        assert self.action_space.contains(action)
+        self.left -= 1
+        return self.observation_space.sample(), 0.0, self.left == 0, False, {}
+
+
+def policy_of(kind: str, observations: str = "box", actions: str = "box") -> DeployedPolicy:
+    torch.manual_seed(7)
+    space = OBSERVATIONS[observations]
+    common = (space, ACTIONS[actions], lambda _: 0.0)
+    policy: Any
+    if kind == "mlp":
+        several = isinstance(space, spaces.Dict)
+        policy = (MultiInputActorCriticPolicy if several else ActorCriticPolicy)(*common)
+    elif kind == "lstm":
+        policy = RecurrentActorCriticPolicy(*common, lstm_hidden_size=16)
+    else:
+        network = {"hidden": (20, 16), "plastic": (False, True)} | PLASTIC[kind]
+        policy = PlasticSpikingPolicy(*common, network=network)
+    with torch.no_grad():  # actions that tell what the network does
+        policy.action_net.weight.normal_(std=1.0)
+    policy.set_training_mode(False)
+    normalisation = None
+    if observations == "box":
+        normalisation = Normalisation(np.linspace(-1, 1, 6), np.linspace(1, 9, 6), 1.2, 1e-8)
+    if observations == "dict":
+        normalisation = Normalisation({"body": np.ones(6)}, {"body": np.full(6, 3.0)}, 1.2, 1e-8)
+    return DeployedPolicy(policy, normalisation, {})
+
+
+def check(kind: str, observations: str, actions: str, steps: int) -> onnx_file.Check:
+    deployed = policy_of(kind, observations, actions)
+    contents = onnx_file.to_onnx(deployed, {"summary": "a test"})
+    env = Noise(OBSERVATIONS[observations], ACTIONS[actions])
+    return onnx_file.check(contents, deployed, env, seed=1, steps=steps)
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_every_policy_acts_as_its_file_does(kind):
+    assert check(kind, "box", "box", 150).difference < 1e-5
+
+
+@pytest.mark.parametrize("actions", list(ACTIONS)[1:])
+@pytest.mark.parametrize("kind", ["mlp", "ndp-oja"])
+def test_every_action_space(kind, actions):
+    check(kind, "box", actions, 150)
+
+
+@pytest.mark.parametrize("observations", list(OBSERVATIONS)[1:])
+@pytest.mark.parametrize("kind", ["mlp", "ndp-oja"])
+def test_every_observation_space(kind, observations):
+    check(kind, observations, "discrete", 150)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("actions", ACTIONS)
+@pytest.mark.parametrize("kind", POLICIES)
+def test_every_policy_on_every_action_space_over_1000_steps(kind, actions):
+    found = check(kind, "box", actions, 1000)
+    print(f"{kind:15} {actions:15} largest difference {found.difference:.1e}, {found.apart} apart")
+
+
+def test_rows_of_a_batch_do_not_touch_each_other():
+    deployed = policy_of("ndp-oja")
+    session = onnx_file.OnnxPolicy(onnx_file.to_onnx(deployed, {})).session
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(5, 6))
+    states = rng.uniform(0, 0.5, size=(5, session.get_inputs()[1].shape[1])).astype(np.float32)
+    together = session.run(None, {"observation": observations, "state": states})
+    for row in range(5):
+        one = {"observation": observations[row : row + 1], "state": states[row : row + 1]}
+        for alone, batch in zip(session.run(None, one), together):
+            np.testing.assert_allclose(alone[0], batch[row], atol=1e-6)
+
+
+def test_the_file_learns_and_can_be_told_not_to():
+    deployed = policy_of("ndp-oja")
+    exported = onnx_file.OnnxPolicy(onnx_file.to_onnx(deployed, {}))
+    layout = onnx_file.state_layout(deployed.policy)
+
+    def fast_weights(plasticity_off: float) -> np.ndarray:
+        exported.reset()
+        layout.get(exported.state["state"], "plasticity_off")[...] = plasticity_off
+        env = Noise(BOX, ACTIONS["box"])
+        observation, _ = env.reset(seed=3)
+        for _ in range(20):
+            observation, *_ = env.step(exported.act(observation))
+        return layout.get(exported.state["state"], "layer1.fast_weights")
+
+    assert np.abs(fast_weights(0.0)).max() > 0.01
+    assert not fast_weights(1.0).any()
+
+
+def test_the_card_lies_in_the_file():
+    card = {"summary": "ndp-oja on a test", "task": {"env": "Test-v0"}}
+    model = onnx.load_from_string(onnx_file.to_onnx(policy_of("ndp-oja"), card))
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    assert model.doc_string == found["summary"] == "ndp-oja on a test"
+    assert json.loads(found["task"]) == {"env": "Test-v0"}
+    assert json.loads(found["state"])["layer1.fast_weights"] == [16, 20]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lstm", "snn"])
+def test_a_file_of_other_weights_is_found_out(kind):
+    deployed, other = policy_of(kind), policy_of(kind)
+    with torch.no_grad():
+        other.policy.action_net.weight[0, 0] += 0.1
+    contents = onnx_file.to_onnx(other, {})
+    with pytest.raises(ValueError, match="the file acts"):
+        onnx_file.check(contents, deployed, Noise(BOX, ACTIONS["box"]), seed=1)
