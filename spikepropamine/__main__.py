@@ -11,6 +11,7 @@ from spikepropamine.common import UsageError, run_command, unknown
 COMMANDS = {
     "train": ("spikepropamine.training.command", "train a policy"),
     "evaluate": ("spikepropamine.evaluation.command", "judge trained policies"),
+    "export": ("spikepropamine.export.command", "a policy as a file: ONNX or NIR"),
     "verify": (
         "spikepropamine.envs.perturbations.command",
         "prove that every perturbation does what it says",

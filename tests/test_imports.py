@@ -13,6 +13,7 @@ ALLOWED = {
     "agents": {"policies"},
     "benchmarks": PACKAGES,
     "evaluation": {"agents", "envs", "policies"},
+    "export": {"envs", "evaluation", "policies"},
     "training": {"agents", "envs", "evaluation", "policies"},
 }
 LEARNING = {"torch", "stable_baselines3", "sb3_contrib", "safetensors"}

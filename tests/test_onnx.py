@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActor
 from spikepropamine.export import onnx_file
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
 from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.rules import RULES
 
 BOX = spaces.Box(-5.0, 5.0, (6,), np.float64)
 OBSERVATIONS = {
@@ -32,12 +33,9 @@ ACTIONS = {
 PLASTIC: dict[str, dict[str, Any]] = {
     "snn": {"rule": "none"},
     "snn-soft-reset": {"rule": "none", "soft_reset": True},
-    "dp-hebb": {"rule": "hebb"},
-    "dp-oja": {"rule": "oja"},
-    "dp-bcm": {"rule": "bcm"},
-    "ndp-hebb": {"rule": "hebb", "modulation": "direct"},
-    "ndp-oja": {"rule": "oja", "modulation": "direct"},
-    "ndp-bcm": {"rule": "bcm", "modulation": "direct"},
+    **{f"dp-{rule}": {"rule": rule} for rule in RULES},
+    **{f"ndp-{rule}": {"rule": rule, "modulation": "direct"} for rule in RULES},
+    "plain-decay": {"rule": "hebb", "modulation": "direct", "decay": "plain"},
     "retroactive": {"rule": "oja", "modulation": "retroactive"},
     "recurrent": {"rule": "oja", "modulation": "direct", "recurrent": (True, True)},
     "population": {"rule": "oja", "encoding": "population"},

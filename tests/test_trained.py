@@ -17,7 +17,8 @@ def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
     (run,), task = load_runs([folder], range(1_000_000, 1_000_001))
     environment, policy, seed = folder.parts[-3:]
     assert (run.environment, run.name, f"seed-{run.seed}") == (environment, policy, seed)
-    assert run.steps >= 1_000_000 and training_returns(folder)[0] is not None
+    least = 1_000_000 if task.simulated else 200_000
+    assert run.steps >= least and training_returns(folder)[0] is not None
     env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous)
     observation, _ = env.reset(seed=0)
     state, start = None, np.ones(1, bool)
@@ -25,7 +26,7 @@ def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
         action, state = run.policy.predict(observation[None], state, start, deterministic=True)
         observation, *_ = env.step(action[0])
         start[:] = False
-    assert np.isfinite(observation).all() and np.abs(action).max() > 0
+    assert np.isfinite(observation).all() and env.action_space.contains(action[0])
 
 
 def test_there_are_some_and_they_name_no_folder_of_a_machine():

@@ -1,0 +1,130 @@
+"""`spikepropamine export`: a trained policy as a file for other places."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikepropamine.common import UsageError, run_command, versions, whole_file
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env, spread_of
+from spikepropamine.evaluation.ask.runs import Run, load_runs
+from spikepropamine.export.missing import needs
+
+SEED = 1_000_000  # of the episodes in which a file is checked; no training has it
+
+
+def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "nir"),
+        required=True,
+        help="onnx: the whole policy, plasticity included, for ONNX Runtime; nir: the spiking "
+        "network without plasticity, for neuromorphic hardware and its simulators",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="(RUN/export/policy.onnx or policy.nir)"
+    )
+    parser.add_argument(
+        "--after",
+        type=int,
+        default=0,
+        metavar="N",
+        help="nir: with the fast weights that the policy has after N steps of an episode "
+        "(%(default)s: none)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=SEED, help="of that episode, and of the check (%(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine export") -> int:
+    """Runs the command line; returns its exit code.
+
+    Args:
+        arguments: after the command's name.
+        program: the command's name, as it was typed.
+    """
+    torch.set_num_threads(1)
+    options = parse(arguments, program)
+    return run_command(program, lambda: export(options), "interrupted; nothing was kept")
+
+
+def export(options: argparse.Namespace) -> int:
+    """Writes the file, once it has been found to do what the policy does."""
+    if options.after < 0 or options.seed < 0:
+        raise UsageError("--after and --seed must be 0 or more")
+    if options.format == "onnx" and options.after:
+        raise UsageError("--after is for --format nir; an ONNX file goes on learning by itself")
+    try:
+        (run,), task = load_runs([options.run], range(options.seed, options.seed + 1))
+        env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous)
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    out = options.out or options.run / "export" / f"policy.{options.format}"
+    try:
+        with whole_file(out) as part:
+            write = _write_onnx if options.format == "onnx" else _write_nir
+            told = write(part, run, env, options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    finally:
+        env.close()
+    print(f"{out}: {told}")
+    return 0
+
+
+def model_card(run: Run) -> dict[str, Any]:
+    """What a file tells about the policy in it."""
+    settings = run.policy.metadata["settings"]
+    return {
+        "summary": f"{run.name} on {run.environment}, trained for {run.steps} steps (seed "
+        f"{run.seed}) with spikepropamine. One call is one environment step; zero the state where "
+        "an episode starts. Observations are taken as the environment gives them; the action is "
+        "the likeliest one.",
+        "task": {"env": run.environment, "env_kwargs": run.arguments, "previous": run.previous},
+        "policy": run.name,
+        "network": settings.get("network"),
+        "training": {"seed": run.seed, "steps": run.steps, "perturb": run.perturb},
+        "versions": versions(),
+    }
+
+
+def _write_onnx(path: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
+    needs("export", "onnx", "onnxruntime")
+    from spikepropamine.export import onnx_file
+
+    contents = onnx_file.to_onnx(run.policy, model_card(run))
+    found = onnx_file.check(contents, run.policy, env, options.seed)
+    path.write_bytes(contents)
+    told = f"{len(contents) / 1000:.0f} kB, {found.steps} steps beside the policy: actions "
+    same = found.difference == 0.0
+    told += "are the same" if same else f"differ by {found.difference:.1e} at most"
+    if found.apart:
+        told += f", and in {found.apart} steps rounding decided whether a neuron fires"
+    return told
+
+
+def _write_nir(path: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
+    needs("export", "nir")
+    from spikepropamine.export import nir_file
+
+    deployed, state = run.policy, None
+    if why := nir_file.refusal(deployed):
+        raise ValueError(why)
+    if options.after:
+        state = nir_file.adapted_state(deployed, env, options.after, options.seed)
+    adapted = {"after": options.after, "episode": options.seed} if options.after else None
+    graph = nir_file.to_nir(deployed, model_card(run) | {"adapted": adapted}, state)
+    spikes = nir_file.check(graph, deployed, env, options.seed, state)
+    nir_file.write(graph, path)
+    told = f"all {spikes:,} spikes of {nir_file.STEPS} steps are those of the policy"
+    if any(layer.spec.plastic for layer in deployed.policy.network.layers):
+        told += ", without plasticity, which NIR has only as metadata"
+        told += f"; fast weights are those after {options.after} steps" if options.after else ""
+    return told

@@ -1,0 +1,300 @@
+"""A spiking actor as a NIR graph (Neuromorphic Intermediate Representation, Pedersen et al. 2024).
+
+NIR has no plasticity: the graph holds the synapses as they are at one moment, and the rules and
+neuromodulators only as metadata of the node of the synapses that they change.
+"""
+
+import json
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import nir
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from spikepropamine.policies.export import DeployedPolicy, Normalisation, space_to_json
+from spikepropamine.policies.neurons import THRESHOLD
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+
+TICK = 1e-4
+"""Seconds that stand for one tick: the step of time that snnTorch takes for every NIR graph."""
+STEPS = 300  # of the check
+
+
+def refusal(deployed: DeployedPolicy) -> str | None:
+    """Why NIR cannot say what the policy is, and which setting would do; None where it can."""
+    policy: Any = deployed.policy
+    if not isinstance(policy, PlasticSpikingPolicy):
+        return "NIR holds spiking networks only; use --format onnx for this policy"
+    config = policy.network_config
+    if config.encoding != "current":
+        return "NIR has no Gaussian populations; train with --network.encoding current"
+    if config.readout != "spikes":
+        return "NIR's neurons put out spikes, not potentials; train with --network.readout spikes"
+    if config.soft_reset:
+        return "NIR's neurons are reset to a value; train with --network.soft-reset False"
+    if deployed.normalisation is not None and isinstance(deployed.normalisation.mean, dict):
+        return "NIR takes one vector; observations that are a Dict cannot be normalised in it"
+    return None
+
+
+def adapted_state(deployed: DeployedPolicy, env: gym.Env, steps: int, seed: int) -> np.ndarray:
+    """The policy's state after so many steps of the episode with this seed, flat, float32.
+
+    Raises:
+        ValueError: the episode is over before.
+    """
+    policy: Any = deployed.policy
+    state = policy.initial_state(1)
+    observation, _ = env.reset(seed=seed)
+    for step in range(steps):
+        batch = _batch(observation)
+        actions, state = deployed.predict(batch, state, np.array([step == 0]), deterministic=True)
+        observation, _, terminated, truncated, _ = env.step(actions[0])
+        if (terminated or truncated) and step + 1 < steps:
+            raise ValueError(f"the episode of seed {seed} is over after {step + 1} steps")
+    return state[0][0, 0]
+
+
+def to_nir(
+    deployed: DeployedPolicy, card: Mapping[str, Any], state: np.ndarray | None = None
+) -> nir.NIRGraph:
+    """The graph: normalisation, then synapses and neurons of each layer, readout and action.
+
+    A node `layerN` holds the neurons of a layer, `layerN.synapses` what comes before, and
+    `layerN.recurrent` the synapses among them, which see the spikes of the tick before. Each is a
+    forward Euler step of `TICK`: tau = TICK / (1 - beta). The network runs `ticks` ticks for each
+    environment step, with the observation held; the action is read after the last of them.
+
+    Args:
+        deployed: a policy that `refusal` has nothing against.
+        card: what the graph tells about itself, in its metadata.
+        state: the flat state whose fast weights are added to the synapses, W + alpha F; None:
+            F = 0, as at the start of an episode.
+
+    Raises:
+        ValueError: NIR cannot say what the policy is.
+    """
+    why = refusal(deployed)
+    if why is not None:
+        raise ValueError(why)
+    policy: Any = deployed.policy
+    network = policy.network
+    nodes: dict[str, Any] = {"input": nir.Input({"input": np.array([network.input_size])})}
+    edges: list[tuple[str, str]] = []
+
+    def add(name: str, node: Any, before: str) -> str:
+        nodes[name] = node
+        edges.append((before, name))
+        return name
+
+    last = "input"
+    if deployed.normalisation is not None:
+        last = add("normalisation", _normalisation(deployed.normalisation), last)
+    for index, layer in enumerate(network.layers):
+        name, p = f"layer{index}", layer.parameters_in_use()
+        weight, recurrent = _array(p.weight), None
+        if layer.spec.recurrent:
+            recurrent = _array(p.recurrent_weight)
+        if layer.spec.plastic and state is not None:
+            fast = policy.layout.get(state, f"{name}.fast_weights")
+            change = _array(p.plasticity_gain) * fast
+            if recurrent is not None:
+                recurrent = recurrent + change
+            else:
+                weight = weight + change
+        synapses = nir.Affine(weight, _array(p.bias))
+        last = add(f"{name}.synapses", synapses, last)
+        beta = _array(p.membrane_decay)
+        neurons = nir.LIF(
+            tau=TICK / (1 - beta),
+            r=1 / (1 - beta),
+            v_leak=np.zeros_like(beta),
+            v_threshold=np.full_like(beta, THRESHOLD),
+            v_reset=np.zeros_like(beta),
+        )
+        last = add(name, neurons, last)
+        if recurrent is not None:
+            synapses = nir.Linear(recurrent)
+            edges.append((add(f"{name}.recurrent", synapses, last), name))
+        if layer.spec.plastic:
+            synapses.metadata = _plasticity(layer)
+    kappa = _array(torch.sigmoid(network.readout_decay))
+    readout = nir.LI(tau=TICK / (1 - kappa), r=np.ones_like(kappa), v_leak=np.zeros_like(kappa))
+    last = add("readout", readout, last)
+    head = policy.action_net
+    last = add("action", nir.Affine(_array(head.weight), _array(head.bias)), last)
+    add("output", nir.Output({"output": np.array([head.out_features])}), last)
+    about = dict(card) | {
+        "tick": TICK,
+        "ticks": network.config.ticks,
+        "exogenous": network.exogenous.tolist(),
+        "action_space": space_to_json(policy.action_space),
+        "action": _meaning(policy.action_space),
+        "clip_normalised": deployed.normalisation and deployed.normalisation.clip,
+    }
+    return nir.NIRGraph(nodes, edges, metadata={"card": json.dumps(about)})
+
+
+def _array(x: torch.Tensor) -> np.ndarray:
+    return np.atleast_1d(x.detach().cpu().numpy().astype(np.float32))  # NIR files hold no scalars
+
+
+def _normalisation(normalisation: Normalisation) -> nir.Affine:
+    spread = np.sqrt(normalisation.var + normalisation.epsilon).ravel()
+    return nir.Affine(np.diag(1 / spread), -normalisation.mean.ravel() / spread)
+
+
+def _plasticity(layer: Any) -> dict[str, Any]:
+    """What changes these synapses: names of the rule and its kind, and all learned numbers."""
+    spec, p = layer.spec, layer.parameters_in_use()
+    names = ("plasticity_gain", "pre_decay", "post_decay", "threshold_decay", "eta", "coefficients")
+    found = {name: getattr(p, name) for name in names}
+    for name in ("modulator_weight", "modulator_exogenous", "modulator_bias"):
+        found[name] = getattr(layer, name, None)
+    numbers = {name: _array(x) for name, x in found.items() if x is not None and x.numel()}
+    told = {"rule": spec.rule, "modulation": spec.modulation, "decay": spec.decay}
+    return told | {"clip": np.array([spec.clip], np.float32)} | numbers
+
+
+def _meaning(space: spaces.Space) -> str:
+    if isinstance(space, spaces.Box):
+        return "the output, clipped to the bounds of the action space"
+    if isinstance(space, spaces.MultiBinary):
+        return "1 where the output is above 0"
+    return "the index of the largest output, for each choice"
+
+
+def write(graph: nir.NIRGraph, path: Path) -> None:
+    """Writes the graph as a file of HDF5."""
+    nir.write(path, graph)
+
+
+def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """Runs a graph as `to_nir` makes it, by forward Euler steps of `TICK`.
+
+    Args:
+        graph: of Affine, Linear, LIF and LI nodes; a Linear node closes a loop, and sees the spikes
+            of the tick before.
+        inputs: [ticks, channels].
+
+    Returns:
+        Output of each node, [ticks, width].
+    """
+    sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for before, after in graph.edges:
+        sources[after].append(before)
+    loops = {name for name, node in graph.nodes.items() if isinstance(node, nir.Linear)}
+    forward = {name: [] if name in loops else before for name, before in sources.items()}
+    order = list(TopologicalSorter(forward).static_order())
+    potentials = dict.fromkeys(order, 0.0)
+    now: dict[str, Any] = dict.fromkeys(order, 0.0)
+    outputs: dict[str, list[np.ndarray]] = {name: [] for name in order}
+    for x in inputs:
+        before = dict(now)
+        for name in order:
+            node: Any = graph.nodes[name]
+            seen = before if name in loops else now
+            current = sum(seen[source] for source in sources[name])
+            if isinstance(node, nir.Input):
+                now[name] = x
+            elif isinstance(node, nir.Affine):
+                now[name] = node.weight @ current + node.bias
+            elif isinstance(node, nir.Linear):
+                now[name] = node.weight @ (current + np.zeros(node.weight.shape[1]))
+            elif isinstance(node, nir.LIF | nir.LI):
+                step = TICK / node.tau
+                potential = potentials[name]
+                potential = potential + step * (node.v_leak - potential + node.r * current)
+                now[name] = potential
+                if isinstance(node, nir.LIF):
+                    now[name] = (potential > node.v_threshold).astype(np.float32)
+                    potential = np.where(now[name] > 0, node.v_reset, potential)
+                potentials[name] = potential
+            else:  # Output
+                now[name] = current
+            outputs[name].append(now[name])
+    return {name: np.stack(rows) for name, rows in outputs.items()}
+
+
+def check(
+    graph: nir.NIRGraph,
+    deployed: DeployedPolicy,
+    env: gym.Env,
+    seed: int,
+    state: np.ndarray | None = None,
+) -> int:
+    """Runs graph and policy side by side over an episode, or more than one, of its own task.
+
+    The policy's fast weights are held at those of `state`. Compared are the spikes of every layer.
+
+    Args:
+        graph: of the policy.
+        deployed: the policy.
+        env: its task; not closed.
+        seed: of the first episode; neither graph nor policy is reset between episodes here.
+        state: that the graph was made with.
+
+    Returns:
+        The number of spikes, which are the same.
+
+    Raises:
+        ValueError: spikes differ.
+    """
+    policy: Any = deployed.policy
+    network, layout = policy.network, policy.layout
+    initial = policy.initial_state(1, plasticity=False)
+    if state is not None:
+        for name in layout.shapes:
+            if name.endswith(".fast_weights"):
+                layout.get(initial[0], name)[0, 0] = layout.get(state, name)
+    carried, seen, over = initial, [], True
+    observation: Any = None
+    for _ in range(STEPS):
+        if over:
+            observation, _ = env.reset(seed=seed)
+            seed += 1
+        seen.append(observation)
+        actions, carried = deployed.predict(
+            _batch(observation), carried, np.array([False]), deterministic=True
+        )
+        observation, _, terminated, truncated, _ = env.step(actions[0])
+        over = terminated or truncated
+    batch: Any = _stacked(seen)
+    normalised = batch if deployed.normalisation is None else deployed.normalisation(batch)
+    with torch.no_grad():
+        features = policy.extract_features(policy.obs_to_tensor(normalised)[0])[:, None]
+        starts = torch.zeros(STEPS, 1)
+        fields = layout.unpack(torch.as_tensor(initial[0][0]))
+        _, outputs, _ = network.run(features, starts, fields)
+        raw = policy.extract_features(policy.obs_to_tensor(batch)[0])
+    held = np.repeat(raw.double().numpy(), network.config.ticks, axis=0)
+    simulated = simulate(graph, held)
+    spikes = 0
+    for index, output in enumerate(outputs):
+        expected, found = output.spikes[:, 0].numpy(), simulated[f"layer{index}"]
+        spikes += int(expected.sum())
+        differing = (expected != found).any(axis=1)
+        if differing.any():
+            tick = int(differing.argmax())
+            raise ValueError(
+                f"layer {index} of the graph fires other than the policy's at tick {tick} "
+                f"of {len(expected)}"
+            )
+    return spikes
+
+
+def _batch(observation: Any) -> Any:
+    if isinstance(observation, dict):
+        return {key: _batch(x) for key, x in observation.items()}
+    return np.asarray(observation)[None]
+
+
+def _stacked(observations: list[Any]) -> Any:
+    if isinstance(observations[0], dict):
+        return {key: np.stack([x[key] for x in observations]) for key in observations[0]}
+    return np.stack(observations)

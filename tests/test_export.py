@@ -1,0 +1,103 @@
+"""`spikepropamine export`, and the example that needs nothing of this project."""
+
+import ast
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from saved_runs import PENDULUM, ROOT, save_run
+
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.export import command, missing, onnx_file
+
+CUES = ROOT / "trained" / "spikes" / "CueAssociation-v0" / "ndp-oja" / "seed-0"
+EXAMPLE = ROOT / "export" / "example.py"
+
+
+def export(*arguments) -> int:
+    return command.main(list(map(str, arguments)))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "ndp-oja"])
+def test_an_exported_file_drives_its_task_by_onnx_runtime_alone(kind, tmp_path, capsys):
+    run = save_run(tmp_path, PENDULUM, kind)
+    assert export(run, "--format", "onnx") == 0
+    told = capsys.readouterr().out
+    assert "1000 steps beside the policy" in told
+    file = run / "export" / "policy.onnx"
+    card = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    assert json.loads(card["task"])["env"] == PENDULUM
+    assert json.loads(card["training"]) == {"seed": 0, "steps": 123, "perturb": None}
+    done = subprocess.run(
+        [sys.executable, "-I", EXAMPLE, file, "1"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("episode 0: return -")
+
+
+def test_the_example_needs_onnx_runtime_numpy_and_the_robot():
+    tree = ast.parse(EXAMPLE.read_text())
+    names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    assert names == {"json", "sys", "gymnasium", "numpy", "onnxruntime"}
+
+
+def test_a_nir_file_is_kept_where_its_spikes_are_the_policys(tmp_path, capsys):
+    run = save_run(tmp_path, PENDULUM, "ndp-oja")
+    assert export(run, "--format", "nir", "--after", 50, "--out", tmp_path / "a.nir") == 0
+    told = capsys.readouterr().out
+    assert "of 300 steps are those of the policy" in told and "after 50 steps" in told
+    assert (tmp_path / "a.nir").is_file()
+
+
+def test_a_file_that_does_not_act_as_the_policy_is_not_kept(tmp_path, capsys, monkeypatch):
+    run, other = save_run(tmp_path, PENDULUM, "mlp"), save_run(tmp_path, PENDULUM, "mlp", seed=1)
+    (wrong,), _ = load_runs([other], range(1_000_000, 1_000_001))
+    to_onnx = onnx_file.to_onnx
+    monkeypatch.setattr(onnx_file, "to_onnx", lambda _, card: to_onnx(wrong.policy, card))
+    assert export(run, "--format", "onnx") == 2
+    assert "the file acts" in capsys.readouterr().err
+    assert list((run / "export").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "nir"], "use --format onnx"),
+        (["--format", "onnx", "--after", "5"], "goes on learning by itself"),
+        (["--format", "onnx", "--seed", "0"], "overlap those of the training"),
+        (["--format", "onnx", "--seed", "-1"], "must be 0 or more"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(arguments, message, tmp_path, capsys):
+    assert export(save_run(tmp_path, PENDULUM, "mlp"), *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_missing_package_names_the_extra(monkeypatch):
+    missing.needs("export", "json")
+    with pytest.raises(missing.UsageError, match=r"pip install 'spikepropamine\[export\]'"):
+        missing.needs("export", "onnx", "a_package_that_nobody_has")
+
+
+def test_a_cue_policy_still_learns_inside_an_episode_on_onnx_runtime():
+    (run,), task = load_runs([CUES], range(1_000_000, 1_000_001))
+    exported = onnx_file.OnnxPolicy(onnx_file.to_onnx(run.policy, {}))
+    env = make_env(task, CLEAN)
+    right = []
+    for seed in range(1_000_000, 1_000_020):
+        observation, _ = env.reset(seed=seed)
+        exported.reset()
+        over, correct = False, {}
+        while not over:
+            observation, _, terminated, over, info = env.step(exported.act(observation))
+            if "correct" in info:
+                correct[info["trial"]] = bool(info["correct"])
+            over = over or terminated
+        right.append([correct[trial] for trial in sorted(correct)])
+    by_trial = np.mean(right, axis=0)
+    assert by_trial[:2].mean() < 0.75  # a new mapping in every episode: guessed at first
+    assert by_trial[-5:].mean() > 0.9

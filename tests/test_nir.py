@@ -1,0 +1,139 @@
+"""A NIR graph fires as the policy does, here and in snnTorch; what NIR cannot say is refused."""
+
+import json
+from typing import Any
+
+import gymnasium as gym
+import nir
+import numpy as np
+import pytest
+import snntorch.import_nir
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from spikepropamine.export import nir_file
+from spikepropamine.policies.export import DeployedPolicy, Normalisation
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+
+OBSERVATIONS = spaces.Box(-5.0, 5.0, (6,), np.float64)
+ACTIONS = spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+
+class Noise(gym.Env):
+    """Random observations, episodes of 120 steps."""
+
+    observation_space, action_space = OBSERVATIONS, ACTIONS
+
+    def reset(self, *, seed: int | None = None, options: Any = None):
+        self.rng, self.left = np.random.default_rng(seed), 120
+        return self.rng.normal(size=6) * 2, {}
+
+    def step(self, action: Any):
+        self.left -= 1
+        return self.rng.normal(size=6) * 2, 0.0, self.left == 0, False, {}
+
+
+def policy_of(**network: Any) -> DeployedPolicy:
+    torch.manual_seed(3)
+    network = {"hidden": (20, 16), "plastic": (False, True)} | network
+    policy = PlasticSpikingPolicy(OBSERVATIONS, ACTIONS, lambda _: 0.0, network=network)
+    with torch.no_grad():
+        for layer in policy.network.layers:
+            layer.membrane_decay.normal_()  # each neuron its own
+    policy.set_training_mode(False)
+    normalisation = Normalisation(np.linspace(-1, 1, 6), np.linspace(1, 9, 6), 10.0, 1e-8)
+    return DeployedPolicy(policy, normalisation, {})
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"rule": "none"},
+        {"rule": "none", "recurrent": (True, False)},
+        {"rule": "none", "ticks": 3},
+        {"rule": "oja"},
+        {"rule": "oja", "modulation": "direct"},
+        {"rule": "hebb", "modulation": "retroactive", "recurrent": (False, True)},
+    ],
+)
+@pytest.mark.parametrize("after", [0, 60])
+def test_the_graph_fires_as_the_policy_does(network, after):
+    deployed, env = policy_of(**network), Noise()
+    state = nir_file.adapted_state(deployed, env, after, 5) if after else None
+    graph = nir_file.to_nir(deployed, {}, state)
+    assert nir_file.check(graph, deployed, env, 5, state) > 100
+
+
+def test_what_was_learned_in_an_episode_is_in_the_graph():
+    deployed, env = policy_of(rule="oja", modulation="direct"), Noise()
+    state = nir_file.adapted_state(deployed, env, 60, 5)
+    before, after = nir_file.to_nir(deployed, {}), nir_file.to_nir(deployed, {}, state)
+    layer, layout = deployed.policy.network.layers[1], deployed.policy.layout
+    change = layer.plasticity_gain.detach().numpy() * layout.get(state, "layer1.fast_weights")
+    assert np.abs(change).max() > 0.01
+    found = after.nodes["layer1.synapses"].weight - before.nodes["layer1.synapses"].weight
+    np.testing.assert_allclose(found, change, atol=1e-6)
+    with pytest.raises(ValueError, match="fires other than"):
+        nir_file.check(before, deployed, env, 5, state)
+
+
+def test_snntorch_fires_as_the_policy_does(tmp_path):
+    """It knows no LI, so it gets the graph up to the last spikes."""
+    deployed, env = policy_of(rule="oja", modulation="direct"), Noise()
+    state = nir_file.adapted_state(deployed, env, 60, 5)
+    whole = nir_file.to_nir(deployed, {}, state)
+    nir_file.check(whole, deployed, env, 5, state)  # its spikes are the policy's
+    kept = {k: node for k, node in whole.nodes.items() if k not in ("readout", "action", "output")}
+    kept["output"] = nir.Output({"output": np.array([16])})
+    edges = [edge for edge in whole.edges if set(edge) <= set(kept)] + [("layer1", "output")]
+    nir.write(tmp_path / "spikes.nir", nir.NIRGraph(kept, edges))
+    module = snntorch.import_nir.import_from_nir(nir.read(tmp_path / "spikes.nir"))
+    inputs = np.random.default_rng(0).normal(size=(300, 6)) * 2
+    expected, found, carried = nir_file.simulate(whole, inputs)["layer1"], [], None
+    with torch.no_grad():
+        for x in inputs:
+            spikes, carried = module(torch.as_tensor(x[None], dtype=torch.float32), carried)
+            found.append(spikes[0].numpy())
+    assert expected.sum() > 100
+    np.testing.assert_array_equal(np.stack(found), expected)
+
+
+def test_a_file_read_back_is_the_graph(tmp_path):
+    graph = nir_file.to_nir(policy_of(rule="bcm", modulation="direct"), {"summary": "a test"})
+    nir_file.write(graph, tmp_path / "policy.nir")
+    found = nir.read(tmp_path / "policy.nir")
+    card = json.loads(found.metadata["card"])
+    assert card["summary"] == "a test"
+    assert card["ticks"] == 1 and card["clip_normalised"] == 10.0
+    synapses = found.nodes["layer1.synapses"]
+    assert synapses.metadata["rule"] == "bcm" and synapses.metadata["decay"] == "contracting"
+    assert synapses.metadata["plasticity_gain"].shape == (16, 20)
+    assert synapses.metadata["modulator_weight"].shape == (16, 20)
+    inputs = np.random.default_rng(0).normal(size=(50, 6))
+    for name, output in nir_file.simulate(graph, inputs).items():
+        np.testing.assert_array_equal(nir_file.simulate(found, inputs)[name], output)
+
+
+@pytest.mark.parametrize(
+    ("network", "setting"),
+    [
+        ({"readout": "spikes+potentials"}, "--network.readout spikes"),
+        ({"encoding": "population"}, "--network.encoding current"),
+        ({"soft_reset": True}, "--network.soft-reset False"),
+    ],
+)
+def test_what_nir_cannot_say_is_refused_with_the_setting_that_would_do(network, setting):
+    with pytest.raises(ValueError, match=setting):
+        nir_file.to_nir(policy_of(**network), {})
+
+
+def test_networks_that_do_not_spike_are_refused():
+    policy = ActorCriticPolicy(OBSERVATIONS, ACTIONS, lambda _: 0.0)
+    with pytest.raises(ValueError, match="--format onnx"):
+        nir_file.to_nir(DeployedPolicy(policy, None, {}), {})
+
+
+def test_an_episode_that_is_over_has_no_state_to_take():
+    with pytest.raises(ValueError, match="over after 120 steps"):
+        nir_file.adapted_state(policy_of(rule="oja"), Noise(), 500, 5)
