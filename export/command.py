@@ -124,7 +124,8 @@ def _write_nir(path: Path, run: Run, env: Any, options: argparse.Namespace) -> s
     spikes = nir_file.check(graph, deployed, env, options.seed, state)
     nir_file.write(graph, path)
     told = f"all {spikes:,} spikes of {nir_file.STEPS} steps are those of the policy"
-    if any(layer.spec.plastic for layer in deployed.policy.network.layers):
+    policy: Any = deployed.policy
+    if any(layer.spec.plastic for layer in policy.network.layers):
         told += ", without plasticity, which NIR has only as metadata"
         told += f"; fast weights are those after {options.after} steps" if options.after else ""
     return told

@@ -158,7 +158,7 @@ def to_onnx(deployed: DeployedPolicy, card: Mapping[str, Any]) -> bytes:
     if step.layout is not None:
         names, outputs = [*names, STATE], [ACTION, NEW_STATE]
         inputs.append(torch.zeros(2, step.layout.size))
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about branches that depend on data: on flags that are 0
         torch.onnx.export(
