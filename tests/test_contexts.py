@@ -103,6 +103,19 @@ def test_the_context_of_an_episode_can_be_given():
         env.reset(options={"context": [1, 2]})
 
 
+@pytest.mark.parametrize("text", ["motor_signs=seen@change(3)", "motor_order=seen"])
+def test_the_opposite_context_of_an_episode_can_be_asked_for(text):
+    env = make("HalfCheetah-v5", perturb=text)
+    for seed in range(5):
+        own = np.array(env.reset(seed=seed)[1]["context"])
+        info = env.reset(seed=seed, options={"context": "opposite"})[1]
+        expected = -own if "signs" in text else own[::-1]
+        assert info["context"] == expected.tolist()
+        for _ in range(5):
+            info = env.step(env.action_space.sample())[4]
+        assert info["context"] == expected.tolist() and info["context_began"] == 0
+
+
 COMPOSED = [
     "motor_signs=seen@change(3..8)",
     "motor_order=held_out",

@@ -75,6 +75,10 @@ class Contexts(ABC):
         """What the values of the channels become."""
 
     @abstractmethod
+    def opposite(self, context: np.ndarray) -> np.ndarray:
+        """The context that is as different as can be."""
+
+    @abstractmethod
     def inverse(self, context: np.ndarray) -> np.ndarray:
         """The context that undoes another one."""
 
@@ -111,6 +115,10 @@ class Signs(Contexts):
     def arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         """The values with these signs."""
         return values * context.astype(values.dtype)
+
+    def opposite(self, context: np.ndarray) -> np.ndarray:
+        """The other sign everywhere."""
+        return -context
 
     def inverse(self, context: np.ndarray) -> np.ndarray:
         """The same signs."""
@@ -151,6 +159,10 @@ class Order(Contexts):
     def arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         """The values in this order."""
         return values[context]
+
+    def opposite(self, context: np.ndarray) -> np.ndarray:
+        """The order from its end to its beginning."""
+        return context[::-1].copy()
 
     def inverse(self, context: np.ndarray) -> np.ndarray:
         """The order that puts back what this one moved."""

@@ -96,16 +96,18 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         Args:
             seed: of everything random.
             options: of the environment; but where the text has contexts, "context" is the code of
-                the one that holds for the whole episode, or a list with one for each of them.
+                the one that holds for the whole episode, or a list with one for each of them; or
+                "opposite": then the opposites of those that the episode would have begun with.
 
         Raises:
             ValueError: a context that does not exist.
         """
         if seed is not None:
             self._seed(seed)
-        forced = None
+        forced, opposite = None, False
         if self._contexts and options and "context" in options:
-            forced = self._codes(options["context"])
+            opposite = isinstance(options["context"], str) and options["context"] == "opposite"
+            forced = None if opposite else self._codes(options["context"])
             options = {name: value for name, value in options.items() if name != "context"} or None
         self._undo_task()
         self._time = 0
@@ -116,6 +118,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if forced is not None:
             for acts, code in zip(self._contexts.values(), forced):
                 _present(acts).hold(code)
+        if opposite:
+            for acts in self._contexts.values():
+                _present(acts).hold_opposite()
         self._edit_model(force=True)
         observation, info = self.env.reset(seed=seed, options=options)
         self._started = True
@@ -388,7 +393,14 @@ class _ContextAct(_Act):
 
     def hold(self, code: int) -> None:
         """Let one context hold for the whole episode that has just begun."""
-        self._plan = [(0, self._contexts.of_code(code))]
+        self._hold(self._contexts.of_code(code))
+
+    def hold_opposite(self) -> None:
+        """Let the opposite of its first context hold for the whole episode that has just begun."""
+        self._hold(self._contexts.opposite(self._plan[0][1]))
+
+    def _hold(self, context: np.ndarray) -> None:
+        self._plan = [(0, context)]
         self.chosen, self._held = True, True
         self.move_to(0, None)
 
