@@ -105,7 +105,7 @@ def test_the_context_of_an_episode_can_be_given():
 
 @pytest.mark.parametrize("text", ["motor_signs=seen@change(3)", "motor_order=seen"])
 def test_the_opposite_context_of_an_episode_can_be_asked_for(text):
-    env = make("HalfCheetah-v5", perturb=text)
+    env = Perturbed(gym.make("HalfCheetah-v5"), text)
     for seed in range(5):
         own = np.array(env.reset(seed=seed)[1]["context"])
         info = env.reset(seed=seed, options={"context": "opposite"})[1]
