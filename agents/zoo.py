@@ -1,8 +1,9 @@
 """Every agent by name: the plastic policies and their baselines, through one door."""
 
-import difflib
-import itertools
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Literal
 
 from gymnasium import spaces
@@ -14,19 +15,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
+from spikepropamine.common import unknown
 from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
-
-
-def agents() -> list[str]:
-    """Names of all agents.
-
-    mlp: SB3's PPO. lstm: sb3-contrib's LSTM policy through this project's sequence buffer;
-    lstm-stock: through its own. snn: the spiking network, static. dp-RULE: plastic; ndp-RULE:
-    plastic and neuromodulated; for every rule that is registered.
-    """
-    plastic = [f"{kind}-{rule}" for kind, rule in itertools.product(("dp", "ndp"), RULES)]
-    return ["mlp", "lstm", "lstm-stock", "snn", *plastic]
+from spikepropamine.ranges import Count, Logarithm, NotNegative, Number, Positive, Share
 
 
 @dataclass(frozen=True)
@@ -36,50 +28,205 @@ class TrainerSettings:
     kind: Literal["ppo", "supervised"] = "ppo"
     """Reinforcement learning, or supervised learning of the targets that a cue task or a teacher
     reports."""
-    guided_steps: int = 500_000
+    guided_steps: Number = 500_000
     """With a teacher: environment steps over which the share of episodes in which the teacher
     itself acts falls from 1 to 0."""
-    opening: int = 10
+    opening: Number = 10
     """With a teacher: steps since a context began in which nothing is taught, since nobody can
     know it yet."""
-    learning_rate: float = 3e-4
+    learning_rate: Positive = 3e-4
     """Step size of Adam."""
     learning_rate_schedule: Literal["constant", "linear"] = "constant"
     """Constant, or falling linearly to zero at the end of training."""
-    n_steps: int = 512
+    n_steps: Count = 512
     """Environment steps per rollout and environment."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Environment steps per minibatch."""
-    sequence_length: int = 32
+    sequence_length: Count = 32
     """Environment steps through which gradients flow back in time."""
-    n_epochs: int = 5
+    n_epochs: Count = 5
     """Passes over each rollout."""
-    gamma: float = 0.99
+    gamma: Share = 0.99
     """Discount factor."""
-    gae_lambda: float = 0.95
+    gae_lambda: Share = 0.95
     """Bias and variance of the advantage estimate."""
-    clip_range: float = 0.2
+    clip_range: Positive = 0.2
     """Clipping of the policy ratio."""
-    ent_coef: float = 0.0
+    ent_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
-    vf_coef: float = 0.5
+    vf_coef: NotNegative = 0.5
     """Weight of the value loss."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: Positive = 0.5
     """Bound of the gradient's norm."""
-    log_std_init: float = -0.5
+    log_std_init: Logarithm = -0.5
     """Initial log standard deviation of continuous actions."""
-    critic: tuple[int, ...] = (64, 64)
+    critic: tuple[Count, ...] = (64, 64)
     """Widths of the critic's layers."""
     critic_sees_spikes: bool = True
     """The critic of a spiking actor also sees the spiking features, detached."""
 
 
+Create = Callable[[VecEnv, NetworkConfig, TrainerSettings, str, dict[str, Any]], OnPolicyAlgorithm]
+"""A learning algorithm, of: training environments; settings of the actor and of the algorithm; the
+backend of spiking layers; and the arguments that all of SB3's constructors share, among them
+`policy_kwargs`."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent by name.
+
+    Attributes:
+        summary: one line for lists.
+        create: makes the learning algorithm.
+        network: what the agent makes of the settings of a network.
+        ignores: dotted names of settings that do not concern it.
+    """
+
+    summary: str
+    create: Create
+    network: Callable[[NetworkConfig], NetworkConfig] = field(
+        default=lambda network: replace(network, rule="none", modulation="none")
+    )
+    ignores: Collection[str] = ()
+
+
+def _mlp(
+    venv: VecEnv,
+    network: NetworkConfig,
+    trainer: TrainerSettings,
+    backend: str,
+    arguments: dict[str, Any],
+) -> OnPolicyAlgorithm:
+    cls = SupervisedMlp if trainer.kind == "supervised" else PPO
+    arguments["policy_kwargs"]["net_arch"] = {
+        "pi": list(network.hidden),
+        "vf": list(trainer.critic),
+    }
+    return cls(_named(venv, "MlpPolicy"), venv, **arguments)
+
+
+def _lstm(
+    venv: VecEnv,
+    network: NetworkConfig,
+    trainer: TrainerSettings,
+    backend: str,
+    arguments: dict[str, Any],
+    stock: bool = False,
+) -> OnPolicyAlgorithm:
+    supervised = trainer.kind == "supervised"
+    if stock and supervised:
+        raise ValueError("lstm-stock is for trainer.kind ppo; use lstm for supervised training")
+    arguments["policy_kwargs"] |= {
+        "lstm_hidden_size": network.hidden[-1],
+        "net_arch": {"pi": [], "vf": list(trainer.critic)},
+    }
+    policy = _named(venv, "MlpLstmPolicy")
+    if stock:
+        return RecurrentPPO(policy, venv, **arguments)
+    cls = SupervisedPlastic if supervised else PlasticPPO
+    return cls(policy, venv, sequence_length=trainer.sequence_length, **arguments)
+
+
+def _spiking(
+    venv: VecEnv,
+    network: NetworkConfig,
+    trainer: TrainerSettings,
+    backend: str,
+    arguments: dict[str, Any],
+) -> OnPolicyAlgorithm:
+    cls = SupervisedPlastic if trainer.kind == "supervised" else PlasticPPO
+    arguments["policy_kwargs"] |= {
+        "network": network,
+        "net_arch": {"vf": list(trainer.critic)},
+        "critic_sees_spikes": trainer.critic_sees_spikes,
+        "backend": backend,
+    }
+    sequence_length = trainer.sequence_length
+    return cls("PlasticSpikingPolicy", venv, sequence_length=sequence_length, **arguments)
+
+
+def _named(venv: VecEnv, policy: str) -> str:
+    """SB3's name of a policy for the observations of the environments."""
+    if isinstance(venv.observation_space, spaces.Dict):
+        return policy.replace("Mlp", "MultiInput")
+    return policy
+
+
+def _plastic(rule: str, modulated: bool, network: NetworkConfig) -> NetworkConfig:
+    if not modulated:
+        return replace(network, rule=rule, modulation="none")
+    modulation = "direct" if network.modulation == "none" else network.modulation
+    return replace(network, rule=rule, modulation=modulation)
+
+
+def _of_network(*names: str) -> set[str]:
+    return {f"network.{name}" for name in names}
+
+
+MODULATOR = _of_network("modulation", "modulator_gain", "exogenous")
+PLASTICITY = MODULATOR | _of_network(
+    "rule", "plastic", "clip", "decay", "plasticity_gain", "trace_decay", "threshold_decay", "eta"
+)
+NETWORK = _of_network(*(f.name for f in fields(NetworkConfig))) - {"network.hidden"}
+SPIKING = NETWORK | {"trainer.critic_sees_spikes", "backend"}
+
+BASELINES = {
+    "mlp": Agent("Stable-Baselines3's PPO", _mlp, ignores=SPIKING | {"trainer.sequence_length"}),
+    "lstm": Agent(
+        "sb3-contrib's LSTM policy, through this project's sequence buffer", _lstm, ignores=SPIKING
+    ),
+    "lstm-stock": Agent(
+        "the same through sb3-contrib's own buffer",
+        partial(_lstm, stock=True),
+        ignores=SPIKING | {"trainer.sequence_length", "trainer.kind"},
+    ),
+    "snn": Agent("the spiking network without plasticity", _spiking, ignores=PLASTICITY),
+}
+_registered: dict[str, Agent] = {}
+
+
+def agents() -> dict[str, Agent]:
+    """All agents by name: the baselines, two for every registered rule, and those that users
+    registered.
+    """
+    plastic = {}
+    for name in RULES:
+        plastic[f"dp-{name}"] = Agent(
+            f"plastic spiking network, the rule {name} by itself",
+            _spiking,
+            partial(_plastic, name, False),
+            MODULATOR | {"network.rule"},
+        )
+    for name in RULES:
+        plastic[f"ndp-{name}"] = Agent(
+            f"plastic spiking network, the rule {name} neuromodulated",
+            _spiking,
+            partial(_plastic, name, True),
+            {"network.rule"},
+        )
+    return BASELINES | plastic | _registered
+
+
+def register(name: str, agent: Agent) -> None:
+    """Adds an agent, so that `--policy NAME` trains it.
+
+    Where its policy is of a class of your own, add that to `policies.export.POLICIES` too.
+
+    Raises:
+        ValueError: a name that will not do for a folder, or that is taken.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise ValueError(f"a policy's name has letters, digits, _, . and - only, not {name!r}")
+    if name in agents() and agents()[name] is not agent:
+        raise ValueError(f"there is a policy {name} already; register yours under another name")
+    _registered[name] = agent
+
+
 def check_agent(name: str) -> None:
     """Raises ValueError, with the nearest names, unless `name` is one of `agents()`."""
     if name not in agents():
-        near = difflib.get_close_matches(name, agents(), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown policy {name!r}; {hint}choose from {', '.join(agents())}")
+        raise ValueError(unknown("policy", name, agents()))
 
 
 def network_of(agent: str, network: NetworkConfig) -> NetworkConfig:
@@ -87,14 +234,7 @@ def network_of(agent: str, network: NetworkConfig) -> NetworkConfig:
 
     `ndp-*` keeps a modulation that is already set ("retroactive") and otherwise gets "direct".
     """
-    if "-" not in agent or agent == "lstm-stock":
-        return replace(network, rule="none", modulation="none")
-    kind, rule = agent.split("-")
-    if kind == "dp":
-        return replace(network, rule=rule, modulation="none")
-    if network.modulation == "none":
-        return replace(network, rule=rule, modulation="direct")
-    return replace(network, rule=rule)
+    return agents()[agent].network(network)
 
 
 def build(
@@ -121,44 +261,20 @@ def build(
         ValueError: an unknown agent, or settings that do not fit.
     """
     check_agent(agent)
-    supervised = trainer.kind == "supervised"
     rate = trainer.learning_rate
-    critic = list(trainer.critic)
-    is_dict = isinstance(venv.observation_space, spaces.Dict)
     arguments: dict[str, Any] = {
         "learning_rate": (lambda left: left * rate)
         if trainer.learning_rate_schedule == "linear"
         else rate,
         "seed": seed,
         "device": device,
+        "policy_kwargs": {"log_std_init": trainer.log_std_init},
     }
     for name in ("n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range"):
         arguments[name] = getattr(trainer, name)
     for name in ("ent_coef", "vf_coef", "max_grad_norm"):
         arguments[name] = getattr(trainer, name)
-    policy_kwargs: dict[str, Any] = {"log_std_init": trainer.log_std_init}
-    if agent == "mlp":
-        cls: type[OnPolicyAlgorithm] = SupervisedMlp if supervised else PPO
-        policy = "MultiInputPolicy" if is_dict else "MlpPolicy"
-        policy_kwargs["net_arch"] = {"pi": list(network.hidden), "vf": critic}
-    elif agent == "lstm-stock":
-        if supervised:
-            raise ValueError("lstm-stock is for trainer.kind ppo; use lstm for supervised training")
-        cls = RecurrentPPO
-    else:
-        cls = SupervisedPlastic if supervised else PlasticPPO
-        arguments["sequence_length"] = trainer.sequence_length
-    if agent.startswith("lstm"):
-        policy = "MultiInputLstmPolicy" if is_dict else "MlpLstmPolicy"
-        policy_kwargs |= {"lstm_hidden_size": network.hidden[-1]}
-        policy_kwargs["net_arch"] = {"pi": [], "vf": critic}
-    elif agent != "mlp":
-        policy = "PlasticSpikingPolicy"
-        policy_kwargs["network"] = network_of(agent, network)
-        policy_kwargs["net_arch"] = {"vf": critic}
-        policy_kwargs["critic_sees_spikes"] = trainer.critic_sees_spikes
-        policy_kwargs["backend"] = backend
-    return cls(policy, venv, policy_kwargs=policy_kwargs, **arguments)
+    return agents()[agent].create(venv, network_of(agent, network), trainer, backend, arguments)
 
 
 def actor_parameters(policy: ActorCriticPolicy) -> int:

@@ -16,6 +16,7 @@ from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.state import StateLayout
 from spikepropamine.policies.surrogates import SURROGATES
 
+LARGEST = 1000  # of gains, bounds and slopes; larger ones overflow sooner or later
 FLAGS = ("plasticity_off", "modulator_held")
 
 
@@ -99,8 +100,15 @@ class NetworkConfig:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         for name in ("slope", "clip", "gain", "input_gain"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) <= LARGEST:
+                raise ValueError(
+                    f"{name} must be above 0 and at most {LARGEST}, got {getattr(self, name)}"
+                )
+        for name in ("plasticity_gain", "modulator_gain"):
+            if not 0 <= getattr(self, name) <= LARGEST:
+                raise ValueError(
+                    f"{name} must be between 0 and {LARGEST}, got {getattr(self, name)}"
+                )
         for name in ("membrane_decay", "trace_decay", "threshold_decay", "readout_decay", "eta"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")

@@ -3,12 +3,14 @@ versions.
 """
 
 import difflib
+import importlib
+import importlib.util
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -57,6 +59,57 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> str:
     choices = list(choices)
     hint = did_you_mean(name, choices)
     return f"unknown {what} {name!r}; {hint}choose from {', '.join(choices)}"
+
+
+imported: list[str] = []
+"""The user's own modules that this process has imported, in their order."""
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Imports modules of the user's own, which register what they bring: environments with
+    Gymnasium; policies, rules and perturbations with this project.
+
+    They are looked for as any module, and then in the working directory.
+
+    Raises:
+        UsageError: there is no such module, or it does not work.
+    """
+    for name in names:
+        if name in imported:
+            continue
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.append(here)
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+                raise UsageError(
+                    f"there is no module {name!r}, neither installed nor in {here}"
+                ) from error
+            raise UsageError(f"module {name!r} cannot be imported: {error}") from error
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UsageError(f"module {name!r} cannot be imported: {reason}") from error
+        imported.append(name)
+
+
+def check_imported(names: Sequence[str], what: str) -> None:
+    """Raises ValueError unless the user has named these modules, which come from a file: nothing
+    is imported because a file says so.
+    """
+    left = [name for name in names if name not in imported]
+    if left:
+        raise ValueError(f"{what} needs modules of its own: add --import {' '.join(left)}")
+
+
+def require(module: str, extra: str, what: str) -> None:
+    """Raises UsageError, which names the extra, unless a module of an extra is there."""
+    if importlib.util.find_spec(module) is None:
+        raise UsageError(
+            f"{what} needs the extra {extra!r}: pip install 'spikepropamine[{extra}]', "
+            f"or '.[{extra}]' in a checkout"
+        )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from spikepropamine.common import run_command
+from spikepropamine.common import import_modules, run_command
 
 TRAINED = Path(__file__).parents[1] / "trained"
 """The trained policies of the checkout; the installed package has none."""
@@ -27,8 +27,8 @@ def policies() -> Rows:
     """What `--policy` takes."""
     from spikepropamine.agents.zoo import agents
 
-    for name in agents():
-        yield name, ""
+    for name, agent in agents().items():
+        yield name, agent.summary
 
 
 def rules() -> Rows:
@@ -36,7 +36,7 @@ def rules() -> Rows:
     from spikepropamine.policies.rules import RULES
 
     for name, rule in RULES.items():
-        yield name, first_line(rule)
+        yield name, first_line(rule.formula)
 
 
 def suites() -> Rows:
@@ -82,11 +82,21 @@ def main(arguments: Sequence[str], program: str = "spikepropamine list") -> int:
     """
     parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("what", choices=LISTS)
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="your own modules, which register environments, policies, rules or perturbations",
+    )
     options = parser.parse_args(arguments)
-    return run_command(program, lambda: _print(list(LISTS[options.what]())), "interrupted")
+    return run_command(program, lambda: _print(options.what, options.imports), "interrupted")
 
 
-def _print(rows: Sequence[tuple[str, str]]) -> int:
+def _print(what: str, modules: Sequence[str]) -> int:
+    import_modules(modules)
+    rows = list(LISTS[what]())
     width = max((len(name) for name, _ in rows), default=0)
     for name, summary in rows:
         print(f"{name:{width}}  {summary}".rstrip())

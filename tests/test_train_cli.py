@@ -279,7 +279,16 @@ BAD = {
     "a value out of range": ([*SNN, "--network.ticks", "0"], ["ticks", "at least 1"]),
     "no steps": ([*SNN, "--steps", "0"], ["steps", "at least 1"]),
     "a negative seed": ([*SNN, "--seed", "-1"], ["seed"]),
-    "layers of unequal count": ([*SNN, "--network.hidden", "8"], ["plastic", "1 hidden layer"]),
+    "layers of unequal count": (
+        [*SNN, "--network.hidden", "8", "8", "8"],
+        ["plastic", "3 hidden layers"],
+    ),
+    "a number that is none": ([*SNN, "--trainer.clip-range", "nan"], ["--trainer.clip-range"]),
+    "a share above 1": ([*SNN, "--trainer.gamma", "-1"], ["--trainer.gamma", "at least 0"]),
+    "no gradient": ([*SNN, "--trainer.max-grad-norm", "0"], ["--trainer.max-grad-norm", "above 0"]),
+    "a gain without measure": ([*SNN, "--network.gain", "1e30"], ["gain", "at most 1000"]),
+    "a device that is not there": ([*SNN, "--device", "cuda"], ["CUDA", "--device cpu"]),
+    "a module that is not there": ([*SNN, "--import", "no_such_module"], ["'no_such_module'"]),
     "an unknown argument of the environment": (
         [*SNN, *TINY, "--env-kwargs", "trails", "3"],
         ["CueAssociation-v0", "trails"],

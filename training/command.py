@@ -62,7 +62,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop, as from the keyboard
 
     def run() -> int:
-        settings = parse(arguments)
+        settings = parse(arguments, program)
         try:
             train(settings, filming(settings))
         except Diverged as error:

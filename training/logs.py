@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.logger import CSVOutputFormat, TensorBoardOutputFormat
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 
@@ -53,5 +52,7 @@ class ResumableTensorBoard(TensorBoardOutputFormat):
     """SB3's TensorBoard writer, which hides what an interrupted run had written after `steps`."""
 
     def __init__(self, folder: Path, steps: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # of the extra `tensorboard`
+
         self.writer = SummaryWriter(str(folder), purge_step=steps + 1)
         self._is_closed = False

@@ -1,31 +1,28 @@
 """Settings of a training run: the dataclass, its defaults in `configs/`, and the command line."""
 
-import argparse
-import contextlib
 import difflib
-import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import gymnasium as gym
-import tyro
+import torch
 import yaml
 
 from spikepropamine.agents.zoo import TrainerSettings, agents, check_agent
-from spikepropamine.common import UsageError
+from spikepropamine.common import UsageError, import_modules, require, unknown
 from spikepropamine.policies import NetworkConfig
+from spikepropamine.ranges import Count, Number, Seed
+from spikepropamine.training.options import Parser, Scalar, add_options, parsed, updated
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 # what may differ when a run is resumed
 CHANGEABLE = {
     "resume", "overwrite", "runs", "steps", "checkpoint_every", "log_every", "threads", "device",
-    "backend", "track", "tensorboard", "video_every",
+    "backend", "track", "tensorboard", "video_every", "imports",
 }  # fmt: skip
-
-EnvValue = int | float | bool | str
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,20 @@ class Settings:
     """Trains a policy on an environment and leaves a run folder."""
 
     env: str
-    """Id of a Gymnasium environment with Box or discrete spaces."""
+    """Id of a Gymnasium environment with Box or discrete spaces (`spikepropamine list envs`), or
+    MODULE:ID of one that your own module registers."""
     policy: str
-    """mlp, lstm, lstm-stock, snn, or dp-RULE or ndp-RULE with a RULE such as hebb, oja or bcm."""
-    seed: int = 0
+    """mlp, lstm, lstm-stock, snn, or dp-RULE or ndp-RULE with a RULE such as hebb, oja or bcm
+    (`spikepropamine list policies` has all)."""
+    imports: tuple[str, ...] = field(default=(), metadata={"flag": "import"})
+    """Your own modules, which register environments, policies, rules or perturbations."""
+    seed: Seed = 0
     """Of the weights, the exploration and the environments."""
-    steps: int = 1_000_000
+    steps: Count = 1_000_000
     """Environment steps to train for."""
-    n_envs: int = 8
+    n_envs: Count = 8
     """Environments stepped side by side."""
-    env_kwargs: dict[str, EnvValue] = field(default_factory=dict)
+    env_kwargs: dict[str, Scalar] = field(default_factory=dict)
     """Arguments of the environment, as NAME VALUE pairs."""
     perturb: str | None = None
     """Train under perturbations, as in "mass=0.5..2 | obs_noise=0..0.2", or under those of a suite
@@ -55,7 +56,7 @@ class Settings:
     teacher: Path | None = None
     """Learn from the policy of this run folder, which knows what is hidden: trained on the plain
     task (it is then told the context of a perturbed one), or with `--reveal`."""
-    start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    start_from: Path | None = field(default=None, metadata={"flag": "from"})
     """Start with the weights of the policy of this run folder."""
     normalize_observations: bool = False
     """Running mean and variance of observations (VecNormalize), where they are numbers (Box)."""
@@ -73,17 +74,17 @@ class Settings:
     """Continue the run from its last checkpoint."""
     overwrite: bool = False
     """Replace a run that is already there."""
-    checkpoint_every: int = 50_000
+    checkpoint_every: Count = 50_000
     """Environment steps between checkpoints."""
-    video_every: int = 0
+    video_every: Number = 0
     """Environment steps between videos of the policy as it is; 0: none."""
-    log_every: int = 10
+    log_every: Count = 10
     """Rollouts between the tables printed to the console and the rows of progress.csv."""
     track: Literal["off", "offline", "online"] = "off"
     """Track with Weights & Biases: offline, to look at here or upload later, or online."""
     tensorboard: bool = False
     """Write TensorBoard's event files to the run folder too."""
-    threads: int = 1
+    threads: Count = 1
     """PyTorch threads; 1 is usually fastest for small networks."""
     backend: Literal["auto", "numba", "torch", "reference"] = "auto"
     """What runs spiking layers; auto is the fastest that can."""
@@ -108,33 +109,6 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def updated(settings: Any, changes: dict[str, Any], where: str) -> Any:
-    """A copy of a settings dataclass with nested `changes` applied.
-
-    Raises:
-        UsageError: a name that the dataclass does not have, or a value that it refuses.
-    """
-    names = {f.name for f in fields(settings)}
-    values = {}
-    for name, value in changes.items():
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"{where}: unknown setting {name!r}{hint}")
-        current = getattr(settings, name)
-        if is_dataclass(current):
-            value = updated(current, value, f"{where}, {name}")
-        elif isinstance(current, tuple) and isinstance(value, list):
-            value = tuple(value)
-        elif isinstance(current, Path):
-            value = Path(value)
-        values[name] = value
-    try:
-        return replace(settings, **values)
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from error
-
-
 def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     """Settings for an environment and a policy, before the command line.
 
@@ -150,10 +124,12 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     file = CONFIGS / f"{env.replace('/', '-')}.yaml"
     if not file.is_file():
         file = CONFIGS / "default.yaml"
-    files = [(file, yaml.safe_load(file.read_text()) or {})]
+    files = [(file, _sections(file))]
     while "base" in files[0][1]:
         file = CONFIGS / f"{files[0][1]['base']}.yaml"
-        files.insert(0, (file, yaml.safe_load(file.read_text())))
+        if file in [earlier for earlier, _ in files]:
+            raise UsageError(f"{file.name} is its own base")
+        files.insert(0, (file, _sections(file)))
     for file, sections in files:
         names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
         if taught:
@@ -164,51 +140,83 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     return settings
 
 
+def _sections(file: Path) -> dict[str, Any]:
+    """What a file of `configs/` holds."""
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise UsageError(f"{file.name}: must have sections such as `all`, got {content!r}")
+    return content
+
+
+def read_yaml(file: Path) -> Any:
+    """The plain values in a file.
+
+    Raises:
+        UsageError: it is not there, or is no YAML.
+    """
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {file}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+
+
 def check_env_id(env: str) -> None:
     """Raises UsageError, with the nearest names, unless Gymnasium knows `env`."""
     try:
         gym.spec(env)
     except (gym.error.Error, ValueError) as error:
         near = difflib.get_close_matches(env, gym.registry, n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(f"unknown environment {env!r}{hint}") from error
+        hint = f"did you mean {', '.join(near)}?" if near else "`spikepropamine list envs` has all;"
+        raise UsageError(
+            f"unknown environment {env!r}; {hint} one of your own needs --import MODULE"
+        ) from error
 
 
-def parse(arguments: Sequence[str]) -> Settings:
+def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Settings:
     """Settings out of command-line arguments, over the defaults in `configs/`.
+
+    Args:
+        arguments: after the command's name.
+        program: the command's name, as it was typed.
 
     Raises:
         UsageError: anything that is wrong with them.
         SystemExit: after --help.
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--env")
-    first.add_argument("--policy")
-    first.add_argument("--teacher")
-    try:
-        known, _ = first.parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        raise UsageError(str(error)) from error
+    first = Parser(program, add_help=False, allow_abbrev=False)
+    for name in ("--env", "--policy", "--teacher"):
+        first.add_argument(name)
+    first.add_argument("--import", dest="imports", nargs="*", default=[])
+    known, _ = first.parse_known_args(arguments)
     helping = "--help" in arguments or "-h" in arguments
+    env, imports = known.env, list(known.imports)
+    if env is not None and ":" in env:
+        module, _, env = env.rpartition(":")
+        imports.append(module)
+    import_modules(imports)
     if not helping:
         for name, example in (("env", "CueAssociation-v0"), ("policy", "ndp-oja")):
-            if getattr(known, name) is None:
+            if not getattr(known, name):
                 raise UsageError(f"--{name} is missing, for instance --{name} {example}")
-        check_env_id(known.env)
+    if env is not None:
+        check_env_id(env)
     if known.policy is not None:
         try:
             check_agent(known.policy)
         except ValueError as error:
             raise UsageError(str(error)) from error
-    if known.env is None or known.policy is None:
-        return _cli(arguments, Settings(env=tyro.MISSING, policy=tyro.MISSING), helping)
-    settings = _cli(
-        arguments, defaults(known.env, known.policy, known.teacher is not None), helping
-    )
-    if not settings.resume or not (settings.folder / "config.yaml").is_file():
-        return settings
-    stored = updated(settings, _read_config(settings.folder), "config.yaml")
-    resumed = _cli(arguments, stored, helping)
+    taught = known.teacher is not None
+    settings = defaults(env or "ENV", known.policy or "POLICY", taught)
+    values = parsed(_parser(settings, program, known.policy, taught), arguments)
+    values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
+    given = _over(settings, values)
+    config = given.folder / "config.yaml"
+    if not given.resume or not config.is_file():
+        return validated(given)
+    stored = updated(settings, _read_config(config), "config.yaml")
+    resumed = validated(_over(stored, values))
     for name, value in resumed.as_dict().items():
         if name not in CHANGEABLE and value != stored.as_dict()[name]:
             raise UsageError(
@@ -218,75 +226,76 @@ def parse(arguments: Sequence[str]) -> Settings:
     return resumed
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    """The settings that a run was started with."""
-    settings = yaml.safe_load((folder / "config.yaml").read_text())["settings"]
-    # older ones do not say how their fast weights decay
-    settings["network"] = {"decay": "plain"} | settings["network"]
-    return settings
+def _parser(settings: Settings, program: str, policy: str | None, taught: bool) -> Parser:
+    """The command line, whose defaults are `settings`; --help shows what concerns the policy."""
+    if policy is None:
+        more = (
+            "`--help` with `--policy NAME` shows the settings of that policy and of its training."
+        )
+    else:
+        more = f"Shown is what concerns {policy}; `--help` with another `--policy` shows what "
+        more += "concerns that one. Defaults are those of `configs/`"
+        more += " for this environment." if settings.env != "ENV" else "; give --env for its own."
+    parser = Parser(
+        program,
+        usage=f"{program} --env ID --policy NAME [OPTION VALUE ...]",
+        description="Trains a policy on an environment and leaves a run folder.",
+        epilog=more,
+        allow_abbrev=False,
+    )
+    add_options(parser, settings, _concerned(policy, taught))
+    return parser
 
 
-def _cli(arguments: Sequence[str], default: Settings, helping: bool) -> Settings:
-    # to tyro a dict that has entries has no others; arguments are laid over these below
-    env_kwargs = default.env_kwargs
-    default = replace(default, env_kwargs={})
-    if helping:
-        return tyro.cli(Settings, default=default, args=arguments)
-    output = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
-            settings = tyro.cli(Settings, default=default, args=arguments)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    except SystemExit as error:
-        raise UsageError(_one_line(output.getvalue())) from error
-    return validated(replace(settings, env_kwargs=env_kwargs | settings.env_kwargs))
+def _concerned(policy: str | None, taught: bool) -> Callable[[str], bool]:
+    """Whether a setting, by its dotted name, matters to a policy."""
+    if policy is None:
+        return lambda name: "." not in name
+    ignored = set(agents()[policy].ignores)
+    if not taught:
+        ignored |= {"trainer.guided_steps", "trainer.opening"}
+    return lambda name: name not in ignored
 
 
-def _one_line(report: str) -> str:
-    """The message in tyro's boxed report: what stands between its title and the first ruler, and
-    the nearest option's name where it suggests some.
+def _over(settings: Settings, values: dict[str, Any]) -> Settings:
+    """Settings with those of the command line laid over them.
+
+    Where only the number of hidden layers is given, one layer is plastic and recurrent if any was.
     """
-    lines = [line.strip("│| ") for line in report.splitlines()]
-    sections: list[list[str]] = [[]]
-    for line in lines[1:]:  # the first is the box's title
-        if line.strip("─-╭╮╰╯+ "):
-            sections[-1].append(line)
-        elif sections[-1]:
-            sections.append([])
-    message = " ".join(sections[0])
-    for section in sections[1:]:
-        options = [line.split()[0] for line in section if line.startswith("--")]
-        if section and section[0].startswith("Perhaps you meant") and options:
-            message += f"; did you mean {options[0]}?"
-    return message
+    values = dict(values)
+    if "env_kwargs" in values:
+        values["env_kwargs"] = settings.env_kwargs | values["env_kwargs"]
+    network = values.get("network", {})
+    if len(network.get("hidden", ())) == 1:
+        for name in ("plastic", "recurrent"):
+            network.setdefault(name, (any(getattr(settings.network, name)),))
+    return updated(settings, values)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    """The settings that a run was started with."""
+    content = read_yaml(file)
+    try:
+        settings = dict(content["settings"])
+        # older ones do not say how their fast weights decay
+        return settings | {"network": {"decay": "plain"} | settings["network"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{file} is damaged: it has no settings of a training") from error
 
 
 def validated(settings: Settings) -> Settings:
     """The settings themselves. Raises UsageError where they cannot work together."""
-    for name in ("steps", "n_envs", "checkpoint_every", "log_every", "threads"):
-        if getattr(settings, name) < 1:
-            raise UsageError(f"{name} must be at least 1, got {getattr(settings, name)}")
-    if settings.video_every < 0:
-        raise UsageError(f"video_every must be 0 or more, got {settings.video_every}")
-    if settings.seed < 0:
-        raise UsageError(f"seed must be 0 or more, got {settings.seed}")
     if settings.match_parameters is not None and settings.match_parameters not in agents():
         raise UsageError(
-            f"match_parameters must name a policy ({', '.join(agents())}), "
-            f"got {settings.match_parameters!r}"
+            f"match_parameters: {unknown('policy', settings.match_parameters, agents())}"
         )
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("there is no CUDA device here; use --device cpu")
+    if settings.tensorboard:
+        require("tensorboard", "tensorboard", "--tensorboard")
     trainer = settings.trainer
     if settings.teacher is not None and trainer.kind != "supervised":
         raise UsageError("with a teacher, trainer.kind must be supervised; leave it out")
-    for name in ("guided_steps", "opening"):
-        if getattr(trainer, name) < 0:
-            raise UsageError(f"trainer.{name} must be 0 or more, got {getattr(trainer, name)}")
-    for name in ("n_steps", "batch_size", "n_epochs", "sequence_length"):
-        if getattr(trainer, name) < 1:
-            raise UsageError(f"trainer.{name} must be at least 1, got {getattr(trainer, name)}")
-    if trainer.learning_rate <= 0:
-        raise UsageError(f"trainer.learning_rate must be above 0, got {trainer.learning_rate}")
     if settings.policy in ("mlp", "lstm-stock"):
         return settings
     for name in ("n_steps", "batch_size"):

@@ -1,0 +1,269 @@
+"""Settings in nested dataclasses, out of plain values (YAML) and out of command lines.
+
+Both go the same way: names are checked, then Pydantic brings every value to the type of its field
+and checks its range (`spikepropamine.ranges`). What is wrong is one line.
+"""
+
+import argparse
+import ast
+import inspect
+import itertools
+import re
+import textwrap
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import PlainValidator, TypeAdapter, ValidationError
+
+from spikepropamine.common import UsageError, did_you_mean
+
+T = TypeVar("T")
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"must be a number, true, false or a text, got {shown(value)}")
+    return value
+
+
+Scalar = Annotated[int | float | bool | str, PlainValidator(_scalar)]
+"""A value whose type only its reader knows."""
+
+
+def updated(settings: T, changes: Any, where: str | None = None) -> T:
+    """A copy of a settings dataclass with nested `changes` applied, of the right types.
+
+    Args:
+        settings: a dataclass; its fields may be dataclasses too.
+        changes: plain values by name, nested like the settings; those of a dict replace all of it.
+        where: they come from, for messages; None: the command line.
+
+    Raises:
+        UsageError: a name that the dataclass does not have, or a value that it refuses.
+    """
+    cls: Any = type(settings)
+    values = _merged(settings, changes, where or "command line")
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        message = _message(cls, error.errors()[0], where is None)
+        raise UsageError(message if where is None else f"{where}: {message}") from error
+
+
+def _merged(settings: Any, changes: Any, where: str) -> dict[str, Any]:
+    if not isinstance(changes, Mapping):
+        raise UsageError(f"{where}: must be a mapping of settings, got {shown(changes)}")
+    names = [f.name for f in fields(settings)]
+    for name in changes:
+        if name not in names:
+            hint = did_you_mean(str(name), names).strip()
+            raise UsageError(f"{where}: unknown setting {shown(name)}; {hint}".rstrip("; "))
+    return {
+        name: _merged(current, changes.get(name, {}), f"{where}, {name}")
+        if is_dataclass(current := getattr(settings, name))
+        else changes.get(name, current)
+        for name in names
+    }
+
+
+WORDS = {
+    "Input should be": "must be",
+    "a valid integer": "a whole number",
+    "a valid tuple": "a list",
+    "a valid string": "a text",
+    "a valid boolean": "true or false",
+    "a valid ": "a ",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "above",
+    "less than": "below",
+}
+
+
+def _message(cls: Any, error: Any, as_option: bool) -> str:
+    """What Pydantic found, in this project's words: the setting, what is wrong, what was given."""
+    name, prefix = "", ""
+    for part in error["loc"]:  # what follows the name of a field is the place in its value
+        if not is_dataclass(cls):
+            break
+        member = {f.name: f for f in fields(cls)}[part]
+        name = flag(member, prefix) if as_option else prefix + part
+        prefix += f"{part}."
+        cls = get_type_hints(cls)[part]
+    text, given = error["msg"], f", got {shown(error['input'])}"
+    if error["type"] == "value_error":
+        # raised by a dataclass as a whole, which names its settings itself, or for one value
+        text = text.removeprefix("Value error, ")
+        return text if is_dataclass(cls) else f"{name} {text}"
+    for theirs, ours in WORDS.items():
+        text = text.replace(theirs, ours)
+    text = text.partition(", unable")[0]
+    if error["type"] == "literal_error":
+        near = did_you_mean(str(error["input"]), re.findall("'(.*?)'", text))
+        given += f"; {near}" if near else ""
+    return f"{name} {text}{given}".strip()
+
+
+def shown(value: Any) -> str:
+    """A value in a message: not longer than a line can bear."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]} ..."
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports errors in one line."""
+
+    def error(self, message: str) -> Any:
+        """As UsageError."""
+        raise UsageError(message)
+
+
+def add_options(
+    parser: argparse.ArgumentParser,
+    settings: Any,
+    concerned: Callable[[str], bool],
+    prefix: str = "",
+) -> None:
+    """An option for every setting, named like it: --steps, --trainer.gamma and so on.
+
+    Args:
+        parser: they are added to it; options that are not given leave nothing in the namespace.
+        settings: a dataclass, whose values are shown as the defaults.
+        concerned: of a setting's dotted name: whether --help shows it.
+        prefix: of the names.
+    """
+    hints = get_type_hints(type(settings), include_extras=True)
+    helps = docstrings(type(settings))
+    group: Any = parser if not prefix else parser.add_argument_group(prefix.rstrip("."))
+    for part in fields(settings):
+        name, value = prefix + part.name, getattr(settings, part.name, None)
+        if is_dataclass(value):
+            add_options(parser, value, concerned, f"{name}.")
+            continue
+        text = helps.get(part.name, "").replace("%", "%%")
+        if part.default is not MISSING or part.default_factory is not MISSING:
+            text += "" if value is None else f" ({_default(value)})".replace("%", "%%")
+        group.add_argument(
+            flag(part, prefix),
+            dest=name,
+            default=argparse.SUPPRESS,
+            help=text if concerned(name) else argparse.SUPPRESS,
+            **_shape(hints[part.name]),
+        )
+
+
+def flag(part: Field, prefix: str = "") -> str:
+    """The option of a setting."""
+    return f"--{prefix}{part.metadata.get('flag', part.name)}".replace("_", "-")
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return " ".join(f"{k} {v}" for k, v in value.items()) or "none"
+    return str(value)
+
+
+def _shape(hint: Any) -> dict[str, Any]:
+    """How argparse takes a value of a type; the type itself is checked later."""
+    hint, kinds = _bare(hint)
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(hint) is dict:
+        return {"nargs": "*", "metavar": "NAME VALUE", "type": literal, "action": Pairs}
+    if get_origin(hint) is tuple:
+        inner, kinds = _bare(get_args(hint)[0])
+        kind = literal if len(kinds) > 1 else str
+        return {"nargs": "*", "metavar": _metavar(inner), "type": kind}
+    return {"metavar": _metavar(hint), "type": str if kinds == [hint] else literal}
+
+
+def _bare(hint: Any) -> tuple[Any, list[Any]]:
+    """A type without annotations and without None, and its alternatives."""
+    if get_origin(hint) is Annotated:
+        return _bare(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        kinds = [_bare(kind)[0] for kind in get_args(hint) if kind is not type(None)]
+        return kinds[0], kinds
+    return hint, [hint]
+
+
+def _metavar(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "{" + ",".join(map(str, get_args(hint))) + "}"
+    return {str: "TEXT", Path: "FOLDER", float: "X", int: "N", bool: "{true,false}"}.get(hint, "X")
+
+
+def literal(text: str) -> Any:
+    """A number, true or false where the text is one, or the text itself."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+class Pairs(argparse.Action):
+    """NAME VALUE NAME VALUE ... as a dict."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Puts the dict into the namespace."""
+        if len(values) % 2:
+            parser.error(f"{option_string} takes pairs of NAME and VALUE, got {shown(values)}")
+        pairs = dict(zip(values[::2], values[1::2], strict=True))
+        setattr(namespace, self.dest, {str(name): value for name, value in pairs.items()})
+
+
+def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    """The values that were given, nested like the settings.
+
+    Raises:
+        UsageError: an unknown option, or one without its value.
+        SystemExit: after --help.
+    """
+    arguments = [_spelt(argument) for argument in arguments]
+    namespace, left = parser.parse_known_args(arguments)
+    known = [option for action in parser._actions for option in action.option_strings]
+    for argument in left:
+        name = argument.partition("=")[0]
+        if name.startswith("-"):
+            hint = did_you_mean(name, known).strip()
+            raise UsageError(f"unknown option {name}; {hint or 'see --help'}")
+    if left:
+        raise UsageError(f"unexpected {' '.join(left)}; options begin with --, see --help")
+    values: dict[str, Any] = {}
+    for name, value in vars(namespace).items():
+        *outer, last = name.split(".")
+        place = values
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return values
+
+
+def _spelt(argument: str) -> str:
+    """Options may be spelt with underscores, as in YAML."""
+    if not argument.startswith("--"):
+        return argument
+    name, sign, value = argument.partition("=")
+    return name.replace("_", "-") + sign + value
+
+
+@cache
+def docstrings(cls: type) -> dict[str, str]:
+    """The text under each field of a dataclass, which is its explanation."""
+    tree: Any = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    return dict(_docstrings(tree.body))
+
+
+def _docstrings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
+    for before, after in itertools.pairwise(body):
+        match before, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(text))):
+                yield name, " ".join(text.split())
