@@ -137,7 +137,8 @@ def add_options(
         prefix: of the names.
     """
     hints = get_type_hints(type(settings), include_extras=True)
-    helps = docstrings(type(settings))
+    cls: Any = type(settings)
+    helps = docstrings(cls)
     group: Any = parser if not prefix else parser.add_argument_group(prefix.rstrip("."))
     for part in fields(settings):
         name, value = prefix + part.name, getattr(settings, part.name, None)
