@@ -228,6 +228,56 @@ class Comparison(TypedDict):
     probability_of_improvement: dict
 
 
+class Operations(TypedDict):
+    """Arithmetic; a multiply-accumulate is a multiplication and an addition."""
+
+    accumulates: float
+    multiply_accumulates: float
+
+
+class LayerCost(TypedDict):
+    """What one layer of an actor does per environment step, and holds; `judge.cost` says how it is
+    counted.
+
+    Attributes:
+        synapses: synaptic operations, from counted spikes.
+        neurons: updates of membrane potentials, filters and gates.
+        plasticity: use and update of fast weights, and the traces that drive them.
+        neuromodulators: their synapses.
+        membrane_updates: potentials updated, at all ticks of the step.
+        neuron_count: neurons; 0 where the layer has no activations of its own.
+        activation_sparsity: share of activations that are 0; null where there are none.
+        parameter_bytes, state_bytes: memory of learned numbers, and of what changes in an episode.
+    """
+
+    name: str
+    synapses: Operations
+    neurons: Operations
+    plasticity: Operations
+    neuromodulators: Operations
+    membrane_updates: float
+    neuron_count: float
+    activation_sparsity: float | None
+    parameter_bytes: float
+    state_bytes: float
+
+
+class Cost(TypedDict):
+    """What a policy costs, the mean over its runs, each in one clean episode of `steps` steps.
+
+    Attributes:
+        layers: of the actor, from the observation to the action.
+        parameter_bytes, state_bytes: of all layers.
+        activation_sparsity: share of the neurons' activations that are 0; null without neurons.
+    """
+
+    layers: list[LayerCost]
+    parameter_bytes: float
+    state_bytes: float
+    activation_sparsity: float | None
+    steps: float
+
+
 class Skipped(TypedDict):
     """What was left out, and why. `policy` is null where it concerns all of them."""
 
@@ -251,6 +301,7 @@ class Summary(TypedDict):
             "fast_weight_norm" (root mean square over synapses), "modulator_mean" and
             "modulator_spread" (over neurons), "firing_rate" (spikes per neuron and tick). A
             series that the policy does not have is left out; an MLP has none.
+        cost: by policy.
         skipped: conditions and lesions that do not apply.
     """
 
@@ -263,4 +314,5 @@ class Summary(TypedDict):
     lesions: dict[str, dict[str, dict[str, Lesion]]]
     comparisons: list[Comparison]
     inside: dict[str, dict[str, dict[str, list]]]
+    cost: dict[str, Cost]
     skipped: list[Skipped]

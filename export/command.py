@@ -63,7 +63,7 @@ def export(options: argparse.Namespace) -> int:
         raise UsageError("--after is for --format nir; an ONNX file goes on learning by itself")
     try:
         (run,), task = load_runs([options.run], range(options.seed, options.seed + 1))
-        env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous)
+        env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous, run.revealed)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     out = options.out or options.run / "export" / f"policy.{options.format}"

@@ -145,11 +145,37 @@ def example_summary(cue=False):
             for measure, difference in (("return", 200.0), ("retention", 0.1))
         ],
         "inside": traces,
+        "cost": {policy: cost(number) for number, policy in enumerate(policies)},
         "skipped": [
             {"condition": "reversed cues", "policy": None, "reason": "it has no cues"},
             {"condition": "off", "policy": "mlp", "reason": "it has no plasticity"},
         ],
     }
+
+
+def cost(number):
+    """A Cost, which falls with the number of the policy."""
+
+    def count(size):
+        return {"accumulates": 1000.0 * size, "multiply_accumulates": 200.0 * size}
+
+    layers = [
+        {
+            "name": f"layer{index}",
+            "synapses": count(4 - number),
+            "neurons": count(0.1),
+            "plasticity": count(8 if number == 0 else 0),
+            "neuromodulators": count(2 if number == 0 else 0),
+            "membrane_updates": 64.0,
+            "neuron_count": 64.0,
+            "activation_sparsity": 0.8,
+            "parameter_bytes": 60_000.0,
+            "state_bytes": 17_000.0,
+        }
+        for index in range(2)
+    ]
+    whole = {"parameter_bytes": 120_000.0, "state_bytes": 34_000.0, "steps": 1000.0}
+    return whole | {"layers": layers, "activation_sparsity": 0.8}
 
 
 def result(condition, plastic, number, runs, trials):

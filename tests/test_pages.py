@@ -68,12 +68,13 @@ def test_a_report_has_all_its_parts(html):
         "Lesions",
         "Comparisons",
         "Inside the network",
+        "Cost",
         "All results",
         "Left out",
         "Settings and versions",
     ]
-    # 1 overview, 3 severity curves, 1 recovery, 2 lesions, 4 traces in 2 conditions
-    assert outline.plots == 1 + 3 + 1 + 2 + 8
+    # 1 overview, 3 severity curves, 1 recovery, 2 lesions, 4 series in 2 conditions, 2 of cost
+    assert outline.plots == 1 + 3 + 1 + 2 + 8 + 2
 
 
 def test_a_policy_has_one_colour_in_all_plots():
@@ -118,6 +119,7 @@ def test_a_report_without_parts_leaves_out_their_sections(cue):
         "What was tested",
         "At a glance",
         *trials,
+        "Cost",
         "All results",
         "Settings and versions",
     ]

@@ -10,12 +10,14 @@ import numpy as np
 from spikepropamine.evaluation.ask.conditions import CLEAN_KEY, Condition
 from spikepropamine.evaluation.ask.runs import training_returns
 from spikepropamine.evaluation.judge import measures
+from spikepropamine.evaluation.judge.cost import cost_of, mean_cost
 from spikepropamine.evaluation.judge.statistics import Bootstrap, compare
 from spikepropamine.evaluation.run.jobs import SAMPLES, Outcome, joined
 from spikepropamine.evaluation.run.plan import Evaluation
 from spikepropamine.evaluation.schema import (
     Comparison,
     ConditionSummary,
+    Cost,
     Lesion,
     PolicySummary,
     Recovery,
@@ -140,6 +142,7 @@ def summarize(
         lesions={name: _lesions(group) for name, group in groups.items()},
         comparisons=_comparisons(groups),
         inside={name: _inside(group) for name, group in groups.items()},
+        cost={name: _cost(group) for name, group in groups.items()},
         skipped=evaluation.skipped,
     )
 
@@ -392,3 +395,10 @@ def _inside(group: Group) -> dict[str, dict[str, list]]:
             name.removeprefix("inside/"): (sums / count).tolist() for name, sums in total.items()
         }
     return found
+
+
+def _cost(group: Group) -> Cost:
+    seen = group.evaluation.observations
+    return mean_cost(
+        [cost_of(group.evaluation.runs[i].policy.policy, seen[i]) for i in group.members]
+    )

@@ -235,6 +235,78 @@ def dots(
     return chart.to_dict()
 
 
+@dataclass(frozen=True)
+class Spot:
+    """A point with an interval in y, named beside it."""
+
+    label: str
+    colour: int
+    x: float
+    mean: float
+    low: float
+    high: float
+
+
+def scatter(
+    spots: Sequence[Spot], x_title: str, y_title: str, *, as_percent: bool = False
+) -> dict[str, Any]:
+    """A Vega-Lite chart of points over a logarithmic axis.
+
+    Args:
+        spots: at least one, with x above 0.
+        x_title: of the axis, with the unit.
+        y_title: as `x_title`.
+        as_percent: shows the values of y as percentages.
+    """
+    values = [
+        {
+            "x": _short(spot.x),
+            "y": _short(spot.mean),
+            "low": _short(spot.low),
+            "high": _short(spot.high),
+            "paint": _paint(spot.colour),
+            "label": spot.label,
+            "text": _readable(spot.mean, spot.low, spot.high, as_percent),
+            "at": number(spot.x),
+        }
+        for spot in spots
+    ]
+    bottom, top = _padded([v for spot in spots for v in (spot.low, spot.high)])
+    xs = [spot.x for spot in spots]
+    x = alt.X(
+        "x:Q",
+        title=x_title,
+        scale=alt.Scale(type="log", domain=[min(xs) / 2, max(xs) * 4], nice=False),
+        axis=alt.Axis(grid=False, tickCount=4, labelOverlap=True, format="~s"),
+    )
+    y_settings: dict[str, Any] = {
+        "title": y_title,
+        "scale": alt.Scale(domain=[bottom, top], nice=False, zero=False),
+        "axis": alt.Axis(tickCount=5, domain=False, ticks=False, format=_format(as_percent)),
+    }
+    tooltip = [
+        alt.Tooltip("label:N", title=" "),
+        alt.Tooltip("text:N", title=y_title),
+        alt.Tooltip("at:N", title=x_title),
+    ]
+    base = alt.Chart(_data(values)).encode(
+        x=x, color=alt.Color("paint:N", scale=None), tooltip=tooltip
+    )
+    y = alt.Y("y:Q", **y_settings)
+    layers: list[Any] = [
+        base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", **y_settings), y2="high:Q"),
+        base.mark_circle(size=64, opacity=1).encode(y=y),
+        base.mark_text(align="left", dx=8).encode(y=y, text="label:N"),
+    ]
+    chart = alt.layer(*layers).properties(
+        width="container",
+        height=HEIGHT,
+        padding={"left": 0, "top": 4, "bottom": 5, "right": 2},
+        description=f"{y_title} by {x_title}: {', '.join(spot.label for spot in spots)}",
+    )
+    return chart.to_dict()
+
+
 def thin(line: Line, points: int = POINTS) -> Line:
     """A line of at most so many points: means over runs of neighbours where it has more."""
     size = math.ceil(len(line.x) / points)

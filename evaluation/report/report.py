@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from spikepropamine.evaluation.report import findings, page
+from spikepropamine.evaluation.report import costs, findings, page
 from spikepropamine.evaluation.report.findings import every_result, score_cell, where_cells
 from spikepropamine.evaluation.report.page import Cell, Section, Table, Text, Videos, filled_table
 from spikepropamine.evaluation.report.verdict import (
@@ -56,6 +56,7 @@ def report(summary: Mapping[str, Any], videos: list[Path] | None = None) -> str:
         findings.lesions(summary),
         findings.comparisons(summary),
         findings.inside(summary),
+        costs.section(summary),
         _videos(videos or []),
         _results(summary),
         _skipped(summary),

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env, spread_of
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.run import store
 from spikepropamine.evaluation.run.jobs import Job, Outcome, joined, waves, width_of
+from spikepropamine.evaluation.run.observe import observed
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.workers import run_jobs
 from spikepropamine.evaluation.schema import CLEAN_KEY, Skipped
@@ -24,6 +26,7 @@ class Evaluation:
         runs, task, conditions, seeds, deterministic: what was asked for.
         outcomes: for each run, by key of the condition; `run.jobs.run_job` says what.
         random: of random actions in the clean condition.
+        observations: for each run, what it saw in the first clean episode (`run.observe`).
         skipped: what does not apply.
     """
 
@@ -34,6 +37,7 @@ class Evaluation:
     deterministic: bool
     outcomes: list[dict[str, Outcome]]
     random: Outcome
+    observations: list[Any]
     skipped: list[Skipped]
 
 
@@ -106,7 +110,18 @@ def evaluate(
         plans = [jobs_of(runs[i], condition, means[i]) for i, condition in later]
         for (i, condition), outcome in zip(later, measure(plans)):
             outcomes[i][condition.key] = outcome
-    return Evaluation(runs, task, conditions, seeds, deterministic, outcomes, random, skipped)
+    observations = [_observations(run, task, seeds[0]) for run in runs]
+    return Evaluation(
+        runs, task, conditions, seeds, deterministic, outcomes, random, observations, skipped
+    )
+
+
+def _observations(run: Run, task: Task, seed: int) -> Any:
+    env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous, run.revealed)
+    try:
+        return observed(run.policy, env, seed)
+    finally:
+        env.close()
 
 
 def modulator_means(clean: Outcome) -> dict[str, np.ndarray]:

@@ -1,0 +1,338 @@
+"""What a policy costs: arithmetic per environment step, counted from what its neurons did, memory.
+
+The definitions are NeuroBench's (Yik et al. 2025): a synaptic operation is an input that is not
+zero meeting a weight that is not zero; it is an accumulate where all inputs of the layer are 0, 1
+or -1, as spikes are, and else a multiply-accumulate; biases do not count. NeuroBench knows no
+plasticity. Its operations are counted apart, and densely, since fast weights change at every tick
+whether or not there is a spike: every multiplication is a multiply-accumulate, which takes an
+addition along, and additions that are left over are accumulates. Exponentials and hyperbolic
+tangents are not counted.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikepropamine.evaluation.schema import Cost, LayerCost, Operations
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.rules import RULES, Rule
+
+# 45 nm, 32-bit floating point, from Horowitz, "Computing's energy problem", ISSCC 2014
+PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
+SIDES = {"p": "pre", "x": "pre", "q": "post", "theta": "post", "s": "post", "f": "both"}
+PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
+
+
+def operations(accumulates: float = 0.0, multiply_accumulates: float = 0.0) -> Operations:
+    """A count of operations."""
+    return Operations(
+        accumulates=float(accumulates), multiply_accumulates=float(multiply_accumulates)
+    )
+
+
+def added(counts: Sequence[Operations]) -> Operations:
+    """The sum of counts."""
+    return operations(
+        sum(count["accumulates"] for count in counts),
+        sum(count["multiply_accumulates"] for count in counts),
+    )
+
+
+def energy(count: Operations) -> float:
+    """Picojoules of the arithmetic alone, in the 45 nm of Horowitz 2014; memory takes more."""
+    both = PICOJOULES_PER_ADDITION + PICOJOULES_PER_MULTIPLICATION
+    return count["accumulates"] * PICOJOULES_PER_ADDITION + count["multiply_accumulates"] * both
+
+
+def total(cost: Cost, part: str | None = None) -> Operations:
+    """Operations of all layers: of one of `PARTS`, or of all."""
+    parts = PARTS if part is None else (part,)
+    layers: Sequence[Any] = cost["layers"]
+    return added([layer[name] for layer in layers for name in parts])
+
+
+def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
+    """Synaptic operations of a layer, summed over rows.
+
+    Args:
+        inputs: [N, n_in].
+        weight: [n_out, n_in].
+    """
+    count = (inputs != 0).sum(dim=0).double() @ (weight != 0).sum(dim=0).double()
+    binary = bool(((inputs == 0) | (inputs.abs() == 1)).all())
+    return operations(float(count), 0) if binary else operations(0, float(count))
+
+
+def mean_cost(costs: Sequence[Cost]) -> Cost:
+    """The mean over runs of one policy, whose layers are the same."""
+
+    def mean(values: Sequence[Any]) -> Any:
+        first = values[0]
+        if isinstance(first, Mapping):
+            return {name: mean([value[name] for value in values]) for name in first}
+        if isinstance(first, list):
+            return [mean(items) for items in zip(*values)]
+        return first if isinstance(first, str) or first is None else float(np.mean(values))
+
+    return mean(list(costs))
+
+
+@torch.no_grad()
+def cost_of(policy: Any, observations: Any) -> Cost:
+    """What acting costs, by layer of the actor, per environment step.
+
+    Args:
+        policy: an SB3 policy: a spiking one, an MLP or an LSTM.
+        observations: of consecutive steps of one episode from its start, [T, ...] or a dict of
+            them, as the policy sees them (normalised).
+    """
+    features = policy.extract_features(policy.obs_to_tensor(observations)[0])
+    if isinstance(features, tuple):  # extractors of its own for actor and critic
+        features = features[0]
+    if isinstance(policy, PlasticSpikingPolicy):
+        layers, latent = _spiking(policy, features)
+    elif hasattr(policy, "lstm_actor"):
+        layers, latent = _lstm(policy, features)
+    else:
+        layers, latent = [], features
+    if not isinstance(policy, PlasticSpikingPolicy):
+        dense, latent = _feedforward(policy.mlp_extractor.policy_net, latent)
+        layers += dense
+    head = policy.action_net
+    layers.append(
+        _layer("action", synapses=synaptic(latent, head.weight), parameters=[*head.parameters()])
+    )
+    steps = len(features)
+    for layer in layers:
+        for part in PARTS:
+            counts: Any = layer
+            counts[part] = operations(*(float(x) / steps for x in counts[part].values()))
+        layer["membrane_updates"] /= steps
+    active = [layer for layer in layers if layer["activation_sparsity"] is not None]
+    neurons = sum(layer["neuron_count"] for layer in active)
+    silent = sum(layer["neuron_count"] * (layer["activation_sparsity"] or 0.0) for layer in active)
+    return Cost(
+        layers=layers,
+        parameter_bytes=sum(layer["parameter_bytes"] for layer in layers),
+        state_bytes=sum(layer["state_bytes"] for layer in layers),
+        activation_sparsity=silent / neurons if neurons else None,
+        steps=steps,
+    )
+
+
+def _layer(
+    name: str,
+    *,
+    synapses: Operations | None = None,
+    neurons: Operations | None = None,
+    plasticity: Operations | None = None,
+    neuromodulators: Operations | None = None,
+    membrane_updates: float = 0.0,
+    outputs: Tensor | None = None,
+    parameters: Sequence[Tensor] = (),
+    state: int = 0,
+) -> LayerCost:
+    """Counts of a whole episode; `outputs` are what its neurons put out, [N, n]."""
+    return LayerCost(
+        name=name,
+        synapses=synapses or operations(),
+        neurons=neurons or operations(),
+        plasticity=plasticity or operations(),
+        neuromodulators=neuromodulators or operations(),
+        membrane_updates=membrane_updates,
+        neuron_count=0 if outputs is None else outputs.shape[1],
+        activation_sparsity=None if outputs is None else float((outputs == 0).double().mean()),
+        parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        state_bytes=4 * state,
+    )
+
+
+def _feedforward(network: Any, x: Tensor) -> tuple[list[LayerCost], Tensor]:
+    layers = []
+    modules = list(network)
+    for index, module in enumerate(modules):
+        seen, x = x, module(x)
+        if isinstance(module, torch.nn.Linear):
+            outputs = modules[index + 1](x)  # SB3 has an activation after every one
+            layers.append(
+                _layer(
+                    f"layer{len(layers)}",
+                    synapses=synaptic(seen, module.weight),
+                    outputs=outputs,
+                    parameters=[*module.parameters()],
+                )
+            )
+    return layers, x
+
+
+def _lstm(policy: Any, features: Tensor) -> tuple[list[LayerCost], Tensor]:
+    lstm, layers, x = policy.lstm_actor, [], features
+    for index in range(lstm.num_layers):
+        names = [f"{kind}_l{index}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        w_in, w_hidden, *biases = (getattr(lstm, name) for name in names)
+        cell = torch.nn.LSTM(w_in.shape[1], lstm.hidden_size)
+        for name, value in zip(cell.state_dict(), (w_in, w_hidden, *biases)):
+            getattr(cell, name).copy_(value)
+        outputs = cell(x[:, None])[0][:, 0]
+        before = torch.cat([torch.zeros_like(outputs[:1]), outputs[:-1]])
+        gates = 3 * outputs.numel()  # c = f c + i g, h = o tanh(c)
+        layers.append(
+            _layer(
+                f"lstm{index}",
+                synapses=added([synaptic(x, w_in), synaptic(before, w_hidden)]),
+                neurons=operations(0, gates),
+                outputs=outputs,
+                parameters=[w_in, w_hidden, *biases],
+                state=2 * lstm.hidden_size,
+            )
+        )
+        x = outputs
+    return layers, x
+
+
+def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[LayerCost], Tensor]:
+    network, layout = policy.network, policy.layout
+    ticks, steps = network.config.ticks, len(features)
+    state = layout.unpack(torch.zeros(1, layout.size))
+    starts = torch.zeros(steps, 1)
+    starts[0] = 1.0
+    latent, outputs, _ = network.run(features[:, None], starts, state)
+    held = features.repeat_interleave(ticks, dim=0)
+    exogenous = held[:, network.exogenous]
+    layers: list[LayerCost] = []
+    signal = held
+    if network.config.encoding == "population":
+        fields = {k.removeprefix("encoder."): state[k] for k in state if k.startswith("encoder.")}
+        held_starts = torch.zeros(len(held), 1)
+        spikes = network.encoder(held[:, None], held_starts, fields)[0][:, 0]
+        # distance and square of each step, and at every tick the potential
+        layers.append(
+            _layer(
+                "encoder",
+                neurons=operations(spikes.numel(), 3 * steps * spikes.shape[1]),
+                membrane_updates=spikes.numel(),
+                outputs=spikes,
+                parameters=[*network.encoder.parameters()],
+                state=spikes.shape[1],
+            )
+        )
+        signal = spikes
+    for index, (layer, output) in enumerate(zip(network.layers, outputs)):
+        spec, spikes = layer.spec, output.spikes[:, 0]
+        before = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
+        synapses = [synaptic(signal, layer.weight)]
+        if spec.recurrent:
+            synapses.append(synaptic(before, layer.recurrent_weight))
+        plasticity = modulators = operations()
+        if spec.plastic:
+            plasticity = _plasticity(layer, before if spec.recurrent else signal)
+        if spec.modulation != "none":
+            modulators = added(
+                [
+                    synaptic(signal, layer.modulator_weight),
+                    synaptic(exogenous, layer.modulator_exogenous),
+                ]
+            )
+        kept = [name for name in spec.state_shapes if f"layer{index}.{name}" in layout.shapes]
+        layers.append(
+            _layer(
+                f"layer{index}",
+                synapses=added(synapses),
+                neurons=operations(0, spikes.numel()),
+                plasticity=plasticity,
+                neuromodulators=modulators,
+                membrane_updates=spikes.numel(),
+                outputs=spikes,
+                parameters=[*layer.parameters()],
+                state=sum(int(np.prod(spec.state_shapes[name])) for name in kept),
+            )
+        )
+        signal = spikes
+    width = signal.shape[1]
+    layers.append(
+        _layer(
+            "readout",
+            neurons=operations(0, signal.numel()),
+            membrane_updates=signal.numel(),
+            parameters=[network.readout_decay],
+            state=width,
+        )
+    )
+    return layers, latent[:, 0]
+
+
+def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
+    """Of one layer over all ticks: use of the fast weights, traces, and their update."""
+    spec, rule = layer.spec, RULES[layer.spec.rule]
+    ticks, n_pre, n_post = len(presynaptic), spec.plastic_inputs, spec.neurons
+    use = int((presynaptic != 0).sum()) * n_post  # W + alpha F, where something comes in
+    traces = 2 * (n_pre + n_post)
+    if "theta" in rule.variables:
+        traces += 3 * n_post  # with the square
+    count = drive_operations(rule, n_pre, n_post)
+    updates = 1 + (spec.decay == "contracting" and "f" in rule.variables)  # r D0, |r| (D - D0)
+    if spec.modulation == "retroactive":
+        updates += 2  # of the eligibility
+    every = [operations(0, traces + updates * n_pre * n_post), count]
+    return added([operations(0, use), *[operations(*_times(x, ticks)) for x in every]])
+
+
+def _times(count: Operations, factor: int) -> tuple[float, float]:
+    return count["accumulates"] * factor, count["multiply_accumulates"] * factor
+
+
+def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
+    """What the drive of all synapses takes, once, as the rule's formula is written.
+
+    Terms of one side alone are counted once for each neuron of that side.
+    """
+    counted = _Counted.of(rule)
+    sizes = {"": 0, "pre": n_pre, "post": n_post, "both": n_pre * n_post}
+    multiplications = sum(sizes[side] for side in counted.multiplications)
+    additions = sum(sizes[side] for side in counted.additions)
+    return operations(max(0, additions - multiplications), multiplications)
+
+
+class _Counted:
+    """A symbol that stands for numbers of the presynaptic or postsynaptic side, or of synapses
+    ("both"), or for one number (""); arithmetic with it is noted, with the side of the result.
+    """
+
+    def __init__(self, side: str, multiplications: list[str], additions: list[str]) -> None:
+        self.side, self.multiplications, self.additions = side, multiplications, additions
+
+    @classmethod
+    def of(cls, rule: Rule) -> "_Counted":
+        """The drive of a rule."""
+        multiplications: list[str] = []
+        additions: list[str] = []
+        values = {name: cls(SIDES[name], multiplications, additions) for name in rule.variables}
+        learned = [cls("", multiplications, additions) for _ in rule.coefficients]
+        return rule(values, learned)
+
+    def _noted(self, other: Any, kind: list[str]) -> "_Counted":
+        sides = {self.side, getattr(other, "side", "")} - {""}
+        side = "both" if len(sides) > 1 else next(iter(sides), "")
+        kind.append(side)
+        return _Counted(side, self.multiplications, self.additions)
+
+    def __mul__(self, other: Any) -> "_Counted":
+        return self._noted(other, self.multiplications)
+
+    def __add__(self, other: Any) -> "_Counted":
+        return self._noted(other, self.additions)
+
+    def __neg__(self) -> "_Counted":
+        return self
+
+    def __pow__(self, exponent: int) -> "_Counted":
+        result = self
+        for _ in range(int(exponent) - 1):
+            result = result * self
+        return result
+
+    __rmul__ = __truediv__ = __mul__
+    __radd__ = __sub__ = __rsub__ = __add__

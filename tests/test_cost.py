@@ -1,0 +1,175 @@
+"""Costs: NeuroBench's definitions worked by hand, NeuroBench itself, and what it does not know."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from spikepropamine.evaluation.judge import cost
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.rules import RULES
+
+OBSERVATIONS = spaces.Box(-5.0, 5.0, (3,), np.float32)
+ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32)
+SPACES = (OBSERVATIONS, ACTIONS, lambda _: 0.0)
+
+
+def spiking(**network: Any) -> PlasticSpikingPolicy:
+    torch.manual_seed(0)
+    network = {"hidden": (5, 4), "plastic": (False, True), "gain": 3.0} | network
+    return PlasticSpikingPolicy(*SPACES, network=network)
+
+
+def episode(steps: int = 40) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(steps, 3)).astype(np.float32)
+
+
+def outputs_of(policy: PlasticSpikingPolicy, observations: np.ndarray) -> list[np.ndarray]:
+    state = policy.layout.unpack(torch.zeros(1, policy.layout.size))
+    sequence = torch.as_tensor(observations)[:, None]
+    with torch.no_grad():
+        _, outputs, _ = policy.network.run(sequence, torch.zeros(len(observations), 1), state)
+    return [output.spikes[:, 0].numpy() for output in outputs]
+
+
+def test_spikes_that_meet_weights_are_accumulates_and_currents_multiply_accumulates():
+    policy, observations = spiking(rule="none"), episode()
+    with torch.no_grad():
+        policy.network.layers[1].weight[:, 2] = 0.0  # synapses that are not there
+    first, second = outputs_of(policy, observations)
+    found = cost.cost_of(policy, observations)
+    one, two, readout, action = found["layers"]
+    assert one["synapses"] == {"accumulates": 0, "multiply_accumulates": 3 * 5}
+    expected = np.delete(first, 2, axis=1).sum() * 4 / 40
+    assert two["synapses"]["accumulates"] == pytest.approx(expected)
+    assert two["synapses"]["multiply_accumulates"] == 0 and expected > 0
+    assert (one["membrane_updates"], two["membrane_updates"]) == (5, 4)
+    assert one["activation_sparsity"] == pytest.approx(1 - first.mean())
+    silent = 1 - np.concatenate([first, second], axis=1).mean()
+    assert found["activation_sparsity"] == pytest.approx(silent)
+    assert action["synapses"]["multiply_accumulates"] <= 4 * 2
+    parameters = [*policy.network.parameters(), *policy.action_net.parameters()]
+    assert found["parameter_bytes"] == 4 * sum(p.numel() for p in parameters)
+    assert found["state_bytes"] == 4 * (5 + 4 + 4)
+    assert readout["neurons"]["multiply_accumulates"] == 4
+
+
+def test_neurobench_counts_the_same():
+    pytest.importorskip("neurobench")  # twenty packages; not among those that tests are given
+    import snntorch
+    from neurobench.metrics.workload import ActivationSparsity, SynapticOperations
+    from neurobench.models import SNNTorchModel
+
+    policy, observations = spiking(rule="none"), episode()
+    first, second = policy.network.layers
+    beta = [torch.sigmoid(layer.membrane_decay).detach() for layer in (first, second)]
+
+    class Equal(torch.nn.Module):
+        """The same network in snnTorch."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            leaky = {"reset_mechanism": "zero", "reset_delay": False, "init_hidden": True}
+            for index, layer in enumerate((first, second)):
+                linear = torch.nn.Linear(layer.weight.shape[1], layer.weight.shape[0])
+                linear.weight.data, linear.bias.data = layer.weight.data, layer.bias.data
+                setattr(self, f"linear{index}", linear)
+                neurons = snntorch.Leaky(beta=beta[index], output=index == 1, **leaky)
+                setattr(self, f"neurons{index}", neurons)
+
+        def forward(self, x):
+            return self.neurons1(self.linear1(self.neurons0(self.linear0(x))))
+
+    model = SNNTorchModel(Equal())
+    model.register_hooks()
+    data = torch.as_tensor(observations)[None]
+    with torch.no_grad():
+        spikes = model(data)
+    np.testing.assert_array_equal(spikes[0].numpy(), outputs_of(policy, observations)[1])
+    counts = SynapticOperations()(model, None, (data, None))
+    layers = cost.cost_of(policy, observations)["layers"][:2]
+    synapses = cost.added([layer["synapses"] for layer in layers])
+    assert counts["Effective_ACs"] == pytest.approx(40 * synapses["accumulates"])
+    assert counts["Effective_MACs"] == pytest.approx(40 * synapses["multiply_accumulates"])
+    sparsity = ActivationSparsity()(model, None, None)
+    expected = np.average([layer["activation_sparsity"] for layer in layers], weights=[5, 4])
+    assert sparsity == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rule", "multiplications", "left_over"),
+    [
+        ("hebb", 6, 0),  # q p, - f: a multiply-accumulate for each of 2 x 3 synapses
+        ("oja", 12, 0),  # q f, p -, q times
+        ("bcm", 6 + 3, 0),  # q (q - theta) for each neuron, times p for each synapse
+        ("stdp", 12, 0),
+        ("abcd", 2 + 6 + 2 + 3, 3 * 6 - 13),
+    ],
+)
+def test_the_drive_is_counted_as_its_formula_is_written(rule, multiplications, left_over):
+    found = cost.drive_operations(RULES[rule], n_pre=2, n_post=3)
+    assert found["multiply_accumulates"] == multiplications
+    assert found["accumulates"] == left_over
+
+
+def test_plasticity_and_neuromodulators_are_counted_apart():
+    observations = episode()
+    static = cost.cost_of(spiking(rule="none"), observations)
+    plastic = cost.cost_of(spiking(rule="oja", modulation="direct", decay="plain"), observations)
+    assert cost.total(static, "plasticity") == cost.operations()
+    assert cost.total(static, "neuromodulators") == cost.operations()
+    first = outputs_of(spiking(rule="oja", modulation="direct"), observations)[0]
+    layer = plastic["layers"][1]
+    dense = 2 * (5 + 4) + 20 + 2 * 20  # traces, F + m D, the drive of Oja's rule
+    use = first.sum() * 4 / 40
+    assert layer["plasticity"]["multiply_accumulates"] == pytest.approx(dense + use)
+    modulators = {"accumulates": first.sum() * 4 / 40, "multiply_accumulates": 3 * 4}
+    assert layer["neuromodulators"] == pytest.approx(modulators)
+    assert layer["state_bytes"] == 4 * (4 + 5 + 4 + 20)
+
+
+def test_ticks_multiply_what_is_done_at_every_tick():
+    observations = episode()
+    one, three = (cost.cost_of(spiking(rule="oja", ticks=ticks), observations) for ticks in (1, 3))
+    updates = [found["layers"][1]["membrane_updates"] for found in (one, three)]
+    assert updates == [4, 12]
+    drives = [found["layers"][0]["synapses"]["multiply_accumulates"] for found in (one, three)]
+    assert drives == [3 * 5, 3 * 3 * 5]
+
+
+def test_an_mlp_multiplies_everything():
+    found = cost.cost_of(ActorCriticPolicy(*SPACES, net_arch=[8, 6]), episode())
+    counts = [layer["synapses"]["multiply_accumulates"] for layer in found["layers"]]
+    assert counts == [3 * 8, 8 * 6, 6 * 2]
+    assert cost.total(found) == cost.operations(0, sum(counts))
+    assert found["activation_sparsity"] == 0 and found["state_bytes"] == 0
+    assert found["parameter_bytes"] == 4 * (3 * 8 + 8 + 8 * 6 + 6 + 6 * 2 + 2)
+
+
+def test_an_lstm_multiplies_at_its_gates_too():
+    policy = RecurrentActorCriticPolicy(*SPACES, net_arch=[], lstm_hidden_size=7)
+    found = cost.cost_of(policy, episode())
+    layer, action = found["layers"]
+    expected = 4 * 7 * 3 + 4 * 7 * 7 * 39 / 40  # at the first step its state is zero
+    assert layer["synapses"]["multiply_accumulates"] == pytest.approx(expected)
+    assert layer["neurons"]["multiply_accumulates"] == 3 * 7
+    assert action["synapses"]["multiply_accumulates"] == 7 * 2
+    assert found["state_bytes"] == 4 * 14
+
+
+def test_energy_is_that_of_horowitz_table():
+    assert cost.energy(cost.operations(1000, 0)) == pytest.approx(900)
+    assert cost.energy(cost.operations(0, 1000)) == pytest.approx(4600)
+
+
+def test_the_mean_over_runs():
+    policies = [spiking(rule="oja"), spiking(rule="oja", membrane_decay=0.3)]
+    costs = [cost.cost_of(policy, episode()) for policy in policies]
+    mean = cost.mean_cost(costs)
+    counts = [cost.total(found)["accumulates"] for found in costs]
+    assert cost.total(mean)["accumulates"] == pytest.approx(np.mean(counts))
+    assert [layer["name"] for layer in mean["layers"]] == ["layer0", "layer1", "readout", "action"]
