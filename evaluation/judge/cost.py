@@ -169,7 +169,8 @@ def _feedforward(network: Any, x: Tensor) -> tuple[list[LayerCost], Tensor]:
 
 
 def _lstm(policy: Any, features: Tensor) -> tuple[list[LayerCost], Tensor]:
-    lstm, layers, x = policy.lstm_actor, [], features
+    lstm, x = policy.lstm_actor, features
+    layers: list[LayerCost] = []
     for index in range(lstm.num_layers):
         names = [f"{kind}_l{index}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         w_in, w_hidden, *biases = (getattr(lstm, name) for name in names)
