@@ -91,6 +91,19 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.episode_steps = self.trials * self.trial_steps
         self._step = self.episode_steps
         super().__init__(**arguments)
+        # a copy is made anew of these; the robot's own class knows of its own arguments only
+        gym.utils.EzPickle.__init__(
+            self,
+            cues=cues,
+            bits=bits,
+            trials=trials,
+            cue_length=cue_length,
+            feedback_length=feedback_length,
+            noise=noise,
+            told=told,
+            reversal=reversal,
+            **arguments,
+        )
         space = self.observation_space
         assert isinstance(space, gym.spaces.Box)
         channels = space.shape[0] + self.bits + 1

@@ -86,6 +86,15 @@ class HiddenLatent(MujocoEnv, ABC):
         self.feedback = Feedback(feedback, feedback_every, feedback_opening)
         self.told = check_number("told", told, 0, 1)
         super().__init__(**arguments)
+        # a copy is made anew of these; the robot's own class knows of its own arguments only
+        gym.utils.EzPickle.__init__(
+            self,
+            feedback=feedback,
+            feedback_every=feedback_every,
+            feedback_opening=feedback_opening,
+            told=told,
+            **arguments,
+        )
         space = self.observation_space
         assert isinstance(space, gym.spaces.Box)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (space.shape[0] + 1,), np.float64)
@@ -191,6 +200,7 @@ class HalfCheetahVelocity(HiddenLatent, HalfCheetahEnv):
         self.fastest = check_number("fastest", fastest, self.slowest, 10)
         self.target_velocity = self.slowest
         super().__init__(**arguments)
+        self._ezpickle_kwargs |= {"slowest": slowest, "fastest": fastest}
 
     def draw(self) -> float:
         """Uniform between the two velocities."""
@@ -232,6 +242,7 @@ class AntDirection(HiddenLatent, AntEnv):
         self.directions = check_integer("directions", directions, 0)
         self.direction = 0.0
         super().__init__(**({"include_cfrc_ext_in_observation": False} | arguments))
+        self._ezpickle_kwargs |= {"directions": directions}
 
     def draw(self) -> float:
         """One of the directions, or any angle."""

@@ -85,7 +85,13 @@ def _needs_model(task: Any) -> str | None:
 
 
 def _needs_limbs(task: Any) -> str | None:
-    return _needs_model(task) or (None if limbs(task) else "it has no limb with actuators")
+    if reason := _needs_model(task):
+        return reason
+    found = limbs(task).values()
+    if not found:
+        return "it has no limb with actuators"
+    only_one = any(len(motors) == task.model.nu for motors in found)
+    return "its only limb has all its motors" if only_one else None
 
 
 def _needs_segments(task: Any) -> str | None:

@@ -3,74 +3,159 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mujoco
 import numpy as np
 
 Edit = Callable[[Any], None]
+REACH = 1.0  # m
+Pairs = list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(eq=False)
+class Layer:
+    """The edits of one wrapper.
+
+    Attributes:
+        additions: to the MjSpec, what no edit of a compiled model could bring about.
+        spec_edits: of an MjSpec, which is compiled.
+        model_edits: of the live model, after all that.
+        constants: whether MuJoCo has to recompute what derives from masses, inertias and gains.
+    """
+
+    additions: Sequence[Edit] = ()
+    spec_edits: Sequence[Edit] = ()
+    model_edits: Sequence[Edit] = ()
+    constants: bool = False
 
 
 class EditableModel:
     """The model of one environment, with edits that can be undone bit for bit.
 
-    Every change starts from the nominal model, so edits never compound. What a model can express
-    is written into the live one; a geometry is compiled from an edited MjSpec, whose arrays, of
-    the same sizes, are then copied into the live one. So neither the environment nor its renderer
-    needs to know.
+    Every change starts from the nominal model and makes the edits of all layers, so they never
+    compound, and no wrapper undoes those of another. What a model can express is written into the
+    live one; a geometry is compiled from an edited MjSpec, whose arrays, of the same sizes, are
+    then copied into the live one. So neither the environment nor its renderer needs to know. It
+    can be copied and pickled together with the environment.
 
     Args:
         task: the unwrapped environment, a Gymnasium MujocoEnv.
-        additions: what to add to the MjSpec beforehand. Where there are any, the environment gets
-            another model (and data) until `close`.
-
-    Raises:
-        ValueError: geometry is to be edited, but the model is not the one of its file.
     """
 
-    def __init__(self, task: Any, additions: Sequence[Edit] = ()) -> None:
+    def __init__(self, task: Any) -> None:
         self._task = task
         self._first = task.model, task.data
-        self._additions = additions
-        if additions:
-            _replace(task, self._compile([]))
-        self._live = task.model
-        self._nominal = copy.copy(self._live)
-        self._pairs = _arrays(self._live, self._nominal)
+        self._layers: list[Layer] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """Take the present model as the nominal one."""
+        self._nominal = copy.copy(self._task.model)
+        self._pairs: Pairs = []
         self._scratch: mujoco.MjData | None = None
-        self.edited = False
+        self._edited = False
 
-    def edit(
-        self, spec_edits: Sequence[Edit], model_edits: Sequence[Edit], constants: bool
-    ) -> None:
-        """Make the nominal model with these edits the live one; none at all restores it.
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_task": self._task, "_layers": self._layers}
 
-        Args:
-            spec_edits: applied to an MjSpec, which is compiled.
-            model_edits: applied to the live model, after them.
-            constants: whether to recompute what MuJoCo derives from masses, inertias and gains.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # a copy of one of Gymnasium's simulated tasks is a new one, with the model of its file
+        self._task, self._layers = state["_task"], state["_layers"]
+        self._first = self._task.model, self._task.data
+        self._begin()
+        if any(layer.additions for layer in self._layers):
+            self._rebuild()
+        self.apply()
+
+    def join(self, additions: Sequence[Edit]) -> Layer:
+        """Add a layer, on top of the others; where it has additions, the environment gets another
+        model (and data) until it leaves.
+
+        Raises:
+            ValueError: geometry is to be added, but the model is not the one of its file.
         """
-        if self.edited:
-            _copy(self._pairs, self._nominal, self._live)
+        layer = Layer(additions)
+        self._layers.append(layer)
+        if additions:
+            try:
+                self._rebuild()
+            except ValueError:
+                self._layers.remove(layer)
+                raise
+        return layer
+
+    def leave(self, layer: Layer) -> None:
+        """Undo a layer, and give the environment back the model that it had without it."""
+        if layer not in self._layers:
+            return
+        self._layers.remove(layer)
+        if layer.additions:
+            self._rebuild()
+        self.apply()
+
+    def apply(self) -> None:
+        """Make the nominal model with the edits of all layers the live one."""
+        model = self._task.model
+        self._restore()
+        spec_edits = [edit for layer in self._layers for edit in layer.spec_edits]
+        model_edits = [edit for layer in self._layers for edit in layer.model_edits]
         if spec_edits:
             compiled = self._compile(spec_edits)
-            _copy(_arrays(self._live, compiled), compiled, self._live)
+            _copy(_arrays(model, compiled), compiled, model)
         for edit in model_edits:
-            edit(self._live)
-        if constants and model_edits:
+            edit(model)
+        if any(layer.constants for layer in self._layers):
             # on other data than the environment's, whose state it would overwrite
             if self._scratch is None:
-                self._scratch = mujoco.MjData(self._live)
-            mujoco.mj_setConst(self._live, self._scratch)
-        self.edited = bool(spec_edits or model_edits)
-        if self._additions:
+                self._scratch = mujoco.MjData(model)
+            mujoco.mj_setConst(model, self._scratch)
+        self._edited = bool(spec_edits or model_edits)
+        if any(layer.additions for layer in self._layers):
             _upload_heights(self._task)
 
-    def close(self) -> None:
-        """Restore the model, and give the environment back its first one."""
-        self.edit([], [], False)
-        if self._additions:
+    def clearance(self, posture: np.ndarray, nominal: bool = False) -> float:
+        """How far above the floor a robot is in a posture (qpos), in m, or the nominal robot would
+        be; negative within the floor, `REACH` at most.
+        """
+        model = copy.copy(self._nominal if nominal else self._task.model)
+        model.geom_margin[:] = REACH  # contacts are found before they are any
+        data = mujoco.MjData(model)
+        data.qpos[:] = posture
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_collision(model, data)
+        plane = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+        return min([REACH, *(c.dist for c in data.contact if plane[c.geom].any())])
+
+    def lifted(self, posture: np.ndarray, lift: float) -> np.ndarray:
+        """A posture (qpos), some metres higher, where the robot's root can rise."""
+        model, lifted = self._task.model, posture.copy()
+        free, slide = mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_SLIDE
+        for joint in range(model.njnt):
+            place = model.jnt_qposadr[joint]
+            if model.body_parentid[model.jnt_bodyid[joint]] != 0:
+                continue
+            if model.jnt_type[joint] == free:
+                lifted[place + 2] += lift
+            elif model.jnt_type[joint] == slide:
+                lifted[place] += lift * model.jnt_axis[joint][2]
+        return lifted
+
+    def _restore(self) -> None:
+        if self._edited:
+            self._pairs = self._pairs or _arrays(self._task.model, self._nominal)
+            _copy(self._pairs, self._nominal, self._task.model)
+        self._edited = False
+
+    def _rebuild(self) -> None:
+        self._restore()
+        if any(layer.additions for layer in self._layers):
+            model = self._compile([])
+            _exchange(self._task, model, mujoco.MjData(model))
+        else:
             _exchange(self._task, *self._first)
+        self._begin()
 
     def _compile(self, edits: Sequence[Edit]) -> mujoco.MjModel:
         with warnings.catch_warnings():
@@ -79,8 +164,9 @@ class EditableModel:
 
     def _compiled(self, edits: Sequence[Edit]) -> mujoco.MjModel:
         spec = mujoco.MjSpec.from_file(self._task.fullpath)
-        for addition in self._additions:
-            addition(spec)
+        for layer in self._layers:
+            for addition in layer.additions:
+                addition(spec)
         nominal = spec.compile()
         reference = self._first[0]
         same = nominal.nq == reference.nq and np.array_equal(nominal.body_mass, reference.body_mass)
@@ -115,7 +201,7 @@ def _bytes(model: mujoco.MjModel) -> np.ndarray:
     return buffer
 
 
-def _arrays(one: mujoco.MjModel, other: mujoco.MjModel) -> list[tuple[np.ndarray, np.ndarray]]:
+def _arrays(one: mujoco.MjModel, other: mujoco.MjModel) -> Pairs:
     """The arrays of two models, in pairs; views that last as long as the models."""
     pairs = []
     for name in dir(one):
@@ -127,9 +213,7 @@ def _arrays(one: mujoco.MjModel, other: mujoco.MjModel) -> list[tuple[np.ndarray
     return pairs
 
 
-def _copy(
-    pairs: list[tuple[np.ndarray, np.ndarray]], source: mujoco.MjModel, target: mujoco.MjModel
-) -> None:
+def _copy(pairs: Pairs, source: mujoco.MjModel, target: mujoco.MjModel) -> None:
     for into, out_of in pairs:
         np.copyto(into, out_of)
     _copy_numbers(source.opt, target.opt)
@@ -147,12 +231,8 @@ def _copy_numbers(source: Any, target: Any) -> None:
             setattr(target, name, value)
 
 
-def _replace(task: Any, model: mujoco.MjModel) -> None:
-    """Give an environment another model, with the state that it has now."""
-    _exchange(task, model, mujoco.MjData(model))
-
-
 def _exchange(task: Any, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Give an environment another model and data, with the state that it has now."""
     kind = mujoco.mjtState.mjSTATE_INTEGRATION
     state = np.zeros(mujoco.mj_stateSize(model, kind))
     mujoco.mj_getState(task.model, task.data, state, kind)

@@ -5,6 +5,7 @@ end, through falls, so that all trajectories have the same length.
 """
 
 import copy
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ STEPS = 120  # of a tape, at least
 SECONDS = 2.0  # of a tape, at least: time to fall, where there is any
 SEEDS = (0, 1, 2)
 ONSET = 20
+PAIR_STEPS = 12
 WINDOW = 10  # steps in which differences grow by what caused them, before they grow by themselves
 SMALLEST = 1e-9  # differences below count as this one, so that their logarithm exists
 TOLERANCE = 0.15  # contacts are chaotic: a severity may change so much less than the one below
@@ -65,6 +67,7 @@ class Row:
             otherwise the first few after it begins to act.
         reason: why it was not applied; empty where it was.
         failures: what is wrong; empty where all is well.
+        note: what the row is of, where it is of no single family.
     """
 
     task: str
@@ -73,6 +76,7 @@ class Row:
     deviations: tuple[float, ...] = ()
     reason: str = ""
     failures: list[str] = field(default_factory=list)
+    note: str = ""
 
 
 class Probe(gym.Wrapper):
@@ -130,8 +134,8 @@ class Player:
         """Observations and rewards of an episode, [steps + 1, channels + 1]."""
         return np.stack(list(self.steps_of(env, seed)))
 
-    def steps_of(self, env: gym.Env, seed: int) -> Iterator[np.ndarray]:
-        """The same, step by step.
+    def steps_of(self, env: gym.Env, seed: int, told: bool = False) -> Iterator[np.ndarray]:
+        """The same, step by step; `told`: contexts of `env` are undone.
 
         Raises:
             AssertionError: an observation is not in the observation space.
@@ -141,8 +145,11 @@ class Player:
         for action in [*self.tapes[seed], None]:
             if not env.observation_space.contains(observation):
                 raise AssertionError("an observation is not in the observation space")
+            if told:
+                observation = env.get_wrapper_attr("untold")(observation)
             yield np.append(np.asarray(observation, dtype=np.float64), reward)
             if action is not None:
+                action = env.get_wrapper_attr("told")(action) if told else action
                 observation, reward, *_ = env.step(action)
 
     def deviations(
@@ -250,6 +257,8 @@ def _verify(
             require(
                 _equal(player.play(wrapper, first), rows[first]), "a seed does not reproduce it"
             )
+            again = copy.deepcopy(wrapper)
+            require(_equal(player.play(again, first), rows[first]), "a copy is another")
         wrapper.undo()
     row.values = tuple(family.value(severity) for severity in SEVERITIES)
     whole = family.group in ("sensing", "task")
@@ -269,6 +278,12 @@ def _verify(
         "it does not act after its onset",
     )
     later.undo()
+
+    if family.contexts:
+        changing = perturbed(f"{family.name}=seen@change({ONSET})")
+        undone = np.stack(list(player.steps_of(changing, first, told=True)))
+        require(_equal(undone, player.plain[first]), "who is told does not get the plain task")
+        changing.undo()
 
     wrapper, plain = perturbed(f"{family.name}~1"), player.make()
     milder = player.make(f"{family.name}~{SEVERITIES[0]}", catalogue)
@@ -292,6 +307,48 @@ def _verify(
     require(not env.wrong_actions, "an action is not in the action space")
 
 
+def verify_pairs(player: Player, families: Sequence[Family], every: bool = False) -> Row:
+    """All pairs of families that apply to a task, or of each family with one or two others."""
+    row = Row(player.task, "pairs")
+    env = player.make()
+    found = [f for f in families if not reason_against(env, f"{f.name}~1", {f.name: f})]
+    env.close()
+    pairs = list(itertools.combinations(found, 2))
+    if not every:
+        apart = len(found) // 3
+        pairs = [p for p in pairs if found.index(p[1]) - found.index(p[0]) == apart]
+    for one, other in pairs:
+        row.failures += verify_pair(player, one, other)
+    row.note = f"{len(pairs)} pairs"
+    return row
+
+
+def verify_pair(player: Player, one: Family, other: Family) -> list[str]:
+    """What is wrong with two families at once: nothing, if that is one inside the other. (Two that
+    change actions may differ in what is clipped on the way; these must be finite.)
+    """
+    catalogue = {family.name: family for family in (one, other)}
+    pair = f"{one.name} and {other.name}"
+    texts = f"{one.name}~0.5", f"{other.name}~0.5@{PAIR_STEPS // 2}"
+    try:
+        together = player.make(" + ".join(texts), catalogue)
+        nested = Perturbed(player.make(texts[0], catalogue), texts[1], player.spread, catalogue)
+        for seed in player.seeds[:2]:  # the second episode does not begin like the first
+            rows = [
+                np.stack(list(itertools.islice(player.steps_of(env, seed), PAIR_STEPS)))
+                for env in (together, nested)
+            ]
+            if not np.isfinite(rows[0]).all():
+                return [f"{pair} make numbers that are not finite"]
+            if not (one.act and other.act) and not _equal(rows[0], rows[1]):
+                return [f"{pair} are not the same as one inside the other"]
+        together.close()
+        nested.close()
+    except Exception as error:
+        return [f"{pair}: {error}"]
+    return []
+
+
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.tobytes() == other.tobytes()
 
@@ -313,13 +370,18 @@ def verify(
     families: Sequence[Family] | None = None,
     report: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
-    """Verify families (all by default) in tasks; `report` gets each row when it is there."""
+    """Verify families (all by default, then some pairs of them) in tasks; `report` gets each row
+    when it is there.
+    """
     quiet_mujoco()
     rows = []
     for task in tasks:
         player = Player(task)
         for family in families or CATALOGUE.values():
             rows.append(verify_family(player, family))
+            report(rows[-1])
+        if not families:
+            rows.append(verify_pairs(player, list(CATALOGUE.values())))
             report(rows[-1])
     return rows
 
@@ -336,6 +398,7 @@ def line(row: Row) -> str:
     if row.reason:
         return start + f"{'':68}not applicable: {row.reason}"
     values = ", ".join(f"{value:.3g}" for value in row.values)
+    values = row.note or values
     values += f" {CATALOGUE[row.family].unit}" if row.family in CATALOGUE else ""
     deviations = ", ".join(f"{deviation:.2g}" for deviation in row.deviations)
     verdict = "FAILED: " + "; ".join(row.failures) if row.failures else "proven"

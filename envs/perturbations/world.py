@@ -1,6 +1,7 @@
 """Perturbations of the world around the robot: edits of the MuJoCo model, and forces."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,16 @@ from spikepropamine.envs.perturbations.family import Bound, Family
 AIR_DENSITY = 1.2  # kg/m^3
 AIR_VISCOSITY = 1.8e-5  # Pa s
 LIQUID_DENSITY = 100.0  # kg/m^3, above which a medium is no gas
-PUSH_PROBABILITY = 0.02  # that a push begins at a step
-PUSH_STEPS = 10
+PUSH_RATE = 1.0  # pushes that begin in a second in which there is none
+PUSH_SECONDS = 0.2
 TERRAIN = "rough_ground"
 TERRAIN_CELL = 0.25  # m
 TERRAIN_CELLS = 64  # of one period
-TERRAIN_DEPTH = 0.2  # m that flat parts lie below the floor: feet sink centimetres into it
+TERRAIN_DEPTH = 0.15  # m that the lowest parts lie below the floor
+# feet sink centimetres into the floor: mild bumps come up from where no foot gets
+TERRAIN_SUNK = 0.08  # m
+TERRAIN_RISEN = 0.15  # severity from which on none of that is left
+TERRAIN_AWAY = -5.0  # m, where it touches nothing
 TERRAIN_FLAT = 0.4  # m around the robot's first place; as far again the bumps grow
 AXES = {"x": np.array([1.0, 0, 0]), "y": np.array([0, 1.0, 0]), "z": np.array([0, 0, 1.0])}
 
@@ -74,13 +79,10 @@ def _needs_gravity(task: Any) -> str | None:
     return None if feels(task.model, AXES["z"]) else "gravity moves none of its joints"
 
 
-def _needs_pull(axis: str, name: str) -> Any:
-    def reason_against(task: Any) -> str | None:
-        if not hasattr(task, "model"):
-            return NO_MODEL
-        return None if feels(task.model, AXES[axis]) else f"a pull {name} moves none of its joints"
-
-    return reason_against
+def _needs_pull(axis: str, name: str, task: Any) -> str | None:
+    if not hasattr(task, "model"):
+        return NO_MODEL
+    return None if feels(task.model, AXES[axis]) else f"a pull {name} moves none of its joints"
 
 
 def _needs_contacts(task: Any) -> str | None:
@@ -147,29 +149,31 @@ def _blow(model: Any, value: float, bound: Bound) -> None:
 def _push(task: Any, value: float, bound: Bound) -> None:
     """The times and directions of pushes do not depend on their force."""
     kept, model = bound.kept, task.model
+    seconds = getattr(task, "dt", model.opt.timestep)
     if "sideways" not in kept:
         kept["sideways"] = feels(model, AXES["y"])
         kept["weight"] = float(model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity))
         kept["left"] = 0
-    begins, angle = bound.random.random() < PUSH_PROBABILITY, 2 * np.pi * bound.random.random()
+    begins, angle = bound.random.random() < PUSH_RATE * seconds, 2 * np.pi * bound.random.random()
     if begins and not kept["left"]:
-        kept["left"] = PUSH_STEPS
+        kept["left"] = max(1, round(PUSH_SECONDS / seconds))
         direction = np.array([np.cos(angle), np.sin(angle), 0])
         kept["direction"] = direction if kept["sideways"] else np.sign(direction) * AXES["x"]
-    force = task.data.xfrc_applied[bound.target[0], :3]
-    force[:] = 0
     if kept["left"]:
         kept["left"] -= 1
-        force[:] = value * kept["weight"] * kept["direction"]
+        force = value * kept["weight"] * kept["direction"]
+        task.data.xfrc_applied[bound.target[0], :3] += force
 
 
 def _add_terrain(spec: Any, bound: Bound) -> None:
-    """Add a field of bumps that touches nothing yet.
+    """Add a field of bumps, once, far below.
 
     It is two periods wide and moves with the robot, by whole periods, so that it has no end.
     """
     import mujoco
 
+    if any(field.name == TERRAIN for field in spec.hfields):
+        return
     size = TERRAIN_CELLS * TERRAIN_CELL
     floor = next(geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE)
     cells = 2 * TERRAIN_CELLS + 1
@@ -184,8 +188,9 @@ def _add_terrain(spec: Any, bound: Bound) -> None:
         name=TERRAIN,
         type=mujoco.mjtGeom.mjGEOM_HFIELD,
         hfieldname=TERRAIN,
-        contype=0,
-        conaffinity=0,
+        pos=[0, 0, TERRAIN_AWAY],
+        contype=floor.contype,
+        conaffinity=floor.conaffinity,
         condim=floor.condim,
         friction=floor.friction,
         solref=floor.solref,
@@ -196,15 +201,15 @@ def _add_terrain(spec: Any, bound: Bound) -> None:
 
 
 def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
+    """Bumps rise out of the floor like islands out of a sea, which stays where it is."""
     import mujoco
 
-    geom, floor = model.geom(TERRAIN).id, floor_of(model)
-    assert floor is not None
+    geom = model.geom(TERRAIN).id
     bumps, mask = _bumps(bound)
-    heights = mask * (TERRAIN_DEPTH + value * bumps)
-    model.hfield_data[:] = heights.ravel() / (ROUGH.hardest + TERRAIN_DEPTH)
-    model.geom_contype[geom] = model.geom_contype[floor]
-    model.geom_conaffinity[geom] = model.geom_conaffinity[floor]
+    sunk = TERRAIN_SUNK * max(0.0, 1 - ROUGH.severity(value) / TERRAIN_RISEN)
+    heights = np.maximum(mask * (TERRAIN_DEPTH + value) * bumps - sunk, 0)
+    heights = heights.ravel() / (ROUGH.hardest + TERRAIN_DEPTH)
+    model.hfield_data[:] = np.maximum(model.hfield_data, heights)  # two may do it
     # it moves: its frame is not the world's, and bounding volumes made for one place are void
     model.geom_sameframe[geom] = 0
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
@@ -258,7 +263,7 @@ TILT = Family(
     nominal=0,
     hardest=20,
     other=-20,
-    reason_against=_needs_pull("y", "to the side"),
+    reason_against=partial(_needs_pull, "y", "to the side"),
     edit_model=_tilt_sideways,
 )
 SLOPE = Family(
@@ -269,7 +274,7 @@ SLOPE = Family(
     nominal=0,
     hardest=15,
     other=-15,
-    reason_against=_needs_pull("x", "backwards"),
+    reason_against=partial(_needs_pull, "x", "backwards"),
     edit_model=_tilt_back,
 )
 FRICTION = Family(
@@ -308,7 +313,7 @@ WIND = Family(
 PUSH = Family(
     name="push",
     group="world",
-    summary="Pushes against a body at random times, from random directions, 10 steps long.",
+    summary="Pushes against a body at random times, from random directions, 0.2 s long.",
     unit="weights of the robot",
     nominal=0,
     hardest=2,

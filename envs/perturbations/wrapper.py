@@ -29,6 +29,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     draws what it draws without the wrapper, so equal seeds are equal tasks under every
     perturbation; and the same noise, up to its size, at every severity.
 
+    Copies: it can be copied and pickled as far as the environment can. A copy of one of Gymnasium's
+    simulated tasks is a new task, which waits for its first `reset`.
+
     Spaces: those of the environment; but with `obs_noise` or `obs_bias` the observation space has
     no bounds. Actions are clipped to the action space after they were perturbed.
 
@@ -69,13 +72,17 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             space = env.observation_space
             assert isinstance(space, gym.spaces.Box)
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
-        self._model = None
+        self._inner = _perturbed_below(env)
+        self._model: Any = None  # an EditableModel, which wrappers of one task share
         if any(family.edits_model for family in families):
             from spikepropamine.envs.perturbations.model import EditableModel
 
-            self._model = EditableModel(
-                self._task,
-                [act.add for act in self._acts if act.family.add_to_spec and act.ever_acts],
+            below = self._inner
+            while below is not None and below._model is None:
+                below = below._inner
+            self._model = EditableModel(self._task) if below is None else below._model
+            self._layer = self._model.join(
+                [act.add for act in self._acts if act.family.add_to_spec and act.ever_acts]
             )
         self._observing = [act for act in self._acts if act.family.observe]
         self._acting = [act for act in self._acts if act.family.act]
@@ -83,7 +90,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._editing = [act for act in self._acts if act.family.edits_model and act.ever_acts]
         self._asking = [act for act in self._acts if act.family.edit_task and act.ever_acts]
         self._contexts = _by_label([act for act in self._acts if isinstance(act, _ContextAct)])
-        self._inner = _perturbed_below(env)
         self._choice = np.random.default_rng()
         self._time = 0
         self._started = False
@@ -121,8 +127,14 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if opposite:
             for acts in self._contexts.values():
                 _present(acts).hold_opposite()
-        self._edit_model(force=True)
-        observation, info = self.env.reset(seed=seed, options=options)
+        lift = self._edit_model(start=True)
+        try:
+            if lift:
+                self._task.init_qpos = self._model.lifted(posture, lift)
+            observation, info = self.env.reset(seed=seed, options=options)
+        finally:
+            if lift:
+                self._task.init_qpos = posture
         self._started = True
         self._edit_task(force=True)
         return self._observe(observation), self._with_values(info)
@@ -134,10 +146,13 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._acting:
             action = self._act(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
+        if self._stepping:
+            self._task.data.xfrc_applied[:] = 0  # so that forces of several add up, in one step
         self._time += 1
         for act in self._acts:
             act.move_to(self._time, self._task)
-        self._edit_model()
+        if lift := self._edit_model():
+            self._task.data.qpos[:] = self._model.lifted(self._task.data.qpos, lift)
         self._edit_task()
         return (
             self._observe(observation),
@@ -182,7 +197,12 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """Undo what was changed; the environment below can then go on without this wrapper."""
         self._undo_task()
         if self._model is not None:
-            self._model.close()
+            self._model.leave(self._layer)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # copied by being made anew: there is nothing in it to be undone
+        self._started = self._started and not isinstance(self._task, gym.utils.EzPickle)
 
     def close(self) -> None:
         """Undo what was changed, and close the environment."""
@@ -218,16 +238,27 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         assert isinstance(space, gym.spaces.Box)
         return np.clip(action, space.low, space.high).astype(space.dtype)
 
-    def _edit_model(self, force: bool = False) -> None:
-        if not self._editing or not (force or any(act.changed for act in self._editing)):
-            return
-        assert self._model is not None
+    def _edit_model(self, start: bool = False) -> float:
+        """Edit the model; the result is how far, in m, limbs that grow would reach into the floor,
+        unless the robot is lifted.
+        """
+        if not self._editing or not (start or any(act.changed for act in self._editing)):
+            return 0.0
         now = [act for act in self._editing if act.now]
-        self._model.edit(
-            [partial(act.hook, "edit_spec") for act in now if act.family.edit_spec],
-            [partial(act.hook, "edit_model") for act in now if act.family.edit_model],
-            any(act.family.constants for act in now),
-        )
+        self._layer.spec_edits = [partial(a.hook, "edit_spec") for a in now if a.family.edit_spec]
+        self._layer.model_edits = [
+            partial(act.hook, "edit_model") for act in now if act.family.edit_model
+        ]
+        self._layer.constants = any(act.family.constants for act in now)
+        posture = self._task.init_qpos if start else self._task.data.qpos
+        grows = any(act.changed or start for act in now if act.family.edit_spec)
+        if not grows:
+            self._model.apply()
+            return 0.0
+        before = self._model.clearance(posture, nominal=start)
+        self._model.apply()
+        after = self._model.clearance(posture)
+        return max(0.0, before - after if start else min(before, 0.0) - min(after, 0.0))
 
     def _edit_task(self, force: bool = False) -> None:
         for act in self._asking:
@@ -239,8 +270,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             return
         for act in self._asking:
             act.hook("edit_task", self._task, act.family.nominal)
-        if self._stepping and hasattr(self._task, "data"):
-            self._task.data.xfrc_applied[:] = 0
 
     def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
         values = {
@@ -444,11 +473,9 @@ def _present(acts: list[_ContextAct]) -> _ContextAct:
 
 
 def _perturbed_below(env: gym.Env) -> Perturbed | None:
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, Perturbed):
-            return env
+    while isinstance(env, gym.Wrapper) and not isinstance(env, Perturbed):
         env = env.env
-    return None
+    return env if isinstance(env, Perturbed) else None
 
 
 def reason_against(env: gym.Env, text: str, catalogue: Mapping[str, Family] = CATALOGUE) -> str:
