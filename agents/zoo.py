@@ -153,6 +153,11 @@ def _named(venv: VecEnv, policy: str) -> str:
     return policy
 
 
+def _recurrent(network: NetworkConfig) -> NetworkConfig:
+    recurrent = (*[False] * (len(network.hidden) - 1), True)
+    return replace(network, rule="none", modulation="none", recurrent=recurrent)
+
+
 def _plastic(rule: str, modulated: bool, network: NetworkConfig) -> NetworkConfig:
     if not modulated:
         return replace(network, rule=rule, modulation="none")
@@ -182,6 +187,12 @@ BASELINES = {
         ignores=SPIKING | {"trainer.sequence_length", "trainer.kind"},
     ),
     "snn": Agent("the spiking network without plasticity", _spiking, ignores=PLASTICITY),
+    "rsnn": Agent(
+        "the same, its last layer recurrent: memory without plasticity",
+        _spiking,
+        _recurrent,
+        PLASTICITY | {"network.recurrent"},
+    ),
 }
 _registered: dict[str, Agent] = {}
 
