@@ -11,7 +11,13 @@ from spikepropamine.common import UsageError, run_command, unknown
 COMMANDS = {
     "train": ("spikepropamine.training.command", "train a policy"),
     "evaluate": ("spikepropamine.evaluation.command", "judge trained policies"),
+    "enjoy": (
+        "spikepropamine.export.enjoy",
+        "watch a policy, live where there is a display, else as a video",
+    ),
     "export": ("spikepropamine.export.command", "a policy as a file: ONNX or NIR"),
+    "push": ("spikepropamine.export.push", "a run to the Hugging Face Hub"),
+    "pull": ("spikepropamine.export.pull", "a policy from the Hugging Face Hub"),
     "verify": (
         "spikepropamine.envs.perturbations.command",
         "prove that every perturbation does what it says",

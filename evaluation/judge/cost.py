@@ -151,7 +151,7 @@ def _layer(
 
 
 def _feedforward(network: Any, x: Tensor) -> tuple[list[LayerCost], Tensor]:
-    layers = []
+    layers: list[LayerCost] = []
     modules = list(network)
     for index, module in enumerate(modules):
         seen, x = x, module(x)

@@ -1,0 +1,135 @@
+"""The card of a policy on the Hugging Face Hub, made from its own evaluation."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spikepropamine.common import UsageError
+from spikepropamine.evaluation.judge.cost import PARTS, energy, total
+from spikepropamine.evaluation.report.verdict import lesion_name, verdict
+from spikepropamine.evaluation.report.words import number, percent, with_interval
+from spikepropamine.evaluation.schema import CLEAN_KEY
+from spikepropamine.policies.export import load_policy
+
+
+def card_of(run: Path, evaluation: Path, repository: str) -> str:
+    """Markdown with the front matter that the Hub reads.
+
+    Args:
+        run: the run folder.
+        evaluation: folder of an evaluation of it.
+        repository: where it will be.
+
+    Raises:
+        UsageError: no evaluation there, or one of other runs.
+    """
+    try:
+        summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no evaluation in {evaluation}") from error
+    metadata = load_policy(run / "policy").metadata
+    name = metadata["settings"]["policy"]
+    judged = summary["policies"].get(name, {"runs": []})
+    if run.resolve() not in [(evaluation / folder).resolve() for folder in judged["runs"]]:
+        raise UsageError(f"{evaluation} is not an evaluation of {run}")
+    if name not in summary.get("cost", {}):
+        raise UsageError(f"{evaluation} is of an older version; evaluate the run again")
+    return _front(summary, name) + _body(summary, name, metadata, repository)
+
+
+def _front(summary: Mapping[str, Any], name: str) -> str:
+    env = summary["settings"]["env"]
+    clean = summary["results"][name][CLEAN_KEY]
+    result = {
+        "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
+        "dataset": {"name": env, "type": env},
+        "metrics": [{"type": "mean_reward", "value": round(clean["return"]["mean"], 2)}],
+    }
+    about = {
+        "library_name": "spikepropamine",
+        "pipeline_tag": "reinforcement-learning",
+        "tags": [env, name, "reinforcement-learning", "spiking-neural-network", "plasticity"],
+        "model-index": [{"name": name, "results": [result]}],
+    }
+    return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
+
+
+def _body(
+    summary: Mapping[str, Any], name: str, metadata: Mapping[str, Any], repository: str
+) -> str:
+    settings, policy = summary["settings"], summary["policies"][name]
+    cost = summary["cost"][name]
+    first, *others = verdict(summary, name)
+    seeds = ", ".join(map(str, policy["training_seeds"]))
+    kept = [
+        [name, *[_score(result.get(part), part != "return") for part in RESULTS]]
+        for name, result in summary["results"][name].items()
+    ]
+    lesions = [
+        [lesion_name(lesion), intact, _score(part["paired_difference"])]
+        for lesion, parts in summary["lesions"].get(name, {}).items()
+        for intact, part in parts.items()
+    ]
+    counts = [
+        [part, number(count["accumulates"]), number(count["multiply_accumulates"])]
+        for part, count in [(part, total(cost, part)) for part in PARTS]
+    ]
+    training = metadata["settings"]
+    chosen = {k: training[k] for k in ("network", "trainer") if k in training}
+    sections = [
+        f"# {name} on {settings['env']}",
+        f"{name} {first} {' '.join(others)}",
+        "Take it, watch it, judge it:",
+        _code(
+            f"spikepropamine pull {repository}",
+            f"spikepropamine enjoy pulled/{repository}",
+            f"spikepropamine evaluate pulled/{repository}",
+        ),
+        "## Training",
+        f"Task `{settings['env']}` with `{json.dumps(settings['env_kwargs'])}`, trained "
+        f"{'in the clean task' if policy['perturb'] is None else 'under ' + policy['perturb']}; "
+        f"{metadata['steps']:,} environment steps, training seeds judged: {seeds}; "
+        f"{policy['actor_parameters']:,} learned numbers in the actor.",
+        f"<details><summary>Settings</summary>\n\n```yaml\n{yaml.safe_dump(chosen)}```\n</details>",
+        "## Results",
+        f"{settings['episodes']} new episodes per condition, the same in each; 95 % intervals. "
+        f"Random actions return {number(policy['random_return'])}.",
+        _table(["condition", *RESULTS.values()], kept),
+    ]
+    if lesions:
+        sections += [
+            "What plasticity causes: the same weights in the same episodes, lesioned.",
+            _table(["lesion", "condition", "return as trained minus lesioned"], lesions),
+        ]
+    sparsity = cost["activation_sparsity"]
+    sections += [
+        "## Cost",
+        "Per environment step, counted from spikes by NeuroBench's definitions.",
+        _table(["", "accumulates", "multiply-accumulates"], counts),
+        f"{number(cost['parameter_bytes'] / 1000)} kB of weights, "
+        f"{number(cost['state_bytes'] / 1000)} kB of state"
+        f"{'' if sparsity is None else f', {percent(sparsity)} of activations silent'}; "
+        f"{number(energy(total(cost)) / 1000)} nJ of arithmetic alone in 45 nm (Horowitz 2014), "
+        "which is no measurement of any chip.",
+        "`evaluation/report.html` has all of it; videos, where there are any, are beside it.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+RESULTS = {"return": "return", "retention": "return kept", "late_accuracy": "late accuracy"}
+
+
+def _score(score: Mapping[str, Any] | None, as_percent: bool = False) -> str:
+    return "" if score is None else with_interval(score, as_percent)
+
+
+def _code(*lines: str) -> str:
+    return "```sh\n" + "\n".join(lines) + "\n```"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

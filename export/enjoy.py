@@ -1,0 +1,125 @@
+"""`spikepropamine enjoy`: watch a policy, live where there is a display, else as a video."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikepropamine.common import UsageError, did_you_mean, run_command
+from spikepropamine.envs.making import make
+from spikepropamine.envs.rendering import CannotDraw, choose_backend
+from spikepropamine.evaluation.ask.conditions import (
+    Condition,
+    conditions_of,
+    make_env,
+    spread_of,
+)
+from spikepropamine.evaluation.ask.runs import Run, load_runs
+from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.listing import TRAINED
+
+SEED = 1_000_000  # of the first episode; no training has it
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int:
+    """Runs the command line; returns its exit code.
+
+    Args:
+        arguments: after the command's name.
+        program: the command's name, as it was typed.
+    """
+    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "run", metavar="RUN|NAME", help="folder of a run, or part of the path of one in trained/"
+    )
+    parser.add_argument("--seed", type=int, default=SEED, help="of the episode (%(default)s)")
+    parser.add_argument("--perturb", metavar="TEXT", help='as "mass=1.5@500"')
+    parser.add_argument(
+        "--video",
+        type=Path,
+        metavar="FOLDER",
+        help="make a video there, display or not (without a display: RUN/videos)",
+    )
+    torch.set_num_threads(1)
+    options = parser.parse_args(arguments)
+    return run_command(program, lambda: enjoy(options), "interrupted")
+
+
+def enjoy(options: argparse.Namespace) -> int:
+    """Shows the episode, or films it."""
+    display = options.video is None and has_display()
+    if not display:
+        choose_backend()  # before MuJoCo is imported
+    folder = find(options.run)
+    try:
+        (run,), task = load_runs([folder], range(options.seed, options.seed + 1))
+        texts = [] if options.perturb is None else [options.perturb]
+        conditions, _ = conditions_of(task, None, texts, [])
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    if display and has_window(task):
+        print(f"return {live(run, task, conditions[-1], options.seed):.1f}")
+        return 0
+    from spikepropamine.evaluation.film.camera import film_run  # the encoder takes a moment
+
+    try:
+        place = options.video or folder / "videos"
+        video = film_run(run, task, conditions[-1], options.seed, [], place)
+    except CannotDraw as error:
+        raise UsageError(str(error)) from error
+    print(f"{video.path}: return {video.returns[0]:.1f}")
+    return 0
+
+
+def live(run: Run, task: Task, condition: Condition, seed: int) -> float:
+    """Shows an episode in a window; returns its return."""
+    from spikepropamine.evaluation.film.recording import can_record, watch
+
+    shown = replace(task, arguments={**task.arguments, "render_mode": "human"})
+    env = make_env(shown, condition, spread_of(run.policy, task), run.previous, run.revealed)
+    policy: Any = run.policy.policy
+    state = policy.initial_state(1) if can_record(run.policy) else None
+    try:
+        moments = watch(run.policy, env, seed, state, inside=False)
+        return sum(moment.reward for moment in moments)
+    finally:
+        env.close()
+
+
+def has_window(task: Task) -> bool:
+    """Whether the task can draw itself in a window."""
+    env = make(task.environment, task.arguments)
+    env.close()
+    return "human" in env.metadata.get("render_modes", [])
+
+
+def has_display() -> bool:
+    """Whether windows can be shown."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def find(name: str) -> Path:
+    """The run folder of this path, or the first in trained/ whose path has these parts.
+
+    Raises:
+        UsageError: there is none; the message has the nearest one.
+    """
+    if (Path(name) / "policy").is_dir():
+        return Path(name)
+    trained = sorted(path.parents[1] for path in TRAINED.rglob("policy.json"))
+    wanted = f"/{name.strip('/')}/"
+    for folder in trained:
+        if wanted in f"/{folder.relative_to(TRAINED).as_posix()}/":
+            return folder
+    known = {folder.parent.relative_to(TRAINED).as_posix() for folder in trained}
+    raise UsageError(
+        f"{name!r} is neither a run folder nor in trained/; {did_you_mean(name, sorted(known))}"
+        "`spikepropamine list trained` lists them"
+    )

@@ -1,0 +1,183 @@
+"""Run folders on the Hugging Face Hub: what is pushed, and what of it is trusted when pulled."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spikepropamine.common import UsageError
+from spikepropamine.export.card import card_of
+from spikepropamine.export.missing import needs
+from spikepropamine.policies.export import load_policy
+
+MANIFEST = "spikepropamine.json"
+CARD = "README.md"
+POLICY = ("policy/policy.json", "policy/weights.safetensors", "policy/normalisation.safetensors")
+"""The files of a policy; the last one is there for normalised observations only."""
+LARGEST = 1_000_000_000  # bytes of a file that is pulled
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+
+
+def push(run: Path, repository: str, evaluation: Path | None, private: bool) -> str:
+    """Uploads a policy with its card, settings, learning curve, evaluation and videos.
+
+    Checkpoints, which only resuming needs, and tracking stay here.
+
+    Args:
+        run: the run folder.
+        repository: OWNER/NAME; made if it is missing.
+        evaluation: folder of an evaluation of this run; None: the latest in the run folder.
+        private: whether a new repository is private.
+
+    Returns:
+        Its address.
+
+    Raises:
+        UsageError: nothing to push, no evaluation of it, or the service refuses.
+    """
+    _check_repository(repository)
+    try:
+        load_policy(run / "policy")
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    evaluation = evaluation or _latest(run)
+    with tempfile.TemporaryDirectory() as temporary:
+        staged = Path(temporary)
+        for name in (*POLICY, "config.yaml", "progress.csv"):
+            if (run / name).is_file():
+                (staged / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(run / name, staged / name)
+        shutil.copytree(
+            evaluation,
+            staged / "evaluation",
+            ignore=shutil.ignore_patterns("cache", "wandb", "*.part"),
+        )
+        (staged / CARD).write_text(card_of(run, evaluation, repository), encoding="utf-8")
+        named = [name for name in (*POLICY, CARD) if (staged / name).is_file()]
+        digests = {name: _digest(staged / name) for name in named}
+        (staged / MANIFEST).write_text(json.dumps({"format": 1, "sha256": digests}, indent=2))
+        with _service() as api:
+            api.create_repo(repository, repo_type="model", exist_ok=True, private=private)
+            api.upload_folder(
+                repo_id=repository,
+                folder_path=staged,
+                commit_message="A policy, its card and its evaluation",
+                delete_patterns=["policy/*", "evaluation/*"],
+            )
+            return f"{api.endpoint}/{repository}"
+
+
+def pull(repository: str, revision: str | None, out: Path) -> Path:
+    """Downloads a policy and its card, as those of a stranger: nothing else is taken, no code of
+    anyone is run, and nothing is written outside `out`, which must not be there yet.
+
+    The digests that were pushed along are compared, which finds damage and edited files. They
+    vouch for nobody: who can write to the repository can write them, too.
+
+    Args:
+        repository: OWNER/NAME.
+        revision: branch, tag or commit; None: the latest.
+        out: the new run folder.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UsageError: there is no such policy, or it is not what it should be.
+    """
+    _check_repository(repository)
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out} is there already; give another --out")
+    with tempfile.TemporaryDirectory() as temporary:
+        fetched, staged = Path(temporary) / "fetched", Path(temporary) / "staged"
+        with _service() as api:
+            sizes = {
+                entry.path: entry.size
+                for entry in api.list_repo_tree(repository, recursive=True, revision=revision)
+                if hasattr(entry, "size")
+            }
+            wanted = [name for name in (MANIFEST, CARD, *POLICY) if name in sizes]
+            for name in wanted:
+                if sizes[name] > LARGEST:
+                    raise UsageError(f"{repository}: {name} has {sizes[name]:,} bytes, too many")
+                api.hf_hub_download(repository, name, revision=revision, local_dir=fetched)
+        for name in wanted:
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(fetched / name, staged / name)
+        _check(staged, repository)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(staged, out)
+    return out
+
+
+def _check(folder: Path, repository: str) -> None:
+    """Raises UsageError unless the folder holds a whole policy that is what its manifest says."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        digests = dict(manifest["sha256"]) if manifest["format"] == 1 else {}
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{repository} has no {MANIFEST} that can be read: it was not pushed by "
+            "`spikepropamine push`"
+        ) from error
+    there = {name for name in (*POLICY, CARD) if (folder / name).is_file()}
+    if set(digests) != there:
+        different = ", ".join(sorted(set(digests) ^ there))
+        raise UsageError(f"{repository}: {MANIFEST} and the files do not agree on {different}")
+    for name, digest in digests.items():
+        if _digest(folder / name) != digest:
+            raise UsageError(f"{repository}: {name} is not the file that was pushed")
+    try:
+        settings: Any = load_policy(folder / "policy").metadata["settings"]
+        names = {name: str(settings[name]) for name in ("env", "policy")}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{repository}: the policy is damaged: {error}") from error
+    for what, name in names.items():
+        # these become parts of paths when it is evaluated
+        if not NAME.fullmatch(name) or ".." in name:
+            raise UsageError(f"{repository}: {what} is called {name!r}, which no {what} is")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _latest(run: Path) -> Path:
+    found = sorted(
+        (run / "evaluations").glob("*/summary.json"), key=lambda path: path.stat().st_mtime
+    )
+    if not found:
+        raise UsageError(
+            f"{run} has no evaluation, which its card is made from; "
+            f"run: spikepropamine evaluate {run}"
+        )
+    return found[-1].parent
+
+
+def _check_repository(repository: str) -> None:
+    if not NAME.fullmatch(repository) or repository.count("/") != 1 or ".." in repository:
+        raise UsageError(f"a repository is given as OWNER/NAME, not {repository!r}")
+
+
+@contextmanager
+def _service() -> Iterator[Any]:
+    """The Hub's client. What it, or the network, refuses becomes one line."""
+    needs("hub", "huggingface_hub")
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        yield api
+    except UsageError:
+        raise
+    except Exception as error:  # of many kinds: of the client, of HTTP, of the file system
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{api.endpoint}: {first}") from error

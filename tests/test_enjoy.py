@@ -1,0 +1,73 @@
+"""`spikepropamine enjoy`: live where there is a display, else a video; trained policies by name."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from saved_runs import CUES, make_policy, save_run
+
+from spikepropamine.export import enjoy
+from spikepropamine.policies.export import save_policy
+
+
+class Window(gym.Env):
+    """A task with a window, which counts what it draws."""
+
+    metadata = {"render_modes": ["human"], "render_fps": 50}
+    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gym.spaces.Box(-2, 2, (1,), np.float32)
+    drawn = 0
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        if self.render_mode == "human":
+            Window.drawn += 1
+        return self.observation_space.sample(), 1.0, False, False, {}
+
+
+@pytest.fixture
+def window_run(tmp_path):
+    gym.register("Window-v0", Window, max_episode_steps=12)
+    settings = {"env": "Window-v0", "policy": "ndp-oja", "seed": 0, "n_envs": 1, "env_kwargs": {}}
+    policy = make_policy("Window-v0").policy
+    save_policy(tmp_path / "policy", policy, metadata={"settings": settings, "steps": 1})
+    yield tmp_path
+    del gym.registry["Window-v0"]
+
+
+def test_live_where_there_is_a_display(window_run, monkeypatch, capsys):
+    monkeypatch.setattr(enjoy, "has_display", lambda: True)
+    Window.drawn = 0
+    assert enjoy.main([str(window_run)]) == 0
+    assert Window.drawn == 12
+    assert capsys.readouterr().out == "return 12.0\n"
+
+
+@pytest.mark.parametrize("display", [True, False])
+def test_a_video_where_the_task_has_no_window_or_the_machine_no_display(
+    display, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(enjoy, "has_display", lambda: display)
+    run = save_run(tmp_path, CUES, "ndp-oja")
+    assert enjoy.main([str(run)]) == 0
+    (video,) = (run / "videos").glob("*.mp4")
+    assert str(video) in capsys.readouterr().out and video.stat().st_size > 1000
+
+
+def test_trained_policies_have_names():
+    found = enjoy.find("Swimmer-v5/snn")
+    assert found.parts[-4:] == ("robots", "Swimmer-v5", "snn", "seed-0")
+    assert enjoy.find("spikes/CueAssociation-v0/ndp-oja").parts[-1] == "seed-0"
+    with pytest.raises(enjoy.UsageError, match="did you mean 'robots/Swimmer-v5/snn'"):
+        enjoy.find("robots/Swimer-v5/snn")
+
+
+def test_what_does_not_work_is_one_line(tmp_path, capsys):
+    run = save_run(tmp_path, CUES, "ndp-oja")
+    assert enjoy.main([str(run), "--perturb", "mass=2"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,149 @@
+"""push and pull against a stand-in of the Hub; what is pulled is a stranger's."""
+
+import hashlib
+import json
+
+import pytest
+import yaml
+from hub_service import REPOSITORIES, hub
+from saved_runs import CUES, command_line, save_run
+
+from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.export import pull, push
+
+NAME = "someone/plastic"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder that has been evaluated."""
+    run = save_run(tmp_path_factory.mktemp("runs"), CUES, "ndp-oja")
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "model.zip").write_bytes(b"pickles")
+    arguments = [run, "--episodes", "4", "--conditions", "clean", "--workers", "1"]
+    assert command_line(*arguments, "--lesions", "off") == 0
+    return run
+
+
+@pytest.fixture
+def service(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    with hub() as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        yield address
+
+
+@pytest.fixture
+def pushed(run, service, capsys):
+    """The files of the repository; they can be tampered with."""
+    assert push.main([str(run), NAME]) == 0
+    assert capsys.readouterr().out == f"{service}/{NAME}\n"
+    return REPOSITORIES[NAME]
+
+
+def refused(tmp_path, capsys) -> str:
+    assert pull.main([NAME, "--out", str(tmp_path / "it")]) == 2
+    assert not (tmp_path / "it").exists()
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def sign(files) -> None:
+    """What a stranger can do, too."""
+    manifest = json.loads(files["spikepropamine.json"])
+    for name in manifest["sha256"]:
+        manifest["sha256"][name] = hashlib.sha256(files[name]).hexdigest()
+    files["spikepropamine.json"] = json.dumps(manifest).encode()
+
+
+def test_a_pulled_policy_is_the_one_that_was_pushed_and_can_be_judged(pushed, run, tmp_path):
+    out = tmp_path / "it"
+    assert pull.main([NAME, "--out", str(out)]) == 0
+    for name in ("policy.json", "weights.safetensors"):
+        assert (out / "policy" / name).read_bytes() == (run / "policy" / name).read_bytes()
+    (found,), _ = load_runs([out], range(1_000_000, 1_000_001))
+    assert (found.name, found.environment, found.steps) == ("ndp-oja", CUES, 123)
+    assert command_line(out, "--episodes", "2", "--conditions", "clean", "--workers", "1") == 0
+
+
+def test_pushed_is_what_others_need_and_no_pickle(pushed):
+    assert {"policy/policy.json", "policy/weights.safetensors", "README.md"} <= set(pushed)
+    assert {"evaluation/summary.json", "evaluation/report.html"} <= set(pushed)
+    assert not [name for name in pushed if "checkpoints" in name or name.endswith(".zip")]
+
+
+def test_the_card_is_made_from_the_evaluation(pushed):
+    _, front, body = pushed["README.md"].decode().split("---\n", 2)
+    summary = json.loads(pushed["evaluation/summary.json"])
+    clean = summary["results"]["ndp-oja"]["clean"]["return"]["mean"]
+    about = yaml.safe_load(front)
+    assert about["model-index"][0]["results"][0]["metrics"][0]["value"] == round(clean, 2)
+    assert about["pipeline_tag"] == "reinforcement-learning" and CUES in about["tags"]
+    for part in ("## Training", "## Results", "## Cost", "plasticity off", "| neuromodulators |"):
+        assert part in body, part
+    assert f"spikepropamine pull {NAME}" in body
+
+
+def test_nothing_but_policy_and_card_is_taken(pushed, tmp_path):
+    pushed["policy/extra.py"] = b"raise SystemExit('run')"
+    pushed["checkpoints/model.zip"] = b"pickles"
+    pushed["../outside.txt"] = b"outside"
+    assert pull.main([NAME, "--out", str(tmp_path / "it")]) == 0
+    there = {p.relative_to(tmp_path / "it").as_posix() for p in (tmp_path / "it").rglob("*")}
+    policy = {"policy", "policy/policy.json", "policy/weights.safetensors"}
+    assert there == policy | {"README.md", "spikepropamine.json"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "policy/policy.json", "policy/weights.safetensors"])
+def test_an_edited_file_is_refused(pushed, name, tmp_path, capsys):
+    pushed[name] = pushed[name][:-1] + b" "
+    assert f"{name} is not the file that was pushed" in refused(tmp_path, capsys)
+
+
+def test_a_policy_that_is_not_whole_is_refused(pushed, tmp_path, capsys):
+    del pushed["policy/weights.safetensors"]
+    assert "do not agree on policy/weights.safetensors" in refused(tmp_path, capsys)
+
+
+def test_damaged_tensors_are_refused_though_they_are_signed(pushed, tmp_path, capsys):
+    pushed["policy/weights.safetensors"] = b"\x80\x04 a pickle"
+    sign(pushed)
+    assert "the policy is damaged" in refused(tmp_path, capsys)
+
+
+@pytest.mark.parametrize(("what", "name"), [("policy", "../../up"), ("env", "a module:Env-v0")])
+def test_names_that_could_lead_elsewhere_are_refused(pushed, what, name, tmp_path, capsys):
+    description = json.loads(pushed["policy/policy.json"])
+    description["metadata"]["settings"][what] = name
+    pushed["policy/policy.json"] = json.dumps(description).encode()
+    sign(pushed)
+    assert f"{what} is called {name!r}" in refused(tmp_path, capsys)
+
+
+def test_a_repository_of_something_else_is_refused(service, tmp_path, capsys):
+    REPOSITORIES[NAME] = {"pytorch_model.bin": b"pickles"}
+    assert "it was not pushed by" in refused(tmp_path, capsys)
+
+
+def test_what_cannot_be_reached_is_one_line(service, tmp_path, capsys):
+    assert "127.0.0.1" in refused(tmp_path, capsys)  # no such repository
+
+
+def test_what_is_there_already_is_not_overwritten(pushed, tmp_path, capsys):
+    (tmp_path / "it").mkdir()
+    assert pull.main([NAME, "--out", str(tmp_path / "it")]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_run_without_an_evaluation_of_its_own_is_not_pushed(run, service, tmp_path, capsys):
+    other = save_run(tmp_path, CUES, "ndp-oja", seed=1)
+    assert push.main([str(other), NAME]) == 2
+    assert "spikepropamine evaluate" in capsys.readouterr().err
+    evaluation = run / "evaluations" / "standard"
+    assert push.main([str(other), NAME, "--evaluation", str(evaluation)]) == 2
+    assert "is not an evaluation of" in capsys.readouterr().err
+    assert push.main([str(run), "plastic"]) == 2
+    assert "OWNER/NAME" in capsys.readouterr().err
+    assert not REPOSITORIES
