@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from spikepropamine.agents.zoo import actor_parameters
-from spikepropamine.common import UsageError, run_command, versions
+from spikepropamine.common import UsageError, add_import, import_modules, run_command, versions
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
 from spikepropamine.evaluation.ask.conditions import STANDARD, choose, conditions_of
@@ -98,6 +98,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         default="off",
         help="log results to Weights & Biases (%(default)s)",
     )
+    add_import(parser)
     options = parser.parse_args(arguments)
     for name, least in (("episodes", 1), ("seed", 0), ("horizon_factor", 1), ("workers", 1)):
         value = getattr(options, name)
@@ -116,6 +117,7 @@ def run_all(options: argparse.Namespace) -> int:
 
     Raises UsageError before anything is written.
     """
+    import_modules(options.imports)
     can_draw = options.video is None or choose_backend() is not None  # before MuJoCo is imported
     check_credentials(options.track)
     seeds = range(options.seed, options.seed + options.episodes)

@@ -1,6 +1,5 @@
 """The spiking network of an actor: encoding, layers, leaky readout, and its settings."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
@@ -8,6 +7,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from spikepropamine.common import unknown
 from spikepropamine.policies.backends import choose_leaky, choose_step
 from spikepropamine.policies.encoding import DirectCurrent, GaussianPopulation
 from spikepropamine.policies.layers import LayerOutput, SpikingLayer, logit
@@ -129,9 +129,7 @@ class NetworkConfig:
         for name, valid in choices.items():
             value = getattr(self, name)
             if value not in valid:
-                near = difflib.get_close_matches(str(value), valid, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ValueError(f"unknown {name} {value!r}; {hint}choose from {', '.join(valid)}")
+                raise ValueError(unknown(name, value, valid))
 
     def __setstate__(self, fields: dict[str, Any]) -> None:
         self.__dict__.update({"decay": "plain"} | fields)  # older pickles do not say
@@ -142,11 +140,9 @@ class NetworkConfig:
         if isinstance(value, NetworkConfig):
             return value
         value = value or {}
-        unknown = sorted(set(value) - set(cls.__dataclass_fields__))
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], cls.__dataclass_fields__, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown network setting {unknown[0]!r}{hint}")
+        for name in value:
+            if name not in cls.__dataclass_fields__:
+                raise ValueError(unknown("network setting", name, cls.__dataclass_fields__))
         return cls(**value)
 
     def as_dict(self) -> dict[str, Any]:

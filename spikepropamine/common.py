@@ -2,6 +2,7 @@
 versions.
 """
 
+import argparse
 import difflib
 import importlib
 import importlib.util
@@ -92,6 +93,18 @@ def import_modules(names: Sequence[str]) -> None:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UsageError(f"module {name!r} cannot be imported: {reason}") from error
         imported.append(name)
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """The option --import of a command line; its `imports` are for `import_modules`."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="your own modules, which register environments, policies, rules or perturbations",
+    )
 
 
 def check_imported(names: Sequence[str], what: str) -> None:

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from spikepropamine.common import import_modules, run_command
+from spikepropamine.common import add_import, import_modules, run_command
 
 TRAINED = Path(__file__).parents[1] / "trained"
 """The trained policies of the checkout; the installed package has none."""
@@ -82,14 +82,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine list") -> int:
     """
     parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("what", choices=LISTS)
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        nargs="+",
-        default=[],
-        metavar="MODULE",
-        help="your own modules, which register environments, policies, rules or perturbations",
-    )
+    add_import(parser)
     options = parser.parse_args(arguments)
     return run_command(program, lambda: _print(options.what, options.imports), "interrupted")
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
-from spikepropamine.common import UsageError, versions
+from spikepropamine.common import UsageError, versions, write_text
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.tracking import check_credentials
@@ -77,7 +77,7 @@ def train(settings: Settings, film: Film | None = None) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     config = {"settings": settings.as_dict(), "versions": versions(), "command": sys.argv}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     print(
         f"{settings.policy} on {settings.env}, seed {settings.seed}: "
         f"{actor_parameters(algorithm.policy):,} parameters in the actor, "

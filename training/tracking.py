@@ -17,6 +17,7 @@ from stable_baselines3.common.logger import (
 )
 from tqdm import tqdm
 
+from spikepropamine.common import write_text
 from spikepropamine.tracking import one_line, start
 from spikepropamine.training.settings import Settings
 
@@ -70,9 +71,8 @@ class WandbWriter(KVWriter):
             tqdm.write(f"tracking ends here, training goes on: {one_line(error)}", file=sys.stderr)
 
     def _remember(self) -> None:
-        part = self.file.with_name("run.json.part")
-        part.write_text(json.dumps({"id": self.run.id, "last_step": self.last_step}) + "\n")
-        part.replace(self.file)
+        known = {"id": self.run.id, "last_step": self.last_step}
+        write_text(self.file, json.dumps(known) + "\n")
 
     def write(
         self,

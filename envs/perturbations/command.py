@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import gymnasium as gym
 
-from spikepropamine.common import UsageError, run_command, unknown
+from spikepropamine.common import UsageError, add_import, import_modules, run_command, unknown
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.perturbations.verify import TASKS
 from spikepropamine.envs.perturbations.verify import main as verify
@@ -21,11 +21,15 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
     parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("--env", nargs="+", default=list(TASKS), help="Gymnasium ids (all)")
     parser.add_argument("--only", nargs="+", default=[], help="names of perturbations (all)")
+    add_import(parser)
     options = parser.parse_args(arguments)
-    return run_command(program, lambda: _run(options.env, options.only), "interrupted")
+    return run_command(
+        program, lambda: _run(options.imports, options.env, options.only), "interrupted"
+    )
 
 
-def _run(tasks: Sequence[str], names: Sequence[str]) -> int:
+def _run(modules: Sequence[str], tasks: Sequence[str], names: Sequence[str]) -> int:
+    import_modules(modules)
     for name in names:
         if name not in CATALOGUE:
             raise UsageError(unknown("perturbation", name, CATALOGUE))

@@ -1,8 +1,7 @@
 """What a family of perturbations is: a value that runs from harmless to hardest, and hooks."""
 
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,11 +146,3 @@ class Bound:
     time: int = 0
     posture: np.ndarray | None = None
     kept: dict[str, Any] = field(default_factory=dict)
-
-
-def nearest(name: str, choices: Iterable[str], what: str) -> str:
-    """A message about an unknown name, with the nearest known one."""
-    known = list(choices)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {name!r}; {hint}choose from {', '.join(known)}"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spikepropamine.common import unknown
 from spikepropamine.envs.perturbations.contexts import SETS, codes_of
-from spikepropamine.envs.perturbations.family import Family, nearest
+from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.schedule import Schedule
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -134,10 +135,10 @@ def _term(text: str, catalogue: Mapping[str, Family]) -> Term:
     if not match:
         name = re.match(r"\w*", text)
         if name and name[0] and name[0] not in catalogue:
-            raise ValueError(f"in {text!r}: " + nearest(name[0], catalogue, "perturbation"))
+            raise ValueError(f"in {text!r}: " + unknown("perturbation", name[0], catalogue))
         raise ValueError(f"cannot read {text!r}; a perturbation is written as in {EXAMPLE!r}")
     if match["name"] not in catalogue:
-        raise ValueError(f"in {text!r}: " + nearest(match["name"], catalogue, "perturbation"))
+        raise ValueError(f"in {text!r}: " + unknown("perturbation", match["name"], catalogue))
     family = catalogue[match["name"]]
     try:
         return _checked(text, match, family)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from spikepropamine.envs.perturbations.family import nearest
+from spikepropamine.common import unknown
 
 FORMS = {
     "ramp": "ramp(200, 800)",
@@ -71,7 +71,7 @@ class Schedule:
             )
         name, arguments = match[1], [part.strip() for part in match[2].split(",")]
         if name not in FORMS:
-            raise ValueError(nearest(name, FORMS, "schedule"))
+            raise ValueError(unknown("schedule", name, FORMS))
         if name == "change":
             changes = [_range(part) for part in arguments]
             if all(one[1] < other[0] for one, other in pairwise([(0, 0), *changes])):

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from spikepropamine.common import unknown
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
-from spikepropamine.envs.perturbations.family import nearest
 from spikepropamine.envs.perturbations.notation import parse
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
@@ -65,7 +65,7 @@ def load_suite(
     if not file.is_file():
         if isinstance(suite, Path):
             raise ValueError(f"there is no file {suite}")
-        raise ValueError(nearest(suite, suite_names(), "suite"))
+        raise ValueError(unknown("suite", suite, suite_names()))
     try:
         content = yaml.safe_load(file.read_text())
         tasks = _checked(content, (*KEYS, "tasks"), file.name).pop("tasks", {})
@@ -114,7 +114,7 @@ def _in_steps(text: str, horizon: int | None) -> str:
 def _checked(content: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:
     for key in _mapping(content, where):
         if key not in keys:
-            raise ValueError(f"{where}: " + nearest(str(key), keys, "key"))
+            raise ValueError(f"{where}: " + unknown("key", str(key), keys))
     return content
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.common import unknown
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.contexts import Contexts
-from spikepropamine.envs.perturbations.family import Bound, Family, nearest
+from spikepropamine.envs.perturbations.family import Bound, Family
 from spikepropamine.envs.perturbations.notation import Term, parse
 
 
@@ -378,7 +379,7 @@ class _Act:
                 f"from 0 (or -{len(numbered)}) to {len(numbered) - 1}"
             )
         what = f"target of {self.family.name}"
-        raise ValueError(f"in {self.term.text!r}: " + nearest(name, targets, what))
+        raise ValueError(f"in {self.term.text!r}: " + unknown(what, name, targets))
 
 
 class _ContextAct(_Act):

@@ -1,6 +1,5 @@
 """The conditions that a policy is judged in: each changes the task, or the policy's state."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.common import unknown
 from spikepropamine.envs.making import make, with_contexts
 from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
 from spikepropamine.envs.perturbations.suites import load_suite, suite_names
@@ -187,8 +187,5 @@ def _too_late(onset: int | None, horizon: int) -> str:
 
 
 def _check_name(name: str, known: Iterable[str], what: str) -> None:
-    known = list(known)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown {what} {name!r}; {hint}choose from {', '.join(known)}")
+        raise ValueError(unknown(what, name, known))

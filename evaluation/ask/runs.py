@@ -2,11 +2,13 @@
 
 import csv
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spikepropamine.common import check_imported
 from spikepropamine.envs.making import training_text
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env, spread_of
 from spikepropamine.evaluation.ask.lesions import layout_of
@@ -111,6 +113,7 @@ def _digest_of(folder: Path) -> str:
 def _load_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise ValueError(f"there is no run folder {folder}")
+    check_imported(_imports_of(folder), str(folder))
     policy = load_policy(folder / "policy")
     try:
         settings: Mapping[str, Any] = policy.metadata["settings"]
@@ -133,6 +136,17 @@ def _load_run(folder: Path) -> Run:
             f"{folder / 'policy' / 'policy.json'} does not tell how the policy was trained: "
             f"{error} is missing"
         ) from error
+
+
+def _imports_of(folder: Path) -> list[str]:
+    """The user's own modules that it was trained with; none where that cannot be read, which
+    loading the policy complains of.
+    """
+    try:
+        description = json.loads((folder / "policy" / "policy.json").read_text())
+        return [str(name) for name in description["metadata"]["settings"].get("imports", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _revealed(settings: Mapping[str, Any]) -> str | None:

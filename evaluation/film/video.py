@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from spikepropamine.common import whole_file
 from spikepropamine.envs.rendering import Camera, drawing_arguments
 from spikepropamine.evaluation.film.panel import (
     BLUE,
@@ -313,8 +314,10 @@ class Mp4:
     """
 
     def __init__(self, path: Path, width: int, height: int, rate: Fraction) -> None:
-        self.path, self.part, self.frames = path, path.with_name(f"{path.name}.part"), 0
-        self._file = av.open(str(self.part), "w", format="mp4", options={"movflags": "+faststart"})
+        self.frames = 0
+        self._whole = whole_file(path)
+        part = str(self._whole.__enter__())
+        self._file = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
         stream = self._file.add_stream(
             "libx264", rate=rate, options={"preset": "veryfast", "crf": "26"}
         )
@@ -331,11 +334,8 @@ class Mp4:
     def __enter__(self) -> "Mp4":
         return self
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is None:
             self._file.mux(self._stream.encode())
         self._file.close()
-        if kind is None:
-            self.part.replace(self.path)
-        else:
-            self.part.unlink(missing_ok=True)
+        self._whole.__exit__(kind, error, traceback)

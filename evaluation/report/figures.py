@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from spikepropamine.common import whole_file
 from spikepropamine.evaluation.film.recording import Recording
 
 # Okabe and Ito's palette, which the colour-blind can tell apart
@@ -323,8 +324,6 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Saves under another name first, so that nobody finds half a file."""
-    part = path.with_name(f"{path.name}.part")
-    figure.savefig(part, dpi=150, format="png")
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=150, format="png")
     plt.close(figure)
-    part.replace(path)

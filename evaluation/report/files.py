@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spikepropamine.common import UsageError, require, whole_file, write_text
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env, spread_of
 from spikepropamine.evaluation.film.recording import can_record, record_episode
 from spikepropamine.evaluation.judge import measures
@@ -28,20 +30,14 @@ def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
     parquet = folder / "episodes.parquet"
     parquet.unlink(missing_ok=True)
     if len(evaluation.seeds) * sum(map(len, evaluation.outcomes)) >= MANY_ROWS:
-        write_parquet(folder / "episodes.csv", parquet)
+        try:
+            require("pyarrow", "parquet", parquet.name)
+            write_parquet(folder / "episodes.csv", parquet)
+        except UsageError as error:  # the same is in the CSV file
+            print(f"left out: {error}", file=sys.stderr)
     draw(evaluation, summary, folder / "figures")
     text = json.dumps(summary, indent=2, allow_nan=False)
     write_text(folder / "summary.json", text + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes under another name first, so that nobody finds half a file."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(text)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_parquet(source: Path, path: Path) -> None:
@@ -49,12 +45,8 @@ def write_parquet(source: Path, path: Path) -> None:
     import pyarrow.csv  # takes its time, and few evaluations need it
     import pyarrow.parquet
 
-    part = path.with_name(f"{path.name}.part")
-    try:
+    with whole_file(path) as part:
         pyarrow.parquet.write_table(pyarrow.csv.read_csv(source), part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def episodes_csv(evaluation: Evaluation) -> str:

@@ -14,6 +14,7 @@ import yaml
 from markupsafe import Markup
 from scipy import stats
 
+from spikepropamine.common import write_text
 from spikepropamine.evaluation.report import page, plots
 from spikepropamine.evaluation.report.page import (
     Cell,
@@ -69,7 +70,7 @@ def write_local(root: Path) -> Path:
     if not runs:
         raise ValueError(f"there is no run in {root}: no folder there holds the config.yaml of one")
     path = root / "index.html"
-    page.write(path, local(root, runs))
+    write_text(path, local(root, runs))
     return path
 
 

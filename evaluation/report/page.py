@@ -124,14 +124,6 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     )
 
 
-def write(path: Path, html: str) -> None:
-    """Writes under another name first, so that nobody finds half a page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(html, encoding="utf-8")
-    part.replace(path)
-
-
 def order_of(cell: Any) -> float | str | None:
     """What a cell sorts by."""
     if isinstance(cell, Markup):

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from spikepropamine.common import write_text
 from spikepropamine.evaluation.report import costs, findings, page
 from spikepropamine.evaluation.report.findings import every_result, score_cell, where_cells
 from spikepropamine.evaluation.report.page import Cell, Section, Table, Text, Videos, filled_table
@@ -27,7 +28,7 @@ def write_report(folder: Path) -> Path:
     summary = json.loads((folder / "summary.json").read_text())
     videos = sorted(path.relative_to(folder) for path in (folder / "videos").glob("*.mp4"))
     path = folder / "report.html"
-    page.write(path, report(summary, videos))
+    write_text(path, report(summary, videos))
     return path
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from spikepropamine.common import whole_file
 from spikepropamine.evaluation.run.jobs import Job, Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -74,15 +75,9 @@ def read(path: Path) -> Outcome | None:
 
 
 def write(path: Path, outcome: Outcome) -> None:
-    """Writes under another name first, so that nobody finds half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # another process may write it too
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **outcome)  # type: ignore[arg-type]
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Writes a file that `read` reads. Several processes may write the same one."""
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez(file, **outcome)  # type: ignore[arg-type]
 
 
 @cache

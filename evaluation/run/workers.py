@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.common import import_modules, imported
 from spikepropamine.evaluation.run.jobs import Job, Outcome, run_job
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import read, write
@@ -69,7 +70,7 @@ def _run_side_by_side(
     # not forked: PyTorch's and MuJoCo's threads do not survive a fork
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (reports,))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (reports, imported))
     try:
         running = {pool.submit(_run_reporting, jobs[index][0]): index for index in left}
         while running:
@@ -123,7 +124,8 @@ class _Reporter:
 _reporter: Any = None
 
 
-def _start_worker(reports: Any) -> None:
+def _start_worker(reports: Any, modules: Sequence[str]) -> None:
+    import_modules(modules)  # a process of its own knows nothing of the user's
     global _reporter
     _reporter = _Reporter(reports)
     torch.set_num_threads(1)

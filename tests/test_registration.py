@@ -1,0 +1,125 @@
+"""A module of the user's own: its environment, policy, rule and perturbation, on every command."""
+
+import sys
+
+import pytest
+
+from spikepropamine import common
+from spikepropamine.__main__ import main
+
+MODULE = '''
+import gymnasium as gym
+import numpy as np
+from stable_baselines3 import PPO
+
+from spikepropamine.agents import zoo
+from spikepropamine.envs.perturbations import Family, catalogue
+from spikepropamine.policies import rules
+
+
+class Corridor(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.clock = 0
+        return self._observed(), {}
+
+    def step(self, action):
+        self.clock += 1
+        return self._observed(), float(action), self.clock == 10, False, {}
+
+    def _observed(self):
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
+
+
+def half(p, q, f):
+    """Half of Hebb's rule."""
+    return 0.5 * q * p - f
+
+
+def blinded(observation, value, bound):
+    return observation * (1 - value)
+
+
+def small(venv, network, trainer, backend, arguments):
+    arguments["policy_kwargs"]["net_arch"] = [4]
+    return PPO("MlpPolicy", venv, **arguments)
+
+
+gym.register("Corridor-v0", entry_point=Corridor, max_episode_steps=10)
+rules.register("half", half)
+zoo.register("small", zoo.Agent("four neurons", small))
+catalogue.register(
+    Family("blinded", "sensing", "sees less.", "share", nominal=0, hardest=1, observe=blinded)
+)
+'''
+TINY = [
+    "--n-envs", "2", "--steps", "32", "--trainer.n-steps", "16", "--trainer.batch-size", "16",
+    "--trainer.sequence-length", "8", "--network.hidden", "8", "8",
+]  # fmt: skip
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch, request):
+    """The name of a module in the working directory, another one in each test; forgotten again."""
+    name = f"own_{request.node.name.split('[')[0]}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(common, "imported", [])
+    yield name
+    sys.modules.pop(name, None)
+    import gymnasium
+
+    from spikepropamine.agents import zoo
+    from spikepropamine.envs.perturbations import CATALOGUE
+    from spikepropamine.policies.rules import RULES
+
+    for table, entry in (
+        (gymnasium.registry, "Corridor-v0"), (zoo._registered, "small"),
+        (CATALOGUE, "blinded"), (RULES, "half"),
+    ):  # fmt: skip
+        table.pop(entry, None)
+
+
+@pytest.mark.parametrize("policy", ["small", "ndp-half"])
+def test_an_own_environment_policy_rule_and_perturbation_train_and_are_judged(
+    module, policy, tmp_path, capsys
+):
+    task = ["--env", f"{module}:Corridor-v0", "--policy", policy, "--perturb", "blinded=0..0.5"]
+    assert main(["train", *task, *TINY]) == 0
+    run = tmp_path / "runs" / "Corridor-v0" / policy / "seed-0"
+    assert f"imports:\n  - {module}" in (run / "config.yaml").read_text()
+    judge = ["evaluate", str(run), "--perturb", "blinded=1", "--episodes", "4", "--workers", "2"]
+    capsys.readouterr()
+
+    common.imported.clear()  # as in a process of its own, which imports nothing by itself
+    assert main(judge) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"needs modules of its own: add --import {module}")
+    assert not (run / "evaluations").exists()
+
+    assert main([*judge, "--import", module]) == 0
+    assert "blinded=1" in capsys.readouterr().out
+
+
+def test_what_a_module_brings_is_listed_and_verified(module, capsys):
+    for what, name in (
+        ("envs", "Corridor-v0"), ("policies", "small"), ("policies", "dp-half"),
+        ("rules", "half"), ("perturbations", "blinded"),
+    ):  # fmt: skip
+        assert main(["list", what, "--import", module]) == 0
+        assert name in capsys.readouterr().out
+    assert main(["verify", "--env", "Corridor-v0", "--only", "blinded", "--import", module]) == 0
+    assert "1 proven, 0 failed" in capsys.readouterr().out
+
+
+def test_a_broken_module_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own_broken.py").write_text("import no_such_package\n")
+    assert main(["list", "rules", "--import", "own_broken"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'own_broken' cannot be imported: No module named 'no_such_package'" in line
