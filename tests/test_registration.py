@@ -68,9 +68,9 @@ def module(tmp_path, monkeypatch, request):
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(common, "imported", [])
     yield name
     sys.modules.pop(name, None)
+    common.imported.clear()
     import gymnasium
 
     from spikepropamine.agents import zoo
