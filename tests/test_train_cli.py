@@ -391,16 +391,23 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
         "base: all\nall: {steps: 7, n_envs: 3}\nsnn: {n_envs: 5}\n"
     )
     (tmp_path / "Ant-v5.yaml").write_text("base: robots\nall: {n_envs: 4, seed: 2}\n")
+    (tmp_path / "Hopper-v5.yaml").write_text(
+        "base: robots\nsnn: {steps: 8}\ntaught: {n_envs: 6}\ntaught-snn: {steps: 9}\n"
+    )
     static, other = settings.defaults("Ant-v5", "snn"), settings.defaults("Ant-v5", "mlp")
     assert (static.steps, static.seed, static.n_envs) == (7, 2, 4)
     assert (other.steps, other.n_envs, other.log_every) == (7, 4, 9)
+    taught, untaught = (settings.defaults("Hopper-v5", "snn", taught) for taught in (True, False))
+    assert (taught.steps, taught.n_envs, taught.trainer.kind) == (9, 6, "supervised")
+    assert (untaught.steps, untaught.n_envs, untaught.trainer.kind) == (8, 5, "ppo")
 
 
 @pytest.mark.parametrize("file", sorted(settings.CONFIGS.glob("*-v*.yaml")), ids=lambda f: f.stem)
 @pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "dp-bcm", "ndp-oja"])
 def test_every_configuration_is_of_a_task_and_works_with_every_kind_of_policy(file, policy):
     settings.check_env_id(file.stem)
-    settings.validated(settings.defaults(file.stem, policy))
+    for taught in (False, True):
+        settings.validated(settings.defaults(file.stem, policy, taught))
 
 
 def test_training_that_breaks_down_says_so_in_one_line(tmp_path, run_here, capsys):

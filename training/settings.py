@@ -1,6 +1,7 @@
 """Settings of a training run: the dataclass, its defaults in `configs/`, and the command line."""
 
 import difflib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -130,11 +131,12 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
         if file in [earlier for earlier, _ in files]:
             raise UsageError(f"{file.name} is its own base")
         files.insert(0, (file, _sections(file)))
-    for file, sections in files:
-        names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
-        if taught:
-            names += ["taught", *(f"taught-{name}" for name in names[1:])]
-        for name in names:
+    names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
+    passes = [names]
+    if taught:
+        passes.append(["taught", *(f"taught-{name}" for name in names[1:])])
+    for chosen, (file, sections) in itertools.product(passes, files):
+        for name in chosen:
             if name in sections:
                 settings = updated(settings, sections[name], f"{file.name}, section {name}")
     return settings
