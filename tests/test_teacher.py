@@ -1,5 +1,7 @@
 """A teacher that knows what is hidden: what it says, where it acts, and that it is learned from."""
 
+import csv
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.agents.teacher import Taught
+from spikepropamine.policies.export import load_policy
+from spikepropamine.training.command import main
 
 BOX = gym.spaces.Box(-1.0, 1.0, (2,), dtype=np.float32)
 LENGTH = 6
@@ -137,3 +141,47 @@ def test_continuous_actions_are_learned_from_the_teacher(algorithm, policy):
         model.learn(16 * model.n_envs, reset_num_timesteps=False)
         losses.append(model.logger.name_to_value["train/cross_entropy"])
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny = ["--n-envs", "2", "--steps", "64", "--network.hidden", "8"]
+    tiny += ["--trainer.n-steps", "16", "--trainer.batch-size", "16"]
+    tiny += ["--trainer.sequence-length", "16", "--trainer.n-epochs", "1"]
+    task = ["--env", "Reacher-v5", *tiny]
+    hidden = ["--perturb", "motor_signs=seen", "--previous"]
+
+    def train(*arguments):
+        return main([*task, *arguments], "train.py")
+
+    assert train("--policy", "mlp") == 0
+    teacher = ["--teacher", "runs/Reacher-v5/mlp/seed-0"]
+    assert train("--policy", "snn", *hidden, *teacher) == 0
+    taught = tmp_path / "runs/Reacher-v5/snn/seed-0"
+    with (taught / "progress.csv").open() as file:
+        assert all(float(row["train/cross_entropy"]) < 100 for row in csv.DictReader(file))
+    goes_on = ["--policy", "snn", *hidden, "--seed", "1", "--trainer.learning-rate", "1e-12"]
+    assert train(*goes_on, "--from", str(taught)) == 0
+    before, after = (
+        load_policy(folder / "policy").policy.state_dict()
+        for folder in (taught, taught.with_name("seed-1"))
+    )
+    for name, weights in before.items():
+        np.testing.assert_allclose(after[name], weights, atol=1e-8, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--teacher", "nowhere"], "--teacher nowhere: no policy in nowhere/policy"),
+        (["--from", "nowhere"], "--from nowhere: no policy in nowhere/policy"),
+        (["--teacher", "x", "--trainer.kind", "ppo"], "trainer.kind must be supervised"),
+    ],
+)
+def test_a_teacher_that_is_not_there_is_named_before_anything_is_written(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--env", "Pendulum-v1", "--policy", "mlp", *arguments], "train.py") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
