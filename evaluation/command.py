@@ -24,6 +24,7 @@ from spikepropamine.evaluation.report.tables import tables
 from spikepropamine.evaluation.run.plan import evaluate
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.tracking import track_evaluation
+from spikepropamine.folder import RunFolder
 from spikepropamine.tracking import check_credentials
 
 FIRST_SEED = 1_000_000
@@ -131,7 +132,8 @@ def run_all(options: argparse.Namespace) -> int:
     no_video = None if can_draw or not task.simulated else cannot_draw()
     if no_video is not None:
         print(f"no video: {no_video}", file=sys.stderr)
-    folder = options.out or _common(options.runs) / "evaluations" / (options.suite or "perturb")
+    name = options.suite or "perturb"
+    folder = options.out or RunFolder(_common(options.runs)).evaluations / name
     found = versions()
     progress = ProgressBar(task.horizon)
     evaluation = evaluate(

@@ -208,7 +208,7 @@ class FakeRun:
 def writer(tmp_path, monkeypatch):
     """Makes writers for one run folder, whose rows go nowhere."""
     settings = Settings(env="E-v0", policy="snn", runs=tmp_path, track="offline")
-    (settings.folder / "wandb").mkdir(parents=True)
+    settings.folder.wandb.mkdir(parents=True)
     asked = []
 
     def start(*arguments, **named):

@@ -42,7 +42,7 @@ def filming(settings: Settings) -> Film | None:
         raise UsageError(str(error)) from error
 
     def film_now(policy: DeployedPolicy, steps: int) -> Path:
-        folder = settings.folder / "videos"
+        folder = settings.folder.videos
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{settings.policy}-seed{settings.seed}-step{steps:09d}.mp4"
         title = f"{settings.policy} on {settings.env}, {steps:,} steps of training"

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import UsageError
 from spikepropamine.envs import making
+from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy, space_to_json
 from spikepropamine.training.settings import Settings
 
@@ -83,7 +84,7 @@ def make_envs(settings: Settings) -> VecEnv:
 
 def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
     try:
-        policy = load_policy(teacher / "policy")
+        policy = load_policy(RunFolder(teacher).policy)
         trainer = settings.trainer
         return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed)
     except (FileNotFoundError, ValueError) as error:

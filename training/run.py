@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, versions, write_text
+from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.tracking import check_credentials
@@ -70,26 +71,26 @@ def train(settings: Settings, film: Film | None = None) -> None:
     if checkpoint is not None:
         algorithm, venv = _restore(algorithm, venv, checkpoint, settings)
         done = algorithm.num_timesteps
-    elif folder.exists():
-        shutil.rmtree(folder)
+    elif folder.path.exists():
+        shutil.rmtree(folder.path)
     if done >= settings.steps:
-        print(f"{folder} is already trained for {done} steps; raise --steps to go on")
+        print(f"{folder.path} is already trained for {done} steps; raise --steps to go on")
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
     config = {"settings": settings.as_dict(), "versions": versions(), "command": sys.argv}
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
     print(
         f"{settings.policy} on {settings.env}, seed {settings.seed}: "
         f"{actor_parameters(algorithm.policy):,} parameters in the actor, "
         f"{sum(p.numel() for p in algorithm.policy.parameters()):,} with the critic"
     )
     with tracked(settings, config) as writers:
-        csv = ResumableCSV(folder / "progress.csv", done)
+        csv = ResumableCSV(folder.progress, done)
         console = HumanOutputFormat(cast(TextIO, BarFriendly()))
         if settings.tensorboard:
-            writers.append(ResumableTensorBoard(folder / "tensorboard", done))
-        algorithm.set_logger(Logger(str(folder), [console, csv, *writers]))
-        saver = Checkpoints(folder / "checkpoints", settings.checkpoint_every)
+            writers.append(ResumableTensorBoard(folder.tensorboard, done))
+        algorithm.set_logger(Logger(str(folder.path), [console, csv, *writers]))
+        saver = Checkpoints(folder.checkpoints, settings.checkpoint_every)
         diagnostics, progress = Diagnostics(settings.log_every), Progress(settings.steps)
         callbacks: list[BaseCallback] = [CueAccuracy(), diagnostics, saver, progress]
         if film is not None:
@@ -112,30 +113,34 @@ def train(settings: Settings, film: Film | None = None) -> None:
         saver.save()
         metadata = config | {"steps": algorithm.num_timesteps}
         normalisation = algorithm.get_vec_normalize_env()
-        save_policy(folder / "policy", algorithm.policy, normalisation, metadata)
+        save_policy(folder.policy, algorithm.policy, normalisation, metadata)
         algorithm.logger.close()
         venv.close()
         if interrupted:
             raise KeyboardInterrupt
-    print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder / 'policy'}")
+    print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}")
 
 
 def _check_folder(settings: Settings) -> Path | None:
     """The checkpoint to resume from, if any; refuses to mix a new run with an old one."""
-    folder, last = settings.folder, settings.folder / "checkpoints" / "last"
+    folder = settings.folder
+    folder.check_writable()
+    last = folder.checkpoints / "last"
     if settings.resume:
         if not last.exists():
             raise UsageError(f"nothing to resume: there is no checkpoint in {last.parent}")
         return last
-    if folder.exists() and not settings.overwrite:
-        raise UsageError(f"{folder} exists; go on with --resume, or replace it with --overwrite")
+    if folder.path.exists() and not settings.overwrite:
+        raise UsageError(
+            f"{folder.path} exists; go on with --resume, or replace it with --overwrite"
+        )
     return None
 
 
 def _start_from(algorithm: OnPolicyAlgorithm, folder: Path) -> None:
     """Gives a new algorithm the weights and the normalisation of a trained policy."""
     try:
-        trained = load_policy(folder / "policy")
+        trained = load_policy(RunFolder(folder).policy)
         algorithm.policy.load_state_dict(trained.policy.state_dict())
         normalisation, venv = trained.normalisation, algorithm.get_vec_normalize_env()
         if normalisation is not None and venv is not None:

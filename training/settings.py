@@ -13,6 +13,7 @@ import yaml
 
 from spikepropamine.agents.zoo import TrainerSettings, agents, check_agent
 from spikepropamine.common import UsageError, import_modules, require, unknown
+from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.ranges import Count, Number, Seed
 from spikepropamine.training.options import Parser, Scalar, add_options, parsed, updated
@@ -93,9 +94,9 @@ class Settings:
     """Where to train."""
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> RunFolder:
         """The run folder."""
-        return self.runs / self.env / self.policy / f"seed-{self.seed}"
+        return RunFolder.of(self.runs, self.env, self.policy, self.seed)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
@@ -214,10 +215,10 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
     values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
     given = _over(settings, values)
-    config = given.folder / "config.yaml"
+    config = given.folder.config
     if not given.resume or not config.is_file():
         return validated(given)
-    stored = updated(settings, _read_config(config), "config.yaml")
+    stored = updated(settings, _read_config(config), config.name)
     resumed = validated(_over(stored, values))
     for name, value in resumed.as_dict().items():
         if name not in CHANGEABLE and value != stored.as_dict()[name]:

@@ -44,12 +44,12 @@ class WandbWriter(KVWriter):
         self.folder, self.mode = settings.folder, settings.track
         # artifacts may not have a slash in their name, tasks may
         self.name = f"{settings.env}-{settings.policy}-seed-{settings.seed}".replace("/", "-")
-        self.file = self.folder / "wandb" / "run.json"
+        self.file = self.folder.wandb / "run.json"
         before = json.loads(self.file.read_text()) if self.file.is_file() else {}
         self.last_step = before.get("last_step", -1)
         self.run = start(
             settings.track,
-            self.folder,
+            self.folder.path,
             {"*": "global_step"},
             id=before.get("id"),
             resume="allow",
@@ -99,9 +99,10 @@ class WandbWriter(KVWriter):
 
         def log() -> None:
             artifact = wandb.Artifact(self.name, type="model", metadata=metadata)
-            artifact.add_file(str(self.folder / "config.yaml"))
-            for part in ("policy", "checkpoints/last"):
-                artifact.add_dir(str(self.folder / part), name=part)
+            artifact.add_file(str(self.folder.config))
+            for part in (self.folder.policy, self.folder.checkpoints / "last"):
+                name = part.relative_to(self.folder.path).as_posix()
+                artifact.add_dir(str(part), name=name)
             self.run.log_artifact(artifact)
 
         self._attempt(log)
@@ -110,7 +111,7 @@ class WandbWriter(KVWriter):
         """Ends the run; says how to upload an offline one."""
         self._attempt(lambda: self.run.finish(exit_code=exit_code))
         if self.mode == "offline":
-            print(f"tracked offline; upload with: wandb sync {self.folder}/wandb/offline-run-*")
+            print(f"tracked offline; upload with: wandb sync {self.folder.wandb}/offline-run-*")
 
     def close(self) -> None:
         """Leaves the run open, for the checkpoint; `finish` ends it."""

@@ -14,6 +14,7 @@ from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env,
 from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.ask.task import Task, task_of
 from spikepropamine.evaluation.schema import Skipped
+from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import DeployedPolicy, load_policy
 
 
@@ -94,7 +95,7 @@ def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Conditio
 def training_returns(folder: Path) -> tuple[float | None, float | None]:
     """The last and the best mean return of training episodes in progress.csv; None without one."""
     try:
-        with (folder / "progress.csv").open(newline="") as file:
+        with RunFolder(folder).progress.open(newline="") as file:
             values = [row.get("rollout/ep_rew_mean") for row in csv.DictReader(file)]
     except FileNotFoundError:
         return None, None
@@ -114,13 +115,13 @@ def _load_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise ValueError(f"there is no run folder {folder}")
     check_imported(_imports_of(folder), str(folder))
-    policy = load_policy(folder / "policy")
+    policy = load_policy(RunFolder(folder).policy)
     try:
         settings: Mapping[str, Any] = policy.metadata["settings"]
         return Run(
             folder=folder,
             policy=policy,
-            digest=_digest_of(folder / "policy"),
+            digest=_digest_of(RunFolder(folder).policy),
             name=settings["policy"],
             environment=settings["env"],
             arguments=settings["env_kwargs"],
@@ -143,7 +144,7 @@ def _imports_of(folder: Path) -> list[str]:
     loading the policy complains of.
     """
     try:
-        description = json.loads((folder / "policy" / "policy.json").read_text())
+        description = json.loads((RunFolder(folder).policy / "policy.json").read_text())
         return [str(name) for name in description["metadata"]["settings"].get("imports", [])]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []

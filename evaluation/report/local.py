@@ -29,6 +29,7 @@ from spikepropamine.evaluation.report.page import (
 from spikepropamine.evaluation.report.verdict import share_kept
 from spikepropamine.evaluation.report.words import plural, with_interval
 from spikepropamine.evaluation.schema import CLEAN_KEY
+from spikepropamine.folder import RunFolder
 
 STEPS = "time/total_timesteps"
 MEASURES = {
@@ -76,31 +77,31 @@ def write_local(root: Path) -> Path:
 
 def find_runs(root: Path) -> list[Run]:
     """The run folders below a folder, by environment, policy and seed."""
-    found = [read_run(path.parent) for path in _files(root, "config.yaml")]
+    found = [read_run(folder) for folder in RunFolder.below(root)]
     runs = [run for run in found if run is not None]
     return sorted(runs, key=lambda run: (run.environment, run.policy, str(run.folder)))
 
 
-def read_run(folder: Path) -> Run | None:
+def read_run(folder: RunFolder) -> Run | None:
     """A run folder; None where its config.yaml is of something else.
 
     progress.csv may be missing, empty or half written.
     """
     try:
-        settings = yaml.safe_load((folder / "config.yaml").read_text())["settings"]
+        settings = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["settings"]
         environment, policy, seed = (settings[key] for key in ("env", "policy", "seed"))
-    except (KeyError, TypeError, yaml.YAMLError):
+    except (KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError):
         return None
-    progress = folder / "progress.csv"
+    progress = folder.progress
     columns: dict[str, np.ndarray] = {}
     if progress.is_file():
         with progress.open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if _float(row.get(STEPS)) is not None]
         for name in (STEPS, *MEASURES):
             columns[name] = np.array([_float(row.get(name)) for row in rows], dtype=np.float64)
-    newest = progress if progress.is_file() else folder / "config.yaml"
+    newest = progress if progress.is_file() else folder.config
     return Run(
-        folder=folder,
+        folder=folder.path,
         environment=environment,
         policy=policy,
         seed=seed,

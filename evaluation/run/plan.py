@@ -16,6 +16,7 @@ from spikepropamine.evaluation.run.observe import observed
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.workers import run_jobs
 from spikepropamine.evaluation.schema import CLEAN_KEY, Skipped
+from spikepropamine.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def evaluate(
         found = []
         for wave in waves(seeds, width):
             job = Job(
-                folder=None if run is None else run.folder / "policy",
+                folder=None if run is None else RunFolder(run.folder).policy,
                 previous=run is not None and run.previous,
                 task=task,
                 condition=condition,

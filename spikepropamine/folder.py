@@ -1,0 +1,84 @@
+"""The folder of a training run: nothing else in this project knows the names in it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikepropamine.common import UsageError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a run leaves, in RUNS/ENV/POLICY/seed-N.
+
+    Args:
+        path: of the folder; it need not be there yet.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, runs: Path, env: str, policy: str, seed: int) -> "RunFolder":
+        """That of a training."""
+        return cls(runs / env / policy / f"seed-{seed}")
+
+    @classmethod
+    def below(cls, root: Path) -> Iterator["RunFolder"]:
+        """Those in a folder, at any depth, that have a configuration."""
+        for place, folders, files in os.walk(root):
+            folder = cls(Path(place))
+            if folder.config.name in files:
+                yield folder
+                folders.clear()  # there are no runs in a run
+            folders.sort()
+
+    @property
+    def config(self) -> Path:
+        """Every setting after defaults, the command, versions of packages, the revision."""
+        return self.path / "config.yaml"
+
+    @property
+    def progress(self) -> Path:
+        """What SB3's logger wrote, one row for every few rollouts."""
+        return self.path / "progress.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What training resumes from."""
+        return self.path / "checkpoints"
+
+    @property
+    def policy(self) -> Path:
+        """What others load: weights and normalisation as safetensors, the rest as JSON."""
+        return self.path / "policy"
+
+    @property
+    def videos(self) -> Path:
+        """Of the policy while it trained."""
+        return self.path / "videos"
+
+    @property
+    def wandb(self) -> Path:
+        """The offline run, where tracking is on."""
+        return self.path / "wandb"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files, where they were asked for."""
+        return self.path / "tensorboard"
+
+    @property
+    def evaluations(self) -> Path:
+        """A folder for each suite, with episodes, summary, report, figures and videos."""
+        return self.path / "evaluations"
+
+    def check_writable(self) -> None:
+        """Raises UsageError where it cannot be made or written to."""
+        place = self.path
+        while not os.path.lexists(place) and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise UsageError(f"{self.path} cannot be a folder: {place} is none")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise UsageError(f"{self.path} cannot be written to: {place} is read-only")
