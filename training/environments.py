@@ -12,8 +12,9 @@ from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import UsageError
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder
-from spikepropamine.policies.export import load_policy, space_to_json
+from spikepropamine.policies.export import load_policy
 from spikepropamine.training.settings import Settings
+from spikepropamine.training.spaces import obstacle
 
 
 def env_maker(settings: Settings) -> partial[gym.Env]:
@@ -49,12 +50,10 @@ def make_envs(settings: Settings) -> VecEnv:
     make_one = env_maker(settings)
     try:
         env = make_one()
-        space_to_json(env.observation_space)
-        space_to_json(env.action_space)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if isinstance(env.action_space, gym.spaces.Box) and not env.action_space.is_bounded():
-        raise UsageError(f"{settings.env}: the action space must be bounded")
+    if reason := obstacle(env.observation_space, env.action_space):
+        raise UsageError(f"{settings.env}: {reason}")
     taught = settings.teacher is not None
     if settings.trainer.kind == "supervised" and not taught and not _reports_targets(env):
         raise UsageError(

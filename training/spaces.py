@@ -1,0 +1,63 @@
+"""Which observation and action spaces can be trained on; asked before training begins."""
+
+from gymnasium import spaces
+
+OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them"
+ACTIONS = "Box, Discrete, MultiDiscrete or MultiBinary"
+
+
+def obstacle(observation: spaces.Space, action: spaces.Space) -> str | None:
+    """What is wrong with the spaces of an environment, and what would be right; None: nothing."""
+    if isinstance(observation, spaces.Dict):
+        if not observation.spaces:
+            return "the observation space is an empty Dict"
+        for key, part in observation.items():
+            if reason := _observation_obstacle(part):
+                return f"observation {key!r} {reason}"
+    elif reason := _observation_obstacle(observation):
+        return f"the observation space {reason}"
+    if reason := _action_obstacle(action):
+        return f"the action space {reason}"
+    return None
+
+
+def _observation_obstacle(space: spaces.Space) -> str | None:
+    known = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    if not isinstance(space, known):
+        return f"is {_article(space)}; supported are {OBSERVATIONS}"
+    return _shape_obstacle(space)
+
+
+def _action_obstacle(space: spaces.Space) -> str | None:
+    known = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    if not isinstance(space, known):
+        return f"is {_article(space)}; supported are {ACTIONS}"
+    if isinstance(space, spaces.Box) and not space.is_bounded():
+        return "is unbounded; give it bounds, or wrap the environment in RescaleAction"
+    if isinstance(space, spaces.MultiBinary) and len(space.shape) != 1:
+        return f"has the shape {space.shape}; flatten it to one dimension"
+    return _shape_obstacle(space)
+
+
+def _shape_obstacle(space: spaces.Space) -> str | None:
+    if isinstance(space, spaces.Box):
+        if space.shape == ():
+            return "is a Box without dimensions; give it the shape (1,)"
+        if 0 in space.shape:
+            return f"is a Box of the shape {space.shape}, which holds no number"
+    if isinstance(space, spaces.Discrete) and space.start != 0:
+        return f"is a Discrete that starts at {space.start}; let it start at 0"
+    if isinstance(space, spaces.MultiDiscrete):
+        if space.nvec.ndim != 1:
+            return f"has the shape {space.shape}; flatten it to one dimension"
+        if space.start.any():
+            return f"is a MultiDiscrete that starts at {space.start.tolist()}; let it start at 0"
+    return None
+
+
+def _article(space: spaces.Space) -> str:
+    return (
+        f"a nested {type(space).__name__}"
+        if isinstance(space, spaces.Dict)
+        else (f"a {type(space).__name__}")
+    )
