@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from spikepropamine.common import UsageError, run_command, versions, whole_file
+from spikepropamine.common import UsageError, require, run_command, versions, whole_file
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env, spread_of
 from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.export.missing import needs
 
 SEED = 1_000_000  # of the episodes in which a file is checked; no training has it
 
@@ -96,7 +95,8 @@ def model_card(run: Run) -> dict[str, Any]:
 
 
 def _write_onnx(path: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
-    needs("export", "onnx", "onnxruntime")
+    for module in ("onnx", "onnxruntime"):
+        require(module, "export", "--format onnx")
     from spikepropamine.export import onnx_file
 
     contents = onnx_file.to_onnx(run.policy, model_card(run))
@@ -111,7 +111,7 @@ def _write_onnx(path: Path, run: Run, env: Any, options: argparse.Namespace) -> 
 
 
 def _write_nir(path: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
-    needs("export", "nir")
+    require("nir", "export", "--format nir")
     from spikepropamine.export import nir_file
 
     deployed, state = run.policy, None

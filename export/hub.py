@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.common import UsageError
+from spikepropamine.common import UsageError, require
 from spikepropamine.export.card import card_of
-from spikepropamine.export.missing import needs
 from spikepropamine.policies.export import load_policy
 
 MANIFEST = "spikepropamine.json"
@@ -168,7 +167,7 @@ def _check_repository(repository: str) -> None:
 @contextmanager
 def _service() -> Iterator[Any]:
     """The Hub's client. What it, or the network, refuses becomes one line."""
-    needs("hub", "huggingface_hub")
+    require("huggingface_hub", "hub", "the Hugging Face Hub")
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
 

@@ -10,6 +10,7 @@ from spikepropamine.common import UsageError, run_command, unknown
 # imported with the one that is asked for
 COMMANDS = {
     "train": ("spikepropamine.training.command", "train a policy"),
+    "tune": ("spikepropamine.training.tune", "find settings of a policy"),
     "evaluate": ("spikepropamine.evaluation.command", "judge trained policies"),
     "enjoy": (
         "spikepropamine.export.enjoy",

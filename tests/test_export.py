@@ -12,7 +12,7 @@ from saved_runs import PENDULUM, ROOT, save_run
 
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.export import command, missing, onnx_file
+from spikepropamine.export import command, onnx_file
 
 CUES = ROOT / "trained" / "spikes" / "CueAssociation-v0" / "ndp-oja" / "seed-0"
 EXAMPLE = ROOT / "export" / "example.py"
@@ -75,12 +75,6 @@ def test_what_cannot_be_done_is_one_line(arguments, message, tmp_path, capsys):
     assert export(save_run(tmp_path, PENDULUM, "mlp"), *arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
-
-
-def test_a_missing_package_names_the_extra(monkeypatch):
-    missing.needs("export", "json")
-    with pytest.raises(missing.UsageError, match=r"pip install 'spikepropamine\[export\]'"):
-        missing.needs("export", "onnx", "a_package_that_nobody_has")
 
 
 def test_a_cue_policy_still_learns_inside_an_episode_on_onnx_runtime():

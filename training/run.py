@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO, cast
@@ -30,12 +31,15 @@ from spikepropamine.training.settings import Settings, defaults
 from spikepropamine.training.tracking import tracked
 
 
-def train(settings: Settings, film: Film | None = None) -> None:
+def train(
+    settings: Settings, film: Film | None = None, callbacks: Sequence[BaseCallback] = ()
+) -> None:
     """Trains, or with `settings.resume` goes on training, and writes the run folder.
 
     Args:
         settings: what to train, and how.
         film: makes the videos that `settings.video_every` asks for; None: there are none.
+        callbacks: more of SB3's callbacks.
 
     Raises:
         UsageError: input that cannot work; nothing has been written then.
@@ -92,14 +96,14 @@ def train(settings: Settings, film: Film | None = None) -> None:
         algorithm.set_logger(Logger(str(folder.path), [console, csv, *writers]))
         saver = Checkpoints(folder.checkpoints, settings.checkpoint_every)
         diagnostics, progress = Diagnostics(settings.log_every), Progress(settings.steps)
-        callbacks: list[BaseCallback] = [CueAccuracy(), diagnostics, saver, progress]
+        called: list[BaseCallback] = [CueAccuracy(), diagnostics, saver, progress, *callbacks]
         if film is not None:
-            callbacks.append(Films(film, settings.video_every))
+            called.append(Films(film, settings.video_every))
         interrupted = False
         try:
             algorithm.learn(
                 settings.steps - done,
-                callback=CallbackList(callbacks),
+                callback=CallbackList(called),
                 log_interval=settings.log_every,
                 reset_num_timesteps=not done,
             )

@@ -1,0 +1,1 @@
+"""What `spikepropamine tune` searches, by environment and policy."""

@@ -1,0 +1,156 @@
+"""`spikepropamine tune`: what it searches, processes that share a study, one that is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from saved_runs import ROOT
+
+from spikepropamine.training import tune
+from spikepropamine.training.settings import defaults
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+TASK = ["--env", "CueAssociation-v0", "--policy", "mlp"]
+TINY = [*TASK, "--steps", "64", "--n-envs", "8", "--trainer.n-steps", "8", "--env-kwargs", "trials",
+        "2", "--trainer.batch-size", "64", "--network.hidden", "4", "--seeds", "2"]  # fmt: skip
+SEARCH = {
+    "all": {"trainer.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
+    "mlp": {"trainer.n_epochs": {"low": 1, "high": 2}, "trainer.critic": {"choices": [[4], [8]]}},
+}
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(SEARCH))
+    return tmp_path / "study"
+
+
+def arguments(study, trials) -> list[str]:
+    more = ["--study", study, "--search", study.parent / "search.yaml", "--trials", trials]
+    return [*TINY, *map(str, more)]
+
+
+def process(study, trials) -> subprocess.Popen:
+    command = [sys.executable, "-m", "spikepropamine", "tune", *arguments(study, trials)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def trials_of(study, *states) -> list:
+    storage = JournalStorage(JournalFileBackend(str(study / "journal.log")))
+    loaded = optuna.load_study(study_name="CueAssociation-v0 mlp", storage=storage)
+    return loaded.get_trials(states=states or None)
+
+
+def test_a_study_has_its_trials_and_the_best_as_a_config(study, capsys):
+    assert tune.main(arguments(study, 3)) == 0
+    told = capsys.readouterr().out
+    assert told.count("trial ") >= 3 and "best of 3 trials" in told
+    complete = trials_of(study, TrialState.COMPLETE)
+    assert len(complete) == 3
+    best = max(complete, key=lambda trial: trial.value)
+    text = (study / "best.yaml").read_text()
+    found = yaml.safe_load(text)["mlp"]["trainer"]
+    assert found["learning_rate"] == best.params["trainer.learning_rate"]
+    assert found["critic"] == json.loads(best.params["trainer.critic"])
+    command = text.splitlines()[1].removeprefix("# spikepropamine train ").split()
+    settings = tune.parse_settings(command)
+    assert settings.trainer.learning_rate == found["learning_rate"] and settings.steps == 64
+    # a trial is the mean over two seeds, each told to the pruner at its own steps
+    assert max(best.intermediate_values) > tune.REPORTS
+    assert not list((study / "trials").rglob("policy.json"))
+    assert tune.main(arguments(study, 3)) == 0  # there is nothing left to do
+    assert len(trials_of(study)) == 3
+
+
+def test_two_processes_share_a_study_and_nothing_of_one_that_is_killed_is_lost(study):
+    first, second = process(study, 8), process(study, 8)
+    try:
+        while True:  # until the first is in the middle of a trial that the second does not have
+            assert first.poll() is None, "it was too quick to be killed"
+            time.sleep(0.05)
+            if not (study / "journal.log").exists():
+                continue
+            running = trials_of(study, TrialState.RUNNING) if (study / "trials").exists() else []
+            if len({t.user_attrs.get("worker") for t in running if t.params} - {None}) == 2:
+                break
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        begun = trials_of(study, TrialState.RUNNING)
+        output, _ = second.communicate(timeout=240)
+        assert second.returncode == 0
+    finally:
+        for one in (first, second):
+            one.kill()
+            one.wait()
+            one.stdout.close()
+    assert len(trials_of(study, TrialState.COMPLETE, TrialState.PRUNED)) == 8
+    assert not trials_of(study, TrialState.RUNNING)
+    left = trials_of(study, TrialState.FAIL)
+    assert len(left) == 1 and f"trial {left[0].number} was left behind" in output
+    assert left[0].number in [trial.number for trial in begun]
+    done = trials_of(study, TrialState.COMPLETE, TrialState.PRUNED)
+    assert [t for t in done if left[0].params.items() <= t.params.items()]
+
+
+def test_a_trial_that_falls_behind_is_given_up():
+    study = optuna.create_study(
+        direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=1)
+    )
+
+    class Model:
+        num_timesteps, ep_info_buffer = 500, [{"r": 1.0}]
+
+    def reported(value: float, done: list) -> None:
+        reports = tune.Reports(study.ask(), done, steps=1000)
+        reports.model, reports.num_timesteps = Model(), 500
+        Model.ep_info_buffer = [{"r": value}]
+        reports._on_rollout_end()
+        study.tell(reports.trial, value)
+
+    reported(5.0, [])
+    reported(6.0, [])
+    with pytest.raises(optuna.TrialPruned):
+        reported(1.0, [])
+    assert [t.intermediate_values for t in study.trials] == [{5: 5.0}, {5: 6.0}, {5: 1.0}]
+
+
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "dp-bcm", "ndp-oja"])
+def test_every_policy_has_something_to_search(policy):
+    space = tune.search_space(None, defaults("CueAssociation-v0", policy))
+    assert "trainer.learning_rate" in space
+    assert ("network.plasticity_gain" in space) == policy.startswith(("dp", "ndp"))
+    assert ("network.modulator_gain" in space) == policy.startswith("ndp")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"all": {"trainer.learning_rat": {"low": 1, "high": 2}}}, "did you mean 'learning_rate'"),
+        ({"all": {"trainer.learning_rate": {"low": 1e-3}}}, "needs `choices`, or `low` and `high`"),
+        ({"all": {"trainer.learning_rate": {"low": -1.0, "high": 1.0}}}, "learning_rate"),
+        ({"all": {"trainer.n_epochs": {"choices": 3}}}, "choices must be a list"),
+        ({"all": 3}, "must name settings"),
+        ({"ndp": {}}, "nothing to search for mlp"),
+    ],
+)
+def test_a_search_that_cannot_work_is_one_line(sections, message, study, capsys):
+    (study.parent / "search.yaml").write_text(yaml.safe_dump(sections))
+    assert tune.main(arguments(study, 1)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not study.exists()
+
+
+def test_what_each_trial_has_of_its_own_cannot_be_given(study, capsys):
+    assert tune.main([*arguments(study, 1), "--seed", "3"]) == 2
+    assert "each trial has its own" in capsys.readouterr().err
