@@ -7,7 +7,15 @@ from typing import Any
 
 import torch
 
-from spikepropamine.common import UsageError, require, run_command, versions, whole_file
+from spikepropamine.common import (
+    UsageError,
+    add_import,
+    import_modules,
+    require,
+    run_command,
+    versions,
+    whole_file,
+)
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env, spread_of
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 
@@ -39,6 +47,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=SEED, help="of that episode, and of the check (%(default)s)"
     )
+    add_import(parser)
     return parser.parse_args(arguments)
 
 
@@ -56,6 +65,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
 
 def export(options: argparse.Namespace) -> int:
     """Writes the file, once it has been found to do what the policy does."""
+    import_modules(options.imports)
     if options.after < 0 or options.seed < 0:
         raise UsageError("--after and --seed must be 0 or more")
     if options.format == "onnx" and options.after:

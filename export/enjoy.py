@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from spikepropamine.common import UsageError, did_you_mean, run_command
+from spikepropamine.common import UsageError, add_import, did_you_mean, import_modules, run_command
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import (
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
         metavar="FOLDER",
         help="make a video there, display or not (without a display: RUN/videos)",
     )
+    add_import(parser)
     torch.set_num_threads(1)
     options = parser.parse_args(arguments)
     return run_command(program, lambda: enjoy(options), "interrupted")
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
 
 def enjoy(options: argparse.Namespace) -> int:
     """Shows the episode, or films it."""
+    import_modules(options.imports)
     display = options.video is None and has_display()
     if not display:
         choose_backend()  # before MuJoCo is imported

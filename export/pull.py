@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import run_command
+from spikepropamine.common import add_import, import_modules, run_command
 from spikepropamine.export import hub
 
 
@@ -21,9 +21,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine pull") -> int:
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="the new run folder (pulled/OWNER/NAME)"
     )
+    add_import(parser)
     options = parser.parse_args(arguments)
 
     def pull() -> int:
+        import_modules(options.imports)
         out = options.out or Path("pulled") / options.repository
         folder = hub.pull(options.repository, options.revision, out)
         print(f"the policy is in {folder}; watch it: spikepropamine enjoy {folder}")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import run_command
+from spikepropamine.common import add_import, import_modules, run_command
 from spikepropamine.export import hub
 
 
@@ -25,9 +25,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine push") -> int:
         help="that the card is made from (the latest one in RUN/evaluations)",
     )
     parser.add_argument("--private", action="store_true", help="make a private repository")
+    add_import(parser)
     options = parser.parse_args(arguments)
 
     def push() -> int:
+        import_modules(options.imports)
         print(hub.push(options.run, options.repository, options.evaluation, options.private))
         return 0
 
