@@ -1,27 +1,33 @@
 """Making a task as training and evaluation both need it: perturbed, and with a longer memory."""
 
+import json
 import sys
 import warnings
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from spikepropamine.envs import quiet_mujoco
-from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, parse
+from spikepropamine.envs.perturbations import CATALOGUE, Family, Perturbed, parse
 from spikepropamine.envs.perturbations.suites import load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.envs.reveal import Revealed
 
+SPREADS = Path(__file__).with_name("spreads.json")
 SPREAD_STEPS = 2000
+SPREAD_SEED = 0
+# arguments that are others in training and evaluation, or change no channel of an observation
+HELP = ("noise", "told", "max_episode_steps", "render_mode")
 
 
 def make(
     environment: str,
     arguments: Mapping[str, Any] | None = None,
     perturb: str | None = None,
-    spread: np.ndarray | float = 1.0,
     previous: bool = False,
     reveal: bool = False,
 ) -> gym.Env:
@@ -30,9 +36,8 @@ def make(
     Args:
         environment: Gymnasium id.
         arguments: of the environment's constructor.
-        perturb: text for `Perturbed`; None: the task as it is.
-        spread: natural standard deviation of each dimension of the task's own observation, which
-            is what noise of the sensors is scaled by.
+        perturb: text for `Perturbed`; None: the task as it is. Noise of its sensors is scaled by
+            the task's `spread`.
         previous: wrapped, outermost, in `PreviousActionAndReward`, which shows what the policy did
             and not what became of it.
         reveal: wrapped in `Revealed`, which shows the context of the perturbations.
@@ -53,7 +58,8 @@ def make(
         raise ValueError(f"{environment} with {dict(arguments or {})}: {error}") from error
     try:
         if perturb is not None:
-            env = Perturbed(env, perturb, spread)
+            needed = any(f.scaled_by_spread for f in _families(perturb))
+            env = Perturbed(env, perturb, spread(environment, arguments) if needed else 1.0)
         if reveal:
             env = Revealed(env)
         return PreviousActionAndReward(env) if previous else env
@@ -109,25 +115,63 @@ def _contexts(text: str) -> list[str]:
     return list(dict.fromkeys(term.label for term in terms if term.family.contexts))
 
 
-def measured_spread(
-    environment: str, arguments: Mapping[str, Any] | None = None, seed: int = 0
-) -> np.ndarray:
-    """Standard deviation of each dimension of the observation under 2000 random actions.
+def _families(text: str) -> list[Family]:
+    return [term.family for one in parse(text, CATALOGUE) for term in one]
 
-    float64, in the shape of the observation; 1 where a dimension does not vary.
+
+def spread(environment: str, arguments: Mapping[str, Any] | None = None) -> np.ndarray | float:
+    """Natural standard deviation of each dimension of the task's own observation, which noise of
+    the sensors is scaled by: the same in training and evaluation, for every policy.
+
+    It is stored for the tasks of `benchmarks.spreads`, as measured there. For others, and where
+    arguments change the shape of the observation, it is measured under random actions, once a
+    process.
+
+    Args:
+        environment: Gymnasium id.
+        arguments: of the environment's constructor.
+
+    Returns:
+        float64, in the shape of the observation, 0 where it does not vary; 1 where the observation
+        is no array of floats.
 
     Raises:
         ValueError: the environment cannot be made.
     """
-    env = make(environment, arguments)
+    kept = {name: value for name, value in (arguments or {}).items() if name not in HELP}
+    return _spread(environment, json.dumps(kept, sort_keys=True))
+
+
+@cache
+def _spread(environment: str, arguments: str) -> np.ndarray | float:
+    env = make(environment, json.loads(arguments))
+    space = env.observation_space
+    if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+        env.close()
+        return 1.0
+    stored = json.loads(SPREADS.read_text()).get(environment)
+    if stored is not None and len(stored["spread"]) == int(np.prod(space.shape)):
+        env.close()
+        return np.array(stored["spread"]).reshape(space.shape)
+    print(
+        f"{environment}: the scale of its sensors' noise is measured under {SPREAD_STEPS} random "
+        f"actions, seed {SPREAD_SEED}",
+        file=sys.stderr,
+    )
+    return measured_spread(env)
+
+
+def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS, seed: int = SPREAD_SEED) -> np.ndarray:
+    """Standard deviation of each dimension of the observation under random actions, float64; the
+    environment is closed.
+    """
     env.action_space.seed(seed)
     observation, _ = env.reset(seed=seed)
     seen = [observation]
-    while len(seen) < SPREAD_STEPS:
+    while len(seen) < steps:
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
         seen.append(observation)
         if terminated or truncated:
             seen.append(env.reset()[0])
     env.close()
-    spread = np.std(np.asarray(seen, dtype=np.float64), axis=0)
-    return np.where(spread > 0, spread, 1.0)
+    return np.std(np.asarray(seen, dtype=np.float64), axis=0)

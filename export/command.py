@@ -16,7 +16,7 @@ from spikepropamine.common import (
     versions,
     whole_file,
 )
-from spikepropamine.evaluation.ask.conditions import CLEAN, make_env, spread_of
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 
 SEED = 1_000_000  # of the episodes in which a file is checked; no training has it
@@ -72,7 +72,7 @@ def export(options: argparse.Namespace) -> int:
         raise UsageError("--after is for --format nir; an ONNX file goes on learning by itself")
     try:
         (run,), task = load_runs([options.run], range(options.seed, options.seed + 1))
-        env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous, run.revealed)
+        env = make_env(task, CLEAN, run.previous, run.revealed)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     out = options.out or options.run / "export" / f"policy.{options.format}"

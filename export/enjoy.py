@@ -17,7 +17,6 @@ from spikepropamine.evaluation.ask.conditions import (
     Condition,
     conditions_of,
     make_env,
-    spread_of,
 )
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.ask.task import Task
@@ -83,7 +82,7 @@ def live(run: Run, task: Task, condition: Condition, seed: int) -> float:
     from spikepropamine.evaluation.film.recording import can_record, watch
 
     shown = replace(task, arguments={**task.arguments, "render_mode": "human"})
-    env = make_env(shown, condition, spread_of(run.policy, task), run.previous, run.revealed)
+    env = make_env(shown, condition, run.previous, run.revealed)
     policy: Any = run.policy.policy
     state = policy.initial_state(1) if can_record(run.policy) else None
     try:

@@ -1,5 +1,6 @@
 """Making a task: what training and evaluation wrap it in, and in which order."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikepropamine.envs.making import make, measured_spread, training_text
+from benchmarks.spreads import measure
+from spikepropamine.envs.making import SPREADS, make, spread, training_text
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.suites import load_suite
 from spikepropamine.envs.previous import PreviousActionAndReward
+from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.training.settings import CONFIGS, defaults
 
 
 def test_the_plain_task_has_no_wrapper_of_ours():
@@ -72,8 +76,35 @@ def test_a_suites_name_stands_for_what_training_may_use():
 
 
 def test_the_spread_is_that_of_each_dimension():
-    spread = measured_spread("HalfCheetah-v5")
-    assert spread.shape == (17,)
+    found = spread("HalfCheetah-v5")
+    assert found.shape == (17,)
     # positions vary by fractions of a radian, the velocities of joints by several radians a second
-    assert spread[:8].max() < 1 < spread[9:].max()
-    np.testing.assert_array_equal(spread, measured_spread("HalfCheetah-v5"))
+    assert found[:8].max() < 1 < found[9:].max()
+
+
+@pytest.mark.parametrize("task", sorted(json.loads(SPREADS.read_text())))
+def test_the_spread_is_the_same_in_training_and_evaluation(task, capsys):
+    """And stored, for every task that has a configuration, with the arguments it has there."""
+    training = defaults(task, "snn").env_kwargs
+    np.testing.assert_array_equal(
+        spread(task, training), spread(task, task_of(task, training).arguments)
+    )
+    assert "measured" not in capsys.readouterr().err
+
+
+def test_tasks_with_a_configuration_are_the_ones_that_are_stored():
+    assert sorted(json.loads(SPREADS.read_text())) == sorted(f.stem for f in CONFIGS.glob("*-v*"))
+
+
+def test_the_spread_of_another_task_is_measured_once_and_it_says_so(capsys):
+    found = spread("Pendulum-v1", {"g": 9.0, "max_episode_steps": 77})
+    assert "Pendulum-v1: the scale of its sensors' noise is measured" in capsys.readouterr().err
+    env = make("Pendulum-v1", {"g": 9.0}, "obs_noise=0.5")
+    differences = [env.reset(seed=s)[0] - env.unwrapped._get_obs() for s in range(500)]
+    np.testing.assert_allclose(np.std(differences, axis=0), 0.5 * found, rtol=0.15)
+    assert not capsys.readouterr().err
+
+
+def test_what_is_stored_can_be_measured_again():
+    stored = json.loads(SPREADS.read_text())["CueAssociation-v0"]
+    assert measure("CueAssociation-v0") == stored

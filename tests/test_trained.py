@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikepropamine.evaluation.ask.conditions import CLEAN, make_env, spread_of
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs, training_returns
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +19,7 @@ def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
     assert (run.environment, run.name, f"seed-{run.seed}") == (environment, policy, seed)
     least = 1_000_000 if task.simulated else 200_000
     assert run.steps >= least and training_returns(folder)[0] is not None
-    env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous)
+    env = make_env(task, CLEAN, run.previous)
     observation, _ = env.reset(seed=0)
     state, start = None, np.ones(1, bool)
     for _ in range(20):

@@ -35,10 +35,9 @@ def env_maker(settings: Settings) -> partial[gym.Env]:
         return make_one
     try:
         text = making.training_text(settings.perturb, settings.env, arguments)
-        spread = making.measured_spread(settings.env, arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return partial(make_one, perturb=text, spread=spread)
+    return partial(make_one, perturb=text)
 
 
 def make_envs(settings: Settings) -> VecEnv:

@@ -43,6 +43,7 @@ class Family:
         other: the value of severity 1 on the other side of `nominal`; None: no values there.
         whole: values are whole numbers; severities between two of them round away from nominal.
         unbounded: perturbed observations respect no bounds, so the observation space has none.
+        scaled_by_spread: its values are in units of the spread of each dimension observed.
         contexts: its targets are `Contexts`, of which an episode has one or several; the value is
             the share of their channels that is changed.
         constants: MuJoCo has to recompute the constants that derive from an edited model.
@@ -69,6 +70,7 @@ class Family:
     other: float | None = None
     whole: bool = False
     unbounded: bool = False
+    scaled_by_spread: bool = False
     contexts: bool = False
     constants: bool = False
     targets: Callable[[Any], Mapping[str, Any]] = no_targets

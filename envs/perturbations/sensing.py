@@ -91,6 +91,7 @@ NOISE = Family(
     nominal=0,
     hardest=1,
     unbounded=True,
+    scaled_by_spread=True,
     reason_against=_floats,
     observe=_add_noise,
 )
@@ -102,6 +103,7 @@ BIAS = Family(
     nominal=0,
     hardest=1,
     unbounded=True,
+    scaled_by_spread=True,
     reason_against=_floats,
     observe=_add_bias,
 )

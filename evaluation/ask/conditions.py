@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from spikepropamine.common import unknown
 from spikepropamine.envs.making import make, with_contexts
@@ -56,7 +54,6 @@ STANDARD_CONDITIONS = (
 def make_env(
     task: Task,
     condition: Condition,
-    spread: np.ndarray | float = 1.0,
     previous: bool = False,
     revealed: str | None = None,
 ) -> gym.Env:
@@ -65,7 +62,6 @@ def make_env(
     Args:
         task: the task.
         condition: the condition.
-        spread: standard deviation of each dimension of the task's observation.
         previous: whether the policy also observes its previous action and reward.
         revealed: text with the contexts that the policy also observes; None: none.
 
@@ -79,18 +75,7 @@ def make_env(
         text = f"obs_noise={condition.noise}"
     if revealed:
         text = with_contexts(text, revealed)
-    return make(task.environment, arguments, text or None, spread, previous, bool(revealed))
-
-
-def spread_of(policy: Any, task: Task) -> np.ndarray | float:
-    """Standard deviation of each dimension of the task's observation in training, as the policy
-    knows it; 1 where it does not. Where it also observes its previous action, that comes after.
-    """
-    normalisation = getattr(policy, "normalisation", None)
-    if normalisation is None or isinstance(normalisation.var, dict):
-        return 1.0
-    spread = np.sqrt(normalisation.var)
-    return spread[: task.channels] if spread.ndim == 1 else spread
+    return make(task.environment, arguments, text or None, previous, bool(revealed))
 
 
 def conditions_of(

@@ -10,7 +10,7 @@ from typing import Any
 
 from spikepropamine.common import check_imported
 from spikepropamine.envs.making import training_text
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env, spread_of
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.ask.task import Task, task_of
 from spikepropamine.evaluation.schema import Skipped
@@ -157,7 +157,7 @@ def _revealed(settings: Mapping[str, Any]) -> str | None:
 
 
 def _check_observations(run: Run, task: Task) -> None:
-    env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous, run.revealed)
+    env = make_env(task, CLEAN, run.previous, run.revealed)
     env.close()
     expected = run.policy.policy.observation_space.shape
     if env.observation_space.shape != expected:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from spikepropamine.envs.making import make
 
@@ -25,7 +24,6 @@ class Task:
         chance: accuracy of guessing; None where there are no trials.
         window: steps over which reward rates are averaged: a trial, or else a twentieth of the
             horizon.
-        channels: of the observation, flattened; 0 where it is not an array.
         simulated: whether MuJoCo runs it, which takes more time than most policies.
     """
 
@@ -35,7 +33,6 @@ class Task:
     own_limit: bool
     chance: float | None
     window: int
-    channels: int
     simulated: bool
 
 
@@ -77,7 +74,6 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
         own_limit is not None,
         chance if own_steps is not None else None,
         trial_steps or max(1, horizon // 20),
-        int(np.prod(env.observation_space.shape)) if env.observation_space.shape else 0,
         simulated,
     )
 

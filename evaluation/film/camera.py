@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from spikepropamine.evaluation.ask.conditions import Condition, make_env, spread_of
+from spikepropamine.evaluation.ask.conditions import Condition, make_env
 from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.ask.task import Task
@@ -73,12 +73,11 @@ def film_run(
     Raises:
         CannotDraw: see `film`.
     """
-    spread = spread_of(run.policy, task)
 
     def make(arguments: dict[str, Any]) -> gym.Env:
         arguments = dict(task.arguments) | arguments
         changed = replace(task, arguments=arguments)
-        return make_env(changed, condition, spread, run.previous, run.revealed)
+        return make_env(changed, condition, run.previous, run.revealed)
 
     takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
     layout = layout_of(run.policy)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spikepropamine.common import UsageError, require, whole_file, write_text
-from spikepropamine.evaluation.ask.conditions import CLEAN, make_env, spread_of
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.film.recording import can_record, record_episode
 from spikepropamine.evaluation.judge import measures
 from spikepropamine.evaluation.report import figures
@@ -116,8 +116,7 @@ def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
         if not can_record(run.policy):
             continue
         seed = evaluation.seeds[0]
-        spread = spread_of(run.policy, evaluation.task)
-        env = make_env(evaluation.task, CLEAN, spread, run.previous, run.revealed)
+        env = make_env(evaluation.task, CLEAN, run.previous, run.revealed)
         recording = record_episode(run.policy, env, seed)
         env.close()
         length = len(recording.rewards)

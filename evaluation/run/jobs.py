@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from spikepropamine.envs.making import make
-from spikepropamine.evaluation.ask.conditions import Condition, make_env, spread_of
+from spikepropamine.evaluation.ask.conditions import Condition, make_env
 from spikepropamine.evaluation.ask.lesions import Wave, layout_of
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.hook import Hook
@@ -88,7 +88,6 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
     if job.folder is None:
         return _outcome(_run_random(job, progress))
     policy = _policy(job.folder)
-    spread = spread_of(policy, job.task)
     layout = layout_of(policy)
 
     inner: Any = policy.policy
@@ -97,7 +96,7 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
         state = None if layout is None else inner.initial_state(job.width)
         return run_episodes(
             policy,
-            lambda: make_env(job.task, job.condition, spread, job.previous, job.revealed),
+            lambda: make_env(job.task, job.condition, job.previous, job.revealed),
             seeds,
             width=job.width,
             deterministic=job.deterministic,

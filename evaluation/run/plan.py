@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env, spread_of
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.run import store
@@ -118,7 +118,7 @@ def evaluate(
 
 
 def _observations(run: Run, task: Task, seed: int) -> Any:
-    env = make_env(task, CLEAN, spread_of(run.policy, task), run.previous, run.revealed)
+    env = make_env(task, CLEAN, run.previous, run.revealed)
     try:
         return observed(run.policy, env, seed)
     finally:

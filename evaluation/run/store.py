@@ -19,7 +19,8 @@ from spikepropamine.evaluation.run.jobs import Job, Outcome
 
 ROOT = Path(__file__).parents[2]
 # what the numbers depend on, besides the packages
-SOURCES = ["envs", "policies", "evaluation/hook.py", "evaluation/ask/conditions.py"]
+SOURCES = ["envs", "envs/spreads.json", "policies", "evaluation/hook.py"]
+SOURCES += ["evaluation/ask/conditions.py"]
 SOURCES += ["evaluation/ask/lesions.py", "evaluation/ask/task.py", "evaluation/run/episodes.py"]
 SOURCES += ["evaluation/run/inside.py", "evaluation/run/jobs.py"]
 

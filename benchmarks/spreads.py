@@ -1,0 +1,77 @@
+"""Measures how much each channel of a task's observation varies: the scale of its sensors' noise.
+
+    python -m benchmarks.spreads
+
+writes `envs/spreads.json`. Where there is a trained policy of the robot, its deterministic actions
+lead through the task, as they would where it matters how much a sensor errs; elsewhere actions are
+random. A policy of a robot's plain task sees those channels of its variants that it knows.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from spikepropamine.envs import making
+from spikepropamine.policies.export import load_policy
+from spikepropamine.training.settings import CONFIGS, defaults
+
+EPISODES = 10
+FIRST_SEED = 50_000  # far from those of training and evaluation
+TRAINED = Path("trained/robots")
+ROBOTS = ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Swimmer")
+RANDOM_STEPS = 20_000
+
+
+def tasks() -> list[str]:
+    """The tasks that have a configuration of their own."""
+    return sorted(file.stem for file in CONFIGS.glob("*-v*.yaml"))
+
+
+def measure(task: str) -> dict[str, object]:
+    """The spread of a task, to four digits, and how it was measured."""
+    arguments = dict(defaults(task, "snn").env_kwargs) | {"told": 0.0}
+    try:
+        env = making.make(task, arguments)
+    except ValueError:  # most tasks tell nothing
+        del arguments["told"]
+        env = making.make(task, arguments)
+    robot = next((name for name in ROBOTS if task.startswith(name)), None)
+    if robot is None:
+        measured = f"{RANDOM_STEPS} random actions, seed {making.SPREAD_SEED}"
+        spread = making.measured_spread(env, RANDOM_STEPS)
+    else:
+        run = TRAINED / f"{robot}-v5" / "snn" / "seed-0"
+        measured = f"{run}, {EPISODES} episodes from seed {FIRST_SEED}"
+        policy, seen = load_policy(run / "policy"), []
+        channels = policy.policy.observation_space.shape[0]
+        for seed in range(FIRST_SEED, FIRST_SEED + EPISODES):
+            observation, _ = env.reset(seed=seed)
+            state, starts, done = None, np.ones(1, dtype=bool), False
+            while not done:
+                seen.append(observation)
+                actions, state = policy.predict(
+                    observation[None, :channels], state, starts, deterministic=True
+                )
+                observation, _, terminated, truncated, _ = env.step(actions[0])
+                starts, done = np.zeros(1, dtype=bool), terminated or truncated
+        spread = np.std(np.asarray(seen, dtype=np.float64), axis=0)
+    return {"measured": measured, "spread": [float(f"{value:.4g}") for value in spread]}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--env", nargs="+", default=tasks(), help="Gymnasium ids (all)")
+    options = parser.parse_args()
+    stored = json.loads(making.SPREADS.read_text()) if making.SPREADS.is_file() else {}
+    for task in options.env:
+        stored[task] = measure(task)
+        print(f"{task}: {stored[task]['measured']}", flush=True)
+    lines = [f"{json.dumps(name)}: {json.dumps(stored[name])}" for name in sorted(stored)]
+    making.SPREADS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
