@@ -82,3 +82,11 @@ class RunFolder:
             raise UsageError(f"{self.path} cannot be a folder: {place} is none")
         if not os.access(place, os.W_OK | os.X_OK):
             raise UsageError(f"{self.path} cannot be written to: {place} is read-only")
+
+    def check_links(self) -> None:
+        """Raises UsageError where the folder, or what is in it, is a link: it may come from a
+        stranger, and nothing outside of it is to be written because of that.
+        """
+        for path in (self.path, *(self.path.iterdir() if self.path.is_dir() else ())):
+            if path.is_symlink():
+                raise UsageError(f"{path} is a link, and nothing is written through it: remove it")

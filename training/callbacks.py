@@ -1,6 +1,7 @@
 """What is measured and shown while a policy trains."""
 
 import sys
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -33,12 +34,41 @@ class CueAccuracy(BaseCallback):
         self.results.clear()
 
 
+class Rows(BaseCallback):
+    """Writes a row of the logs after every so many rollouts, counted from the start of the run.
+
+    SB3's own `log_interval` counts from where a run was resumed.
+    """
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if rollouts_of(self.model) % self.every == 0:
+            dump_row(self.model)
+
+
+def rollouts_of(model: Any) -> int:
+    """Rollouts since the start of the run."""
+    return model.num_timesteps // (model.n_steps * model.n_envs)
+
+
+def dump_row(model: Any) -> None:
+    """Writes a row of the logs now."""
+    model.dump_logs(rollouts_of(model))
+
+
 class Progress(BaseCallback):
     """A progress bar with the rate, the time left, and the latest return."""
 
     def __init__(self, total: int) -> None:
         super().__init__()
         self.total = total
+        self.bar: Any = None
 
     def _on_training_start(self) -> None:
         self.bar = tqdm(
@@ -59,5 +89,7 @@ class Progress(BaseCallback):
             mean = np.mean([episode["r"] for episode in self.model.ep_info_buffer])
             self.bar.set_postfix_str(f"return {mean:.1f}", refresh=False)
 
-    def _on_training_end(self) -> None:
-        self.bar.close()
+    def close(self) -> None:
+        """Ends the bar, so that what is printed next has a line of its own."""
+        if self.bar is not None:
+            self.bar.close()

@@ -11,9 +11,9 @@ import gymnasium as gym
 from spikepropamine.common import UsageError, run_command
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.policies.export import DeployedPolicy
-from spikepropamine.training.checkpoints import Diverged
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.filming import Film
+from spikepropamine.training.guard import Diverged
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import Settings, parse
 

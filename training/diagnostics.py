@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.layers import SpikingLayer
 from spikepropamine.policies.rules import RULES
+from spikepropamine.training.callbacks import rollouts_of
 
 SATURATED = 0.9
 """Share of ticks from which on a neuron counts as saturated."""
@@ -63,7 +64,6 @@ class Diagnostics(BaseCallback):
         self.every = every
 
     def _on_training_start(self) -> None:
-        self.rollouts = 0
         self.gradients = GradientNorms(self.model.policy)
         self.clock, self.steps = time.perf_counter(), self.num_timesteps
 
@@ -77,9 +77,9 @@ class Diagnostics(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        self.rollouts += 1
+        rollouts = rollouts_of(self.model)
         last = self.num_timesteps >= self.locals["total_timesteps"]
-        if last or self.rollouts % self.every == 0:
+        if last or rollouts % self.every == 0:
             if self.spiking:
                 buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
                 starts = torch.as_tensor(buffer.episode_starts, device=self.model.device)
@@ -90,7 +90,7 @@ class Diagnostics(BaseCallback):
             rate = (self.num_timesteps - self.steps) / (now - self.clock)
             self.clock, self.steps = now, self.num_timesteps
             self._record({"system/steps_per_second": rate})
-        if last or (self.rollouts + 1) % self.every == 0:  # the update that the next row tells of
+        if last or (rollouts + 1) % self.every == 0:  # the update that the next row tells of
             self.gradients.start()
 
     def _on_training_end(self) -> None:

@@ -40,7 +40,8 @@ class Films(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        if self.film is None or self.num_timesteps - self.filmed_at < self.every:
+        due = self.num_timesteps // self.every > self.filmed_at // self.every
+        if self.film is None or not due:
             return
         self.filmed_at = self.num_timesteps
         policy: Any = self.model.policy

@@ -1,11 +1,18 @@
 """Where the rows of SB3's logger go: the console, progress.csv and TensorBoard."""
 
+import contextlib
+import csv
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.logger import CSVOutputFormat, TensorBoardOutputFormat
+from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat, filter_excluded_keys
 from tqdm import tqdm
+
+from spikepropamine.common import whole_file
+
+STEPS = "time/total_timesteps"
 
 
 class BarFriendly:
@@ -20,8 +27,11 @@ class BarFriendly:
         sys.stdout.flush()
 
 
-class ResumableCSV(CSVOutputFormat):
-    """SB3's CSV writer, which keeps the rows that an interrupted run had already written.
+class ProgressCSV(KVWriter):
+    """Appends rows to a CSV file, and keeps those that an interrupted run had already written.
+
+    Rows are appended; only where a new column appears is the file written anew, as a whole. So
+    whenever the process dies, at most the row that is being written is lost.
 
     Args:
         path: the file.
@@ -29,23 +39,57 @@ class ResumableCSV(CSVOutputFormat):
             dropped, since they are about to be made again.
     """
 
-    STEPS = "time/total_timesteps"
-
     def __init__(self, path: Path, steps: int) -> None:
-        old = path.read_text().splitlines() if steps and path.exists() else []
-        super().__init__(str(path))
-        self.last_step = steps
-        if old:
-            self.keys = old[0].split(",")
-            column = self.keys.index(self.STEPS)
-            rows = [row for row in old[1:] if float(row.split(",")[column]) <= steps]
-            self.file.write("\n".join([old[0], *rows]) + "\n")
-            self.file.flush()
+        self.path, self.last_step = path, steps
+        keys, rows = read_rows(path) if steps else ([], [])
+        self._rewrite(keys, [row for row in rows if float(row[STEPS]) <= steps])
 
-    def write(self, key_values: Any, key_excluded: Any, step: int = 0) -> None:
-        """As SB3's."""
-        super().write(key_values, key_excluded, step)
+    def _rewrite(self, keys: list[str], rows: list[dict[str, str]]) -> None:
+        self.keys = keys
+        with whole_file(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, keys, lineterminator="\n")
+            if keys:
+                writer.writeheader()
+            writer.writerows(rows)
+        self.file = self.path.open("a", newline="", encoding="utf-8")
+
+    def write(
+        self,
+        key_values: dict[str, Any],
+        key_excluded: dict[str, tuple[str, ...]],
+        step: int = 0,
+    ) -> None:
+        """Appends one row."""
+        row = filter_excluded_keys(key_values, key_excluded, "csv")
+        if new := sorted(row.keys() - self.keys):
+            self.close()
+            self._rewrite([*self.keys, *new], read_rows(self.path)[1])
+        csv.DictWriter(self.file, self.keys, lineterminator="\n").writerow(row)
+        self.file.flush()
         self.last_step = step
+
+    def sync(self) -> None:
+        """Waits until all rows are on the disk."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.file.close()
+
+
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of a progress.csv; without rows that were torn when a process died."""
+    if not path.is_file():
+        return [], []
+    text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+    lines: list[list[str]] = []
+    for line in text[: text.rfind("\n") + 1].splitlines():
+        with contextlib.suppress(csv.Error):
+            lines += csv.reader([line])
+    keys = lines[0] if lines else []
+    rows = [dict(zip(keys, line)) for line in lines[1:] if len(line) == len(keys)]
+    return keys, [row for row in rows if row.get(STEPS, "").replace(".", "", 1).isdecimal()]
 
 
 class ResumableTensorBoard(TensorBoardOutputFormat):

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import torch
 import yaml
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, versions, write_text
@@ -21,13 +21,18 @@ from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training.allocator import keep_freed_memory
-from spikepropamine.training.callbacks import CueAccuracy, Progress
-from spikepropamine.training.checkpoints import Checkpoints
+from spikepropamine.training.callbacks import CueAccuracy, Progress, Rows, dump_row
+from spikepropamine.training.checkpoints import LOCK, Checkpoints, learn_on, listed, lock, log_on
 from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.filming import Film, Films
-from spikepropamine.training.logs import BarFriendly, ResumableCSV, ResumableTensorBoard
+from spikepropamine.training.guard import Guard
+from spikepropamine.training.health import Health
+from spikepropamine.training.logs import BarFriendly, ProgressCSV, ResumableTensorBoard
+from spikepropamine.training.old_checkpoints import find_old
+from spikepropamine.training.resuming import resume
 from spikepropamine.training.settings import Settings, defaults
+from spikepropamine.training.snapshot import Snapshot
 from spikepropamine.training.tracking import tracked
 
 
@@ -49,13 +54,14 @@ def train(
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
     folder = settings.folder
-    checkpoint = _check_folder(settings)
+    begun = _check_folder(settings)
     check_credentials(settings.track)
     venv = make_envs(settings)
     network = network_of(settings.policy, settings.network)  # what the policy's name stands for
     settings = replace(settings, network=network)
     try:
-        if settings.match_parameters and checkpoint is None:
+        configured = settings.resume and folder.config.is_file()
+        if settings.match_parameters and not configured:
             network = _matched(settings, settings.match_parameters, venv)
             settings = replace(settings, network=network)
         algorithm = build(
@@ -69,19 +75,73 @@ def train(
         )
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error)) from error
-    done = 0
-    if settings.start_from is not None and checkpoint is None:
+    if settings.start_from is not None and not begun:
         _start_from(algorithm, settings.start_from)
-    if checkpoint is not None:
-        algorithm, venv = _restore(algorithm, venv, checkpoint, settings)
-        done = algorithm.num_timesteps
-    elif folder.path.exists():
-        shutil.rmtree(folder.path)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with lock(folder.path):
+        if begun:
+            snapshot = resume(algorithm, settings)
+        else:
+            snapshot = None
+            _clear(folder.path)
+        films = [] if film is None else [Films(film, settings.video_every)]
+        _learn(algorithm, settings, [*callbacks, *films], begun, snapshot)
+    venv.close()
+
+
+def _check_folder(settings: Settings) -> bool:
+    """Whether there is a checkpoint to resume from; refuses to mix a new run with an old one."""
+    folder = settings.folder
+    folder.check_writable()
+    folder.check_links()
+    if not settings.resume:
+        if folder.path.exists() and not settings.overwrite:
+            raise UsageError(
+                f"{folder.path} exists; go on with --resume, or replace it with --overwrite"
+            )
+        return False
+    if not folder.path.is_dir():
+        raise UsageError(f"nothing to resume: there is no {folder.path}")
+    if listed(folder.checkpoints) or find_old(folder.checkpoints):
+        return True
+    print(
+        f"{folder.path} was stopped before its first checkpoint, and starts again", file=sys.stderr
+    )
+    return False
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an earlier run has left."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def _learn(
+    algorithm: OnPolicyAlgorithm,
+    settings: Settings,
+    more: list[BaseCallback],
+    begun: bool,
+    snapshot: Snapshot | None,
+) -> None:
+    """Trains an algorithm on, and writes all of the run folder.
+
+    Args:
+        algorithm: new, or as the run left it.
+        settings: of the run.
+        more: callbacks besides those of every training.
+        begun: whether the algorithm has trained before.
+        snapshot: what it goes on from, if that is known.
+    """
+    folder, done = settings.folder, algorithm.num_timesteps
+    config = {"settings": settings.as_dict(), "versions": versions(), "command": sys.argv}
     if done >= settings.steps:
+        if _steps_of_policy(folder.policy) != done:  # the end came before it was written
+            _save(algorithm, folder.policy, config)
         print(f"{folder.path} is already trained for {done} steps; raise --steps to go on")
         return
-    folder.path.mkdir(parents=True, exist_ok=True)
-    config = {"settings": settings.as_dict(), "versions": versions(), "command": sys.argv}
     write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
     print(
         f"{settings.policy} on {settings.env}, seed {settings.seed}: "
@@ -89,56 +149,73 @@ def train(
         f"{sum(p.numel() for p in algorithm.policy.parameters()):,} with the critic"
     )
     with tracked(settings, config) as writers:
-        csv = ResumableCSV(folder.progress, done)
+        rows = ProgressCSV(folder.progress, done)
         console = HumanOutputFormat(cast(TextIO, BarFriendly()))
         if settings.tensorboard:
             writers.append(ResumableTensorBoard(folder.tensorboard, done))
-        algorithm.set_logger(Logger(str(folder.path), [console, csv, *writers]))
-        saver = Checkpoints(folder.checkpoints, settings.checkpoint_every)
-        diagnostics, progress = Diagnostics(settings.log_every), Progress(settings.steps)
-        called: list[BaseCallback] = [CueAccuracy(), diagnostics, saver, progress, *callbacks]
-        if film is not None:
-            called.append(Films(film, settings.video_every))
+        algorithm.set_logger(Logger(str(folder.path), [console, rows, *writers]))
+        if snapshot is not None:
+            log_on(algorithm, snapshot)
+        saver = Checkpoints(
+            folder.checkpoints,
+            settings.checkpoint_every,
+            config["settings"],
+            config["versions"],
+            rows.sync,
+        )
+        guard, progress = Guard(), Progress(settings.steps)
+        called: list[BaseCallback] = [
+            guard,
+            CueAccuracy(),
+            Diagnostics(settings.log_every),
+            Health(settings.steps),
+            Rows(settings.log_every),
+            saver,
+            progress,
+            *more,
+        ]
         interrupted = False
         try:
             algorithm.learn(
                 settings.steps - done,
                 callback=CallbackList(called),
-                log_interval=settings.log_every,
-                reset_num_timesteps=not done,
+                log_interval=None,  # type: ignore[arg-type]  # `Rows` does it
+                reset_num_timesteps=not begun,
             )
-            if csv.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
-                algorithm.dump_logs(algorithm._n_updates // settings.trainer.n_epochs)
+            guard.check_parameters()
+            if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
+                dump_row(algorithm)
+            saver.look()
         except KeyboardInterrupt:
+            if saver.last is None:
+                raise
             interrupted = True
-        except ValueError:  # PyTorch's distributions refuse what is no number
-            saver.check()
+            learn_on(algorithm, saver.last.snapshot)  # an update may be half done
+        except ValueError as error:
+            guard.explain(error)
             raise
+        finally:
+            guard.close()
+            progress.close()
         saver.save()
-        metadata = config | {"steps": algorithm.num_timesteps}
-        normalisation = algorithm.get_vec_normalize_env()
-        save_policy(folder.policy, algorithm.policy, normalisation, metadata)
+        _save(algorithm, folder.policy, config)
         algorithm.logger.close()
-        venv.close()
         if interrupted:
             raise KeyboardInterrupt
     print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}")
 
 
-def _check_folder(settings: Settings) -> Path | None:
-    """The checkpoint to resume from, if any; refuses to mix a new run with an old one."""
-    folder = settings.folder
-    folder.check_writable()
-    last = folder.checkpoints / "last"
-    if settings.resume:
-        if not last.exists():
-            raise UsageError(f"nothing to resume: there is no checkpoint in {last.parent}")
-        return last
-    if folder.path.exists() and not settings.overwrite:
-        raise UsageError(
-            f"{folder.path} exists; go on with --resume, or replace it with --overwrite"
-        )
-    return None
+def _save(algorithm: OnPolicyAlgorithm, folder: Path, config: dict[str, Any]) -> None:
+    metadata = config | {"steps": algorithm.num_timesteps}
+    normalisation = algorithm.get_vec_normalize_env()
+    save_policy(folder, algorithm.policy, normalisation, metadata)
+
+
+def _steps_of_policy(folder: Path) -> int | None:
+    try:
+        return load_policy(folder).metadata["steps"]
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _start_from(algorithm: OnPolicyAlgorithm, folder: Path) -> None:
@@ -158,14 +235,3 @@ def _matched(settings: Settings, policy: str, venv: VecEnv) -> NetworkConfig:
     other = defaults(settings.env, policy)
     target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
     return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)
-
-
-def _restore(
-    algorithm: OnPolicyAlgorithm, venv: VecEnv, checkpoint: Path, settings: Settings
-) -> tuple[OnPolicyAlgorithm, VecEnv]:
-    if isinstance(venv, VecNormalize):
-        venv = VecNormalize.load(str(checkpoint / "normalisation.pkl"), venv.venv)
-    algorithm = type(algorithm).load(checkpoint / "model.zip", env=venv, device=settings.device)
-    # a new stream of randomness: the old one would repeat the first episodes
-    algorithm.set_random_seed(settings.seed + algorithm.num_timesteps)
-    return algorithm, venv

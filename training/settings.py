@@ -22,8 +22,9 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 # what may differ when a run is resumed
 CHANGEABLE = {
-    "resume", "overwrite", "runs", "steps", "checkpoint_every", "log_every", "threads", "device",
-    "backend", "track", "tensorboard", "video_every", "imports",
+    "resume", "inexact", "trust", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
+    "log_every", "threads", "device", "backend", "track", "tensorboard", "video_every",
+    "imports",
 }  # fmt: skip
 
 
@@ -74,6 +75,10 @@ class Settings:
     """Folder of the run folders, RUNS/ENV/POLICY/seed-N."""
     resume: bool = False
     """Continue the run from its last checkpoint."""
+    inexact: bool = False
+    """Resume although it cannot be exact: with what was learned, but in new episodes."""
+    trust: bool = False
+    """Resume from a checkpoint of an older format, whose files can run code when they are read."""
     overwrite: bool = False
     """Replace a run that is already there."""
     checkpoint_every: Count = 50_000

@@ -12,6 +12,7 @@ index, so that what was one object stays one.
 import enum
 import functools
 import io
+import itertools
 import logging
 import os
 import random
@@ -31,9 +32,9 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 
 CONSTANTS = (
     type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType,
-    types.MappingProxyType, functools.partial, property, np.dtype, np.ufunc, re.Pattern, os.PathLike,
-    enum.Enum, EnvSpec, torch.device, torch.dtype, slice, range, io.IOBase, logging.Logger,
-    weakref.ReferenceType, type(...),
+    types.MappingProxyType, functools.partial, property, np.dtype, np.ufunc, re.Pattern,
+    os.PathLike, enum.Enum, EnvSpec, torch.device, torch.dtype, slice, range, io.IOBase,
+    logging.Logger, weakref.ReferenceType, type(...),
 )  # fmt: skip
 """What an object is made with and does not change, or what only takes output: left as it is."""
 
@@ -94,7 +95,7 @@ class Snapshot:
             return {
                 name: giving.value(self.parts[name], part, name) for name, part in parts.items()
             }
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise CannotRestore(f"the snapshot is not well formed: {error}") from error
 
 
@@ -246,7 +247,10 @@ class _Taking:
         node: dict[str, Any] = {"kind": kind}
         if isinstance(thing, Mapping):
             pairs = ((key, x, f"{where}[{key!r}]") for key, x in thing.items())
-            node["items"] = [[self.value(key, at), self.value(x, at)] for key, x, at in pairs]
+            node["items"] = [
+                [key if type(key) is str else self.value(key, at), self.value(x, at)]
+                for key, x, at in pairs
+            ]
         else:
             node["items"] = [self.value(x, f"{where}[{i}]") for i, x in enumerate(thing)]
         if isinstance(thing, deque):
@@ -279,7 +283,7 @@ class _Taking:
         spans = sorted(
             (*np.lib.array_utils.byte_bounds(x), where) for where, x in self.taken if x.size
         )
-        for (_, end, one), (start, _, other) in zip(spans, spans[1:]):
+        for (_, end, one), (start, _, other) in itertools.pairwise(spans):
             if start < end:
                 self.snapshot.missing.append(f"{one} and {other} (which share memory)")
 
@@ -291,6 +295,8 @@ class _Giving:
         self.claimed: dict[int, int] = {}
 
     def value(self, saved: Any, existing: Any, where: str) -> Any:
+        if isinstance(saved, str) and ("/" in saved or "\\" in saved):
+            raise CannotRestore(f"{where} is to become a path")
         if not isinstance(saved, dict):
             return saved
         if "at" not in saved:
@@ -329,10 +335,13 @@ class _Giving:
         if not isinstance(existing, cls):
             existing = None
         if issubclass(cls, dict):
-            made: Any = cls(existing.default_factory) if existing and kind == "defaultdict" else cls()
+            made: Any = (
+                cls(existing.default_factory) if existing and kind == "defaultdict" else cls()
+            )
             self.done[index] = made
             for saved_key, saved in items:
-                key = self.value(saved_key, None, where)
+                is_text = isinstance(saved_key, str)
+                key = saved_key if is_text else self.value(saved_key, None, where)
                 pattern = _MISSING if existing is None else existing.get(key, _MISSING)
                 made[key] = self.value(saved, pattern, f"{where}[{key!r}]")
             return made

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from spikepropamine.common import write_text
 from spikepropamine.tracking import one_line, start
+from spikepropamine.training.checkpoints import listed
 from spikepropamine.training.settings import Settings
 
 
@@ -100,9 +101,9 @@ class WandbWriter(KVWriter):
         def log() -> None:
             artifact = wandb.Artifact(self.name, type="model", metadata=metadata)
             artifact.add_file(str(self.folder.config))
-            for part in (self.folder.policy, self.folder.checkpoints / "last"):
-                name = part.relative_to(self.folder.path).as_posix()
-                artifact.add_dir(str(part), name=name)
+            artifact.add_dir(str(self.folder.policy), name=self.folder.policy.name)
+            checkpoint = listed(self.folder.checkpoints)[0]
+            artifact.add_file(str(checkpoint), name=f"checkpoints/{checkpoint.name}")
             self.run.log_artifact(artifact)
 
         self._attempt(log)

@@ -17,6 +17,8 @@ SECTIONS: dict[str, list[tuple[str, str, str]]] = {
         ("Gradient norms before clipping", STEP, "learning/gradient_norm/.*"),
         ("Losses", STEP, "train/(.*_loss|loss|cross_entropy)"),
         ("Size of the policy's updates", STEP, "train/(approx_kl|clip_fraction|clip_range)"),
+        ("Change of the actor in an update", STEP, "learning/policy_change"),
+        ("Share of actions that states explain", STEP, "learning/steered"),
         ("Explained variance of returns", STEP, "train/explained_variance"),
         ("Exploration", STEP, "train/std"),
         ("Learning rate", STEP, "train/learning_rate"),

@@ -1,0 +1,133 @@
+"""A run that is killed at any moment and resumed is the run that was never interrupted."""
+
+import csv
+import os
+import random
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from spikepropamine.training import command
+from spikepropamine.training.logs import ProgressCSV
+
+CUE = [
+    "--env", "CueAssociation-v0", "--n-envs", "2", "--steps", "192", "--trainer.n-steps", "16",
+    "--trainer.batch-size", "16", "--trainer.sequence-length", "8", "--trainer.n-epochs", "2",
+    "--network.hidden", "8", "8", "--checkpoint-every", "64", "--log-every", "2",
+]  # fmt: skip
+CHEETAH = [
+    "--env", "HalfCheetah-v5", *CUE[2:], "--normalize-observations", "--normalize-rewards",
+    "--env-kwargs", "max_episode_steps", "30",
+]  # fmt: skip
+MOMENTS = [
+    (DummyVecEnv, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"), (os, "fsync"),
+    (Path, "replace"), (Path, "unlink"),
+]  # fmt: skip
+"""What a run is made of: it can be killed before and after each call of these."""
+
+
+class Moments:
+    """Counts the moments of a run, and kills the process at one of them."""
+
+    def __init__(self, monkeypatch, deadly=None):
+        self.count, self.deadly = 0, deadly
+        for owner, name in MOMENTS:
+            monkeypatch.setattr(owner, name, self.counting(getattr(owner, name)))
+
+    def counting(self, function):
+        def counted(*arguments, **keywords):
+            self.pass_one()
+            result = function(*arguments, **keywords)
+            self.pass_one()
+            return result
+
+        return counted
+
+    def pass_one(self):
+        self.count += 1
+        if self.count == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_child(action):
+    """The wait status of a forked process that does something; starting a new one takes seconds."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    code = 70
+    try:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        code = action()
+    finally:
+        os._exit(code)
+
+
+def weights(runs):
+    (folder,) = runs.rglob("policy")
+    tensors = load_file(str(folder / "weights.safetensors"))
+    if (folder / "normalisation.safetensors").is_file():
+        tensors |= load_file(str(folder / "normalisation.safetensors"))
+    return tensors
+
+
+def rows(runs):
+    """All of progress.csv but what depends on the clock."""
+    (file,) = runs.rglob("progress.csv")
+    with file.open() as lines:
+        found = list(csv.DictReader(lines))
+    clocks = ("time/fps", "time/time_elapsed", "system/steps_per_second")
+    return [{k: v for k, v in row.items() if k not in clocks} for row in found]
+
+
+def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
+    """Kills runs, each of them several times, until so many kills were survived."""
+    whole = tmp_path / "whole"
+    with monkeypatch.context() as patched:
+        moments = Moments(patched)
+        assert command.main([*arguments, "--runs", str(whole)]) == 0
+    draw = random.Random(seed)
+    survived = 0
+    while survived < kills:
+        runs, more = tmp_path / f"killed-{survived}", []
+        left = min(draw.randint(1, 3), kills - survived)
+        while True:
+            # a resumed run has fewer moments left than a whole one
+            deadly = draw.randint(1, moments.count // (1 + len(more))) if left else None
+
+            def run(runs=runs, more=more, deadly=deadly):
+                Moments(monkeypatch, deadly)
+                return command.main([*arguments, "--runs", str(runs), *more])
+
+            status = in_child(run)
+            if not os.WIFSIGNALED(status):
+                assert os.WEXITSTATUS(status) == 0, f"after {left} more kills, {deadly}"
+                break
+            survived, left = survived + 1, left - 1
+            more = ["--resume"] if any(runs.rglob("seed-0")) else []
+        expected, found = weights(whole), weights(runs)
+        assert expected.keys() == found.keys()
+        assert all(np.array_equal(expected[name], found[name]) for name in expected)
+        assert rows(whole) == rows(runs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kills"),
+    [([*CUE, "--policy", "ndp-oja"], 3), ([*CHEETAH, "--policy", "lstm"], 2)],
+    ids=["cue", "cheetah"],
+)
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, arguments, kills):
+    check_kills(tmp_path, monkeypatch, arguments, kills, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["ndp-oja", "lstm", "mlp"])
+@pytest.mark.parametrize("task", [CUE, CHEETAH], ids=["cue", "cheetah"])
+def test_fifty_kills(tmp_path, monkeypatch, task, policy):
+    check_kills(tmp_path, monkeypatch, [*task, "--policy", policy], 50, 1)

@@ -1,0 +1,152 @@
+"""Stops a training whose numbers have stopped being numbers, and says where that began."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
+
+from spikepropamine.training.diagnostics import parameter_group
+
+LIMIT = 1e15
+"""Beyond this size a number has exploded: its square is out of reach of float32's precision, and
+soon out of its range."""
+
+ADVICE = "try a smaller trainer.learning_rate or trainer.sequence_length"
+
+
+class Diverged(Exception):
+    """Training met or produced numbers that are not finite, explained in one line."""
+
+
+class Guard(BaseCallback):
+    """Looks at what environments and learner produce, and raises `Diverged` at the first number
+    that is not finite or larger than `LIMIT`.
+
+    What comes from the environments is looked at at every step, before any normalisation and
+    before it is learned from; state, values and likelihoods after every rollout; gradients before
+    a step is made with them, so that such a step is never made.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest: dict[str, Tensor] = {}
+        self.hooks: list[Any] = []
+
+    def _on_training_start(self) -> None:
+        policy = self.model.policy
+        self.hooks = [
+            parameter.register_post_accumulate_grad_hook(partial(self._measure, name))
+            for name, parameter in policy.named_parameters()
+        ]
+        self.hooks.append(policy.optimizer.register_step_pre_hook(self._check_gradients))
+        self.normalisation = self.model.get_vec_normalize_env()
+
+    def _on_training_end(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the hooks away."""
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks = []
+
+    def check_parameters(self) -> None:
+        """Raises `Diverged` if a parameter is unsound."""
+        for name, parameter in self.model.policy.named_parameters():
+            if not _sound(parameter.detach()):
+                self._learner(f"the parameter {name}")
+
+    def _on_rollout_start(self) -> None:
+        self.check_parameters()
+        self._check_observations(self._raw_observations())
+
+    def _on_step(self) -> bool:
+        self._check_observations(self._raw_observations())
+        rewards = self.locals["rewards"]
+        if self.normalisation is not None:
+            rewards = self.normalisation.get_original_reward()
+        if not _sound(rewards):
+            self._environment("reward", rewards)
+        for index, info in enumerate(self.locals["infos"]):
+            final = info.get("terminal_observation")
+            for name, array in _arrays(final):
+                if not _sound(array):
+                    self._environment(name, array[None], index)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        states = getattr(self.model, "_last_lstm_states", None)
+        if states is not None and not all(_sound(x) for pair in states for x in pair):
+            self._learner("the state of the network")
+        buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
+        for name, what in (("values", "a value of the critic"), ("log_probs", "a log-likelihood")):
+            if not _sound(getattr(buffer, name)):
+                self._learner(what)
+
+    def explain(self, error: ValueError) -> None:
+        """PyTorch's distributions refuse what is no number: raises `Diverged` if it was that."""
+        if "constraint" in str(error) or "invalid values" in str(error):
+            self.check_parameters()
+            self._learner("the output of the policy")
+
+    def _raw_observations(self) -> Any:
+        if self.normalisation is not None:
+            return self.normalisation.get_original_obs()
+        return self.locals.get("new_obs", self.model._last_obs)  # type: ignore[attr-defined]
+
+    def _check_observations(self, observations: Any) -> None:
+        for name, array in _arrays(observations):
+            if not _sound(array):
+                self._environment(name, array)
+
+    def _environment(self, what: str, array: np.ndarray, index: int | None = None) -> None:
+        bad = np.argwhere(~(np.abs(array) <= LIMIT))[0]
+        number, place = array[tuple(bad)], ", ".join(str(i) for i in bad[1:])
+        where = f"{what}[{place}]" if place else what
+        raise Diverged(
+            f"environment {bad[0] if index is None else index} gave the {where} {number:g} at step "
+            f"{self.num_timesteps:,}, and training stops: mend it, or bound what it gives"
+        )
+
+    def _learner(self, what: str) -> None:
+        raise Diverged(
+            f"training diverged at step {self.num_timesteps:,}: {what} is not finite or too large; "
+            f"{ADVICE}"
+        )
+
+    def _measure(self, name: str, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        if parameter.grad.numel():
+            self.largest[name] = parameter.grad.abs().amax()  # before it is clipped
+
+    def _check_gradients(self, *_: Any) -> None:
+        if not self.largest:
+            return
+        largest = torch.stack(list(self.largest.values()))
+        if not _sound(largest):
+            name = next(name for name, x in self.largest.items() if not _sound(x))
+            group = parameter_group(name)
+            self._learner(f"the gradient of {name} ({group}), and so the loss,")
+        self.largest = {}
+
+
+def _sound(x: Any) -> bool:
+    """Whether all numbers of an array or a tensor are finite and not beyond `LIMIT`."""
+    if isinstance(x, Tensor):
+        return not x.numel() or bool((x.abs() <= LIMIT).all())
+    return bool((np.abs(x) <= LIMIT).all())
+
+
+def _arrays(observations: Any) -> list[tuple[str, np.ndarray]]:
+    """Names and arrays of floating-point numbers in observations."""
+    if observations is None:
+        return []
+    named = observations.items() if isinstance(observations, dict) else [("", observations)]
+    return [
+        (f"observation {key!r}" if key else "observation", np.asarray(x))
+        for key, x in named
+        if np.asarray(x).dtype.kind == "f"
+    ]

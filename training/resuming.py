@@ -1,0 +1,91 @@
+"""Going on with a run: exactly where that is possible, and otherwise only when asked."""
+
+import sys
+from typing import Any
+
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from spikepropamine.common import UsageError, versions
+from spikepropamine.training.checkpoints import Checkpoint, go_on, latest, learn_on
+from spikepropamine.training.old_checkpoints import find_old, learn_on_old
+from spikepropamine.training.settings import CHANGEABLE, Settings
+from spikepropamine.training.snapshot import CannotRestore, Snapshot
+
+DECISIVE = ("n_envs", "threads", "backend", "device")
+"""Settings that may change, but not without changing every number from there on."""
+
+
+def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
+    """Makes a new algorithm the one that was interrupted.
+
+    Returns:
+        The snapshot that it goes on from; None for a checkpoint of an older format.
+
+    Raises:
+        UsageError: it cannot be the same, or not exactly and `settings.inexact` is not set.
+    """
+    folder = settings.folder.checkpoints
+    checkpoint = latest(folder, lambda line: print(line, file=sys.stderr))
+    if checkpoint is None:
+        old = find_old(folder)
+        assert old is not None
+        if not settings.trust:
+            raise UsageError(
+                f"{old} is of an older format, whose files can run code when they are read: "
+                "if you know where it comes from, go on with --trust"
+            )
+        learn_on_old(algorithm, old)
+        _begin_anew(algorithm, settings)
+        return None
+    _check_settings(checkpoint.settings, settings.as_dict())
+    reasons = _reasons_against(checkpoint, settings)
+    try:
+        if settings.inexact:
+            learn_on(algorithm, checkpoint.snapshot)
+            _begin_anew(algorithm, settings)
+        elif not reasons:
+            go_on(algorithm, checkpoint.snapshot)
+    except CannotRestore as error:
+        reasons.append(str(error))
+        if settings.inexact:
+            raise UsageError(f"cannot resume: {error}") from error
+    if reasons and not settings.inexact:
+        raise UsageError(
+            f"resuming would not be exact ({reasons[0]}); with --inexact it goes on all the same, "
+            "in new episodes"
+        )
+    return checkpoint.snapshot
+
+
+def _begin_anew(algorithm: OnPolicyAlgorithm, settings: Settings) -> None:
+    # a new stream of randomness: the old one would repeat the first episodes
+    algorithm.set_random_seed(settings.seed + algorithm.num_timesteps)
+    print("resuming inexactly: episodes and random numbers begin anew", file=sys.stderr)
+
+
+def _check_settings(then: dict[str, Any], now: dict[str, Any]) -> None:
+    for name, value in then.items():
+        if name not in CHANGEABLE and name in now and now[name] != value:
+            nested = isinstance(value, dict) and isinstance(now[name], dict)
+            changed = [k for k in value if now[name].get(k) != value[k]] if nested else []
+            old = value[changed[0]] if changed else value
+            new = now[name][changed[0]] if changed else now[name]
+            raise UsageError(
+                f"{'.'.join([name, *changed[:1]])} was {old!r} when the run was made, and is "
+                f"{new!r} now: it cannot change when a run is resumed"
+            )
+
+
+def _reasons_against(checkpoint: Checkpoint, settings: Settings) -> list[str]:
+    """Why the run cannot go on exactly."""
+    now, reasons = versions(), []
+    for name, version in checkpoint.versions.items():
+        if name != "revision" and now.get(name) != version:
+            reasons.append(f"{name} was {version}, and is {now.get(name)} now")
+    for name in DECISIVE:
+        then = checkpoint.settings.get(name)
+        if then != getattr(settings, name):
+            reasons.append(f"{name} was {then}, and is {getattr(settings, name)} now")
+    if checkpoint.snapshot.missing:
+        reasons.append(f"no state could be taken of {checkpoint.snapshot.missing[0]}")
+    return reasons
