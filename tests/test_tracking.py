@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -123,11 +122,7 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     assert of_type(both, "run")[1]["resume"] is True
     assert [part.get("exit_code", 0) for part in of_type(both, "exit")] == [130, 0]
     steps = [row["global_step"] for row in rows_of(both)]
-    # each rollout has its row, once, but that which was interrupted, somewhere on its way
-    gaps = [after - before for before, after in pairwise([0, *steps])]
-    across = [gap for gap in gaps if gap != 32]
-    assert len(across) <= 1 and all(32 < gap <= 64 for gap in across), steps
-    assert steps[-1] >= done + 96
+    assert steps == list(range(32, done + 97, 32))  # each rollout has its row, once
 
     # what it holds, by section
     sections = sections_of(rows_of(both), {"global_step"})
@@ -147,7 +142,8 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     (artifact,) = of_type(both, "artifact")
     assert artifact["name"] == "CueAssociation-v0-ndp-oja-seed-0" and artifact["type"] == "model"
     files = {part["path"]: Path(part["local_path"]) for part in artifact["manifest"]["contents"]}
-    assert {"config.yaml", "policy/weights.safetensors", "checkpoints/last/model.zip"} <= set(files)
+    assert {"config.yaml", "policy/weights.safetensors"} <= set(files)
+    assert any(path.startswith("checkpoints/step-") for path in files)
     assert all(folder in path.parents and path.is_file() for path in files.values())
     assert json.loads(artifact["metadata"])["settings"]["policy"] == "ndp-oja"
 

@@ -110,6 +110,7 @@ class WandbWriter(KVWriter):
 
     def finish(self, exit_code: int = 0) -> None:
         """Ends the run; says how to upload an offline one."""
+        self._remember()  # Ctrl-C may have come between a row and this
         self._attempt(lambda: self.run.finish(exit_code=exit_code))
         if self.mode == "offline":
             print(f"tracked offline; upload with: wandb sync {self.folder.wandb}/offline-run-*")
