@@ -1,7 +1,9 @@
 """Tracking with Weights & Biases (`--track`): a writer for SB3's logger, and the run behind it."""
 
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,10 +91,11 @@ class WandbWriter(KVWriter):
             for key, value in key_values.items()
             if "wandb" not in (key_excluded[key] or ())
         }
-        self._attempt(lambda: self.run.log(row | {"global_step": step}))
-        if not self.failed:
-            self.last_step = step
-            self._remember()
+        with _interrupted_later():  # or nobody knew whether the run has the row
+            self._attempt(lambda: self.run.log(row | {"global_step": step}))
+            if not self.failed:
+                self.last_step = step
+                self._remember()
 
     def log_checkpoint(self, metadata: dict[str, Any]) -> None:
         """Logs the run folder, as far as evaluating and resuming need it, as a model artifact."""
@@ -110,7 +113,6 @@ class WandbWriter(KVWriter):
 
     def finish(self, exit_code: int = 0) -> None:
         """Ends the run; says how to upload an offline one."""
-        self._remember()  # Ctrl-C may have come between a row and this
         self._attempt(lambda: self.run.finish(exit_code=exit_code))
         if self.mode == "offline":
             print(f"tracked offline; upload with: wandb sync {self.folder.wandb}/offline-run-*")
@@ -142,6 +144,22 @@ def tracked(settings: Settings, config: dict[str, Any]) -> Iterator[list[KVWrite
         raise
     finally:
         writer.finish(exit_code)
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Holds back Ctrl-C until what is inside is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    came: list[Any] = []
+    before = signal.signal(signal.SIGINT, lambda *arguments: came.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])
 
 
 def loggable(value: Any) -> Any:
