@@ -82,10 +82,8 @@ def run(name: str, env: str, policy: str, seed: int, episodes: int) -> list[dict
     folder = ROOT / runs / env / policy / f"seed-{seed}"
     train = ["train.py", "--env", env, "--policy", policy, "--seed", str(seed)]
     train += ["--runs", str(runs), *BENCHMARKS[name].arguments]
-    if (folder / "checkpoints" / "last").exists():
-        python([*train, "--resume"])  # returns at once where nothing is left to do
-    else:
-        python([*train, "--overwrite"])
+    # returns at once where nothing is left to do
+    python([*train, "--resume" if folder.exists() else "--overwrite"])
     python(["evaluate.py", str(folder), "--episodes", str(episodes)])  # keeps what is there
     if BENCHMARKS[name].keep:
         keep(folder, TRAINED / name / env / policy / folder.name)

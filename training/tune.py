@@ -24,7 +24,7 @@ import yaml
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spikepropamine.common import UsageError, require, run_command, unknown, write_text
-from spikepropamine.training.checkpoints import Diverged
+from spikepropamine.training.guard import Diverged
 from spikepropamine.training.options import updated
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import CONFIGS, Settings, read_yaml, validated
