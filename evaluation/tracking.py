@@ -5,7 +5,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.tracking import On, start
+from spikepropamine.folder import RunFolder
+from spikepropamine.tracking import On, policy_artifact, start, use
 
 AXES = {
     "adaptation/retention/*": "severity",
@@ -36,11 +37,15 @@ def track_evaluation(mode: On, folder: Path) -> None:
         mode,
         folder,
         AXES,
+        ["evaluation", settings["env"], settings["suite"] or "perturb", *policies],
         name=f"evaluation of {', '.join(policies)} on {settings['env']}",
         group=settings["env"],
         job_type="evaluation",
         config=settings | {"policies": policies},
     )
+    for policy in policies.values():
+        for judged in policy["runs"]:
+            use(run, policy_artifact(RunFolder(folder / judged)), mode)
     for row in curves(summary):
         run.log(row)
     columns, rows = results(summary)

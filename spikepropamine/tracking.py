@@ -1,10 +1,13 @@
 """What training and evaluation share of Weights & Biases: the account, and how a run is started."""
 
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from spikepropamine.common import UsageError
+from spikepropamine.folder import RunFolder
 
 # wandb is imported in functions alone: with `--track off`, the default, nothing of it is loaded
 
@@ -44,13 +47,19 @@ def one_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def start(mode: On, folder: Path, axes: dict[str, str], **arguments: Any) -> Any:
+def start(
+    mode: On, folder: Path, axes: dict[str, str], tags: Sequence[str], **arguments: Any
+) -> Any:
     """Starts a wandb run whose files, artifacts included, lie in `folder/wandb`.
+
+    It belongs to the entity and the project, and has besides its own the tags, that the environment
+    variables WANDB_ENTITY, WANDB_PROJECT and WANDB_TAGS (separated by commas) name.
 
     Args:
         mode: where it goes.
         folder: must exist.
         axes: over which metric others are drawn: names, a `*` at the end stands for any, to axis.
+        tags: what kind of run it is.
         arguments: for `wandb.init`: name, group, job_type, config, id and so on.
 
     Raises:
@@ -62,12 +71,15 @@ def start(mode: On, folder: Path, axes: dict[str, str], **arguments: Any) -> Any
     os.environ["WANDB_DISABLE_WEAVE"] = "true"  # it takes our package `agents` for OpenAI's
     import wandb
 
+    more = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]
     try:
         wandb.setup(settings=wandb.Settings(mode=mode, silent=mode == "offline"))
         run = wandb.init(
             mode=mode,
             dir=folder,
             project=os.environ.get("WANDB_PROJECT", PROJECT),
+            entity=os.environ.get("WANDB_ENTITY"),
+            tags=list(dict.fromkeys(filter(None, [*tags, *more]))),
             # standard output belongs to the progress bar
             settings=wandb.Settings(console="off"),
             **arguments,
@@ -79,3 +91,31 @@ def start(mode: On, folder: Path, axes: dict[str, str], **arguments: Any) -> Any
     for names, axis in axes.items():
         run.define_metric(names, step_metric=axis)
     return run
+
+
+def policy_artifact(folder: RunFolder) -> Any:
+    """A run's settings and policy as a wandb artifact.
+
+    The same files make the same version of it, whoever logs them: what training gives out is what
+    an evaluation takes in.
+    """
+    import wandb
+
+    description = json.loads((folder.policy / "policy.json").read_text(encoding="utf-8"))
+    metadata = description["metadata"]
+    settings = metadata["settings"]
+    # artifacts may not have a slash in their name, tasks may
+    name = f"{settings['env']}-{settings['policy']}-seed-{settings['seed']}".replace("/", "-")
+    artifact = wandb.Artifact(name, type="model", metadata=metadata)
+    if folder.config.is_file():
+        artifact.add_file(str(folder.config))
+    artifact.add_dir(str(folder.policy), name=folder.policy.name)
+    return artifact
+
+
+def use(run: Any, artifact: Any, mode: On) -> None:
+    """Notes that a run takes an artifact in."""
+    if mode == "online":
+        run.use_artifact(artifact)
+    else:  # what `use_artifact` does with a new artifact, which it refuses offline though it works
+        run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)

@@ -302,10 +302,20 @@ def test_tables_of_an_evaluation_have_a_row_for_everything():
     assert {row[1] for row in rows} == {"off", "modulator-mean"}
 
 
-def test_an_offline_evaluation_holds_tables_curves_videos_and_files(tmp_path):
+def test_an_offline_evaluation_holds_tables_curves_videos_and_files(tmp_path, monkeypatch):
     folder = write_example(tmp_path / "evaluation")
     (folder / "videos").mkdir()
     (folder / "videos" / "clean.mp4").write_bytes(b"not looked into")
+    judged = {}
+    for policy, part in example_summary()["policies"].items():
+        for seed, run in zip(part["training_seeds"], part["runs"]):
+            settings = {"env": "HalfCheetah-v5", "policy": policy, "seed": seed}
+            description = json.dumps({"metadata": {"settings": settings}})
+            (folder / run / "policy").mkdir(parents=True)
+            (folder / run / "policy" / "policy.json").write_text(description)
+            judged[f"HalfCheetah-v5-{policy}-seed-{seed}"] = description
+    monkeypatch.setenv("WANDB_TAGS", "trial, robots")
+    monkeypatch.setenv("WANDB_ENTITY", "someone")
     tracked_evaluation.track_evaluation("offline", folder)
     found = records(folder)
     rows = rows_of(found)
@@ -320,6 +330,13 @@ def test_an_offline_evaluation_holds_tables_curves_videos_and_files(tmp_path):
     (artifact,) = [part for part in of_type(found, "artifact") if part["type"] == "evaluation"]
     files = {part["path"] for part in artifact["manifest"]["contents"]}
     assert files == {"summary.json", "episodes.csv", "videos/clean.mp4"}
+    # lineage: the policies that it judged go in, and its own files come out
+    used = [part for part in of_type(found, "artifact") if part.get("use_after_commit")]
+    assert {part["name"] for part in used} == set(judged)
+    assert {part["type"] for part in used} == {"model"}
+    (run,) = of_type(found, "run")
+    assert run["entity"] == "someone"
+    assert {"evaluation", "HalfCheetah-v5", "ndp-oja", "trial", "robots"} <= set(run["tags"])
     assert [part.get("exit_code", 0) for part in of_type(found, "exit")] == [0]
 
 

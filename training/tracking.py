@@ -54,6 +54,7 @@ class WandbWriter(KVWriter):
             settings.track,
             self.folder.path,
             {"*": "global_step"},
+            ["training", settings.env, settings.policy],
             id=before.get("id"),
             resume="allow",
             name=f"{settings.policy} {settings.env} seed {settings.seed}",
