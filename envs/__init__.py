@@ -24,6 +24,25 @@ gymnasium.register(
 gymnasium.register(
     "HalfCheetahCue-v0", entry_point="spikepropamine.envs.half_cheetah_cue:HalfCheetahCue"
 )
+# each cue is told once and then asked for, in trials of 25 steps
+gymnasium.register(
+    "HalfCheetahCueLesson-v0",
+    entry_point="spikepropamine.envs.half_cheetah_cue:HalfCheetahCue",
+    kwargs={
+        "cue_length": 25,
+        "feedback_length": 0,
+        "settle_length": 10,
+        "trials": 12,
+        "lesson": True,
+        "reversal": "random",
+    },
+)
+
+gymnasium.register(
+    "CartPoleNoVelocity-v0",
+    entry_point="spikepropamine.envs.cart_pole:CartPoleNoVelocity",
+    max_episode_steps=500,
+)
 
 # Robots with a latent that holds for an episode; the variants differ in when feedback is shown.
 for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity", "AntDirection"):

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
-from spikepropamine.envs.validation import check_integer, check_number
+from spikepropamine.envs.validation import check_choice, check_integer, check_number
 
 
 class HalfCheetahCue(HalfCheetahEnv):
@@ -16,6 +16,9 @@ class HalfCheetahCue(HalfCheetahEnv):
     a cue for `cue_length` steps, in which the robot should run; then, for `feedback_length` steps,
     it shows how that went. A robot without memory runs the right way in half of the trials.
 
+    With a `lesson`, an episode begins with a trial for each cue that tells its direction, and asks
+    from then on: one showing has to be enough. So it does again when the directions are reversed.
+
     Time: an episode has `trials * (cue_length + feedback_length)` steps and ends with
     terminated=True.
 
@@ -23,8 +26,9 @@ class HalfCheetahCue(HalfCheetahEnv):
         17    the observation of HalfCheetah-v5
         bits  the cue, 0 or 1, while it is shown; else 0
         1     the outcome, always the last channel: mean speed along the right direction while the
-              cue was shown, in m/s, clipped to [-1, 1], during feedback; in a trial that tells the
-              direction, 1 (forward) or -1 while the cue is shown; else 0
+              cue was shown (and the robot had settled), in m/s, clipped to [-1, 1], during
+              feedback; in a trial that tells the direction, 1 (forward) or -1 while the cue is
+              shown; else 0
     Speed and reward alone do not tell the right direction, since the reward is not observed.
 
     Action: that of HalfCheetah-v5.
@@ -33,23 +37,32 @@ class HalfCheetahCue(HalfCheetahEnv):
     reward weight) minus the cost of control.
 
     Info of the step that ends a cue, and of no other: `target` (1 forward, 0 backward), `correct`
-    (bool: the robot moved in the right direction while the cue was shown), `trial` (int, from 0),
-    `cue` (int), `told` (bool: the trial told the direction). Info of every step: `feedback` (the
-    last channel).
+    (bool: the robot moved in the right direction while the cue was shown; not in a lesson, where
+    nothing is asked), `trial` (int, from 0), `cue` (int), `told` (bool: the trial told the
+    direction). Info of every step: `feedback` (the last channel), `context` (a list with the
+    direction of the trial, 1 or -1, for a policy that is told) and `context_began` (the step since
+    when the mapping holds).
 
-    Randomness: drawn by `reset` after the robot's posture, the same amount whatever noise, reversal
-    and told are. So the posture is the one that HalfCheetah-v5 has with the same seed.
+    Randomness: drawn by `reset` after the robot's posture, the same amount whatever noise,
+    reversal, lesson and told are. So the posture is the one that HalfCheetah-v5 has with the same
+    seed.
 
     Args:
         cues: number of cues, at least 2 and at most 2**bits; half of them mean forward.
         bits: bits of a pattern, at least 1.
         trials: at least 1.
         cue_length: steps that a cue is shown, at least 1.
-        feedback_length: steps of feedback, at least 1.
+        feedback_length: steps of feedback, at least 1; with a lesson at least 0.
+        settle_length: steps at the beginning of a cue in which the robot may still run the wrong
+            way, from 0 to cue_length - 1: they do not count for outcome and `correct`.
         noise: probability in [0, 1] that a bit of the cue is flipped, anew at each step and bit.
         told: probability in [0, 1] that a trial tells the direction while its cue is shown. For
             training: a robot that knows no direction is paid for none, so it does not learn to run.
-        reversal: trial, in [1, trials - 1], from which on all directions are reversed. None: never.
+        lesson: whether the first trials, and those from a reversal on, show each cue once, in
+            random order, and tell its direction.
+        reversal: trial, in [1, trials - 1], from which on all directions are reversed; with a
+            lesson so that each is followed by at least one other trial. "random": any of these,
+            drawn by `reset`. None: never.
         arguments: of HalfCheetah-v5.
 
     Raises:
@@ -69,9 +82,11 @@ class HalfCheetahCue(HalfCheetahEnv):
         trials: int = 10,
         cue_length: int = 90,
         feedback_length: int = 10,
+        settle_length: int = 0,
         noise: float = 0.0,
         told: float = 0.0,
-        reversal: int | None = None,
+        lesson: bool = False,
+        reversal: int | str | None = None,
         **arguments: Any,
     ) -> None:
         self.bits = check_integer("bits", bits, 1, 62)
@@ -79,17 +94,26 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.actions = 2  # forward, backward
         self.trials = check_integer("trials", trials, 1)
         self.cue_length = check_integer("cue_length", cue_length, 1)
-        self.feedback_length = check_integer("feedback_length", feedback_length, 1)
+        self.lesson = check_choice("lesson", lesson, (False, True))
+        least = 0 if lesson else 1
+        self.feedback_length = check_integer("feedback_length", feedback_length, least)
+        self.settle_length = check_integer("settle_length", settle_length, 0, self.cue_length - 1)
         self.noise = check_number("noise", noise, 0, 1)
         self.told = check_number("told", told, 0, 1)
-        if reversal is not None and self.trials == 1:
-            raise ValueError(f"reversal must be None if trials is 1, got {reversal!r}")
-        self.reversal = (
-            None if reversal is None else check_integer("reversal", reversal, 1, self.trials - 1)
-        )
+        taught = self.cues if lesson else 0  # trials of a lesson
+        if self.trials <= taught:
+            raise ValueError(f"trials must be more than the {taught} of the lesson, got {trials}")
+        self._reversals = range(taught + 1 if lesson else 1, self.trials - taught)
+        if reversal is not None and not self._reversals:
+            raise ValueError(f"reversal must be None if trials is {trials}, got {reversal!r}")
+        if reversal not in (None, "random"):
+            first, last = self._reversals[0], self._reversals[-1]
+            reversal = check_integer("reversal", reversal, first, last)
+        self.reversal = reversal
         self.trial_steps = self.cue_length + self.feedback_length
         self.episode_steps = self.trials * self.trial_steps
         self._step = self.episode_steps
+        self.targets = np.ones(self.trials, dtype=np.int64)
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
         gym.utils.EzPickle.__init__(
@@ -99,8 +123,10 @@ class HalfCheetahCue(HalfCheetahEnv):
             trials=trials,
             cue_length=cue_length,
             feedback_length=feedback_length,
+            settle_length=settle_length,
             noise=noise,
             told=told,
+            lesson=lesson,
             reversal=reversal,
             **arguments,
         )
@@ -121,11 +147,31 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.mapping = random.permutation(np.resize(random.permutation(2), self.cues))
         self._flips = random.random((self.episode_steps, self.bits)) < self.noise
         self._tells = random.random(self.trials) < self.told
+        reversal = self._reversals[random.integers(len(self._reversals))] if self._reversals else 0
+        if self.reversal != "random":
+            reversal = self.trials if self.reversal is None else self.reversal
+        self._lessons = np.zeros(self.trials, dtype=bool)
+        for first in (0, reversal):
+            cues = random.permutation(self.cues)
+            if self.lesson and first < self.trials:
+                self.order[first : first + self.cues] = cues
+                self._lessons[first : first + self.cues] = True
+        self._tells |= self._lessons
         self.targets = self.mapping[self.order]
-        if self.reversal is not None:
-            self.targets[self.reversal :] = 1 - self.targets[self.reversal :]
+        self.targets[reversal:] = 1 - self.targets[reversal:]
+        self._reversed_at = reversal * self.trial_steps
         self._step, self._distance, self._outcome = 0, 0.0, 0.0
-        return self._with_cue(observation), info | {"feedback": 0.0}
+        return self._with_cue(observation), self._with_context(info | {"feedback": 0.0})
+
+    @property
+    def context(self) -> list[int]:
+        """The direction of the present trial, 1 or -1, for a policy that is told."""
+        trial = min(self._step // self.trial_steps, self.trials - 1)
+        return [2 * int(self.targets[trial]) - 1]
+
+    def _with_context(self, info: dict[str, Any]) -> dict[str, Any]:
+        began = self._reversed_at if self._step >= self._reversed_at else 0
+        return info | {"context": self.context, "context_began": began}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
         """Take one step; see the class.
@@ -139,13 +185,15 @@ class HalfCheetahCue(HalfCheetahEnv):
         observation, reward, _, truncated, info = super().step(action)
         if phase == 0:
             self._distance, self._outcome = 0.0, 0.0
-        if phase < self.cue_length:
+        if self.settle_length <= phase < self.cue_length:
             self._distance += info["reward_forward"]
         if phase == self.cue_length - 1:
-            self._outcome = float(np.clip(self._distance / self.cue_length, -1, 1))
+            counted = self.cue_length - self.settle_length
+            self._outcome = float(np.clip(self._distance / counted, -1, 1))
+            if not self._lessons[trial]:
+                info["correct"] = bool(self._distance > 0)
             info |= {
                 "target": int(self.targets[trial]),
-                "correct": bool(self._distance > 0),
                 "trial": trial,
                 "cue": int(self.order[trial]),
                 "told": bool(self._tells[trial]),
@@ -154,7 +202,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         observation = self._with_cue(observation)
         info["feedback"] = float(observation[-1])
         terminated = self._step == self.episode_steps
-        return observation, np.float64(reward), terminated, truncated, info
+        return observation, np.float64(reward), terminated, truncated, self._with_context(info)
 
     def _with_cue(self, observation: np.ndarray) -> np.ndarray:
         trial, phase = divmod(self._step, self.trial_steps)

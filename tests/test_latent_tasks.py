@@ -6,7 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
-from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs import making, quiet_mujoco
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.previous import PreviousActionAndReward
 
@@ -24,6 +24,7 @@ STOCK = {
     "HalfCheetahVelocity": ("HalfCheetah-v5", {}),
     "AntDirection": ("Ant-v5", {"include_cfrc_ext_in_observation": False}),
 }
+OTHERS = ("HalfCheetahCue-v0", "HalfCheetahCueLesson-v0", "CartPoleNoVelocity-v0")
 SHORT = {"cue_length": 4, "feedback_length": 2, "trials": 6}
 
 
@@ -41,7 +42,7 @@ def play(env, steps, seed=0, options=None, action=None):
     return np.array(observations), np.array(rewards), infos
 
 
-@pytest.mark.parametrize("task", [*LATENTS, "HalfCheetahCue-v0"])
+@pytest.mark.parametrize("task", [*LATENTS, *OTHERS])
 def test_checkers_accept_it(task):
     env = gym.make(task).unwrapped
     check_gymnasium(env, skip_render_check=True)
@@ -141,6 +142,12 @@ def test_a_memoryless_reader_needs_dense_feedback():
         ("AntDirection-v0", {"directions": -1}, {}, "directions must be"),
         ("HalfCheetahCue-v0", {"cues": 1}, {}, "cues must be"),
         ("HalfCheetahCue-v0", {"reversal": 10}, {}, "reversal must be"),
+        ("HalfCheetahCue-v0", {"feedback_length": 0}, {}, "feedback_length must be"),
+        ("HalfCheetahCue-v0", {"settle_length": 90}, {}, "settle_length must be"),
+        ("HalfCheetahCue-v0", {"lesson": True, "trials": 2}, {}, "more than the 2 of the lesson"),
+        ("HalfCheetahCue-v0", {"lesson": True, "trials": 4, "reversal": 2}, {}, "must be None"),
+        ("HalfCheetahCue-v0", {"lesson": True, "reversal": 2}, {}, r"in \[3, 7\]"),
+        ("HalfCheetahCue-v0", {"reversal": "never"}, {}, "reversal must be"),
         ("HalfCheetahCue-v0", {"noise": 1.5}, {}, "noise must be"),
     ],
 )
@@ -164,6 +171,95 @@ def test_a_told_episode_has_feedback_at_every_step_and_the_same_latent(task):
 
 def cue_task(**arguments):
     return gym.make("HalfCheetahCue-v0", **(SHORT | arguments)).unwrapped
+
+
+LESSON = {"cues": 3, "trials": 9, "feedback_length": 0, "settle_length": 1, "lesson": True}
+
+
+def played(env, seed):
+    """Rows of (observation, info) of an episode in which the robot does nothing, with the reset."""
+    observation, info = env.reset(seed=seed)
+    rows, over = [(observation, info)], False
+    while not over:
+        observation, _, over, _, info = env.step(np.zeros(6, np.float32))
+        rows.append((observation, info))
+    return rows
+
+
+def test_a_lesson_tells_each_cue_once_and_then_asks():
+    env = cue_task(**LESSON)
+    for seed in range(5):
+        rows = played(env, seed)
+        assert sorted(env.order[:3]) == [0, 1, 2]
+        ends = [info for _, info in rows if "target" in info]
+        assert [info["told"] for info in ends] == [True] * 3 + [False] * 6
+        assert ["correct" in info for info in ends] == [False] * 3 + [True] * 6
+        shown = np.array([observation[-1] for observation, _ in rows[:-1]]).reshape(9, 4)
+        assert (shown[:3] == 2.0 * env.targets[:3, None] - 1).all() and not shown[3:].any()
+
+
+def test_a_reversal_is_taught_too_and_comes_at_any_time():
+    env = cue_task(**(LESSON | {"cues": 2, "reversal": "random"}))
+    begins = set()
+    for seed in range(40):
+        rows = played(env, seed)
+        told = [info["told"] for _, info in rows if "target" in info]
+        (reversal,) = [trial for trial in range(3, 8) if told[trial] and told[trial + 1]]
+        begins.add(reversal)
+        mapping = env.mapping[env.order]
+        assert (env.targets[:reversal] == mapping[:reversal]).all()
+        assert (env.targets[reversal:] == 1 - mapping[reversal:]).all()
+        assert sorted(env.order[reversal : reversal + 2]) == [0, 1]
+        assert {info["context_began"] for _, info in rows} == {0, 4 * reversal}
+        assert rows[4 * reversal][1]["context_began"] == 4 * reversal
+        assert not any(told[2:reversal]) and not any(told[reversal + 2 :])
+    assert begins == {3, 4, 5, 6}
+
+
+def test_the_context_of_a_cue_task_is_the_direction_of_its_trial():
+    env = making.make("HalfCheetahCue-v0", SHORT, reveal=True)
+    assert env.observation_space.shape == (17 + 8 + 1 + 1,)
+    for (observation, info), step in zip(played(env, 0), range(36)):
+        assert observation[-1] == info["context"][0] == 2 * env.unwrapped.targets[step // 6] - 1
+    perturbed = making.make("HalfCheetahCue-v0", SHORT, "motor_signs=37", reveal=True)
+    assert perturbed.reset(seed=0)[1]["context"][1:] == [-1, 1, -1, 1, 1, -1]
+
+
+def test_a_settling_robot_is_not_judged():
+    """The first steps of a cue, in which it may still run the other way, do not count."""
+    for settle in (0, 3):
+        env = cue_task(settle_length=settle)
+        env.reset(seed=0)
+        total = 0.0
+        for step in range(4):
+            _, _, _, _, info = env.step(np.full(6, 0.7, np.float32))
+            total += info["reward_forward"] * (step >= settle)
+        assert info["feedback"] == pytest.approx(np.clip(total / (4 - settle), -1, 1))
+        assert info["correct"] == (total > 0)
+
+
+def test_equal_seeds_are_equal_tasks_whatever_is_told():
+    drawn = []
+    for arguments in ({}, {"reversal": 3}, {"reversal": "random"}, {"told": 0.5}):
+        env = cue_task(**arguments)
+        env.reset(seed=3)
+        drawn.append((env.patterns.tolist(), env.mapping.tolist(), env.order.tolist()))
+        drawn.append((env.np_random.random(),))
+    assert drawn[::2] == drawn[:1] * 4 and drawn[1::2] == drawn[1:2] * 4
+
+
+def test_cart_pole_without_velocities():
+    plain, env = gym.make("CartPole-v1"), gym.make("CartPoleNoVelocity-v0")
+    for seed in range(3):
+        expected, observation = plain.reset(seed=seed)[0], env.reset(seed=seed)[0]
+        for step in range(10):
+            np.testing.assert_array_equal(observation, expected[[0, 2]])
+            assert observation in env.observation_space
+            action = step % 2
+            expected, reward, over, *_ = plain.step(action)
+            observation, same, ends, *_ = env.step(action)
+            assert (same, ends) == (reward, over)
+    assert env.spec.max_episode_steps == 500
 
 
 def test_a_trial_shows_a_cue_and_then_the_outcome():

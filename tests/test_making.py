@@ -16,7 +16,7 @@ from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.suites import load_suite
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.task import task_of
-from spikepropamine.training.settings import CONFIGS, defaults
+from spikepropamine.training.settings import defaults
 
 
 def test_the_plain_task_has_no_wrapper_of_ours():
@@ -90,10 +90,6 @@ def test_the_spread_is_the_same_in_training_and_evaluation(task, capsys):
         spread(task, training), spread(task, task_of(task, training).arguments)
     )
     assert "measured" not in capsys.readouterr().err
-
-
-def test_tasks_with_a_configuration_are_the_ones_that_are_stored():
-    assert sorted(json.loads(SPREADS.read_text())) == sorted(f.stem for f in CONFIGS.glob("*-v*"))
 
 
 def test_the_spread_of_another_task_is_measured_once_and_it_says_so(capsys):

@@ -165,8 +165,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     @property
     def context(self) -> list[int]:
-        """The present context: of each of the text's contexts, by label, and of those below."""
-        below = self._inner.context if self._inner else []
+        """The present context: the task's own, where it has one, then the text's, by label."""
+        own = getattr(self._task, "context", [])
+        below = self._inner.context if self._inner else own
         return below + [int(n) for acts in self._contexts.values() for n in _present(acts).context]
 
     @property
@@ -280,7 +281,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         }
         info = info | {"perturbations": info.get("perturbations", {}) | values}
         if self._contexts:
-            info |= {"context": self.context, "context_began": self.context_began}
+            began = max(info.get("context_began", 0), self.context_began)
+            info |= {"context": self.context, "context_began": began}
         return info
 
     def _codes(self, context: Any) -> list[int]:

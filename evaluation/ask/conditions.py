@@ -63,7 +63,8 @@ def make_env(
         task: the task.
         condition: the condition.
         previous: whether the policy also observes its previous action and reward.
-        revealed: text with the contexts that the policy also observes; None: none.
+        revealed: text with the contexts that the policy also observes, besides the task's own;
+            None: none at all.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
@@ -73,9 +74,9 @@ def make_env(
         arguments["noise"] = condition.noise
     elif condition.noise:
         text = f"obs_noise={condition.noise}"
-    if revealed:
+    if revealed is not None:
         text = with_contexts(text, revealed)
-    return make(task.environment, arguments, text or None, previous, bool(revealed))
+    return make(task.environment, arguments, text or None, previous, revealed is not None)
 
 
 def conditions_of(

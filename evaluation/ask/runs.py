@@ -153,6 +153,8 @@ def _imports_of(folder: Path) -> list[str]:
 def _revealed(settings: Mapping[str, Any]) -> str | None:
     if not settings.get("reveal", False):
         return None
+    if settings["perturb"] is None:
+        return ""  # the task's own context
     return training_text(settings["perturb"], settings["env"], settings["env_kwargs"])
 
 
