@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,13 +15,23 @@ Rows = Iterator[tuple[str, str]]
 
 
 def environments() -> Rows:
-    """Ids that Gymnasium knows: this project's own, then all others."""
+    """Ids that `--env` takes: this project's own, then the newest version of Gymnasium's."""
     import gymnasium
+    from gymnasium.envs.registration import load_env_creator
 
-    entries = {name: str(spec.entry_point) for name, spec in gymnasium.registry.items()}
-    ours = {name for name, entry in entries.items() if entry.startswith("spikepropamine.")}
-    for name in sorted(entries, key=lambda name: (name not in ours, name)):
-        yield name, entries[name]
+    newest: dict[tuple[str | None, str], gymnasium.envs.registration.EnvSpec] = {}
+    for spec in gymnasium.registry.values():
+        entry = spec.entry_point
+        if not isinstance(entry, str):  # a version that only says where it has gone
+            continue
+        if entry.startswith("spikepropamine."):
+            yield spec.id, first_line(load_env_creator(entry))
+            continue
+        known = newest.setdefault((spec.namespace, spec.name), spec)
+        if (spec.version or 0) > (known.version or 0):
+            newest[spec.namespace, spec.name] = spec
+    for spec in sorted(newest.values(), key=lambda spec: spec.id):
+        yield spec.id, str(spec.entry_point)
 
 
 def policies() -> Rows:
@@ -41,10 +52,12 @@ def rules() -> Rows:
 
 def suites() -> Rows:
     """What `--suite` takes, besides `standard`."""
-    from spikepropamine.envs.perturbations.suites import suite_names
+    from spikepropamine.envs.perturbations.suites import SUITES, suite_names
 
     for name in suite_names():
-        yield name, ""
+        lines = (SUITES / f"{name}.yaml").read_text().splitlines()
+        comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+        yield name, " ".join(line.lstrip("# ") for line in comment).partition(". ")[0]
 
 
 def perturbations() -> Rows:
