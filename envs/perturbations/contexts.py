@@ -46,15 +46,17 @@ class Contexts(ABC):
             raise ValueError(f"there are {self.codes} contexts, from 0 to {self.codes - 1}")
         if self.all <= MOST_CODES or code == 0:
             return self.counted(code)
-        return self.drawn(np.random.default_rng([len(self.channels), code]))
+        return self.completed(code, np.random.default_rng([len(self.channels), code]))
 
     @abstractmethod
     def counted(self, code: int) -> np.ndarray:
         """The context that comes at a place in their natural order; the plain one is first."""
 
     @abstractmethod
-    def drawn(self, random: np.random.Generator) -> np.ndarray:
-        """Any context."""
+    def completed(self, code: int, random: np.random.Generator) -> np.ndarray:
+        """A context of which the code settles one part, so that no two codes have the same, and
+        `random` the rest.
+        """
 
     @abstractmethod
     def changing(self, share: float, ranks: np.ndarray) -> np.ndarray:
@@ -104,9 +106,11 @@ class Signs(Contexts):
         """The signs that are the bits of the code."""
         return self._spread(code >> np.arange(self._signs) & 1)
 
-    def drawn(self, random: np.random.Generator) -> np.ndarray:
-        """Random signs."""
-        return self._spread(random.integers(2, size=self._signs))
+    def completed(self, code: int, random: np.random.Generator) -> np.ndarray:
+        """The first signs are the bits of the code."""
+        flipped = random.integers(2, size=self._signs)
+        flipped[: MOST_CODES.bit_length() - 1] = code >> np.arange(MOST_CODES.bit_length() - 1) & 1
+        return self._spread(flipped)
 
     def changing(self, share: float, ranks: np.ndarray) -> np.ndarray:
         """-1 for the channels of the lowest rank."""
@@ -144,9 +148,14 @@ class Order(Contexts):
             order.append(left.pop(place))
         return np.array(order)
 
-    def drawn(self, random: np.random.Generator) -> np.ndarray:
-        """A random order."""
-        return random.permutation(len(self.channels))
+    def completed(self, code: int, random: np.random.Generator) -> np.ndarray:
+        """The first channels are those that the digits of the code choose among what is left."""
+        left, order, settled = list(range(len(self.channels))), [], 1
+        while settled < MOST_CODES:
+            settled *= len(left)
+            code, place = divmod(code, len(left))
+            order.append(left.pop(place))
+        return np.array([*order, *random.permutation(left)], dtype=np.int64)
 
     def changing(self, share: float, ranks: np.ndarray) -> np.ndarray:
         """The channels of the lowest rank, two at least, hand on what they get in a circle."""

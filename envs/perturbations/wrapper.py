@@ -33,8 +33,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     Copies: it can be copied and pickled as far as the environment can. A copy of one of Gymnasium's
     simulated tasks is a new task, which waits for its first `reset`.
 
-    Spaces: those of the environment; but with `obs_noise` or `obs_bias` the observation space has
-    no bounds. Actions are clipped to the action space after they were perturbed.
+    Spaces: those of the environment; but where a family is `unbounded`, as noise of the sensors is,
+    the observation space has no bounds. Actions are clipped to the action space after they were perturbed.
 
     Args:
         env: the environment.
