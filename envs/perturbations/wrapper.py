@@ -34,7 +34,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     simulated tasks is a new task, which waits for its first `reset`.
 
     Spaces: those of the environment; but where a family is `unbounded`, as noise of the sensors is,
-    the observation space has no bounds. Actions are clipped to the action space after they were perturbed.
+    the observation space has no bounds. Actions are clipped to the action space after they were
+    perturbed.
 
     Args:
         env: the environment.
