@@ -42,7 +42,7 @@ type: .venv/installed
 
 check: lint type test  ## everything that has to pass before a commit
 
-verify: .venv/installed  ## prove that every perturbation does what it says (1-2 minutes)
+verify: .venv/installed  ## prove that every perturbation does what it says (2-3 minutes)
 	$(BIN)/python -m spikepropamine verify
 
 bench: .venv/installed  ## short benchmarks (minutes)
