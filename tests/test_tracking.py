@@ -139,12 +139,15 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     assert run["config"]["update"]["trainer"]["n_steps"] == 16
 
     # the checkpoint, with its settings
-    (artifact,) = of_type(both, "artifact")
+    artifact, checkpoint = of_type(both, "artifact")
     assert artifact["name"] == "CueAssociation-v0-ndp-oja-seed-0" and artifact["type"] == "model"
+    assert set(artifact["aliases"]) == {"latest", "best"}
     files = {part["path"]: Path(part["local_path"]) for part in artifact["manifest"]["contents"]}
     assert {"config.yaml", "policy/weights.safetensors"} <= set(files)
-    assert any(path.startswith("checkpoints/step-") for path in files)
     assert all(folder in path.parents and path.is_file() for path in files.values())
+    assert checkpoint["type"] == "checkpoint"
+    (part,) = checkpoint["manifest"]["contents"]
+    assert part["path"].startswith("checkpoints/step-")
     assert json.loads(artifact["metadata"])["settings"]["policy"] == "ndp-oja"
 
 
@@ -250,7 +253,7 @@ def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):
     made.run.log = broken
     for step in (10, 15):
         made.write({"a": 1.0}, {"a": ()}, step)
-    made.log_checkpoint({})
+    made.log_checkpoint()
     made.finish()
     assert len(calls) == 1
     (line,) = capsys.readouterr().err.splitlines()

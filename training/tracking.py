@@ -1,6 +1,7 @@
 """Tracking with Weights & Biases (`--track`): a writer for SB3's logger, and the run behind it."""
 
 import json
+import math
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ from stable_baselines3.common.logger import (
 from tqdm import tqdm
 
 from spikepropamine.common import write_text
-from spikepropamine.tracking import one_line, start
+from spikepropamine.tracking import one_line, policy_artifact, start
 from spikepropamine.training.checkpoints import listed
 from spikepropamine.training.settings import Settings
 
@@ -45,11 +46,11 @@ class WandbWriter(KVWriter):
     def __init__(self, settings: Settings, config: dict[str, Any]) -> None:
         assert settings.track != "off"
         self.folder, self.mode = settings.folder, settings.track
-        # artifacts may not have a slash in their name, tasks may
-        self.name = f"{settings.env}-{settings.policy}-seed-{settings.seed}".replace("/", "-")
         self.file = self.folder.wandb / "run.json"
         before = json.loads(self.file.read_text()) if self.file.is_file() else {}
         self.last_step = before.get("last_step", -1)
+        self.best_return = before.get("best_return", -math.inf)  # that a training of it ended with
+        self.last_return: float | None = None
         self.run = start(
             settings.track,
             self.folder.path,
@@ -75,7 +76,9 @@ class WandbWriter(KVWriter):
             tqdm.write(f"tracking ends here, training goes on: {one_line(error)}", file=sys.stderr)
 
     def _remember(self) -> None:
-        known = {"id": self.run.id, "last_step": self.last_step}
+        known: dict[str, Any] = {"id": self.run.id, "last_step": self.last_step}
+        if math.isfinite(self.best_return):
+            known["best_return"] = self.best_return
         write_text(self.file, json.dumps(known) + "\n")
 
     def write(
@@ -85,6 +88,7 @@ class WandbWriter(KVWriter):
         step: int = 0,
     ) -> None:
         """Logs one row."""
+        self.last_return = key_values.get("rollout/ep_rew_mean", self.last_return)
         if step <= self.last_step:
             return
         row = {
@@ -98,17 +102,25 @@ class WandbWriter(KVWriter):
                 self.last_step = step
                 self._remember()
 
-    def log_checkpoint(self, metadata: dict[str, Any]) -> None:
-        """Logs the run folder, as far as evaluating and resuming need it, as a model artifact."""
+    def log_checkpoint(self) -> None:
+        """Logs what others load as a model artifact, and what resuming needs as a checkpoint.
+
+        The model is `best`, besides `latest`, where no earlier end of this run had a higher return.
+        """
         import wandb
 
         def log() -> None:
-            artifact = wandb.Artifact(self.name, type="model", metadata=metadata)
-            artifact.add_file(str(self.folder.config))
-            artifact.add_dir(str(self.folder.policy), name=self.folder.policy.name)
+            aliases = ["latest"]
+            if self.last_return is not None and self.last_return >= self.best_return:
+                self.best_return = self.last_return
+                aliases.append("best")
+            model = policy_artifact(self.folder)
+            self.run.log_artifact(model, aliases=aliases)
             checkpoint = listed(self.folder.checkpoints)[0]
+            artifact = wandb.Artifact(f"{model.name}-checkpoint", type="checkpoint")
             artifact.add_file(str(checkpoint), name=f"checkpoints/{checkpoint.name}")
             self.run.log_artifact(artifact)
+            self._remember()
 
         self._attempt(log)
 
@@ -138,7 +150,7 @@ def tracked(settings: Settings, config: dict[str, Any]) -> Iterator[list[KVWrite
     exit_code = 1
     try:
         yield [writer]
-        writer.log_checkpoint(config)
+        writer.log_checkpoint()
         exit_code = 0
     except KeyboardInterrupt:
         exit_code = 130
