@@ -5,7 +5,7 @@ export PYTHONPATH := .
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: demo test slow lint format type check verify bench clean
+.PHONY: demo test slow fuzz lint format type check verify bench clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -23,6 +23,9 @@ test: .venv/installed  ## the default tests
 
 slow: .venv/installed  ## the tests that train until something is learned
 	$(BIN)/python -m pytest -q -m slow
+
+fuzz: .venv/installed  ## wrong input by the thousand, with a table of what became of it
+	FUZZ=20 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

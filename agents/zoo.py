@@ -18,7 +18,7 @@ from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
 from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
-from spikepropamine.ranges import Count, Logarithm, NotNegative, Number, Positive, Share
+from spikepropamine.ranges import Count, Few, Logarithm, NotNegative, Number, Positive, Share
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TrainerSettings:
     """Bound of the gradient's norm."""
     log_std_init: Logarithm = -0.5
     """Initial log standard deviation of continuous actions."""
-    critic: tuple[Count, ...] = (64, 64)
+    critic: tuple[Few, ...] = (64, 64)
     """Widths of the critic's layers."""
     critic_sees_spikes: bool = True
     """The critic of a spiking actor also sees the spiking features, detached."""

@@ -9,7 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-BACKENDS = ("egl", "osmesa")
+# Windows and macOS draw by what they bring; elsewhere these do without a display
+BACKENDS = {"win32": ("wgl",), "darwin": ("cgl",)}.get(sys.platform, ("egl", "osmesa"))
 INSTALL = "on Debian or Ubuntu: apt-get install libegl1 libgl1 (or: apt-get install libosmesa6)"
 PROBE = """
 import mujoco
@@ -34,7 +35,7 @@ def choose_backend() -> str | None:
     unloaded. A value that the user has set is the only candidate.
 
     Returns:
-        "egl" or "osmesa", or what the user has set; None where nothing works.
+        One of `BACKENDS`, or what the user has set; None where nothing works.
     """
     chosen = os.environ.get("MUJOCO_GL")
     for backend in [chosen] if chosen else BACKENDS:
@@ -55,6 +56,8 @@ def cannot_draw() -> str:
     chosen = os.environ.get("MUJOCO_GL")
     if chosen:
         return f"MuJoCo cannot draw with MUJOCO_GL={chosen}; unset it, or install what it needs"
+    if sys.platform in ("win32", "darwin"):
+        return "MuJoCo cannot draw outside of a desktop session"
     return f"MuJoCo cannot draw, since neither EGL nor OSMesa works; install one, {INSTALL}"
 
 

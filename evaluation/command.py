@@ -16,10 +16,8 @@ from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backen
 from spikepropamine.evaluation.ask.conditions import STANDARD, choose, conditions_of
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.evaluation.film.camera import SIDES, film_all
 from spikepropamine.evaluation.judge.summarize import summarize
 from spikepropamine.evaluation.report.files import write
-from spikepropamine.evaluation.report.report import write_report
 from spikepropamine.evaluation.report.tables import tables
 from spikepropamine.evaluation.run.plan import evaluate
 from spikepropamine.evaluation.run.progress import ProgressBar
@@ -28,6 +26,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.tracking import check_credentials
 
 FIRST_SEED = 1_000_000
+FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
 
 
 class Parser(argparse.ArgumentParser):
@@ -91,7 +90,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         const="single",
         choices=("single", "side-by-side"),
         help="film the first episode under each --perturb, or else in the clean task; side-by-side "
-        f"with a lesion ({' or '.join(SIDES)}: those of --lesions, or off)",
+        f"with a lesion ({' or '.join(FILMED)}: those of --lesions, or off)",
     )
     parser.add_argument(
         "--track",
@@ -152,8 +151,10 @@ def run_all(options: argparse.Namespace) -> int:
     summary = summarize(evaluation, settings, actor_parameters, folder)
     write(evaluation, summary, folder)
     if options.video is not None and no_video is None:
-        sides = [SIDES[name] for name in options.lesions if name in SIDES] or [SIDES["off"]]
+        sides = [FILMED[name] for name in options.lesions if name in FILMED] or [FILMED["off"]]
         named = [*options.perturb, *(options.conditions or ())]
+        from spikepropamine.evaluation.film.camera import film_all  # and the encoder
+
         try:
             film_all(
                 runs,
@@ -167,6 +168,8 @@ def run_all(options: argparse.Namespace) -> int:
         except CannotDraw as error:
             no_video = str(error)
             print(f"no video: {no_video}", file=sys.stderr)
+    from spikepropamine.evaluation.report.report import write_report  # and the plots
+
     report = write_report(folder)
     several = any(len(policy["runs"]) > 1 for policy in summary["policies"].values())
     print(f"{task.environment}, {options.episodes} new episodes per condition, the same in each")

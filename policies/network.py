@@ -88,8 +88,11 @@ class NetworkConfig:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_names()
         layers = len(self.hidden)
-        if not layers or min(self.hidden) < 1:
-            raise ValueError(f"hidden must name one or more widths of at least 1: {self.hidden}")
+        if not 1 <= layers <= 100 or min(self.hidden) < 1 or max(self.hidden) > 10_000:
+            raise ValueError(
+                "hidden must name the widths of 1 to 100 layers, each from 1 to 10000, "
+                f"got {self.hidden}"
+            )
         for name in ("plastic", "recurrent"):
             if len(getattr(self, name)) != layers:
                 raise ValueError(
@@ -97,8 +100,10 @@ class NetworkConfig:
                     f"got {getattr(self, name)}"
                 )
         for name, least in (("ticks", 1), ("population", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+            if not least <= getattr(self, name) <= 1000:
+                raise ValueError(
+                    f"{name} must be at least {least} and at most 1000, got {getattr(self, name)}"
+                )
         for name in ("slope", "clip", "gain", "input_gain"):
             if not 0 < getattr(self, name) <= LARGEST:
                 raise ValueError(

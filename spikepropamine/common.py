@@ -36,17 +36,29 @@ def run_command(program: str, action: Callable[[], int], interrupted: str) -> in
     try:
         return action()
     except UsageError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {one_line(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a folder that cannot be written to, a full disk
-        print(f"{program}: error: {error}", file=sys.stderr)
+        where = f": {error.filename}" if error.filename else ""
+        print(f"{program}: error: {one_line(error.strerror or error)}{where}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
+
+
+def one_line(message: object) -> str:
+    """A message whose line breaks have become spaces."""
+    return " ".join(str(message).split())
+
+
+def shown(value: object) -> str:
+    """A value in a message: not longer than a line can bear."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -59,7 +71,7 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> str:
     """A message about a name that is none of the choices, with the nearest of them."""
     choices = list(choices)
     hint = did_you_mean(name, choices)
-    return f"unknown {what} {name!r}; {hint}choose from {', '.join(choices)}"
+    return f"unknown {what} {shown(name)}; {hint}choose from {', '.join(choices)}"
 
 
 imported: list[str] = []

@@ -32,9 +32,7 @@ def check_credentials(mode: Mode) -> None:
     try:
         found = wandb.login(prompt=False, verify=True)
     except wandb.Error as error:
-        raise UsageError(
-            f"--track online: {one_line(error)} (--track offline needs none)"
-        ) from error
+        raise UsageError(f"--track online: {reason(error)} (--track offline needs none)") from error
     if not found:
         raise UsageError(
             "--track online needs an account: run `wandb login` or set WANDB_API_KEY; "
@@ -42,7 +40,7 @@ def check_credentials(mode: Mode) -> None:
         )
 
 
-def one_line(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of an error's message, without its full stop; its kind where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
@@ -85,7 +83,7 @@ def start(
             **arguments,
         )
     except wandb.Error as error:
-        raise UsageError(f"--track {mode}: {one_line(error)}") from error
+        raise UsageError(f"--track {mode}: {reason(error)}") from error
     for axis in dict.fromkeys(axes.values()):
         run.define_metric(axis, hidden=True)
     for names, axis in axes.items():

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import PlainValidator, TypeAdapter, ValidationError
 
-from spikepropamine.common import UsageError, did_you_mean
+from spikepropamine.common import UsageError, did_you_mean, shown
 
 T = TypeVar("T")
 
@@ -106,12 +106,6 @@ def _message(cls: Any, error: Any, as_option: bool) -> str:
         near = did_you_mean(str(error["input"]), re.findall("'(.*?)'", text))
         given += f"; {near}" if near else ""
     return f"{name} {text}{given}".strip()
-
-
-def shown(value: Any) -> str:
-    """A value in a message: not longer than a line can bear."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
 class Parser(argparse.ArgumentParser):

@@ -73,7 +73,7 @@ def train(
             settings.device,
             settings.backend,
         )
-    except (ValueError, AssertionError) as error:
+    except (AssertionError, MemoryError, ValueError) as error:
         raise UsageError(str(error)) from error
     if settings.start_from is not None and not begun:
         _start_from(algorithm, settings.start_from)

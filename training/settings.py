@@ -12,10 +12,10 @@ import torch
 import yaml
 
 from spikepropamine.agents.zoo import TrainerSettings, agents, check_agent
-from spikepropamine.common import UsageError, import_modules, require, unknown
+from spikepropamine.common import UsageError, import_modules, one_line, require, shown, unknown
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.ranges import Count, Number, Seed
+from spikepropamine.ranges import Count, Few, Number, Seed
 from spikepropamine.training.options import Parser, Scalar, add_options, parsed, updated
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -44,7 +44,7 @@ class Settings:
     """Of the weights, the exploration and the environments."""
     steps: Count = 1_000_000
     """Environment steps to train for."""
-    n_envs: Count = 8
+    n_envs: Few = 8
     """Environments stepped side by side."""
     env_kwargs: dict[str, Scalar] = field(default_factory=dict)
     """Arguments of the environment, as NAME VALUE pairs."""
@@ -91,7 +91,7 @@ class Settings:
     """Track with Weights & Biases: offline, to look at here or upload later, or online."""
     tensorboard: bool = False
     """Write TensorBoard's event files to the run folder too."""
-    threads: Count = 1
+    threads: Few = 1
     """PyTorch threads; 1 is usually fastest for small networks."""
     backend: Literal["auto", "numba", "torch", "reference"] = "auto"
     """What runs spiking layers; auto is the fastest that can."""
@@ -166,8 +166,10 @@ def read_yaml(file: Path) -> Any:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {file}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is no YAML: {one_line(error)}") from error
 
 
 def check_env_id(env: str) -> None:
@@ -178,7 +180,7 @@ def check_env_id(env: str) -> None:
         near = difflib.get_close_matches(env, gym.registry, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "`spikepropamine list envs` has all;"
         raise UsageError(
-            f"unknown environment {env!r}; {hint} one of your own needs --import MODULE"
+            f"unknown environment {shown(env)}; {hint} one of your own needs --import MODULE"
         ) from error
 
 

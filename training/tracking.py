@@ -21,7 +21,7 @@ from stable_baselines3.common.logger import (
 from tqdm import tqdm
 
 from spikepropamine.common import write_text
-from spikepropamine.tracking import one_line, policy_artifact, start
+from spikepropamine.tracking import policy_artifact, reason, start
 from spikepropamine.training.checkpoints import listed
 from spikepropamine.training.settings import Settings
 
@@ -73,7 +73,7 @@ class WandbWriter(KVWriter):
             action()
         except Exception as error:  # of many kinds, a service that was killed among them
             self.failed = True
-            tqdm.write(f"tracking ends here, training goes on: {one_line(error)}", file=sys.stderr)
+            tqdm.write(f"tracking ends here, training goes on: {reason(error)}", file=sys.stderr)
 
     def _remember(self) -> None:
         known: dict[str, Any] = {"id": self.run.id, "last_step": self.last_step}

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from spikepropamine.common import unknown
+from spikepropamine.common import one_line, unknown
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.notation import parse
 
@@ -73,7 +73,7 @@ def load_suite(
             _checked(changes, KEYS, f"tasks: {name}")
         return _conditions(content | tasks.get(task, {}), horizon)
     except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{file.name}, for {task}: {error}") from error
+        raise ValueError(f"{file.name}, for {task}: {one_line(error)}") from error
 
 
 def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteCondition, ...]:

@@ -10,14 +10,12 @@ from typing import Any
 import gymnasium as gym
 
 from spikepropamine.evaluation.ask.conditions import Condition, make_env
-from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion, Wave, layout_of
+from spikepropamine.evaluation.ask.lesions import Lesion, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.film.recording import layer_spec
 from spikepropamine.evaluation.film.video import Take, Video, film
 from spikepropamine.evaluation.run.jobs import width_of
-
-SIDES = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
 
 
 def film_all(
@@ -66,7 +64,7 @@ def film_run(
         task: of the evaluation.
         condition: without a lesion.
         seed: of the episode.
-        lesions: of `SIDES`; where there are any, the intact policy and each of them are shown side
+        lesions: that are filmed; where there are any, the intact policy and each are shown side
             by side, if there is plasticity to be taken away.
         folder: created if it is missing.
 
