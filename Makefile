@@ -1,17 +1,30 @@
-# Needs Python 3.11 or newer and make; everything else goes into .venv.
+# Needs Python 3.11 or newer and make; everything else goes into .venv, by uv where that is there.
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: demo test slow fuzz lint format type check verify bench clean
+.PHONY: demo test slow fuzz lint format type check verify bench lock clean
 
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
+	  uv pip install --quiet --python .venv -r requirements.lock; \
+	else \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock; \
+	fi
 	touch $@
+
+# PyTorch's builds differ in what follows a plus, which no registry knows
+lock:  ## resolve requirements-dev.txt anew; run the tests before this is committed
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	(echo '# The set that was tested, made by `make lock` out of requirements-dev.txt.'; \
+	  .lock/bin/python -m pip freeze | sed 's/+[a-z0-9.]*$$//') >requirements.lock
+	rm -rf .lock
 
 demo: .venv/installed  ## train and judge a plastic and a static actor (minutes)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)
