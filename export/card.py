@@ -12,10 +12,11 @@ from spikepropamine.evaluation.judge.cost import PARTS, energy, total
 from spikepropamine.evaluation.report.verdict import lesion_name, verdict
 from spikepropamine.evaluation.report.words import number, percent, with_interval
 from spikepropamine.evaluation.schema import CLEAN_KEY
+from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 
 
-def card_of(run: Path, evaluation: Path, repository: str) -> str:
+def card_of(run: RunFolder, evaluation: Path, repository: str) -> str:
     """Markdown with the front matter that the Hub reads.
 
     Args:
@@ -30,11 +31,11 @@ def card_of(run: Path, evaluation: Path, repository: str) -> str:
         summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"there is no evaluation in {evaluation}") from error
-    metadata = load_policy(run / "policy").metadata
+    metadata = load_policy(run.policy).metadata
     name = metadata["settings"]["policy"]
     judged = summary["policies"].get(name, {"runs": []})
-    if run.resolve() not in [(evaluation / folder).resolve() for folder in judged["runs"]]:
-        raise UsageError(f"{evaluation} is not an evaluation of {run}")
+    if run.path.resolve() not in [(evaluation / folder).resolve() for folder in judged["runs"]]:
+        raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
     if name not in summary.get("cost", {}):
         raise UsageError(f"{evaluation} is of an older version; evaluate the run again")
     return _front(summary, name) + _body(summary, name, metadata, repository)

@@ -18,6 +18,7 @@ from spikepropamine.common import (
 )
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
+from spikepropamine.folder import RunFolder
 
 SEED = 1_000_000  # of the episodes in which a file is checked; no training has it
 
@@ -34,7 +35,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "network without plasticity, for neuromorphic hardware and its simulators",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="(RUN/export/policy.onnx or policy.nir)"
+        "--out", type=Path, metavar="FILE", help="(RUN/exports/policy.onnx or policy.nir)"
     )
     parser.add_argument(
         "--after",
@@ -75,7 +76,7 @@ def export(options: argparse.Namespace) -> int:
         env = make_env(task, CLEAN, run.previous, run.revealed)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
-    out = options.out or options.run / "export" / f"policy.{options.format}"
+    out = options.out or RunFolder(options.run).exports / f"policy.{options.format}"
     try:
         with whole_file(out) as part:
             write = _write_onnx if options.format == "onnx" else _write_nir

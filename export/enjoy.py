@@ -20,6 +20,7 @@ from spikepropamine.evaluation.ask.conditions import (
 )
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.folder import RunFolder
 from spikepropamine.listing import TRAINED
 
 SEED = 1_000_000  # of the first episode; no training has it
@@ -69,7 +70,7 @@ def enjoy(options: argparse.Namespace) -> int:
     from spikepropamine.evaluation.film.camera import film_run  # the encoder takes a moment
 
     try:
-        place = options.video or folder / "videos"
+        place = options.video or RunFolder(folder).videos
         video = film_run(run, task, conditions[-1], options.seed, [], place)
     except CannotDraw as error:
         raise UsageError(str(error)) from error
@@ -112,7 +113,7 @@ def find(name: str) -> Path:
     Raises:
         UsageError: there is none; the message has the nearest one.
     """
-    if (Path(name) / "policy").is_dir():
+    if RunFolder(Path(name)).policy.is_dir():
         return Path(name)
     trained = sorted(path.parents[1] for path in TRAINED.rglob("policy.json"))
     wanted = f"/{name.strip('/')}/"

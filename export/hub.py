@@ -13,6 +13,7 @@ from typing import Any
 
 from spikepropamine.common import UsageError, require
 from spikepropamine.export.card import card_of
+from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 
 MANIFEST = "spikepropamine.json"
@@ -23,7 +24,7 @@ LARGEST = 1_000_000_000  # bytes of a file that is pulled
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 
-def push(run: Path, repository: str, evaluation: Path | None, private: bool) -> str:
+def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool) -> str:
     """Uploads a policy with its card, settings, learning curve, evaluation and videos.
 
     Checkpoints, which only resuming needs, and tracking stay here.
@@ -42,16 +43,16 @@ def push(run: Path, repository: str, evaluation: Path | None, private: bool) -> 
     """
     _check_repository(repository)
     try:
-        load_policy(run / "policy")
+        load_policy(run.policy)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     evaluation = evaluation or _latest(run)
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary)
-        for name in (*POLICY, "config.yaml", "progress.csv"):
-            if (run / name).is_file():
-                (staged / name).parent.mkdir(exist_ok=True)
-                shutil.copyfile(run / name, staged / name)
+        (staged / "policy").mkdir()
+        for file in (*(run.path / name for name in POLICY), run.config, run.progress):
+            if file.is_file():
+                shutil.copyfile(file, staged / file.relative_to(run.path))
         shutil.copytree(
             evaluation,
             staged / "evaluation",
@@ -133,7 +134,7 @@ def _check(folder: Path, repository: str) -> None:
         if _digest(folder / name) != digest:
             raise UsageError(f"{repository}: {name} is not the file that was pushed")
     try:
-        settings: Any = load_policy(folder / "policy").metadata["settings"]
+        settings: Any = load_policy(RunFolder(folder).policy).metadata["settings"]
         names = {name: str(settings[name]) for name in ("env", "policy")}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{repository}: the policy is damaged: {error}") from error
@@ -147,14 +148,12 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _latest(run: Path) -> Path:
-    found = sorted(
-        (run / "evaluations").glob("*/summary.json"), key=lambda path: path.stat().st_mtime
-    )
+def _latest(run: RunFolder) -> Path:
+    found = sorted(run.evaluations.glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError(
-            f"{run} has no evaluation, which its card is made from; "
-            f"run: spikepropamine evaluate {run}"
+            f"{run.path} has no evaluation, which its card is made from; "
+            f"run: spikepropamine evaluate {run.path}"
         )
     return found[-1].parent
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from spikepropamine.common import add_import, import_modules, run_command
 from spikepropamine.export import hub
+from spikepropamine.folder import RunFolder
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine push") -> int:
@@ -30,7 +31,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine push") -> int:
 
     def push() -> int:
         import_modules(options.imports)
-        print(hub.push(options.run, options.repository, options.evaluation, options.private))
+        print(
+            hub.push(
+                RunFolder(options.run), options.repository, options.evaluation, options.private
+            )
+        )
         return 0
 
     return run_command(program, push, "interrupted")

@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "videos"
 
     @property
+    def exports(self) -> Path:
+        """Files for other places: ONNX, NIR."""
+        return self.path / "exports"
+
+    @property
     def wandb(self) -> Path:
         """The offline run, where tracking is on."""
         return self.path / "wandb"

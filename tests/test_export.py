@@ -28,7 +28,7 @@ def test_an_exported_file_drives_its_task_by_onnx_runtime_alone(kind, tmp_path, 
     assert export(run, "--format", "onnx") == 0
     told = capsys.readouterr().out
     assert "1000 steps beside the policy" in told
-    file = run / "export" / "policy.onnx"
+    file = run / "exports" / "policy.onnx"
     card = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
     assert json.loads(card["task"])["env"] == PENDULUM
     assert json.loads(card["training"]) == {"seed": 0, "steps": 123, "perturb": None}
@@ -59,7 +59,7 @@ def test_a_file_that_does_not_act_as_the_policy_is_not_kept(tmp_path, capsys, mo
     monkeypatch.setattr(onnx_file, "to_onnx", lambda _, card: to_onnx(wrong.policy, card))
     assert export(run, "--format", "onnx") == 2
     assert "the file acts" in capsys.readouterr().err
-    assert list((run / "export").iterdir()) == []
+    assert list((run / "exports").iterdir()) == []
 
 
 @pytest.mark.parametrize(
