@@ -115,9 +115,11 @@ class Taught(VecEnvWrapper):
                 observed = self._translated("untold", observed[:, :channels])
             else:
                 observed = observed[:, :channels]
-        actions, self._state = self.teacher.predict(
+        actions, state = self.teacher.predict(
             observed, self._state, self._starts, deterministic=True
         )
+        # its parts may share their memory; a checkpoint takes each by itself
+        self._state = None if state is None else tuple(part.copy() for part in state)
         return self._translated("told", actions) if self.translates else actions
 
     def _translated(self, method: str, rows: np.ndarray) -> np.ndarray:

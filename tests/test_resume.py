@@ -24,6 +24,10 @@ CHEETAH = [
     "--env", "HalfCheetah-v5", *CUE[2:], "--normalize-observations", "--normalize-rewards",
     "--env-kwargs", "max_episode_steps", "30",
 ]  # fmt: skip
+TAUGHT = [
+    *CHEETAH, "--perturb", "motor-signs", "--previous", "--trainer.guided-steps", "128",
+    "--teacher", str(Path(__file__).parents[1] / "trained/robots/HalfCheetah-v5/snn/seed-0"),
+]  # fmt: skip
 MOMENTS = [
     (DummyVecEnv, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"), (os, "fsync"),
     (Path, "replace"), (Path, "unlink"),
@@ -119,8 +123,12 @@ def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
 
 @pytest.mark.parametrize(
     ("arguments", "kills"),
-    [([*CUE, "--policy", "ndp-oja"], 3), ([*CHEETAH, "--policy", "lstm"], 2)],
-    ids=["cue", "cheetah"],
+    [
+        ([*CUE, "--policy", "ndp-oja"], 3),
+        ([*CHEETAH, "--policy", "lstm"], 2),
+        ([*TAUGHT, "--policy", "snn"], 2),
+    ],
+    ids=["cue", "cheetah", "taught"],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, arguments, kills):
     check_kills(tmp_path, monkeypatch, arguments, kills, 0)
