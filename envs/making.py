@@ -4,7 +4,6 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ SPREAD_STEPS = 2000
 SPREAD_SEED = 0
 # arguments that are others in training and evaluation, or change no channel of an observation
 HELP = ("noise", "told", "max_episode_steps", "render_mode")
+_spreads: dict[tuple[str, str], np.ndarray | float] = {}  # found in this process
 
 
 def make(
@@ -94,7 +94,8 @@ def training_text(
     conditions = load_suite(perturb, environment, horizon_of(env))
     env.close()
     texts = [c.text for c in conditions if c.split == "train"]
-    return " | ".join(texts if all(map(_contexts, texts)) else ["none", *texts])
+    include_plain = texts and all(_contexts(text) for text in texts)
+    return " | ".join(texts if include_plain else ["none", *texts])
 
 
 def with_contexts(text: str, trained: str) -> str:
@@ -103,10 +104,12 @@ def with_contexts(text: str, trained: str) -> str:
     So a policy to which contexts were revealed in training is shown as many under any text.
     """
     plain = [f"{label}=0" for label in _contexts(trained) if label not in _contexts(text)]
-    alternatives = [] if not text else text.split("|")
-    if not alternatives:
-        return " + ".join(plain)
-    return " | ".join(" + ".join([one.strip(), *plain]) for one in alternatives)
+    if not plain:
+        return text
+    alternatives = [one.strip() for one in text.split("|")]
+    return " | ".join(
+        " + ".join(plain if one in ("", "none") else [one, *plain]) for one in alternatives
+    )
 
 
 def _contexts(text: str) -> list[str]:
@@ -139,12 +142,14 @@ def spread(environment: str, arguments: Mapping[str, Any] | None = None) -> np.n
         ValueError: the environment cannot be made.
     """
     kept = {name: value for name, value in (arguments or {}).items() if name not in HELP}
-    return _spread(environment, json.dumps(kept, sort_keys=True))
+    key = environment, json.dumps(kept, sort_keys=True, default=repr)
+    if key not in _spreads:
+        _spreads[key] = _found_spread(environment, kept)
+    return _spreads[key]
 
 
-@cache
-def _spread(environment: str, arguments: str) -> np.ndarray | float:
-    env = make(environment, json.loads(arguments))
+def _found_spread(environment: str, arguments: Mapping[str, Any]) -> np.ndarray | float:
+    env = make(environment, arguments)
     space = env.observation_space
     if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         env.close()

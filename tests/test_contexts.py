@@ -240,6 +240,7 @@ def test_the_context_is_revealed():
         ("mass=1.5", "mass=1.5 + motor_signs=0"),
         ("mass=1.5 | slope=5", "mass=1.5 + motor_signs=0 | slope=5 + motor_signs=0"),
         ("motor_signs=held_out", "motor_signs=held_out"),
+        ("none | mass=2", "motor_signs=0 | mass=2 + motor_signs=0"),
     ],
 )
 def test_what_was_revealed_in_training_is_there_under_any_text(text, expected):

@@ -65,7 +65,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._alternatives = len(alternatives)
         spread = _checked_spread(spread, env.observation_space)
         self._acts = [
-            _bound(env, term, number, spread)
+            _act_of(env, term, number, spread)
             for number, alternative in enumerate(alternatives)
             for term in alternative
         ]
@@ -455,7 +455,7 @@ class _ContextAct(_Act):
         return self._contexts.undo(changed, self.context)
 
 
-def _bound(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> _Act:
+def _act_of(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> _Act:
     kind = _ContextAct if term.family.contexts else _Act
     return kind(env, term, alternative, spread)
 
@@ -490,7 +490,7 @@ def reason_against(env: gym.Env, text: str, catalogue: Mapping[str, Family] = CA
     try:
         for alternative in parse(text, catalogue):
             for term in alternative:
-                _bound(env, term, 0, np.ones(()))
+                _act_of(env, term, 0, np.ones(()))
     except ValueError as error:
         return str(error)
     return ""
