@@ -52,9 +52,9 @@ def rows_of(summary: dict, suite: str) -> list[dict[str, object]]:
             row |= {"seeds": len(summary["policies"][policy]["training_seeds"])}
             row |= {"return": round(result["return"]["mean"], 1)}
             if kept is not None:
-                low, high = kept["interval"]
-                row |= {"retention": round(kept["mean"], 3), "low": round(low, 3)}
-                row |= {"high": round(high, 3)}
+                row |= {"retention": round(kept["mean"], 3)}
+                if kept["interval"] is not None:
+                    row |= dict(zip(("low", "high"), (round(x, 3) for x in kept["interval"])))
             for name in ("fraction", "time"):
                 if recovery.get(name) is not None:
                     row[f"recovery_{name}"] = round(recovery[name]["mean"], 3)
@@ -85,6 +85,8 @@ def table(summaries: dict[str, dict]) -> str:
 def _cell(score: dict | None) -> str:
     if score is None:
         return ""
+    if score["interval"] is None:
+        return f"{score['mean']:.2f} [?]"
     low, high = score["interval"]
     return f"{score['mean']:.2f} [{low:.2f}, {high:.2f}]"
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from spikepropamine.agents.zoo import actor_parameters
 from spikepropamine.common import UsageError, add_import, import_modules, run_command, versions
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
-from spikepropamine.evaluation.ask.conditions import STANDARD, choose, conditions_of
+from spikepropamine.evaluation.ask.conditions import STANDARD, Condition, choose, conditions_of
 from spikepropamine.evaluation.ask.lesions import LESIONS
-from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.evaluation.ask.runs import Run, load_runs, load_teacher
+from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.judge.summarize import summarize
 from spikepropamine.evaluation.report.files import write
 from spikepropamine.evaluation.report.tables import tables
 from spikepropamine.evaluation.run.plan import evaluate
 from spikepropamine.evaluation.run.progress import ProgressBar
+from spikepropamine.evaluation.schema import Skipped, Summary
 from spikepropamine.evaluation.tracking import track_evaluation
 from spikepropamine.folder import RunFolder
 from spikepropamine.tracking import check_credentials
@@ -57,6 +60,12 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         help=f"take plasticity away in every condition ({lesions})",
     )
     parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help="hold policies against this one, which is told the contexts of each condition",
+    )
+    parser.add_argument(
         "--conditions", nargs="+", metavar="NAME", help="only these of the suite, and clean (all)"
     )
     parser.add_argument(
@@ -73,7 +82,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         help="episodes of K times the length (%(default)s)",
     )
     parser.add_argument(
-        "--stochastic", action="store_true", help="draw actions instead of taking the likeliest"
+        "--stochastic", action="store_true", help="sample actions instead of taking the likeliest"
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes (as many as there are cores)"
@@ -112,6 +121,24 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     return options
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for, found and checked.
+
+    Attributes:
+        runs, task, conditions, teacher: see `evaluation.run.plan.evaluate`.
+        skipped: conditions that do not apply.
+        folder: for the results.
+    """
+
+    runs: list[Run]
+    task: Task
+    conditions: list[Condition]
+    teacher: Run | None
+    skipped: list[Skipped]
+    folder: Path
+
+
 def run_all(options: argparse.Namespace) -> int:
     """Evaluates, writes and prints; returns the exit code, 1 where a video could not be made.
 
@@ -120,61 +147,101 @@ def run_all(options: argparse.Namespace) -> int:
     import_modules(options.imports)
     can_draw = options.video is None or choose_backend() is not None  # before MuJoCo is imported
     check_credentials(options.track)
+    asked = ask(options)
+    filming = options.video is not None and (can_draw or not asked.task.simulated)
+    if options.video is not None and not filming:
+        print(f"no video: {cannot_draw()}", file=sys.stderr)
+    summary = measure(asked, options)
+    filmed = film_asked(asked, options) if filming else options.video is None
+    from spikepropamine.evaluation.report.report import write_report  # and the plots
+
+    report = write_report(asked.folder)
+    say(summary, asked.folder, report)
+    if options.track != "off":
+        track_evaluation(options.track, asked.folder)
+    return 0 if filmed else 1
+
+
+def ask(options: argparse.Namespace) -> Asked:
+    """Finds what the options name. Raises UsageError where something is missing or wrong."""
     seeds = range(options.seed, options.seed + options.episodes)
     try:
         runs, task = load_runs(options.runs, seeds, options.horizon_factor)
         conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
         if options.conditions is not None:
             conditions = choose(conditions, options.conditions)
+        teacher = None if options.teacher is None else load_teacher(options.teacher, task)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
-    no_video = None if can_draw or not task.simulated else cannot_draw()
-    if no_video is not None:
-        print(f"no video: {no_video}", file=sys.stderr)
-    name = options.suite or "perturb"
-    folder = options.out or RunFolder(_common(options.runs)).evaluations / name
+    if teacher is not None and not any(c.has_contexts for c in conditions):
+        raise UsageError(
+            "--teacher is for conditions with contexts, as in --suite motor-signs; there are none"
+        )
+    return Asked(runs, task, conditions, teacher, skipped, _folder(options))
+
+
+def measure(asked: Asked, options: argparse.Namespace) -> Summary:
+    """Runs the episodes and leaves what they say in the folder."""
     found = versions()
-    progress = ProgressBar(task.horizon)
+    progress = ProgressBar(asked.task.horizon)
     evaluation = evaluate(
-        runs, task, conditions, seeds, not options.stochastic, options.workers, found, progress
+        asked.runs,
+        asked.task,
+        asked.conditions,
+        range(options.seed, options.seed + options.episodes),
+        not options.stochastic,
+        options.workers,
+        found,
+        progress,
+        asked.teacher,
     )
     progress.close()
-    evaluation.skipped[:0] = skipped
+    evaluation.skipped[:0] = asked.skipped
+    lesions = [c.lesion.name for c in asked.conditions if c.lesion is not None]
     settings = {
         "suite": options.suite,
         "perturb": options.perturb,
-        "lesions": list(dict.fromkeys(c.lesion.name for c in conditions if c.lesion is not None)),
+        "lesions": list(dict.fromkeys(lesions)),
         "horizon_factor": options.horizon_factor,
         "versions": found,
         "command": sys.argv,
     }
-    summary = summarize(evaluation, settings, actor_parameters, folder)
-    write(evaluation, summary, folder)
-    if options.video is not None and no_video is None:
-        sides = [FILMED[name] for name in options.lesions if name in FILMED] or [FILMED["off"]]
-        named = [*options.perturb, *(options.conditions or ())]
-        from spikepropamine.evaluation.film.camera import film_all  # and the encoder
+    summary = summarize(evaluation, settings, actor_parameters, asked.folder)
+    write(evaluation, summary, asked.folder)
+    return summary
 
-        try:
-            film_all(
-                runs,
-                task,
-                conditions,
-                named,
-                options.seed,
-                sides if options.video == "side-by-side" else (),
-                folder / "videos",
-            )
-        except CannotDraw as error:
-            no_video = str(error)
-            print(f"no video: {no_video}", file=sys.stderr)
-    from spikepropamine.evaluation.report.report import write_report  # and the plots
 
-    report = write_report(folder)
+def film_asked(asked: Asked, options: argparse.Namespace) -> bool:
+    """Makes the videos; returns whether they could be made."""
+    from spikepropamine.evaluation.film.camera import film_all  # and the encoder
+
+    sides = [FILMED[name] for name in options.lesions if name in FILMED] or [FILMED["off"]]
+    try:
+        film_all(
+            asked.runs,
+            asked.task,
+            asked.conditions,
+            [*options.perturb, *(options.conditions or ())],
+            options.seed,
+            sides if options.video == "side-by-side" else (),
+            asked.folder / "videos",
+        )
+    except CannotDraw as error:
+        print(f"no video: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def say(summary: Summary, folder: Path, report: Path) -> None:
+    """Prints what was found, and where the rest is."""
+    settings = summary["settings"]
     several = any(len(policy["runs"]) > 1 for policy in summary["policies"].values())
-    print(f"{task.environment}, {options.episodes} new episodes per condition, the same in each")
+    episodes = f"{settings['episodes']} new episodes per condition, the same in each"
+    print(f"{settings['env']}, {episodes}")
+    if not settings["own_limit"]:
+        print(f"the task has no time limit: episodes are cut after {settings['horizon']} steps")
     over = "training seeds, or over episodes where there is one seed" if several else "episodes"
-    print(f"mean [95 % interval over {over}]")
+    print(f"mean [95 % interval over {over}; ? where it cannot be told]")
     print()
     print(tables(summary))
     print()
@@ -183,15 +250,23 @@ def run_all(options: argparse.Namespace) -> int:
         print(f"left out: {entry['condition']}{whom}: {entry['reason']}")
     print(f"results are in {folder}")
     print(f"the report is {report}")
-    if options.track != "off":
-        track_evaluation(options.track, folder)
-    return 0 if no_video is None else 1
 
 
-def _common(runs: Sequence[Path]) -> Path:
-    """The folder that the runs have in common; of a single run, its own."""
-    common = Path(os.path.commonpath([run.resolve() for run in runs]))
-    return common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
+def _folder(options: argparse.Namespace) -> Path:
+    """For the results: `--out`, or one in the folder that the runs have in common.
+
+    Raises:
+        UsageError: the runs' folder has links in the place of ours, which may lead anywhere.
+    """
+    if options.out is not None:
+        return options.out
+    common = Path(os.path.commonpath([run.resolve() for run in options.runs]))
+    common = common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
+    folder = RunFolder(common).evaluations / (options.suite or "perturb")
+    for path in (folder.parent, folder, folder / "figures", folder / "videos"):
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link; say with --out where results may be written")
+    return folder
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine evaluate") -> int:

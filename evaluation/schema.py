@@ -13,21 +13,29 @@ CLEAN_KEY = "clean"
 """Of the condition in which nothing is changed."""
 
 
+class Estimate(TypedDict):
+    """One number, and its 95 % interval; null where that cannot be told."""
+
+    mean: float
+    interval: list[float] | None
+
+
 class Score(TypedDict):
-    """One number with its uncertainty.
+    """One number with its uncertainty, as `judge.statistics` has it.
 
     Attributes:
         mean: over the runs, each the mean of its episodes; of a ratio or a time, that of the
             returns or reward rates so averaged.
         interquartile_mean: of the runs' own values; of the episodes' where there is one run.
         interval: 95 %, of the mean: over training seeds; over episodes where there is one run.
+            Null where it cannot be told: fewer than three of them, or no difference between any.
         by_run: the value of each run, in the order of `training_seeds`; null where it has none,
             as the retention of a run that is no better than random.
     """
 
     mean: float
     interquartile_mean: float
-    interval: list[float]
+    interval: list[float] | None
     by_run: list[float | None]
 
 
@@ -41,11 +49,13 @@ class Settings(TypedDict):
         lesions: names of the lesions.
         episodes: per condition and run.
         seeds: the first and the last seed of the episodes.
-        deterministic: whether actions are the likeliest ones, or drawn.
-        horizon: steps of an episode at most; null where unknown.
+        deterministic: whether actions are the likeliest ones, or sampled.
+        horizon: steps of an episode at most.
+        own_limit: whether that is the task's own limit; else the evaluation set it.
         horizon_factor: by which the time limit of training was multiplied.
         chance: accuracy of guessing; null where the task has no trials.
         window: steps over which reward rates are averaged.
+        teacher: name and seed of a policy that is told the contexts; null where there is none.
         versions: of Python, the packages that matter, the processor and the revision.
         command: the command line.
     """
@@ -58,10 +68,12 @@ class Settings(TypedDict):
     episodes: int
     seeds: list[int]
     deterministic: bool
-    horizon: int | None
+    horizon: int
+    own_limit: bool
     horizon_factor: float
     chance: float | None
     window: int
+    teacher: str | None
     versions: dict[str, str]
     command: list[str]
 
@@ -77,7 +89,10 @@ class PolicySummary(TypedDict):
         perturb: perturbations that it was trained under; null for none.
         previous: whether it observes its previous action and reward.
         random_return: mean return of random actions in the clean condition.
+        still_return: that of standing still: actions of zero; null where there is no such thing.
         clean_return: of the intact policy in the clean condition.
+        learned: whether the clean return is above both, by an interval over episodes; null where
+            that cannot be told.
         dead_seeds: training seeds whose clean return is less than a tenth of the way from the
             random return to that of the best run of the evaluation, whatever its policy.
         training: the mean return of training episodes as progress.csv has it, by run: "final", the
@@ -91,7 +106,9 @@ class PolicySummary(TypedDict):
     perturb: str | None
     previous: bool
     random_return: float
+    still_return: float | None
     clean_return: Score
+    learned: bool | None
     dead_seeds: list[int]
     training: dict[str, list[float | None]]
 
@@ -122,32 +139,80 @@ class ConditionSummary(TypedDict):
 
 
 class Recovery(TypedDict):
-    """What a change at step t0 of an episode does to the reward per step, averaged over `window`.
+    """What a change at step t0 of an episode does to the reward per step, averaged over `window`,
+    relative to the same episodes without the change.
+
+    A step after the end of an episode counts as a reward of 0, with the change and without.
 
     Attributes:
         before: mean over the `window` steps before t0.
-        drop: `before` minus the lowest windowed mean from t0 on.
-        plateau: mean over the last `window` steps that all episodes have.
-        fraction: (plateau - lowest) / drop: 1 where all is back. Null where nothing dropped.
-        time: steps from t0 to the end of the first window, after the lowest one, that has come
-            back by 90 % of the way from the lowest to the plateau. Null where `fraction` is null
-            or below 0.1: nothing came back.
+        drop: the most that is missing in any window from t0 on.
+        left: what is still missing in the last window.
+        fraction: 1 - left / drop: 1 where all is back. Null where no drop is shown: it has to be a
+            tenth of `before`, and above zero by an interval over episodes for all windows at once.
+        time: steps from t0 to the end of the first window, after the one with the drop, in which
+            nine tenths of what comes back are back. It has no interval. Null where `fraction` is
+            null or below 0.1: nothing came back.
     """
 
     before: Score
     drop: Score
-    plateau: Score
+    left: Score
     fraction: Score | None
     time: Score | None
 
 
 class Curve(TypedDict):
-    """A curve over the steps of an episode, with its 95 % interval."""
+    """A curve over the steps of an episode, with its 95 % interval; null where it has none."""
 
     step: list[int]
     mean: list[float]
-    low: list[float]
-    high: list[float]
+    low: list[float | None]
+    high: list[float | None]
+
+
+class ContextScores(TypedDict):
+    """How a policy comes to act as contexts ask for that it has to find out.
+
+    A step after the end of an episode counts as a reward of 0. Settled are steps 100 to 200 since
+    a context began, the opening is the first 50.
+
+    Attributes:
+        contexts: how many there were in the episodes of a run.
+        reward_rate: reward per step by steps since a context began, in windows of 10 that end
+            there.
+        opening_rate, settled_rate: reward per step; settled is null where no context lasts so long.
+        settled_pace: the settled rate relative to that of random actions (0) and of the teacher
+            that is told (1); null without a teacher, or where that one is no better.
+        opening_over_off: the opening rate minus that of the same episodes with plasticity off; null
+            where those were not asked for.
+        time_to_identify: steps until nine tenths of the settled pace are reached, relative to the
+            teacher at the same step. It has no interval. Null without a teacher, or where the
+            settled pace is below a tenth.
+    """
+
+    contexts: int
+    reward_rate: Curve
+    opening_rate: Score | None
+    settled_rate: Score | None
+    settled_pace: Score | None
+    opening_over_off: Score | None
+    time_to_identify: Score | None
+
+
+class Adaptation(TypedDict):
+    """Of contexts that begin with the episode, and of those that begin within it, if any do."""
+
+    first: ContextScores
+    later: ContextScores | None
+
+
+class Reference(TypedDict):
+    """The reward rate of a teacher or of random actions, as in `ContextScores`."""
+
+    step: list[int]
+    mean: list[float]
+    settled_rate: float | None
 
 
 # "return" is a keyword
@@ -161,14 +226,15 @@ Result = TypedDict(
         "accuracy_by_trial": list[Score] | None,
         "recovery": Recovery | None,
         "reward_rate": Curve | None,
+        "adaptation": Adaptation | None,
     },
 )
 """A policy in a condition.
 
-retention = (R - R_random) / (R_clean - R_random), null where R_clean is not beyond doubt above
-R_random (its interval lies above it); late_accuracy is that of the second half of the trials;
+retention = (R - R_random) / (R_clean - R_random), null where the policy is not shown to have
+learned anything; late_accuracy is that of the second half of the trials;
 reward_rate, the reward per step in windows, is there for the clean condition, lesioned or not,
-and for conditions with an onset.
+and for conditions with an onset; adaptation, where there are contexts, takes the place of recovery.
 """
 
 
@@ -193,7 +259,7 @@ class Severity(TypedDict):
     area: Score
 
 
-class Lesion(TypedDict):
+class LesionSummary(TypedDict):
     """What a lesion does in one condition: intact minus lesioned, the same weights and episodes.
 
     Attributes:
@@ -217,15 +283,18 @@ class Comparison(TypedDict):
 
     Attributes:
         measure: "return" (in the clean condition) or "retention" (over all conditions).
-        difference: of the means, {"mean", "interval"}.
-        probability_of_improvement: of a run over a run, {"mean", "interval"}; ties count half.
+        unit: "run" or, where one of the two was trained once, "episode".
+        difference: of the means.
+        probability_of_improvement: of a run over a run, or an episode over an episode; ties count
+            half.
     """
 
     policy: str
     other: str
     measure: str
-    difference: dict
-    probability_of_improvement: dict
+    unit: str
+    difference: Estimate
+    probability_of_improvement: Estimate
 
 
 class Operations(TypedDict):
@@ -296,6 +365,8 @@ class Summary(TypedDict):
         severity: by policy; intact curves first.
         lesions: by policy, lesion and key of the intact condition.
         comparisons: of each two policies.
+        references: by intact condition with contexts: "random" actions and the "teacher", if there
+            is one, each by "first" and "later" as in `Adaptation`.
         inside: by policy and by key of the condition (clean, and those with an onset, lesioned
             or not): means over runs and episodes at some steps, {"step": [...], ...}, with
             "fast_weight_norm" (root mean square over synapses), "modulator_mean" and
@@ -311,8 +382,9 @@ class Summary(TypedDict):
     results: dict[str, dict[str, Result]]
     overall: dict[str, dict[str, dict[str, Score]]]
     severity: dict[str, list[Severity]]
-    lesions: dict[str, dict[str, dict[str, Lesion]]]
+    lesions: dict[str, dict[str, dict[str, LesionSummary]]]
     comparisons: list[Comparison]
+    references: dict[str, dict[str, dict[str, Reference | None]]]
     inside: dict[str, dict[str, dict[str, list]]]
     cost: dict[str, Cost]
     skipped: list[Skipped]

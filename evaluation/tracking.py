@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from spikepropamine.evaluation.schema import Score, Summary
 from spikepropamine.folder import RunFolder
 from spikepropamine.tracking import On, policy_artifact, start, use
 
@@ -71,7 +72,7 @@ def track_evaluation(mode: On, folder: Path) -> None:
         print(f"tracked offline; upload with: wandb sync {folder}/wandb/offline-run-*")
 
 
-def curves(summary: dict[str, Any]) -> list[dict[str, float]]:
+def curves(summary: Summary) -> list[dict[str, float]]:
     """Rows of the curves, one for each value of an axis: retention by severity, accuracy by trial,
     reward rate and what the network did by step of the episode.
     """
@@ -87,11 +88,12 @@ def curves(summary: dict[str, Any]) -> list[dict[str, float]]:
             for trial, score in enumerate(result["accuracy_by_trial"] or []):
                 key = f"adaptation/accuracy_by_trial/{policy}/{condition}"
                 rows["trial", trial][key] = score["mean"]
-            curve = result["reward_rate"] or {"step": [], "mean": []}
-            for step, mean in zip(curve["step"], curve["mean"]):
-                rows["episode_step", step][f"adaptation/reward_rate/{policy}/{condition}"] = mean
-    for policy, parts in summary["inside"].items():
-        for condition, series in parts.items():
+            if (curve := result["reward_rate"]) is not None:
+                key = f"adaptation/reward_rate/{policy}/{condition}"
+                for step, mean in zip(curve["step"], curve["mean"]):
+                    rows["episode_step", step][key] = mean
+    for policy, inside in summary["inside"].items():
+        for condition, series in inside.items():
             for name in series.keys() - {"step"}:
                 for step, value in zip(series["step"], series[name]):
                     rows["episode_step", step][f"adaptation/{name}/{policy}/{condition}"] = value
@@ -102,31 +104,36 @@ def curves(summary: dict[str, Any]) -> list[dict[str, float]]:
     ]
 
 
-def results(summary: dict[str, Any]) -> tuple[list[Any], list[list[Any]]]:
+def results(summary: Summary) -> tuple[list[Any], list[list[Any]]]:
     """Columns and rows of the table of results: one row for each policy and condition."""
     columns = [
         "policy", "condition", "perturbation", "severity", "split", "onset", "lesion",
         "return", "return_low", "return_high", "retention", "late_accuracy",
-        "recovery_fraction", "recovery_time",
+        "recovery_fraction", "recovery_time", "pace_of_teacher", "time_to_identify",
     ]  # fmt: skip
-    rows = []
+    rows: list[list[Any]] = []
     for policy, found in summary["results"].items():
         for condition in summary["conditions"]:
             if condition["key"] not in found:
                 continue
             result = found[condition["key"]]
-            recovery = result["recovery"] or {"fraction": None, "time": None}
+            recovery, adaptation = result["recovery"], result["adaptation"]
             rows.append(
-                [policy, condition["key"], condition["text"]]
-                + [condition[name] for name in ("severity", "split", "onset", "lesion")]
-                + [result["return"]["mean"], *result["return"]["interval"]]
-                + [_mean(result[name]) for name in ("retention", "late_accuracy")]
-                + [_mean(recovery[name]) for name in ("fraction", "time")]
-            )
+                [
+                    policy, condition["key"], condition["text"], condition["severity"],
+                    condition["split"], condition["onset"], condition["lesion"],
+                    result["return"]["mean"], *_edges(result["return"]),
+                    _mean(result["retention"]), _mean(result["late_accuracy"]),
+                    _mean(recovery and recovery["fraction"]),
+                    _mean(recovery and recovery["time"]),
+                    _mean(adaptation and adaptation["first"]["settled_pace"]),
+                    _mean(adaptation and adaptation["first"]["time_to_identify"]),
+                ]
+            )  # fmt: skip
     return columns, rows
 
 
-def lesions(summary: dict[str, Any]) -> tuple[list[Any], list[list[Any]]]:
+def lesions(summary: Summary) -> tuple[list[Any], list[list[Any]]]:
     """Columns and rows of the table of lesions: what each takes away, by policy and condition."""
     columns = [
         "policy", "lesion", "condition", "return_difference", "low", "high",
@@ -135,7 +142,7 @@ def lesions(summary: dict[str, Any]) -> tuple[list[Any], list[list[Any]]]:
     rows = [
         [
             policy, lesion, condition,
-            part["paired_difference"]["mean"], *part["paired_difference"]["interval"],
+            part["paired_difference"]["mean"], *_edges(part["paired_difference"]),
             _mean(part["probability_of_improvement"]), _mean(part["late_accuracy_difference"]),
         ]
         for policy, by_lesion in summary["lesions"].items()
@@ -145,7 +152,7 @@ def lesions(summary: dict[str, Any]) -> tuple[list[Any], list[list[Any]]]:
     return columns, rows
 
 
-def scores(summary: dict[str, Any]) -> dict[str, float]:
+def scores(summary: Summary) -> dict[str, float]:
     """Numbers for the table of runs: clean return, and mean retention by policy and split."""
     found = {}
     for policy, part in summary["policies"].items():
@@ -157,5 +164,9 @@ def scores(summary: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _mean(score: dict[str, Any] | None) -> float | None:
+def _edges(score: Score) -> list[float] | list[None]:
+    return score["interval"] or [None, None]
+
+
+def _mean(score: Score | None) -> float | None:
     return None if score is None else score["mean"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 POLICIES = {"ndp-oja": [0, 1, 2], "snn": [0, 1, 2], "mlp": [0]}
 SEVERITIES = [0.5, 1.0]
+CONTEXTS = "motor_signs=held_out@change(500)"
 
 
 def score(mean, half=0.05, runs=3):
@@ -27,7 +28,7 @@ def curve(onset=None, plastic=True):
     return {"step": steps, "mean": mean, "low": low, "high": high}
 
 
-def conditions(cue=False):
+def conditions(cue=False, contexts=False):
     """Clean, three labels (one with an onset), and all of them with two lesions."""
 
     def condition(key, label, text="", severity=None, split=None, onset=None):
@@ -54,16 +55,21 @@ def conditions(cue=False):
             full = f"{text}~{severity}" + ("" if onset is None else f"@{onset}")
             found.append(condition(f"{label} {severity}", label, full, severity, split, onset))
     found.append(condition("light", "light", "mass=0.3", None, "held-out"))
-    for lesion in ("off", "modulator-mean"):
+    if contexts:
+        found[1:] = [condition("held out", "held out", CONTEXTS, None, "held-out", 500)]
+    for lesion in ("off", "carry-over") if contexts else ("off", "modulator-mean"):
         for intact in [c for c in found if c["lesion"] is None]:
             found.append(intact | {"key": f"{intact['key']} [{lesion}]", "lesion": lesion})
     return found
 
 
-def example_summary(cue=False):
-    """A summary of three policies, one of which has no lesions; with `cue`, of a task of trials."""
-    every = conditions(cue)
-    results, severity, lesions, traces, policies, overall = {}, {}, {}, {}, {}, {}
+def example_summary(cue=False, contexts=False):
+    """A summary of three policies, one of which has no lesions; with `cue`, of a task of trials;
+    with `contexts`, of one condition with contexts beside a teacher.
+    """
+    every = conditions(cue, contexts)
+    named = list(dict.fromkeys(c["lesion"] for c in every if c["lesion"]))
+    results, severity, lesions, inside, policies, overall = {}, {}, {}, {}, {}, {}
     for number, (policy, seeds) in enumerate(POLICIES.items()):
         runs = len(seeds)
         plastic = policy == "ndp-oja"
@@ -84,7 +90,7 @@ def example_summary(cue=False):
                 for c in mine
                 if c["lesion"] == lesion
             }
-            for lesion in ("off", "modulator-mean")
+            for lesion in named
             if policy != "mlp"
         }
         traced = [c for c in mine if c["key"] == "clean" or c["onset"] is not None]
@@ -94,7 +100,7 @@ def example_summary(cue=False):
             series["fast_weight_norm"] = [0.3 * (1 - math.exp(-step / 200)) for step in steps]
             series["modulator_mean"] = [0.1 * math.cos(step / 100) for step in steps]
             series["modulator_spread"] = [0.2 for _ in steps]
-        traces[policy] = {c["key"]: series for c in traced} if policy != "mlp" else {}
+        inside[policy] = {c["key"]: series for c in traced} if policy != "mlp" else {}
         policies[policy] = {
             "training_seeds": seeds,
             "runs": [f"../{policy}/seed-{seed}" for seed in seeds],
@@ -103,13 +109,15 @@ def example_summary(cue=False):
             "perturb": None,
             "previous": False,
             "random_return": -280.0,
+            "still_return": -1.0,
+            "learned": True,
             "clean_return": results[policy]["clean"]["return"],
             "dead_seeds": [2] if policy == "snn" else [],
             "training": {"final": [3000.0 for _ in seeds], "best": [3100.0 for _ in seeds]},
         }
         overall[policy] = {
             lesion: {split: score(0.8 - 0.1 * number, 0.05, runs) for split in ("all", "held-out")}
-            for lesion in (("intact", "off", "modulator-mean") if policy != "mlp" else ("intact",))
+            for lesion in (("intact", *named) if policy != "mlp" else ("intact",))
         }
     return {
         "settings": {
@@ -117,14 +125,16 @@ def example_summary(cue=False):
             "env_kwargs": {},
             "suite": "mid-episode",
             "perturb": ["mass=0.3"],
-            "lesions": ["off", "modulator-mean"],
+            "lesions": named,
             "episodes": 20,
             "seeds": [1_000_000, 1_000_019],
             "deterministic": True,
             "horizon": 1000,
+            "own_limit": True,
             "horizon_factor": 1,
             "chance": 0.5 if cue else None,
             "window": 50,
+            "teacher": "snn, seed 0" if contexts else None,
             "versions": {"python": "3.11.0", "mujoco": "4.0.0", "revision": "abcdef0"},
             "command": ["evaluate.py", "runs", "--suite", "mid-episode"],
         },
@@ -139,12 +149,14 @@ def example_summary(cue=False):
                 "policy": "ndp-oja",
                 "other": "snn",
                 "measure": measure,
+                "unit": "run",
                 "difference": {"mean": difference, "interval": [0.5 * difference, 2 * difference]},
                 "probability_of_improvement": {"mean": 0.9, "interval": [0.6, 1.0]},
             }
             for measure, difference in (("return", 200.0), ("retention", 0.1))
         ],
-        "inside": traces,
+        "references": references() if contexts else {},
+        "inside": inside,
         "cost": {policy: cost(number) for number, policy in enumerate(policies)},
         "skipped": [
             {"condition": "reversed cues", "policy": None, "reason": "it has no cues"},
@@ -187,9 +199,9 @@ def result(condition, plastic, number, runs, trials):
     recovery = onset and {
         "before": score(4.0, 0.1, runs),
         "drop": score(3.0, 0.1, runs),
-        "plateau": score(3.4 if back else 1.0, 0.1, runs),
+        "left": score(0.6 if back else 3.0, 0.1, runs),
         "fraction": score(0.8 if back else 0.0, 0.02, runs),
-        "time": score(230.0, 20.0, runs) if back else None,
+        "time": score(230.0, 20.0, runs) | {"interval": None} if back else None,
     }
     levels = [0.5 + 0.5 * back * (1 - 1 / (trial + 1)) for trial in range(trials)]
     return {
@@ -200,7 +212,40 @@ def result(condition, plastic, number, runs, trials):
         "accuracy_by_trial": [score(level, 0.02, runs) for level in levels] if trials else None,
         "recovery": recovery,
         "reward_rate": curve(onset, back) if onset or condition["label"] == "clean" else None,
+        "adaptation": adaptation(plastic, condition["lesion"], runs)
+        if condition["text"] == CONTEXTS
+        else None,
     }
+
+
+def adaptation(plastic, lesion, runs):
+    """An Adaptation: a plastic policy finds out what no other one does."""
+    knows = plastic and lesion != "off"
+    opening = {None: 1.5, "off": 0.0, "carry-over": -0.5}[lesion] if plastic else 0.0
+    scores = {
+        "contexts": 20,
+        "reward_rate": curve(plastic=knows),
+        "opening_rate": score(opening, 0.1, runs),
+        "settled_rate": score(4.0 if knows else 0.0, 0.1, runs),
+        "settled_pace": score(0.85 if knows else 0.0, 0.02, runs),
+        "opening_over_off": None if lesion == "off" else score(opening, 0.1, runs),
+        "time_to_identify": score(40.0, 4.0, runs) | {"interval": None} if knows else None,
+    }
+    return {"first": scores, "later": scores}
+
+
+def references():
+    """Of a teacher that is told, and of random actions."""
+    steps = list(range(10, 1001, 10))
+
+    def reference(rate):
+        return {"step": steps, "mean": [rate] * len(steps), "settled_rate": rate}
+
+    both = {
+        name: {"first": reference(rate), "later": reference(rate)}
+        for name, rate in (("random", -0.3), ("teacher", 4.8))
+    }
+    return {"held out": both}
 
 
 def curves(mine, results, runs):
@@ -226,10 +271,10 @@ def curves(mine, results, runs):
     return found
 
 
-def write_example(folder: Path, cue=False) -> Path:
+def write_example(folder: Path, **kind) -> Path:
     """Writes summary.json and a few rows of episodes.csv; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").write_text(json.dumps(example_summary(cue), indent=2) + "\n")
+    (folder / "summary.json").write_text(json.dumps(example_summary(**kind), indent=2) + "\n")
     rows = ["policy,training_seed,condition,lesion,seed,return,length"]
     rows += [f"ndp-oja,0,clean,,{1_000_000 + k},{4000.0 + k},1000" for k in range(3)]
     (folder / "episodes.csv").write_text("\n".join(rows) + "\n")

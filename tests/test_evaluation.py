@@ -27,7 +27,7 @@ from spikepropamine.evaluation.ask.conditions import (
 )
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.evaluation.ask.task import ENDLESS, task_of
 from spikepropamine.evaluation.film.recording import can_record, record_episode
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.policies.export import save_policy
@@ -367,6 +367,89 @@ def test_a_robot_that_is_shown_cues_has_accuracies_and_a_figure_of_its_trials(tm
     result = json.loads((results / "summary.json").read_text())["results"]["ndp-oja"]["clean"]
     assert len(result["accuracy_by_trial"]) == 4
     assert (results / "figures" / "episode-ndp-oja.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("policy", "../../elsewhere", "is not the name of a policy"),
+        ("policy", ["mlp"], "is not the name of a policy"),
+        ("seed", "0", "seed is '0'"),
+        ("n_envs", -1, "n_envs is -1"),
+        ("env_kwargs", [1], "env_kwargs is [1]"),
+        ("perturb", 3, "perturb is 3"),
+    ],
+)
+def test_what_a_run_says_of_itself_is_checked(tmp_path, capsys, key, value, message):
+    run = save_run(tmp_path, CUES, "mlp")
+    description = run / "policy" / "policy.json"
+    content = json.loads(description.read_text())
+    content["metadata"]["settings"][key] = value
+    description.write_text(json.dumps(content))
+    assert command_line(run, "--episodes", 1) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_nothing_is_written_through_a_link(tmp_path, capsys):
+    run, elsewhere = save_run(tmp_path, CUES, "mlp"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    target = elsewhere / "precious"
+    target.write_text("precious")
+    folder = run / "evaluations" / "standard"
+    folder.mkdir(parents=True)
+    for name in ("report.html", "report.html.part", "summary.json", "episodes.csv"):
+        (folder / name).symlink_to(target)
+    assert command_line(run, "--conditions", "clean", "--episodes", 3) == 0
+    assert target.read_text() == "precious" and not (folder / "report.html").is_symlink()
+    linked = save_run(tmp_path / "linked", CUES, "mlp")
+    (linked / "evaluations").symlink_to(elsewhere)
+    assert command_line(linked, "--conditions", "clean", "--episodes", 3) == 2
+    assert "is a link; say with --out" in capsys.readouterr().err
+    assert list(elsewhere.iterdir()) == [target]
+
+
+def test_a_run_that_cannot_be_written_to_is_evaluated_elsewhere(tmp_path):
+    run = save_run(tmp_path, CUES, "mlp")
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / "out"
+    assert command_line(run, "--conditions", "clean", "--episodes", 3, "--out", out) == 0
+    assert sorted(p for p in tmp_path.rglob("*") if not p.is_relative_to(out)) == before
+
+
+def test_two_evaluations_of_one_run_at_once_both_work(tmp_path):
+    run = save_run(tmp_path, CUES, "mlp")
+    command = [sys.executable, "evaluate.py", str(run), "--episodes", "40"]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=300)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert json.loads((run / "evaluations" / "standard" / "summary.json").read_text())
+
+
+class Endless(gym.Env):
+    """Never ends by itself."""
+
+    observation_space = action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+
+
+def test_a_task_without_a_time_limit_gets_one(tmp_path, capsys):
+    gym.register("Endless-v0", entry_point=Endless)
+    run = save_run(tmp_path, "Endless-v0", "mlp")
+    assert command_line(run, "--conditions", "clean", "--episodes", 1) == 0
+    assert f"no time limit: episodes are cut after {ENDLESS} steps" in capsys.readouterr().out
+    summary = json.loads((run / "evaluations" / "standard" / "summary.json").read_text())
+    assert summary["settings"]["horizon"] == ENDLESS and not summary["settings"]["own_limit"]
+    assert summary["results"]["mlp"]["clean"]["length"]["mean"] == ENDLESS
+    del gym.registry["Endless-v0"]
 
 
 def test_errors_of_damaged_or_foreign_runs(tmp_path, capsys):

@@ -88,18 +88,20 @@ def test_programmed_drop_and_recovery(tmp_path):
     runs = [save_programmed(tmp_path, seed) for seed in (0, 1)]
     late, early = "action_flip~1@200", "action_flip~1"
     found = evaluated(tmp_path / "out", *runs, "--perturb", late, early,
-                      "--episodes", 3)  # fmt: skip
+                      "--episodes", 6)  # fmt: skip
     assert found["settings"]["window"] == 20 and found["settings"]["horizon"] == 400
     policy = found["policies"]["mlp"]
     assert policy["random_return"] == pytest.approx(60 * 0.2 + 340 * 0.8)  # from the first step on
+    assert policy["still_return"] == policy["random_return"] and policy["learned"] is True
     assert policy["clean_return"]["mean"] == 400 and policy["dead_seeds"] == []
+    assert policy["clean_return"]["interval"] is None  # two seeds tell nothing of a third
     result = found["results"]["mlp"][late]
     assert result["return"]["mean"] == pytest.approx(200 + 60 * 0.2 + 140 * 0.8)
     assert result["retention"]["mean"] == pytest.approx((324 - 284) / (400 - 284))
     assert found["results"]["mlp"][early]["retention"]["mean"] == pytest.approx(0, abs=1e-9)
     recovery = {name: score["mean"] for name, score in result["recovery"].items()}
     # the first window with 18 of its 20 steps on the plateau ends 18 steps after the rise
-    expected = {"before": 1.0, "drop": 0.8, "plateau": 0.8, "fraction": 0.75, "time": 78}
+    expected = {"before": 1.0, "drop": 0.8, "left": 0.2, "fraction": 0.75, "time": 78}
     assert recovery == pytest.approx(expected)
     assert result["recovery"]["time"]["by_run"] == [78, 78]
     rate = result["reward_rate"]
@@ -132,10 +134,23 @@ def test_clean_returns_are_those_of_sb3(tmp_path, kind):
 def test_a_dead_seed_is_counted(tmp_path):
     runs = [save_programmed(tmp_path, 0), save_programmed(tmp_path, 1, action=-1.0)]
     found = evaluated(tmp_path / "out", *runs, "--perturb", "action_flip~1@200",
-                      "--episodes", 2)  # fmt: skip
+                      "--episodes", 6)  # fmt: skip
     assert found["policies"]["mlp"]["dead_seeds"] == [1]
-    # of two runs, one of them no better than random: nothing is sure enough to divide by
-    assert found["results"]["mlp"]["clean"]["retention"] is None
+    kept = found["results"]["mlp"]["clean"]["retention"]
+    assert kept["by_run"] == [1.0, None] and kept["interval"] is None
+
+
+@pytest.mark.parametrize(("action", "learned"), [(-1.0, False), (0.0, False), (1.0, True)])
+def test_who_earns_no_more_than_standing_still_has_learned_nothing(tmp_path, action, learned):
+    run = save_programmed(tmp_path, action=action)
+    arguments = [run, "--perturb", "action_flip~1@200"]
+    found = evaluated(tmp_path / "out", *arguments, "--episodes", 6)
+    assert found["policies"]["mlp"]["learned"] is learned
+    assert (found["results"]["mlp"]["action_flip~1@200"]["retention"] is None) == (not learned)
+    found = evaluated(tmp_path / "out", *arguments, "--episodes", 1)
+    result = found["results"]["mlp"]["clean"]
+    assert result["retention"] is None and result["return"]["interval"] is None
+    assert found["policies"]["mlp"]["learned"] is None
 
 
 def test_longer_episodes(tmp_path):
@@ -154,12 +169,16 @@ def test_longer_episodes(tmp_path):
     assert traces["step"] == list(range(32)) and len(traces["fast_weight_norm"]) == 32
 
 
+def examples():
+    return example_summary(), example_summary(cue=True), example_summary(contexts=True)
+
+
 def test_summaries_have_the_structure_of_the_example(tmp_path):
     runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
     found = evaluated(tmp_path / "out", *runs, save_run(tmp_path, CUES, "mlp"),
                       "--suite", "noise", "--perturb", "obs_noise=0.1@8", "--episodes", 2,
                       "--lesions", "off")  # fmt: skip
-    for content in (found, example_summary(), example_summary(cue=True)):
+    for content in (found, *examples()):
         assert content.keys() == typing.get_type_hints(schema.Summary).keys()
         assert content["settings"].keys() == schema.Settings.__annotations__.keys()
         for policy, by_key in content["results"].items():
@@ -169,11 +188,15 @@ def test_summaries_have_the_structure_of_the_example(tmp_path):
                 assert result["return"].keys() == schema.Score.__annotations__.keys()
                 if result["recovery"]:
                     assert result["recovery"].keys() == schema.Recovery.__annotations__.keys()
+                if result["adaptation"]:
+                    assert result["adaptation"].keys() == schema.Adaptation.__annotations__.keys()
+                    first = result["adaptation"]["first"]
+                    assert first.keys() == schema.ContextScores.__annotations__.keys()
                 if result["reward_rate"]:
                     assert result["reward_rate"].keys() == schema.Curve.__annotations__.keys()
             for lesions in content["lesions"][policy].values():
                 for lesion in lesions.values():
-                    assert lesion.keys() == schema.Lesion.__annotations__.keys()
+                    assert lesion.keys() == schema.LesionSummary.__annotations__.keys()
             for curve in content["severity"][policy]:
                 assert curve.keys() == schema.Severity.__annotations__.keys()
         lists = ("conditions", schema.ConditionSummary), ("comparisons", schema.Comparison)

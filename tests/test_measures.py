@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import coverage
 from spikepropamine.evaluation.judge import measures
-from spikepropamine.evaluation.judge.statistics import Bootstrap, compare, interval, resampled
+from spikepropamine.evaluation.judge.statistics import (
+    Units,
+    difference,
+    interval,
+    probability_of_improvement,
+    shown_positive,
+    wilson,
+)
 
 
 def test_late_accuracy_is_of_the_second_half():
@@ -44,10 +52,10 @@ def test_recovery_by_hand():
             programmed(low=0.95, plateau=1.0),  # hardly anything drops
         ]
     )
-    found = measures.recovery(rewards, 200, window)
+    found = measures.recovery(rewards, np.ones((4, 400)), 200, window)
     np.testing.assert_allclose(found.before, 1.0)
     np.testing.assert_allclose(found.drop, [0.8, 0.8, 0.8, 0.05])
-    np.testing.assert_allclose(found.plateau, [0.8, 1.0, 0.2, 1.0])
+    np.testing.assert_allclose(found.left, [0.2, 0.0, 0.8, 0.0], atol=1e-12)
     np.testing.assert_allclose(found.fraction, [0.75, 1.0, 0.0, np.nan], atol=1e-12)
     # the first window with at least 18 of its 20 steps on the plateau ends 18 steps after the rise
     np.testing.assert_allclose(found.time, [78, 38, np.nan, np.nan])
@@ -56,100 +64,148 @@ def test_recovery_by_hand():
 def test_recovery_of_a_line():
     # from 0 at the onset, 1 % a step; windows of 10 steps average 4.5 steps back
     rewards = np.concatenate([np.ones(100), np.arange(101) / 100])
-    found = measures.recovery(rewards[None], 100, 10)
-    lowest, plateau = 0.045, 0.955
-    assert found.drop[0] == pytest.approx(1 - lowest)
-    assert found.fraction[0] == pytest.approx((plateau - lowest) / (1 - lowest))
+    found = measures.recovery(rewards[None], np.ones((1, 201)), 100, 10)
+    most, left = 1 - 0.045, 1 - 0.955
+    assert found.drop[0] == pytest.approx(most)
+    assert found.fraction[0] == pytest.approx(1 - left / most)
     # 0.045 + 0.9 * 0.91 = 0.864 is reached by the window that starts 82 steps after the onset
     assert found.time[0] == 82 + 10
 
 
+def test_what_unperturbed_episodes_do_is_no_drop():
+    # episodes that fall at any time earn less and less, and so they do without the change
+    fallen = np.where(np.arange(400) < np.array([[150], [250], [350]]), 3.0, 0.0)
+    found = measures.recovery(fallen, fallen, 200, 20)
+    np.testing.assert_array_equal(found.drop, 0)
+    assert np.isnan(found.fraction).all() and np.isnan(found.time).all()
+
+
 def test_recovery_needs_windows_before_and_after():
     rewards = np.ones((1, 100))
-    assert measures.recovery(rewards, 5, 10) is None
-    assert measures.recovery(rewards, 81, 10) is None
-    assert measures.recovery(rewards, 80, 10) is not None
+    assert measures.recovery(rewards, rewards, 5, 10) is None
+    assert measures.recovery(rewards, rewards, 81, 10) is None
+    assert measures.recovery(rewards, rewards, 80, 10) is not None
 
 
 def test_scores_by_hand():
     runs = np.array([[1.0, 3.0], [4.0, 6.0], [9.0, 13.0]])  # three runs of two episodes
-    bootstrap = Bootstrap(3, 2)
-    units = bootstrap.of_units(runs)
-    score = bootstrap.score(lambda weights: weights @ units)
+    units = Units(3, 2)
+    values = units.of(runs)
+    score = units.score(lambda weights: weights @ values)
     assert score["by_run"] == [2.0, 5.0, 11.0]
     assert score["mean"] == pytest.approx(6.0, rel=1e-14)
     assert score["interval"][0] < 2.0 and score["interval"][1] > 11.0  # three seeds tell little
-    assert bootstrap.score(lambda weights: weights @ units, (2.0, 11.0))["interval"] == [2.0, 11.0]
-    assert score == Bootstrap(3, 2).score(lambda weights: weights @ units)
+    assert units.score(lambda weights: weights @ values, (2.0, 11.0))["interval"] == [2.0, 11.0]
     # sorted 0 1 2 4 6 7 9 100: a quarter off each end leaves 2 4 6 7
-    single = Bootstrap(1, 8)
-    episodes = single.of_units(np.array([[100.0, 0, 2, 1, 4, 9, 6, 7]]))
+    single = Units(1, 8)
+    episodes = single.of(np.array([[100.0, 0, 2, 1, 4, 9, 6, 7]]))
     score = single.score(lambda weights: weights @ episodes)
     assert score["interquartile_mean"] == 19 / 4 and score["by_run"] == [129 / 8]
     assert single.score(lambda weights: weights @ episodes * np.nan) is None
 
 
 def test_a_ratio_is_of_means_and_has_no_value_for_a_run_without_one():
-    bootstrap = Bootstrap(3, 1)
+    units = Units(3, 1)
     clean, value = np.array([11.0, 21.0, 0.5]), np.array([6.0, 11.0, 0.0])
-    score = bootstrap.score(
-        lambda weights: measures.retention(weights @ value, weights @ clean, 1.0)
-    )
+    score = units.score(lambda weights: measures.retention(weights @ value, weights @ clean, 1.0))
     assert score["by_run"] == [0.5, 0.5, None]
     assert score["mean"] == pytest.approx((17 / 3 - 1) / (32.5 / 3 - 1))
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("units", [1, 3])
-def test_equal_samples_have_an_interval_without_width(units):
-    draws = resampled(units) @ np.full(units, 2.5)
-    assert interval(2.5, draws, units) == (2.5, 2.5)
+@pytest.mark.parametrize("values", [[2.5], [2.5, 3.5], [2.5, 2.5, 2.5], [0.1 + 0.2, 0.3, 0.3]])
+def test_what_tells_nothing_of_the_spread_has_no_interval(values):
+    assert interval(float(np.mean(values)), np.array(values)) is None
+    assert difference(np.array(values), np.arange(5.0))["interval"] is None
 
 
-def test_for_many_units_it_is_the_interval_of_the_normal_distribution():
-    samples = np.random.default_rng(0).normal(3.0, 2.0, 2000)
-    half = 1.96 * samples.std() / np.sqrt(2000)
-    low, high = interval(samples.mean(), resampled(2000) @ samples, 2000)
-    np.testing.assert_allclose([low, high], samples.mean() + np.array([-half, half]), atol=0.01)
+def test_an_interval_is_never_without_width():
+    for values in ([0.0, 0.0, 1.0], [1.0, 2.0, 3.0], [1.0] * 9 + [1.001]):
+        low, high = interval(float(np.mean(values)), np.array(values))
+        assert low < np.mean(values) < high
+
+
+def test_all_right_is_not_certainty():
+    right = np.ones(20)
+    score = Units(1, 20).score(lambda weights: weights @ right, (0.0, 1.0))
+    assert score["interval"] == pytest.approx([20 / (20 + stats.norm.ppf(0.975) ** 2), 1.0])
+    score = Units(1, 20).score(lambda weights: weights @ (right * 0), (0.0, 1.0))
+    assert score["interval"][0] == 0 and 0.1 < score["interval"][1] < 0.2
+
+
+def test_symmetric_samples_have_students_interval():
+    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    half = stats.t.ppf(0.975, 4) * values.std(ddof=1) / np.sqrt(5)
+    np.testing.assert_allclose(interval(3.0, values), [3 - half, 3 + half])
+
+
+def test_a_long_tail_makes_its_side_longer():
+    values = np.array([1.0, 1.1, 1.2, 1.3, 5.0])
+    low, high = interval(float(values.mean()), values)
+    half = stats.t.ppf(0.975, 4) * values.std(ddof=1) / np.sqrt(5)
+    assert values.mean() - low == pytest.approx(half) and high - values.mean() > 1.2 * half
+
+
+def test_wilsons_interval():
+    low, high = wilson(0.3, 50)
+    z = stats.norm.ppf(0.975)
+    for end in (low, high):  # both ends are z standard errors of their own away
+        assert abs(0.3 - end) == pytest.approx(z * np.sqrt(end * (1 - end) / 50))
 
 
 def test_two_policies_compared_by_hand():
-    one, other = np.array([3.0, 5.0]), np.array([1.0, 3.0, 4.0])
-    difference, wins = compare(one, other)
-    assert difference["mean"] == pytest.approx(4 - 8 / 3)
-    # 3 beats 1 and ties with 3; 5 beats all
-    assert wins["mean"] == pytest.approx((1 + 0.5 + 3) / 6)
-    assert wins["mean"] == stats.mannwhitneyu(one, other).statistic / 6
+    one, other = np.array([3.0, 5.0, 7.0]), np.array([1.0, 3.0, 4.0])
+    found, wins = difference(one, other), probability_of_improvement(one, other)
+    assert found["mean"] == pytest.approx(5 - 8 / 3)
+    # 3 beats 1 and ties with 3; 5 and 7 beat all
+    assert wins["mean"] == pytest.approx((1 + 0.5 + 3 + 3) / 9)
+    assert wins["mean"] == stats.mannwhitneyu(one, other).statistic / 9
     assert 0 <= wins["interval"][0] <= wins["mean"] <= wins["interval"][1] <= 1
-    low, high = difference["interval"]
-    assert low < difference["mean"] < high
-    np.testing.assert_array_equal(
-        measures.probability_of_improvement(one, np.array([3.0, 2.0])), [0.5, 1.0]
-    )
+    low, high = found["interval"]
+    assert low < found["mean"] < high
+    np.testing.assert_array_equal(measures.improved(one[:2], np.array([3.0, 2.0])), [0.5, 1.0])
+
+
+def test_three_against_three_never_show_that_one_is_better():
+    worst, best = np.arange(3.0), np.arange(3.0) + 100
+    assert probability_of_improvement(best, worst)["interval"][0] < 0.5
+    assert probability_of_improvement(np.arange(4.0) + 100, np.arange(4.0))["interval"][0] > 0.5
+
+
+def test_a_difference_of_large_equal_samples_is_welchs():
+    random = np.random.default_rng(0)
+    one, other = random.normal(1.0, 2.0, 3000), random.normal(0.0, 1.0, 3000)
+    low, high = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
+    np.testing.assert_allclose(difference(one, other)["interval"], [low, high], atol=0.01)
+
+
+def test_equal_differences_are_shown_by_their_number():
+    assert shown_positive(np.full(6, 0.5)) is True
+    assert shown_positive(np.full(6, -0.5)) is False
+    assert shown_positive(np.full(5, 0.5)) is None
+    assert shown_positive(np.array([0.5])) is None
+    assert shown_positive(np.array([1.0, 2.0, 3.0, 2.0, 1.5])) is True
 
 
 @pytest.mark.parametrize(
-    ("runs", "episodes", "draw"),
+    ("population", "seeds", "least"),
     [
-        (1, 20, "normal"),
-        (1, 100, "exponential"),
-        (3, 20, "normal"),
-        (5, 20, "normal"),
-        (5, 20, "exponential"),
-        (10, 20, "normal"),
+        ("normal", 3, 0.95),
+        ("normal", 5, 0.95),
+        ("normal", 10, 0.94),
+        ("long tail above", 5, 0.9),
+        ("1 in 5 fails", 3, 0.85),
+        ("1 in 5 fails", 5, 0.82),
+        ("very long tail", 3, 0.85),
     ],
 )
-def test_intervals_cover_the_truth(runs, episodes, draw):
-    """In about 95 % of 1000 simulated evaluations, whose truth is 0; runs differ, and episodes."""
-    random = np.random.default_rng(0)
-    bootstrap = Bootstrap(runs, episodes)
-    covered = 0
-    for _ in range(1000):
-        between = random.normal(size=(runs, 1)) if runs > 1 else 0.0
-        within = random.normal(size=(runs, episodes))
-        if draw == "exponential":
-            within = random.exponential(size=(runs, episodes)) - 1
-        units = bootstrap.of_units(between + within)
-        low, high = interval(units.mean(), bootstrap.weights @ units, bootstrap.units)
-        covered += low <= 0 <= high
-    assert 0.925 <= covered / 1000 <= 0.975, covered
+def test_intervals_cover_the_truth(population, seeds, least):
+    assert coverage.covered(coverage.ours, population, seeds, 1000)[0] >= least
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("pair", coverage.PAIRS)
+def test_probabilities_of_improvement_cover_the_truth(pair, seeds):
+    share, shown = coverage.covered_probability(pair, seeds, 500)
+    assert share >= 0.92
+    assert seeds > 3 or not shown

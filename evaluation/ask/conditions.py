@@ -9,8 +9,10 @@ from spikepropamine.common import unknown
 from spikepropamine.envs.making import make, with_contexts
 from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
 from spikepropamine.envs.perturbations.suites import load_suite, suite_names
+from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion
 from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.evaluation.ask.told import Told
 from spikepropamine.evaluation.schema import CLEAN_KEY, Skipped
 
 STANDARD = "standard"
@@ -37,6 +39,12 @@ class Condition:
     noise: float = 0.0
 
     @property
+    def has_contexts(self) -> bool:
+        """Whether it has contexts, which a policy has to find out."""
+        terms = [term for one in parse(self.text or "none", CATALOGUE) for term in one]
+        return any(term.family.contexts for term in terms)
+
+    @property
     def lesion_name(self) -> str | None:
         """Of the lesion; None where there is none."""
         return None if self.lesion is None else self.lesion.name
@@ -56,6 +64,7 @@ def make_env(
     condition: Condition,
     previous: bool = False,
     revealed: str | None = None,
+    told: bool = False,
 ) -> gym.Env:
     """The task in a condition.
 
@@ -65,6 +74,7 @@ def make_env(
         previous: whether the policy also observes its previous action and reward.
         revealed: text with the contexts that the policy also observes, besides the task's own;
             None: none at all.
+        told: whether the contexts of the condition are undone by someone who knows them.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
@@ -76,7 +86,10 @@ def make_env(
         text = f"obs_noise={condition.noise}"
     if revealed is not None:
         text = with_contexts(text, revealed)
-    return make(task.environment, arguments, text or None, previous, revealed is not None)
+    if not told:
+        return make(task.environment, arguments, text or None, previous, revealed is not None)
+    env: gym.Env = Told(make(task.environment, arguments, text or None))
+    return PreviousActionAndReward(env) if previous else env
 
 
 def conditions_of(

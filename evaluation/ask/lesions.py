@@ -30,9 +30,9 @@ class Wave:
         freeze_at: the step from which on "frozen" leaves fast weights as they are.
         modulation: mean of each field `layerN.modulation` over the clean episodes; None where the
             lesion does not need them.
-        run_intact: runs the intact policy in the same condition, with seeds and a hook; with
-            `opposite`, in the opposite of the context that the episode of this wave begins with,
-            where there are contexts.
+        run_intact: runs the intact policy in the same condition, with seeds, a hook, and options
+            for the reset.
+        has_contexts: whether the condition has contexts.
     """
 
     layout: "StateLayout"
@@ -41,6 +41,7 @@ class Wave:
     freeze_at: int = 0
     modulation: Mapping[str, np.ndarray] | None = None
     run_intact: Callable[..., Any] | None = None
+    has_contexts: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,10 @@ def _modulator_shuffled(wave: Wave) -> Hook:
 def _carry_over(wave: Wave) -> Hook:
     assert wave.run_intact is not None
     ends = FastWeightsAtEnd(wave.layout)
-    wave.run_intact([seed + EPISODE_BEFORE for seed in wave.seeds], ends, opposite=True)
+    if wave.has_contexts:
+        wave.run_intact(wave.seeds, ends, options={"context": "opposite"})
+    else:
+        wave.run_intact([seed + EPISODE_BEFORE for seed in wave.seeds], ends)
     return FastWeightsCarried(wave.layout, ends.kept)
 
 
@@ -258,7 +262,7 @@ LESIONS = {
             "carry-over",
             "fast weights of another episode",
             "fast weights start from the end of another episode instead of zero; where there are "
-            "contexts, of one in the opposite context",
+            "contexts, from the same episode in the opposite context",
             _carry_over,
             cost=2,
         ),

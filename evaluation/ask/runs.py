@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from spikepropamine.evaluation.ask.task import Task, task_of
 from spikepropamine.evaluation.schema import Skipped
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import DeployedPolicy, load_policy
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")  # of a policy
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,22 @@ def load_runs(
     return runs, tasks[0]
 
 
+def load_teacher(folder: Path, task: Task) -> Run:
+    """A policy of the plain task, or one to which the contexts are revealed.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: it does not work, or is of another environment.
+    """
+    teacher = _load_run(folder)
+    if teacher.environment != task.environment:
+        raise ValueError(
+            f"the teacher in {folder} is of {teacher.environment}, the runs of {task.environment}"
+        )
+    _check_observations(teacher, task)
+    return teacher
+
+
 def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Condition], list[Skipped]]:
     """Those of the conditions that mean something for the run, and those that do not."""
     if layout_of(run.policy) is not None:
@@ -118,6 +137,7 @@ def _load_run(folder: Path) -> Run:
     policy = load_policy(RunFolder(folder).policy)
     try:
         settings: Mapping[str, Any] = policy.metadata["settings"]
+        _check_types(settings, policy.metadata["steps"])
         return Run(
             folder=folder,
             policy=policy,
@@ -137,6 +157,30 @@ def _load_run(folder: Path) -> Run:
             f"{folder / 'policy' / 'policy.json'} does not tell how the policy was trained: "
             f"{error} is missing"
         ) from error
+    except TypeError as error:
+        raise ValueError(f"{folder / 'policy' / 'policy.json'} is damaged: {error}") from error
+
+
+def _check_types(settings: Any, steps: Any) -> None:
+    """Raises TypeError where what a run says of itself is not what it should be.
+
+    Its policy's name becomes a part of the names of files, so it has to be a plain one.
+    """
+    if not isinstance(settings, dict):
+        raise TypeError("its settings are no mapping")
+    name = settings["policy"]
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise TypeError(f"{name!r} is not the name of a policy")
+    numbers = {"seed": settings["seed"], "n_envs": settings["n_envs"], "steps": steps}
+    for what, number in numbers.items():
+        if type(number) is not int or number < 0:
+            raise TypeError(f"{what} is {number!r}, and should be a whole number from 0 on")
+    kinds: dict[str, type] = {"env": str, "env_kwargs": dict}
+    optional: dict[str, type] = {"perturb": str, "previous": bool, "reveal": bool}
+    kinds |= {key: kind for key, kind in optional.items() if settings.get(key) is not None}
+    for what, kind in kinds.items():
+        if not isinstance(settings[what], kind):
+            raise TypeError(f"{what} is {settings[what]!r}, and should be a {kind.__name__}")
 
 
 def _imports_of(folder: Path) -> list[str]:

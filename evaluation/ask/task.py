@@ -25,6 +25,7 @@ class Task:
         window: steps over which reward rates are averaged: a trial, or else a twentieth of the
             horizon.
         simulated: whether MuJoCo runs it, which takes more time than most policies.
+        can_stand_still: whether an action of zeros means that nothing is done.
     """
 
     environment: str
@@ -34,6 +35,7 @@ class Task:
     chance: float | None
     window: int
     simulated: bool
+    can_stand_still: bool
 
 
 def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int = 1) -> Task:
@@ -75,6 +77,7 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
         chance if own_steps is not None else None,
         trial_steps or max(1, horizon // 20),
         simulated,
+        isinstance(env.action_space, gym.spaces.Box),
     )
 
 

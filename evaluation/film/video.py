@@ -314,16 +314,9 @@ class Mp4:
     """
 
     def __init__(self, path: Path, width: int, height: int, rate: Fraction) -> None:
+        self.path, self.width, self.height, self.rate = path, width, height, rate
         self.frames = 0
         self._whole = whole_file(path)
-        part = str(self._whole.__enter__())
-        self._file = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
-        stream = self._file.add_stream(
-            "libx264", rate=rate, options={"preset": "veryfast", "crf": "26"}
-        )
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.thread_count = 1
-        self._stream = stream
 
     def add(self, frame: np.ndarray) -> None:
         """Appends a frame, uint8 [height, width, 3]."""
@@ -332,10 +325,19 @@ class Mp4:
         self.frames += 1
 
     def __enter__(self) -> "Mp4":
+        part = str(self._whole.__enter__())
+        self._file = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
+        settings = {"preset": "veryfast", "crf": "26"}
+        self._stream = self._file.add_stream("libx264", rate=self.rate, options=settings)
+        self._stream.width, self._stream.height = self.width, self.height
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.thread_count = 1
         return self
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if kind is None:
-            self._file.mux(self._stream.encode())
-        self._file.close()
-        self._whole.__exit__(kind, error, traceback)
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            if kind is None:
+                self._file.mux(self._stream.encode())
+        finally:
+            self._file.close()
+            self._whole.__exit__(kind, error, trace)

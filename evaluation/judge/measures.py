@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 REGAINED = 0.9
-"""Fraction of the way from the lowest reward rate to the plateau at which recovery is timed."""
+"""Fraction of what comes back in the end at which recovery is timed."""
 LEAST = 0.1
 """Smallest drop, relative to the rate before, and smallest recovery that count as any."""
 
@@ -19,7 +19,7 @@ class RecoveryValues(NamedTuple):
 
     before: np.ndarray
     drop: np.ndarray
-    plateau: np.ndarray
+    left: np.ndarray
     fraction: np.ndarray
     time: np.ndarray
 
@@ -53,36 +53,44 @@ def windowed(rewards: np.ndarray, window: int) -> np.ndarray:
     return (sums[:, window:] - sums[:, :-window]) / window
 
 
-def recovery(rewards: np.ndarray, onset: int, window: int) -> RecoveryValues | None:
-    """What a change at step `onset` does to the reward per step, and what comes back of it.
-
-    The definitions are those of `evaluation.schema.Recovery`. Windows after the onset contain no
-    step before it.
+def shortfall(rewards: np.ndarray, clean: np.ndarray, onset: int, window: int) -> np.ndarray:
+    """Reward per step, in windows, that is missing since a change: [K, T] to [K, windows].
 
     Args:
-        rewards: [K, T], the mean reward at each step.
-        onset: first step of the change.
+        rewards: at each step of episodes with the change.
+        clean: of the same episodes without it.
+        onset: first step of the change; no window begins before it.
         window: steps that a rate is the mean of.
+    """
+    return windowed(clean - rewards, window)[:, onset:]
+
+
+def recovery(
+    rewards: np.ndarray, clean: np.ndarray, onset: int, window: int
+) -> RecoveryValues | None:
+    """What a change does to the reward per step, and what comes back of it.
+
+    The definitions are those of `evaluation.schema.Recovery`, the arguments those of `shortfall`;
+    rewards are means over the same episodes.
 
     Returns:
         None where there is no window before the onset, or no two after it.
     """
     if onset < window or rewards.shape[1] < onset + 2 * window:
         return None
-    rates = windowed(rewards, window)
-    before, after = rates[:, onset - window], rates[:, onset:]
-    lowest, plateau = after.min(axis=1), rates[:, -1]
-    drop = before - lowest
+    missing = shortfall(rewards, clean, onset, window)
+    before = windowed(clean, window)[:, onset - window]
+    drop, left = missing.max(axis=1), missing[:, -1]
     dropped = drop > LEAST * np.abs(before)
     with np.errstate(divide="ignore", invalid="ignore"):
-        fraction = np.where(dropped, (plateau - lowest) / drop, np.nan)
-    goal = lowest + REGAINED * (plateau - lowest) - 1e-9 * np.abs(drop)  # sums are rounded
-    later = np.arange(after.shape[1]) >= after.argmin(axis=1)[:, None]
-    first = (later & (after >= goal[:, None])).argmax(axis=1)  # the last one reaches the plateau
+        fraction = np.where(dropped, 1 - left / drop, np.nan)
+    goal = left + (1 - REGAINED) * (drop - left) + 1e-9 * np.abs(drop)  # sums are rounded
+    later = np.arange(missing.shape[1]) >= missing.argmax(axis=1)[:, None]
+    first = (later & (missing <= goal[:, None])).argmax(axis=1)  # the last one reaches the goal
     time = np.where(dropped & (fraction >= LEAST), first + window, np.nan)
-    return RecoveryValues(before, drop, plateau, fraction, time)
+    return RecoveryValues(before, drop, left, fraction, time)
 
 
-def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def improved(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """1 where `one` is greater, 1/2 where they are equal, 0 where it is less."""
     return (one > other) + 0.5 * (one == other)

@@ -1,14 +1,14 @@
-"""Intervals by the bootstrap, over training seeds, or over episodes where there is one seed.
+"""How sure a number is: 95 % intervals over training seeds, or episodes where there is one seed.
 
-The unit that is drawn with replacement is a run with all its episodes in all conditions, since
-these have its weights in common. (rliable's stratified bootstrap draws runs anew for each task: it
-would take what is one policy for many, and its intervals would be far too narrow. Besides, rliable
-1.2.0 fails with arch 7, which it installs.) The episodes are the same for all.
+A run is one unit with all its episodes in all conditions, since these have its weights in common.
+A statistic of several conditions, such as a ratio of two returns, is taken apart into one value
+for each unit by the jackknife (Tukey's pseudo-values; Miller 1974, doi:10.1093/biomet/61.1.1).
 
-With few units the percentiles are too narrow: by sqrt((n-1)/n), and for the normal distribution in
-place of Student's (Hesterberg 2015, "What teachers should know about the bootstrap",
-doi:10.1080/00031305.2015.1089789, section 3). Their distances from the estimate are widened by
-just that.
+The interval is Student's, made skew by Hall's transformation where the values are skewed (Hall
+1992, "On the removal of skewness by transformation", J. R. Statist. Soc. B 54, 221), and never
+narrower than Student's. `benchmarks.coverage` shows how often it covers the truth, and what others
+would do; docs/statistics.md has its tables. Fewer than three units, or units that are all equal,
+have no interval: they tell nothing about how much others would differ.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,15 +17,18 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from spikepropamine.evaluation.schema import Curve, Score
+from spikepropamine.evaluation.schema import Curve, Estimate, Score
 
-RESAMPLES = 2000
+FEWEST = 3  # units that have an interval
+ALL_EQUAL = 6  # equal differences of one sign that show it: by the sign test, 2 / 2^6 < 0.05
+MISSES = 0.05  # of 95 % intervals
+UNBOUNDED = (-np.inf, np.inf)
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
-class Bootstrap:
-    """Resamples of the units of a policy.
+class Units:
+    """The units of a policy, over which its intervals are: runs, or the episodes of a single one.
 
     A statistic is a function of weights [K, units], each row of which sums to 1, to [K] values;
     of the values of the units themselves, `weights @ values` is the mean.
@@ -33,109 +36,120 @@ class Bootstrap:
     Args:
         runs: how many training seeds.
         episodes: of each.
-        seed: of the resampling.
     """
 
-    def __init__(self, runs: int, episodes: int, seed: int = 0) -> None:
-        self.runs = runs
-        self.units = runs if runs > 1 else episodes
-        self.weights = resampled(self.units, seed)
+    def __init__(self, runs: int, episodes: int) -> None:
+        self.runs, self.episodes = runs, episodes
+        self.count = runs if runs > 1 else episodes
 
-    def of_units(self, values: np.ndarray) -> np.ndarray:
+    def of(self, values: np.ndarray) -> np.ndarray:
         """[runs, episodes, ...] to [units, ...]: means of the runs, or the episodes of the one."""
         return values.mean(axis=1) if self.runs > 1 else values[0]
 
-    def score(
-        self, statistic: Statistic, bounds: tuple[float, float] = (-np.inf, np.inf)
-    ) -> Score | None:
+    def score(self, statistic: Statistic, bounds: tuple[float, float] = UNBOUNDED) -> Score | None:
         """A `Score`; None where the statistic is NaN."""
-        every = np.eye(self.units)
-        return self.score_of(
-            statistic(every.mean(axis=0, keepdims=True))[0],
-            statistic(every),
-            statistic(self.weights),
-            bounds,
-        )
-
-    def score_of(
-        self,
-        value: float,
-        by_unit: np.ndarray,
-        draws: np.ndarray,
-        bounds: tuple[float, float] = (-np.inf, np.inf),
-    ) -> Score | None:
-        """A `Score` out of a statistic of all units, of each of them, and of the resamples."""
+        one = np.eye(self.count)
+        value = float(statistic(one.mean(axis=0, keepdims=True))[0])
         if not np.isfinite(value):
             return None
-        low, high = interval(float(value), draws, self.units, bounds)
+        by_unit = statistic(one)
+        found = None
+        if self.count >= FEWEST:
+            without = statistic((1 - one) / (self.count - 1))
+            found = interval(value, self.count * value - (self.count - 1) * without)
+        if found is None and np.isclose(value, bounds, rtol=0, atol=1e-9).any():
+            # all units are at an end of the scale: as for so many equal answers to one question
+            share = round((value - bounds[0]) / (bounds[1] - bounds[0]))
+            found = wilson(share, self.runs * self.episodes)
         finite = by_unit[np.isfinite(by_unit)]
         by_run = [float(x) if np.isfinite(x) else None for x in by_unit]
         return Score(
-            mean=float(value),
+            mean=value,
             interquartile_mean=float(stats.trim_mean(finite, 0.25) if finite.size else value),
-            interval=[low, high],
-            by_run=by_run if self.runs > 1 else [float(value)],
+            interval=None if found is None else [float(x) for x in np.clip(found, *bounds)],
+            by_run=by_run if self.runs > 1 else [value],
         )
 
     def curve(self, steps: Sequence[int], values: np.ndarray) -> Curve:
         """A `Curve` out of the values of the units, [units, len(steps)]."""
         mean = values.mean(axis=0)
-        draws = self.weights @ values
-        low, high = _widened(mean, np.percentile(draws, [2.5, 97.5], axis=0), self.units)
-        return Curve(step=list(steps), mean=mean.tolist(), low=low.tolist(), high=high.tolist())
+        edges = [interval(float(m), column) for m, column in zip(mean, values.T)]
+        return Curve(
+            step=list(steps),
+            mean=mean.tolist(),
+            low=[None if edge is None else edge[0] for edge in edges],
+            high=[None if edge is None else edge[1] for edge in edges],
+        )
 
 
-def resampled(units: int, seed: int = 0) -> np.ndarray:
-    """Weights [RESAMPLES, units] of the mean over units that are drawn with replacement."""
-    random = np.random.default_rng(seed)
-    return random.multinomial(units, np.full(units, 1 / units), size=RESAMPLES) / units
-
-
-def interval(
-    value: float,
-    draws: np.ndarray,
-    units: int,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
-) -> tuple[float, float]:
-    """The 95 % interval of a statistic; of one unit, or of equal ones, it has no width.
+def interval(value: float, values: np.ndarray, misses: float = MISSES) -> list[float] | None:
+    """Of a mean; None where it cannot be told.
 
     Args:
-        value: of all units.
-        draws: of the resamples; those that are NaN do not count.
-        units: how many were drawn from.
-        bounds: least and greatest value that there can be.
+        value: the estimate.
+        values: one for each unit, or pseudo-values; those of which one is NaN have no interval.
+        misses: probability that the truth lies outside.
     """
-    draws = draws[np.isfinite(draws)]
-    if units < 2 or not draws.size or np.ptp(draws) == 0:
-        return value, value
-    low, high = _widened(np.float64(value), np.percentile(draws, [2.5, 97.5]), units)
-    return max(float(low), bounds[0]), min(float(high), bounds[1])
+    count = len(values)
+    if count < FEWEST or not np.isfinite(values).all():
+        return None
+    spread = values.std(ddof=1)
+    if spread <= 1e-9 * np.abs(values).max():  # equal but for rounding
+        return None
+    t = stats.t.ppf(1 - misses / 2, count - 1)
+    skewness = np.mean(((values - values.mean()) / values.std()) ** 3) / np.sqrt(count)
+    sides = np.array([t, -t])
+    if abs(skewness) > 1e-6:
+        transformed = np.cbrt(1 + skewness * (sides - skewness / 6)) - 1
+        sides = np.array(
+            [max(t, 3 / skewness * transformed[0]), min(-t, 3 / skewness * transformed[1])]
+        )
+    low, high = value - sides * spread / np.sqrt(count)
+    return [float(low), float(high)]
 
 
-def _widened(value: Any, percentiles: Any, units: int) -> Any:
-    if units < 2:
-        return value, value
-    narrow = stats.norm.ppf(0.975) * np.sqrt((units - 1) / units)
-    factor = stats.t.ppf(0.975, units - 1) / narrow
-    low, high = percentiles
-    # the estimate lies within, however lopsided the resamples are
-    return value + factor * np.minimum(low - value, 0), value + factor * np.maximum(high - value, 0)
+def wilson(share: float, count: int) -> list[float]:
+    """Wilson's score interval of a probability, of which `share` was seen in `count` samples."""
+    z = stats.norm.ppf(1 - MISSES / 2)
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return [max(float(centre - half), 0.0), min(float(centre + half), 1.0)]
 
 
-def compare(one: np.ndarray, other: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two independent samples: the difference of their means, and the probability that a member
-    of the first is the greater one (ties count half), each {"mean", "interval"}.
+def shown_positive(values: np.ndarray, misses: float = MISSES) -> bool | None:
+    """Whether the mean of the population is above zero; None where that cannot be told."""
+    found = interval(float(values.mean()), values, misses)
+    if found is not None:
+        return found[0] > 0
+    if len(values) >= ALL_EQUAL and np.isfinite(values).all():
+        return bool(values.mean() > 0)
+    return None
 
-    The interval is as wide as for the smaller sample.
+
+def difference(one: np.ndarray, other: np.ndarray) -> Estimate:
+    """Of the means of two independent samples, by the method of variance estimates recovery (Zou
+    and Donner 2008, doi:10.1002/sim.3095): the two intervals' sides add up in squares.
     """
-    draws_one, draws_other = resampled(len(one), 1), resampled(len(other), 2)
-    units = min(len(one), len(other))
-    difference = float(one.mean() - other.mean())
-    draws = draws_one @ one - draws_other @ other
-    greater = (one[:, None] > other) + 0.5 * (one[:, None] == other)
-    wins = np.einsum("ki,ij,kj->k", draws_one, greater, draws_other, optimize=True)
+    first, second = float(one.mean()), float(other.mean())
+    intervals = interval(first, one), interval(second, other)
+    value = first - second
+    if intervals[0] is None or intervals[1] is None:
+        return Estimate(mean=value, interval=None)
+    (low, high), (other_low, other_high) = intervals[0], intervals[1]
+    below = np.hypot(first - low, other_high - second)
+    above = np.hypot(high - first, second - other_low)
+    return Estimate(mean=value, interval=[float(value - below), float(value + above)])
+
+
+def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> Estimate:
+    """That a member of the first sample's population is greater than one of the second's; ties
+    count half.
+
+    The variance of the share of pairs is at most that of a proportion in as many samples as the
+    smaller of the two has (Birnbaum and Klose 1957, "Bounds for the variance of the Mann-Whitney
+    statistic", Ann. Math. Statist. 28, 933), so Wilson's interval for these covers it. With three
+    against three it always includes one half.
+    """
+    greater: Any = (one[:, None] > other) + 0.5 * (one[:, None] == other)
     share = float(greater.mean())
-    return (
-        {"mean": difference, "interval": list(interval(difference, draws, units))},
-        {"mean": share, "interval": list(interval(share, wins, units, (0.0, 1.0)))},
-    )
+    return Estimate(mean=share, interval=wilson(share, min(len(one), len(other))))

@@ -7,18 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.evaluation.ask.conditions import CLEAN_KEY, Condition
+from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.ask.runs import training_returns
 from spikepropamine.evaluation.judge import measures
+from spikepropamine.evaluation.judge.contexts import adaptation_of, references_of
 from spikepropamine.evaluation.judge.cost import cost_of, mean_cost
-from spikepropamine.evaluation.judge.statistics import Bootstrap, compare
+from spikepropamine.evaluation.judge.group import Group
+from spikepropamine.evaluation.judge.statistics import (
+    MISSES,
+    difference,
+    probability_of_improvement,
+    shown_positive,
+)
 from spikepropamine.evaluation.run.jobs import SAMPLES, Outcome, joined
 from spikepropamine.evaluation.run.plan import Evaluation
 from spikepropamine.evaluation.schema import (
+    CLEAN_KEY,
     Comparison,
     ConditionSummary,
     Cost,
-    Lesion,
+    Curve,
+    LesionSummary,
     PolicySummary,
     Recovery,
     Result,
@@ -30,72 +39,6 @@ from spikepropamine.evaluation.schema import (
 DEAD = 0.1  # of the way from the random return to that of the best run
 POINTS = 100  # of a curve over the steps of an episode
 FRACTION = (0.0, 1.0)
-
-
-class Group:
-    """The runs of one policy, which differ in their training seed, and what was measured of them.
-
-    Attributes:
-        members: indices of the runs.
-        bootstrap: resamples of these.
-    """
-
-    def __init__(self, evaluation: Evaluation, name: str) -> None:
-        self.evaluation = evaluation
-        self.members = [i for i, run in enumerate(evaluation.runs) if run.name == name]
-        self.runs = [evaluation.runs[i] for i in self.members]
-        self.bootstrap = Bootstrap(len(self.members), len(evaluation.seeds))
-        self.random = float(evaluation.random["return"].mean())
-        mine = evaluation.outcomes[self.members[0]]
-        self.conditions = [c for c in evaluation.conditions if c.key in mine]
-
-    def stacked(self, condition: str, name: str) -> np.ndarray:
-        """[runs, episodes, ...] of an array of the outcomes; padded at the end with NaN, or 0."""
-        arrays = [self.evaluation.outcomes[i][condition][name] for i in self.members]
-        if arrays[0].ndim < 2:
-            return np.stack(arrays)
-        length = max(array.shape[1] for array in arrays)
-        fill = 0.0 if name == "rewards" else np.nan
-        return np.stack(
-            [
-                np.pad(a, ((0, 0), (0, length - a.shape[1])), constant_values=fill).astype(float)
-                for a in arrays
-            ]
-        )
-
-    def score(self, values: np.ndarray, bounds: tuple[float, float] | None = None) -> Score | None:
-        """Of [runs, episodes] values; those that are NaN do not count."""
-        there = np.isfinite(values)
-        total = self.bootstrap.of_units(np.where(there, values, 0.0))
-        count = self.bootstrap.of_units(there.astype(float))
-
-        def mean(weights: np.ndarray) -> np.ndarray:
-            with np.errstate(invalid="ignore"):
-                return (weights @ total) / (weights @ count)
-
-        return self.bootstrap.score(mean, *([bounds] if bounds else []))
-
-    def returns(self, condition: str) -> np.ndarray:
-        """Of the units."""
-        return self.bootstrap.of_units(self.stacked(condition, "return"))
-
-    def retention(self, weights: np.ndarray, condition: str) -> np.ndarray:
-        """[K, units] weights to [K]; the random return counts as known."""
-        clean = weights @ self.returns(CLEAN_KEY)
-        return measures.retention(weights @ self.returns(condition), clean, self.random)
-
-    def learned(self) -> bool:
-        """Whether the clean return is above the random one beyond doubt."""
-        score = self.score(self.stacked(CLEAN_KEY, "return"))
-        return score is not None and score["interval"][0] > self.random
-
-    def mean_retention(self, conditions: Sequence[str]) -> Score | None:
-        """Over conditions."""
-        if not conditions or not self.learned():
-            return None
-        return self.bootstrap.score(
-            lambda weights: np.mean([self.retention(weights, c) for c in conditions], axis=0)
-        )
 
 
 def summarize(
@@ -112,7 +55,7 @@ def summarize(
     """
     names = list(dict.fromkeys(run.name for run in evaluation.runs))
     groups = {name: Group(evaluation, name) for name in names}
-    task, seeds = evaluation.task, evaluation.seeds
+    task, seeds, teacher = evaluation.task, evaluation.seeds, evaluation.teacher
     has_trials = any(x[CLEAN_KEY]["correct"].size for x in evaluation.outcomes)
     dead = _dead_seeds(evaluation)
     used = {c.key for group in groups.values() for c in group.conditions}
@@ -123,8 +66,10 @@ def summarize(
         "seeds": [seeds.start, seeds.stop - 1],
         "deterministic": evaluation.deterministic,
         "horizon": task.horizon,
+        "own_limit": task.own_limit,
         "chance": task.chance if has_trials else None,
         "window": task.window,
+        "teacher": None if teacher is None else f"{teacher.name}, seed {teacher.seed}",
     }
     return Summary(
         settings=asked | dict(settings),
@@ -141,6 +86,7 @@ def summarize(
         severity={name: _severity(group) for name, group in groups.items()},
         lesions={name: _lesions(group) for name, group in groups.items()},
         comparisons=_comparisons(groups),
+        references=references_of(evaluation),
         inside={name: _inside(group) for name, group in groups.items()},
         cost={name: _cost(group) for name, group in groups.items()},
         skipped=evaluation.skipped,
@@ -161,7 +107,7 @@ def _condition(condition: Condition) -> ConditionSummary:
 
 
 def _dead_seeds(evaluation: Evaluation) -> dict[str, list[int]]:
-    random = evaluation.random["return"].mean()
+    random = evaluation.references["random"][CLEAN_KEY]["return"].mean()
     margins = [x[CLEAN_KEY]["return"].mean() - random for x in evaluation.outcomes]
     dead: dict[str, list[int]] = {}
     for run, margin in zip(evaluation.runs, margins):
@@ -173,6 +119,7 @@ def _dead_seeds(evaluation: Evaluation) -> dict[str, list[int]]:
 def _policy(group: Group, dead: list[int], actor_parameters: Any, folder: Path) -> PolicySummary:
     final, best = zip(*(training_returns(run.folder) for run in group.runs))
     first = group.runs[0]
+    still = group.evaluation.references.get("still")
     return PolicySummary(
         training_seeds=[run.seed for run in group.runs],
         runs=[os.path.relpath(run.folder, folder) for run in group.runs],
@@ -181,7 +128,9 @@ def _policy(group: Group, dead: list[int], actor_parameters: Any, folder: Path) 
         perturb=first.perturb,
         previous=first.previous,
         random_return=group.random,
+        still_return=None if still is None else float(still[CLEAN_KEY]["return"].mean()),
         clean_return=_needed(group.score(group.stacked(CLEAN_KEY, "return"))),
+        learned=group.learned,
         dead_seeds=dead,
         training={"final": list(final), "best": list(best)},
     )
@@ -197,61 +146,73 @@ def _result(group: Group, condition: Condition) -> Result:
     correct = group.stacked(key, "correct")
     late = by_trial = None
     if correct.size:
-        episodes = correct.reshape(-1, correct.shape[2])
-        late = group.score(measures.late_accuracy(episodes).reshape(correct.shape[:2]), FRACTION)
+        late = group.score(_late_accuracy(correct), FRACTION)
         trials = [group.score(correct[:, :, t], FRACTION) for t in range(correct.shape[2])]
         by_trial = [trial for trial in trials if trial is not None]
-    retained = None
-    if group.learned():
-        retained = group.bootstrap.score(lambda weights: group.retention(weights, key))
     timed = key == CLEAN_KEY or condition.intact == CLEAN_KEY or condition.onset is not None
-    rewards = group.bootstrap.of_units(_padded(group, key)) if timed else None
     return {
         "return": _needed(group.score(group.stacked(key, "return"))),
-        "retention": retained,
+        "retention": group.mean_retention([key]),
         "length": _needed(group.score(group.stacked(key, "length").astype(float))),
         "late_accuracy": late,
         "accuracy_by_trial": by_trial,
-        "recovery": None if condition.onset is None else _recovery(group, rewards, condition.onset),
-        "reward_rate": None if rewards is None else _reward_rate(group, rewards),
+        "recovery": _recovery(group, condition),
+        "reward_rate": _reward_rate(group, key) if timed else None,
+        "adaptation": adaptation_of(group, condition),
     }
 
 
-def _padded(group: Group, key: str) -> np.ndarray:
-    """Rewards up to the horizon: an episode that has ended earns nothing more."""
-    rewards = group.stacked(key, "rewards")
-    missing = max(0, (group.evaluation.task.horizon or 0) - rewards.shape[2])
-    return np.pad(rewards, ((0, 0), (0, 0), (0, missing)))
+def _late_accuracy(correct: np.ndarray) -> np.ndarray:
+    """[runs, episodes, trials] to [runs, episodes]."""
+    episodes = correct.reshape(-1, correct.shape[2])
+    return measures.late_accuracy(episodes).reshape(correct.shape[:2])
 
 
-def _recovery(group: Group, rewards: Any, onset: int) -> Recovery | None:
-    bootstrap, window = group.bootstrap, group.evaluation.task.window
-    value, units, draws = (
-        measures.recovery(weights @ rewards, onset, window)
-        for weights in (
-            np.full((1, bootstrap.units), 1 / bootstrap.units),
-            np.eye(bootstrap.units),
-            bootstrap.weights,
-        )
-    )
-    if value is None or units is None or draws is None:
+def _recovery(group: Group, condition: Condition) -> Recovery | None:
+    """Against the same episodes, with the same lesion, without the change."""
+    if condition.onset is None or condition.has_contexts:
         return None
-    scores = {
-        name: bootstrap.score_of(
-            getattr(value, name)[0], getattr(units, name), getattr(draws, name)
-        )
-        for name in value._fields
-    }
-    return Recovery(**scores)  # type: ignore[typeddict-item]
+    unchanged = next(
+        c for c in group.conditions if c.intact == CLEAN_KEY and c.lesion == condition.lesion
+    )
+    changed, clean = (group.rewards(c.key) for c in (condition, unchanged))
+    onset, window = condition.onset, group.evaluation.task.window
+    curves = group.units.of(changed), group.units.of(clean)
+
+    def measured(weights: np.ndarray) -> measures.RecoveryValues | None:
+        return measures.recovery(weights @ curves[0], weights @ curves[1], onset, window)
+
+    value = measured(np.full((1, group.units.count), 1 / group.units.count))
+    if value is None:
+        return None
+
+    def score(name: str) -> Score | None:
+        return group.units.score(lambda weights: getattr(measured(weights), name))
+
+    # whether these runs drop at all: by episode, in the window with the most missing
+    missing = measures.shortfall(changed.mean(axis=0), clean.mean(axis=0), onset, window)
+    worst = int(missing.mean(axis=0).argmax())
+    windows = max(1, missing.shape[1] // window)
+    dropped = shown_positive(missing[:, worst], MISSES / windows)
+    time = score("time") if dropped else None
+    if time is not None:
+        time["interval"] = None  # it jumps from window to window, and so would an interval
+    return Recovery(
+        before=_needed(score("before")),
+        drop=_needed(score("drop")),
+        left=_needed(score("left")),
+        fraction=score("fraction") if dropped else None,
+        time=time,
+    )
 
 
-def _reward_rate(group: Group, rewards: np.ndarray) -> Any:
-    window = group.evaluation.task.window
+def _reward_rate(group: Group, key: str) -> Curve | None:
+    rewards, window = group.units.of(group.rewards(key)), group.evaluation.task.window
     if rewards.shape[1] < window:
         return None
     rates = measures.windowed(rewards, window)
     starts = np.unique(np.linspace(0, rates.shape[1] - 1, POINTS).astype(int))
-    return group.bootstrap.curve([int(start) + window for start in starts], rates[:, starts])
+    return group.units.curve([int(start) + window for start in starts], rates[:, starts])
 
 
 def _overall(group: Group) -> dict[str, dict[str, Score]]:
@@ -273,7 +234,7 @@ def _overall(group: Group) -> dict[str, dict[str, Score]]:
 
 
 def _severity(group: Group) -> list[Severity]:
-    if not group.learned():
+    if not group.learned:
         return []
     curves: list[Severity] = []
     graded = [c for c in group.conditions if c.severity is not None]
@@ -296,14 +257,14 @@ def _severity(group: Group) -> list[Severity]:
                 conditions=keys,
                 severity=severities,
                 retention=[_needed(group.mean_retention([key])) for key in keys],
-                area=_needed(group.bootstrap.score(under)),
+                area=_needed(group.units.score(under)),
             )
         )
     return curves
 
 
-def _lesions(group: Group) -> dict[str, dict[str, Lesion]]:
-    found: dict[str, dict[str, Lesion]] = {}
+def _lesions(group: Group) -> dict[str, dict[str, LesionSummary]]:
+    found: dict[str, dict[str, LesionSummary]] = {}
     for c in group.conditions:
         if c.lesion is None:
             continue
@@ -311,20 +272,16 @@ def _lesions(group: Group) -> dict[str, dict[str, Lesion]]:
         before, after = (group.stacked(key, "correct") for key in (c.intact, c.key))
         late = None
         if before.size:
-            differences = [
-                measures.late_accuracy(x.reshape(-1, x.shape[2])).reshape(x.shape[:2])
-                for x in (before, after)
-            ]
-            late = group.score(differences[0] - differences[1])
-        wins = measures.probability_of_improvement(returns, lesioned)
-        found.setdefault(c.lesion.name, {})[c.intact] = Lesion(
+            late = group.score(_late_accuracy(before) - _late_accuracy(after))
+        found.setdefault(c.lesion.name, {})[c.intact] = LesionSummary(
             key=c.key,
             paired_difference=_needed(group.score(returns - lesioned)),
             late_accuracy_difference=late,
-            probability_of_improvement=_needed(group.score(wins, FRACTION)),
+            probability_of_improvement=_needed(
+                group.score(measures.improved(returns, lesioned), FRACTION)
+            ),
             identical=all(
-                _identical(outcomes[c.intact], outcomes[c.key])
-                for outcomes in (group.evaluation.outcomes[i] for i in group.members)
+                _identical(*pair) for pair in zip(group.outcomes(c.intact), group.outcomes(c.key))
             ),
         )
     return found
@@ -349,29 +306,31 @@ def _comparisons(groups: Mapping[str, Group]) -> list[Comparison]:
                 if c.lesion is None and c.intact != CLEAN_KEY and c in pair[1].conditions
             ]
             values = {"return": [_per_unit(g, pair, CLEAN_KEY) for g in pair]}
-            if shared and all(group.learned() for group in pair):
+            if shared and all(group.learned for group in pair):
                 values["retention"] = [
                     np.mean([_retained(g, pair, key) for key in shared], axis=0) for g in pair
                 ]
             for measure, (one, two) in values.items():
-                difference, wins = compare(one, two)
                 found.append(
                     Comparison(
                         policy=name,
                         other=other,
                         measure=measure,
-                        difference=difference,
-                        probability_of_improvement=wins,
+                        unit="episode" if _single(pair) else "run",
+                        difference=difference(one, two),
+                        probability_of_improvement=probability_of_improvement(one, two),
                     )
                 )
     return found
 
 
+def _single(pair: Sequence[Group]) -> bool:
+    """Whether one of two policies was trained once, so that episodes have to be compared."""
+    return min(len(group.members) for group in pair) == 1
+
+
 def _per_unit(group: Group, pair: Sequence[Group], key: str) -> np.ndarray:
-    """Returns by run; by episode where one of the two policies has a single run."""
-    returns = group.stacked(key, "return")
-    single = min(len(g.members) for g in pair) == 1
-    return returns.mean(axis=0 if single else 1)
+    return group.stacked(key, "return").mean(axis=0 if _single(pair) else 1)
 
 
 def _retained(group: Group, pair: Sequence[Group], key: str) -> np.ndarray:
@@ -381,15 +340,12 @@ def _retained(group: Group, pair: Sequence[Group], key: str) -> np.ndarray:
 
 def _inside(group: Group) -> dict[str, dict[str, list]]:
     found: dict[str, dict[str, list]] = {}
-    horizon = group.evaluation.task.horizon
+    every = max(1, group.evaluation.task.horizon // SAMPLES)
     for c in group.conditions:
-        if c.onset is None and c.intact != CLEAN_KEY:
-            continue
-        outcomes = [group.evaluation.outcomes[i][c.key] for i in group.members]
-        if "inside/count" not in outcomes[0]:
+        outcomes = group.outcomes(c.key)
+        if (c.onset is None and c.intact != CLEAN_KEY) or "inside/count" not in outcomes[0]:
             continue
         total = joined([{k: v for k, v in o.items() if k.startswith("inside/")} for o in outcomes])
-        every = max(1, horizon // SAMPLES)
         count = total.pop("inside/count")
         found[c.key] = {"step": [every * sample for sample in range(len(count))]} | {
             name.removeprefix("inside/"): (sums / count).tolist() for name, sums in total.items()

@@ -12,7 +12,7 @@ from spikepropamine.evaluation.judge.cost import (
 )
 from spikepropamine.evaluation.report import plots
 from spikepropamine.evaluation.report.page import Cell, Plot, Plots, Section, Table, Text
-from spikepropamine.evaluation.report.words import number, percent
+from spikepropamine.evaluation.report.words import edges_of, number, percent
 from spikepropamine.evaluation.schema import CLEAN_KEY, Operations
 
 TEXT = (
@@ -95,7 +95,7 @@ def _plots(summary: Mapping[str, Any]) -> list[Plots]:
             score = scores.get(policy)
             if score is not None:
                 at = sum(total(cost).values())  # type: ignore[arg-type]
-                spots.append(plots.Spot(policy, colour, at, score["mean"], *score["interval"]))
+                spots.append(plots.Spot(policy, colour, at, score["mean"], *edges_of(score)))
         if len(spots) > 1:
             x_title, as_percent = "operations per environment step", title in (LATE, KEPT)
             chart = plots.scatter(spots, x_title, title, as_percent=as_percent)

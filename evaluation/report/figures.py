@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.film.recording import Recording
+from spikepropamine.evaluation.schema import Score
 
 # Okabe and Ito's palette, which the colour-blind can tell apart
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F"]
@@ -32,11 +33,9 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 
-Summary = Mapping[str, Any]
-
 
 def accuracy_by_trial(
-    panels: Mapping[str, Mapping[str, Sequence[Summary]]],
+    panels: Mapping[str, Mapping[str, Sequence[Score]]],
     chance: float | None,
     title: str,
     path: Path,
@@ -44,8 +43,8 @@ def accuracy_by_trial(
     """Accuracy by trial, with 95 % bands: flat where nothing is learned inside an episode.
 
     Args:
-        panels: for each panel by its title, for each line by its label, a summary per trial
-            ("mean", "interval": [low, high]). One panel has no title.
+        panels: for each panel by its title, for each line by its label, a score per trial. One
+            panel has no title.
         chance: accuracy of guessing, drawn as a line; None draws none.
         title: of the figure; a second line is set smaller.
         path: the PNG.
@@ -57,7 +56,8 @@ def accuracy_by_trial(
             for label, trials in lines.items():
                 style = labels.index(label)
                 x = np.arange(1, len(trials) + 1)
-                low, high = np.transpose([trial["interval"] for trial in trials])
+                unknown = [np.nan, np.nan]
+                low, high = np.transpose([trial["interval"] or unknown for trial in trials])
                 colour = COLOURS[style % len(COLOURS)]
                 ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
                 ax.plot(
@@ -86,7 +86,7 @@ def accuracy_by_trial(
 
 
 def scores(
-    groups: Mapping[str, Mapping[str, tuple[Summary, Sequence[float]]]],
+    groups: Mapping[str, Mapping[str, tuple[Score, Sequence[float]]]],
     measure: str,
     title: str,
     path: Path,
@@ -95,7 +95,7 @@ def scores(
     """A measure by condition: mean, 95 % interval, and faint dots for the single samples.
 
     Args:
-        groups: for each policy by its label, for each condition by its name, the summary and the
+        groups: for each policy by its label, for each condition by its name, the score and the
             samples that it is of.
         measure: name of the measure, with its unit.
         title: of the figure; a second line is set smaller.
@@ -108,15 +108,16 @@ def scores(
         for index, (label, group) in enumerate(groups.items()):
             colour = COLOURS[index % len(COLOURS)]
             offset = 0.6 * ((index + 0.5) / len(groups) - 0.5)
-            for name, (summary, samples) in group.items():
+            for name, (score, samples) in group.items():
                 x = conditions.index(name) + offset
                 if len(samples) > 1:
                     # spread evenly, so that equal samples can be told apart
                     spread = x + np.linspace(-0.04, 0.04, len(samples))
                     ax.plot(spread, samples, ".", color=colour, alpha=0.25, zorder=1)
-                low, high = summary["interval"]
-                ax.vlines(x + 0.09, low, high, color=colour, linewidth=2)
-                dots = ax.plot(x + 0.09, summary["mean"], "o", color=colour, markersize=6)
+                if score["interval"] is not None:
+                    low, high = score["interval"]
+                    ax.vlines(x + 0.09, low, high, color=colour, linewidth=2)
+                dots = ax.plot(x + 0.09, score["mean"], "o", color=colour, markersize=6)
             dots[0].set_label(label)
         if chance is not None:
             ax.axhline(chance, color="#7F7F7F", linestyle=":", zorder=0, label="chance")

@@ -72,7 +72,7 @@ def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
     """The figures: accuracy by trial, scores by condition, and the inside of one episode each."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
-        old.unlink()
+        old.unlink(missing_ok=True)  # another evaluation may be at it, too
     settings, policies = summary["settings"], summary["policies"]
     keys = [c["key"] for c in summary["conditions"]]
     labels = {

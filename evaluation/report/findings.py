@@ -1,6 +1,6 @@
 """The sections of a report that show what was found, as plots and tables out of its summary."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from spikepropamine.evaluation.report import plots
@@ -20,8 +20,16 @@ from spikepropamine.evaluation.report.verdict import (
     lesioned,
     severest,
 )
-from spikepropamine.evaluation.report.words import Score, with_interval
-from spikepropamine.evaluation.schema import CLEAN_KEY
+from spikepropamine.evaluation.report.words import edges_of, with_interval
+from spikepropamine.evaluation.schema import (
+    CLEAN_KEY,
+    ConditionSummary,
+    ContextScores,
+    Estimate,
+    Result,
+    Score,
+    Summary,
+)
 
 SERIES = {
     "fast_weight_norm": "Fast weights, root mean square",
@@ -32,7 +40,7 @@ SERIES = {
 STEP = "step of the episode"
 
 
-def overview(summary: Mapping[str, Any]) -> Section:
+def overview(summary: Summary) -> Section:
     """Each policy in the severest condition of each label, as trained and with plasticity off."""
     settings, results = summary["settings"], summary["results"]
     clean = next(c for c in summary["conditions"] if c["key"] == CLEAN_KEY)
@@ -47,13 +55,12 @@ def overview(summary: Mapping[str, Any]) -> Section:
         some = []
         for policy, colour in _colours(summary).items():
             for key, hollow in ((condition["key"], False), (off, True)):
-                score = results[policy].get(key, {}).get(measure) if key else None
+                score = _measured(results[policy].get(key or ""), measure)
                 if score is not None and not (hollow and has_no_plasticity(summary, policy)):
                     name = f"{policy}, plasticity off" if hollow else policy
-                    low, high = score["interval"]
-                    some.append(plots.Dot(name, colour, score["mean"], low, high, hollow))
+                    some.append(_dot(name, colour, score, hollow))
         if some:
-            rows[condition_name(summary, condition)] = some
+            rows[condition_name(condition)] = some
     if not rows:
         return Section("At a glance", [])
     title = {
@@ -76,7 +83,7 @@ def overview(summary: Mapping[str, Any]) -> Section:
     return Section("At a glance", [Plots([plot], wide=True), *_by_split(summary)])
 
 
-def _by_split(summary: Mapping[str, Any]) -> list[Table]:
+def _by_split(summary: Summary) -> list[Table]:
     """What is kept over all perturbed conditions, and over those of each split."""
     splits = dict.fromkeys(
         split
@@ -97,7 +104,7 @@ def _by_split(summary: Mapping[str, Any]) -> list[Table]:
     return [Table(columns, rows, caption)] if rows else []
 
 
-def trials(summary: Mapping[str, Any]) -> Section:
+def trials(summary: Summary) -> Section:
     """Accuracy by trial, in the clean condition and the severest ones."""
     settings, results = summary["settings"], summary["results"]
     clean = next(c for c in summary["conditions"] if c["key"] == CLEAN_KEY)
@@ -107,7 +114,7 @@ def trials(summary: Mapping[str, Any]) -> Section:
         for policy, colour, key, off in _variants(summary, condition):
             trials = results[policy][key]["accuracy_by_trial"]
             if trials and len(trials) > 1:
-                low, high = zip(*(trial["interval"] for trial in trials))
+                low, high = zip(*map(edges_of, trials))
                 x = range(1, len(trials) + 1)
                 means = [trial["mean"] for trial in trials]
                 name = f"{policy}, off" if off else policy
@@ -123,7 +130,7 @@ def trials(summary: Mapping[str, Any]) -> Section:
                 include=[1.0],
                 horizontal={} if chance is None else {"chance": chance},
             )
-            charts.append(Plot(condition_name(summary, condition), chart))
+            charts.append(Plot(condition_name(condition), chart))
     if not charts:
         return Section("Accuracy by trial", [])
     text = (
@@ -133,7 +140,7 @@ def trials(summary: Mapping[str, Any]) -> Section:
     return Section("Accuracy by trial", [Text([text]), Plots(charts)])
 
 
-def severity(summary: Mapping[str, Any]) -> Section:
+def severity(summary: Summary) -> Section:
     """What is kept as each perturbation grows."""
     labels = dict.fromkeys(
         curve["label"] for curves in summary["severity"].values() for curve in curves
@@ -151,7 +158,7 @@ def severity(summary: Mapping[str, Any]) -> Section:
                 off = lesion == "off" and not has_no_plasticity(summary, policy)
                 if len(curve["severity"]) > 1 and (lesion is None or off):
                     means = [score["mean"] for score in curve["retention"]]
-                    low, high = zip(*(score["interval"] for score in curve["retention"]))
+                    low, high = zip(*map(edges_of, curve["retention"]))
                     lines.append(
                         plots.Line(
                             f"{policy}, off" if off else policy,
@@ -176,11 +183,13 @@ def severity(summary: Mapping[str, Any]) -> Section:
     return Section("Severity", [Text([text]), Plots(charts), Table(columns, rows)])
 
 
-def recovery(summary: Mapping[str, Any]) -> Section:
+def recovery(summary: Summary) -> Section:
     """Reward around a change in mid-episode, and what comes back."""
     results = summary["results"]
     charts = []
     for condition in severest(summary):
+        if condition["key"] in summary["references"]:
+            continue  # contexts have a section of their own
         onset = condition["onset"]
         lines = []
         for policy, colour, key, off in _variants(summary, condition):
@@ -197,7 +206,7 @@ def recovery(summary: Mapping[str, Any]) -> Section:
             chart = plots.curves(
                 lines, "steps since the change", "reward per step", vertical={"change": 0}
             )
-            charts.append(Plot(condition_name(summary, condition, onset=False), chart))
+            charts.append(Plot(condition_name(condition, onset=False), chart))
     rows = []
     for policy, where, result in every_result(summary):
         found = result["recovery"]
@@ -205,9 +214,9 @@ def recovery(summary: Mapping[str, Any]) -> Section:
             rows.append(
                 [
                     policy,
-                    *where_cells(summary, where),
+                    *where_cells(where),
                     lesion_name(where["lesion"]) if where["lesion"] else "as trained",
-                    *[score_cell(found[key]) for key in ("before", "drop", "plateau")],
+                    *[score_cell(found[key]) for key in ("before", "drop", "left")],
                     score_cell(found["fraction"], True),
                     score_cell(found["time"]),
                 ]
@@ -217,7 +226,8 @@ def recovery(summary: Mapping[str, Any]) -> Section:
     window = summary["settings"]["window"]
     text = (
         f"The world changes in the middle of the episode. Reward per step, averaged over {window} "
-        "steps, before and after; dashed lines are the same weights with plasticity off."
+        "steps, before and after; dashed lines are the same weights with plasticity off. Drop and "
+        "what is missing at the end are relative to the same episodes without the change."
     )
     columns = [
         "policy",
@@ -226,14 +236,87 @@ def recovery(summary: Mapping[str, Any]) -> Section:
         "network",
         "reward per step before",
         "drop",
-        "plateau after",
+        "missing at the end",
         "loss regained",
         "steps until regained",
     ]
     return Section("Recovery", [Text([text]), Plots(charts), filled_table(columns, rows)])
 
 
-def lesions(summary: Mapping[str, Any]) -> Section:
+def adaptation(summary: Summary) -> Section:
+    """How policies find out in which context they are, and act accordingly."""
+    results, charts, rows = summary["results"], [], []
+    for condition in summary["conditions"]:
+        references = summary["references"].get(condition["key"])
+        if references is None:
+            continue
+        for part, when in (("first", "at the start"), ("later", "within the episode")):
+            lines = []
+            for policy, colour, key, off in _variants(summary, condition):
+                scores = _context_scores(results[policy][key], part)
+                if scores is not None and scores["reward_rate"]["step"]:
+                    curve, name = scores["reward_rate"], f"{policy}, off" if off else policy
+                    sides = curve["low"], curve["high"]
+                    lines.append(
+                        plots.Line(name, colour, curve["step"], curve["mean"], *sides, dashed=off)
+                    )
+            for name, by_part in references.items():
+                reference = by_part[part]
+                if reference is not None and lines:
+                    label = {"teacher": "teacher, told", "random": "random actions"}[name]
+                    steps, mean = reference["step"], reference["mean"]
+                    lines.append(plots.Line(label, plots.QUIET, steps, mean, dashed=True))
+            if lines:
+                chart = plots.curves(lines, "steps since the context began", "reward per step")
+                name = condition_name(condition, onset=False)
+                charts.append(Plot(f"{name}: a context {when}", chart))
+    for policy, where, result in every_result(summary):
+        for part, when in (("first", "with the episode"), ("later", "within the episode")):
+            scores = _context_scores(result, part)
+            if scores is not None:
+                rows.append(
+                    [
+                        policy,
+                        condition_name(where, onset=False),
+                        when,
+                        lesion_name(where["lesion"]) if where["lesion"] else "as trained",
+                        score_cell(scores["opening_rate"]),
+                        score_cell(scores["settled_rate"]),
+                        score_cell(scores["settled_pace"], True),
+                        score_cell(scores["time_to_identify"]),
+                        score_cell(scores["opening_over_off"]),
+                    ]
+                )
+    if not rows:
+        return Section("Adaptation", [])
+    told = "the teacher is told; " if summary["settings"]["teacher"] else ""
+    text = (
+        "A context changes what every action does, nothing shows it, and it has to be found out "
+        f"by acting. Reward per step, over 10 steps, since a context began: {told}dashed in a "
+        "policy's colour, the same weights with plasticity off."
+    )
+    columns = [
+        "policy",
+        "condition",
+        "context begins",
+        "network",
+        "reward per step, first 50 steps",
+        "steps 100 to 200",
+        "pace of the teacher",
+        "steps until found out",
+        "first 50 steps, more than with plasticity off",
+    ]
+    return Section("Adaptation", [Text([text]), Plots(charts), filled_table(columns, rows)])
+
+
+def _context_scores(result: Result, part: str) -> ContextScores | None:
+    adaptation = result["adaptation"]
+    if adaptation is None:
+        return None
+    return adaptation["first"] if part == "first" else adaptation["later"]
+
+
+def lesions(summary: Summary) -> Section:
     """What each part of plasticity causes."""
     rows = []
     dots: dict[str, dict[str, list[plots.Dot]]] = {}  # by lesion and condition
@@ -248,7 +331,7 @@ def lesions(summary: Mapping[str, Any]) -> Section:
                     [
                         policy,
                         lesion_name(lesion),
-                        *where_cells(summary, conditions[intact]),
+                        *where_cells(conditions[intact]),
                         score_cell(results[intact]["return"]),
                         score_cell(results[part["key"]]["return"]),
                         score_cell(difference),
@@ -258,10 +341,8 @@ def lesions(summary: Mapping[str, Any]) -> Section:
                     ]
                 )
                 if intact in shown and not part["identical"]:
-                    low, high = difference["interval"]
-                    colour = _colours(summary)[policy]
-                    dot = plots.Dot(policy, colour, difference["mean"], low, high)
-                    name = condition_name(summary, conditions[intact])
+                    dot = _dot(policy, _colours(summary)[policy], difference)
+                    name = condition_name(conditions[intact])
                     dots.setdefault(lesion, {}).setdefault(name, []).append(dot)
     if not rows:
         return Section("Lesions", [])
@@ -282,7 +363,7 @@ def lesions(summary: Mapping[str, Any]) -> Section:
         "return as trained",
         "return lesioned",
         "paired difference",
-        "probability that the trained one is better",
+        "probability that the trained one earns more",
         "late accuracy, difference",
         "same, bit for bit",
     ]
@@ -290,7 +371,7 @@ def lesions(summary: Mapping[str, Any]) -> Section:
     return Section("Lesions", [*blocks, filled_table(columns, rows)])
 
 
-def comparisons(summary: Mapping[str, Any]) -> Section:
+def comparisons(summary: Summary) -> Section:
     """Each two policies."""
     rows = []
     for part in summary["comparisons"]:
@@ -305,27 +386,20 @@ def comparisons(summary: Mapping[str, Any]) -> Section:
             ]
         )
     text = (
-        "First minus second, and how probable it is that the first does better: a run of it, or "
-        "an episode where one of the two was trained once."
+        "First minus second, and how probable it is that a run of the first earns more than one of "
+        "the second: or an episode, where one of the two was trained once."
     )
-    columns = ["first", "second", "measure", "difference", "probability that the first is better"]
+    columns = ["first", "second", "measure", "difference", "probability that the first earns more"]
     return Section("Comparisons", [Text([text]), Table(columns, rows)] if rows else [])
 
 
-def inside(summary: Mapping[str, Any]) -> Section:
+def inside(summary: Summary) -> Section:
     """What goes on inside the network, along the episode."""
     inside = summary["inside"]
     conditions = {condition["key"]: condition for condition in summary["conditions"]}
     shown = [CLEAN_KEY]
     drops = {
-        condition["key"]: max(
-            (
-                results[condition["key"]]["recovery"]["drop"]["mean"]
-                for results in summary["results"].values()
-                if results.get(condition["key"], {}).get("recovery")
-            ),
-            default=0.0,
-        )
+        condition["key"]: max(_drops(summary, condition["key"]), default=0.0)
         for condition in severest(summary)
         if condition["onset"] is not None
     }
@@ -349,7 +423,7 @@ def inside(summary: Mapping[str, Any]) -> Section:
                 charts.append(Plot(name, chart))
         if charts:
             blocks += [
-                Text([f"Condition: {condition_name(summary, conditions[key])}."]),
+                Text([f"Condition: {condition_name(conditions[key])}."]),
                 Plots(charts),
             ]
     if blocks:
@@ -360,8 +434,14 @@ def inside(summary: Mapping[str, Any]) -> Section:
     return Section("Inside the network", blocks)
 
 
+def _drops(summary: Summary, key: str) -> list[float]:
+    """Of the reward rate, by policy."""
+    found = [results[key]["recovery"] for results in summary["results"].values() if key in results]
+    return [recovery["drop"]["mean"] for recovery in found if recovery is not None]
+
+
 def _variants(
-    summary: Mapping[str, Any], condition: Mapping[str, Any]
+    summary: Summary, condition: ConditionSummary
 ) -> Iterator[tuple[str, int, str, bool]]:
     """(policy, colour, key, plasticity off) of those that have results in a condition."""
     off = lesioned(summary, condition["key"], "off")
@@ -373,14 +453,14 @@ def _variants(
             yield policy, colour, str(off), True
 
 
-def _colours(summary: Mapping[str, Any]) -> dict[str, int]:
+def _colours(summary: Summary) -> dict[str, int]:
     """Of each policy, the same in all plots."""
     return {policy: colour for colour, policy in enumerate(summary["policies"])}
 
 
 def every_result(
-    summary: Mapping[str, Any],
-) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    summary: Summary,
+) -> Iterator[tuple[str, ConditionSummary, Result]]:
     """(policy, condition, result) of all."""
     for policy, results in summary["results"].items():
         for condition in summary["conditions"]:
@@ -388,15 +468,25 @@ def every_result(
                 yield policy, condition, results[condition["key"]]
 
 
-def where_cells(
-    summary: Mapping[str, Any], condition: Mapping[str, Any]
-) -> list[Cell | str | None]:
+def where_cells(condition: ConditionSummary) -> list[Cell | str | None]:
     """The condition's cells: its name, and its severity in a column of its own."""
     severity = condition["severity"]
-    name = condition_name(summary, condition, severity=False)
+    name = condition_name(condition, severity=False)
     return [name, None if severity is None else Cell(f"{severity:g}", severity)]
 
 
-def score_cell(score: Score | None, as_percent: bool = False) -> Cell | None:
+def _measured(result: Result | None, measure: str) -> Score | None:
+    """Return, retention or late accuracy of a result."""
+    if result is None:
+        return None
+    by_name = {name: result[name] for name in ("return", "retention", "late_accuracy")}
+    return by_name[measure]
+
+
+def _dot(label: str, colour: int, score: Score, hollow: bool = False) -> plots.Dot:
+    return plots.Dot(label, colour, score["mean"], *edges_of(score), hollow)
+
+
+def score_cell(score: Score | Estimate | None, as_percent: bool = False) -> Cell | None:
     """A number with its interval, sorted by the number."""
     return None if score is None else Cell(with_interval(score, as_percent), score["mean"])

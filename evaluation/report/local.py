@@ -42,7 +42,7 @@ SKIPPED = {"wandb", "checkpoints", "policy"}
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingLog:
     """A run folder and what it says of itself. `columns` are those of progress.csv, as floats."""
 
     folder: Path
@@ -75,14 +75,14 @@ def write_local(root: Path) -> Path:
     return path
 
 
-def find_runs(root: Path) -> list[Run]:
+def find_runs(root: Path) -> list[TrainingLog]:
     """The run folders below a folder, by environment, policy and seed."""
     found = [read_run(folder) for folder in RunFolder.below(root)]
     runs = [run for run in found if run is not None]
     return sorted(runs, key=lambda run: (run.environment, run.policy, str(run.folder)))
 
 
-def read_run(folder: RunFolder) -> Run | None:
+def read_run(folder: RunFolder) -> TrainingLog | None:
     """A run folder; None where its config.yaml is of something else.
 
     progress.csv may be missing, empty or half written.
@@ -100,7 +100,7 @@ def read_run(folder: RunFolder) -> Run | None:
         for name in (STEPS, *MEASURES):
             columns[name] = np.array([_float(row.get(name)) for row in rows], dtype=np.float64)
     newest = progress if progress.is_file() else folder.config
-    return Run(
+    return TrainingLog(
         folder=folder.path,
         environment=environment,
         policy=policy,
@@ -111,7 +111,7 @@ def read_run(folder: RunFolder) -> Run | None:
     )
 
 
-def local(root: Path, runs: Sequence[Run]) -> str:
+def local(root: Path, runs: Sequence[TrainingLog]) -> str:
     """The page as HTML; links in it are relative to `root`."""
     environments = list(dict.fromkeys(run.environment for run in runs))
     evaluations = sorted(
@@ -130,7 +130,7 @@ def local(root: Path, runs: Sequence[Run]) -> str:
     return page.render(f"Runs in {root.resolve().name}/", subtitle, shown)
 
 
-def learning_curve(runs: Sequence[Run], measure: str) -> dict[str, np.ndarray] | None:
+def learning_curve(runs: Sequence[TrainingLog], measure: str) -> dict[str, np.ndarray] | None:
     """Mean over runs by step, with Student's 95 % interval over runs.
 
     At each step the mean is over the runs that got there; the interval has no width where only
@@ -162,7 +162,7 @@ def learning_curve(runs: Sequence[Run], measure: str) -> dict[str, np.ndarray] |
     return {"step": steps, "mean": mean, "low": mean - half, "high": mean + half}
 
 
-def _learning(root: Path, runs: Sequence[Run], environments: Sequence[str]) -> Section:
+def _learning(root: Path, runs: Sequence[TrainingLog], environments: Sequence[str]) -> Section:
     charts = []
     colours: dict[str, int] = {}  # of a policy, the same in all plots
     for environment in environments:
@@ -201,15 +201,15 @@ def _line(
     return plots.Line(f"{name} ({seeds})", colour, step, mean, low, high)
 
 
-def _groups(root: Path, runs: Sequence[Run]) -> dict[str, list[Run]]:
+def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingLog]]:
     """Runs that differ in their seed alone, neighbours in one folder, by policy.
 
     A second folder of the same policy has its name with it.
     """
-    folders: dict[Path, list[Run]] = {}
+    folders: dict[Path, list[TrainingLog]] = {}
     for run in runs:
         folders.setdefault(run.folder.parent, []).append(run)
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[TrainingLog]] = {}
     for folder, members in folders.items():
         policy = members[0].policy
         name = f"{policy}, {folder.relative_to(root)}" if policy in groups else policy
@@ -269,7 +269,7 @@ def _videos(root: Path, videos: Sequence[Path]) -> Section:
     return Section("Videos", blocks)
 
 
-def _runs(root: Path, runs: Sequence[Run]) -> Section:
+def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:
     rows = []
     for run in runs:
         returns = run.columns.get("rollout/ep_rew_mean", np.array([]))

@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 
 from spikepropamine.evaluation.report.words import number, percent, with_interval
+from spikepropamine.evaluation.schema import Estimate
 
 HEIGHT = 240  # pixels of a plot of curves
 ROW = 16  # pixels between dots
@@ -17,30 +18,31 @@ LABEL = 130  # pixels of a name beside a line, at most
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
 ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
 COLOURS = 8  # of the palette in page.css
+QUIET = -1  # the colour of what is there for comparison
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its name at its end, and a band from `low` to `high` where they are given."""
+    """A curve: its name at its end, and a band from `low` to `high` where these are known."""
 
     label: str
     colour: int
     x: Sequence[float]
     mean: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    low: Sequence[float | None] | None = None
+    high: Sequence[float | None] | None = None
     dashed: bool = False
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A mean with its interval."""
+    """A mean, with its interval where that is known."""
 
     label: str
     colour: int
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     hollow: bool = False
 
 
@@ -106,8 +108,9 @@ def curves(
     for n, line in enumerate(lines):
         for k, at in enumerate(line.x):
             point = {"line": n, "x": at, "y": _short(line.mean[k])}
-            if line.low and line.high:
-                point |= {"low": _short(line.low[k]), "high": _short(line.high[k])}
+            low, high = _band(line, k)
+            if low is not None and high is not None:
+                point |= {"low": _short(low), "high": _short(high)}
             values.append(point)
     numbers = list(range(len(lines)))
     colour = alt.Color(
@@ -183,8 +186,8 @@ def dots(
                 {
                     "row": at + 1.5 + n,
                     "mean": _short(dot.mean),
-                    "low": _short(dot.low),
-                    "high": _short(dot.high),
+                    "low": _short(dot.mean if dot.low is None else dot.low),
+                    "high": _short(dot.mean if dot.high is None else dot.high),
                     "paint": _paint(dot.colour),
                     "fill": "var(--paper)" if dot.hollow else _paint(dot.colour),
                     "name": f"{head}, {dot.label}" if dot.label else head,
@@ -192,7 +195,8 @@ def dots(
                 }
             )
         at += len(some) + 1.4
-    every = [v for dot in itertools.chain(*rows.values()) for v in (dot.low, dot.high)]
+    dots_of = itertools.chain(*rows.values())
+    every = [v for dot in dots_of for v in (dot.low, dot.mean, dot.high) if v is not None]
     left, right = _padded([*every, *include, *marks.values()])
     x_settings: dict[str, Any] = {
         "title": x_title,
@@ -237,14 +241,14 @@ def dots(
 
 @dataclass(frozen=True)
 class Spot:
-    """A point with an interval in y, named beside it."""
+    """A point with an interval in y, where that is known, named beside it."""
 
     label: str
     colour: int
     x: float
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def scatter(
@@ -262,8 +266,8 @@ def scatter(
         {
             "x": _short(spot.x),
             "y": _short(spot.mean),
-            "low": _short(spot.low),
-            "high": _short(spot.high),
+            "low": _short(spot.mean if spot.low is None else spot.low),
+            "high": _short(spot.mean if spot.high is None else spot.high),
             "paint": _paint(spot.colour),
             "label": spot.label,
             "text": _readable(spot.mean, spot.low, spot.high, as_percent),
@@ -271,7 +275,8 @@ def scatter(
         }
         for spot in spots
     ]
-    bottom, top = _padded([v for spot in spots for v in (spot.low, spot.high)])
+    some = [v for spot in spots for v in (spot.low, spot.mean, spot.high)]
+    bottom, top = _padded([v for v in some if v is not None])
     xs = [spot.x for spot in spots]
     x = alt.X(
         "x:Q",
@@ -317,10 +322,11 @@ def thin(line: Line, points: int = POINTS) -> Line:
         chunks = [values[k : k + size] for k in range(0, len(values), size)]
         return [sum(chunk) / len(chunk) for chunk in chunks]
 
-    low, high = line.low and means(line.low), line.high and means(line.high)
-    return Line(
-        line.label, line.colour, means(line.x), means(line.mean), low, high, dashed=line.dashed
+    low, high = (
+        None if edge is None or None in edge else means([v for v in edge if v is not None])
+        for edge in (line.low, line.high)
     )
+    return Line(line.label, line.colour, means(line.x), means(line.mean), low, high, line.dashed)
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -367,7 +373,7 @@ def _readout(lines: Sequence[Line], x: alt.X, x_title: str, as_percent: bool) ->
     rows: dict[float, dict[str, Any]] = {}
     for n, line in enumerate(lines):
         for k, at in enumerate(line.x):
-            low, high = (line.low[k], line.high[k]) if line.low and line.high else (None, None)
+            low, high = _band(line, k)
             text = _readable(line.mean[k], low, high, as_percent)
             rows.setdefault(at, {"x": at})[f"line{n}"] = text
     tooltip = [alt.Tooltip("x:Q", title=x_title, format=",~r")] + [
@@ -387,17 +393,23 @@ def _readout(lines: Sequence[Line], x: alt.X, x_title: str, as_percent: bool) ->
 def _readable(mean: float, low: float | None, high: float | None, as_percent: bool) -> str:
     if low is None or high is None:
         return percent(mean) if as_percent else number(mean)
-    return with_interval({"mean": mean, "interval": [low, high]}, as_percent)
+    return with_interval(Estimate(mean=mean, interval=[low, high]), as_percent)
+
+
+def _band(line: Line, k: int) -> tuple[float | None, float | None]:
+    """At the point with that number."""
+    return None if line.low is None else line.low[k], None if line.high is None else line.high[k]
 
 
 def _paint(colour: int) -> str:
-    return f"var(--series-{colour % COLOURS})"
+    return "var(--quiet)" if colour == QUIET else f"var(--series-{colour % COLOURS})"
 
 
 def _range(lines: Sequence[Line], include: Sequence[float]) -> tuple[float, float]:
     """That of the means and of the bands, as far as these leave the means room to be told apart."""
     means = [*include, *(value for line in lines for value in line.mean)]
-    edges = [v for line in lines for side in (line.low, line.high) for v in side or ()]
+    sides = [side for line in lines for side in (line.low, line.high) if side is not None]
+    edges = [edge for side in sides for edge in side if edge is not None]
     low, high = min(means), max(means)
     room = ROOM * (high - low) or math.inf
     return _padded([max(min([low, *edges]), low - room), min(max([high, *edges]), high + room)])

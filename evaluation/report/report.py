@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from spikepropamine.evaluation.report.verdict import (
     verdict,
 )
 from spikepropamine.evaluation.report.words import listed, number, plural
+from spikepropamine.evaluation.schema import Summary
 
 
 def write_report(folder: Path) -> Path:
@@ -32,7 +33,7 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def report(summary: Mapping[str, Any], videos: list[Path] | None = None) -> str:
+def report(summary: Summary, videos: list[Path] | None = None) -> str:
     """The report as HTML.
 
     Args:
@@ -53,6 +54,7 @@ def report(summary: Mapping[str, Any], videos: list[Path] | None = None) -> str:
         findings.overview(summary),
         findings.trials(summary),
         findings.severity(summary),
+        findings.adaptation(summary),
         findings.recovery(summary),
         findings.lesions(summary),
         findings.comparisons(summary),
@@ -67,7 +69,7 @@ def report(summary: Mapping[str, Any], videos: list[Path] | None = None) -> str:
     return page.render(title, subtitle, [section for section in sections if section.blocks])
 
 
-def _verdict(summary: Mapping[str, Any]) -> Section:
+def _verdict(summary: Summary) -> Section:
     cards = []
     for policy in summary["policies"]:
         first, *others = verdict(summary, policy)
@@ -84,7 +86,7 @@ def _verdict(summary: Mapping[str, Any]) -> Section:
     return Section("Verdict", [Text(cards, bullets=True)])
 
 
-def _tested(summary: Mapping[str, Any]) -> Section:
+def _tested(summary: Summary) -> Section:
     settings = summary["settings"]
     perturbed = [c for c in summary["conditions"] if c["lesion"] is None]
     lesions = [lesion_name(name) for name in settings["lesions"]]
@@ -127,11 +129,13 @@ def _tested(summary: Mapping[str, Any]) -> Section:
         "training return, best",
     ]
     words = [
-        "Intervals, in brackets and as bands, are 95 % bootstrap intervals of the mean, widened "
-        "where there are few samples: over training seeds, or over episodes where a policy was "
-        "trained once.",
+        "Intervals, in brackets and as bands, are 95 % intervals of the mean: over training seeds, "
+        "or over episodes where a policy was trained once. [?]: it cannot be told from so few, or "
+        "from numbers that are all the same.",
+        "Clean: the task as it is, without any perturbation.",
         "Return kept (retention): the return above that of random actions, relative to the same "
-        "in the clean task. 100 % is no loss, 0 % no better than random.",
+        "in the clean task. 100 % is no loss, 0 % no better than random. A policy that is not "
+        "shown to earn more than random actions, and than standing still, has none to keep.",
         "Severity: how strong a perturbation is, from 0 (none) to 1.",
     ]
     if any(condition["split"] for condition in perturbed):
@@ -155,7 +159,7 @@ def _videos(videos: list[Path]) -> Section:
     return Section("Videos", [Text([text]), Videos(titled)])
 
 
-def _results(summary: Mapping[str, Any]) -> Section:
+def _results(summary: Summary) -> Section:
     columns = [
         "policy",
         "condition",
@@ -171,21 +175,21 @@ def _results(summary: Mapping[str, Any]) -> Section:
     rows = [
         [
             policy,
-            *where_cells(summary, condition),
+            *where_cells(condition),
             condition["split"],
             lesion_name(condition["lesion"]) if condition["lesion"] else "as trained",
             score_cell(result["return"]),
             score_cell(result["retention"], True),
             score_cell(result["late_accuracy"], True),
             score_cell(result["length"]),
-            Cell("  ".join(map(number, result["return"]["by_run"])), result["return"]["mean"]),
+            Cell(_each(result["return"]["by_run"]), result["return"]["mean"]),
         ]
         for policy, condition, result in every_result(summary)
     ]
     return Section("All results", [filled_table(columns, rows)])
 
 
-def _skipped(summary: Mapping[str, Any]) -> Section:
+def _skipped(summary: Summary) -> Section:
     rows = [
         [part["condition"], part["policy"] or "all policies", part["reason"]]
         for part in summary["skipped"]
@@ -194,10 +198,10 @@ def _skipped(summary: Mapping[str, Any]) -> Section:
     return Section("Left out", blocks)
 
 
-def _settings(summary: Mapping[str, Any]) -> Section:
+def _settings(summary: Summary) -> Section:
     settings = summary["settings"]
     command = Markup("<code>python {}</code>").format(shlex.join(settings["command"]))
-    rows = [
+    rows: list[list[Any]] = [
         ["environment", settings["env"]],
         *[[f"environment: {key}", str(value)] for key, value in settings["env_kwargs"].items()],
         ["steps of an episode", settings["horizon"]],
@@ -228,7 +232,11 @@ def _training(by_run: list[float | None] | None) -> Cell | None:
     known = [value for value in by_run or [] if value is not None]
     if not known:
         return None
-    return Cell("  ".join(map(number, known)), sum(known) / len(known))
+    return Cell(_each(known), sum(known) / len(known))
+
+
+def _each(values: Sequence[float | None]) -> str:
+    return "  ".join(number(value) for value in values if value is not None)
 
 
 def _range(values: list[int]) -> str:

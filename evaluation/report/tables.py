@@ -55,6 +55,8 @@ def _aligned(rows: list[list[str]]) -> str:
 def _cell(score: Score | None) -> str:
     if score is None:
         return ""
+    if score["interval"] is None:
+        return f"{_number(score['mean'])} [?]"
     low, high = score["interval"]
     return f"{_number(score['mean'])} [{_number(low)}, {_number(high)}]"
 

@@ -1,18 +1,24 @@
 """What an evaluation found, in sentences computed from its summary."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.report.words import (
-    Score,
     listed,
     number,
     percent,
     plural,
     with_interval,
 )
-from spikepropamine.evaluation.schema import CLEAN_KEY
+from spikepropamine.evaluation.schema import (
+    CLEAN_KEY,
+    Comparison,
+    ConditionSummary,
+    ContextScores,
+    Estimate,
+    Score,
+    Summary,
+)
 
 FEW_SEEDS = 5
 FEW_EPISODES = 20
@@ -23,14 +29,9 @@ def lesion_name(lesion: str) -> str:
     return LESIONS[lesion].words if lesion in LESIONS else lesion.replace("-", " ")
 
 
-def condition_name(
-    summary: Mapping[str, Any],
-    condition: Mapping[str, Any],
-    severity: bool = True,
-    onset: bool = True,
-) -> str:
+def condition_name(condition: ConditionSummary, severity: bool = True, onset: bool = True) -> str:
     """A condition without its lesion, for example "heavier, severity 0.5, from step 500"."""
-    if not perturbs(summary, condition):
+    if not perturbs(condition):
         return "clean task"
     parts = [condition["label"]]
     if severity and condition["severity"] is not None:
@@ -40,11 +41,11 @@ def condition_name(
     return ", ".join(parts)
 
 
-def severest(summary: Mapping[str, Any], lesion: str | None = None) -> list[dict[str, Any]]:
+def severest(summary: Summary, lesion: str | None = None) -> list[ConditionSummary]:
     """Of each label that perturbs, the condition of the highest severity."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, ConditionSummary] = {}
     for condition in summary["conditions"]:
-        if condition["lesion"] != lesion or not perturbs(summary, condition):
+        if condition["lesion"] != lesion or not perturbs(condition):
             continue
         best = found.get(condition["label"])
         if best is None or (condition["severity"] or 0) > (best["severity"] or 0):
@@ -52,32 +53,31 @@ def severest(summary: Mapping[str, Any], lesion: str | None = None) -> list[dict
     return list(found.values())
 
 
-def perturbs(summary: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
+def perturbs(condition: ConditionSummary) -> bool:
     """Whether the condition changes the task, rather than the policy alone."""
-    return bool(condition["intact"] != CLEAN_KEY)
+    return condition["intact"] != CLEAN_KEY
 
 
-def lesioned(summary: Mapping[str, Any], intact: str, lesion: str) -> str | None:
+def lesioned(summary: Summary, intact: str, lesion: str) -> str | None:
     """Key of the lesioned form of an intact condition, if there is one."""
     for condition in summary["conditions"]:
         if condition["intact"] == intact and condition["lesion"] == lesion:
-            return str(condition["key"])
+            return condition["key"]
     return None
 
 
-def has_no_plasticity(summary: Mapping[str, Any], policy: str) -> bool:
+def has_no_plasticity(summary: Summary, policy: str) -> bool:
     """Whether every episode with plasticity off is the same as with it, or there is none such."""
     lesions = summary["lesions"].get(policy, {}).get("off", {})
     return all(part["identical"] for part in lesions.values())
 
 
-def share_kept(summary: Mapping[str, Any], policy: str, lesion: str = "intact") -> Score | None:
+def share_kept(summary: Summary, policy: str, lesion: str = "intact") -> Score | None:
     """Mean retention over all perturbed conditions."""
-    by_split: Mapping[str, Score] = summary["overall"].get(policy, {}).get(lesion, {})
-    return by_split.get("all")
+    return summary["overall"].get(policy, {}).get(lesion, {}).get("all")
 
 
-def verdict(summary: Mapping[str, Any], policy: str) -> list[str]:
+def verdict(summary: Summary, policy: str) -> list[str]:
     """Sentences on one policy; the first one begins after its name: "earns 4,572 ..."."""
     clean, kept = _clean(summary, policy), _kept(summary, policy)
     trials = summary["results"][policy][CLEAN_KEY]["accuracy_by_trial"]
@@ -86,18 +86,19 @@ def verdict(summary: Mapping[str, Any], policy: str) -> list[str]:
         kept = [kept[0].removeprefix("It "), f"In the clean task it {clean}", *kept[1:]]
     else:
         kept = [clean, *kept]
-    return [*kept, *_recovered(summary, policy), *_cause(summary, policy)]
+    return [
+        *kept,
+        *_adapted(summary, policy),
+        *_recovered(summary, policy),
+        *_cause(summary, policy),
+    ]
 
 
-def comparisons(summary: Mapping[str, Any]) -> list[str]:
+def comparisons(summary: Summary) -> list[str]:
     """A sentence for each two policies of which one is shown to be better, and one on the rest."""
     every = summary["comparisons"]
-    shown = []
-    for comparison in every:
-        low, high = comparison["difference"]["interval"]
-        if low > 0 or high < 0:
-            shown.append(comparison)
-    sentences = [_compared(summary, comparison) for comparison in shown]
+    shown = [c for c in every if side(c["difference"])]
+    sentences = [_compared(comparison) for comparison in shown]
     rest = len(every) - len(shown)
     if rest:
         which = "The other comparisons leave" if shown else "Comparisons between policies leave"
@@ -105,7 +106,7 @@ def comparisons(summary: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def caveats(summary: Mapping[str, Any]) -> list[str]:
+def caveats(summary: Summary) -> list[str]:
     """What the numbers cannot tell."""
     sentences = []
     counts = {name: len(part["training_seeds"]) for name, part in summary["policies"].items()}
@@ -118,12 +119,17 @@ def caveats(summary: Mapping[str, Any]) -> list[str]:
         )
     if few:
         sentences.append(
-            f"Few training seeds ({listed(few)}): intervals over so few runs are rough. Take "
-            "differences as indications."
+            f"Few training seeds ({listed(few)}): intervals over so few runs are wide where they "
+            "can be told at all, and know nothing of seeds that fail unless one did."
         )
     if summary["settings"]["episodes"] < FEW_EPISODES:
         episodes = plural(summary["settings"]["episodes"], "episode")
         sentences.append(f"Only {episodes} per condition and run: small effects cannot be seen.")
+    if not summary["settings"]["own_limit"]:
+        sentences.append(
+            f"The task has no time limit: episodes were cut after {summary['settings']['horizon']} "
+            "steps."
+        )
     for name, part in summary["policies"].items():
         if part["dead_seeds"]:
             seeds = listed([f"seed {seed}" for seed in part["dead_seeds"]])
@@ -134,90 +140,200 @@ def caveats(summary: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _clean(summary: Mapping[str, Any], policy: str) -> str:
-    clean = summary["results"][policy][CLEAN_KEY]
+def side(estimate: Estimate | Score) -> int:
+    """1 or -1 where the interval lies above or below zero; 0 where it does not, or is unknown."""
+    if estimate["interval"] is None:
+        return 0
+    low, high = estimate["interval"]
+    return (low > 0) - (high < 0)
+
+
+def _clean(summary: Summary, policy: str) -> str:
+    clean, part = summary["results"][policy][CLEAN_KEY], summary["policies"][policy]
     late, trials = clean["late_accuracy"], clean["accuracy_by_trial"]
-    if late is None:
-        by_chance = number(summary["policies"][policy]["random_return"])
-        earned = with_interval(clean["return"])
-        return f"earns {earned} an episode (random actions: {by_chance})."
-    text = f"is right in {with_interval(late, as_percent=True)} of the late trials"
-    if summary["settings"]["chance"] is not None:
-        text += f", {_against_chance(late, summary['settings']['chance'])}"
-    if trials and len(trials) > 1:
-        first = f"{percent(trials[0]['mean'])} of the first trials"
-        learns = late["interval"][0] > trials[0]["interval"][1]
-        text += f", after {first}: " + (
-            "it learns inside the episode" if learns else "no clear rise inside the episode"
-        )
-    return f"{text}."
+    chance = summary["settings"]["chance"]
+    if late is not None and chance is not None:
+        text = f"is right in {with_interval(late, as_percent=True)} of the late trials, "
+        text += _against_chance(late, chance)
+        if late["interval"] is not None and late["interval"][0] <= chance:
+            text = f"has learned nothing that shows: it {text}"
+        if trials and len(trials) > 1:
+            first = f"{percent(trials[0]['mean'])} of the first trials"
+            text += f", after {first}: " + (
+                "it learns inside the episode"
+                if _above(late, trials[0])
+                else "no clear rise inside the episode"
+            )
+        return f"{text}."
+    others = f"random actions: {number(part['random_return'])}"
+    if part["still_return"] is not None:
+        others += f", standing still: {number(part['still_return'])}"
+    earned = f"{with_interval(clean['return'])} an episode ({others})"
+    if part["learned"] is None:
+        return f"earns {earned}; whether it has learned anything cannot be told."
+    if not part["learned"]:
+        return f"has learned nothing that shows: it earns {earned}."
+    return f"earns {earned}."
 
 
-def _kept(summary: Mapping[str, Any], policy: str) -> list[str]:
+def _above(one: Score, other: Score) -> bool:
+    """Whether two intervals lie apart."""
+    if one["interval"] is None or other["interval"] is None:
+        return False
+    return one["interval"][0] > other["interval"][1]
+
+
+def _kept(summary: Summary, policy: str) -> list[str]:
     """How much of the return is kept under perturbations, with plasticity and without."""
     results = summary["results"][policy]
-    kept = [
-        (results[condition["key"]]["retention"], condition)
-        for condition in severest(summary)
-        if condition["key"] in results and results[condition["key"]]["retention"] is not None
-    ]
+    kept = []
+    for condition in severest(summary):
+        score = results[condition["key"]]["retention"] if condition["key"] in results else None
+        if score is not None:
+            kept.append((score, condition))
     if not kept:
         return []
     kept.sort(key=lambda item: item[0]["mean"])
     shares = []
     for score, condition in kept:
-        where = f"with “{condition_name(summary, condition)}”"
+        where = f"with “{condition_name(condition)}”"
         key = lesioned(summary, condition["key"], "off")
-        part = results.get(key, {}).get("retention") if key else None
+        part = results[key]["retention"] if key is not None and key in results else None
         if part is not None and not has_no_plasticity(summary, policy):
             where += f" (plasticity off: {_share(part)})"
-        shares.append((_share(score), where))
+        shares.append((_part_kept(score), where))
     (least, hardest), (most, easiest) = shares[0], shares[-1]
-    intact = [c for c in summary["conditions"] if c["lesion"] is None and perturbs(summary, c)]
+    intact = [c for c in summary["conditions"] if c["lesion"] is None and perturbs(c)]
     if len(intact) == 1:
-        return [f"It keeps {least} of its return {hardest}."]
+        return [f"It keeps {least} {hardest}."]
     sentences = []
     overall, off = share_kept(summary, policy), share_kept(summary, policy, "off")
     if overall is not None:
-        text = f"It keeps {_share(overall)} of its return, on average over all perturbed conditions"
+        text = f"It keeps {_part_kept(overall)}, on average over all perturbed conditions"
         if off is not None and not has_no_plasticity(summary, policy):
             text += f"; with plasticity off {_share(off)}"
         sentences.append(f"{text}.")
     if len(kept) == 1:
         return [*sentences, f"It keeps {least} at the highest severity, {hardest}."]
-    extremes = f"{least} {hardest} and {most} {easiest}"
-    return [*sentences, f"At the highest severities it keeps between {extremes}."]
+    return [
+        *sentences,
+        f"At the highest severities it keeps {least} {hardest}, and {most} {easiest}.",
+    ]
 
 
-def _recovered(summary: Mapping[str, Any], policy: str) -> list[str]:
+def _part_kept(score: Score) -> str:
+    """More than all cannot be kept: it is earned."""
+    if score["mean"] > 1:
+        return f"all of its return (it earns {_share(score)})"
+    return f"{_share(score)} of its return"
+
+
+def _adapted(summary: Summary, policy: str) -> list[str]:
+    """How it comes to act in contexts that it has to find out; those held out first."""
+    references = summary["references"]
+    every = [c for c in summary["conditions"] if c["key"] in references]
+    held_out = [c for c in every if c["split"] == "held-out"]
+    return [s for c in held_out or every for s in _adapted_in(summary, policy, c)]
+
+
+def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> list[str]:
+    intact = _context_scores(summary, policy, condition["key"])
+    if intact is None:
+        return []
+    name = condition_name(condition, onset=False)
+    sentences = []
+    for part, scores in intact.items():
+        begins = "begins with the episode" if part == "first" else "begins within the episode"
+        text = f"Under “{name}”, where a context {begins}, it {_pace_of(scores)}"
+        lesions = []
+        for lesion in ("off", "frozen"):
+            key = lesioned(summary, condition["key"], lesion)
+            other = _context_scores(summary, policy, key)
+            # frozen weights may well know the first context; the question is of the next one
+            asked = part == "later" or lesion == "off"
+            if asked and other and part in other and not has_no_plasticity(summary, policy):
+                lesions.append(f"{lesion_name(lesion)}: {_pace(other[part])}")
+        sentences.append(f"{text}{' (' + '; '.join(lesions) + ')' if lesions else ''}.")
+    carried = _context_scores(summary, policy, lesioned(summary, condition["key"], "carry-over"))
+    worse = carried["first"]["opening_over_off"] if carried else None
+    if worse is not None and not has_no_plasticity(summary, policy):
+        sentences.append(
+            "With the fast weights of an episode in the opposite context, the first 50 steps earn "
+            + {
+                -1: "less than with plasticity off",
+                0: "neither clearly less nor more than with plasticity off",
+                1: "more than with plasticity off",
+            }[side(worse)]
+            + f": by {with_interval(_turned(worse))} per step."
+        )
+    return sentences
+
+
+def _turned(score: Score | Estimate) -> Estimate:
+    """The size of a difference, with its interval."""
+    if score["mean"] >= 0 or score["interval"] is None:
+        return Estimate(mean=abs(score["mean"]), interval=score["interval"])
+    low, high = score["interval"]
+    return Estimate(mean=-score["mean"], interval=[-high, -low])
+
+
+def _context_scores(
+    summary: Summary, policy: str, key: str | None
+) -> dict[str, ContextScores] | None:
+    """By "first" and "later", of what there is."""
+    result = summary["results"][policy].get(key) if key is not None else None
+    if result is None or result["adaptation"] is None:
+        return None
+    first, later = result["adaptation"]["first"], result["adaptation"]["later"]
+    return {"first": first} | ({} if later is None else {"later": later})
+
+
+def _pace_of(scores: ContextScores) -> str:
+    if scores["settled_pace"] is None:
+        return f"earns {_pace(scores)} in steps 100 to 200 after that"
+    text = f"has {_pace(scores)} of the pace of the teacher that is told, in steps 100 to 200"
+    if scores["time_to_identify"] is None:
+        return text
+    return f"{text}, and nine tenths of that after {scores['time_to_identify']['mean']:.0f} steps"
+
+
+def _pace(scores: ContextScores) -> str:
+    if scores["settled_pace"] is not None:
+        return _share(scores["settled_pace"])
+    if scores["settled_rate"] is not None:
+        return f"{with_interval(scores['settled_rate'])} per step"
+    return "nothing that lasts long enough"
+
+
+def _recovered(summary: Summary, policy: str) -> list[str]:
     """How the reward rate comes back, in the condition with an onset that hurts most."""
     results = summary["results"][policy]
-    changes = [
-        (results[condition["key"]]["recovery"], condition)
-        for condition in severest(summary)
-        if condition["key"] in results and results[condition["key"]]["recovery"] is not None
-    ]
+    changes = []
+    for condition in severest(summary):
+        found = results[condition["key"]]["recovery"] if condition["key"] in results else None
+        if found is not None:
+            changes.append((found, condition))
     if not changes:
         return []
     recovery, condition = max(changes, key=lambda item: item[0]["drop"]["mean"])
-    text = f"When “{condition_name(summary, condition)}” sets in, "
+    text = f"When “{condition_name(condition)}” sets in, "
     if recovery["fraction"] is None:
-        return [f"{text}its reward per step does not fall."]
+        return [f"{text}no fall of its reward per step can be shown."]
     before, drop = recovery["before"]["mean"], recovery["drop"]["mean"]
-    text += f"its reward per step falls from {number(before)} to {number(before - drop)}, and "
+    text += f"its reward per step falls by {number(drop)} of {number(before)}, and "
     back = f"{_share(recovery['fraction'])} of the loss comes back"
     if recovery["time"] is None:
         text += f"no more than {back}"
     else:
-        text += f"{back}, within {with_interval(recovery['time'])} steps"
+        text += f"{back}, within {recovery['time']['mean']:.0f} steps"
     key = lesioned(summary, condition["key"], "off")
-    off = results.get(key, {}).get("recovery") if key else None
+    off = results[key]["recovery"] if key is not None and key in results else None
     if off and off["fraction"] is not None and not has_no_plasticity(summary, policy):
         text += f" (plasticity off: {_share(off['fraction'])})"
     return [f"{text}."]
 
 
-def _cause(summary: Mapping[str, Any], policy: str) -> list[str]:
+def _cause(summary: Summary, policy: str) -> list[str]:
     """What plasticity has to do with it: the same weights and episodes with plasticity off."""
     lesions = summary["lesions"].get(policy, {}).get("off")
     if not lesions:
@@ -235,35 +351,44 @@ def _cause(summary: Mapping[str, Any], policy: str) -> list[str]:
             text = f"is right in {_share(late)} of the late trials"
             text += f", {_against_chance(late, chance)}" if chance is not None else ""
         sentences.append(f"With plasticity off it {text}.")
-    differences = [part["paired_difference"]["interval"] for part in lesions.values()]
-    helps = sum(low > 0 for low, _ in differences)
-    harms = sum(high < 0 for _, high in differences)
-    return [*sentences, _judged(helps, harms, len(differences))]
+    return [*sentences, _judged([part["paired_difference"] for part in lesions.values()])]
 
 
-def _judged(helps: int, harms: int, of: int) -> str:
+def _judged(differences: Sequence[Score]) -> str:
     """Whether plasticity changes the return, by the intervals that leave out zero."""
+    sides = [side(difference) for difference in differences]
+    unknown = sum(difference["interval"] is None for difference in differences)
+    helps, harms = sides.count(1), sides.count(-1)
     if helps and harms:
         claim = "Plasticity raises the return in some conditions and lowers it in others"
     elif helps:
         claim = "Plasticity raises the return"
     elif harms:
         claim = "Plasticity lowers the return"
+    elif unknown == len(sides):
+        return "Whether plasticity changes the return cannot be told from so little."
     else:
         claim = "No effect of plasticity on the return can be shown"
-    if of == 1:
+    if len(sides) == 1:
         interval = "leaves out zero" if helps or harms else "includes zero"
         return f"{claim}: the interval of the paired difference {interval}."
-    counts = {"is above zero": helps, "is below zero": harms, "includes zero": of - helps - harms}
+    counts = {
+        "is above zero": helps,
+        "is below zero": harms,
+        "includes zero": sides.count(0) - unknown,
+        "cannot be told": unknown,
+    }
     found = [f"{where} in {count}" for where, count in counts.items() if count]
     if len(found) == 1:
-        found = [found[0].removesuffix(f" {of}") + f" all {of}"]
+        found = [found[0].removesuffix(f" {len(sides)}") + f" all {len(sides)}"]
     return f"{claim}: over conditions, the interval of the paired difference {listed(found)}."
 
 
 def _against_chance(score: Score, chance: float) -> str:
-    low, high = score["interval"]
     level = percent(chance)
+    if score["interval"] is None:
+        return f"where chance is {level}"
+    low, high = score["interval"]
     if low > chance:
         return f"above chance ({level})"
     if high < chance:
@@ -271,24 +396,23 @@ def _against_chance(score: Score, chance: float) -> str:
     return f"not to be told from chance ({level})"
 
 
-def _compared(summary: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+def _compared(comparison: Comparison) -> str:
     first, second = comparison["policy"], comparison["other"]
     difference, better = comparison["difference"], comparison["probability_of_improvement"]
-    low, high = difference["interval"]
     as_percent = comparison["measure"] == "retention"
-    if difference["mean"] < 0:
-        difference = {"mean": -difference["mean"], "interval": [-high, -low]}
-    amount = with_interval(difference, as_percent)
-    more = "more" if comparison["difference"]["mean"] >= 0 else "less"
+    more = "more" if difference["mean"] >= 0 else "less"
+    amount = with_interval(_turned(difference), as_percent)
+    unit = {"run": "a run", "episode": "an episode"}[comparison["unit"]]
     if as_percent:
         points = amount.replace("\u00a0%", "")
         text = f"{first} keeps {points} points {more} of its return than {second}"
+        what = "keeps more"
     else:
         text = f"{first} earns {amount} {more} than {second} in the clean task"
-    seeds = min(len(summary["policies"][name]["training_seeds"]) for name in (first, second))
-    unit = "a run" if seeds > 1 else "an episode"
-    return f"{text}; {unit} of {first} is the better one with a probability of {_share(better)}."
+        what = "earns more"
+    odds = with_interval(better, as_percent=True)
+    return f"{text}; {unit} of {first} {what} than one of {second} with a probability of {odds}."
 
 
-def _share(score: Score) -> str:
+def _share(score: Score | Estimate) -> str:
     return with_interval(score, as_percent=True)

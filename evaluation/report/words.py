@@ -1,10 +1,11 @@
 """Numbers as words: the same figures in sentences, tables and labels."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from spikepropamine.evaluation.schema import Estimate, Score
 
 MINUS = "\u2212"
-Score = Mapping[str, Any]  # "mean", "interval": [low, high]
+UNKNOWN = "?"  # in the place of an interval that cannot be told
 
 
 def number(value: float, like: float | None = None) -> str:
@@ -29,13 +30,22 @@ def _whole(value: float) -> str:
     return "0" if abs(value) < 0.5 else f"{value:,.0f}".replace("-", MINUS)
 
 
-def with_interval(score: Score, as_percent: bool = False) -> str:
-    """Like "92 % [88, 95]" or "4,572 [4,539, 4,593]"."""
+def with_interval(score: Score | Estimate, as_percent: bool = False) -> str:
+    """Like "92 % [88, 95]" or "4,572 [4,539, 4,593]"; "4,572 [?]" where it cannot be told."""
+    if score["interval"] is None:
+        mean = percent(score["mean"]) if as_percent else number(score["mean"])
+        return f"{mean} [{UNKNOWN}]"
     low, high = score["interval"]
     if as_percent:
         return f"{percent(score['mean'])} [{_whole(100 * low)}, {_whole(100 * high)}]"
     like = max(abs(score["mean"]), abs(low), abs(high))
     return f"{number(score['mean'], like)} [{number(low, like)}, {number(high, like)}]"
+
+
+def edges_of(score: Score | Estimate) -> tuple[float | None, float | None]:
+    """Of the interval, if there is one."""
+    interval = score["interval"]
+    return (None, None) if interval is None else (interval[0], interval[1])
 
 
 def listed(items: Sequence[str]) -> str:

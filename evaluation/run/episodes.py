@@ -1,7 +1,7 @@
 """Episodes of a policy, one per seed, many of them stepped side by side."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ class Episode:
         length: in environment steps.
         correct: in a cue task, whether the response of each trial was right; else empty.
         rewards: of each step.
+        began: steps at which a context began, rising from 0; empty where there are no contexts.
     """
 
     seed: int
@@ -45,6 +46,7 @@ class Episode:
     length: int
     correct: tuple[bool, ...] = ()
     rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    began: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 def run_episodes(
@@ -56,6 +58,7 @@ def run_episodes(
     deterministic: bool = True,
     initial_state: tuple[np.ndarray, ...] | None = None,
     hooks: Sequence[Hook] = (),
+    options: dict[str, Any] | None = None,
     progress: ProgressBar | None = None,
 ) -> list[Episode]:
     """Runs one episode per seed.
@@ -78,6 +81,7 @@ def run_episodes(
         initial_state: for `predict` at the first step, arrays [any, width, any]; None lets the
             policy choose.
         hooks: told of every step, in this order; they need an initial state.
+        options: for the environments' `reset`.
         progress: told of every step.
 
     Returns:
@@ -100,7 +104,15 @@ def run_episodes(
                 for row in rows.keys() - envs.keys():
                     envs[row] = make_env()
                 ended = _run_wave(
-                    policy, envs, rows, width, deterministic, initial_state, hooks, progress
+                    policy,
+                    envs,
+                    rows,
+                    width,
+                    deterministic,
+                    initial_state,
+                    hooks,
+                    options,
+                    progress,
                 )
                 records |= {episode.seed: episode for episode in ended}
     finally:
@@ -117,12 +129,13 @@ def _run_wave(
     deterministic: bool,
     state: tuple[np.ndarray, ...] | None,
     hooks: Sequence[Hook],
+    options: dict[str, Any] | None,
     progress: ProgressBar | None,
 ) -> list[Episode]:
     """Runs the episodes of `rows`, row to seed."""
     first, infos = {}, {}
     for row, seed in rows.items():
-        first[row], infos[row] = envs[row].reset(seed=seed)
+        first[row], infos[row] = envs[row].reset(seed=seed, options=options)
     # rows without an episode need some valid observation, and so do those whose episode is over
     observations = [first.get(row, next(iter(first.values()))) for row in range(width)]
     starts = np.ones(width, dtype=bool)
@@ -130,6 +143,7 @@ def _run_wave(
     totals = dict.fromkeys(rows, 0.0)
     rewards: dict[int, list[float]] = {row: [] for row in rows}
     correct: dict[int, dict[int, bool]] = {row: {} for row in rows}
+    began = {row: began_of(info) for row, info in infos.items()}
     running, ended = sorted(rows), []
     for step in itertools.count():
         if not running:
@@ -142,6 +156,7 @@ def _run_wave(
         for row in running:
             observation, reward, terminated, truncated, info = envs[row].step(actions[row])
             observations[row], infos[row] = observation, info
+            began[row] |= began_of(info)
             totals[row] += float(reward)
             rewards[row].append(float(reward))
             if "correct" in info:
@@ -150,7 +165,8 @@ def _run_wave(
                 over.add(row)
                 right = tuple(correct[row][trial] for trial in sorted(correct[row]))
                 earned = tuple(rewards[row])
-                ended.append(Episode(rows[row], totals[row], len(earned), right, earned))
+                steps = tuple(sorted(began[row]))
+                ended.append(Episode(rows[row], totals[row], len(earned), right, earned, steps))
         for hook in hooks:
             hook.after(step, state, running, sorted(over))
         if progress is not None:
@@ -159,6 +175,11 @@ def _run_wave(
                 progress.ended(len(rewards[row]))
         running = [row for row in running if row not in over]
     return ended
+
+
+def began_of(info: Mapping[str, Any]) -> set[int]:
+    """The step at which the context of an info began, if there is one."""
+    return {int(info["context_began"])} if "context_began" in info else set()
 
 
 def _batch(observations: list[Any]) -> Any:

@@ -1,7 +1,7 @@
 """The unit of work of an evaluation: one policy, one condition, one wave of episodes."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.envs.making import make
 from spikepropamine.evaluation.ask.conditions import Condition, make_env
 from spikepropamine.evaluation.ask.lesions import Wave, layout_of
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.hook import Hook
-from spikepropamine.evaluation.run.episodes import Episode, run_episodes
+from spikepropamine.evaluation.run.episodes import Episode, began_of, run_episodes
 from spikepropamine.evaluation.run.inside import InsideSums, ModulationSums
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.policies.export import DeployedPolicy, load_policy
@@ -23,20 +22,28 @@ SAMPLES = 200  # of what goes on inside the network, over the horizon
 
 Outcome = dict[str, np.ndarray]
 
+BASELINES: dict[str, Callable[[Any], Any]] = {
+    "random": lambda space: space.sample(),
+    "still": lambda space: np.clip(np.zeros(space.shape, space.dtype), space.low, space.high),
+}
+"""Actions that need no policy. Only a Box of actions knows what it is to stand still."""
+
 
 @dataclass(frozen=True)
 class Job:
     """One wave of episodes.
 
     Attributes:
-        folder: of the deployed policy; None: random actions.
+        folder: of the deployed policy; None: a baseline.
         previous: whether the policy observes its previous action and reward.
         task, condition: what it is judged in.
         seeds: of the episodes, of one wave: `seed // width` is the same for all.
         width: of the batch.
-        deterministic: the likeliest actions, or drawn ones.
+        deterministic: the likeliest actions, or sampled ones.
         modulation: means of the neuromodulators, where they are held at these.
         revealed: text with the contexts that the policy observes; None: none.
+        told: whether the contexts of the condition are undone for it.
+        baseline: of `BASELINES`, where there is no policy.
     """
 
     folder: Path | None
@@ -48,6 +55,8 @@ class Job:
     deterministic: bool
     modulation: Mapping[str, np.ndarray] | None = None
     revealed: str | None = None
+    told: bool = False
+    baseline: str = ""
 
     @property
     def episodes(self) -> int:
@@ -83,25 +92,29 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
         the end; "correct" float32 [episodes, trials], NaN where there was no response. Of a
         spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count"); of an intact
         one in the clean condition those of `ModulationSums` ("modulation/NAME",
-        "modulation/count").
+        "modulation/count"). Where there are contexts "began", int64 [episodes, changes]: the steps
+        at which one began, and -1 for no more.
     """
     if job.folder is None:
-        return _outcome(_run_random(job, progress))
+        return _outcome(_run_baseline(job, progress))
     policy = _policy(job.folder)
     layout = layout_of(policy)
 
     inner: Any = policy.policy
 
-    def run(seeds: Sequence[int], *hooks: Hook, opposite: bool = False) -> list[Episode]:
+    def run(
+        seeds: Sequence[int], *hooks: Hook, options: dict[str, Any] | None = None
+    ) -> list[Episode]:
         state = None if layout is None else inner.initial_state(job.width)
         return run_episodes(
             policy,
-            lambda: make_env(job.task, job.condition, job.previous, job.revealed),
+            lambda: make_env(job.task, job.condition, job.previous, job.revealed, job.told),
             seeds,
             width=job.width,
             deterministic=job.deterministic,
             initial_state=state,
             hooks=hooks,
+            options=options,
             progress=progress,
         )
 
@@ -112,7 +125,15 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
     means = ModulationSums(layout)
     hooks: list[Hook] = [inside]
     if condition.lesion is not None:
-        wave = Wave(layout, job.seeds, job.width, job.freeze_at, job.modulation, run)
+        wave = Wave(
+            layout,
+            job.seeds,
+            job.width,
+            job.freeze_at,
+            job.modulation,
+            run,
+            condition.has_contexts,
+        )
         hooks.insert(0, condition.lesion.hook(wave))
     elif not condition.text and not condition.noise:
         hooks.append(means)
@@ -138,7 +159,7 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
             result[name] = np.sum([np.pad(x, (0, length - len(x))) for x in parts], axis=0)
         elif parts[0].ndim == 2:
             length = max(part.shape[1] for part in parts)
-            fill = 0.0 if name == "rewards" else np.nan
+            fill = {"rewards": 0.0, "began": -1}.get(name, np.nan)
             result[name] = np.concatenate(
                 [np.pad(x, ((0, 0), (0, length - x.shape[1])), constant_values=fill) for x in parts]
             )
@@ -152,23 +173,26 @@ def _policy(folder: Path) -> DeployedPolicy:
     return load_policy(folder)
 
 
-def _run_random(job: Job, progress: ProgressBar | None) -> list[Episode]:
-    """Actions drawn from the action space, by a generator seeded like the episode."""
-    env = make(job.task.environment, job.task.arguments)
+def _run_baseline(job: Job, progress: ProgressBar | None) -> list[Episode]:
+    """Actions of a baseline, with the action space seeded like the episode."""
+    env = make_env(job.task, job.condition)
+    choose = BASELINES[job.baseline]
     episodes = []
     for seed in job.seeds:
-        env.reset(seed=seed)
+        _, info = env.reset(seed=seed)
         env.action_space.seed(seed)
-        rewards, over = [], False
+        rewards, over, began = [], False, began_of(info)
         while not over:
-            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            _, reward, terminated, truncated, info = env.step(choose(env.action_space))
             rewards.append(float(reward))
+            began |= began_of(info)
             over = terminated or truncated
             if progress is not None:
                 progress.stepped(1)
         if progress is not None:
             progress.ended(len(rewards))
-        episodes.append(Episode(seed, sum(rewards), len(rewards), (), tuple(rewards)))
+        steps = tuple(sorted(began))
+        episodes.append(Episode(seed, sum(rewards), len(rewards), (), tuple(rewards), steps))
     env.close()
     return episodes
 
@@ -179,10 +203,16 @@ def _outcome(episodes: Sequence[Episode]) -> Outcome:
     for row, episode in enumerate(episodes):
         rewards[row, : episode.length] = episode.rewards
         correct[row, : len(episode.correct)] = episode.correct
-    return {
+    outcome = {
         "seed": np.array([episode.seed for episode in episodes]),
         "return": np.array([episode.total_reward for episode in episodes]),
         "length": np.array([episode.length for episode in episodes]),
         "rewards": rewards,
         "correct": correct,
     }
+    changes = max(len(e.began) for e in episodes)
+    if changes:
+        outcome["began"] = np.full((len(episodes), changes), -1)
+        for row, episode in enumerate(episodes):
+            outcome["began"][row, : len(episode.began)] = episode.began
+    return outcome

@@ -18,15 +18,19 @@ from spikepropamine.evaluation.run.workers import run_jobs
 from spikepropamine.evaluation.schema import CLEAN_KEY, Skipped
 from spikepropamine.folder import RunFolder
 
+TEACHER = "teacher"
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """All that was measured.
 
     Attributes:
-        runs, task, conditions, seeds, deterministic: what was asked for.
+        runs, task, conditions, seeds, deterministic, teacher: what was asked for.
         outcomes: for each run, by key of the condition; `run.jobs.run_job` says what.
-        random: of random actions in the clean condition.
+        references: what policies are held against, by name and key of the condition: "random"
+            actions and standing "still" in the clean condition; random actions and the "teacher"
+            that is told the context where there are contexts.
         observations: for each run, what it saw in the first clean episode (`run.observe`).
         skipped: what does not apply.
     """
@@ -36,10 +40,20 @@ class Evaluation:
     conditions: list[Condition]
     seeds: range
     deterministic: bool
+    teacher: Run | None
     outcomes: list[dict[str, Outcome]]
-    random: Outcome
+    references: dict[str, dict[str, Outcome]]
     observations: list[Any]
     skipped: list[Skipped]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is measured of one run, or of a reference, in one condition."""
+
+    run: Run | None
+    condition: Condition
+    reference: str = ""
 
 
 def evaluate(
@@ -51,6 +65,7 @@ def evaluate(
     workers: int | None,
     versions: Mapping[str, str],
     progress: ProgressBar,
+    teacher: Run | None = None,
 ) -> Evaluation:
     """Every run in every condition that applies to it, on the same seeds.
 
@@ -65,27 +80,30 @@ def evaluate(
         workers: processes; None: as many as pay.
         versions: of the packages that the numbers depend on.
         progress: a bar.
+        teacher: a policy that is told the context.
     """
     width = width_of(task)
 
     def jobs_of(
-        run: Run | None, condition: Condition, modulation: Mapping[str, np.ndarray] | None = None
+        part: _Part, modulation: Mapping[str, np.ndarray] | None = None
     ) -> list[tuple[Job, Path]]:
-        """One for each wave, with its file; without a run they take random actions."""
-        digest = "random" if run is None else run.digest
-        found = []
+        """One for each wave, with its file."""
+        run, found = part.run, []
         for wave in waves(seeds, width):
             job = Job(
                 folder=None if run is None else RunFolder(run.folder).policy,
                 previous=run is not None and run.previous,
                 task=task,
-                condition=condition,
+                condition=part.condition,
                 seeds=wave,
                 width=width,
                 deterministic=deterministic,
                 modulation=modulation,
                 revealed=None if run is None else run.revealed,
+                told=part.reference == TEACHER and run is not None and run.revealed is None,
+                baseline="" if run is not None else part.reference,
             )
+            digest = "" if run is None else run.digest
             found.append((job, store.folder() / store.name_of(job, digest, versions)))
         return found
 
@@ -102,18 +120,32 @@ def evaluate(
     # the means of the neuromodulators are known only once the clean episodes are over
     later = [(i, c) for i, c in every if c.lesion is not None and c.lesion.needs_means]
     now = [entry for entry in every if entry not in later]
-    random, *measured = measure([jobs_of(None, CLEAN), *[jobs_of(runs[i], c) for i, c in now]])
+    parts = [*_references(task, conditions, teacher), *[_Part(runs[i], c) for i, c in now]]
+    measured = measure([jobs_of(part) for part in parts])
+    references: dict[str, dict[str, Outcome]] = {}
+    for part, outcome in zip(parts, measured):
+        if part.reference:
+            references.setdefault(part.reference, {})[part.condition.key] = outcome
     outcomes: list[dict[str, Outcome]] = [{} for _ in runs]
-    for (i, condition), outcome in zip(now, measured):
+    for (i, condition), outcome in zip(now, measured[-len(now) :]):
         outcomes[i][condition.key] = outcome
     if later:
         means = [modulator_means(outcome[CLEAN_KEY]) for outcome in outcomes]
-        plans = [jobs_of(runs[i], condition, means[i]) for i, condition in later]
+        plans = [jobs_of(_Part(runs[i], condition), means[i]) for i, condition in later]
         for (i, condition), outcome in zip(later, measure(plans)):
             outcomes[i][condition.key] = outcome
     observations = [_observations(run, task, seeds[0]) for run in runs]
     return Evaluation(
-        runs, task, conditions, seeds, deterministic, outcomes, random, observations, skipped
+        runs,
+        task,
+        conditions,
+        seeds,
+        deterministic,
+        teacher,
+        outcomes,
+        references,
+        observations,
+        skipped,
     )
 
 
@@ -123,6 +155,16 @@ def _observations(run: Run, task: Task, seed: int) -> Any:
         return observed(run.policy, env, seed)
     finally:
         env.close()
+
+
+def _references(task: Task, conditions: Sequence[Condition], teacher: Run | None) -> list[_Part]:
+    contexts = [c for c in conditions if c.lesion is None and c.has_contexts]
+    parts = [_Part(None, condition, "random") for condition in [CLEAN, *contexts]]
+    if task.can_stand_still:
+        parts.append(_Part(None, CLEAN, "still"))
+    if teacher is not None:
+        parts += [_Part(teacher, condition, TEACHER) for condition in contexts]
+    return parts
 
 
 def modulator_means(clean: Outcome) -> dict[str, np.ndarray]:

@@ -20,9 +20,9 @@ from spikepropamine.evaluation.run.jobs import Job, Outcome
 ROOT = Path(__file__).parents[2]
 # what the numbers depend on, besides the packages
 SOURCES = ["envs", "envs/spreads.json", "policies", "evaluation/hook.py"]
-SOURCES += ["evaluation/ask/conditions.py"]
-SOURCES += ["evaluation/ask/lesions.py", "evaluation/ask/task.py", "evaluation/run/episodes.py"]
-SOURCES += ["evaluation/run/inside.py", "evaluation/run/jobs.py"]
+SOURCES += ["evaluation/ask/conditions.py", "evaluation/ask/lesions.py", "evaluation/ask/task.py"]
+SOURCES += ["evaluation/ask/told.py", "evaluation/run/episodes.py", "evaluation/run/inside.py"]
+SOURCES += ["evaluation/run/jobs.py"]
 
 FOLDER = "SPIKEPROPAMINE_CACHE"  # the environment variable that names another folder
 
@@ -48,6 +48,8 @@ def name_of(job: Job, digest: str, versions: Mapping[str, str]) -> str:
         "policy": digest,
         "previous": job.previous,
         "revealed": job.revealed,
+        "told": job.told,
+        "baseline": job.baseline,
         "environment": job.task.environment,
         "arguments": job.task.arguments,
         "horizon": job.task.horizon,

@@ -1,0 +1,94 @@
+"""How a policy comes to act as a context asks for, which it has to find out by itself."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spikepropamine.evaluation.judge.measures import LEAST, REGAINED
+
+WINDOW = 10  # steps that a reward rate is the mean of
+OPENING = 50  # steps since a context began, in which nobody can know it yet
+SETTLED = range(100, 200)  # steps since a context began, in which it should be known
+
+Segment = tuple[int, int, int]  # an episode, and the steps from which and up to which
+
+
+def segments(began: Sequence[Sequence[int]], steps: int) -> tuple[list[Segment], list[Segment]]:
+    """The stretches of one context: those that begin with an episode, and all others.
+
+    Args:
+        began: for each episode the steps at which a context began, rising from 0.
+        steps: of an episode.
+    """
+    first, later = list[Segment](), list[Segment]()
+    for episode, starts in enumerate(began):
+        inside = [start for start in starts if start < steps]
+        for start, end in zip(inside, [*inside[1:], steps]):
+            (later if start else first).append((episode, start, end))
+    return first, later
+
+
+def since(rewards: np.ndarray, stretches: Sequence[Segment]) -> np.ndarray:
+    """Rewards by steps since a context began, [..., T] to [..., longest stretch].
+
+    Means over the stretches of each episode; NaN where an episode has none that long.
+
+    Args:
+        rewards: [..., episodes, T].
+        stretches: of these episodes.
+
+    Returns:
+        [..., episodes, longest stretch].
+    """
+    longest = max(end - start for _, start, end in stretches)
+    total = np.zeros((*rewards.shape[:-1], longest))
+    count = np.zeros((rewards.shape[-2], longest))
+    for episode, start, end in stretches:
+        total[..., episode, : end - start] += rewards[..., episode, start:end]
+        count[episode, : end - start] += 1
+    with np.errstate(invalid="ignore"):
+        return total / np.where(count > 0, count, np.nan)
+
+
+def mean_of(by_step: np.ndarray, steps: range) -> np.ndarray:
+    """Over some steps since a context began, [..., steps] to [...]; NaN where there are none."""
+    some = by_step[..., steps.start : steps.stop]
+    there = np.isfinite(some)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, some, 0.0).sum(axis=-1) / there.sum(axis=-1)
+
+
+def pace(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+    """Reward rates relative to those of random actions (0) and of a teacher that is told (1).
+
+    NaN where the teacher is no better than random actions.
+    """
+    margin = teacher - random
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(margin > 0, (rate - random) / margin, np.nan)
+
+
+def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> float:
+    """Steps until nine tenths of the settled pace are reached; NaN where there is none to reach.
+
+    It is the end of the first window, after the one with the lowest pace of the first 100 steps,
+    in which the pace is at least that. The teacher at the same step is the measure, since it, too,
+    has to gather speed; where it has not yet a tenth of its own settled rate nothing is judged.
+
+    Args:
+        rate: by steps since a context began, [steps], windowed.
+        random: the same of random actions; and so is
+        teacher: the teacher.
+    """
+    settled = range(SETTLED.start, SETTLED.stop - WINDOW + 1)
+    margins = teacher - random
+    paces = pace(rate, random, teacher)
+    goal = pace(mean_of(rate, settled), mean_of(random, settled), mean_of(teacher, settled))
+    judged = np.isfinite(paces) & (margins >= LEAST * mean_of(margins, settled))
+    steps = np.flatnonzero(judged)
+    if not goal >= LEAST or not (steps < SETTLED.start).any():
+        return np.nan
+    early = steps[steps < SETTLED.start]
+    lowest = early[paces[early].argmin()]
+    reached = steps[(steps >= lowest) & (paces[steps] >= REGAINED * goal)]
+    return float(reached[0] + WINDOW) if reached.size else np.nan
