@@ -81,6 +81,28 @@ def test_every_folder_is_installed():
     assert mapped == {name: name for name in PACKAGES - {"benchmarks"} | {"spikepropamine"}}
 
 
+def test_data_is_installed():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for package in setuptools["packages"]:
+        parts = package.split(".")[1:] or ["spikepropamine"]
+        there = {
+            file.name
+            for file in ROOT.joinpath(*parts).iterdir()
+            if file.is_file() and file.suffix not in (".py", ".pyc")
+        }
+        patterns = setuptools["package-data"].get(package, [])
+        named = {file.name for p in patterns for file in ROOT.joinpath(*parts).glob(p)}
+        assert there <= named, package
+
+
+def test_extras_are_tested():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
+    tested = {line.partition("#")[0].strip() for line in lines}
+    for extra, needs in project["optional-dependencies"].items():
+        assert set(needs) <= tested, extra
+
+
 def test_test_files_do_not_import_from_one_another():
     names = {file.stem for file in (ROOT / "tests").glob("test_*.py")}
     assert not folders(imported("tests")) & names

@@ -15,6 +15,7 @@ from conftest import make_venv
 from stable_baselines3.common.running_mean_std import RunningMeanStd as RMS
 
 from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build, match_hidden
+from spikepropamine.common import UsageError
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import command as train
@@ -282,7 +283,7 @@ BAD = {
     "a negative seed": ([*SNN, "--seed", "-1"], ["seed"]),
     "layers of unequal count": (
         [*SNN, "--network.hidden", "8", "8", "8"],
-        ["plastic", "3 hidden layers"],
+        ["recurrent", "3 hidden layers"],
     ),
     "a number that is none": ([*SNN, "--trainer.clip-range", "nan"], ["--trainer.clip-range"]),
     "a share above 1": ([*SNN, "--trainer.gamma", "-1"], ["--trainer.gamma", "at least 0"]),
@@ -360,6 +361,22 @@ def test_help_explains_every_setting(tmp_path):
         assert words in result.stdout
 
 
+def test_help_shows_what_concerns_the_policy(capsys):
+    shown = {}
+    for policy in ("mlp", "snn", "ndp-oja"):
+        with pytest.raises(SystemExit) as end:
+            settings.parse([*CUE, "--policy", policy, "--help"])
+        assert end.value.code == 0
+        shown[policy] = capsys.readouterr().out
+        assert f"Shown is what concerns {policy}" in shown[policy]
+    assert "--network.hidden" in shown["mlp"] and "--network.slope" not in shown["mlp"]
+    assert "--network.slope" in shown["snn"] and "--network.eta" not in shown["snn"]
+    assert "--network.modulator-gain" in shown["ndp-oja"]
+    with pytest.raises(SystemExit):
+        settings.parse(["--help"])
+    assert "--network" not in (text := capsys.readouterr().out) and "--policy NAME" in text
+
+
 def test_training_under_perturbations_and_with_the_previous_action(tmp_path, run_here):
     """A suite's name, the wrapper's channels, and both kept in the policy's settings."""
     arguments = ["--env", "InvertedPendulum-v5", "--policy", "snn", "--perturb", "body-damage"]
@@ -401,6 +418,50 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
     taught, untaught = (settings.defaults("Hopper-v5", "snn", taught) for taught in (True, False))
     assert (taught.steps, taught.n_envs, taught.trainer.kind) == (9, 6, "supervised")
     assert (untaught.steps, untaught.n_envs, untaught.trainer.kind) == (8, 5, "ppo")
+
+
+def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, monkeypatch):
+    """To YAML 2e-3 is a text, and lists are never tuples."""
+    monkeypatch.setattr(settings, "CONFIGS", tmp_path)
+    file = tmp_path / "default.yaml"
+    file.write_text(
+        "all: {runs: there, trainer: {learning_rate: 2e-3, critic: [8]}, network: {hidden: [9, 9]}}"
+    )
+    found = settings.defaults("Ant-v5", "snn")
+    assert found.trainer.learning_rate == 0.002 and found.trainer.critic == (8,)
+    assert found.network.hidden == (9, 9) and found.runs == Path("there")
+    for wrong, words in {
+        "steps: many": ["default.yaml, section all", "steps must be a whole number", "'many'"],
+        "trainer: {gamma: 1.5}": ["trainer.gamma must be at most 1, got 1.5"],
+        "trainer: {kind: pp}": ["trainer.kind must be 'ppo' or", "did you mean 'ppo'"],
+        "trainer: 3": ["trainer: must be a mapping of settings, got 3"],
+        "previous: 3": ["previous must be true or false"],
+        "network: {hiden: [1]}": ["unknown setting 'hiden'; did you mean 'hidden'"],
+        "network: {rule: ojaa}": ["unknown rule 'ojaa'; did you mean 'oja'"],
+        "env_kwargs: {told: [1]}": ["env_kwargs must be a number, true, false or a text"],
+    }.items():
+        file.write_text(f"all: {{{wrong}}}")
+        with pytest.raises(UsageError) as error:
+            settings.defaults("Ant-v5", "snn")
+        assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "hidden", "plastic"),
+    [("mlp", ["8"], (True,)), ("mlp", ["8", "8", "8"], (False,) * 3), ("ndp-oja", ["8"], (True,))],
+)
+def test_widths_may_be_given_alone(policy, hidden, plastic):
+    found = settings.parse([*CUE, "--policy", policy, "--network.hidden", *hidden])
+    assert found.network.hidden == tuple(map(int, hidden)) and found.network.plastic == plastic
+
+
+def test_options_may_be_spelt_as_in_yaml_and_switched_off():
+    arguments = ["--trainer.learning_rate", "1e-4", "--no-trainer.critic-sees-spikes"]
+    more = ["--env-kwargs", "trials", "3", "told", "0.5", "--network.exogenous", "1", "cue"]
+    found = settings.parse([*CUE, "--policy", "ndp-oja", *arguments, *more])
+    assert found.trainer.learning_rate == 1e-4 and not found.trainer.critic_sees_spikes
+    assert found.env_kwargs == {"trials": 3, "told": 0.5}
+    assert found.network.exogenous == (1, "cue")
 
 
 @pytest.mark.parametrize("file", sorted(settings.CONFIGS.glob("*-v*.yaml")), ids=lambda f: f.stem)

@@ -270,15 +270,19 @@ def _concerned(policy: str | None, taught: bool) -> Callable[[str], bool]:
 def _over(settings: Settings, values: dict[str, Any]) -> Settings:
     """Settings with those of the command line laid over them.
 
-    Where only the number of hidden layers is given, one layer is plastic and recurrent if any was.
+    Where widths alone are given, a single layer is plastic and recurrent if any was; and a policy
+    that has no such layers needs no word on them.
     """
     values = dict(values)
     if "env_kwargs" in values:
         values["env_kwargs"] = settings.env_kwargs | values["env_kwargs"]
     network = values.get("network", {})
-    if len(network.get("hidden", ())) == 1:
-        for name in ("plastic", "recurrent"):
+    widths, ignored = network.get("hidden", ()), agents()[settings.policy].ignores
+    for name in ("plastic", "recurrent"):
+        if len(widths) == 1:
             network.setdefault(name, (any(getattr(settings.network, name)),))
+        elif widths and f"network.{name}" in ignored:
+            network.setdefault(name, (False,) * len(widths))
     return updated(settings, values)
 
 

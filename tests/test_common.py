@@ -1,0 +1,87 @@
+"""Files that are whole or not there, run folders, and what is one line."""
+
+import os
+
+import pytest
+
+from spikepropamine import common
+from spikepropamine.common import UsageError, run_command, unknown, whole_file, write_text
+from spikepropamine.folder import RunFolder
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "file"
+    write_text(path, "first")
+    with pytest.raises(ZeroDivisionError), whole_file(path) as part:
+        part.write_text("half")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "first"
+    write_text(path, "second")
+    assert path.read_text() == "second" and list(path.parent.iterdir()) == [path]
+
+
+def test_others_may_read_it(tmp_path):
+    mask = os.umask(0o022)
+    try:
+        write_text(tmp_path / "file", "text")
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_links_are_replaced_and_not_followed(tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_text("untouched")
+    for name in ("file", "file.part", ".file.part"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).symlink_to(outside)
+    write_text(tmp_path / "run" / "file", "text")
+    assert outside.read_text() == "untouched"
+    assert not (tmp_path / "run" / "file").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (UsageError("wrong:\n  this"), 2, "program: error: wrong: this\n"),
+        (OSError(28, "No space left on device", "a/b"), 1, "No space left on device: a/b\n"),
+        (KeyboardInterrupt(), 130, "go on\n"),
+    ],
+)
+def test_what_is_no_fault_of_ours_is_one_line(error, code, words, capsys):
+    def action():
+        raise error
+
+    assert run_command("program", action, "go on") == code
+    printed = capsys.readouterr().err
+    assert printed.endswith(words) and printed.count("\n") == 1
+
+
+def test_an_unknown_name_has_its_nearest():
+    assert unknown("rule", "ojaa", ["hebb", "oja"]) == (
+        "unknown rule 'ojaa'; did you mean 'oja'? choose from hebb, oja"
+    )
+    assert len(unknown("rule", "a" * 500, ["hebb"])) < 120
+
+
+def test_a_missing_extra_is_named():
+    with pytest.raises(UsageError, match="--flag needs the extra 'more'"):
+        common.require("no_such_module", "more", "--flag")
+    common.require("json", "more", "--flag")
+
+
+def test_runs_are_found_below_a_folder_and_not_inside_one_another(tmp_path):
+    run = RunFolder.of(tmp_path / "runs", "Ant-v5", "snn", 3)
+    assert run.path == tmp_path / "runs" / "Ant-v5" / "snn" / "seed-3"
+    for folder in (run, RunFolder(run.checkpoints)):
+        folder.path.mkdir(parents=True)
+        folder.config.write_text("settings: {}")
+    assert list(RunFolder.below(tmp_path)) == [run]
+
+
+def test_where_no_folder_can_be_is_said_first(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file is none"):
+        RunFolder.of(tmp_path / "file", "Ant-v5", "snn", 0).check_writable()
+    RunFolder.of(tmp_path / "new", "Ant-v5", "snn", 0).check_writable()
+    assert not (tmp_path / "new").exists()
