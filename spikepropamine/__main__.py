@@ -12,6 +12,15 @@ COMMANDS = {
     "train": ("spikepropamine.training.command", "train a policy"),
     "tune": ("spikepropamine.training.tune", "find settings of a policy"),
     "evaluate": ("spikepropamine.evaluation.command", "judge trained policies"),
+    "matrix": (
+        "spikepropamine.matrix.command",
+        "train and judge environments x policies x seeds x settings",
+    ),
+    "tables": (
+        "spikepropamine.matrix.make_tables",
+        "the tables of README and docs, out of results",
+    ),
+    "figures": ("spikepropamine.matrix.make_figures", "their figures"),
     "enjoy": (
         "spikepropamine.export.enjoy",
         "watch a policy, live where there is a display, else as a video",

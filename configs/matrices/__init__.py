@@ -1,0 +1,1 @@
+"""Matrices of experiments: `spikepropamine.matrix.file` reads them."""

@@ -1,0 +1,1 @@
+"""Matrices of experiments: environments x policies x seeds x settings, and what is made of them."""

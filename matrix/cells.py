@@ -1,0 +1,227 @@
+"""A cell of a matrix: one run, as the commands that make it, and how far it is."""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikepropamine.common import HERE, UsageError, unknown, write_text
+from spikepropamine.envs.perturbations.suites import suite_names
+from spikepropamine.evaluation.ask.conditions import STANDARD
+from spikepropamine.evaluation.command import parse as parse_evaluation
+from spikepropamine.folder import RunFolder
+from spikepropamine.matrix.file import Matrix
+from spikepropamine.training.settings import parse as parse_training
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+PATIENCE = 0.2  # seconds between looks at whether to stop
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run with its evaluations and exports.
+
+    Attributes:
+        matrix: its name.
+        env, setting, policy: their labels.
+        seed: of the training.
+        path: of the run folder, relative to `root`.
+        commands: arguments of `spikepropamine`, training first.
+        evaluations: the folders that the evaluations leave, relative to `root`.
+        keep: where a copy of the policy goes, relative to `root`; None: nowhere.
+        root: the working directory of the commands, absolute.
+    """
+
+    matrix: str
+    env: str
+    setting: str
+    policy: str
+    seed: int
+    path: Path
+    commands: tuple[tuple[str, ...], ...]
+    evaluations: tuple[Path, ...]
+    keep: Path | None
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """As people read it."""
+        parts = [self.env, self.setting, self.policy, f"seed {self.seed}"]
+        return " ".join(part for part in parts if part)
+
+    @property
+    def run(self) -> RunFolder:
+        """Its run folder."""
+        return RunFolder(self.root / self.path)
+
+    @property
+    def log(self) -> Path:
+        """What its commands said; beside the run folder, which a training replaces."""
+        return self.run.path.with_suffix(f".{self.matrix}.log")
+
+    @property
+    def stamp(self) -> Path:
+        """The file that says what was finished."""
+        return self.run.path.with_suffix(f".{self.matrix}.json")
+
+    def finished(self) -> bool:
+        """Whether these very commands were run, with the policy and the results that are there."""
+        if not all((self.root / place / "summary.json").is_file() for place in self.evaluations):
+            return False
+        return self.stamp.is_file() and json.loads(self.stamp.read_text()) == self._state()
+
+    def finish(self) -> None:
+        """Writes the stamp, and the copy that is kept."""
+        if self.keep is not None:
+            keep(self.run, RunFolder(self.root / self.keep))
+        write_text(self.stamp, json.dumps(self._state(), indent=1) + "\n")
+
+    def _state(self) -> dict[str, object]:
+        digest = hashlib.sha256()
+        for file in sorted(self.run.policy.glob("*")):
+            digest.update(file.read_bytes())
+        return {"policy": digest.hexdigest(), "commands": [list(c) for c in self.commands]}
+
+
+def cells_of(matrix: Matrix, runs: Path) -> list[Cell]:
+    """All cells, by value: the first seed of everything first, then the order of the file.
+
+    Args:
+        matrix: the matrix.
+        runs: folder of the run folders of all matrices.
+
+    Raises:
+        UsageError: arguments that `train` or `evaluate` would refuse.
+    """
+    axes = matrix.seeds, matrix.settings, matrix.envs, matrix.policies
+    return [_cell(matrix, runs, *labels) for labels in itertools.product(*axes)]
+
+
+def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy: str) -> Cell:
+    env_id, policy_name = (text.split()[0] for text in (matrix.envs[env], matrix.policies[policy]))
+    # a label of its own has a folder of its own
+    labels = [setting, env if env != env_id else "", policy if policy != policy_name else ""]
+    place = runs.joinpath(matrix.runs, *filter(None, labels))
+
+    def arguments(text: str) -> list[str]:
+        return shlex.split(text.format(env=env_id, policy=policy_name, seed=seed))
+
+    train = ["--env", env_id, "--policy", policy_name, "--seed", str(seed), "--runs", str(place)]
+    train += arguments(matrix.train) + arguments(matrix.settings[setting])
+    train += arguments(matrix.envs[env])[1:] + arguments(matrix.policies[policy])[1:]
+    path = parse_training(train, f"{matrix.name}: train").folder.path
+    commands, evaluations = [("train", *train)], []
+    for text in matrix.evaluate:
+        options = [str(path), *arguments(text), "--workers", "1"]
+        parsed = parse_evaluation(options, f"{matrix.name}: evaluate")
+        if parsed.suite not in (None, STANDARD, *suite_names()):
+            raise UsageError(f"{matrix.name}: {unknown('suite', parsed.suite, suite_names())}")
+        out = parsed.out or RunFolder(path).evaluations / (parsed.suite or "perturb")
+        if out in evaluations:
+            raise UsageError(f"{matrix.name}: two evaluations would write to {out}; add --out")
+        evaluations.append(out)
+        commands.append(("evaluate", *options))
+    commands += [("export", str(path), "--format", name) for name in matrix.export]
+    keep = Path(matrix.keep, path.relative_to(runs / matrix.runs)) if matrix.keep else None
+    return Cell(
+        matrix.name, env, setting, policy, seed, path, tuple(commands), tuple(evaluations), keep,
+        Path.cwd(),
+    )  # fmt: skip
+
+
+def chosen(cells: list[Cell], axis: str, names: Collection[str] | None) -> list[Cell]:
+    """The cells whose label on an axis is among the names; None: all.
+
+    Raises:
+        UsageError: a name that no cell has.
+    """
+    labels = dict.fromkeys(str(getattr(cell, axis)) for cell in cells)
+    for name in names or ():
+        if name not in labels:
+            raise UsageError(unknown(axis, name, labels))
+    return [cell for cell in cells if names is None or str(getattr(cell, axis)) in names]
+
+
+def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | None:
+    """Runs what is left of a cell: training from its last checkpoint, evaluations from what they
+    have measured.
+
+    Args:
+        cell: to run; what its commands say goes to its log.
+        stopped: asked now and then; once it is true, the command is ended as by Ctrl-C.
+
+    Returns:
+        Why it failed, in a line; None where it is finished.
+    """
+    if cell.finished():
+        return None
+    cell.log.parent.mkdir(parents=True, exist_ok=True)
+    for command in cell.commands:
+        if command[0] == "train" and cell.run.path.exists():
+            command = (*command, "--resume")  # returns at once where nothing is left to do
+        code = _run(command, cell, stopped)
+        if stopped():
+            return "interrupted"
+        if code:
+            return f"{command[0]} ended with {code}: {_reason(cell.log)}"
+    cell.finish()
+    return None
+
+
+def _reason(log: Path) -> str:
+    """The last error in a log, or else its last line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"\b\w*error: |Error: ", line)]
+    return (errors or lines)[-1].rpartition("error: ")[2]
+
+
+def environment() -> dict[str, str]:
+    """Of a command: this one's, with one thread, and with this package wherever it runs."""
+    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    package = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return os.environ | dict.fromkeys(THREADS, "1") | package
+
+
+def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> int:
+    """The exit code of a command, in a process of its own with one thread."""
+    with cell.log.open("a") as log:
+        print(f"$ spikepropamine {shlex.join(command)}", file=log, flush=True)
+        # in a session of its own, so that Ctrl-C reaches it once, from here
+        process = subprocess.Popen(
+            [sys.executable, "-m", "spikepropamine", *command],
+            cwd=cell.root,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while True:
+                try:
+                    return process.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    if stopped():
+                        break
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)  # which training takes as Ctrl-C
+                process.wait()
+    return process.returncode
+
+
+def keep(run: RunFolder, copy: RunFolder) -> None:
+    """Copies what evaluation needs of a run."""
+    shutil.rmtree(copy.path, ignore_errors=True)
+    shutil.copytree(run.policy, copy.policy)
+    shutil.copy(run.config, copy.config)
+    shutil.copy(run.progress, copy.progress)

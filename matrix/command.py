@@ -1,0 +1,136 @@
+"""`spikepropamine matrix`: trains, evaluates and exports every cell of a matrix of experiments.
+
+What is finished is skipped, and what was interrupted goes on where it was, so that the same command
+can be given again at any time. A cell that fails does not stop the others.
+"""
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from spikepropamine.common import UsageError, run_command
+from spikepropamine.matrix import engines
+from spikepropamine.matrix.cells import Cell, cells_of, chosen
+from spikepropamine.matrix.file import RESULTS, load_matrix
+from spikepropamine.matrix.rows import collect
+from spikepropamine.training.options import Pairs, Parser, literal
+
+RUNS = Path("runs/matrices")
+ENGINES = ("local", "slurm", "ray")
+
+
+def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
+    """The command line. Raises UsageError where it is wrong."""
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "file", metavar="FILE", help="a YAML file, or the name of one in configs/matrices/"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="processes here, a SLURM cluster by submitit, or a Ray cluster (%(default)s)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="cells at a time, one core each (%(default)s)",
+    )
+    parser.add_argument(
+        "--slurm",
+        nargs="*",
+        type=literal,
+        action=Pairs,
+        default={},
+        metavar="NAME VALUE",
+        help="options of submitit, such as timeout_min 600 slurm_partition cpu",
+    )
+    for axis in ("envs", "policies", "settings"):
+        parser.add_argument(f"--{axis}", nargs="+", metavar="LABEL", help="only these")
+    parser.add_argument("--seeds", nargs="+", metavar="N", help="only these")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the cells and their commands, and run nothing"
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=RUNS, metavar="FOLDER", help="of run folders (%(default)s)"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="FOLDER",
+        help="where NAME.csv goes, a row for each run and condition (%(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    if options.jobs < 1:
+        raise UsageError(f"--jobs must be 1 or more, got {options.jobs}")
+    return options
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the matrix and collects its rows; returns the exit code, 1 where a cell failed."""
+    matrix = load_matrix(options.file)
+    every = cells_of(matrix, options.runs)
+    cells = chosen(every, "env", options.envs)
+    cells = chosen(cells, "policy", options.policies)
+    cells = chosen(cells, "setting", options.settings)
+    cells = chosen(cells, "seed", options.seeds)
+    left = [cell for cell in cells if not cell.finished()]
+    print(f"{matrix.name}: {len(cells)} cells, {len(cells) - len(left)} done, {len(left)} to do")
+    if options.dry_run:
+        for cell in cells:
+            print(f"\n{cell.name}{'' if cell in left else ', done'}")
+            print("\n".join(f"  spikepropamine {shlex.join(c)}" for c in cell.commands))
+        return 0
+    failed: list[tuple[Cell, str]] = []
+    try:
+        if left:
+            with tqdm(total=len(left), unit=" cells", dynamic_ncols=True) as bar:
+
+                def report(cell: Cell, error: str | None) -> None:
+                    if error is not None:
+                        failed.append((cell, error))
+                    said = "done" if error is None else f"failed: {error}"
+                    bar.write(f"{cell.name}: {said}", file=sys.stderr)
+                    bar.update(cell in left)
+
+                _start(options, cells, left, report)
+    finally:
+        file = options.results / f"{matrix.name}.csv"
+        count = collect([cell for cell in every if cell.finished()], file)
+        if count:
+            print(f"{count} rows of finished cells are in {file}")
+    for cell, error in failed:
+        print(f"failed: {cell.name}: {error}; its log: {cell.log}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _start(
+    options: argparse.Namespace, cells: list[Cell], left: list[Cell], report: engines.Report
+) -> None:
+    folder = options.runs / "engines" / Path(options.file).stem
+    if options.engine == "local":
+        engines.local(left, options.jobs, report)
+    elif options.engine == "slurm":
+        engines.slurm(left, options.jobs, report, options.slurm, folder)
+    else:  # an experiment in Ray is of all cells, so that it is found again
+        engines.ray(cells, options.jobs, report, folder)
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine matrix") -> int:
+    """Runs the command line; returns its exit code.
+
+    Args:
+        arguments: after the command's name.
+        program: the command's name, as it was typed.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop, as from the keyboard
+    interrupted = "interrupted; the same command goes on where this one was"
+    return run_command(program, lambda: run(parse(arguments, program)), interrupted)

@@ -1,0 +1,96 @@
+"""Figures out of results on file; each function is a kind of figure that a page can ask for.
+
+They take what tables take. A figure remembers a digest of the rows that it shows.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from spikepropamine.common import UsageError, whole_file
+from spikepropamine.evaluation.report import figures
+from spikepropamine.evaluation.schema import CLEAN_KEY, Score
+from spikepropamine.matrix.rows import Row
+from spikepropamine.matrix.tables import rows_where, score_of
+
+ROWS = "rows"  # the name of the digest in a PNG file
+CHANCE = 0.5  # of the cue tasks, which have two answers
+
+
+def conditions(rows: Sequence[Row], path: Path) -> None:
+    """Late accuracy by condition: mean, interval and every seed of each policy."""
+    groups: dict[str, dict[str, tuple[Score, list[float]]]] = {}
+    for (policy, condition), values in _grouped(rows, "condition", "late_accuracy").items():
+        groups.setdefault(policy, {})[condition] = score_of(values), values
+    title = f"{_task(rows)}\nright responses in the second half of an episode, 95 % over seeds"
+    figures.scores(groups, "late accuracy", title, path, CHANCE)
+
+
+def trials(rows: Sequence[Row], path: Path) -> None:
+    """Accuracy by trial in the clean task: flat where nothing is learned inside an episode."""
+    lines: dict[str, list[Score]] = {}
+    for policy in dict.fromkeys(row.policy for row in rows):
+        mine = [row for row in rows if row.policy == policy and row.condition == CLEAN_KEY]
+        if not all(row.accuracy_by_trial for row in mine):
+            raise UsageError(f"the results of {policy} do not have accuracy by trial")
+        runs = np.array([row.accuracy_by_trial.split() for row in mine], dtype=float)
+        lines[policy] = [score_of(column) for column in runs.T]
+    title = f"{_task(rows)}\nmean and 95 % over seeds"
+    figures.accuracy_by_trial({"": lines}, CHANCE, title, path)
+
+
+def returns(rows: Sequence[Row], path: Path) -> None:
+    """Return by environment in the clean task, relative to the best policy's mean there."""
+    grouped = _grouped([r for r in rows if r.condition == CLEAN_KEY], "env", "ret")
+    best: dict[str, float] = {}
+    for (_, env), values in grouped.items():
+        best[env] = max(best.get(env, -np.inf), float(np.mean(values)))
+    groups: dict[str, dict[str, tuple[Score, list[float]]]] = {}
+    for (policy, env), values in grouped.items():
+        shares = [value / best[env] for value in values]
+        groups.setdefault(policy, {})[env] = score_of(shares), shares
+    title = "Return, relative to the best mean\n95 % over seeds, and every seed"
+    figures.scores(groups, "return", title, path)
+
+
+FIGURES = {"conditions": conditions, "trials": trials, "returns": returns}
+
+
+def draw(kind: str, files: Sequence[Path], where: Mapping[str, str], path: Path) -> None:
+    """Draws a figure of a kind to a PNG file."""
+    rows = rows_where(files, **where)
+    FIGURES[kind](rows, path)
+    with Image.open(path) as image:
+        information = PngInfo()
+        information.add_text(ROWS, digest(rows))
+        with whole_file(path) as part:
+            image.save(part, "png", pnginfo=information)
+
+
+def agrees(files: Sequence[Path], where: Mapping[str, str], path: Path) -> bool:
+    """Whether a figure is there, and shows these very rows."""
+    if not path.is_file():
+        return False
+    with Image.open(path) as image:
+        return image.info.get(ROWS) == digest(rows_where(files, **where))
+
+
+def digest(rows: Sequence[Row]) -> str:
+    """Of what rows hold."""
+    return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+
+
+def _grouped(rows: Sequence[Row], axis: str, name: str) -> dict[tuple[str, str], list[float]]:
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if (value := getattr(row, name)) is not None:
+            found.setdefault((row.policy, getattr(row, axis)), []).append(value)
+    return found
+
+
+def _task(rows: Sequence[Row]) -> str:
+    return ", ".join(dict.fromkeys(" ".join(filter(None, (r.env, r.setting))) for r in rows))

@@ -1,0 +1,93 @@
+"""A matrix on file: which environments, policies, seeds and settings, and what is done with each.
+
+    envs: [CueAssociation-v0]           # or LABEL: ID ARGUMENTS
+    policies:                           # or a list of names
+      snn:
+      mlp-sized: mlp --match-parameters snn
+    settings:                           # LABEL: ARGUMENTS; left out, there is one, without a name
+      clean:
+      noisy: --env-kwargs noise 0.1
+    seeds: [0, 1, 2, 3, 4]
+    train: --steps 200000               # for all
+    evaluate:                           # one line for each evaluation
+      - --episodes 200
+      - --suite motor-signs --lesions off frozen
+    export: [onnx]
+    runs: robots                        # the matrix whose run folders it shares (its own)
+    keep: trained/robots                # a copy of what evaluation needs of each run
+
+Arguments are those of `spikepropamine train` and `evaluate`; of an option that is given twice the
+later one counts: train, settings, envs, policies. {env}, {policy} and {seed} stand for those of the
+cell.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spikepropamine.common import UsageError, unknown
+from spikepropamine.ranges import Seed
+from spikepropamine.training.options import updated
+from spikepropamine.training.settings import CONFIGS, read_yaml
+
+MATRICES = CONFIGS / "matrices"
+RESULTS = Path("benchmarks/results")
+"""Where rows go, and where tables come from, unless another folder is given."""
+AXES = ("envs", "policies", "settings")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What the module's text shows; labels are keys, texts of arguments are values."""
+
+    name: str
+    envs: dict[str, str] = field(default_factory=dict)
+    policies: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=lambda: {"": ""})
+    seeds: tuple[Seed, ...] = ()
+    train: str = ""
+    evaluate: tuple[str, ...] = ()
+    export: tuple[str, ...] = ()
+    runs: str = ""
+    keep: str = ""
+
+
+def load_matrix(name: str) -> Matrix:
+    """The matrix in a YAML file, or the one of `configs/matrices/` that has this name.
+
+    Raises:
+        UsageError: there is none, or something in it is wrong.
+    """
+    file = Path(name)
+    if not file.suffix:
+        file = MATRICES / f"{name}.yaml"
+        known = sorted(path.stem for path in MATRICES.glob("*.yaml"))
+        if name not in known:
+            raise UsageError(unknown("matrix", name, known))
+    content = read_yaml(file)
+    if not isinstance(content, Mapping):
+        raise UsageError(f"{file.name}: must be a mapping with envs, policies and seeds")
+    content = dict(content)
+    for axis in AXES:
+        if axis in content:
+            content[axis] = _labelled(content[axis], alone=axis != "settings")
+    matrix = updated(Matrix(file.stem, runs=file.stem), content, file.name)
+    for axis in ("envs", "policies", "settings", "seeds"):
+        if not getattr(matrix, axis):
+            raise UsageError(f"{file.name}: {axis} is missing or empty")
+    return matrix
+
+
+def _labelled(values: Any, alone: bool) -> Any:
+    """A list of names as a mapping of each to itself; so is a label without a text, where names
+    can stand alone.
+    """
+    if isinstance(values, list) and alone:
+        return {str(value): str(value) for value in values}
+    if isinstance(values, Mapping):
+        return {
+            str(label): (str(label) if alone else "") if text is None else text
+            for label, text in values.items()
+        }
+    return values

@@ -1,0 +1,36 @@
+"""`spikepropamine tables`: makes the tables of pages anew, and checks what the pages claim."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from spikepropamine.common import write_text
+from spikepropamine.matrix.claims import unsupported
+from spikepropamine.matrix.pages import run, with_tables
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine tables") -> int:
+    """Runs the command line; returns its exit code."""
+    return run(arguments, program, str(__doc__), make)
+
+
+def make(pages: Sequence[Path], results: Path, check: bool) -> int:
+    """Makes the tables of pages anew, or checks that they are as they would be made; returns the
+    exit code, 1 where a page does not agree.
+    """
+    wrong = []
+    for page in pages:
+        before = page.read_text(encoding="utf-8")
+        after = with_tables(before, results)
+        if before != after and check:
+            wrong.append(
+                f"{page}: its tables are not those of {results}; run `spikepropamine tables`"
+            )
+        elif before != after:
+            write_text(page, after)
+            print(f"{page}: made anew")
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    wrong += [line for text in texts for line in unsupported(text, "\n".join(texts))]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0

@@ -1,0 +1,245 @@
+"""Results as a CSV file: a row for each run, evaluation and condition."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from spikepropamine.common import UsageError, whole_file
+from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
+from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
+from spikepropamine.evaluation.judge.measures import late_accuracy
+from spikepropamine.matrix.cells import Cell
+
+OBSERVER = "ideal observer"
+"""Stands in the place of a policy, and has no seed."""
+
+
+CUE = "CueAssociation-v0"
+TEXT_COLUMNS = {"ret": "return"}  # which is a keyword
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A run in a condition; None, or an empty text, is what there is not.
+
+    Attributes:
+        env, setting, policy, seed: of the training, by their labels in the matrix.
+        parameters: learned numbers in the actor.
+        steps, seconds: of the training.
+        training_return, best_training_return: mean return of training episodes, at its end and at
+            its best.
+        suite, condition, severity, split, lesion, episodes: of the evaluation.
+        ret: the return, a column named `return`.
+        random_return: of random actions.
+        retention, late_accuracy, recovery_fraction, recovery_time: as in `evaluation.schema`.
+        accuracy_by_trial: numbers, separated by spaces.
+        revision: of the code that trained.
+    """
+
+    env: str
+    setting: str = ""
+    policy: str
+    seed: int | None = None
+    parameters: int | None = None
+    steps: int | None = None
+    seconds: int | None = None
+    training_return: float | None = None
+    best_training_return: float | None = None
+    suite: str = STANDARD
+    condition: str
+    severity: float | None = None
+    split: str = ""
+    lesion: str = ""
+    episodes: int | None = None
+    ret: float | None = None
+    random_return: float | None = None
+    retention: float | None = None
+    late_accuracy: float | None = None
+    accuracy_by_trial: str = ""
+    recovery_fraction: float | None = None
+    recovery_time: float | None = None
+    revision: str = ""
+
+    @property
+    def run(self) -> tuple[Any, ...]:
+        """What the rows of a run have in common."""
+        return self.env, self.setting, self.policy, self.seed
+
+
+COLUMNS = {TEXT_COLUMNS.get(f.name, f.name): f.name for f in fields(Row)}
+
+
+def read_rows(file: Path) -> list[Row]:
+    """The rows of a file; columns that it does not have are empty.
+
+    Raises:
+        UsageError: it is not there, or a value in it is none.
+    """
+    hints = get_type_hints(Row)
+
+    def value(name: str, text: str) -> Any:
+        if hints[name] is str:
+            return text
+        return int(text) if hints[name] == int | None else float(text)
+
+    try:
+        with file.open(newline="") as stream:
+            return [
+                Row(
+                    **{
+                        COLUMNS[c]: value(COLUMNS[c], t)
+                        for c, t in line.items()
+                        if c in COLUMNS and t
+                    }
+                )
+                for line in csv.DictReader(stream)
+            ]
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {file}") from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{file} holds no results: {error}") from error
+
+
+def write_rows(file: Path, rows: Iterable[Row]) -> None:
+    """Writes a whole file."""
+    with whole_file(file) as part, part.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(
+            [
+                "" if v is None else f"{v:.10g}" if isinstance(v, float) else v
+                for v in asdict(row).values()
+            ]
+            for row in rows
+        )
+
+
+def collect(cells: Sequence[Cell], file: Path) -> int:
+    """Puts the rows of finished cells into a file, beside those of other runs that it has.
+
+    The ideal observer of cue association is measured on the same episodes, where the file does not
+    have it yet.
+
+    Returns:
+        How many rows the cells have.
+    """
+    if not cells:
+        return 0
+    fresh = [row for cell in cells for row in rows_of(cell)]
+    runs = {row.run for row in fresh}
+    old = [row for row in read_rows(file) if row.run not in runs] if file.is_file() else []
+    known = {(row.run, row.condition, row.episodes) for row in old if row.policy == OBSERVER}
+    for cell in cells:
+        for row in observer_rows(cell, known):
+            known.add((row.run, row.condition, row.episodes))
+            old.append(row)
+    rows = [*fresh, *old]
+    order = {
+        axis: {
+            label: place
+            for place, label in enumerate(dict.fromkeys(getattr(r, axis) for r in rows))
+        }
+        for axis in ("env", "setting", "policy", "seed")
+    }
+    rows.sort(key=lambda row: [places[getattr(row, axis)] for axis, places in order.items()])
+    write_rows(file, rows)
+    return len(fresh)
+
+
+def rows_of(cell: Cell) -> list[Row]:
+    """Of a finished cell."""
+    with cell.run.progress.open(newline="") as stream:
+        progress = list(csv.DictReader(stream))
+    returns = [
+        float(row["rollout/ep_rew_mean"]) for row in progress if row.get("rollout/ep_rew_mean")
+    ]
+    described = json.loads((cell.run.policy / "policy.json").read_text())["metadata"]
+    rows = []
+    for folder in cell.evaluations:
+        summary = json.loads((cell.root / folder / "summary.json").read_text())
+        (name,) = summary["policies"]
+        policy, settings = summary["policies"][name], summary["settings"]
+        conditions = {condition["key"]: condition for condition in summary["conditions"]}
+        for key, result in summary["results"][name].items():
+            condition, recovery = conditions[key], result["recovery"] or {}
+            trials = result["accuracy_by_trial"] or []
+            rows.append(
+                Row(
+                    env=cell.env,
+                    setting=cell.setting,
+                    policy=cell.policy,
+                    seed=cell.seed,
+                    parameters=policy["actor_parameters"],
+                    steps=described["steps"],
+                    seconds=round(float(progress[-1]["time/time_elapsed"])),
+                    training_return=_rounded(returns[-1] if returns else None, 3),
+                    best_training_return=_rounded(max(returns, default=None), 3),
+                    suite=settings["suite"] or "perturb",
+                    condition=key,
+                    severity=condition["severity"],
+                    split=condition["split"] or "",
+                    lesion=condition["lesion"] or "",
+                    episodes=settings["episodes"],
+                    ret=_rounded(result["return"]["mean"], 3),
+                    random_return=_rounded(policy["random_return"], 3),
+                    retention=_mean(result["retention"]),
+                    late_accuracy=_mean(result["late_accuracy"]),
+                    accuracy_by_trial=" ".join(f"{trial['mean']:.4g}" for trial in trials),
+                    recovery_fraction=_mean(recovery.get("fraction")),
+                    recovery_time=_mean(recovery.get("time")),
+                    revision=described["versions"]["revision"],
+                )
+            )
+    return rows
+
+
+def observer_rows(cell: Cell, known: set[Any]) -> list[Row]:
+    """The ideal observer in the place of a cell's policy, where that is not known.
+
+    Args:
+        cell: a finished one.
+        known: run, condition and episodes of the rows that are there.
+    """
+    rows = []
+    noises = {condition.key: condition.noise for condition in STANDARD_CONDITIONS}
+    for folder in cell.evaluations:
+        summary = json.loads((cell.root / folder / "summary.json").read_text())
+        settings = summary["settings"]
+        if settings["env"] != CUE or settings["suite"] != STANDARD:
+            continue
+        seeds = range(settings["seeds"][0], settings["seeds"][1] + 1)
+        for condition in summary["conditions"]:
+            key = condition["key"]
+            row = Row(
+                env=cell.env,
+                setting=cell.setting,
+                policy=OBSERVER,
+                condition=key,
+                severity=condition["severity"],
+                episodes=len(seeds),
+            )
+            if condition["lesion"] is None and (row.run, key, row.episodes) not in known:
+                arguments = settings["env_kwargs"] | {"noise": noises[key]}
+                rows.append(replace(row, **observed(arguments, seeds)))
+    return rows
+
+
+def observed(arguments: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
+    """Return, late accuracy and accuracy by trial of the ideal observer."""
+    correct = ideal_responses(arguments, seeds).astype(float)
+    return {
+        "ret": _rounded((2 * correct - 1).sum(axis=1).mean(), 3),
+        "late_accuracy": _rounded(late_accuracy(correct).mean(), 4),
+        "accuracy_by_trial": " ".join(f"{accuracy:.4g}" for accuracy in correct.mean(axis=0)),
+    }
+
+
+def _mean(score: Mapping[str, Any] | None) -> float | None:
+    return None if score is None else _rounded(score["mean"], 4)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)

@@ -1,0 +1,233 @@
+"""Markdown tables out of results on file; each function is a kind of table that a page can ask for.
+
+All take the files and what their rows are to have: `env`, `setting` and so on. Statistics are those
+of `evaluation.judge`, over training seeds.
+"""
+
+import csv
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spikepropamine.common import UsageError
+from spikepropamine.evaluation.judge.statistics import Bootstrap, compare
+from spikepropamine.evaluation.schema import CLEAN_KEY, Score
+from spikepropamine.matrix.rows import Row, read_rows
+
+AHEAD, BEHIND, EVEN = "ahead of", "behind", "cannot be told from"
+PLASTIC = ("dp-", "ndp-")
+
+
+def rows_where(files: Sequence[Path], **where: str) -> list[Row]:
+    """The rows of the files that have these values.
+
+    Raises:
+        UsageError: there are none.
+    """
+    rows = [
+        row
+        for file in files
+        for row in read_rows(file)
+        if all(str(getattr(row, name)) == value for name, value in where.items())
+    ]
+    if not rows:
+        raise UsageError(f"no rows with {where} in {', '.join(map(str, files))}")
+    return rows
+
+
+def measure_of(rows: Sequence[Row]) -> tuple[str, int]:
+    """What to show of them, and with how many decimals: accuracies where the task has trials."""
+    trials = any(row.late_accuracy is not None for row in rows)
+    return ("late_accuracy", 2) if trials else ("ret", 0)
+
+
+def score_of(values: Sequence[float]) -> Score:
+    """Of one value for each training seed."""
+    array = np.array(values, dtype=float)
+    score = Bootstrap(len(array), 1).score(lambda weights: weights @ array)
+    assert score is not None  # there are no NaN in a file
+    return score
+
+
+def seeds(files: Sequence[Path], **where: str) -> str:
+    """By policy and condition, the interquartile mean and every seed."""
+    rows = rows_where(files, **where)
+    if len({(row.env, row.setting) for row in rows}) > 1:
+        raise UsageError("a table of seeds is of one environment and setting: add env=ID")
+    measure, digits = measure_of(rows)
+    conditions = list(dict.fromkeys(row.condition for row in rows))
+    training = {} if measure == "late_accuracy" else {
+        "training_return": "last training return", "best_training_return": "best training return",
+    }  # fmt: skip
+    lines = _head("policy", *training.values(), *conditions)
+    for policy, mine in _by_policy(rows):
+        intact = [row for row in mine if row.condition == CLEAN_KEY]
+        cells = [_every(intact, key, digits) for key in training]
+        cells += [
+            _every([r for r in mine if r.condition == c], measure, digits) for c in conditions
+        ]
+        lines.append(_line(_code(policy, mine), *cells))
+    return "\n".join(lines)
+
+
+def summary(files: Sequence[Path], **where: str) -> str:
+    """By policy and condition, the interquartile mean over seeds."""
+    rows = rows_where(files, **where)
+    measure, digits = measure_of(rows)
+    conditions = list(dict.fromkeys(row.condition for row in rows))
+    lines = _head("policy", *conditions)
+    for policy, mine in _by_policy(rows):
+        values = [_values([r for r in mine if r.condition == c], measure) for c in conditions]
+        cells = [f"{score_of(v)['interquartile_mean']:.{digits}f}" if v else "" for v in values]
+        lines.append(_line(_code(policy, mine), *cells))
+    return "\n".join(lines)
+
+
+def returns(files: Sequence[Path], **where: str) -> str:
+    """By policy and environment, the interquartile mean and every seed; of plastic policies also
+    with their plasticity off.
+    """
+    rows = rows_where(files, **where)
+    envs = list(dict.fromkeys(row.env for row in rows))
+    lines = _head("policy", *envs)
+    for policy, mine in _by_policy(rows):
+        for condition, name in (
+            (CLEAN_KEY, _code(policy, mine)),
+            ("plasticity-off", "the same, plasticity off"),
+        ):
+            if condition != CLEAN_KEY and not policy.startswith(PLASTIC):
+                continue
+            there = [r for r in mine if r.condition == condition]
+            lines.append(
+                _line(name, *(_every([r for r in there if r.env == e], "ret", 0) for e in envs))
+            )
+    return "\n".join(lines)
+
+
+def comparisons(files: Sequence[Path], **where: str) -> str:
+    """Each two policies in the clean task: difference of their means, probability that a seed of
+    the one is better than a seed of the other, and what can be said at 95 %.
+    """
+    rows = [row for row in rows_where(files, **where) if row.condition == CLEAN_KEY]
+    measure, digits = measure_of(rows)
+    lines = _head("task", "policy", "", "other", "difference", "probability of improvement")
+    for task in dict.fromkeys((row.env, row.setting) for row in rows):
+        mine = [row for row in rows if (row.env, row.setting) == task and row.seed is not None]
+        by_policy = {policy: _values(some, measure) for policy, some in _by_policy(mine)}
+        for (policy, one), (other, two) in itertools.combinations(by_policy.items(), 2):
+            difference, wins = compare(np.array(one), np.array(two))
+            lines.append(
+                _line(
+                    " ".join(filter(None, task)),
+                    f"`{policy}`",
+                    verdict(difference["interval"], min(len(one), len(two))),
+                    f"`{other}`",
+                    _between(difference, digits),
+                    _between(wins, 2),
+                )
+            )
+    return "\n".join(lines)
+
+
+def verdict(interval: Sequence[float], seeds: int) -> str:
+    """What the interval of a difference says; one seed says nothing."""
+    low, high = interval
+    if seeds < 2 or low <= 0 <= high:
+        return EVEN
+    return AHEAD if low > 0 else BEHIND
+
+
+def retention(files: Sequence[Path], **where: str) -> str:
+    """By policy, suite and lesion: mean retention over perturbed conditions with its interval, of
+    those that training may use and of those held out, and the mean return under them.
+    """
+    rows = [r for r in rows_where(files, **where) if not r.condition.startswith(CLEAN_KEY)]
+    lines = _head("policy", "suite", "all", "train", "held out", "return")
+    for suite in dict.fromkeys(row.suite for row in rows):
+        of_suite = [row for row in rows if row.suite == suite]
+        for policy, mine in _by_policy(of_suite):
+            for lesion in dict.fromkeys(row.lesion for row in mine):
+                some = [row for row in mine if row.lesion == lesion]
+                name = f"`{policy}`" + (f", plasticity {lesion}" if lesion else "")
+                splits = [some, *([r for r in some if r.split == s] for s in ("train", "held-out"))]
+                cells = [_over_seeds(split, "retention", 2) for split in splits]
+                lines.append(_line(name, suite, *cells, _over_seeds(some, "ret", 0)))
+    return "\n".join(lines)
+
+
+def speed(files: Sequence[Path], **where: str) -> str:
+    """Environment steps per second of training, by policy."""
+    (file,) = files
+    with file.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if where.items() <= row.items()]
+    if not rows:
+        raise UsageError(f"no rows with {where} in {file}")
+    reference = next(float(r["steps_per_second"]) for r in rows if r["policy"] == "mlp")
+    lines = _head(
+        "policy", "environment steps per second", "relative to `mlp`", "parameters of the actor"
+    )
+    for row in rows:
+        rate = float(row["steps_per_second"])
+        count = int(row["actor_parameters"])
+        lines.append(
+            _line(f"`{row['policy']}`", f"{rate:,.0f}", f"{rate / reference:.2f}", f"{count:,}")
+        )
+    return "\n".join(lines)
+
+
+TABLES = {
+    "seeds": seeds,
+    "summary": summary,
+    "returns": returns,
+    "comparisons": comparisons,
+    "retention": retention,
+    "speed": speed,
+}
+
+
+def _by_policy(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    policies = dict.fromkeys(row.policy for row in rows)
+    return [(policy, [row for row in rows if row.policy == policy]) for policy in policies]
+
+
+def _values(rows: Sequence[Row], name: str) -> list[float]:
+    return [value for row in rows if (value := getattr(row, name)) is not None]
+
+
+def _every(rows: Sequence[Row], name: str, digits: int) -> str:
+    """The interquartile mean, and each seed."""
+    values = _values(rows, name)
+    if not values:
+        return ""
+    middle = f"{score_of(values)['interquartile_mean']:.{digits}f}"
+    each = " ".join(f"{value:.{digits}f}" for value in values)
+    return middle if rows[0].seed is None else f"{middle} ({each})"
+
+
+def _over_seeds(rows: Sequence[Row], name: str, digits: int) -> str:
+    """The mean over conditions, with its interval over the runs."""
+    runs = dict.fromkeys(row.run for row in rows if getattr(row, name) is not None)
+    values = [np.mean(_values([r for r in rows if r.run == run], name)) for run in runs]
+    if not values:
+        return ""
+    score = score_of(values)
+    return _between(score, digits) if len(values) > 1 else f"{score['mean']:.{digits}f}"
+
+
+def _between(score: Score | dict, digits: int) -> str:
+    low, high = score["interval"]
+    return f"{score['mean']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _code(policy: str, rows: Sequence[Row]) -> str:
+    return policy if rows[0].seed is None else f"`{policy}`"
+
+
+def _head(*titles: str) -> list[str]:
+    return [_line(*titles), "|---" * len(titles) + "|"]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,331 @@
+"""`spikepropamine matrix`: cells, what is left of them, engines, and the rows they leave."""
+
+import csv
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spikepropamine.common import UsageError
+from spikepropamine.folder import RunFolder
+from spikepropamine.matrix import cells as cells_module
+from spikepropamine.matrix import command, engines
+from spikepropamine.matrix.cells import cells_of, execute
+from spikepropamine.matrix.file import MATRICES, load_matrix
+from spikepropamine.matrix.rows import OBSERVER, read_rows, write_rows
+from spikepropamine.policies.export import load_policy
+from spikepropamine.training import settings
+from spikepropamine.training.command import main as train
+
+ROOT = Path(__file__).parent.parent
+TINY = (
+    "--n-envs 2 --steps 32 --trainer.n-steps 16 --trainer.batch-size 16 "
+    "--trainer.sequence-length 8 --network.hidden 8 8"
+)
+PLAIN = {
+    "envs": ["CueAssociation-v0"],
+    "policies": {"snn": None, "sized": "mlp --match-parameters snn"},
+    "settings": {"plain": None, "noisy": "--env-kwargs noise 0.1"},
+    "seeds": [0, 1],
+    "train": TINY,
+    "evaluate": ["--suite standard --episodes 2"],
+}
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """Writes a matrix and returns its file; the working directory is a new one."""
+    monkeypatch.chdir(tmp_path)
+    for name in cells_module.THREADS:  # engines set some of the environment
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def write(**changes):
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(PLAIN | changes, sort_keys=False))
+        return str(path)
+
+    return write
+
+
+class Commands:
+    """Stands for the processes of cells: notes commands, and leaves what they would leave."""
+
+    def __init__(self):
+        self.seen, self.failing = [], set()
+
+    def __call__(self, command, cell, stopped):
+        self.seen.append(command)
+        if cell.name in self.failing:
+            cell.log.write_text("usage\nspikepropamine train: error: no luck\n")
+            return 2
+        run = cell.run
+        if command[0] == "train":
+            run.policy.mkdir(parents=True, exist_ok=True)
+            (run.policy / "policy.json").write_text('{"metadata": {}}')
+            run.config.write_text("")
+            run.progress.write_text("")
+        if command[0] == "evaluate":
+            for place in cell.evaluations:
+                (cell.root / place).mkdir(parents=True, exist_ok=True)
+                (cell.root / place / "summary.json").write_text("{}")
+        return 0
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Cells run nothing; their rows are none."""
+    commands = Commands()
+    monkeypatch.setattr(cells_module, "_run", commands)
+    monkeypatch.setattr(command, "collect", lambda cells, file: len(cells))
+    return commands
+
+
+def of(path):
+    return cells_of(load_matrix(path), Path("runs"))
+
+
+# the file
+
+
+def test_the_first_seed_of_everything_comes_first(file):
+    names = [cell.name for cell in of(file())]
+    assert names[:4] == [
+        "CueAssociation-v0 plain snn seed 0",
+        "CueAssociation-v0 plain sized seed 0",
+        "CueAssociation-v0 noisy snn seed 0",
+        "CueAssociation-v0 noisy sized seed 0",
+    ]
+    assert len(set(names)) == len(names) == 8
+
+
+def test_every_cell_has_a_folder_of_its_own(file):
+    paths = [cell.path for cell in of(file())]
+    assert len(set(paths)) == len(paths)
+    assert Path("runs/tiny/noisy/sized/CueAssociation-v0/mlp/seed-1") in paths
+
+
+def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_the_cell(file):
+    path = file(evaluate=["--suite standard --out runs/{policy}/{env}-{seed}"])
+    (cell,) = [cell for cell in of(path) if cell.name == "CueAssociation-v0 noisy sized seed 1"]
+    train, evaluate = (shlex.join(command) for command in cell.commands)
+    assert train.startswith("train --env CueAssociation-v0 --policy mlp --seed 1 --runs ")
+    assert train.endswith(f"{TINY} --env-kwargs noise 0.1 --match-parameters snn")
+    assert "--out runs/mlp/CueAssociation-v0-1" in evaluate
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": []}, ["seeds", "missing"]),
+        ({"seeds": ["one"]}, ["seeds", "whole number"]),
+        ({"polices": ["snn"]}, ["unknown setting 'polices'", "policies"]),
+        ({"policies": ["snnn"]}, ["unknown policy", "snn"]),
+        ({"train": "--stepps 3"}, ["--stepps", "--steps"]),
+        ({"evaluate": ["--suite standart"]}, ["standart"]),
+        ({"evaluate": ["--episodes 2", "--suite standard"]}, ["two evaluations", "--out"]),
+        ({"settings": ["plain"]}, ["settings"]),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(file, commands, capsys, changes, words):
+    assert command.main([file(**changes)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(word in error for word in words), error
+    assert not commands.seen
+
+
+def test_a_matrix_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="did you mean 'cue-ppo'"):
+        load_matrix("cue-pp")
+    with pytest.raises(UsageError, match="there is no file"):
+        load_matrix("mine.yaml")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in MATRICES.glob("*.yaml")))
+def test_the_matrices_of_the_project_work(name):
+    """Their arguments are those that the commands take; one seed stands for all."""
+    matrix = load_matrix(name)
+    cells = cells_of(settings.replace(matrix, seeds=matrix.seeds[:1]), Path("runs"))
+    assert cells and all(cell.commands for cell in cells)
+
+
+# going on
+
+
+def test_what_is_finished_is_not_done_again(file, commands, capsys):
+    assert command.main([file(), "--seeds", "0"]) == 0
+    assert "4 cells, 0 done, 4 to do" in capsys.readouterr().out
+    assert len(commands.seen) == 8
+    assert command.main([file()]) == 0
+    assert "8 cells, 4 done, 4 to do" in capsys.readouterr().out
+    assert len(commands.seen) == 16
+    assert command.main([file()]) == 0
+    assert len(commands.seen) == 16
+
+
+@pytest.mark.parametrize("what", ["policy", "summary", "command"])
+def test_a_cell_whose_results_are_of_something_else_is_not_finished(file, commands, what):
+    cell = of(file())[0]
+    assert execute(cell) is None and cell.finished()
+    if what == "policy":
+        (cell.run.policy / "policy.json").write_text("another")
+    elif what == "summary":
+        (cell.root / cell.evaluations[0] / "summary.json").unlink()
+    else:
+        cell = of(file(evaluate=["--suite standard --episodes 3"]))[0]
+    assert not cell.finished()
+
+
+def test_training_goes_on_where_it_was(file, commands):
+    cell = of(file())[0]
+    cell.run.path.mkdir(parents=True)
+    execute(cell)
+    assert commands.seen[0] == (*cell.commands[0], "--resume")
+
+
+def test_a_cell_that_fails_stops_no_other_and_is_reported(file, commands, capsys):
+    commands.failing = {"CueAssociation-v0 plain snn seed 0"}
+    assert command.main([file(), "--seeds", "0"]) == 1
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith(
+        "failed: CueAssociation-v0 plain snn seed 0: train ended with 2: no luck"
+    )
+    assert len([c for c in commands.seen if c[0] == "evaluate"]) == 3
+    commands.failing = set()
+    assert command.main([file(), "--seeds", "0"]) == 0
+
+
+def test_a_dry_run_prints_the_commands(file, commands, capsys):
+    assert command.main([file(), "--dry-run", "--seeds", "1", "--policies", "snn"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("  spikepropamine train --env CueAssociation-v0 --policy snn --seed 1") == 2
+    assert not commands.seen
+
+
+def test_a_copy_is_kept(file, commands):
+    cell = of(file(keep="kept"))[0]
+    execute(cell)
+    kept = RunFolder(Path("kept/plain/CueAssociation-v0/snn/seed-0"))
+    assert (kept.policy / "policy.json").is_file() and kept.progress.is_file()
+
+
+# for real
+
+
+def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
+    path = file(policies=["snn"], settings={"": ""}, seeds=[0])
+    assert command.main([path, "--runs", "matrix", "--results", "results"]) == 0
+    cell = cells_of(load_matrix(path), Path("matrix"))[0]
+    assert train([*cell.commands[0][1:], "--runs", "single"]) == 0
+    weights = [
+        load_policy(Path(root, "CueAssociation-v0/snn/seed-0/policy")).policy.state_dict()
+        for root in ("matrix/tiny", "single")
+    ]
+    assert all((weights[0][name] == value).all() for name, value in weights[1].items())
+    log = cell.log.read_text()
+    assert log.count("$ spikepropamine ") == 2
+
+    rows = read_rows(Path("results/tiny.csv"))
+    mine = [row for row in rows if row.policy == "snn"]
+    assert [row.condition for row in mine] == ["clean", "noise-0.1", "noise-0.2", "plasticity-off"]
+    summary = json.loads((cell.root / cell.evaluations[0] / "summary.json").read_text())
+    result = summary["results"]["snn"]["noise-0.1"]
+    assert mine[1].late_accuracy == pytest.approx(result["late_accuracy"]["mean"], abs=1e-4)
+    assert mine[1].seed == 0 and mine[1].steps == 32 and mine[1].episodes == 2
+    observer = [row for row in rows if row.policy == OBSERVER]
+    assert [row.condition for row in observer] == ["clean", "noise-0.1", "noise-0.2"]
+    assert observer[0].late_accuracy == 1 and observer[0].seed is None
+
+
+def test_ctrl_c_ends_cleanly_and_leaves_a_checkpoint(file):
+    path = file(policies=["snn"], settings={"": ""}, seeds=[0], train=f"{TINY} --steps 100000000")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spikepropamine", "matrix", path, "--runs", "runs"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folder = RunFolder(Path("runs/tiny/CueAssociation-v0/snn/seed-0"))
+    end = time.monotonic() + 120
+    while not (folder.progress.is_file() and len(folder.progress.read_text().splitlines()) > 2):
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    assert "the same command goes on" in error and "Traceback" not in error
+    assert any(folder.checkpoints.iterdir())
+
+
+# clusters
+
+
+def reported():
+    seen = {}
+    return seen, lambda cell, error: seen.__setitem__(cell.name, error)
+
+
+def test_submitit_runs_cells(file):
+    pytest.importorskip("submitit")
+    path = file(policies=["snn"], settings={"": ""}, seeds=[0, 1], evaluate=[])
+    good, bad = of(path)
+    bad.run.path.parent.mkdir(parents=True)
+    bad.run.path.write_text("in the way")
+    seen, report = reported()
+    engines.slurm([good, bad], 2, report, {"timeout_min": 5}, Path("jobs"), cluster="local")
+    assert seen[good.name] is None and good.finished()
+    assert "train ended with" in seen[bad.name] and not bad.finished()
+
+
+@pytest.mark.slow
+def test_ray_restores_an_experiment_after_a_failure(file):
+    pytest.importorskip("ray")
+    path = file(policies=["snn"], settings={"": ""}, seeds=[0, 1], evaluate=[])
+    good, bad = of(path)
+    bad.run.path.parent.mkdir(parents=True)
+    bad.run.path.write_text("in the way")
+    seen, report = reported()
+    engines.ray([good, bad], 2, report, Path("jobs"))
+    assert seen[good.name] is None and good.finished()
+    assert "train ended with" in seen[bad.name]
+    bad.run.path.unlink()
+    before = good.log.read_text()
+    engines.ray([good, bad], 2, report, Path("jobs"))
+    assert seen[bad.name] is None and bad.finished()
+    assert good.log.read_text() == before
+
+
+# rows
+
+
+@pytest.mark.parametrize("name", ["cue-ppo", "cue-supervised", "robots", "Ant-v5-suites"])
+def test_the_committed_results_can_be_read(name):
+    """Older ones have fewer columns."""
+    file = ROOT / "benchmarks" / "results" / f"{name}.csv"
+    rows = read_rows(file)
+    with file.open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert len(rows) == len(lines)
+    for row, line in zip(rows, lines):
+        assert row.ret == pytest.approx(float(line["return"]))
+        assert row.condition == line["condition"]
+
+
+def test_rows_survive_their_file(tmp_path):
+    rows = read_rows(ROOT / "benchmarks" / "results" / "robots.csv")
+    write_rows(tmp_path / "again.csv", rows)
+    assert read_rows(tmp_path / "again.csv") == rows
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    file = tmp_path / "other.csv"
+    file.write_text("env,policy\nCueAssociation-v0,snn\n")
+    with pytest.raises(UsageError, match="holds no results"):
+        read_rows(file)

@@ -1,0 +1,206 @@
+"""Tables, figures and claims of pages, out of results on file; those of this project agree."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikepropamine.common import UsageError
+from spikepropamine.matrix import make_figures, make_tables
+from spikepropamine.matrix.claims import unsupported
+from spikepropamine.matrix.figures import agrees, draw
+from spikepropamine.matrix.pages import with_tables
+from spikepropamine.matrix.rows import OBSERVER, Row, read_rows, write_rows
+from spikepropamine.matrix.tables import comparisons, retention, returns, seeds, summary, verdict
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "docs" / "results.md"]
+COMMITTED = ROOT / "benchmarks" / "results"
+
+
+def cue_rows(**accuracies):
+    """Rows of cue association, clean; a list of seeds by policy."""
+    return [
+        Row(env="Cue", policy=policy.replace("_", "-"), seed=seed, condition="clean",
+            late_accuracy=value, accuracy_by_trial=f"0.5 {value}")
+        for policy, values in accuracies.items()
+        for seed, value in enumerate(values)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A folder with one file of results."""
+    rows = cue_rows(ndp_oja=[0.9, 0.92, 0.94, 0.96, 0.5], snn=[0.5, 0.52, 0.48, 0.5, 0.51])
+    observer = Row(env="Cue", policy=OBSERVER, condition="clean", late_accuracy=1.0,
+                   accuracy_by_trial="0.5 1")  # fmt: skip
+    write_rows(tmp_path / "cue.csv", [*rows, observer])
+    return tmp_path
+
+
+def cells(table):
+    """Of the rows, without the head."""
+    return [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+# the pages of this project
+
+
+def test_tables_of_the_pages_are_those_of_the_committed_results(capsys):
+    assert make_tables.make(PAGES, COMMITTED, check=True) == 0, capsys.readouterr().err
+
+
+def test_figures_of_the_pages_are_those_of_the_committed_results(capsys):
+    assert make_figures.make(PAGES, COMMITTED, check=True) == 0, capsys.readouterr().err
+
+
+def test_every_committed_file_of_learning_is_in_a_table():
+    asked = " ".join(re.findall("<!-- table: (.*?) -->", "".join(p.read_text() for p in PAGES)))
+    files = {file.stem for file in COMMITTED.glob("*.csv")}
+    learning = {name for name in files if name.startswith(("cue-", "evidence-", "robots"))}
+    assert learning and learning <= set(asked.split())
+
+
+@pytest.mark.parametrize("env", ["HalfCheetah-v5", "Ant-v5"])
+def test_earlier_tables_of_retention_agree_with_their_files(env):
+    """Their files have no seeds, so that only the means can be compared."""
+    page = PAGES[1].read_text()
+    section = page[page.index(f"**Retention on {env}**") :]
+    table = re.search(r"\n\n(\|.*?)\n\n", section, re.DOTALL)[1]
+    made = {(row[0], row[1]): row for row in cells(retention([COMMITTED / f"{env}-suites.csv"]))}
+    for policy, suite, *values in cells(table):
+        for value, again in zip(values, made[policy, suite][2:]):
+            assert float(value.split()[0]) == pytest.approx(float(again), abs=0.011)
+
+
+# tables
+
+
+def test_a_table_of_seeds_has_the_interquartile_mean_and_every_seed(results):
+    rows = cells(seeds([results / "cue.csv"]))
+    assert rows[0] == ["`ndp-oja`", "0.92 (0.90 0.92 0.94 0.96 0.50)"]  # 0.90, 0.92 and 0.94
+    assert rows[-1] == [OBSERVER, "1.00"]
+    assert cells(summary([results / "cue.csv"]))[0] == ["`ndp-oja`", "0.92"]
+
+
+def test_a_comparison_says_what_can_be_told(tmp_path):
+    write_rows(tmp_path / "cue.csv", cue_rows(a=[0.9, 0.91, 0.92], b=[0.5, 0.51, 0.52], c=[0.7]))
+    rows = cells(comparisons([tmp_path / "cue.csv"]))
+    said = {(row[1], row[3]): row[2] for row in rows}
+    assert said["`a`", "`b`"] == "ahead of"
+    assert said["`b`", "`c`"] == "cannot be told from"  # one seed says nothing
+    assert [verdict(i, 3) for i in ([0.1, 1], [-1, -0.1], [-1, 1], [0, 1])] == [
+        "ahead of", "behind", "cannot be told from", "cannot be told from",
+    ]  # fmt: skip
+
+
+def test_returns_of_plastic_policies_have_those_without_plasticity(tmp_path):
+    rows = [
+        Row(env="Ant-v5", policy=policy, seed=0, condition=condition, ret=ret)
+        for policy in ("dp-bcm", "snn")
+        for condition, ret in (("clean", 10.0), ("plasticity-off", 5.0))
+    ]
+    write_rows(tmp_path / "robots.csv", rows)
+    assert [row[0] for row in cells(returns([tmp_path / "robots.csv"]))] == [
+        "`dp-bcm`", "the same, plasticity off", "`snn`",
+    ]  # fmt: skip
+
+
+def test_retention_is_the_mean_over_conditions_with_an_interval_over_seeds(tmp_path):
+    rows = [
+        Row(env="Ant-v5", policy="snn", seed=seed, suite="noise", condition=condition, split=split,
+            ret=100.0, retention=value)
+        for seed, values in enumerate([(1.0, 0.4, 0.6), (1.0, 0.2, 0.8), (1.0, 0.3, 0.7)])
+        for condition, split, value in zip(("clean", "a", "b"), ("", "train", "held-out"), values)
+    ]  # fmt: skip
+    write_rows(tmp_path / "suites.csv", rows)
+    ((policy, suite, every, train, held_out, _),) = cells(retention([tmp_path / "suites.csv"]))
+    assert (policy, suite, every) == ("`snn`", "noise", "0.50 [0.50, 0.50]")
+    assert train.startswith("0.30 [") and held_out.startswith("0.70 [")
+
+
+# pages
+
+
+def test_only_what_stands_between_the_markers_changes(results):
+    page = "before\n<!-- table: summary cue -->\nold\n<!-- end -->\nafter\n"
+    made = with_tables(page, results)
+    assert made.startswith("before\n<!-- table: summary cue -->\n\n| policy | clean |")
+    assert made.endswith("<!-- end -->\nafter\n") and "old" not in made
+    assert with_tables(made, results) == made
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("sumary cue", "did you mean 'summary'"),
+        ("summary", "name a file"),
+        ("summary cues", "there is no file"),
+        ("summary cue env=Ant-v5", "no rows"),
+    ],
+)
+def test_a_marker_that_is_wrong_is_explained(results, marker, words):
+    with pytest.raises(UsageError, match=words):
+        with_tables(f"<!-- table: {marker} -->\n<!-- end -->", results)
+
+
+def test_a_check_changes_nothing(results, capsys):
+    page = results / "page.md"
+    page.write_text("<!-- table: summary cue -->\n<!-- end -->\n")
+    arguments = [str(page), "--results", str(results)]
+    assert make_tables.main([*arguments, "--check"]) == 1
+    assert "spikepropamine tables" in capsys.readouterr().err
+    assert page.read_text() == "<!-- table: summary cue -->\n<!-- end -->\n"
+    assert make_tables.main(arguments) == 0
+    assert make_tables.main([*arguments, "--check"]) == 0
+
+
+def test_a_figure_knows_the_rows_that_it_shows(results, capsys):
+    page = results / "page.md"
+    page.write_text("<!-- figure: conditions cue -->\n![Accuracy](cue.png)\n")
+    arguments = [str(page), "--results", str(results)]
+    assert make_figures.main([*arguments, "--check"]) == 1
+    assert make_figures.main(arguments) == 0
+    assert make_figures.main([*arguments, "--check"]) == 0
+    rows = read_rows(results / "cue.csv")
+    write_rows(results / "cue.csv", rows[1:])
+    assert make_figures.main([*arguments, "--check"]) == 1
+    assert "cue.png is not of" in capsys.readouterr().err
+
+
+def test_accuracy_by_trial_is_drawn_where_it_was_kept(results):
+    draw("trials", [results / "cue.csv"], {}, results / "trials.png")
+    assert agrees([results / "cue.csv"], {}, results / "trials.png")
+    with pytest.raises(UsageError, match="do not have accuracy by trial"):
+        draw("trials", [COMMITTED / "cue-ppo.csv"], {}, results / "trials.png")
+
+
+# claims
+
+
+TABLE = "| Ant-v5 | `ndp-oja` | ahead of | `mlp` | 5 [1, 9] | 0.9 [0.6, 1.0] |\n"
+ROW = "[Ant-v5: `ndp-oja` ahead of `mlp`](docs/results.md#comparisons)"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (f"It is far ahead on Ant ({ROW}).", 0),
+        (f"It is behind.\n\nIt is better ({ROW}). It is level.", 1),
+        ("It is far ahead\non Ant.", 1),
+        ("The MLP is better ([Ant-v5: `mlp` behind `ndp-oja`](docs/results.md)).", 0),
+        ("The MLP is better ([Ant-v5: `mlp` ahead of `ndp-oja`](docs/results.md)).", 1),
+        ("It is better ([Hopper-v5: `ndp-oja` ahead of `mlp`](docs/results.md)).", 1),
+        ("| better | a table |", 0),
+        ("It runs.\n\n## More\nIt is better.", 0),
+    ],
+)
+def test_claims_name_comparisons_that_say_the_same(text, wrong):
+    assert len(unsupported(f"# Title\nbetter\n\n## Results\n\n{text}\n", TABLE)) == wrong
+
+
+def test_statistics_are_reproducible(results):
+    first, second = (comparisons([results / "cue.csv"]) for _ in range(2))
+    assert first == second
+    assert np.isfinite(float(cells(first)[0][4].split()[0]))
