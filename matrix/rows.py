@@ -35,6 +35,8 @@ class Row:
         ret: the return, a column named `return`.
         random_return: of random actions.
         retention, late_accuracy, recovery_fraction, recovery_time: as in `evaluation.schema`.
+        settled_pace, opening_over_off, time_to_identify: after the first context of an episode;
+            later_settled_pace, after those that begin within it.
         accuracy_by_trial: numbers, separated by spaces.
         revision: of the code that trained.
     """
@@ -61,6 +63,10 @@ class Row:
     accuracy_by_trial: str = ""
     recovery_fraction: float | None = None
     recovery_time: float | None = None
+    settled_pace: float | None = None
+    later_settled_pace: float | None = None
+    opening_over_off: float | None = None
+    time_to_identify: float | None = None
     revision: str = ""
 
     @property
@@ -165,6 +171,8 @@ def rows_of(cell: Cell) -> list[Row]:
         conditions = {condition["key"]: condition for condition in summary["conditions"]}
         for key, result in summary["results"][name].items():
             condition, recovery = conditions[key], result["recovery"] or {}
+            contexts = result["adaptation"] or {"first": {}}
+            first, later = contexts["first"], contexts.get("later") or {}
             trials = result["accuracy_by_trial"] or []
             rows.append(
                 Row(
@@ -190,6 +198,10 @@ def rows_of(cell: Cell) -> list[Row]:
                     accuracy_by_trial=" ".join(f"{trial['mean']:.4g}" for trial in trials),
                     recovery_fraction=_mean(recovery.get("fraction")),
                     recovery_time=_mean(recovery.get("time")),
+                    settled_pace=_mean(first.get("settled_pace")),
+                    later_settled_pace=_mean(later.get("settled_pace")),
+                    opening_over_off=_mean(first.get("opening_over_off")),
+                    time_to_identify=_mean(first.get("time_to_identify")),
                     revision=described["versions"]["revision"],
                 )
             )

@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from spikepropamine.common import UsageError
-from spikepropamine.evaluation.judge.statistics import Bootstrap, compare
-from spikepropamine.evaluation.schema import CLEAN_KEY, Score
+from spikepropamine.evaluation.judge.statistics import (
+    Units,
+    difference,
+    probability_of_improvement,
+)
+from spikepropamine.evaluation.schema import CLEAN_KEY, Estimate, Score
 from spikepropamine.matrix.rows import Row, read_rows
 
 AHEAD, BEHIND, EVEN = "ahead of", "behind", "cannot be told from"
@@ -46,7 +50,7 @@ def measure_of(rows: Sequence[Row]) -> tuple[str, int]:
 def score_of(values: Sequence[float]) -> Score:
     """Of one value for each training seed."""
     array = np.array(values, dtype=float)
-    score = Bootstrap(len(array), 1).score(lambda weights: weights @ array)
+    score = Units(len(array), 1).score(lambda weights: weights @ array)
     assert score is not None  # there are no NaN in a file
     return score
 
@@ -117,26 +121,26 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
         mine = [row for row in rows if (row.env, row.setting) == task and row.seed is not None]
         by_policy = {policy: _values(some, measure) for policy, some in _by_policy(mine)}
         for (policy, one), (other, two) in itertools.combinations(by_policy.items(), 2):
-            difference, wins = compare(np.array(one), np.array(two))
+            samples = np.array(one), np.array(two)
+            found = difference(*samples)
             lines.append(
                 _line(
                     " ".join(filter(None, task)),
                     f"`{policy}`",
-                    verdict(difference["interval"], min(len(one), len(two))),
+                    verdict(found["interval"]),
                     f"`{other}`",
-                    _between(difference, digits),
-                    _between(wins, 2),
+                    _between(found, digits),
+                    _between(probability_of_improvement(*samples), 2),
                 )
             )
     return "\n".join(lines)
 
 
-def verdict(interval: Sequence[float], seeds: int) -> str:
-    """What the interval of a difference says; one seed says nothing."""
-    low, high = interval
-    if seeds < 2 or low <= 0 <= high:
+def verdict(interval: Sequence[float] | None) -> str:
+    """What the interval of a difference says."""
+    if interval is None or interval[0] <= 0 <= interval[1]:
         return EVEN
-    return AHEAD if low > 0 else BEHIND
+    return AHEAD if interval[0] > 0 else BEHIND
 
 
 def retention(files: Sequence[Path], **where: str) -> str:
@@ -154,6 +158,26 @@ def retention(files: Sequence[Path], **where: str) -> str:
                 splits = [some, *([r for r in some if r.split == s] for s in ("train", "held-out"))]
                 cells = [_over_seeds(split, "retention", 2) for split in splits]
                 lines.append(_line(name, suite, *cells, _over_seeds(some, "ret", 0)))
+    return "\n".join(lines)
+
+
+def adaptation(files: Sequence[Path], **where: str) -> str:
+    """By task, policy and condition with contexts: the pace, relative to random actions (0) and to
+    the teacher that is told (1), that is settled on after the first context of an episode and after
+    later ones, and what plasticity adds to the reward per step of the opening.
+    """
+    columns = ("settled_pace", "later_settled_pace", "opening_over_off")
+    rows = [
+        row
+        for row in rows_where(files, **where)
+        if any(getattr(row, name) is not None for name in columns)
+    ]
+    lines = _head("task", "condition", "policy", "settled pace", "after a change", "opening")
+    for env, condition in dict.fromkeys((row.env, row.condition) for row in rows):
+        there = [row for row in rows if (row.env, row.condition) == (env, condition)]
+        for policy, mine in _by_policy(there):
+            cells = [_over_seeds(mine, name, 2) for name in columns]
+            lines.append(_line(env, condition, f"`{policy}`", *cells))
     return "\n".join(lines)
 
 
@@ -183,6 +207,7 @@ TABLES = {
     "returns": returns,
     "comparisons": comparisons,
     "retention": retention,
+    "adaptation": adaptation,
     "speed": speed,
 }
 
@@ -216,9 +241,10 @@ def _over_seeds(rows: Sequence[Row], name: str, digits: int) -> str:
     return _between(score, digits) if len(values) > 1 else f"{score['mean']:.{digits}f}"
 
 
-def _between(score: Score | dict, digits: int) -> str:
-    low, high = score["interval"]
-    return f"{score['mean']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def _between(score: Score | Estimate, digits: int) -> str:
+    """With its interval, or [?] where that cannot be told."""
+    edges = ["?"] if score["interval"] is None else [f"{x:.{digits}f}" for x in score["interval"]]
+    return f"{score['mean']:.{digits}f} [{', '.join(edges)}]"
 
 
 def _code(policy: str, rows: Sequence[Row]) -> str:

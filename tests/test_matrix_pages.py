@@ -12,7 +12,15 @@ from spikepropamine.matrix.claims import unsupported
 from spikepropamine.matrix.figures import agrees, draw
 from spikepropamine.matrix.pages import with_tables
 from spikepropamine.matrix.rows import OBSERVER, Row, read_rows, write_rows
-from spikepropamine.matrix.tables import comparisons, retention, returns, seeds, summary, verdict
+from spikepropamine.matrix.tables import (
+    adaptation,
+    comparisons,
+    retention,
+    returns,
+    seeds,
+    summary,
+    verdict,
+)
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "docs" / "results.md"]
@@ -90,7 +98,7 @@ def test_a_comparison_says_what_can_be_told(tmp_path):
     said = {(row[1], row[3]): row[2] for row in rows}
     assert said["`a`", "`b`"] == "ahead of"
     assert said["`b`", "`c`"] == "cannot be told from"  # one seed says nothing
-    assert [verdict(i, 3) for i in ([0.1, 1], [-1, -0.1], [-1, 1], [0, 1])] == [
+    assert [verdict(i) for i in ([0.1, 1], [-1, -0.1], [-1, 1], None)] == [
         "ahead of", "behind", "cannot be told from", "cannot be told from",
     ]  # fmt: skip
 
@@ -116,8 +124,20 @@ def test_retention_is_the_mean_over_conditions_with_an_interval_over_seeds(tmp_p
     ]  # fmt: skip
     write_rows(tmp_path / "suites.csv", rows)
     ((policy, suite, every, train, held_out, _),) = cells(retention([tmp_path / "suites.csv"]))
-    assert (policy, suite, every) == ("`snn`", "noise", "0.50 [0.50, 0.50]")
+    assert (policy, suite, every) == ("`snn`", "noise", "0.50 [?]")  # all seeds are equal
     assert train.startswith("0.30 [") and held_out.startswith("0.70 [")
+
+
+def test_adaptation_is_told_by_condition(tmp_path):
+    rows = [
+        Row(env="Ant-v5", policy="ndp-oja", seed=seed, suite="motor-signs", condition=condition,
+            settled_pace=pace)
+        for seed in range(3) for condition, pace in (("clean", None), ("held out", 0.5 + seed / 10))
+    ]  # fmt: skip
+    write_rows(tmp_path / "signs.csv", rows)
+    ((env, condition, policy, pace, later, _),) = cells(adaptation([tmp_path / "signs.csv"]))
+    assert (env, condition, policy, later) == ("Ant-v5", "held out", "`ndp-oja`", "")
+    assert pace.startswith("0.60 [")
 
 
 # pages
