@@ -225,6 +225,12 @@ def test_the_local_page_links_what_there_is(runs):
     (folder / "report.html").touch()
     (seed / "evaluations" / "broken").mkdir()
     (seed / "evaluations" / "broken" / "summary.json").write_text("{")
+    for name, content in (("older", b'{"settings": {"suite": "x"}, "policies": {"snn": {}}}'),
+                          ("foreign", b"\xff\xfe")):  # fmt: skip
+        (seed / "evaluations" / name).mkdir()
+        (seed / "evaluations" / name / "summary.json").write_bytes(content)
+    with (seed / "progress.csv").open("ab") as file:
+        file.write(b"\xff\xfe,\xff\n")
     (seed / "videos").mkdir()
     (seed / "videos" / "step-100.mp4").touch()
     (seed / "wandb" / "media").mkdir(parents=True)

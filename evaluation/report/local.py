@@ -28,7 +28,7 @@ from spikepropamine.evaluation.report.page import (
 )
 from spikepropamine.evaluation.report.verdict import share_kept
 from spikepropamine.evaluation.report.words import plural, with_interval
-from spikepropamine.evaluation.schema import CLEAN_KEY
+from spikepropamine.evaluation.schema import CLEAN_KEY, Summary
 from spikepropamine.folder import RunFolder
 
 STEPS = "time/total_timesteps"
@@ -95,7 +95,7 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
     progress = folder.progress
     columns: dict[str, np.ndarray] = {}
     if progress.is_file():
-        with progress.open(newline="") as file:
+        with progress.open(newline="", encoding="utf-8", errors="replace") as file:
             rows = [row for row in csv.DictReader(file) if _float(row.get(STEPS)) is not None]
         for name in (STEPS, *MEASURES):
             columns[name] = np.array([_float(row.get(name)) for row in rows], dtype=np.float64)
@@ -217,33 +217,37 @@ def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingL
     return groups
 
 
+def _evaluation(root: Path, path: Path) -> list[list[Any]]:
+    """A row for each policy of a summary."""
+    summary: Summary = json.loads(path.read_text(encoding="utf-8"))
+    report, when = path.with_name("report.html"), path.stat().st_mtime
+    name = summary["settings"]["suite"] or path.parent.name
+    rows = []
+    for policy, part in summary["policies"].items():
+        late = summary["results"][policy][CLEAN_KEY]["late_accuracy"]
+        kept, off = share_kept(summary, policy), share_kept(summary, policy, "off")
+        rows.append(
+            [
+                Cell(f"{datetime.fromtimestamp(when):%Y-%m-%d %H:%M}", when),
+                _link(report.relative_to(root), name) if report.is_file() else name,
+                summary["settings"]["env"],
+                policy,
+                Cell(with_interval(part["clean_return"]), part["clean_return"]["mean"]),
+                late and Cell(with_interval(late, as_percent=True), late["mean"]),
+                kept and Cell(with_interval(kept, as_percent=True), kept["mean"]),
+                off and Cell(with_interval(off, as_percent=True), off["mean"]),
+            ]
+        )
+    return rows
+
+
 def _evaluations(root: Path, summaries: Sequence[Path]) -> Section:
     rows = []
     for path in summaries:
         try:
-            summary = json.loads(path.read_text())
-            settings, policies = summary["settings"], summary["policies"]
-        except (ValueError, KeyError):
+            rows += _evaluation(root, path)
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue  # of another tool, or of an older version
-        report = path.with_name("report.html")
-        name = settings["suite"] or path.parent.name
-        for policy, part in policies.items():
-            clean = summary["results"][policy][CLEAN_KEY]
-            kept, off = share_kept(summary, policy), share_kept(summary, policy, "off")
-            late = clean["late_accuracy"]
-            when = path.stat().st_mtime
-            rows.append(
-                [
-                    Cell(f"{datetime.fromtimestamp(when):%Y-%m-%d %H:%M}", when),
-                    _link(report.relative_to(root), name) if report.is_file() else name,
-                    settings["env"],
-                    policy,
-                    Cell(with_interval(part["clean_return"]), part["clean_return"]["mean"]),
-                    late and Cell(with_interval(late, as_percent=True), late["mean"]),
-                    kept and Cell(with_interval(kept, as_percent=True), kept["mean"]),
-                    off and Cell(with_interval(off, as_percent=True), off["mean"]),
-                ]
-            )
     columns = [
         "made",
         "report",
@@ -274,7 +278,9 @@ def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:
     for run in runs:
         returns = run.columns.get("rollout/ep_rew_mean", np.array([]))
         returns = returns[np.isfinite(returns)]
-        done = f"{run.steps:,}" + (f" of {run.planned:,}" if run.planned else "")
+        # the last rollout is finished, so that there may be more than were planned
+        left = run.planned is not None and run.steps < run.planned
+        done = f"{run.steps:,}" + (f" of {run.planned:,}" if left else "")
         rows.append(
             [
                 run.environment,

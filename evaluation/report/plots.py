@@ -12,7 +12,8 @@ from spikepropamine.evaluation.report.words import number, percent, with_interva
 from spikepropamine.evaluation.schema import Estimate
 
 HEIGHT = 240  # pixels of a plot of curves
-ROW = 16  # pixels between dots
+ROW, TIGHT_ROW = 16, 11  # pixels between dots; where there are many
+MANY_ROWS = 40
 POINTS = 120  # of a curve, at most
 LABEL = 130  # pixels of a name beside a line, at most
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
@@ -201,7 +202,10 @@ def dots(
     x_settings: dict[str, Any] = {
         "title": x_title,
         "scale": alt.Scale(domain=[left, right], nice=False, zero=False),
-        "axis": alt.Axis(tickCount=5, labelFlush=False, format=_format(as_percent)),
+        # no grid: names of conditions stand across the whole width
+        "axis": alt.Axis(
+            tickCount=5, labelFlush=False, labelOverlap=True, grid=False, format=_format(as_percent)
+        ),
     }
     x = alt.X("mean:Q", **x_settings)
     y = alt.Y(
@@ -232,7 +236,7 @@ def dots(
     layers.append(names.mark_text(align="left", fontWeight=500, color="var(--ink)"))
     chart = alt.layer(*layers).properties(
         width="container",
-        height=round(at * ROW),
+        height=round(at * (ROW if at < MANY_ROWS else TIGHT_ROW)),
         padding={"left": 6, "top": 0, "bottom": 5, "right": 6},
         description=f"{x_title} with 95 % intervals: {', '.join(rows)}",
     )

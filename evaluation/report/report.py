@@ -207,8 +207,9 @@ def _settings(summary: Summary) -> Section:
         ["steps of an episode", settings["horizon"]],
         ["actions", "the likeliest" if settings["deterministic"] else "drawn at random"],
         *[
-            [f"perturbation: {condition['label']}", condition["text"]]
-            for condition in severest(summary)
+            # noise of the task's own is an argument of its environment
+            [f"perturbation: {c['label']}", c["text"] or f"noise={c['severity']:g} of the task"]
+            for c in severest(summary)
         ],
         *[[f"version: {key}", value] for key, value in settings["versions"].items()],
     ]
