@@ -146,7 +146,7 @@ def test_the_verdict_tells_how_contexts_are_found_out():
     assert text.count("Under “held out”") == 2  # a context that an episode begins with, and others
     assert "85 % [83, 87] of the pace of the teacher that is told" in text
     assert "after 40 steps (plasticity off: 0 %" in text
-    assert "less than with plasticity off: by 0.500 [0.400, 0.600] per step" in text
+    assert "less than with plasticity off (difference: -0.500 [-0.600, -0.400] per" in text
     static = said(example_summary(contexts=True), "snn")
     assert "0 % [-2, 2] of the pace" in static and "opposite" not in static
 

@@ -69,7 +69,7 @@ def _scores(
         random, teacher = references["random"], references[TEACHER]
         floor = mean_of(random, SETTLED)
         margin = np.broadcast_to(mean_of(teacher, SETTLED) - floor, settled.shape)
-        if np.nanmean(margin) > 0:
+        if np.isfinite(margin).any() and np.nanmean(margin) > 0:
             pace = group.ratio(settled - floor, margin)
         curves = [_rate(values) for values in (_mean(rewards), *rewards)]
         time = np.array(

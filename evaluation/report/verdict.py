@@ -257,14 +257,10 @@ def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> l
     carried = _context_scores(summary, policy, lesioned(summary, condition["key"], "carry-over"))
     worse = carried["first"]["opening_over_off"] if carried else None
     if worse is not None and not has_no_plasticity(summary, policy):
+        than = {-1: "less", 0: "neither clearly less nor more", 1: "more"}[side(worse)]
         sentences.append(
             "With the fast weights of an episode in the opposite context, the first 50 steps earn "
-            + {
-                -1: "less than with plasticity off",
-                0: "neither clearly less nor more than with plasticity off",
-                1: "more than with plasticity off",
-            }[side(worse)]
-            + f": by {with_interval(_turned(worse))} per step."
+            f"{than} than with plasticity off (difference: {with_interval(worse)} per step)."
         )
     return sentences
 

@@ -1,0 +1,123 @@
+"""Contexts that a policy has to find out: measures by hand, and a whole evaluation of them."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from saved_runs import command_line
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from spikepropamine.evaluation.ask.lesions import LESIONS, PlasticityOff
+from spikepropamine.evaluation.judge.adaptation import (
+    mean_of,
+    pace,
+    segments,
+    since,
+    time_to_identify,
+)
+from spikepropamine.policies.export import save_policy
+from spikepropamine.policies.state import StateLayout
+
+PAYING = "Paying-v0"
+
+
+def test_segments_end_where_the_next_context_begins():
+    first, later = segments([[0, 30, 80], [0], [0, 100]], 100)
+    assert first == [(0, 0, 30), (1, 0, 100), (2, 0, 100)]
+    assert later == [(0, 30, 80), (0, 80, 100)]
+
+
+def test_rewards_are_lined_up_where_contexts_begin():
+    rewards = np.arange(200.0).reshape(2, 100)
+    lined = since(rewards, [(0, 10, 13), (0, 50, 52)])
+    np.testing.assert_array_equal(lined[0], [30, 31, 12])  # means of two stretches, then of one
+    assert np.isnan(lined[1]).all()
+    assert mean_of(lined, range(2))[0] == 30.5 and np.isnan(mean_of(lined, range(2))[1])
+
+
+def test_pace_is_between_random_actions_and_the_teacher():
+    rates, random, teacher = np.array([1.0, 3.0, 5.0]), np.ones(3), np.full(3, 5.0)
+    np.testing.assert_array_equal(pace(rates, random, teacher), [0.0, 0.5, 1.0])
+    assert np.isnan(pace(rates, teacher, teacher)).all()
+
+
+def test_the_time_to_identify_is_where_nine_tenths_of_the_settled_pace_are_reached():
+    steps = np.arange(200)
+    random, teacher = np.zeros(200), np.full(200, 5.0)
+    found = np.where(steps < 40, -1.0, 4.0)  # wrong for 40 steps, and then 0.8 of the teacher
+    assert time_to_identify(found, random, teacher) == 40 + 10
+    assert np.isnan(time_to_identify(np.full(200, 0.2), random, teacher))  # nothing was found out
+    # speed that the teacher, too, has to gather is no time of finding out
+    gathering = np.minimum(steps / 64, 1)  # binary fractions: paces are all the same
+    assert time_to_identify(4 * gathering, random, 8 * gathering) == 7 + 10
+
+
+def test_frozen_at_the_change_of_each_row():
+    layout = StateLayout({"plasticity_off": (1,)})
+    state = (np.zeros((1, 3, layout.size), np.float32),)
+    hook = PlasticityOff(layout, 50, at_change=True)
+    starts = np.ones(3, bool)
+
+    def frozen(step, began):
+        hook.before(step, state, starts, {row: {"context_began": b} for row, b in began.items()})
+        return state[0][0, :, 0].tolist()
+
+    assert frozen(0, {0: 0, 1: 0, 2: 0}) == [0, 0, 0]
+    assert frozen(20, {0: 0, 1: 20, 2: 0}) == [0, 1, 0]
+    assert frozen(50, {0: 0, 1: 20, 2: 0}) == [1, 1, 1]
+    assert LESIONS["frozen"].filmed
+
+
+class Paying(gym.Env):
+    """Pays the action."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gym.spaces.Box(-1.0, 1.0, (2,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), float(action.sum()), False, False, {}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A policy that always acts (1, 1)."""
+    gym.register(PAYING, entry_point=Paying, max_episode_steps=300)
+    policy = ActorCriticPolicy(
+        Paying.observation_space, Paying.action_space, lambda _: 0.0, net_arch=[]
+    )
+    with torch.no_grad():
+        policy.action_net.weight.zero_()
+        policy.action_net.bias.fill_(1.0)
+    settings = {"env": PAYING, "policy": "mlp", "seed": 0, "n_envs": 1, "env_kwargs": {}}
+    save_policy(tmp_path / "run" / "policy", policy, metadata={"settings": settings, "steps": 1})
+    yield tmp_path / "run"
+    del gym.registry[PAYING]
+
+
+def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
+    texts = ["motor_signs=3", "motor_signs=0..3@change(100)"]  # both motors reversed; any signs
+    arguments = [run, "--teacher", run, "--perturb", *texts, "--episodes", 12]
+    assert command_line(*arguments, "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    references = found["references"]
+    # whoever is told earns what is paid for, in any context, to the last bit
+    assert references[texts[0]]["teacher"]["first"]["settled_rate"] == 2.0
+    assert references[texts[1]]["teacher"]["later"]["settled_rate"] == 2.0
+    assert set(references[texts[1]]["teacher"]["first"]["mean"]) == {2.0}
+    reversed_, changing = (found["results"]["mlp"][text]["adaptation"] for text in texts)
+    assert reversed_["first"]["contexts"] == 12 and reversed_["later"] is None
+    assert reversed_["first"]["settled_rate"]["mean"] == -2
+    random = references[texts[0]]["random"]["first"]["settled_rate"]
+    expected = (-2 - random) / (2 - random)
+    assert reversed_["first"]["settled_pace"]["mean"] == pytest.approx(expected)
+    assert reversed_["first"]["time_to_identify"] is None
+    assert changing["later"]["contexts"] == 12
+    assert changing["first"]["settled_rate"] is None  # no first context lasts so long
+    assert "teacher, told" in (tmp_path / "out" / "report.html").read_text()
+    assert command_line(run, "--teacher", run, "--episodes", 2, "--out", tmp_path / "no") == 2
