@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = sorted((ROOT / "trained").glob("*/*/*/seed-*"))
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: "-".join(f.parts[-3:]))
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: "-".join(f.parts[-4:]))
 def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
     (run,), task = load_runs([folder], range(1_000_000, 1_000_001))
     environment, policy, seed = folder.parts[-3:]
