@@ -11,7 +11,7 @@ from spikepropamine.common import UsageError
 from spikepropamine.evaluation.judge.cost import PARTS, energy, total
 from spikepropamine.evaluation.report.verdict import lesion_name, verdict
 from spikepropamine.evaluation.report.words import number, percent, with_interval
-from spikepropamine.evaluation.schema import CLEAN_KEY
+from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 
@@ -58,9 +58,7 @@ def _front(summary: Mapping[str, Any], name: str) -> str:
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
 
 
-def _body(
-    summary: Mapping[str, Any], name: str, metadata: Mapping[str, Any], repository: str
-) -> str:
+def _body(summary: Any, name: str, metadata: Mapping[str, Any], repository: str) -> str:
     settings, policy = summary["settings"], summary["policies"][name]
     cost = summary["cost"][name]
     first, *others = verdict(summary, name)
@@ -123,7 +121,7 @@ def _body(
 RESULTS = {"return": "return", "retention": "return kept", "late_accuracy": "late accuracy"}
 
 
-def _score(score: Mapping[str, Any] | None, as_percent: bool = False) -> str:
+def _score(score: Score | None, as_percent: bool = False) -> str:
     return "" if score is None else with_interval(score, as_percent)
 
 
