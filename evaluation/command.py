@@ -109,11 +109,14 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     )
     add_import(parser)
     options = parser.parse_args(arguments)
-    for name, least in (("episodes", 1), ("seed", 0), ("horizon_factor", 1), ("workers", 1)):
+    for name, least, most in (
+        ("episodes", 1, 1_000_000), ("seed", 0, 2**31 - 1_000_001), ("horizon_factor", 1, 1000),
+        ("workers", 1, 1024),
+    ):  # fmt: skip
         value = getattr(options, name)
-        if value is not None and value < least:
+        if value is not None and not least <= value <= most:
             flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} must be {least} or more, got {value}")
+            raise UsageError(f"{flag} must be at least {least} and at most {most}, got {value}")
     if options.out is not None and options.out.is_file():
         raise UsageError(f"--out {options.out} is a file, and should be a folder")
     if options.suite is None and not options.perturb:
