@@ -113,7 +113,11 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     place = runs.joinpath(matrix.runs, *filter(None, labels))
 
     def arguments(text: str) -> list[str]:
-        return shlex.split(text.format(env=env_id, policy=policy_name, seed=seed))
+        try:
+            return shlex.split(text.format(env=env_id, policy=policy_name, seed=seed))
+        except (KeyError, IndexError, ValueError) as error:
+            known = "{env}, {policy} and {seed} can stand in it, and quotes come in pairs"
+            raise UsageError(f"{matrix.name}: cannot read {text!r}; {known}") from error
 
     train = ["--env", env_id, "--policy", policy_name, "--seed", str(seed), "--runs", str(place)]
     train += arguments(matrix.train) + arguments(matrix.settings[setting])

@@ -127,9 +127,11 @@ def ray(cells: Sequence[Cell], jobs: int, report: Report, folder: Path) -> None:
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
             ),
         )
-    for result in tuner.fit():
-        error = result.error
-        report(
-            by_name[result.config["cell"]],
-            None if error is None else str(error).strip().split("\n")[-1],
-        )
+    # the results of trials that were finished before a restoration do not say which they are of
+    errors = {
+        result.config["cell"]: str(result.error).strip().split("\n")[-1]
+        for result in tuner.fit()
+        if result.error is not None and result.config
+    }
+    for cell in cells:
+        report(cell, None if cell.finished() else errors.get(cell.name, "it was not run"))

@@ -86,8 +86,5 @@ def _labelled(values: Any, alone: bool) -> Any:
     if isinstance(values, list) and alone:
         return {str(value): str(value) for value in values}
     if isinstance(values, Mapping):
-        return {
-            str(label): (str(label) if alone else "") if text is None else text
-            for label, text in values.items()
-        }
+        return {str(label): text or (str(label) if alone else "") for label, text in values.items()}
     return values

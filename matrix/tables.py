@@ -234,7 +234,7 @@ def _every(rows: Sequence[Row], name: str, digits: int) -> str:
 def _over_seeds(rows: Sequence[Row], name: str, digits: int) -> str:
     """The mean over conditions, with its interval over the runs."""
     runs = dict.fromkeys(row.run for row in rows if getattr(row, name) is not None)
-    values = [np.mean(_values([r for r in rows if r.run == run], name)) for run in runs]
+    values = [float(np.mean(_values([r for r in rows if r.run == run], name))) for run in runs]
     if not values:
         return ""
     score = score_of(values)

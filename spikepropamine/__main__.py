@@ -38,7 +38,7 @@ COMMANDS = {
     ),
     "list": (
         "spikepropamine.listing",
-        "environments, policies, rules, suites, perturbations, trained policies",
+        "environments, policies, rules, suites, perturbations, matrices, trained policies",
     ),
 }
 USAGE = "\n".join(

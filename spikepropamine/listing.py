@@ -70,6 +70,14 @@ def perturbations() -> Rows:
         yield family.name, f"{family.group}: {family.summary} {values}"
 
 
+def matrices() -> Rows:
+    """What `matrix` takes, besides files."""
+    from spikepropamine.matrix.file import MATRICES
+
+    for file in sorted(MATRICES.glob("*.yaml")):
+        yield file.stem, file.read_text().partition("\n")[0].lstrip("# ")
+
+
 def trained() -> Rows:
     """Folders of trained policies, for `evaluate`."""
     for file in sorted(TRAINED.rglob("policy.json")):
@@ -82,6 +90,7 @@ LISTS: dict[str, Callable[[], Rows]] = {
     "rules": rules,
     "suites": suites,
     "perturbations": perturbations,
+    "matrices": matrices,
     "trained": trained,
 }
 

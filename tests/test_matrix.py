@@ -131,6 +131,9 @@ def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_t
         ({"evaluate": ["--suite standart"]}, ["standart"]),
         ({"evaluate": ["--episodes 2", "--suite standard"]}, ["two evaluations", "--out"]),
         ({"settings": ["plain"]}, ["settings"]),
+        ({"train": "--teacher runs/{task}"}, ["runs/{task}", "{env}"]),
+        ({"train": "--perturb 'mass=2"}, ["quotes"]),
+        ({"policies": {"mine": 3}}, ["policies", "text"]),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(file, commands, capsys, changes, words):
@@ -285,8 +288,12 @@ def test_submitit_runs_cells(file):
 
 
 @pytest.mark.slow
-def test_ray_restores_an_experiment_after_a_failure(file):
-    pytest.importorskip("ray")
+def test_ray_restores_an_experiment_after_a_failure(file, monkeypatch):
+    ray = pytest.importorskip("ray")
+    # in a container Ray takes the file cache for used memory, and kills its workers
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    ray.init(num_cpus=2, object_store_memory=100_000_000)
     path = file(policies=["snn"], settings={"": ""}, seeds=[0, 1], evaluate=[])
     good, bad = of(path)
     bad.run.path.parent.mkdir(parents=True)
@@ -298,6 +305,7 @@ def test_ray_restores_an_experiment_after_a_failure(file):
     bad.run.path.unlink()
     before = good.log.read_text()
     engines.ray([good, bad], 2, report, Path("jobs"))
+    ray.shutdown()
     assert seen[bad.name] is None and bad.finished()
     assert good.log.read_text() == before
 
