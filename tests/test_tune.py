@@ -140,6 +140,13 @@ def test_every_policy_has_something_to_search(policy):
         ({"all": {"trainer.learning_rate": {"low": -1.0, "high": 1.0}}}, "learning_rate"),
         ({"all": {"trainer.n_epochs": {"choices": 3}}}, "choices must be a list"),
         ({"all": 3}, "must name settings"),
+        ({"all": {3: 3}}, "unknown setting '3'"),
+        ({"all": {"trainer.n_epochs": {"low": 3, "high": 2}}}, "low must be below high"),
+        (
+            {"all": {"trainer.ent_coef": {"low": 0.0, "high": 1.0, "log": True}}},
+            "above 0 where log",
+        ),
+        ({"all": {"policy": {"low": "a", "high": "b"}}}, "low must be below high"),
         ({"ndp": {}}, "nothing to search for mlp"),
     ],
 )

@@ -109,7 +109,7 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
 
 def _check_range(settings: Settings, name: str, of: Any, where: str) -> None:
     at: Any = settings
-    for part in name.split("."):
+    for part in str(name).split("."):
         names = [field.name for field in fields(at)] if is_dataclass(at) else []
         if part not in names:
             raise UsageError(f"{where}: {unknown('setting', part, names)}")
@@ -122,6 +122,10 @@ def _check_range(settings: Settings, name: str, of: Any, where: str) -> None:
         raise UsageError(f"{where}: choices must be a list")
     for value in ends:
         updated(settings, _nested({name: value}), where)
+    if "choices" not in of:
+        numbers = all(isinstance(end, int | float) for end in ends)
+        if not numbers or not of["low"] < of["high"] or (of.get("log") and of["low"] <= 0):
+            raise UsageError(f"{where}: low must be below high, and above 0 where log is true")
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
