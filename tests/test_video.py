@@ -21,7 +21,17 @@ from spikepropamine.envs.rendering import INSTALL, Camera, CannotDraw, fitted
 from spikepropamine.evaluation import command as evaluate
 from spikepropamine.evaluation.ask.lesions import PlasticityOff
 from spikepropamine.evaluation.film.panel import font
-from spikepropamine.evaluation.film.video import HEIGHT, WIDTH, Mp4, Take, film, pace, written
+from spikepropamine.evaluation.film.video import (
+    HEIGHT,
+    WIDTH,
+    Mp4,
+    Take,
+    acting_now,
+    context_now,
+    film,
+    pace,
+    written,
+)
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import DeployedPolicy, save_policy
@@ -58,6 +68,17 @@ def test_a_long_title_leaves_room_for_the_rest():
     room = 300 - 30 - round(font(13).getlength("episode 7"))
     assert (with_title[:, room + 15 :] == alone[:, room + 15 :]).all()
     assert (with_title[:, 10 : room // 2] > 0).any()
+
+
+def test_a_context_is_told_in_words():
+    assert context_now({}) == ""
+    info = {"perturbations": {"motor_signs": {"severity": 0.5}, "mass": {"severity": 1}}}
+    info |= {"context": [1, -1], "context_began": 0}
+    assert context_now(info) == "hidden motor signs: + \N{MINUS SIGN}"
+    assert acting_now(info) == ["mass"]
+    info |= {"perturbations": {"sensor_order:all": {"severity": 1}}}
+    info |= {"context": [2, 0, 1], "context_began": 40}
+    assert context_now(info) == "hidden sensor order:all: 2 0 1 since step 40"
 
 
 # the file

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from spikepropamine.common import whole_file
+from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.rendering import Camera, drawing_arguments
 from spikepropamine.evaluation.film.panel import (
     BLUE,
@@ -203,6 +204,8 @@ def _survey(
         if step:  # what acts from the start is how the world is, and no change
             rewards.append(moment.reward)
             onsets += [(step, label) for label in now if label not in acting]
+            if moment.info.get("context_began") == step:
+                onsets.append((step, "another context"))
         acting = set(now)
         if moment.fast_weights is not None:
             largest = max(largest, float(np.quantile(np.abs(moment.fast_weights), 0.995)))
@@ -237,8 +240,25 @@ def _panel(outlines: Sequence[Outline], takes: Sequence[Take], number: int) -> P
 
 
 def acting_now(info: dict[str, Any]) -> list[str]:
-    """Labels of the perturbations that act after a step, from its info."""
-    return [k for k, v in info.get("perturbations", {}).items() if v["severity"] > 0]
+    """Labels of the perturbations that act after a step, from its info, but for contexts."""
+    every = info.get("perturbations", {}).items()
+    return [k for k, now in every if now["severity"] > 0 and not _has_contexts(k)]
+
+
+def _has_contexts(label: str) -> bool:
+    return CATALOGUE[label.partition(":")[0]].contexts
+
+
+def context_now(info: dict[str, Any]) -> str:
+    """The context after a step, in words: its signs, or the order that it makes of channels."""
+    context = info.get("context", [])
+    if not context:
+        return ""
+    signs = all(number in (-1, 1) for number in context)
+    shown = ["+" if number > 0 else "\u2212" for number in context] if signs else context
+    labels = [label.replace("_", " ") for label in info["perturbations"] if _has_contexts(label)]
+    since = f" since step {info['context_began']}" if info["context_began"] else ""
+    return f"hidden {', '.join(labels)}: {' '.join(map(str, shown))}{since}"
 
 
 class _Scene:
@@ -252,6 +272,7 @@ class _Scene:
         self.camera = Camera(env, WIDTH, HEIGHT)
         self.steps, self.total, self.over = -1, 0.0, False
         self.since: dict[str, int] = {}
+        self.context = ""
         self.picture: np.ndarray | None = None
 
     @property
@@ -270,6 +291,7 @@ class _Scene:
         if self.steps:
             self.panel.add(moment)
         self.since = {k: self.since.get(k, self.steps) for k in acting_now(moment.info)}
+        self.context = context_now(moment.info)
         self.picture = None
 
     def frame(self) -> np.ndarray:
@@ -279,8 +301,9 @@ class _Scene:
         picture = self.picture
         progress = f"{'over at ' * self.over}step {self.steps}   return {self.total:.1f}"
         picture[:BAR] = written(picture[:BAR] // 2, self.name, progress)
-        if self.since:
-            texts = [k if not at else f"{k} since step {at}" for k, at in self.since.items()]
+        texts = [k if not at else f"{k} since step {at}" for k, at in self.since.items()]
+        texts += [self.context] if self.context else []
+        if texts:
             picture[-BAR:] = written(np.full_like(picture[-BAR:], MARK), ", ".join(texts))
         return np.concatenate([picture, self.panel.canvas], axis=0 if self.stacked else 1)
 
