@@ -6,12 +6,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from spikepropamine.agents.zoo import actor_parameters
-from spikepropamine.common import UsageError, add_import, import_modules, run_command, versions
+from spikepropamine.common import (
+    Parser,
+    UsageError,
+    add_import,
+    import_modules,
+    run_command,
+    versions,
+)
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
 from spikepropamine.evaluation.ask.conditions import STANDARD, Condition, choose, conditions_of
@@ -30,14 +36,6 @@ from spikepropamine.tracking import check_credentials
 
 FIRST_SEED = 1_000_000
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports errors in one line."""
-
-    def error(self, message: str) -> Any:
-        """As UsageError."""
-        raise UsageError(message)
 
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from spikepropamine.common import (
+    Parser,
     UsageError,
     add_import,
     import_modules,
@@ -25,7 +26,7 @@ SEED = 1_000_000  # of the episodes in which a file is checked; no training has 
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument(
         "--format",

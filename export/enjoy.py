@@ -10,7 +10,14 @@ from typing import Any
 
 import torch
 
-from spikepropamine.common import UsageError, add_import, did_you_mean, import_modules, run_command
+from spikepropamine.common import (
+    Parser,
+    UsageError,
+    add_import,
+    did_you_mean,
+    import_modules,
+    run_command,
+)
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import (
@@ -33,7 +40,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
         arguments: after the command's name.
         program: the command's name, as it was typed.
     """
-    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "run", metavar="RUN|NAME", help="folder of a run, or part of the path of one in trained/"
     )

@@ -1,10 +1,9 @@
 """`spikepropamine pull`: a policy from the Hugging Face Hub, treated as a stranger's."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import add_import, import_modules, run_command
+from spikepropamine.common import Parser, add_import, import_modules, run_command
 from spikepropamine.export import hub
 
 
@@ -15,7 +14,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine pull") -> int:
         arguments: after the command's name.
         program: the command's name, as it was typed.
     """
-    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("repository", metavar="OWNER/NAME")
     parser.add_argument("--revision", help="branch, tag or commit (the latest)")
     parser.add_argument(

@@ -1,10 +1,9 @@
 """`spikepropamine push`: a run to the Hugging Face Hub, with a card made from its evaluation."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import add_import, import_modules, run_command
+from spikepropamine.common import Parser, add_import, import_modules, run_command
 from spikepropamine.export import hub
 from spikepropamine.folder import RunFolder
 
@@ -16,7 +15,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine push") -> int:
         arguments: after the command's name.
         program: the command's name, as it was typed.
     """
-    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("repository", metavar="OWNER/NAME", help="made if it is missing")
     parser.add_argument(

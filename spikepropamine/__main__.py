@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in COMMANDS:
         command = importlib.import_module(COMMANDS[arguments[0]][0])
-        return command.main(arguments[1:], f"spikepropamine {arguments[0]}")
+        program = f"spikepropamine {arguments[0]}"
+        return run_command(program, lambda: command.main(arguments[1:], program), "interrupted")
     return run_command("spikepropamine", lambda: _usage(arguments), "interrupted")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
 HERE = Path(__file__).parent
 PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
@@ -48,6 +49,14 @@ def run_command(program: str, action: Callable[[], int], interrupted: str) -> in
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError, one line, in the place of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """As UsageError."""
+        raise UsageError(message)
 
 
 def one_line(message: object) -> str:

@@ -1,12 +1,11 @@
 """`spikepropamine list`: the names that the other commands take, each with what it is."""
 
-import argparse
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from spikepropamine.common import add_import, import_modules, run_command
+from spikepropamine.common import Parser, add_import, import_modules, run_command
 
 TRAINED = Path(__file__).parents[1] / "trained"
 """The trained policies of the checkout; the installed package has none."""
@@ -22,7 +21,10 @@ def environments() -> Rows:
     newest: dict[tuple[str | None, str], gymnasium.envs.registration.EnvSpec] = {}
     for spec in gymnasium.registry.values():
         entry = spec.entry_point
-        if not isinstance(entry, str):  # a version that only says where it has gone
+        if not isinstance(entry, str):
+            # in Gymnasium a version that only says where it has gone, else a class of the user's
+            if entry is not None and not entry.__module__.startswith("gymnasium."):
+                yield spec.id, first_line(entry)
             continue
         if entry.startswith("spikepropamine."):
             yield spec.id, first_line(load_env_creator(entry))
@@ -102,7 +104,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine list") -> int:
         arguments: after the command's name.
         program: the command's name, as it was typed.
     """
-    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("what", choices=LISTS)
     add_import(parser)
     options = parser.parse_args(arguments)

@@ -108,14 +108,6 @@ def _message(cls: Any, error: Any, as_option: bool) -> str:
     return f"{name} {text}{given}".strip()
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports errors in one line."""
-
-    def error(self, message: str) -> Any:
-        """As UsageError."""
-        raise UsageError(message)
-
-
 def add_options(
     parser: argparse.ArgumentParser,
     settings: Any,

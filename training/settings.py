@@ -12,11 +12,19 @@ import torch
 import yaml
 
 from spikepropamine.agents.zoo import TrainerSettings, agents, check_agent
-from spikepropamine.common import UsageError, import_modules, one_line, require, shown, unknown
+from spikepropamine.common import (
+    Parser,
+    UsageError,
+    import_modules,
+    one_line,
+    require,
+    shown,
+    unknown,
+)
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.ranges import Count, Few, Number, Seed
-from spikepropamine.training.options import Parser, Scalar, add_options, parsed, updated
+from spikepropamine.training.options import Scalar, add_options, parsed, updated
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

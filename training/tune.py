@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 from stable_baselines3.common.callbacks import BaseCallback
 
-from spikepropamine.common import UsageError, require, run_command, unknown, write_text
+from spikepropamine.common import Parser, UsageError, require, run_command, unknown, write_text
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.options import updated
 from spikepropamine.training.run import train
@@ -40,7 +40,7 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
     Raises:
         UsageError: anything that is wrong with them.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         program,
         description=__doc__,
         epilog="All options of `spikepropamine train` can be given too, and hold in every trial.",

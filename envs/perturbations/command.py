@@ -1,11 +1,17 @@
 """`spikepropamine verify`: shows for every task and perturbation that it does what it says."""
 
-import argparse
 from collections.abc import Sequence
 
 import gymnasium as gym
 
-from spikepropamine.common import UsageError, add_import, import_modules, run_command, unknown
+from spikepropamine.common import (
+    Parser,
+    UsageError,
+    add_import,
+    import_modules,
+    run_command,
+    unknown,
+)
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.perturbations.verify import TASKS
 from spikepropamine.envs.perturbations.verify import main as verify
@@ -18,7 +24,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
         arguments: after the command's name.
         program: the command's name, as it was typed.
     """
-    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("--env", nargs="+", default=list(TASKS), help="Gymnasium ids (all)")
     parser.add_argument("--only", nargs="+", default=[], help="names of perturbations (all)")
     add_import(parser)

@@ -2,12 +2,11 @@
 `--local runs/` it writes a page over all runs of a folder, which needs no account.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import UsageError, run_command
+from spikepropamine.common import Parser, UsageError, run_command
 from spikepropamine.evaluation.report.local import write_local
 from spikepropamine.evaluation.report.workspace import save_or_print
 
@@ -19,7 +18,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -
         arguments: after the command's name.
         program: the command's name, as it was typed.
     """
-    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--local",
         type=Path,
