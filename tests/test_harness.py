@@ -220,31 +220,32 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     actual = workers.run_job
     arguments = [run, "--perturb", "action_flip~1@200", "--episodes", 70, "--out", tmp_path / "out"]
     monkeypatch.setattr(workers, "run_job", counting)
-    assert command_line(*arguments) == 130  # two waves of three conditions
+    assert command_line(*arguments) == 130  # two waves of four parts
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.part"))
     assert len(list(store.folder().glob("*.npz"))) == 3
     again = []
     monkeypatch.setattr(workers, "run_job", lambda j, p=None: again.append(j) or actual(j, p))
     assert command_line(*arguments) == 0
-    assert len(ran) + len(again) == 6
-    assert {(j.folder, j.condition.key, j.seeds) for j in again}.isdisjoint(
-        (j.folder, j.condition.key, j.seeds) for j in ran
-    )
+    assert len(ran) + len(again) == 8
+    names = [
+        {(j.folder, j.baseline, j.condition.key, j.seeds) for j in some} for some in (ran, again)
+    ]
+    assert names[0].isdisjoint(names[1])
     first = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert command_line(*arguments, "--episodes", 100) == 0  # only the other 30
-    assert len(again) == 3 + 3
+    assert len(again) == 5 + 4
     assert command_line(*arguments) == 0
-    assert len(again) == 3 + 3
+    assert len(again) == 5 + 4
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == first
     # what is damaged, and another policy, are measured anew
     for path in store.folder().glob("*.npz"):
         path.write_bytes(b"half")
     assert command_line(*arguments, "--episodes", 100) == 0
-    assert len(again) == 3 + 3 + 6
+    assert len(again) == 5 + 4 + 8
     save_programmed(tmp_path, action=0.5)
     assert command_line(*arguments, "--conditions", "clean") == 0
-    # two waves; and random actions in the second one, of 20 episodes, whose file was damaged
-    assert len(again) == 3 + 3 + 6 + 3
+    # two waves; and both baselines in the second one, of 20 episodes, whose files were damaged
+    assert len(again) == 5 + 4 + 8 + 4
 
 
 def imported_by(file: Path) -> set[Path]:
