@@ -77,15 +77,19 @@ def seeds(files: Sequence[Path], **where: str) -> str:
 
 
 def summary(files: Sequence[Path], **where: str) -> str:
-    """By policy and condition, the interquartile mean over seeds."""
+    """By task, where there are several, policy and condition, the interquartile mean over seeds."""
     rows = rows_where(files, **where)
     measure, digits = measure_of(rows)
     conditions = list(dict.fromkeys(row.condition for row in rows))
-    lines = _head("policy", *conditions)
-    for policy, mine in _by_policy(rows):
-        values = [_values([r for r in mine if r.condition == c], measure) for c in conditions]
-        cells = [f"{score_of(v)['interquartile_mean']:.{digits}f}" if v else "" for v in values]
-        lines.append(_line(_code(policy, mine), *cells))
+    tasks = list(dict.fromkeys((row.env, row.setting) for row in rows))
+    several = len(tasks) > 1
+    lines = _head(*["task"] * several, "policy", *conditions)
+    for task in tasks:
+        name = " ".join(filter(None, task))
+        for policy, mine in _by_policy([row for row in rows if (row.env, row.setting) == task]):
+            values = [_values([r for r in mine if r.condition == c], measure) for c in conditions]
+            cells = [f"{score_of(v)['interquartile_mean']:.{digits}f}" if v else "" for v in values]
+            lines.append(_line(*[name] * several, _code(policy, mine), *cells))
     return "\n".join(lines)
 
 

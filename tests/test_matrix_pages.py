@@ -1,6 +1,7 @@
 """Tables, figures and claims of pages, out of results on file; those of this project agree."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,16 @@ def test_a_table_of_seeds_has_the_interquartile_mean_and_every_seed(results):
     assert rows[0] == ["`ndp-oja`", "0.92 (0.90 0.92 0.94 0.96 0.50)"]  # 0.90, 0.92 and 0.94
     assert rows[-1] == [OBSERVER, "1.00"]
     assert cells(summary([results / "cue.csv"]))[0] == ["`ndp-oja`", "0.92"]
+
+
+def test_a_summary_of_several_tasks_names_them(tmp_path):
+    rows = cue_rows(snn=[0.5, 0.6])
+    write_rows(tmp_path / "cue.csv", [*rows, *(replace(row, setting="cues-4") for row in rows)])
+    assert cells(summary([tmp_path / "cue.csv"])) == [
+        ["Cue", "`snn`", "0.55"], ["Cue cues-4", "`snn`", "0.55"],
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="one environment and setting"):
+        seeds([tmp_path / "cue.csv"])
 
 
 def test_a_comparison_says_what_can_be_told(tmp_path):
