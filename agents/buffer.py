@@ -24,7 +24,8 @@ else:
 
 
 class _Sequences(_Base):
-    """Cuts every rollout [n_steps, n_envs] into sequences of `sequence_length` steps.
+    """Cuts every rollout [n_steps, n_envs] into sequences of `sequence_length` steps; where that
+    does not divide `n_steps`, the last ones are shorter and have minibatches of their own.
 
     Nothing is padded: a sequence may span episodes, and the policy zeroes its state at the episode
     starts inside. The state before a sequence is kept as the policy left it, not yet zeroed.
@@ -56,62 +57,72 @@ class _Sequences(_Base):
             for ours, theirs in zip(state.pi, state.vf)
         )
 
-    def _sequences(self, array: np.ndarray) -> Tensor:
-        """[n_steps, n_envs, ...] to [n_sequences, sequence_length, ...]."""
-        length = self.sequence_length
+    def _sequences(self, array: np.ndarray, length: int) -> Tensor:
+        """[steps, n_envs, ...] to [n_sequences, length, ...]."""
         array = array.reshape(-1, length, *array.shape[1:]).swapaxes(1, 2)
         return torch.as_tensor(array.reshape(-1, length, *array.shape[3:]), device=self.device)
+
+    def _cut(self, steps: slice, states: list[RNNStates], length: int) -> dict[str, Any]:
+        """A part of the rollout as sequences of one length: data, observations and states."""
+        names = ["actions", "values", "log_probs", "advantages", "returns", "episode_starts"]
+        # float32, as SB3's buffers do: MultiBinary actions come as int8, some Boxes as float64
+        arrays = {name: getattr(self, name)[steps] for name in names}
+        data = {
+            k: self._sequences(x.astype(np.float32, copy=False), length) for k, x in arrays.items()
+        }
+        observations: Any = self.observations
+        if isinstance(observations, dict):
+            observed: Any = {k: self._sequences(x[steps], length) for k, x in observations.items()}
+        else:
+            observed = self._sequences(observations[steps], length)
+        # of actor and critic, hidden and cell: each [layers, n_sequences, width]
+        whose = ("pi",) if self._shared() else ("pi", "vf")
+        before = {
+            who: [torch.cat([getattr(x, who)[k] for x in states], dim=1) for k in (0, 1)]
+            for who in whose
+        }
+        return {"data": data, "observations": observed, "states": before}
 
     def get(self, batch_size: int | None = None) -> Iterator[Any]:
         """Yields the rollout once, in random order, in minibatches of whole sequences.
 
         Args:
-            batch_size: steps per minibatch, a multiple of `sequence_length`; None for all.
+            batch_size: steps per minibatch at most, but at least one sequence; None for all.
         """
         assert self.full, "the rollout buffer must be full before it is sampled"
+        length = self.sequence_length
+        whole, rest = divmod(self.buffer_size, length)
         if not self.generator_ready:
-            names = ["actions", "values", "log_probs", "advantages", "returns", "episode_starts"]
-            # float32, as SB3's buffers do: MultiBinary actions come as int8, some Boxes as float64
-            self._data = {
-                name: self._sequences(getattr(self, name).astype(np.float32, copy=False))
-                for name in names
-            }
-            if isinstance(self.observations, dict):
-                self._observations: Any = {
-                    key: self._sequences(x) for key, x in self.observations.items()
-                }
-            else:
-                self._observations = self._sequences(self.observations)
-            # of actor and critic, hidden and cell: each [layers, n_sequences, width]
-            self._states = {
-                who: [torch.cat([getattr(x, who)[k] for x in self.states], dim=1) for k in (0, 1)]
-                for who in (("pi",) if self._shared() else ("pi", "vf"))
-            }
+            end = whole * length
+            self._parts = [self._cut(slice(0, end), self.states[:whole], length)] if whole else []
+            if rest:
+                self._parts.append(self._cut(slice(end, None), self.states[whole:], rest))
             self.generator_ready = True
-        count = self._data["returns"].shape[0]
-        per_batch = count if batch_size is None else batch_size // self.sequence_length
-        for chosen in torch.randperm(count, device=self.device).split(per_batch):
-            data = {name: x[chosen].flatten(0, 1) for name, x in self._data.items()}
-            states = {
-                k: tuple(x.index_select(1, chosen) for x in v) for k, v in self._states.items()
-            }
-            if isinstance(self._observations, dict):
-                observations: Any = {
-                    key: x[chosen].flatten(0, 1) for key, x in self._observations.items()
+        for part in self._parts:
+            data, observations = part["data"], part["observations"]
+            count, steps = data["returns"].shape
+            per_batch = count if batch_size is None else max(1, batch_size // steps)
+            for chosen in torch.randperm(count, device=self.device).split(per_batch):
+                picked = {name: x[chosen].flatten(0, 1) for name, x in data.items()}
+                states = {
+                    who: tuple(x.index_select(1, chosen) for x in pair)
+                    for who, pair in part["states"].items()
                 }
-            else:
-                observations = self._observations[chosen].flatten(0, 1)
-            yield self.samples(
-                observations=observations,
-                actions=data["actions"],
-                old_values=data["values"],
-                old_log_prob=data["log_probs"],
-                advantages=data["advantages"],
-                returns=data["returns"],
-                lstm_states=RNNStates(states["pi"], states.get("vf", states["pi"])),
-                episode_starts=data["episode_starts"],
-                mask=torch.ones_like(data["returns"]),
-            )
+                if isinstance(observations, dict):
+                    seen: Any = {k: x[chosen].flatten(0, 1) for k, x in observations.items()}
+                else:
+                    seen = observations[chosen].flatten(0, 1)
+                yield self.samples(
+                    observations=seen,
+                    actions=picked["actions"],
+                    old_values=picked["values"],
+                    old_log_prob=picked["log_probs"],
+                    advantages=picked["advantages"],
+                    returns=picked["returns"],
+                    lstm_states=RNNStates(states["pi"], states.get("vf", states["pi"])),
+                    episode_starts=picked["episode_starts"],
+                    mask=torch.ones_like(picked["returns"]),
+                )
 
 
 class SequenceRolloutBuffer(_Sequences, RecurrentRolloutBuffer):

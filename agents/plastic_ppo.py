@@ -21,12 +21,14 @@ class PlasticPPO(RecurrentPPO):
     Args:
         policy: "PlasticSpikingPolicy", or any recurrent policy of sb3-contrib ("MlpLstmPolicy").
         env: environment, or its id.
-        sequence_length: environment steps through which gradients flow back in time. Must divide
-            `n_steps` and `batch_size`; None makes it `n_steps`. Through hundreds of steps of
-            plasticity that runs against its rule, gradients can overflow.
+        sequence_length: environment steps through which gradients flow back in time; None makes it
+            `n_steps`, or `batch_size` where that is less. Where it does not divide `n_steps`, the
+            last sequences of a rollout are shorter, and where it does not divide `batch_size`, so
+            are minibatches. Through hundreds of steps of plasticity that runs against its rule,
+            gradients can overflow.
 
     Raises:
-        ValueError: `sequence_length` does not divide `n_steps` or `batch_size`.
+        ValueError: `sequence_length` is larger than `n_steps` or `batch_size`.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -58,12 +60,16 @@ class PlasticPPO(RecurrentPPO):
         )
 
     def _setup_model(self) -> None:
-        length = self.sequence_length or self.n_steps
-        for name, value in (("n_steps", self.n_steps), ("batch_size", self.batch_size)):
-            if value is not None and (value < length or value % length):
+        limits = {"n_steps": self.n_steps, "batch_size": self.batch_size or self.n_steps}
+        length = self.sequence_length
+        if length is None:
+            length = min(limits.values())
+        if length < 1:
+            raise ValueError(f"sequence_length must be at least 1, got {length}")
+        for name, limit in limits.items():
+            if length > limit:
                 raise ValueError(
-                    f"{name} must be a multiple of sequence_length, "
-                    f"but {value} is not a multiple of {length}"
+                    f"sequence_length must be at most {name}, but {length} is more than {limit}"
                 )
         super()._setup_model()
         is_dict = isinstance(self.observation_space, spaces.Dict)

@@ -9,11 +9,12 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.preprocessing import get_flattened_obs_dim
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
     CombinedExtractor,
     FlattenExtractor,
+    NatureCNN,
     create_mlp,
 )
 from stable_baselines3.common.type_aliases import Schedule
@@ -117,8 +118,11 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         self.critic_sees_spikes = critic_sees_spikes
         self.backend = backend
         if features_extractor_class is None:
-            is_dict = isinstance(observation_space, spaces.Dict)
-            features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
+            if isinstance(observation_space, spaces.Dict):
+                features_extractor_class = CombinedExtractor  # which has a CNN for its images
+            else:
+                is_image = is_image_space(observation_space, normalized_image=not normalize_images)
+                features_extractor_class = NatureCNN if is_image else FlattenExtractor
         if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
             # SB3's epsilon; fused, since steps over many small tensors are mostly overhead
             optimizer_kwargs = {"eps": 1e-5, "fused": True}
@@ -168,15 +172,18 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         )
 
     def _exogenous_channels(self) -> list[int]:
-        """Indices into the flattened observation of the channels named in `exogenous`."""
+        """Indices into the extracted features of the channels named in `exogenous`."""
         channels = list(range(self.features_dim))
         if self.network_config.exogenous is None:
             return channels
         named, start = {}, 0
-        if isinstance(self.observation_space, spaces.Dict):
-            for key, space in self.observation_space.spaces.items():
-                named[key] = channels[start : start + get_flattened_obs_dim(space)]
-                start += get_flattened_obs_dim(space)
+        extractor = self.features_extractor
+        if type(extractor) is CombinedExtractor:  # others need not keep the keys apart
+            for key, part in extractor.extractors.items():
+                space = self.observation_space[key]
+                width = getattr(part, "features_dim", None) or get_flattened_obs_dim(space)
+                named[key] = channels[start : start + width]
+                start += width
         chosen: list[int] = []
         for entry in self.network_config.exogenous:
             if isinstance(entry, int) and -len(channels) <= entry < len(channels):

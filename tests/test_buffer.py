@@ -36,13 +36,13 @@ def starts_at(step):
     return np.array([step % (4 + i) == 0 for i in range(ENVS)])
 
 
-def filled(kind="box", action=None):
+def filled(kind="box", action=None, length=LENGTH):
     """A full buffer in which every number says which transition it belongs to."""
     cls = SequenceDictRolloutBuffer if kind == "dict" else SequenceRolloutBuffer
     action = action or spaces.Box(0.0, np.inf, (1,))
     buffer = cls(
         STEPS, SPACES[kind], action, device="cpu", gamma=0.9, gae_lambda=0.8, n_envs=ENVS,
-        sequence_length=LENGTH,
+        sequence_length=length,
     )  # fmt: skip
     fill(buffer, kind)
     return buffer
@@ -187,12 +187,41 @@ def test_sequences_are_as_long_as_the_rollout_unless_told_otherwise():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"n_steps": 12, "sequence_length": 8}, "n_steps .* 12 is not a multiple of 8"),
-        ({"batch_size": 20, "sequence_length": 8}, "batch_size .* 20 is not a multiple of 8"),
-        ({"batch_size": 4, "sequence_length": 8}, "batch_size .* 4 is not a multiple of 8"),
-        ({"batch_size": 8, "sequence_length": None}, "batch_size .* 8 is not a multiple of 16"),
+        ({"batch_size": 4, "sequence_length": 8}, "at most batch_size, but 8 is more than 4"),
+        ({"n_steps": 4, "sequence_length": 8}, "at most n_steps, but 8 is more than 4"),
+        ({"sequence_length": 0}, "sequence_length must be at least 1"),
     ],
 )
-def test_lengths_that_do_not_divide_are_named(arguments, words):
+def test_sequences_that_do_not_fit_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         make_model(make_venv(), **arguments)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 8, 100, None])
+@pytest.mark.parametrize("length", [5, 8, 11, 12])
+@pytest.mark.parametrize("kind", ["box", "dict"])
+def test_lengths_that_do_not_divide_lose_and_repeat_nothing(kind, length, batch_size):
+    buffer = filled(kind, length=length)
+    everything = sorted(x for step in range(STEPS) for x in label(step))
+    batches = list(buffer.get(batch_size))
+    assert sorted(np.concatenate([labels_of(b.observations) for b in batches])) == everything
+    for batch in batches:
+        sequences = batch.lstm_states.pi[0].shape[1]
+        assert sequences == 1 or len(batch.returns) <= (batch_size or STEPS * ENVS)
+        for sequence in labels_of(batch.observations).reshape(sequences, -1):
+            assert (np.diff(sequence) == 10.0).all() and (sequence[0] // 10) % length == 0
+        first = labels_of(batch.observations).reshape(sequences, -1)[:, 0]
+        np.testing.assert_allclose(batch.lstm_states.pi[0][0, :, 0], first + 0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n_steps", "batch_size"), [(50, 128), (13, 7), (2, 128), (16, None)])
+@pytest.mark.parametrize("policy", ["PlasticSpikingPolicy", "MlpLstmPolicy"])
+def test_any_lengths_train_and_repeat_themselves(policy, n_steps, batch_size):
+    weights = []
+    for _ in range(2):
+        model = make_model(
+            make_venv(), policy=policy, n_steps=n_steps, batch_size=batch_size, sequence_length=None
+        )
+        model.learn(2 * n_steps)
+        weights.append(torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
+    assert torch.equal(*weights) and weights[0].isfinite().all()
