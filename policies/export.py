@@ -6,14 +6,17 @@ Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles,
 import json
 import shutil
 from collections.abc import Mapping
+from hashlib import sha256
+from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from sb3_contrib.common.recurrent.policies import (
     RecurrentActorCriticPolicy,
     RecurrentMultiInputActorCriticPolicy,
@@ -23,14 +26,24 @@ from stable_baselines3.common.policies import (
     BasePolicy,
     MultiInputActorCriticPolicy,
 )
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
+from spikepropamine.common import sync_folder, whole_file
 from spikepropamine.policies.network import NetworkConfig
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 
-FORMAT = 1
+FORMAT = 2
+LARGEST_DESCRIPTION = 2**24  # bytes
+MOST_TICKS = 10_000
+BROKEN = (
+    LookupError, TypeError, ValueError, AssertionError, ArithmeticError, AttributeError,
+    RuntimeError,
+)  # fmt: skip
+"""What reading damaged contents can raise."""
+DTYPES = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64, "BOOL": torch.bool}
 POLICIES: dict[str, type[ActorCriticPolicy]] = {
     cls.__name__: cls
     for cls in (
@@ -167,23 +180,46 @@ def save_policy(
         and {"clip": normalisation.clip, "epsilon": normalisation.epsilon},
         "metadata": dict(metadata or {}),
     }
-    text = json.dumps(description, indent=2) + "\n"
     weights = {k: v.detach().cpu().clone() for k, v in policy.state_dict().items()}
-    new = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    # not `save_file`, which makes files that nobody else may read
-    (new / "weights.safetensors").write_bytes(save(weights))
+    contents = {"weights.safetensors": save(weights)}
     if normalisation is not None:
-        statistics = save(_statistics(normalisation))
-        (new / "normalisation.safetensors").write_bytes(statistics)
-    (new / "policy.json").write_text(text)
-    shutil.rmtree(folder, ignore_errors=True)
+        contents["normalisation.safetensors"] = save(_statistics(normalisation))
+    description["sha256"] = {name: sha256(x).hexdigest() for name, x in contents.items()}
+    description["digest"] = _digest(description)
+    contents["policy.json"] = (json.dumps(description, indent=2) + "\n").encode()
+    new, old = (folder.with_name(f"{folder.name}.{end}") for end in ("new", "old"))
+    _remove(new)
+    new.mkdir(parents=True)
+    for file, content in contents.items():
+        with whole_file(new / file) as part:
+            part.write_bytes(content)
+    _remove(old)
+    if folder.exists() and not folder.is_symlink():
+        folder.rename(old)
+    _remove(folder)
     new.rename(folder)
+    sync_folder(folder.parent)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a link (and not what it points to) or a folder, if there is one."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in description.items() if name != "digest"}
+    return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def load_policy(folder: Path) -> DeployedPolicy:
     """Loads what `save_policy` wrote.
+
+    Names, types and sizes of what a file holds are checked before memory is taken for it, and from
+    format 2 on digests of all contents.
 
     Raises:
         FileNotFoundError: no policy there; the message names the missing file.
@@ -192,38 +228,122 @@ def load_policy(folder: Path) -> DeployedPolicy:
     for name in ("policy.json", "weights.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"no policy in {folder}: {name} is missing")
+    description = _read_description(folder / "policy.json")
     try:
-        description = json.loads((folder / "policy.json").read_text())
-        if description["format"] != FORMAT:
-            raise ValueError(
-                f"{folder / 'policy.json'} has format {description['format']}, "
-                f"this version reads format {FORMAT}"
-            )
-        arguments = {k: v for k, v in description["arguments"].items() if k in ARGUMENTS}
-        arguments["activation_fn"] = ACTIVATIONS[description["arguments"]["activation_fn"]]
-        if "network" in description["arguments"]:
-            # older ones do not say how their fast weights decay
-            network = {"decay": "plain"} | description["arguments"]["network"]
-            arguments["network"] = NetworkConfig.of(network)
-        policy = POLICIES[description["policy"]](
-            space_from_json(description["observation_space"]),
-            space_from_json(description["action_space"]),
-            lr_schedule=lambda _: 0.0,
-            **arguments,
-        )
-        settings = description["normalisation"]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder / 'policy.json'} is damaged: {error}") from error
+        policy = _build(description, (folder / "weights.safetensors").stat().st_size)
+        settings, digests = description["normalisation"], description.get("sha256")
+        metadata = dict(description["metadata"])
+    except BROKEN as error:
+        raise ValueError(f"{folder / 'policy.json'} is damaged: {_reason(error)}") from error
     normalisation = None
     try:
-        policy.load_state_dict(load_file(str(folder / "weights.safetensors")))
+        weights = {k: (list(v.shape), v.dtype) for k, v in policy.state_dict().items()}
+        policy.load_state_dict(_load(folder / "weights.safetensors", weights, digests))
         if settings is not None:
-            tensors = load_file(str(folder / "normalisation.safetensors"))
-            normalisation = Normalisation(*_from_statistics(tensors), **settings)
-    except (RuntimeError, SafetensorError) as error:  # a mismatch, or a damaged file
-        raise ValueError(f"the tensors in {folder} are damaged: {error}") from error
+            sizes = _statistics_of(policy.observation_space)
+            tensors = _load(folder / "normalisation.safetensors", sizes, digests)
+            numbers = {name: float(settings[name]) for name in ("clip", "epsilon")}
+            normalisation = Normalisation(*_from_statistics(tensors), **numbers)
+    except (SafetensorError, OSError, *BROKEN) as error:
+        raise ValueError(f"the tensors in {folder} are damaged: {_reason(error)}") from error
     policy.set_training_mode(False)
-    return DeployedPolicy(policy, normalisation, description["metadata"])
+    return DeployedPolicy(policy, normalisation, metadata)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > LARGEST_DESCRIPTION:
+            raise ValueError(f"it has more than {LARGEST_DESCRIPTION:,} bytes")
+        description = json.loads(file.read_text(encoding="utf-8"))
+        version = description["format"]
+        digest = description.get("digest")
+    except BROKEN as error:
+        raise ValueError(f"{file} is damaged: {_reason(error)}") from error
+    if version not in (1, FORMAT):
+        raise ValueError(f"{file} has format {version!r}, this version reads 1 to {FORMAT}")
+    if version == FORMAT and digest != _digest(description):
+        raise ValueError(f"{file} is damaged: it is not what was written")
+    return description
+
+
+def _build(description: dict[str, Any], size: int) -> ActorCriticPolicy:
+    """The policy of a description, with weights that are yet to be loaded from `size` bytes."""
+    given = description["arguments"]
+    arguments = {name: given[name] for name in ARGUMENTS if name in given}
+    arguments["activation_fn"] = ACTIVATIONS[given["activation_fn"]]
+    if "network" in given:
+        # older ones do not say how their fast weights decay
+        arguments["network"] = NetworkConfig.of({"decay": "plain"} | given["network"])
+    observations = space_from_json(description["observation_space"])
+    actions = space_from_json(description["action_space"])
+    if 4 * _weights_at_least(arguments, observations, actions) > size:
+        raise ValueError("it describes more weights than there are")
+    cls = POLICIES[description["policy"]]
+    return cls(observations, actions, lr_schedule=lambda _: 0.0, **arguments)
+
+
+def _weights_at_least(
+    arguments: Mapping[str, Any], observations: spaces.Space, actions: spaces.Space
+) -> int:
+    """A lower bound of the number of weights, so that nobody asks for more memory than a file's."""
+    image = is_image_space(observations) or isinstance(observations, spaces.Dict)
+    inputs = 1 if image else _width(observations)
+    chains, below = [], inputs
+    network = arguments.get("network")
+    if network is not None:
+        if network.ticks > MOST_TICKS:
+            raise ValueError(f"network.ticks must be at most {MOST_TICKS}, got {network.ticks}")
+        encoded = inputs * (network.population if network.encoding == "population" else 1)
+        chains.append((encoded, *network.hidden))
+    if "lstm_hidden_size" in arguments:
+        below = int(arguments["lstm_hidden_size"])
+        chains.append((inputs, *[below] * (1 + int(arguments.get("n_lstm_layers", 1)))))
+    chains += [(below, *part) for part in dict(arguments.get("net_arch") or {}).values()]
+    if any(width < 1 for chain in chains for width in chain):
+        raise ValueError("every layer must have at least 1 unit")
+    return max([_width(actions), *(sum(a * b for a, b in pairwise(c)) for c in chains)])
+
+
+def _width(space: spaces.Space) -> int:
+    """How many numbers a value of a space has when it is given to a network."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(np.sum(space.nvec))
+    if isinstance(space, spaces.Dict):
+        return sum(_width(part) for part in space.values())
+    return int(np.prod(space.shape))
+
+
+def _load(
+    file: Path, expected: Mapping[str, tuple[list[int], torch.dtype]], digests: Any
+) -> dict[str, torch.Tensor]:
+    """The tensors in a file, if their names, shapes and types are the expected ones."""
+    if file.stat().st_size > sum(8 * prod(s) for s, _ in expected.values()) + LARGEST_DESCRIPTION:
+        raise ValueError(f"{file.name} is larger than its tensors")
+    if digests is not None and sha256(file.read_bytes()).hexdigest() != digests[file.name]:
+        raise ValueError(f"{file.name} is not what was written")
+    with safe_open(file, framework="pt") as tensors:
+        names = set(tensors.keys())
+        if names != expected.keys():
+            odd = sorted(names ^ expected.keys())
+            raise ValueError(f"{file.name} should not have, or lacks, {', '.join(odd[:3])}")
+        for name, (shape, dtype) in expected.items():
+            part = tensors.get_slice(name)
+            if part.get_shape() != shape or DTYPES.get(part.get_dtype()) != dtype:
+                raise ValueError(
+                    f"{name} in {file.name} should be {shape} of {dtype}, "
+                    f"and is {part.get_shape()} of {part.get_dtype()}"
+                )
+        loaded = {name: tensors.get_tensor(name) for name in expected}
+    for name, tensor in loaded.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} in {file.name} has numbers that are not finite")
+    return loaded
 
 
 def _arguments(policy: ActorCriticPolicy) -> dict[str, Any]:
@@ -251,6 +371,19 @@ def _statistics(normalisation: Normalisation) -> dict[str, torch.Tensor]:
         for key, array in value.items() if isinstance(value, dict) else [("", value)]:
             tensors[f"{part}/{key}" if key else part] = torch.as_tensor(np.asarray(array))
     return tensors
+
+
+def _statistics_of(space: spaces.Space) -> dict[str, tuple[list[int], torch.dtype]]:
+    """Names, shapes and types of the statistics of observations; of a Dict, of its Boxes."""
+    if isinstance(space, spaces.Dict):
+        boxes = {f"/{k}": part for k, part in space.items() if isinstance(part, spaces.Box)}
+    else:
+        boxes = {"": space}
+    return {
+        f"{part}{key}": (list(box.shape or ()), torch.float64)
+        for part in ("mean", "var")
+        for key, box in boxes.items()
+    }
 
 
 def _from_statistics(tensors: dict[str, torch.Tensor]) -> tuple[Any, Any]:
@@ -288,6 +421,8 @@ def space_from_json(description: Mapping[str, Any]) -> spaces.Space:
         return spaces.Dict({k: space_from_json(v) for k, v in description["spaces"].items()})
     if kind == "Box":
         dtype = np.dtype(description["dtype"])
+        if dtype.kind not in "biuf":
+            raise ValueError(f"a Box of {dtype} is not supported")
         low, high = (np.array(description[k], dtype=dtype) for k in ("low", "high"))
         return spaces.Box(low, high, tuple(description["shape"]), dtype.type)
     if kind == "Discrete":
