@@ -290,8 +290,7 @@ def _weights_at_least(
     arguments: Mapping[str, Any], observations: spaces.Space, actions: spaces.Space
 ) -> int:
     """A lower bound of the number of weights, so that nobody asks for more memory than a file's."""
-    image = is_image_space(observations) or isinstance(observations, spaces.Dict)
-    inputs = 1 if image else _width(observations)
+    inputs = _width(observations)
     chains, below = [], inputs
     network = arguments.get("network")
     if network is not None:
@@ -309,7 +308,9 @@ def _weights_at_least(
 
 
 def _width(space: spaces.Space) -> int:
-    """How many numbers a value of a space has when it is given to a network."""
+    """How many numbers a value of a space has when it is given to a network; of images, 1."""
+    if is_image_space(space):
+        return 1
     if isinstance(space, spaces.Discrete):
         return int(space.n)
     if isinstance(space, spaces.MultiDiscrete):

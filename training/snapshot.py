@@ -5,6 +5,9 @@ their attributes; `Snapshot.give_back` walks through the same objects, made anew
 and sets what it finds. So nothing is ever built out of what a file says but numbers, texts, arrays
 and containers of these, and reading a file runs no code of whoever made it.
 
+An object may say that attributes of it are no state, but follow from others, in a class attribute
+`not_state`, and find them again in a method `state_given_back`.
+
 Every value that is not a plain number or text is a node of a table, and where it occurs stands its
 index, so that what was one object stays one.
 """
@@ -92,9 +95,13 @@ class Snapshot:
         """
         giving = _Giving(self)
         try:
-            return {
+            given = {
                 name: giving.value(self.parts[name], part, name) for name, part in parts.items()
             }
+            for thing in giving.done.values():
+                if hasattr(type(thing), "state_given_back"):
+                    thing.state_given_back()
+            return given
         except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise CannotRestore(f"the snapshot is not well formed: {error}") from error
 
@@ -106,8 +113,11 @@ def _fields(thing: Any) -> Iterator[tuple[str, Any]]:
             if name in vars(thing):
                 yield name, vars(thing)[name]
         return
+    omitted = getattr(type(thing), "not_state", ())
+    if isinstance(thing, VecEnvWrapper):
+        omitted = (*omitted, "class_attributes")
     for name, value in getattr(thing, "__dict__", {}).items():
-        if not (name == "class_attributes" and isinstance(thing, VecEnvWrapper)):
+        if name not in omitted:
             yield name, value
     for name in _slots(type(thing)):
         if hasattr(thing, name):

@@ -247,12 +247,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """
         if not self._editing or not (start or any(act.changed for act in self._editing)):
             return 0.0
-        now = [act for act in self._editing if act.now]
-        self._layer.spec_edits = [partial(a.hook, "edit_spec") for a in now if a.family.edit_spec]
-        self._layer.model_edits = [
-            partial(act.hook, "edit_model") for act in now if act.family.edit_model
-        ]
-        self._layer.constants = any(act.family.constants for act in now)
+        now = self._choose_edits()
         posture = self._task.init_qpos if start else self._task.data.qpos
         grows = any(act.changed or start for act in now if act.family.edit_spec)
         if not grows:
@@ -262,6 +257,21 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._model.apply()
         after = self._model.clearance(posture)
         return max(0.0, before - after if start else min(before, 0.0) - min(after, 0.0))
+
+    def _choose_edits(self) -> list["_Act"]:
+        """Tell the model which edits are to be made, for the acts that edit it now."""
+        now = [act for act in self._editing if act.now]
+        self._layer.spec_edits = [partial(a.hook, "edit_spec") for a in now if a.family.edit_spec]
+        self._layer.model_edits = [
+            partial(act.hook, "edit_model") for act in now if act.family.edit_model
+        ]
+        self._layer.constants = any(act.family.constants for act in now)
+        return now
+
+    def state_given_back(self) -> None:
+        """After a snapshot of training was given back: find what it does not hold."""
+        if self._editing:
+            self._choose_edits()
 
     def _edit_task(self, force: bool = False) -> None:
         for act in self._asking:

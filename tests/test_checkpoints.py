@@ -1,0 +1,383 @@
+"""Run folders that are damaged, in use, of another time, or meant to do harm."""
+
+import errno
+import json
+import os
+import pickle
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors import safe_open
+
+from spikepropamine.agents import zoo
+from spikepropamine.policies.export import load_policy
+from spikepropamine.training import checkpoints, command, resuming
+from spikepropamine.training.checkpoints import listed, lock, read
+from spikepropamine.training.logs import ProgressCSV, read_rows
+
+DATA = Path(__file__).parent / "data"
+TINY = [
+    "--env", "Pendulum-v1", "--policy", "ndp-oja", "--n-envs", "2", "--steps", "64",
+    "--trainer.n-steps", "16", "--trainer.batch-size", "16", "--trainer.sequence-length", "8",
+    "--trainer.n-epochs", "1", "--network.hidden", "4", "4", "--trainer.critic", "4",
+    "--normalize-observations", "--checkpoint-every", "32", "--log-every", "1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A run of 64 steps with two checkpoints, to be copied."""
+    runs = tmp_path_factory.mktemp("trained")
+    assert command.main([*TINY, "--runs", str(runs)]) == 0
+    return runs
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of that run: its folder, and a command line that trains on."""
+    shutil.copytree(trained, tmp_path / "runs")
+    folder = tmp_path / "runs" / "Pendulum-v1" / "ndp-oja" / "seed-0"
+
+    def go_on(*more, steps=96):
+        arguments = [*TINY, "--runs", str(tmp_path / "runs"), "--steps", str(steps), *more]
+        return command.main(arguments)
+
+    return folder, go_on
+
+
+def error_of(capsys):
+    """The last line on standard error, which is all that an error may print."""
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error.strip().splitlines()[-1]
+
+
+def steps_of(folder):
+    return [int(row["time/total_timesteps"]) for row in read_rows(folder / "progress.csv")[1]]
+
+
+def test_two_checkpoints_are_kept_and_hold_no_pickle(run):
+    folder, _ = run
+    first, second = listed(folder / "checkpoints")
+    assert [read(first).steps, read(second).steps] == [64, 32]
+    for path in folder.rglob("*"):
+        assert path.suffix in ("", ".safetensors", ".json", ".yaml", ".csv"), path
+    with safe_open(first, framework="numpy") as file:
+        assert json.loads(file.metadata()["checkpoint"])["format"] == checkpoints.FORMAT
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "swapped"])
+def test_a_damaged_checkpoint_is_named_and_skipped(run, capsys, damage):
+    folder, go_on = run
+    latest, earlier = listed(folder / "checkpoints")
+    contents = bytearray(latest.read_bytes())
+    if damage == "flipped":
+        contents[len(contents) // 2] ^= 4
+    contents = {"cut": contents[:-9], "empty": b"", "swapped": earlier.read_bytes()}.get(
+        damage, contents
+    )
+    latest.write_bytes(contents)
+    assert go_on("--resume") == 0
+    assert f"{latest} is damaged" in capsys.readouterr().err
+    assert steps_of(folder) == [32, 64, 96]
+    assert [read(path).steps for path in listed(folder / "checkpoints")] == [96, 64]
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_done(run, capsys):
+    folder, go_on = run
+    for path in listed(folder / "checkpoints"):
+        path.write_bytes(b"")
+    before = sorted(folder.rglob("*"))
+    assert go_on("--resume") == 2
+    assert "no checkpoint" in error_of(capsys)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_run_without_a_checkpoint_starts_again(run, capsys):
+    folder, go_on = run
+    shutil.rmtree(folder / "checkpoints")
+    assert go_on("--resume") == 0
+    assert "starts again" in capsys.readouterr().err
+    assert steps_of(folder) == [32, 64, 96]
+
+
+def test_a_policy_that_was_not_written_in_time_is_written(run):
+    folder, go_on = run
+    expected = (folder / "policy" / "weights.safetensors").read_bytes()
+    shutil.rmtree(folder / "policy")
+    assert go_on("--resume", steps=64) == 0
+    assert (folder / "policy" / "weights.safetensors").read_bytes() == expected
+
+
+def test_two_trainings_do_not_meet(run, capsys):
+    folder, go_on = run
+    with lock(folder):
+        assert go_on("--resume") == 2
+        assert "another training" in error_of(capsys)
+        assert go_on("--overwrite") == 2
+    assert go_on("--resume") == 0
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "progress.csv", "checkpoints", "policy"])
+def test_nothing_is_written_through_a_link(run, tmp_path, capsys, name):
+    folder, go_on = run
+    elsewhere = tmp_path / "elsewhere"
+    (folder / name).rename(elsewhere)
+    (folder / name).symlink_to(elsewhere)
+    assert go_on("--resume") == 2
+    assert f"{name} is a link" in error_of(capsys)
+    assert go_on("--overwrite") == 2
+
+
+def test_a_folder_that_is_a_link_is_not_emptied(run, tmp_path, capsys):
+    folder, go_on = run
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert go_on("--overwrite") == 2
+    assert "is a link" in error_of(capsys)
+    assert listed(tmp_path / "elsewhere" / "checkpoints")
+
+
+@pytest.mark.parametrize("without", [False, True])
+def test_other_settings_than_those_of_the_checkpoint_are_named(run, capsys, without):
+    folder, go_on = run
+    if without:
+        (folder / "config.yaml").unlink()
+    else:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["settings"]["network"]["hidden"] = [6, 6]
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        go_on("--resume", "--network.hidden", "6", "6")
+    code = go_on("--resume", "--network.hidden", "6", "6")
+    assert code == 2
+    assert "network.hidden was [4, 4]" in error_of(capsys)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(["--n-envs", "4"], "n_envs was 2"), (["--backend", "reference"], "backend was auto")],
+)
+def test_what_would_not_be_exact_is_named_and_done_when_asked(run, capsys, more, words):
+    folder, go_on = run
+    assert go_on("--resume", *more) == 2
+    assert words in error_of(capsys)
+    assert go_on("--resume", "--inexact", *more, steps=128) == 0
+    assert load_policy(folder / "policy").metadata["steps"] == 128
+
+
+def test_other_versions_are_named(run, capsys, monkeypatch):
+    _, go_on = run
+    now = resuming.versions() | {"numpy": "1.0"}
+    monkeypatch.setattr(resuming, "versions", lambda: now)
+    assert go_on("--resume") == 2
+    assert "and is 1.0 now" in error_of(capsys)
+
+
+# the curve
+
+
+def test_a_torn_row_never_loses_the_curve(run):
+    folder, go_on = run
+    file = folder / "progress.csv"
+    text = file.read_text()
+    for torn in (text + "96,1.5", text[:-3], text + "\0\xff,\n", text + '"'):
+        file.write_text(torn)
+        assert go_on("--resume", steps=64) == 0
+        assert steps_of(folder)[0] == 32
+    file.write_text(text[:-3])
+    assert go_on("--resume") == 0
+    assert steps_of(folder) in ([32, 96], [32, 64, 96])
+
+
+def test_new_columns_keep_all_rows(tmp_path):
+    rows = ProgressCSV(tmp_path / "progress.csv", 0)
+    for step in range(1, 4):
+        values = {"time/total_timesteps": step} | {f"value{i}": i for i in range(step)}
+        rows.write(values, {name: None for name in values}, step)
+    rows.close()
+    keys, found = read_rows(tmp_path / "progress.csv")
+    assert len(keys) == 4 and [row["value2"] for row in found] == ["", "", "2"]
+
+
+# a full disk
+
+
+def test_a_disk_that_is_full_loses_nothing_that_is_finished(run, capsys, monkeypatch):
+    folder, go_on = run
+    before = {path: path.read_bytes() for path in listed(folder / "checkpoints")}
+    policy = (folder / "policy" / "weights.safetensors").read_bytes()
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        assert go_on("--resume") in (1, 2)
+    assert "No space left" in error_of(capsys)
+    assert {path: path.read_bytes() for path in listed(folder / "checkpoints")} == before
+    assert (folder / "policy" / "weights.safetensors").read_bytes() == policy
+    assert not [path for path in folder.rglob("*") if "part" in path.name or "lock" in path.name]
+    assert go_on("--resume") == 0
+
+
+# older formats
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_stored_checkpoints_of_every_format_go_on(tmp_path, capsys, version):
+    folder = tmp_path / "Pendulum-v1" / "ndp-oja" / "seed-0"
+    shutil.copytree(DATA / f"run-{version}", folder)
+    arguments = [*TINY, "--runs", str(tmp_path), "--resume", "--steps", "96"]
+    if version == 0:
+        assert command.main(arguments) == 2
+        assert "--trust" in error_of(capsys)
+        arguments += ["--trust"]
+    else:
+        arguments += ["--inexact"]  # versions of packages change
+    assert command.main(arguments) == 0
+    assert load_policy(folder / "policy").metadata["steps"] == 96
+    assert listed(folder / "checkpoints")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_stored_policies_of_every_format_act_as_they_did(version):
+    folder = DATA / f"policy-{version}"
+    policy, expected = load_policy(folder), json.loads((folder / "acts.json").read_text())
+    assert json.loads((folder / "policy.json").read_text())["format"] == version
+    state = None
+    for observation, action in zip(expected["observations"], expected["actions"]):
+        acted, state = policy.predict(np.float32(observation), state, deterministic=True)
+        np.testing.assert_allclose(acted, action, rtol=1e-5)
+
+
+class Harm:
+    """Pickles of it create a file when they are read."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return (Path.touch, (self.file,))
+
+
+def test_a_pickle_that_does_harm_does_not_run(tmp_path, capsys):
+    folder = tmp_path / "Pendulum-v1" / "ndp-oja" / "seed-0"
+    shutil.copytree(DATA / "run-0", folder)
+    harm = pickle.dumps(Harm(tmp_path / "harm"))
+    (folder / "checkpoints" / "last" / "normalisation.pkl").write_bytes(harm)
+    (folder / "checkpoints" / "model.pkl").write_bytes(harm)
+    (folder / "policy").mkdir(exist_ok=True)
+    (folder / "policy" / "weights.safetensors").write_bytes(harm)
+    (folder / "policy" / "policy.json").write_text("{}")
+    arguments = [*TINY, "--runs", str(tmp_path), "--resume", "--steps", "96"]
+    assert command.main(arguments) == 2
+    with pytest.raises(ValueError, match="damaged"):
+        load_policy(folder / "policy")
+    assert not (tmp_path / "harm").exists()
+    pickle.loads(harm)
+    assert (tmp_path / "harm").exists()  # it would have
+
+
+# damage of all kinds
+
+
+def damaged(path, draw, other):
+    """Damages a file, in one of many ways; says how."""
+    kind = draw.choice(["flipped", "cut", "swapped", "grown", "linked", "spelt", "missing"])
+    contents = bytearray(path.read_bytes())
+    at = draw.randrange(len(contents))
+    if kind == "flipped":
+        contents[at] ^= 1 << draw.randrange(8)
+    elif kind == "cut":
+        del contents[at:]
+    elif kind == "swapped":
+        contents = bytearray(other.read_bytes())
+    elif kind == "grown":
+        contents[at:at] = draw.randbytes(draw.choice([1, 8, 4096]))
+    elif kind == "spelt":  # a number or a name becomes another
+        text = contents.replace(b"64", b"46").replace(b"mean", b"var").replace(b"oja", b"bcm")
+        contents = text if text != contents else contents[1:]
+    path.unlink()
+    if kind == "linked":
+        path.symlink_to(draw.choice([other, path.parent, Path("/dev/zero"), path]))
+    elif kind != "missing":
+        path.write_bytes(contents)
+    return kind
+
+
+def same_policy(one, other):
+    ours, theirs = one.policy.state_dict(), other.policy.state_dict()
+    return (
+        ours.keys() == theirs.keys()
+        and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+        and np.array_equal(one.normalisation.mean, other.normalisation.mean)
+        and np.array_equal(one.normalisation.var, other.normalisation.var)
+        and one.metadata == other.metadata
+    )
+
+
+def check_damage(trained, tmp_path, count, seed):
+    draw = random.Random(seed)
+    source = trained / "Pendulum-v1" / "ndp-oja" / "seed-0"
+    whole = load_policy(source / "policy")
+    first, second = listed(source / "checkpoints")
+    folder = tmp_path / "damaged"
+    watched = tmp_path / "elsewhere"
+    watched.write_text("untouched")
+    for number in range(count):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(source, folder)
+        if number % 2:
+            file = folder / "checkpoints" / first.name
+            other = folder / "checkpoints" / second.name
+        else:
+            names = ["policy.json", "weights.safetensors", "normalisation.safetensors"]
+            name, another = draw.sample(names, 2)
+            file, other = folder / "policy" / name, folder / "policy" / another
+        kind = damaged(file, draw, draw.choice([other, watched]))
+        try:
+            if number % 2:
+                found = read(file)
+                right = found.steps == 64 and file.read_bytes() == first.read_bytes()
+            else:
+                right = same_policy(load_policy(folder / "policy"), whole)
+            assert right, f"{number}: {file.name} was {kind}, and was loaded"
+        except (ValueError, FileNotFoundError) as error:
+            assert len(str(error).splitlines()) == 1, f"{number}: {kind}: {error}"
+        assert watched.read_text() == "untouched"
+
+
+def test_a_hundred_kinds_of_damage(trained, tmp_path):
+    check_damage(trained, tmp_path, 100, 0)
+
+
+@pytest.mark.slow
+def test_a_thousand_kinds_of_damage(trained, tmp_path):
+    check_damage(trained, tmp_path, 1000, 1)
+
+
+def test_a_policy_that_describes_more_than_it_holds_takes_no_memory(run):
+    folder, _ = run
+    file = folder / "policy" / "policy.json"
+    description = json.loads(file.read_text())
+    description["format"] = 1  # of which nothing is digested
+    for name, value in (("hidden", [10**6, 10**6]), ("population", 10**12), ("ticks", 10**9)):
+        network = description["arguments"]["network"] | {name: value}
+        if name == "population":
+            network["encoding"] = "population"
+        changed = description | {"arguments": description["arguments"] | {"network": network}}
+        file.write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match="damaged"):
+            load_policy(folder / "policy")
+
+
+def test_every_agent_can_be_resumed_exactly():
+    """The names of what a checkpoint takes of an algorithm are names that SB3 has."""
+    for cls in (zoo.PlasticPPO, zoo.PPO, zoo.RecurrentPPO):
+        model = cls("MlpPolicy" if cls is zoo.PPO else "MlpLstmPolicy", "Pendulum-v1")
+        for name in checkpoints.PROGRESS:
+            assert hasattr(model, name), name
