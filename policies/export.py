@@ -324,6 +324,8 @@ def _load(
     file: Path, expected: Mapping[str, tuple[list[int], torch.dtype]], digests: Any
 ) -> dict[str, torch.Tensor]:
     """The tensors in a file, if their names, shapes and types are the expected ones."""
+    if not file.is_file():  # a device has no end
+        raise ValueError(f"{file.name} is missing")
     if file.stat().st_size > sum(8 * prod(s) for s, _ in expected.values()) + LARGEST_DESCRIPTION:
         raise ValueError(f"{file.name} is larger than its tensors")
     if digests is not None and sha256(file.read_bytes()).hexdigest() != digests[file.name]:

@@ -197,7 +197,7 @@ def test_new_columns_keep_all_rows(tmp_path):
     rows = ProgressCSV(tmp_path / "progress.csv", 0)
     for step in range(1, 4):
         values = {"time/total_timesteps": step} | {f"value{i}": i for i in range(step)}
-        rows.write(values, {name: None for name in values}, step)
+        rows.write(values, dict.fromkeys(values), step)
     rows.close()
     keys, found = read_rows(tmp_path / "progress.csv")
     assert len(keys) == 4 and [row["value2"] for row in found] == ["", "", "2"]

@@ -224,6 +224,7 @@ class GradientNorms:
         self.hooks = [
             parameter.register_post_accumulate_grad_hook(partial(self._add, name))
             for name, parameter in self.parameters.items()
+            if parameter.requires_grad
         ]
 
     def _add(self, name: str, parameter: Tensor) -> None:

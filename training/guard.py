@@ -40,6 +40,7 @@ class Guard(BaseCallback):
         self.hooks = [
             parameter.register_post_accumulate_grad_hook(partial(self._measure, name))
             for name, parameter in policy.named_parameters()
+            if parameter.requires_grad
         ]
         self.hooks.append(policy.optimizer.register_step_pre_hook(self._check_gradients))
         self.normalisation = self.model.get_vec_normalize_env()

@@ -1,0 +1,185 @@
+"""Numbers that are not numbers stop a training, and whoever made them is named; what will come to
+nothing is said.
+"""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from conftest import RandomEnv, make_model, make_venv
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from spikepropamine.training.diagnostics import Diagnostics
+from spikepropamine.training.guard import Diverged, Guard
+from spikepropamine.training.health import Health
+
+
+class Breaking(RandomEnv):
+    """Gives something unsound at its fourth step."""
+
+    def __init__(self, what, value, observation="box"):
+        super().__init__(observation, length=10)
+        self.what, self.value = what, value
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        if self.clock == 4:
+            if self.what == "reward":
+                reward = self.value
+            elif isinstance(observation, dict):
+                observation["cue"][1] = self.value
+            else:
+                observation[1] = self.value
+        return observation, reward, *rest
+
+
+def guarded(model, steps=64):
+    guard = Guard()
+    try:
+        model.learn(steps, callback=guard)
+    except ValueError as error:
+        guard.explain(error)
+        raise
+    finally:
+        guard.close()
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize(
+    ("what", "observation"), [("observation", "box"), ("observation", "dict"), ("reward", "box")]
+)
+def test_what_an_environment_breaks_is_laid_at_its_door(what, observation, value, normalised):
+    venv = DummyVecEnv(
+        [
+            lambda: Monitor(RandomEnv(observation)),
+            lambda: Monitor(Breaking(what, value, observation)),
+        ]
+    )
+    if normalised:
+        keys = ["cue"] if observation == "dict" else None
+        venv = VecNormalize(venv, norm_obs_keys=keys)
+    with pytest.raises(Diverged) as caught:
+        guarded(make_model(venv))
+    place = {"box": "observation[1]", "dict": "observation 'cue'[1]"}[observation]
+    message = str(caught.value)
+    assert message.startswith("environment 1 gave the ") and "at step 8" in message
+    assert (place if what == "observation" else "reward") in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e25])
+def test_a_step_with_an_unsound_gradient_is_never_made(value):
+    model = make_model(make_venv())
+    parameter = model.policy.action_net.weight
+    parameter.register_hook(lambda gradient: gradient * value)
+    before = {name: x.clone() for name, x in model.policy.state_dict().items()}
+    with pytest.raises(Diverged, match=r"the gradient of action_net.weight \(readout\)"):
+        guarded(model)
+    after = model.policy.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("log_std", "the parameter log_std"), ("weight", "the parameter action_net")],
+)
+def test_a_parameter_that_is_unsound_is_named(name, words):
+    model = make_model(make_venv(action="box"))
+    with torch.no_grad():
+        part = model.policy if name == "log_std" else model.policy.action_net
+        getattr(part, name).fill_(np.nan)
+    with pytest.raises(Diverged, match=words):
+        guarded(model)
+
+
+def test_a_state_that_is_unsound_is_named():
+    model = make_model(make_venv())
+    step = model.policy.forward
+
+    def spoilt(*arguments, **keywords):
+        actions, values, log_prob, states = step(*arguments, **keywords)
+        states.pi[0][0, 0, -1] = np.nan
+        return actions, values, log_prob, states
+
+    model.policy.forward = spoilt
+    with pytest.raises(Diverged, match=r"the state of the network|output of the policy"):
+        guarded(model)
+
+
+def test_a_sound_training_is_left_as_it_is():
+    weights = []
+    for guard in (False, True):
+        model = make_model(make_venv())
+        model.learn(
+            64, callback=CallbackList([Guard(), Diagnostics(1), Health(64)] if guard else [])
+        )
+        weights.append(torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
+    assert torch.equal(*weights)
+
+
+# what comes to nothing
+
+
+def said(capsys, model, steps=128):
+    """What is said while a model trains, with a row after every rollout."""
+    model.learn(steps, callback=CallbackList([Diagnostics(1), Health(steps)]), log_interval=1)
+    return [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+
+
+def test_a_silent_layer_is_reported_once(capsys):
+    model = make_model(make_venv())
+    with torch.no_grad():
+        model.policy.network.layers[0].bias.fill_(-100.0)
+    lines = [line for line in said(capsys, model) if "silent" in line]
+    assert len(lines) == 1 and "layer 0" in lines[0]
+
+
+def test_saturated_fast_weights_are_reported_once(capsys):
+    network = {"hidden": (6, 6), "rule": "hebb", "clip": 1e-9, "eta": 0.9, "input_gain": 9.0}
+    model = make_model(make_venv(), policy_kwargs={"network": network})
+    with torch.no_grad():
+        model.policy.network.layers[0].bias.fill_(5.0)
+        model.policy.network.layers[1].bias.fill_(5.0)
+    lines = [line for line in said(capsys, model) if "at their bound" in line]
+    assert len(lines) == 1 and "layer 1" in lines[0]
+
+
+def test_a_policy_that_updates_leave_as_it_is_is_reported_once(capsys):
+    model = make_model(make_venv(), learning_rate=1e-30)
+    lines = [line for line in said(capsys, model) if "does not move" in line]
+    assert len(lines) == 1 and "updates" in lines[0]
+
+
+class Steered(gym.Env):
+    """Rewards actions that follow the observation."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (1,))
+    action_space = spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.shown = self.np_random.choice([-1.0, 1.0], 1).astype(np.float32)
+        return self.shown, {}
+
+    def step(self, action):
+        return self.shown, float((action * self.shown).sum()), True, False, {}
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_policy_that_acts_alike_in_all_states_is_reported(capsys, learns):
+    model = PPO("MlpPolicy", DummyVecEnv([Steered] * 4), n_steps=128, learning_rate=3e-3, seed=0)
+    if not learns:
+        with torch.no_grad():
+            model.policy.action_net.weight.zero_()
+        model.policy.action_net.weight.requires_grad_(False)
+    lines = [line for line in said(capsys, model, 2048) if "alike in all states" in line]
+    assert len(lines) == (0 if learns else 1)
+
+
+def test_a_healthy_training_is_left_in_peace(capsys):
+    assert said(capsys, make_model(make_venv(), learning_rate=1e-3)) == []
