@@ -385,6 +385,7 @@ def test_what_a_run_says_of_itself_is_checked(tmp_path, capsys, key, value, mess
     description = run / "policy" / "policy.json"
     content = json.loads(description.read_text())
     content["metadata"]["settings"][key] = value
+    content["format"] = 1  # whose descriptions are not digested
     description.write_text(json.dumps(content))
     assert command_line(run, "--episodes", 1) == 2
     error = capsys.readouterr().err
@@ -459,6 +460,7 @@ def test_errors_of_damaged_or_foreign_runs(tmp_path, capsys):
     description = folder / "policy" / "policy.json"
     content = json.loads(description.read_text())
     content["metadata"]["settings"]["env"] = "Gone-v0"
+    content["format"] = 1  # whose descriptions are not digested
     description.write_text(json.dumps(content))
     assert command_line(folder) == 2
     assert "Gone" in capsys.readouterr().err
