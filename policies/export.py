@@ -301,7 +301,9 @@ def _weights_at_least(
     if "lstm_hidden_size" in arguments:
         below = int(arguments["lstm_hidden_size"])
         chains.append((inputs, *[below] * (1 + int(arguments.get("n_lstm_layers", 1)))))
-    chains += [(below, *part) for part in dict(arguments.get("net_arch") or {}).values()]
+    architecture = arguments.get("net_arch") or []
+    parts = architecture.values() if isinstance(architecture, dict) else [architecture]
+    chains += [(below, *part) for part in parts]
     if any(width < 1 for chain in chains for width in chain):
         raise ValueError("every layer must have at least 1 unit")
     return max([_width(actions), *(sum(a * b for a, b in pairwise(c)) for c in chains)])
