@@ -13,12 +13,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from spikepropamine.common import UsageError, run_command
+from spikepropamine.common import Parser, UsageError, run_command
 from spikepropamine.matrix import engines
 from spikepropamine.matrix.cells import Cell, cells_of, chosen
 from spikepropamine.matrix.file import RESULTS, load_matrix
 from spikepropamine.matrix.rows import collect
-from spikepropamine.training.options import Pairs, Parser, literal
+from spikepropamine.training.options import Pairs, literal
 
 RUNS = Path("runs/matrices")
 ENGINES = ("local", "slurm", "ray")

@@ -18,11 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikepropamine.common import UsageError, run_command, unknown
+from spikepropamine.common import Parser, UsageError, run_command, unknown
 from spikepropamine.matrix.figures import FIGURES
 from spikepropamine.matrix.file import RESULTS
 from spikepropamine.matrix.tables import TABLES
-from spikepropamine.training.options import Parser
 
 PAGES = [Path("README.md"), Path("docs/results.md")]
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
