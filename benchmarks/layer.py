@@ -71,7 +71,11 @@ def passes(
     leaves = [*parameters.values(), inputs]
     if rate is not None:
         leaves.append(rate.requires_grad_())
-    state = {k: torch.zeros(batch, *shape) for k, shape in spec.state_shapes.items()}
+    # fast weights lie in memory as in the flat state of a network
+    state = {
+        k: torch.zeros(batch, *shape[::-1]).transpose(1, -1)
+        for k, shape in spec.state_shapes.items()
+    }
     upstream = torch.randn(ticks, batch, neurons) / ticks
 
     arguments = spec, LayerParameters(**parameters), inputs, starts, rate, state

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikepropamine.policies import reference, torch_backend
+from spikepropamine.policies import checkpointed, reference
 from spikepropamine.policies.reference import LayerSpec, LayerState
+from spikepropamine.policies.rules import RULES
 
 Backend = Callable[..., tuple[Tensor, Tensor, LayerState]]
 
-Step = Callable[[Any, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Step = Callable[[Any, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, list[Any]]]
 
 STATIC = LayerSpec(1, 1)
 
@@ -22,16 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 def _numba(*arguments) -> tuple[Tensor, Tensor, LayerState]:
-    from spikepropamine.policies.numba_backend import (
-        layer_sequence,
-    )  # Numba is optional, and slow to import
+    from spikepropamine.policies.compiled.autograd import layer_sequence  # slow to import
 
     BACKENDS["numba"] = layer_sequence
     return layer_sequence(*arguments)
 
 
 def _numba_leaky(*arguments) -> Tensor:
-    from spikepropamine.policies.numba_backend import leaky_sequence
+    from spikepropamine.policies.compiled.autograd import leaky_sequence
 
     return leaky_sequence(*arguments)
 
@@ -39,7 +38,7 @@ def _numba_leaky(*arguments) -> Tensor:
 # Fastest first; each has the signature and the meaning of `policies.reference.layer_sequence`.
 BACKENDS: dict[str, Backend] = {
     "numba": _numba,
-    "torch": torch_backend.layer_sequence,
+    "torch": checkpointed.layer_sequence,
     "reference": reference.layer_sequence,
 }
 
@@ -53,15 +52,10 @@ def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | No
             return f"it runs on the CPU, not on {device}"
         if importlib.util.find_spec("numba") is None:
             return "Numba is not installed"
-        from spikepropamine.policies.numba_backend import RULE_CODES
+        from spikepropamine.policies.compiled.derive import derive  # slow to import
 
-        rules = set(RULE_CODES)
-    else:
-        rules = {"none", *torch_backend.DRIVES}
-    if spec.rule not in rules:
-        return f"it does not know the rule {spec.rule}"
-    if spec.modulation == "retroactive" and spec.decay == "contracting":
-        return "it knows retroactive modulation with plain decay only"
+        if spec.plastic and derive(RULES[spec.rule]) is None:
+            return f"the rule {spec.rule} is not linear in p, x and f"
     return None
 
 
@@ -104,6 +98,6 @@ def choose_step(name: str, specs: tuple[LayerSpec, ...], device: str) -> Step | 
     """The backend's call for one environment step of a whole network, where it has such a one."""
     if any(available(name, spec, device) != "numba" for spec in specs):
         return None
-    from spikepropamine.policies.numba_step import step
+    from spikepropamine.policies.compiled.step import step
 
     return step

@@ -34,7 +34,7 @@ class NetworkConfig:
     """none: the rule by itself; direct: a neuromodulator scales the rule; retroactive: it scales
     an eligibility trace of the rule (Backpropamine)."""
     hidden: tuple[int, ...] = (64, 64)
-    """Neurons of each layer."""
+    """Neurons of each layer. Of one layer, the last entries of plastic and recurrent hold."""
     plastic: tuple[bool, ...] = (False, True)
     """Which layers are plastic, one entry a layer."""
     recurrent: tuple[bool, ...] = (False, False)
@@ -87,12 +87,17 @@ class NetworkConfig:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_names()
+        if isinstance(self.hidden, int):
+            object.__setattr__(self, "hidden", (self.hidden,))
         layers = len(self.hidden)
         if not 1 <= layers <= 100 or min(self.hidden) < 1 or max(self.hidden) > 10_000:
             raise ValueError(
                 "hidden must name the widths of 1 to 100 layers, each from 1 to 10000, "
                 f"got {self.hidden}"
             )
+        if layers == 1:  # a width alone: the layer is what else the last one would be
+            for name in ("plastic", "recurrent"):
+                object.__setattr__(self, name, getattr(self, name)[-1:])
         for name in ("plastic", "recurrent"):
             if len(getattr(self, name)) != layers:
                 raise ValueError(
@@ -229,8 +234,8 @@ class SpikingNetwork(nn.Module):
         self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
         shapes = self._state_shapes(width)
-        modulations = {name for name in shapes if name.endswith(".modulation")}
-        self.layout = StateLayout(shapes, frozenset({*FLAGS, *modulations}))
+        matrices = (".fast_weights", ".eligibility")
+        self.layout = StateLayout(shapes, frozenset(k for k in shapes if k.endswith(matrices)))
         self.hidden_size = self.layout.size
         prefixes = ["encoder.", *(f"layer{index}." for index in range(len(layers)))]
         self._fields = {
@@ -323,7 +328,7 @@ class SpikingNetwork(nn.Module):
         flat = states[0].squeeze(0)
         step = choose_step(self.backend, self._specs, flat.device.type)
         if step is not None and len(observations) == 1 and not torch.is_grad_enabled():
-            features, flat = step(self, observations, starts, flat)
+            features, flat, _ = step(self, observations, starts, flat)
         else:
             features, _, state = self.run(observations, starts, self.layout.unpack(flat))
             flat = self.layout.pack(state)

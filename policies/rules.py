@@ -20,7 +20,7 @@ from typing import Any
 VARIABLES = ("p", "q", "theta", "f", "x", "s")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rule:
     """A registered formula.
 

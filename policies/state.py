@@ -19,11 +19,11 @@ class StateLayout:
 
     Attributes:
         shapes: field name to shape, without the batch axis.
-        persistent: fields that an episode start does not reset to zero.
+        columns: fields, of two axes, that lie in the vector column by column.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
-    persistent: frozenset[str] = field(default_factory=frozenset)
+    columns: frozenset[str] = field(default_factory=frozenset)
 
     @cached_property
     def slices(self) -> dict[str, slice]:
@@ -42,14 +42,17 @@ class StateLayout:
     def unpack(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of the fields, each [B, *shape], of a flat state [B, D]."""
         parts = flat.split([prod(shape) for shape in self.shapes.values()], dim=1)
-        return {
-            name: part if len(shape) == 1 else part.unflatten(1, shape)
-            for (name, shape), part in zip(self.shapes.items(), parts)
-        }
+        return {name: self._shaped(part, name) for name, part in zip(self.shapes, parts)}
 
     def pack(self, state: Mapping[str, Tensor]) -> Tensor:
         """One flat state [B, D] out of fields [B, *shape]."""
-        return torch.cat([state[name].flatten(1) for name in self.shapes], dim=1)
+        return torch.cat(
+            [
+                (state[name].transpose(1, 2) if name in self.columns else state[name]).flatten(1)
+                for name in self.shapes
+            ],
+            dim=1,
+        )
 
     def get(self, flat: Array, name: str) -> Array:
         """View of one field, [..., *shape], of flat states [..., D] (tensor or NumPy array).
@@ -59,4 +62,12 @@ class StateLayout:
         """
         if name not in self.shapes:
             raise KeyError(f"no state field {name!r}; the fields are: {', '.join(self.shapes)}")
-        return flat[..., self.slices[name]].reshape(*flat.shape[:-1], *self.shapes[name])
+        return self._shaped(flat[..., self.slices[name]], name)
+
+    def _shaped(self, part: Array, name: str) -> Array:
+        shape = self.shapes[name]
+        if len(shape) == 1:
+            return part
+        if name in self.columns:
+            return part.reshape(*part.shape[:-1], *shape[::-1]).swapaxes(-1, -2)
+        return part.reshape(*part.shape[:-1], *shape)

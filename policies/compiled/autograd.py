@@ -1,0 +1,273 @@
+"""The compiled layers as PyTorch functions: tensors in, gradients out."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spikepropamine.policies.compiled import static
+from spikepropamine.policies.compiled.rows import SURROGATE_CODES
+from spikepropamine.policies.compiled.specialise import kernels_for
+from spikepropamine.policies.compiled.table import number_type, state_entries, table_of
+from spikepropamine.policies.neurons import THRESHOLD
+from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
+
+SPARSE = 0.3  # up to so many inputs that are not zero, the sparse kernels beat a matrix product
+
+
+def aligned(size: int) -> np.ndarray:
+    """Bytes that start on a cache line: rows across two lines cost a factor of 1.4."""
+    raw = np.zeros(size + 64, np.uint8)
+    first = -raw.ctypes.data % 64
+    return raw[first : first + size]
+
+
+@functools.lru_cache(maxsize=64)
+def scratch(kernel: Callable[..., int], *arguments: Any) -> tuple[int, np.ndarray]:
+    """Address of work memory of a kernel, and the memory, kept from call to call: a kernel holds
+    the interpreter's lock while it runs.
+    """
+    memory = aligned(kernel(*arguments, table_of()))
+    return memory.ctypes.data, memory
+
+
+def blocked(matrix: Tensor, lanes: int) -> Tensor:
+    """A matrix [neurons, presynaptic] in the blocks [blocks, presynaptic, lanes] of the kernels."""
+    neurons, width = matrix.shape
+    if missing := -neurons % lanes:
+        matrix = torch.nn.functional.pad(matrix, (0, 0, 0, missing))
+    return matrix.view(-1, lanes, width).transpose(1, 2).contiguous()
+
+
+def _packed(state: LayerState) -> LayerState:
+    """The state with gaps between environments only, and in the fast weights and eligibilities
+    with the neurons of one presynaptic channel side by side.
+    """
+    for name, x in state.items():
+        stride = x.stride()
+        if x.dim() == 2:
+            packed = x if stride[1] == 1 else x.contiguous()
+        elif stride[1:] == (1, x.shape[1]):
+            packed = x
+        else:
+            packed = x.transpose(1, 2).contiguous().transpose(1, 2)
+        if packed is not x:
+            state = state | {name: packed}
+    return state
+
+
+def _new_like(x: Tensor) -> Tensor:
+    if x.dim() == 2:
+        return x.new_empty(x.shape)
+    return x.new_empty(x.shape[0], x.shape[2], x.shape[1]).transpose(1, 2)
+
+
+def _contiguous(x: Any) -> Any:
+    return x if x is None or x.is_contiguous() else x.contiguous()
+
+
+def _is_sparse(x: Tensor) -> bool:
+    length = x.numel()
+    count = static.count_active(number_type(x.dtype)(0), length, x.data_ptr())
+    return count <= SPARSE * length
+
+
+def _weight_gradient(inputs: Tensor, d_currents: Tensor, sparse: bool) -> Tensor:
+    """Gradient to W, of inputs [T, B, n_in] and the gradient to currents [T, B, n_out]."""
+    channels, neurons = inputs.shape[2], d_currents.shape[2]
+    if not sparse:
+        return d_currents.flatten(0, 1).t() @ inputs.flatten(0, 1)
+    d_weight = inputs.new_empty(channels, neurons)
+    indices = np.empty(channels + 1, np.int64)
+    static.sparse_weight_gradient(
+        number_type(inputs.dtype)(0), inputs.numel() // channels, channels, neurons,
+        inputs.data_ptr(), d_currents.data_ptr(), d_weight.data_ptr(), indices,
+    )  # fmt: skip
+    return d_weight.t()
+
+
+class _Sequence(torch.autograd.Function):
+    """`layer_sequence`, with gradients to all but the incoming state and from all but the new."""
+
+    @staticmethod
+    def forward(ctx, spec, state, new, inputs, starts, rate, *parameters):
+        ctx.set_materialize_grads(False)
+        p = LayerParameters(*[_contiguous(x) for x in parameters])
+        inputs, starts, rate = _contiguous(inputs), _contiguous(starts), _contiguous(rate)
+        ticks, batch, channels = inputs.shape
+        neurons, number = spec.neurons, number_type(inputs.dtype)
+        train = any(ctx.needs_input_grad)
+        spikes = inputs.new_empty(ticks, batch, neurons)
+        potentials = torch.empty_like(spikes)
+        gains = feedback = saved_fast = saved_eligibility = None
+        if not spec.plastic and not spec.recurrent:
+            kernel, arguments = static.static_forward, (number(0), spec.soft_reset, ticks, batch)
+        else:
+            kernels = kernels_for(spec)
+            kernel = kernels.forward
+            arguments = number(spec.clip), spec.soft_reset, ticks, batch, channels
+            if spec.recurrent:
+                feedback = blocked(p.recurrent_weight, kernels.LANES)
+            if spec.plastic:
+                gains = blocked(p.plasticity_gain, kernels.LANES)
+            if train and spec.plastic and ticks > kernels.SEGMENT:
+                shape = ((ticks - 1) // kernels.SEGMENT, batch, *gains.shape)
+                saved_fast = spikes.new_empty(shape)
+                if spec.modulation == "retroactive":
+                    saved_eligibility = spikes.new_empty(shape)
+        sparse = _is_sparse(inputs)
+        weight = p.weight.t().contiguous() if sparse else p.weight
+        tensors = {
+            "inputs": inputs, "starts": starts, "rate": rate, "spikes": spikes,
+            "potentials": potentials, "weight": weight, "bias": p.bias, "beta": p.membrane_decay,
+            "feedback": feedback, "gains": gains, "coefficients": p.coefficients,
+            "pre_decay": p.pre_decay, "post_decay": p.post_decay,
+            "threshold_decay": p.threshold_decay, "eta": p.eta, "saved_fast": saved_fast,
+            "saved_eligibility": saved_eligibility,
+        }  # fmt: skip
+        addresses = {k: x.data_ptr() for k, x in tensors.items() if x is not None}
+        table = table_of(
+            **addresses, **state_entries("old", state), **state_entries("new", new),
+            scratch=scratch(kernel, *arguments, neurons)[0],
+        )  # fmt: skip
+        rows = ticks * batch
+        if sparse:
+            indices = np.empty(channels + 1, np.int64)
+            static.sparse_currents(number(0), rows, channels, neurons, table, indices)
+        else:
+            torch.addmm(
+                p.bias, inputs.view(rows, channels), p.weight.t(),
+                out=potentials.view(rows, neurons),
+            )  # fmt: skip
+        kernel(*arguments, neurons, table)
+        if train:
+            ctx.spec, ctx.sparse, ctx.table = spec, sparse, table
+            ctx.alive = (*tensors.values(), *state.values())  # what the table points at
+            ctx.save_for_backward(
+                inputs, starts, spikes, p.weight, p.bias, state["potential"], gains, p.coefficients,
+                *parameters,
+            )  # fmt: skip
+        return spikes, potentials
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_spikes, d_potentials):
+        spec = ctx.spec
+        inputs, starts, spikes, weight, bias, potential, gains, coefficients, *parameters = (
+            ctx.saved_tensors
+        )
+        ticks, batch, channels = inputs.shape
+        neurons, number = spec.neurons, number_type(inputs.dtype)
+        factor = 0.5 * math.pi if spec.surrogate == "arctan" else 1.0
+        surrogate = SURROGATE_CODES[spec.surrogate], number(factor * spec.slope)
+        d_spikes, d_potentials = _contiguous(d_spikes), _contiguous(d_potentials)
+        d_currents = torch.empty_like(spikes)
+        d_bias, d_beta = torch.empty_like(bias), torch.empty_like(bias)
+        d_inputs = d_rate = d_gains = d_coefficients = d_decays = d_gain = d_recurrent = None
+        if not spec.plastic and not spec.recurrent:
+            kernel = static.static_backward
+            arguments = number(0), spec.soft_reset, *surrogate, ticks, batch, neurons
+        else:
+            kernel = kernels_for(spec).backward
+            arguments = (
+                number(spec.clip), spec.soft_reset, *surrogate, ticks, batch, channels, neurons
+            )  # fmt: skip
+            d_decays = spikes.new_empty(4)
+            if not spec.recurrent:
+                d_inputs = torch.zeros_like(inputs)
+            if spec.plastic:
+                d_rate, d_gains = torch.empty_like(spikes), torch.empty_like(gains)
+                if coefficients is not None:
+                    d_coefficients = torch.empty_like(coefficients)
+        table = ctx.table.copy()
+        for name, x in (
+            ("d_spikes", d_spikes), ("d_potentials", d_potentials), ("d_inputs", d_inputs),
+            ("d_currents", d_currents), ("d_rate", d_rate), ("d_bias", d_bias),
+            ("d_beta", d_beta), ("d_gains", d_gains), ("d_coefficients", d_coefficients),
+            ("d_decays", d_decays),
+        ):  # fmt: skip
+            table[name] = 0 if x is None else x.data_ptr()
+        table["scratch"] = scratch(kernel, *arguments)[0]
+        kernel(*arguments, table)
+        # the static synapses, for all ticks at once
+        if ctx.needs_input_grad[3]:
+            flat = d_currents.flatten(0, 1)
+            if d_inputs is None:
+                d_inputs = (flat @ weight).view_as(inputs)
+            else:
+                d_inputs.flatten(0, 1).addmm_(flat, weight)
+        if spec.recurrent:
+            fired = (potential > THRESHOLD).to(spikes.dtype).unsqueeze(0)
+            before = torch.cat([fired, spikes[:-1]]).mul_((1.0 - starts).unsqueeze(2))
+            d_recurrent = _weight_gradient(before, d_currents, sparse=True)
+        if d_gains is not None:
+            d_gain = d_gains.transpose(1, 2).reshape(-1, gains.shape[1])[:neurons]
+        gradients = LayerParameters(
+            _weight_gradient(inputs, d_currents, ctx.sparse), d_bias, d_beta, d_recurrent, d_gain,
+            *(d_decays.unbind(0) if d_decays is not None else [None] * 4), d_coefficients,
+        )  # fmt: skip
+        given = [d if x is not None else None for x, d in zip(parameters, gradients)]
+        return None, None, None, d_inputs, None, d_rate, *given
+
+
+def layer_sequence(
+    spec: LayerSpec,
+    parameters: LayerParameters,
+    inputs: Tensor,
+    starts: Tensor,
+    rate: Tensor | None,
+    state: LayerState,
+    state_wanted: bool = True,
+) -> tuple[Tensor, Tensor, LayerState]:
+    """`policies.reference.layer_sequence` for float32 and float64 tensors on the CPU.
+
+    It differs in one point: no gradient reaches the incoming state, nor comes from the new one
+    (sequences are where backpropagation through time is truncated).
+
+    Raises:
+        ValueError: a field of the state requires a gradient.
+    """
+    if starts.dtype != inputs.dtype:
+        starts = starts.to(inputs.dtype)
+    state = _packed(state)
+    new = {name: _new_like(x) for name, x in state.items()} if state_wanted else {}
+    if torch.is_grad_enabled() and any(x.requires_grad for x in state.values()):
+        raise ValueError("the state must not require gradients; detach it, or use the reference")
+    spikes, potentials = _Sequence.apply(spec, state, new, inputs, starts, rate, *parameters)
+    return spikes, potentials, new
+
+
+class _Leaky(torch.autograd.Function):
+    """`leaky_sequence`, with gradients to the spikes and the decay."""
+
+    @staticmethod
+    def forward(ctx, *arguments):
+        arguments = tuple(x.contiguous() for x in arguments)
+        values = torch.empty_like(arguments[0])
+        _leaky(static.leaky_forward, *arguments, values)
+        ctx.save_for_backward(*arguments, values)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_values):
+        spikes, _, decay, value, _ = ctx.saved_tensors
+        d_spikes, d_decay = torch.empty_like(spikes), torch.zeros_like(decay)
+        d_values, through = d_values.contiguous(), torch.zeros_like(value)
+        _leaky(static.leaky_backward, *ctx.saved_tensors, d_values, d_spikes, d_decay, through)
+        return d_spikes, None, d_decay, None
+
+
+def _leaky(kernel: Callable[..., None], spikes: Tensor, *more: Tensor) -> None:
+    addresses = np.array([x.data_ptr() for x in (spikes, *more)])
+    kernel(number_type(spikes.dtype)(0), *spikes.shape, addresses)
+
+
+def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor) -> Tensor:
+    """`policies.reference.leaky_sequence`; no gradient reaches the value before the first tick."""
+    return _Leaky.apply(spikes, starts.to(spikes.dtype), decay, value)

@@ -1,0 +1,107 @@
+"""How kernels are compiled; the only file that uses what Numba does not document.
+
+`tests/test_numba_private.py` says what each of these is worth, and fails where a new Numba has it
+no more.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numba
+from numba import types
+from numba.core import cgutils
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+
+class _DistinctArguments(CompilerBase):
+    """Tells LLVM that the arrays passed to a function do not overlap; without it, most loops
+    are not vectorised.
+    """
+
+    def define_pipelines(self) -> list[Any]:
+        self.state.flags.noalias = True
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+
+OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # not nnan: a NaN must stay one
+    "pipeline_class": _DistinctArguments,
+    "_nrt": False,  # no counting of references, whose atomic operations took a third of the time
+}
+# Called functions come in three sorts, by what they cost to compile and to call:
+inlined = numba.njit(forceinline=True, **OPTIONS)  # loops over arrays
+spliced = numba.njit(inline="always", **OPTIONS)  # one number at a time; knows no distinct arrays
+outlined = numba.njit(**OPTIONS)  # what is called seldom
+
+
+def _hash_of_sources() -> str:
+    folder = Path(__file__).parent
+    files = [*sorted(folder.rglob("*.py")), folder.parent / "neurons.py"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+SOURCES = _hash_of_sources()
+
+
+def digest(text: str) -> str:
+    """A short hash of a text and of all sources."""
+    return hashlib.sha256((SOURCES + text).encode()).hexdigest()[:12]
+
+
+def kernel(kind: str = "") -> Callable[[Callable[..., Any]], Any]:
+    """Compiles a function on its first call, and keeps the result on disk.
+
+    Numba finds it there by file, name, line and time of change of the function's own file. Into
+    the name goes a hash of all files here and of the kind for which they are specialised, so that
+    no kernel goes on with an equation from before.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        function.__qualname__ = f"{function.__name__}_{digest(kind)}"
+        try:
+            return numba.njit(cache=True, **OPTIONS)(function)
+        except RuntimeError:  # no folder for the cache can be written
+            return numba.njit(**OPTIONS)(function)
+
+    return decorate
+
+
+@cast(Any, intrinsic)
+def at(typing_context, address, shape, like) -> Any:
+    """The C-contiguous array of a shape at an address, of the type of the number `like`."""
+    axes = len(shape)
+
+    def generate(context, builder, signature, arguments):
+        item = context.get_data_type(like)
+        array = context.make_array(signature.return_type)(context, builder)
+        lengths = cgutils.unpack_tuple(builder, arguments[1], axes)
+        strides = [context.get_constant(types.intp, context.get_abi_sizeof(item))]
+        for length in reversed(lengths):
+            strides.insert(0, builder.mul(strides[0], length))
+        data = builder.inttoptr(arguments[0], item.as_pointer())
+        populate_array(array, data, lengths, strides[1:], strides[-1], None)
+        return array._getvalue()
+
+    return types.Array(like, axes, "C")(address, shape, like), generate
+
+
+@cast(Any, intrinsic)
+def constant(typing_context, value, like) -> Any:
+    """A number in the type of the number `like` (a literal is float64, and would widen float32)."""
+
+    def generate(context, builder, signature, arguments):
+        return context.cast(builder, arguments[0], value, like)
+
+    return like(value, like), generate
+
+
+@spliced
+def carve(address, shape, like):
+    """The array of a shape at an address, and the address of the next cache line after it."""
+    array = at(address, shape, like)
+    return array, (address + array.size * array.itemsize + 63) // 64 * 64

@@ -1,0 +1,54 @@
+"""Kernels for one kind of layer with plastic or recurrent synapses."""
+
+import functools
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+from spikepropamine.policies.compiled import numba_private, synapses
+from spikepropamine.policies.compiled.derive import TERMS, derive
+from spikepropamine.policies.reference import LayerSpec
+from spikepropamine.policies.rules import RULES
+
+
+def kernels_for(spec: LayerSpec) -> Any:
+    """The module `synapses.sequence`, for layers such as this one."""
+    retroactive = spec.modulation == "retroactive"
+    contracting = spec.decay == "contracting"
+    return _kernels(spec.rule, retroactive, contracting, spec.recurrent)
+
+
+@functools.cache
+def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -> Any:
+    plastic = rule != "none"
+    drive = derive(RULES[rule]) if plastic else None
+    constants: dict[str, Any] = {f"HAS_{name.upper()}": False for name in TERMS}
+    if drive is not None:
+        constants |= {f"HAS_{name.upper()}": True for name in drive.terms}
+    constants |= {
+        "PLASTIC": plastic,
+        "RETROACTIVE": retroactive,
+        "CONTRACTING": contracting,
+        "RECURRENT": recurrent,
+        "COEFFICIENTS": len(RULES[rule].coefficients) if plastic else 0,
+    }
+    source = drive.source if drive is not None else _NO_DRIVE
+    name = f"{rule}_{numba_private.digest(source + repr(constants))}"
+    kind = ModuleType(f"{synapses.__name__}_{name}.kind")
+    vars(kind).update(constants, NAME=name, constant=numba_private.constant)
+    exec(source, vars(kind))
+    for function in ("drive", "drive_adjoint"):
+        setattr(kind, function, numba_private.spliced(getattr(kind, function)))
+    package = ModuleType(f"{synapses.__name__}_{name}")
+    package.__path__ = synapses.__path__
+    sys.modules |= {package.__name__: package, kind.__name__: kind}
+    return importlib.import_module(f"{package.__name__}.sequence")
+
+
+_NO_DRIVE = """
+def drive(q, theta, s, w):
+    return q, q, q, q, q, q
+def drive_adjoint(q, theta, s, w, d_k, d_a, d_b, d_c, d_m, d_y, d_w, j):
+    return q, q, q
+"""

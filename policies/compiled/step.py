@@ -1,0 +1,201 @@
+"""An environment step of a whole spiking network, for rollouts on the CPU: a few compiled calls."""
+
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from spikepropamine.policies.compiled import static
+from spikepropamine.policies.compiled.autograd import aligned, blocked, scratch
+from spikepropamine.policies.compiled.specialise import kernels_for
+from spikepropamine.policies.compiled.table import FIELDS, TABLE, number_type
+from spikepropamine.policies.layers import LayerOutput
+
+_optimizer_steps = 0
+
+
+def _count_step(*_: Any) -> None:
+    global _optimizer_steps
+    _optimizer_steps += 1
+
+
+# a fused optimiser changes parameters without a new version of them
+register_optimizer_step_post_hook(_count_step)
+
+
+class _Plan(NamedTuple):
+    """All that the kernels need besides observations and state, made once for given parameters."""
+
+    shapes: tuple[tuple[int, ...], ...]  # of observations, starts and state
+    parameters: list[dict[str, Any]]  # of the modules whose numbers are in the tables
+    versions: list[int]
+    encoder: Any  # None where observations are the first layer's inputs as they are
+    exogenous: Tensor  # the channels that neuromodulators see, [B, seen]
+    tables: np.ndarray  # of each layer, and of the readout
+    calls: list[tuple[Any, ...]]  # kernels and their arguments, in order
+    outputs: list[LayerOutput]  # what the layers do, in the memory where they do it
+    keep_alive: list[Any]  # what else lies at the addresses in the tables
+
+
+# Not in the network: a copy of it must not come with addresses of what belongs to the original.
+_plans: WeakKeyDictionary[Any, dict[Any, _Plan]] = WeakKeyDictionary()
+
+
+def step(
+    network: Any, observations: Tensor, starts: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor, list[LayerOutput]]:
+    """One environment step of a `SpikingNetwork`, without gradients.
+
+    Args:
+        network: the network, on the CPU.
+        observations: [1, B, channels].
+        starts: [1, B], 1 where an episode starts.
+        state: flat, [B, D]; not changed.
+
+    Returns:
+        Features [1, B, output_size], the new flat state, and each layer's output [ticks, B,
+        neurons], which the next step overwrites.
+
+    Raises:
+        ValueError: a shape or dtype that the network does not have.
+    """
+    batch, ticks, dtype = len(state), network.config.ticks, state.dtype
+    observations, state = observations.to(dtype).contiguous(), state.contiguous()
+    starts = starts.to(dtype).contiguous()
+    plans = _plans.get(network)
+    if plans is None:
+        plans = _plans[network] = {}
+    plan = plans.get((batch, dtype))
+    if plan is None or plan.versions != _versions(plan.parameters):
+        plan = plans[batch, dtype] = _plan(network, batch, dtype)
+    shapes = tuple(observations.shape), tuple(starts.shape), tuple(state.shape)
+    if shapes != plan.shapes:  # the kernels would not notice
+        raise ValueError(f"shapes of observations, starts and state: {shapes}, not {plan.shapes}")
+    signal, first_tick = observations, starts
+    if ticks > 1:
+        signal = signal.expand(ticks, -1, -1).contiguous()
+        first_tick = torch.cat([starts, starts.new_zeros(ticks - 1, batch)])
+    features = observations.new_empty(1, batch, network.output_size)
+    new = torch.empty_like(state)
+    if plan.encoder is not None:
+        fields = [(name, f"encoder.{name}") for name in plan.encoder.state_shapes]
+        before = {name: network.layout.get(state, field) for name, field in fields}
+        signal, after = plan.encoder(signal, first_tick, before)
+        for name, field in fields:
+            network.layout.get(new, field).copy_(after[name])
+    if plan.exogenous.numel():
+        torch.index_select(observations[0], 1, network.exogenous, out=plan.exogenous)
+    tables = plan.tables
+    tables["old"], tables["new"] = state.data_ptr(), new.data_ptr()
+    tables["starts"] = first_tick.data_ptr()
+    tables["inputs"][0] = signal.data_ptr()
+    tables["features"][-1] = features.data_ptr()
+    for kernel, *arguments in plan.calls:
+        kernel(*arguments)
+    return features, new, plan.outputs
+
+
+def _versions(parameters: list[dict[str, Any]]) -> list[int]:
+    """Numbers that change with every change of a parameter."""
+    versions = [_optimizer_steps]
+    for named in parameters:
+        for x in named.values():  # `Module.parameters` takes longer than all of this
+            if x is not None:
+                versions += (x.data_ptr(), x._version)
+    return versions
+
+
+def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
+    config, layout, number = network.config, network.layout, number_type(dtype)
+    if dtype != network.readout_decay.dtype:
+        raise ValueError(f"the state is {dtype}, the network {network.readout_decay.dtype}")
+    ticks, bytes_each = config.ticks, network.readout_decay.itemsize
+    layers = list(network.layers)
+    tables = aligned((len(layers) + 1) * TABLE.itemsize).view(TABLE)
+    tables["stride"] = layout.size * bytes_each
+    for flag in ("plasticity_off", "modulator_held"):
+        tables[flag] = layout.slices[flag].start * bytes_each
+    keep_alive: list[Any] = []
+    calls: list[tuple[Any, ...]] = []
+    outputs: list[LayerOutput] = []
+    exogenous = torch.zeros(batch, len(network.exogenous), dtype=dtype)
+
+    def enter(row: int, **entries: Tensor | None) -> None:
+        for name, x in entries.items():
+            if x is not None:
+                x = x.detach().contiguous()
+                keep_alive.append(x)
+                tables[name][row] = x.data_ptr()
+
+    def enter_state(row: int, name: str, field: str) -> None:
+        for when in ("old", "new"):
+            tables[f"{when}_{name}"][row] = layout.slices[field].start * bytes_each
+            if name in FIELDS:
+                tables[f"{when}_{name}_stride"][row] = layout.size * bytes_each
+
+    for index, layer in enumerate(layers):
+        spec, p = layer.spec, layer.parameters_in_use()
+        neurons = spec.neurons
+        spikes = torch.zeros(ticks, batch, neurons, dtype=dtype)
+        potentials = torch.zeros_like(spikes)
+        rate = torch.zeros_like(spikes) if spec.plastic else None
+        outputs.append(LayerOutput(spikes, potentials, rate))
+        enter(
+            index, spikes=spikes, potentials=potentials, rate=rate, weight=p.weight.t(),
+            bias=p.bias, beta=p.membrane_decay, coefficients=p.coefficients,
+            pre_decay=p.pre_decay, post_decay=p.post_decay, threshold_decay=p.threshold_decay,
+            eta=p.eta,
+        )  # fmt: skip
+        if index:
+            enter(index, inputs=outputs[index - 1].spikes)
+        for name in (*FIELDS, "modulation"):
+            if (field := f"layer{index}.{name}") in layout.slices:
+                enter_state(index, name, field)
+        row = tables[index : index + 1]
+        indices = np.empty(max(spec.inputs, len(network.exogenous)) + 1, np.int64)
+        calls.append(
+            (static.sparse_currents, number(0), ticks * batch, spec.inputs, neurons, row, indices)
+        )
+        if spec.plastic:
+            if spec.modulation != "none":
+                enter(
+                    index, modulator_weight=layer.modulator_weight.t(), exogenous=exogenous,
+                    modulator_exogenous=layer.modulator_exogenous.t(),
+                    modulator_bias=layer.modulator_bias,
+                )  # fmt: skip
+            calls.append(
+                (static.modulate, number(0), ticks, batch, spec.inputs, neurons,
+                 exogenous.shape[1], row, indices)
+            )  # fmt: skip
+        if spec.plastic or spec.recurrent:
+            kernels = kernels_for(spec)
+            kernel: Any = kernels.forward
+            arguments: Any = number(spec.clip), spec.soft_reset, ticks, batch, spec.inputs, neurons
+            for name, matrix in (("gains", p.plasticity_gain), ("feedback", p.recurrent_weight)):
+                if matrix is not None:
+                    enter(index, **{name: blocked(matrix.detach(), kernels.LANES)})
+        else:
+            kernel, arguments = static.static_forward, (number(0), spec.soft_reset, ticks, batch)
+            arguments += (neurons,)
+        tables["scratch"][index], memory = scratch(kernel, *arguments)
+        keep_alive.append(memory)
+        calls.append((kernel, *arguments, row))
+    enter(
+        len(layers), spikes=outputs[-1].spikes, potentials=outputs[-1].potentials,
+        readout_decay=torch.sigmoid(network.readout_decay),
+    )  # fmt: skip
+    enter_state(len(layers), "readout", "readout")
+    calls.append(
+        (static.read_out, number(0), ticks, batch, layers[-1].spec.neurons, network.output_size,
+         tables[len(layers) :])
+    )  # fmt: skip
+    numbers = [module._parameters for module in (network, *layers)]
+    encoder = network.encoder if network.encoder.state_shapes else None
+    shapes = (1, batch, network.input_size), (1, batch), (batch, layout.size)
+    keep_alive.append(outputs)
+    return _Plan(
+        shapes, numbers, _versions(numbers), encoder, exogenous, tables, calls, outputs, keep_alive
+    )

@@ -1,0 +1,480 @@
+"""Plastic or recurrent layers over a sequence, and the gradients.
+
+Sequences run environment by environment, and the fast weights of one lie in scratch memory while
+its sequence is run. They are kept every `SEGMENT` ticks, and the backward pass recomputes what lies
+between, so that nothing of size T x B x n x n is ever stored. Neurons of a layer that is not
+recurrent do not see each other, so that each block runs its whole sequence by itself; of a
+recurrent one, all blocks (a group) run side by side.
+
+A kernel that is called without scratch memory only returns how many bytes of it it needs.
+"""
+
+from spikepropamine.policies.compiled.numba_private import (
+    at,
+    carve,
+    inlined,
+    kernel,
+    outlined,
+    spliced,
+)
+from spikepropamine.policies.compiled.rows import (
+    ONE,
+    ZERO,
+    add_multiple,
+    clear,
+    copy,
+    fire,
+    membrane,
+    membrane_adjoint,
+    surrogate_slopes,
+    trace,
+    trace_adjoint,
+)  # fmt: skip
+
+from .kind import COEFFICIENTS, NAME, PLASTIC, RECURRENT, RETROACTIVE
+from .update import (
+    LANES,
+    currents,
+    currents_adjoint,
+    terms,
+    terms_adjoint,
+    terms_of,
+    traces,
+    traces_adjoint,
+    update,
+    update_adjoint,
+    update_into,
+)  # fmt: skip
+
+SEGMENT = 32  # ticks between two stored fast weights
+
+
+@outlined
+def load(address, neurons, first, block):
+    """Columns first.. of a matrix [presynaptic, neurons], into a block [presynaptic, LANES]."""
+    width, lanes = block.shape[0], min(LANES, neurons - first)
+    matrix = at(address, (width, neurons), block[0, 0])
+    for i in range(width):
+        for j in range(lanes):
+            block[i, j] = matrix[i, first + j]
+        for j in range(lanes, LANES):
+            block[i, j] = ZERO
+
+
+@outlined
+def store(block, address, neurons, first):
+    """A block into such columns of a matrix."""
+    width, lanes = block.shape[0], min(LANES, neurons - first)
+    matrix = at(address, (width, neurons), block[0, 0])
+    for i in range(width):
+        for j in range(lanes):
+            matrix[i, first + j] = block[i, j]
+
+
+@inlined
+def copy_block(source, target):
+    """A block [presynaptic, LANES] into another."""
+    for i in range(source.shape[0]):
+        for j in range(LANES):
+            target[i, j] = source[i, j]
+
+
+@inlined
+def clear_block(block):
+    """Zeros."""
+    for i in range(block.shape[0]):
+        for j in range(LANES):
+            block[i, j] = ZERO
+
+
+@outlined
+def load_row(address, first, target):
+    """Neurons first.. of a row of the state."""
+    source = at(address, (first + target.shape[0],), target[0])
+    for j in range(target.shape[0]):
+        target[j] = source[first + j]
+
+
+@outlined
+def store_row(source, address, first):
+    """A row into such neurons of the state."""
+    target = at(address, (first + source.shape[0],), source[0])
+    for j in range(source.shape[0]):
+        target[first + j] = source[j]
+
+
+@outlined
+def load_decays(row, decays):
+    """Those of the traces, and eta, of which a kind may have none."""
+    if PLASTIC:
+        like = decays[0]
+        decays[0], decays[1] = at(row.pre_decay, (1,), like)[0], at(row.post_decay, (1,), like)[0]
+        decays[2] = at(row.threshold_decay, (1,), like)[0] if row.threshold_decay != 0 else ZERO
+        decays[3] = at(row.eta, (1,), like)[0] if row.eta != 0 else ZERO
+
+
+@kernel(NAME)
+def forward(clip, soft, ticks, batch, channels, neurons, table):
+    """Spikes, potentials (which come with the currents of the inputs' static synapses), new state.
+
+    Fast weights and eligibilities are saved at each segment but the first, if there is room:
+    [segments - 1, B, blocks, n_pre, LANES]. The new state is left out if it has no address.
+    """
+    row, like = table[0], clip
+    width, blocks = neurons if RECURRENT else channels, (neurons + LANES - 1) // LANES
+    group = blocks if RECURRENT else 1
+    plastic, retroactive = group if PLASTIC else 0, group if RETROACTIVE else 0
+    v, end = carve(row.scratch, (group, LANES), like)
+    s, end = carve(end, (group, LANES), like)
+    q, end = carve(end, (group, LANES), like)
+    theta, end = carve(end, (group, LANES), like)
+    p, end = carve(end, (width,), like)
+    fast, end = carve(end, (plastic, width, LANES), like)
+    eligibility, end = carve(end, (retroactive, width, LANES), like)
+    carried = at(row.scratch, ((end - row.scratch) // v.itemsize,), like)  # all so far as one row
+    updates, end = carve(end, (group, 7, LANES), like)
+    current, end = carve(end, (group, LANES), like)
+    fired, end = carve(end, (width,), like)
+    silent, end = carve(end, (width,), like)
+    decays, end = carve(end, (4,), like)
+    if row.scratch == 0:
+        return end
+    inputs = at(row.inputs, (ticks, batch, channels), like)
+    starts = at(row.starts, (ticks, batch), like)
+    rate = at(row.rate, (ticks, batch, neurons), like)
+    spikes = at(row.spikes, (ticks, batch, neurons), like)
+    potentials = at(row.potentials, (ticks, batch, neurons), like)
+    beta = at(row.beta, (neurons,), like)
+    w = at(row.coefficients, (COEFFICIENTS,), like)
+    feedback = at(row.feedback, (blocks, width, LANES), like)
+    gains = at(row.gains, (blocks, width, LANES), like)
+    saved = ((ticks - 1) // SEGMENT, batch, blocks, width, LANES)
+    saved_fast = at(row.saved_fast, saved, like)
+    saved_eligibility = at(row.saved_eligibility, saved, like)
+    load_decays(row, decays)
+    clear(silent)
+    for k in range(group):
+        clear_block(updates[k])
+    for first in range(0, blocks, group):
+        for b in range(batch):
+            old_v = row.old + row.old_potential + b * row.old_potential_stride
+            old_p = row.old + row.old_pre + b * row.old_pre_stride
+            old_q = row.old + row.old_post + b * row.old_post_stride
+            old_theta = row.old + row.old_threshold + b * row.old_threshold_stride
+            old_fast = row.old + row.old_fast_weights + b * row.old_fast_weights_stride
+            old_e = row.old + row.old_eligibility + b * row.old_eligibility_stride
+            for k in range(group):
+                low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                load_row(old_v, low, v[k, : high - low])
+                fire(v[k], s[k])
+                clear(theta[k])
+                if PLASTIC:
+                    load_row(old_q, low, q[k, : high - low])
+                    if row.threshold_decay != 0:
+                        load_row(old_theta, low, theta[k, : high - low])
+                    load(old_fast, neurons, low, fast[k])
+                if RETROACTIVE:
+                    load(old_e, neurons, low, eligibility[k])
+            if RECURRENT:
+                copy(s.reshape(group * LANES)[:neurons], fired)
+            if PLASTIC:
+                load_row(old_p, 0, p)
+            for t in range(ticks):
+                started = starts[t, b] > ZERO
+                if started:
+                    clear(carried)
+                x = silent
+                if not RECURRENT:
+                    x = inputs[t, b]
+                elif not started:
+                    x = spikes[t - 1, b] if t > 0 else fired
+                for k in range(group):
+                    if t > 0 and t % SEGMENT == 0 and row.saved_fast != 0:
+                        copy_block(fast[k], saved_fast[t // SEGMENT - 1, b, first + k])
+                        if RETROACTIVE:
+                            copy_block(
+                                eligibility[k], saved_eligibility[t // SEGMENT - 1, b, first + k]
+                            )
+                    clear(current[k])
+                    currents(feedback[first + k], gains[first + k], fast[k], x, current[k])
+                if PLASTIC:
+                    trace(decays[0], x, p)
+                for k in range(group):
+                    low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                    membrane(
+                        potentials[t, b, low:high], current[k], beta[low:high], soft,
+                        v[k], s[k], spikes[t, b, low:high],
+                    )  # fmt: skip
+                    if PLASTIC:
+                        traces(decays, s[k, : high - low], q[k], theta[k])
+                        terms(
+                            decays,
+                            w,
+                            rate[t, b, low:high],
+                            s[k],
+                            q[k],
+                            theta[k],
+                            terms_of(updates[k]),
+                        )
+                        u = terms_of(updates[k])
+                        update(fast[k], eligibility[k], u, p, x, ONE - decays[3], clip)
+            if row.new == 0 and row.new_potential == 0:  # the new state is not wanted
+                continue
+            new_v = row.new + row.new_potential + b * row.new_potential_stride
+            new_p = row.new + row.new_pre + b * row.new_pre_stride
+            new_q = row.new + row.new_post + b * row.new_post_stride
+            new_theta = row.new + row.new_threshold + b * row.new_threshold_stride
+            new_fast = row.new + row.new_fast_weights + b * row.new_fast_weights_stride
+            new_e = row.new + row.new_eligibility + b * row.new_eligibility_stride
+            for k in range(group):
+                low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                store_row(v[k, : high - low], new_v, low)
+                if PLASTIC:
+                    store_row(q[k, : high - low], new_q, low)
+                    if row.threshold_decay != 0:
+                        store_row(theta[k, : high - low], new_theta, low)
+                    store(fast[k], new_fast, neurons, low)
+                if RETROACTIVE:
+                    store(eligibility[k], new_e, neurons, low)
+            if PLASTIC:
+                store_row(p, new_p, 0)
+    return end
+
+
+@spliced
+def presynaptic(inputs, spikes, starts, fired, zeros, t, b):
+    """What the synapses see at a tick: inputs, or the layer's own spikes of the tick before."""
+    neurons = spikes.shape[2]
+    x = zeros[:neurons]
+    if not RECURRENT:
+        x = inputs[t, b]
+    elif not starts[t, b] > ZERO:
+        x = spikes[t - 1, b] if t > 0 else fired.reshape(fired.size)[:neurons]
+    return (x,)  # Numba without counting of references returns an array in a tuple only
+
+
+@outlined
+def recall_traces(
+    row, decays, inputs, spikes, starts, fired, zeros, first, b, q, theta, p
+):  # fmt: skip
+    """Traces before every tick, from the spikes."""
+    ticks, _, neurons = spikes.shape
+    group = fired.shape[0]
+    load_row(row.old + row.old_pre + b * row.old_pre_stride, 0, p[0])
+    for k in range(group):
+        low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+        clear(theta[0, k])
+        old_q = row.old + row.old_post + b * row.old_post_stride
+        load_row(old_q, low, q[0, k, : high - low])
+        if row.threshold_decay != 0:
+            old_theta = row.old + row.old_threshold + b * row.old_threshold_stride
+            load_row(old_theta, low, theta[0, k, : high - low])
+    for t in range(ticks):
+        if starts[t, b] > ZERO:
+            clear(p[t])
+            for k in range(group):
+                clear(q[t, k])
+                clear(theta[t, k])
+        copy(p[t], p[t + 1])
+        (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
+        trace(decays[0], x, p[t + 1])
+        for k in range(group):
+            low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+            copy(q[t, k], q[t + 1, k])
+            copy(theta[t, k], theta[t + 1, k])
+            traces(decays, spikes[t, b, low:high], q[t + 1, k], theta[t + 1, k])
+
+
+@outlined
+def recall_segment(
+    row, clip, decays, w, inputs, rate, spikes, starts, saved_fast, saved_eligibility, fired, zeros,
+    first, b, t_0, t_1, q, theta, p, updates, fast, eligibility,
+):  # fmt: skip
+    """Fast weights before, and terms of the updates after, the ticks t_0 to t_1."""
+    neurons = spikes.shape[2]
+    for k in range(fired.shape[0]):
+        low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+        if t_0 > 0:
+            copy_block(saved_fast[t_0 // SEGMENT - 1, b, first + k], fast[0, k])
+            if RETROACTIVE:
+                copy_block(saved_eligibility[t_0 // SEGMENT - 1, b, first + k], eligibility[0, k])
+        else:
+            old_fast = row.old + row.old_fast_weights + b * row.old_fast_weights_stride
+            load(old_fast, neurons, low, fast[0, k])
+            if RETROACTIVE:
+                old_e = row.old + row.old_eligibility + b * row.old_eligibility_stride
+                load(old_e, neurons, low, eligibility[0, k])
+        for t in range(t_0, t_1 + 1):
+            h = t - t_0
+            if starts[t, b] > ZERO:
+                clear_block(fast[h, k])
+                if RETROACTIVE:
+                    clear_block(eligibility[h, k])
+            u = terms_of(updates[h, k])
+            terms(
+                decays, w, rate[t, b, low:high], spikes[t, b, low:high], q[t + 1, k],
+                theta[t + 1, k], u,
+            )  # fmt: skip
+            if t < t_1:
+                (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
+                # without eligibilities, that of the first tick stands for those that are not there
+                e, e_after = (h, h + 1) if RETROACTIVE else (0, 0)
+                update_into(
+                    fast[h, k], eligibility[e, k], u, p[t + 1], x, ONE - decays[3], clip,
+                    fast[h + 1, k], eligibility[e_after, k],
+                )  # fmt: skip
+
+
+@kernel(NAME)
+def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, table):
+    """Gradients of `forward`; that to the inputs comes with zeros, that to gains is in blocks."""
+    row, like = table[0], clip
+    width, blocks = neurons if RECURRENT else channels, (neurons + LANES - 1) // LANES
+    group = blocks if RECURRENT else 1
+    plastic, retroactive = group if PLASTIC else 0, group if RETROACTIVE else 0
+    length = min(ticks, SEGMENT)
+    d_v, end = carve(row.scratch, (group, LANES), like)
+    d_s, end = carve(end, (group, LANES), like)
+    d_q, end = carve(end, (group, LANES), like)
+    d_theta, end = carve(end, (group, LANES), like)
+    d_p, end = carve(end, (width,), like)
+    d_fast, end = carve(end, (plastic, width, LANES), like)
+    d_eligibility, end = carve(end, (retroactive, width, LANES), like)
+    carried = at(row.scratch, ((end - row.scratch) // d_v.itemsize,), like)  # all so far as one row
+    first_sum = end
+    d_current, end = carve(end, (group, LANES), like)
+    d_decay, end = carve(end, (group, LANES), like)
+    d_updates, end = carve(end, (group, 7, LANES), like)
+    d_post_decay, end = carve(end, (LANES,), like)
+    d_threshold_decay, end = carve(end, (LANES,), like)
+    d_eta, end = carve(end, (LANES,), like)
+    d_w, end = carve(end, (COEFFICIENTS, LANES), like)
+    zeros, end = carve(end, (max(width, LANES),), like)
+    updates, end = carve(end, (length, plastic, 7, LANES), like)
+    summed = at(first_sum, ((end - first_sum) // d_v.itemsize,), like)  # from d_current on
+    # before each tick of a segment, and before each tick of all
+    fast, end = carve(end, (length, plastic, width, LANES), like)
+    eligibility, end = carve(end, (length, retroactive, width, LANES), like)
+    q, end = carve(end, (ticks + 1, plastic, LANES), like)
+    theta, end = carve(end, (ticks + 1, plastic, LANES), like)
+    p, end = carve(end, (ticks + 1, width), like)
+    slopes, end = carve(end, (group, LANES), like)
+    fired, end = carve(end, (group, LANES), like)
+    d_x, end = carve(end, (width,), like)
+    decays, end = carve(end, (4,), like)
+    if row.scratch == 0:
+        return end
+    inputs = at(row.inputs, (ticks, batch, channels), like)
+    starts = at(row.starts, (ticks, batch), like)
+    rate = at(row.rate, (ticks, batch, neurons), like)
+    spikes = at(row.spikes, (ticks, batch, neurons), like)
+    potentials = at(row.potentials, (ticks, batch, neurons), like)
+    beta = at(row.beta, (neurons,), like)
+    w = at(row.coefficients, (COEFFICIENTS,), like)
+    feedback = at(row.feedback, (blocks, width, LANES), like)
+    gains = at(row.gains, (blocks, width, LANES), like)
+    saved = ((ticks - 1) // SEGMENT, batch, blocks, width, LANES)
+    saved_fast = at(row.saved_fast, saved, like)
+    saved_eligibility = at(row.saved_eligibility, saved, like)
+    d_spikes = at(row.d_spikes, (ticks, batch, neurons), like)
+    d_potentials = at(row.d_potentials, (ticks, batch, neurons), like)
+    d_inputs = at(row.d_inputs, (ticks, batch, channels), like)
+    d_currents = at(row.d_currents, (ticks, batch, neurons), like)
+    d_rate = at(row.d_rate, (ticks, batch, neurons), like)
+    d_bias, d_beta = at(row.d_bias, (neurons,), like), at(row.d_beta, (neurons,), like)
+    d_gains = at(row.d_gains, (blocks, width, LANES), like)
+    d_coefficients = at(row.d_coefficients, (COEFFICIENTS,), like)
+    d_decays = at(row.d_decays, (4,), like)
+    load_decays(row, decays)
+    for k in range(blocks):
+        if PLASTIC:
+            clear_block(d_gains[k])
+    clear(d_bias)
+    clear(d_beta)
+    clear(d_decays)
+    clear(summed)
+    for first in range(0, blocks, group):
+        for b in range(batch):
+            old_v = row.old + row.old_potential + b * row.old_potential_stride
+            before_first = at(old_v, (neurons,), like)
+            for k in range(group):
+                low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                fire(before_first[low:high], fired[k])
+            if PLASTIC:
+                recall_traces(
+                    row, decays, inputs, spikes, starts, fired, zeros, first, b, q, theta, p
+                )
+            clear(carried)
+            for t in range(ticks - 1, -1, -1):
+                h = t % SEGMENT
+                if PLASTIC and (t == ticks - 1 or h == SEGMENT - 1):
+                    recall_segment(
+                        row, clip, decays, w, inputs, rate, spikes, starts, saved_fast,
+                        saved_eligibility, fired, zeros, first, b, t - h, t, q, theta, p, updates,
+                        fast, eligibility,
+                    )  # fmt: skip
+                started = starts[t, b] > ZERO
+                (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
+                clear(d_x)
+                if PLASTIC:
+                    for k in range(group):
+                        low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                        d = terms_of(d_updates[k])
+                        if t < ticks - 1:  # after the last tick nobody sees the update
+                            e = h if RETROACTIVE else 0
+                            update_adjoint(
+                                fast[h, k], eligibility[e, k],
+                                terms_of(updates[h, k]), p[t + 1], x, ONE - decays[3], clip,
+                                d_fast[k], d_eligibility[k], d, d_decay[k], d_p,
+                                d_x,
+                            )  # fmt: skip
+                        terms_adjoint(
+                            decays, w, rate[t, b, low:high], spikes[t, b, low:high],
+                            q[t + 1, k], theta[t + 1, k], d, d_decay[k], d_w,
+                            d_q[k], d_theta[k], d_s[k], d_rate[t, b, low:high],
+                            d_eta,
+                        )  # fmt: skip
+                        clear_block(d_updates[k])
+                        clear(d_decay[k])
+                        traces_adjoint(
+                            decays, spikes[t, b, low:high], q[t + 1, k], q[t, k],
+                            theta[t, k], d_q[k], d_theta[k], d_s[k],
+                            d_post_decay, d_threshold_decay,
+                        )  # fmt: skip
+                    d_decays[0] += trace_adjoint(decays[0], x, p[t], d_p, d_x)
+                for k in range(group):
+                    low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                    before, fired_before = zeros[:LANES], zeros[:LANES]
+                    if not started and t > 0:
+                        before = potentials[t - 1, b, low:high]
+                        fired_before = spikes[t - 1, b, low:high]
+                    elif not started:
+                        before, fired_before = before_first[low:high], fired[k]
+                    inner = d_spikes[t, b, low:high] if row.d_spikes != 0 else zeros[:LANES]
+                    outer = d_potentials[t, b, low:high] if row.d_potentials != 0 else zeros[:LANES]
+                    surrogate_slopes(surrogate, slope, potentials[t, b, low:high], slopes[k])
+                    membrane_adjoint(
+                        inner, outer, slopes[k], before, fired_before, beta[low:high], soft,
+                        d_v[k], d_s[k], d_bias[low:high], d_beta[low:high],
+                        d_current[k],
+                    )  # fmt: skip
+                    copy(d_current[k, : high - low], d_currents[t, b, low:high])
+                for k in range(group):
+                    e = h if PLASTIC else 0
+                    currents_adjoint(
+                        feedback[first + k], gains[first + k], fast[e, k], x,
+                        d_current[k], d_gains[first + k], d_fast[k], d_x,
+                    )  # fmt: skip
+                if RECURRENT:
+                    add_multiple(ONE, d_x, d_s.reshape(group * LANES))
+                else:
+                    add_multiple(ONE, d_x, d_inputs[t, b])
+                if started:
+                    clear(carried)
+    for j in range(LANES):
+        d_decays[1] += d_post_decay[j]
+        d_decays[2] += d_threshold_decay[j]
+        d_decays[3] += d_eta[j]
+    for n in range(COEFFICIENTS):
+        d_coefficients[n] = d_w[n].sum()
+    return end

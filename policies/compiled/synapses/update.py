@@ -1,0 +1,302 @@
+"""One tick of plastic synapses, and its adjoint.
+
+Neurons are taken in blocks of `LANES`, and the synapses of a block are stored as [presynaptic,
+LANES], so that the inner loops run over neurons, need no sum, and skip presynaptic channels that
+are silent. With r the rate, and D = A + C F the rule's drive, a tick is
+
+    direct                    F <- clip(F + r A + |r| C F)
+    retroactive               F <- clip(F + r e + |r| C F),  e <- (1-eta) e + eta A
+    direct, plain decay       F <- clip(F + r (A + C F))
+    retroactive, plain decay  F <- clip(F + r e),            e <- (1-eta) e + eta (A + C F)
+"""
+
+from typing import Any, NamedTuple
+
+from spikepropamine.policies.compiled.numba_private import inlined, spliced
+from spikepropamine.policies.compiled.rows import ONE, TWO, ZERO
+
+from .kind import (
+    CONTRACTING,
+    HAS_A,
+    HAS_B,
+    HAS_C,
+    HAS_K,
+    HAS_M,
+    HAS_Y,
+    PLASTIC,
+    RECURRENT,
+    RETROACTIVE,
+    drive,
+    drive_adjoint,
+)  # fmt: skip
+
+LANES = 64  # a constant, so that the inner loops unroll into whole vectors
+SHRINKS = CONTRACTING or not RETROACTIVE  # C F goes to F itself, and not to the eligibility
+
+
+class Terms(NamedTuple):
+    """The terms of an update, or the gradients to them, one number a neuron.
+
+    k + a p + b x is added to F, or to e where there is one; c + m p + y x multiplies F, where c
+    comes with the 1 of what is kept; r multiplies e. An array for each, since Numba tells LLVM only
+    of whole arrays that they do not overlap.
+    """
+
+    k: Any
+    a: Any
+    b: Any
+    c: Any
+    m: Any
+    y: Any
+    r: Any
+
+
+@spliced
+def terms_of(rows):
+    """The terms in an array [7, LANES]."""
+    return Terms(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6])
+
+
+# One synapse.
+
+
+@spliced
+def added(u, j, p, x):
+    """Sum k + a p + b x."""
+    total = ZERO
+    if HAS_K:
+        total += u.k[j]
+    if HAS_A:
+        total += u.a[j] * p
+    if HAS_B:
+        total += u.b[j] * x
+    return total
+
+
+@spliced
+def factor(u, j, p, x):
+    """Sum c + m p + y x."""
+    total = ONE if SHRINKS else ZERO
+    if HAS_C:
+        total = u.c[j]
+    if HAS_M:
+        total += u.m[j] * p
+    if HAS_Y:
+        total += u.y[j] * x
+    return total
+
+
+@spliced
+def moved(u, j, p, x, f, e):
+    """The fast weight after the tick, before the clip."""
+    kept = factor(u, j, p, x) * f if SHRINKS else f
+    return kept + (u.r[j] * e if RETROACTIVE else added(u, j, p, x))
+
+
+@spliced
+def remembered(u, j, p, x, f, e, decay):
+    """The eligibility after the tick."""
+    new = decay * e + added(u, j, p, x)
+    return new if SHRINKS else new + factor(u, j, p, x) * f
+
+
+@spliced
+def added_adjoint(u, d, j, p, x, gradient):
+    """Gradients to the terms, in d, and to p and x, from that to k + a p + b x."""
+    d_p, d_x = ZERO, ZERO
+    if HAS_K:
+        d.k[j] += gradient
+    if HAS_A:
+        d.a[j] += gradient * p
+        d_p += gradient * u.a[j]
+    if HAS_B:
+        d.b[j] += gradient * x
+        d_x += gradient * u.b[j]
+    return d_p, d_x
+
+
+@spliced
+def factor_adjoint(u, d, j, p, x, gradient):
+    """Gradients to the terms, in d, and to p and x, from that to c + m p + y x."""
+    d_p, d_x = ZERO, ZERO
+    if HAS_C:
+        d.c[j] += gradient
+    if HAS_M:
+        d.m[j] += gradient * p
+        d_p += gradient * u.m[j]
+    if HAS_Y:
+        d.y[j] += gradient * x
+        d_x += gradient * u.y[j]
+    return d_p, d_x
+
+
+# A block of synapses.
+
+
+@inlined
+def update(fast, eligibility, u, p, x, decay, clip):
+    """Fast weights and eligibilities of the next tick, in their places."""
+    for i in range(fast.shape[0]):
+        p_i, x_i = p[i], x[i]
+        for j in range(LANES):
+            f = fast[i, j]
+            e = eligibility[i, j] if RETROACTIVE else f
+            fast[i, j] = min(max(moved(u, j, p_i, x_i, f, e), -clip), clip)
+            if RETROACTIVE:
+                eligibility[i, j] = remembered(u, j, p_i, x_i, f, e, decay)
+
+
+@inlined
+def update_into(fast, eligibility, u, p, x, decay, clip, updated, updated_eligibility):
+    """The same, in other places (arrays that are handed to a function must not overlap)."""
+    for i in range(fast.shape[0]):
+        p_i, x_i = p[i], x[i]
+        for j in range(LANES):
+            f = fast[i, j]
+            e = eligibility[i, j] if RETROACTIVE else f
+            updated[i, j] = min(max(moved(u, j, p_i, x_i, f, e), -clip), clip)
+            if RETROACTIVE:
+                updated_eligibility[i, j] = remembered(u, j, p_i, x_i, f, e, decay)
+
+
+@inlined
+def update_adjoint(
+    fast, eligibility, u, p, x, decay, clip, d_fast, d_eligibility, d, d_decay, d_p, d_x
+):  # fmt: skip
+    """Takes fast weights and eligibilities before the tick. d_fast and d_eligibility come with the
+    gradients to those after it, and leave with the gradients to those before it.
+    """
+    for i in range(fast.shape[0]):
+        p_i, x_i = p[i], x[i]
+        sum_p, sum_x = ZERO * p_i, ZERO * p_i
+        for j in range(LANES):
+            f = fast[i, j]
+            e = eligibility[i, j] if RETROACTIVE else f
+            unclipped = moved(u, j, p_i, x_i, f, e)
+            inside = min(max(unclipped, -clip), clip) == unclipped
+            d_f = d_fast[i, j] if inside else ZERO * p_i
+            d_e = d_eligibility[i, j] if RETROACTIVE else d_f
+            through = d_f if SHRINKS else d_e  # the gradient to what C F goes to
+            to_p, to_x = added_adjoint(u, d, j, p_i, x_i, d_e)
+            decay_p, decay_x = factor_adjoint(u, d, j, p_i, x_i, through * f)
+            sum_p += to_p + decay_p
+            sum_x += to_x + decay_x
+            before = factor(u, j, p_i, x_i) * through
+            fast_before = before if SHRINKS else d_f + before
+            d_fast[i, j] = fast_before
+            if RETROACTIVE:
+                d.r[j] += d_f * e
+                d_decay[j] += d_e * e
+                d_eligibility[i, j] = d_f * u.r[j] + decay * d_e
+        if HAS_A or HAS_M:
+            d_p[i] += sum_p
+        if HAS_B or HAS_Y:
+            d_x[i] += sum_x
+
+
+@spliced
+def effective(feedback, gain, fast, i, j):
+    """Weight of a synapse that is not among the static ones of the inputs: V, alpha F, or both."""
+    total = ZERO
+    if RECURRENT:
+        total += feedback[i, j]
+    if PLASTIC:
+        total += gain[i, j] * fast[i, j]
+    return total
+
+
+@inlined
+def currents(feedback, gain, fast, x, current):
+    """Adds what the synapses give."""
+    for i in range(x.shape[0]):
+        x_i = x[i]
+        if x_i != ZERO:
+            for j in range(LANES):
+                current[j] += x_i * effective(feedback, gain, fast, i, j)
+
+
+@inlined
+def currents_adjoint(feedback, gain, fast, x, d_current, d_gain, d_fast, d_x):
+    """Gradients to gains, fast weights and x; those to static weights are taken elsewhere."""
+    for i in range(x.shape[0]):
+        x_i = x[i]
+        total = ZERO * x_i
+        for j in range(LANES):
+            total += d_current[j] * effective(feedback, gain, fast, i, j)
+        d_x[i] += total
+        if PLASTIC and x_i != ZERO:
+            for j in range(LANES):
+                d = d_current[j] * x_i
+                d_gain[i, j] += d * fast[i, j]
+                d_fast[i, j] += d * gain[i, j]
+
+
+# A row of neurons.
+
+
+@inlined
+def terms(decays, w, rate, s, q, theta, u):
+    """The terms of the update after a tick, from traces after it."""
+    eta = decays[3]
+    for j in range(rate.shape[0]):
+        k, a, b, c, m, y = drive(q[j], theta[j], s[j], w)
+        r = rate[j]
+        up = eta if RETROACTIVE else r
+        down = abs(r) if CONTRACTING else up
+        u.k[j], u.a[j], u.b[j] = up * k, up * a, up * b
+        u.c[j], u.m[j], u.y[j] = (ONE if SHRINKS else ZERO) + down * c, down * m, down * y
+        u.r[j] = r
+
+
+@inlined
+def terms_adjoint(
+    decays, w, rate, s, q, theta, d, d_decay, d_w, d_q, d_theta, d_s, d_rate, d_eta
+):  # fmt: skip
+    """Adds the gradients to q, theta, s, w and eta; those to the terms, d, leave as zero."""
+    eta = decays[3]
+    for j in range(rate.shape[0]):
+        k, a, b, c, m, y = drive(q[j], theta[j], s[j], w)
+        r = rate[j]
+        up = eta if RETROACTIVE else r
+        down = abs(r) if CONTRACTING else up
+        d_up = d.k[j] * k + d.a[j] * a + d.b[j] * b
+        d_down = d.c[j] * c + d.m[j] * m + d.y[j] * y
+        if CONTRACTING:
+            d_r = d_down if r > ZERO else (-d_down if r < ZERO else ZERO)
+        else:
+            d_up, d_r = d_up + d_down, ZERO
+        if RETROACTIVE:
+            d_eta[j] += d_up - d_decay[j]
+            d_rate[j] = d_r + d.r[j]
+        else:
+            d_rate[j] = d_r + d_up
+        to_q, to_theta, to_s = drive_adjoint(
+            q[j], theta[j], s[j], w, up * d.k[j], up * d.a[j], up * d.b[j], down * d.c[j],
+            down * d.m[j], down * d.y[j], d_w, j,
+        )  # fmt: skip
+        d_q[j] += to_q
+        d_theta[j] += to_theta
+        d_s[j] += to_s
+
+
+@inlined
+def traces(decays, s, q, theta):
+    """Postsynaptic trace, and the sliding mean of its square."""
+    for j in range(s.shape[0]):
+        q[j] = decays[1] * q[j] + (ONE - decays[1]) * s[j]
+        theta[j] = decays[2] * theta[j] + (ONE - decays[2]) * q[j] * q[j]
+
+
+@inlined
+def traces_adjoint(
+    decays, s, q, q_before, theta_before, d_q, d_theta, d_s, d_post_decay, d_threshold_decay
+):  # fmt: skip
+    """d_q and d_theta come with the gradients to q(t) and theta(t), leave with those of t-1."""
+    for j in range(s.shape[0]):
+        to_theta = d_theta[j]
+        to_q = d_q[j] + TWO * (ONE - decays[2]) * q[j] * to_theta
+        d_threshold_decay[j] += to_theta * (theta_before[j] - q[j] * q[j])
+        d_post_decay[j] += to_q * (q_before[j] - s[j])
+        d_theta[j] = decays[2] * to_theta
+        d_q[j] = decays[1] * to_q
+        d_s[j] += (ONE - decays[1]) * to_q

@@ -1,0 +1,69 @@
+"""What a layer is made of, by address: to hand over arrays takes longer than many a call."""
+
+import struct
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FIELDS = ("potential", "pre", "post", "threshold", "fast_weights", "eligibility")
+
+TABLE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            # per tick
+            *("inputs", "starts", "rate", "spikes", "potentials"),
+            # parameters; gains and feedback (recurrent weights) in blocks, see `blocked`
+            *("weight", "bias", "beta", "feedback", "gains", "coefficients"),
+            *("pre_decay", "post_decay", "threshold_decay", "eta"),
+            # the state before and after: base addresses, and for each field the way from there to
+            # that of the first environment, and from one environment to the next, in bytes
+            *("old", "new"),
+            *(f"{when}_{field}" for when in ("old", "new") for field in FIELDS),
+            *(f"{when}_{field}_stride" for when in ("old", "new") for field in FIELDS),
+            # what is kept for the backward pass, and gradients
+            *("saved_fast", "saved_eligibility"),
+            *("d_spikes", "d_potentials", "d_inputs", "d_currents", "d_rate"),
+            *("d_weight", "d_bias", "d_beta", "d_gains", "d_coefficients", "d_decays"),
+            "scratch",
+            # in a step of a network: neuromodulators and readout; fields of the flat state by their
+            # way from its start, and from one environment to the next
+            *("modulator_weight", "modulator_exogenous", "modulator_bias", "exogenous"),
+            *("readout_decay", "features"),
+            *("stride", "plasticity_off", "modulator_held"),
+            *("old_modulation", "new_modulation", "old_readout", "new_readout"),
+        )
+    ]
+)
+
+
+_PACKER = struct.Struct(f"{len(TABLE)}q")
+_EMPTY = dict.fromkeys(TABLE.names or (), 0)
+
+
+def table_of(**entries: Any) -> np.ndarray:
+    """A table of one row: addresses of tensors, numbers as they are, 0 for what is not given.
+
+    An address does not keep its tensor alive: the caller must, until the kernel has run.
+    """
+    row = _EMPTY.copy()
+    for name, x in entries.items():
+        if x is not None:
+            row[name] = x.data_ptr() if isinstance(x, Tensor) else x
+    return np.frombuffer(bytearray(_PACKER.pack(*row.values())), TABLE)
+
+
+def state_entries(when: str, state: dict[str, Tensor]) -> dict[str, int]:
+    """Entries of the fields of a state, "old" or "new", that has gaps between environments only."""
+    entries = {}
+    for name, x in state.items():
+        entries[f"{when}_{name}"] = x.data_ptr()
+        entries[f"{when}_{name}_stride"] = x.stride()[0] * x.itemsize
+    return entries
+
+
+def number_type(dtype: torch.dtype) -> Any:
+    """NumPy's type of a PyTorch dtype, float32 or float64."""
+    return np.float64 if dtype == torch.float64 else np.float32
