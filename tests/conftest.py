@@ -28,6 +28,16 @@ ACTIONS = {
     "multi_discrete": spaces.MultiDiscrete([2, 3]),
     "multi_binary": spaces.MultiBinary(2),
 }
+# Rule, modulation, recurrence and decay of layers: enough that every term and branch of the
+# compiled kernels is among them, since each is compiled for itself. The slow tests take all.
+KINDS = [
+    ("none", "none", False, "contracting"),
+    ("none", "none", True, "contracting"),
+    ("oja", "direct", False, "contracting"),
+    ("bcm", "direct", True, "plain"),
+    ("covariance", "retroactive", True, "contracting"),
+    ("stdp", "retroactive", False, "plain"),
+]
 SMALL = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0, "ticks": 2}
 
 

@@ -209,7 +209,17 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on(tmp_path, run_here):
 # every agent
 
 
-@pytest.mark.parametrize("policy", agents())
+# a rule of every form: each kind of plastic layer is compiled for itself
+TRAINED = ["mlp", "lstm", "lstm-stock", "snn", "dp-oja", "ndp-bcm", "ndp-abcd"]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        *TRAINED,
+        *(pytest.param(x, marks=pytest.mark.slow) for x in sorted(set(agents()) - {*TRAINED})),
+    ],
+)
 def test_every_agent_trains_on_cue_association(tmp_path, run_here, policy):
     assert run_here(*CUE, "--policy", policy, *TINY) == 0
     deployed = load_policy(folder_of(tmp_path, policy=policy) / "policy")

@@ -27,7 +27,7 @@ def aligned(size: int) -> np.ndarray:
     return raw[first : first + size]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64, typed=True)  # a float32 0 equals a float64 0
 def scratch(kernel: Callable[..., int], *arguments: Any) -> tuple[int, np.ndarray]:
     """Address of work memory of a kernel, and the memory, kept from call to call: a kernel holds
     the interpreter's lock while it runs.

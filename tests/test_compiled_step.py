@@ -5,12 +5,11 @@ import re
 
 import pytest
 import torch
-from conftest import make_network
+from conftest import KINDS, make_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spikepropamine.policies.network import FLAGS
-from spikepropamine.policies.rules import RULES
 
 
 def observations(steps, batch=2, channels=3):
@@ -20,22 +19,22 @@ def observations(steps, batch=2, channels=3):
 @st.composite
 def networks(draw):
     """A network of any kind, with numbers far from their initial ones."""
-    modulation = draw(st.sampled_from(["none", "direct", "retroactive"]))
-    rules = [*RULES, *(["none"] if modulation == "none" else [])]
+    rule, modulation, recurrent, decay = draw(st.sampled_from(KINDS))
     layers = draw(st.integers(1, 3))
     several = {"min_size": layers, "max_size": layers}
+    plastic = draw(st.lists(st.booleans(), **several))
     settings = {
-        "rule": draw(st.sampled_from(rules)),
+        "rule": rule,
         "modulation": modulation,
+        "decay": decay,
         "hidden": draw(st.lists(st.sampled_from([1, 3, 16, 21, 70]), **several)),
-        "plastic": draw(st.lists(st.booleans(), **several)),
-        "recurrent": draw(st.lists(st.booleans(), **several)),
+        "plastic": plastic,
+        "recurrent": [recurrent if rule != "none" else draw(st.booleans()) for _ in plastic],
         "ticks": draw(st.integers(1, 3)),
         "encoding": draw(st.sampled_from(["current", "population"])),
         "readout": draw(st.sampled_from(["spikes", "spikes+potentials"])),
         "soft_reset": draw(st.booleans()),
         "clip": draw(st.sampled_from([0.05, 1.0])),
-        "decay": draw(st.sampled_from(["contracting", "plain"])),
     }
     exogenous = draw(st.sampled_from([(0, 1, 2), (2, 0), ()]))
     network = make_network(seed=draw(st.integers(0, 99)), exogenous=exogenous, **settings).double()
