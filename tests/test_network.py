@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import OBSERVATIONS, make_model, make_network, make_venv, zero_state
+from gymnasium import spaces
 
-from spikepropamine.policies import NetworkConfig, StateLayout
+from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy, StateLayout
 from spikepropamine.policies.encoding import GaussianPopulation
 from spikepropamine.policies.network import FLAGS
 
@@ -377,6 +378,21 @@ def test_an_exogenous_channel_that_does_not_exist_is_named(kind, entry):
     settings = {"network": {"exogenous": (entry,)}}
     with pytest.raises(ValueError, match=f"exogenous channel {entry!r}.*does not exist"):
         make_model(make_venv(kind), policy_kwargs=settings)
+
+
+def test_exogenous_channels_are_those_behind_the_features_of_an_image():
+    space = spaces.Dict(
+        image=spaces.Box(0, 255, (3, 36, 36), np.uint8), reward=spaces.Box(-1.0, 1.0, (2,))
+    )
+    network = {"exogenous": ("reward",)}
+    policy = PlasticSpikingPolicy(space, spaces.Discrete(2), lambda _: 0.0, network=network)
+    assert policy.network.exogenous.tolist() == [256, 257]
+
+
+@pytest.mark.parametrize("hidden", [256, (256,), [256]])
+def test_one_width_is_one_layer_like_the_last_of_several(hidden):
+    config = NetworkConfig(hidden=hidden)
+    assert (config.hidden, config.plastic, config.recurrent) == ((256,), (True,), (False,))
 
 
 # state is never kept in modules
