@@ -156,7 +156,7 @@ def run_all(options: argparse.Namespace) -> int:
     filmed = film_asked(asked, options) if filming else options.video is None
     from spikepropamine.evaluation.report.report import write_report  # and the plots
 
-    report = write_report(asked.folder)
+    report = write_report(asked.folder, summary)
     say(summary, asked.folder, report)
     if options.track != "off":
         track_evaluation(options.track, asked.folder)

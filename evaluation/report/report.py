@@ -24,9 +24,12 @@ from spikepropamine.evaluation.report.words import listed, number, plural
 from spikepropamine.evaluation.schema import Summary
 
 
-def write_report(folder: Path) -> Path:
-    """Makes report.html out of summary.json and videos/ in a folder; returns its path."""
-    summary = json.loads((folder / "summary.json").read_text())
+def write_report(folder: Path, summary: Summary | None = None) -> Path:
+    """Makes report.html out of a summary and videos/ in a folder; returns its path.
+
+    Without a summary it is that of summary.json, which another evaluation may be replacing.
+    """
+    summary = summary or json.loads((folder / "summary.json").read_text())
     videos = sorted(path.relative_to(folder) for path in (folder / "videos").glob("*.mp4"))
     path = folder / "report.html"
     write_text(path, report(summary, videos))
