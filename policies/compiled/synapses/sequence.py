@@ -53,10 +53,11 @@ SEGMENT = 32  # ticks between two stored fast weights
 def load(address, neurons, first, block):
     """Columns first.. of a matrix [presynaptic, neurons], into a block [presynaptic, LANES]."""
     width, lanes = block.shape[0], min(LANES, neurons - first)
-    matrix = at(address, (width, neurons), block[0, 0])
+    # from the first column on, since an index that is a sum might be negative to Numba
+    matrix = at(address + first * block.itemsize, (width, neurons), block[0, 0])
     for i in range(width):
         for j in range(lanes):
-            block[i, j] = matrix[i, first + j]
+            block[i, j] = matrix[i, j]
         for j in range(lanes, LANES):
             block[i, j] = ZERO
 
@@ -65,10 +66,10 @@ def load(address, neurons, first, block):
 def store(block, address, neurons, first):
     """A block into such columns of a matrix."""
     width, lanes = block.shape[0], min(LANES, neurons - first)
-    matrix = at(address, (width, neurons), block[0, 0])
+    matrix = at(address + first * block.itemsize, (width, neurons), block[0, 0])
     for i in range(width):
         for j in range(lanes):
-            matrix[i, first + j] = block[i, j]
+            matrix[i, j] = block[i, j]
 
 
 @inlined
@@ -90,17 +91,17 @@ def clear_block(block):
 @outlined
 def load_row(address, first, target):
     """Neurons first.. of a row of the state."""
-    source = at(address, (first + target.shape[0],), target[0])
+    source = at(address + first * target.itemsize, target.shape, target[0])
     for j in range(target.shape[0]):
-        target[j] = source[first + j]
+        target[j] = source[j]
 
 
 @outlined
 def store_row(source, address, first):
     """A row into such neurons of the state."""
-    target = at(address, (first + source.shape[0],), source[0])
+    target = at(address + first * source.itemsize, source.shape, source[0])
     for j in range(source.shape[0]):
-        target[first + j] = source[j]
+        target[j] = source[j]
 
 
 @outlined
