@@ -50,7 +50,8 @@ class Taught(VecEnvWrapper):
         self.translates = not self.revealed and all(perturbed)
 
     def _check_spaces(self) -> None:
-        ours, theirs = self.observation_space, self.teacher.policy.observation_space
+        ours: Any = self.observation_space
+        theirs: Any = self.teacher.policy.observation_space
         if self.action_space != self.teacher.policy.action_space:
             raise ValueError(
                 f"the teacher's actions are {self.teacher.policy.action_space}, "

@@ -108,7 +108,7 @@ class HalfCheetahCue(HalfCheetahEnv):
             raise ValueError(f"reversal must be None if trials is {trials}, got {reversal!r}")
         if reversal not in (None, "random"):
             first, last = self._reversals[0], self._reversals[-1]
-            reversal = check_integer("reversal", reversal, first, last)
+            reversal = check_integer("reversal", reversal, first, last)  # type: ignore[arg-type]
         self.reversal = reversal
         self.trial_steps = self.cue_length + self.feedback_length
         self.episode_steps = self.trials * self.trial_steps
@@ -147,9 +147,9 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.mapping = random.permutation(np.resize(random.permutation(2), self.cues))
         self._flips = random.random((self.episode_steps, self.bits)) < self.noise
         self._tells = random.random(self.trials) < self.told
-        reversal = self._reversals[random.integers(len(self._reversals))] if self._reversals else 0
-        if self.reversal != "random":
-            reversal = self.trials if self.reversal is None else self.reversal
+        drawn = self._reversals[random.integers(len(self._reversals))] if self._reversals else 0
+        reversal = self.trials if self.reversal is None else self.reversal
+        reversal = drawn if self.reversal == "random" else int(reversal)
         self._lessons = np.zeros(self.trials, dtype=bool)
         for first in (0, reversal):
             cues = random.permutation(self.cues)

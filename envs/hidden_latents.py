@@ -88,7 +88,7 @@ class HiddenLatent(MujocoEnv, ABC):
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
         gym.utils.EzPickle.__init__(
-            self,
+            self,  # type: ignore[arg-type]
             feedback=feedback,
             feedback_every=feedback_every,
             feedback_opening=feedback_opening,

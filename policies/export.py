@@ -98,7 +98,7 @@ class Normalisation:
         Raises:
             ValueError: observations of another structure.
         """
-        pairs = [(venv.obs_rms, self.mean, self.var)]
+        pairs: list[tuple[Any, Any, Any]] = [(venv.obs_rms, self.mean, self.var)]
         if isinstance(self.mean, dict):
             if not isinstance(venv.obs_rms, dict) or venv.obs_rms.keys() != self.mean.keys():
                 raise ValueError("its observations are of another structure")
@@ -319,7 +319,7 @@ def _width(space: spaces.Space) -> int:
         return int(np.sum(space.nvec))
     if isinstance(space, spaces.Dict):
         return sum(_width(part) for part in space.values())
-    return int(np.prod(space.shape))
+    return int(np.prod(space.shape or ()))
 
 
 def _load(
@@ -380,6 +380,7 @@ def _statistics(normalisation: Normalisation) -> dict[str, torch.Tensor]:
 
 def _statistics_of(space: spaces.Space) -> dict[str, tuple[list[int], torch.dtype]]:
     """Names, shapes and types of the statistics of observations; of a Dict, of its Boxes."""
+    boxes: dict[str, spaces.Space]
     if isinstance(space, spaces.Dict):
         boxes = {f"/{k}": part for k, part in space.items() if isinstance(part, spaces.Box)}
     else:

@@ -1,6 +1,6 @@
 """`PlasticSpikingPolicy`: a Stable-Baselines3 actor-critic policy with a plastic spiking actor."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -180,7 +180,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         extractor = self.features_extractor
         if type(extractor) is CombinedExtractor:  # others need not keep the keys apart
             for key, part in extractor.extractors.items():
-                space = self.observation_space[key]
+                space = cast(spaces.Dict, self.observation_space)[key]
                 width = getattr(part, "features_dim", None) or get_flattened_obs_dim(space)
                 named[key] = channels[start : start + width]
                 start += width

@@ -136,7 +136,11 @@ def _learn(
         snapshot: what it goes on from, if that is known.
     """
     folder, done = settings.folder, algorithm.num_timesteps
-    config = {"settings": settings.as_dict(), "versions": versions(), "command": sys.argv}
+    config: dict[str, Any] = {
+        "settings": settings.as_dict(),
+        "versions": versions(),
+        "command": sys.argv,
+    }
     if done >= settings.steps:
         if _steps_of_policy(folder.policy) != done:  # the end came before it was written
             _save(algorithm, folder.policy, config)

@@ -125,7 +125,7 @@ def _fields(thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _slots(cls: type) -> list[str]:
-    names = []
+    names: list[str] = []
     for base in cls.__mro__:
         slots = vars(base).get("__slots__", ())
         names += [slots] if isinstance(slots, str) else slots
@@ -341,7 +341,8 @@ class _Giving:
         return self.live(index, node, existing, where)
 
     def container(self, index: int, kind: str, node: Any, existing: Any, where: str) -> Any:
-        cls, items = CONTAINERS[kind], node["items"]
+        cls: Any = CONTAINERS[kind]
+        items = node["items"]
         if not isinstance(existing, cls):
             existing = None
         if issubclass(cls, dict):
@@ -366,7 +367,7 @@ class _Giving:
         if kind == "deque":
             return deque(made, node["maxlen"])
         if hasattr(existing, "_fields"):  # a named tuple
-            return type(existing)(*made)
+            return existing._make(made)
         return made if kind == "list" else cls(made)
 
     def claim(self, index: int, existing: Any, where: str) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,10 @@ class _Sequence(torch.autograd.Function):
         train = any(ctx.needs_input_grad)
         spikes = inputs.new_empty(ticks, batch, neurons)
         potentials = torch.empty_like(spikes)
-        gains = feedback = saved_fast = saved_eligibility = None
+        gains: Any = None
+        feedback = saved_fast = saved_eligibility = None
+        kernel: Any
+        arguments: tuple[Any, ...]
         if not spec.plastic and not spec.recurrent:
             kernel, arguments = static.static_forward, (number(0), spec.soft_reset, ticks, batch)
         else:
@@ -169,6 +172,8 @@ class _Sequence(torch.autograd.Function):
         d_currents = torch.empty_like(spikes)
         d_bias, d_beta = torch.empty_like(bias), torch.empty_like(bias)
         d_inputs = d_rate = d_gains = d_coefficients = d_decays = d_gain = d_recurrent = None
+        arguments: tuple[Any, ...]
+        decays: Sequence[Any] = [None] * 4
         if not spec.plastic and not spec.recurrent:
             kernel = static.static_backward
             arguments = number(0), spec.soft_reset, *surrogate, ticks, batch, neurons
@@ -207,9 +212,11 @@ class _Sequence(torch.autograd.Function):
             d_recurrent = _weight_gradient(before, d_currents, sparse=True)
         if d_gains is not None:
             d_gain = d_gains.transpose(1, 2).reshape(-1, gains.shape[1])[:neurons]
+        if d_decays is not None:
+            decays = d_decays.unbind(0)
         gradients = LayerParameters(
             _weight_gradient(inputs, d_currents, ctx.sparse), d_bias, d_beta, d_recurrent, d_gain,
-            *(d_decays.unbind(0) if d_decays is not None else [None] * 4), d_coefficients,
+            decays[0], decays[1], decays[2], decays[3], d_coefficients,
         )  # fmt: skip
         given = [d if x is not None else None for x, d in zip(parameters, gradients)]
         return None, None, None, d_inputs, None, d_rate, *given

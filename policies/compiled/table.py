@@ -39,7 +39,7 @@ TABLE = np.dtype(
 )
 
 
-_PACKER = struct.Struct(f"{len(TABLE)}q")
+_PACKER = struct.Struct(f"{len(TABLE.names or ())}q")
 _EMPTY = dict.fromkeys(TABLE.names or (), 0)
 
 
