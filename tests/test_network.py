@@ -1,5 +1,6 @@
 """The network: its settings, the layout of its state, its encodings, and time within a step."""
 
+import gc
 import math
 
 import numpy as np
@@ -410,6 +411,20 @@ def test_the_network_keeps_nothing_between_calls(encoding):
     assert all(torch.equal(first_state[k], second_state[k]) for k in first_state)
     assert all(torch.equal(a, b) for a, b in zip(before, tensors))
     assert set(network.state_dict()) == {name for name, _ in network.named_parameters()}
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize(("rule", "modulation"), [("none", "none"), ("oja", "direct")])
+def test_a_pass_leaves_nothing_in_memory(rule, modulation, recurrent):
+    network = make_network(rule=rule, modulation=modulation, recurrent=(recurrent, recurrent))
+    left = []
+    for _ in range(3):
+        features, _, _ = network.run(observations(40), torch.zeros(40, 2), zero_state(network, 2))
+        features.sum().backward()
+        del features
+        gc.collect()
+        left.append(sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects()))
+    assert left[-2] == left[-1]
 
 
 KINDS = [("none", "none")] + [

@@ -150,10 +150,13 @@ class _Sequence(torch.autograd.Function):
         kernel(*arguments, neurons, table)
         if train:
             ctx.spec, ctx.sparse, ctx.table = spec, sparse, table
-            ctx.alive = (*tensors.values(), *state.values())  # what the table points at
+            # what the table points at; outputs would hold this graph, and it them, for ever
+            outputs = (spikes, potentials)
+            kept = [x for x in tensors.values() if all(x is not output for output in outputs)]
+            ctx.alive = (*kept, *state.values())
             ctx.save_for_backward(
-                inputs, starts, spikes, p.weight, p.bias, state["potential"], gains, p.coefficients,
-                *parameters,
+                *outputs, inputs, starts, p.weight, p.bias, state["potential"], gains,
+                p.coefficients, *parameters,
             )  # fmt: skip
         return spikes, potentials
 
@@ -161,7 +164,7 @@ class _Sequence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_spikes, d_potentials):
         spec = ctx.spec
-        inputs, starts, spikes, weight, bias, potential, gains, coefficients, *parameters = (
+        spikes, _, inputs, starts, weight, bias, potential, gains, coefficients, *parameters = (
             ctx.saved_tensors
         )
         ticks, batch, channels = inputs.shape
