@@ -98,7 +98,12 @@ def model_card(run: Run) -> dict[str, Any]:
         f"{run.seed}) with spikepropamine. One call is one environment step; zero the state where "
         "an episode starts. Observations are taken as the environment gives them; the action is "
         "the likeliest one.",
-        "task": {"env": run.environment, "env_kwargs": run.arguments, "previous": run.previous},
+        "task": {
+            "env": run.environment,
+            "env_kwargs": run.arguments,
+            "previous": run.previous,
+            "revealed": run.revealed,
+        },
         "policy": run.name,
         "network": settings.get("network"),
         "training": {"seed": run.seed, "steps": run.steps, "perturb": run.perturb},

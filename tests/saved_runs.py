@@ -3,12 +3,12 @@
 import csv
 from pathlib import Path
 
-import gymnasium as gym
 import torch
 import yaml
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.envs.making import make
 from spikepropamine.evaluation import command as evaluate
 from spikepropamine.policies.export import DeployedPolicy, save_policy
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -21,9 +21,11 @@ ARGUMENTS = {
 ROOT = Path(__file__).parent.parent
 
 
-def make_policy(environment: str, kind: str = "ndp-oja", seed: int = 0, **changes):
+def make_policy(
+    environment: str, kind: str = "ndp-oja", seed: int = 0, previous: bool = False, **changes
+):
     """An untrained policy with weights large enough to be interesting."""
-    env = gym.make(environment)
+    env = make(environment, previous=previous)
     env.close()
     torch.manual_seed(seed)
     spaces = (env.observation_space, env.action_space, lambda _: 0.0)
@@ -46,16 +48,19 @@ def make_policy(environment: str, kind: str = "ndp-oja", seed: int = 0, **change
     return DeployedPolicy(policy, None, {})
 
 
-def save_run(folder: Path, environment: str, kind: str, seed: int = 0) -> Path:
+def save_run(
+    folder: Path, environment: str, kind: str, seed: int = 0, previous: bool = False
+) -> Path:
     settings = {
         "env": environment,
         "policy": kind,
         "seed": seed,
         "n_envs": 4,
         "env_kwargs": ARGUMENTS.get(environment, {}),
+        "previous": previous,
     }
     run = folder / environment / kind / f"seed-{seed}"
-    policy = make_policy(environment, kind, seed).policy
+    policy = make_policy(environment, kind, seed, previous).policy
     save_policy(run / "policy", policy, metadata={"settings": settings, "steps": 123})
     return run
 

@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from saved_runs import CUES as CUES_TASK
 from saved_runs import PENDULUM, ROOT, save_run
 
+from spikepropamine.envs.making import make
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.export import command, onnx_file
@@ -36,6 +38,32 @@ def test_an_exported_file_drives_its_task_by_onnx_runtime_alone(kind, tmp_path, 
         [sys.executable, "-I", EXAMPLE, file, "1"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("episode 0: return -")
+
+
+@pytest.mark.parametrize("task", [PENDULUM, "CartPole-v1"])
+def test_the_example_shows_the_policy_its_previous_action_and_reward(task, tmp_path):
+    run = save_run(tmp_path, task, "ndp-oja", previous=True)
+    assert export(run, "--format", "onnx") == 0
+    file = run / "exports" / "policy.onnx"
+    done = subprocess.run(
+        [sys.executable, "-I", EXAMPLE, file, "1"], capture_output=True, text=True, check=True
+    )
+    env, policy = make(task, previous=True), onnx_file.OnnxPolicy(file.read_bytes())
+    (observation, _), over, total = env.reset(seed=0), False, 0.0
+    while not over:
+        observation, reward, terminated, truncated, _ = env.step(policy.act(observation))
+        total, over = total + float(reward), terminated or truncated
+    assert done.stdout == f"episode 0: return {total:.1f}\n"
+
+
+def test_the_example_refuses_what_it_cannot_make_in_one_line(tmp_path):
+    run = save_run(tmp_path, CUES_TASK, "mlp")
+    assert export(run, "--format", "onnx") == 0
+    done = subprocess.run(
+        [sys.executable, "-I", EXAMPLE, run / "exports" / "policy.onnx"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.startswith("this example needs one of Gymnasium's")
 
 
 def test_the_example_needs_onnx_runtime_numpy_and_the_robot():
