@@ -102,6 +102,27 @@ def test_two_processes_share_a_study_and_nothing_of_one_that_is_killed_is_lost(s
     assert [t for t in done if left[0].params.items() <= t.params.items()]
 
 
+WITHOUT = """
+import sys, warnings
+warnings.simplefilter("ignore")  # filelock says that it makes do
+sys.modules["fcntl"] = None
+from pathlib import Path
+from spikepropamine.training import tune
+folder = Path(sys.argv[1])
+first, second = tune.Worker(None, folder), tune.Worker(None, folder)
+assert second._lives(first.name)
+first.close()
+assert not second._lives(first.name)
+"""
+
+
+def test_workers_know_of_one_another_where_there_is_no_fcntl(tmp_path):
+    command = [sys.executable, "-c", WITHOUT, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_trial_that_falls_behind_is_given_up():
     study = optuna.create_study(
         direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=1)

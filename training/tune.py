@@ -9,7 +9,6 @@ had begun is tried again with the same settings.
 
 import argparse
 import contextlib
-import fcntl
 import json
 import shlex
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from filelock import FileLock, Timeout
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spikepropamine.common import Parser, UsageError, require, run_command, unknown, write_text
@@ -213,26 +213,6 @@ def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
     return float(np.mean(returns))
 
 
-class JournalLock:
-    """Held while a process writes to the journal; the system frees it when the process is killed.
-
-    It has the methods of Optuna's own locks, which are files that a killed process leaves behind.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def acquire(self) -> bool:
-        """Waits until it is ours."""
-        self._file = self.path.open("w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        return True
-
-    def release(self) -> None:
-        """Others may have it."""
-        self._file.close()
-
-
 class Worker:
     """A process that works on a study; while it lives it holds the lock of a file of its own."""
 
@@ -240,13 +220,13 @@ class Worker:
         self.study, self.folder = study, folder / "workers"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.name = uuid.uuid4().hex
-        self._file = (self.folder / self.name).open("w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._lock = FileLock(self.folder / self.name)
+        self._lock.acquire()
 
     def close(self) -> None:
         """It is done."""
-        self._file.close()
-        (self.folder / self.name).unlink()
+        self._lock.release()
+        (self.folder / self.name).unlink(missing_ok=True)
 
     def begin(self) -> Any:
         """The next trial."""
@@ -269,14 +249,13 @@ class Worker:
                 print(f"trial {trial.number} was left behind, its settings are tried again")
 
     def _lives(self, worker: str) -> bool:
+        if not (self.folder / worker).exists():
+            return False
         try:
-            with (self.folder / worker).open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            with FileLock(self.folder / worker, timeout=0):
+                return False
+        except Timeout:
             return True
-        except FileNotFoundError:
-            pass
-        return False
 
 
 def tune(options: argparse.Namespace, settings: Settings) -> None:
@@ -293,8 +272,9 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
     space = search_space(options.search, settings)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options.study.mkdir(parents=True, exist_ok=True)
-    lock: Any = JournalLock(options.study / "journal.lock")
-    journal = JournalFileBackend(str(options.study / "journal.log"), lock)
+    # Optuna's own locks are files that a killed process leaves behind
+    turn: Any = FileLock(options.study / "journal.lock")
+    journal = JournalFileBackend(str(options.study / "journal.log"), turn)
     study = optuna.create_study(
         storage=JournalStorage(journal),
         study_name=f"{settings.env} {settings.policy}",
