@@ -417,14 +417,14 @@ def test_the_network_keeps_nothing_between_calls(encoding):
 @pytest.mark.parametrize(("rule", "modulation"), [("none", "none"), ("oja", "direct")])
 def test_a_pass_leaves_nothing_in_memory(rule, modulation, recurrent):
     network = make_network(rule=rule, modulation=modulation, recurrent=(recurrent, recurrent))
-    left = []
-    for _ in range(3):
-        features, _, _ = network.run(observations(40), torch.zeros(40, 2), zero_state(network, 2))
+    inputs, left = observations(40), []
+    for _ in range(6):
+        features, _, _ = network.run(inputs, torch.zeros(40, 2), zero_state(network, 2))
         features.sum().backward()
         del features
         gc.collect()
         left.append(sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects()))
-    assert left[-2] == left[-1]
+    assert left[-1] < left[0] + 5  # each pass used to leave three or more
 
 
 KINDS = [("none", "none")] + [
