@@ -16,6 +16,13 @@ from torch import Tensor
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 
+EXPLODED = 1e4
+"""Norm of a gradient, before clipping, from which on a minibatch is left out. One of its sequences
+has exploded on the way through its episode, and clipping would keep that one's direction alone."""
+
+PATIENCE = 10
+"""Minibatches in a row that may be left out. With the next one a step is made, whatever it is."""
+
 if TYPE_CHECKING:
     _Base = PlasticPPO  # a mixin over either of two algorithms; to the type checker it is over one
 else:
@@ -54,7 +61,7 @@ class _Supervised(_Base):
             )
         self.rollout_buffer.actions[due] = targets
         self.rollout_buffer.advantages[...] = due
-        losses = []
+        losses, left_out, in_a_row = [], 0, 0
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.get(self.batch_size):
                 if not batch.advantages.any():
@@ -63,11 +70,16 @@ class _Supervised(_Base):
                 loss = loss / batch.advantages.sum()
                 self.policy.optimizer.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-                self.policy.optimizer.step()
+                norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 losses.append(loss.item())
+                if not norm < EXPLODED and in_a_row < PATIENCE:
+                    left_out, in_a_row = left_out + 1, in_a_row + 1
+                    continue
+                in_a_row = 0
+                self.policy.optimizer.step()
             self._n_updates += 1
         self.logger.record("train/cross_entropy", np.mean(losses))
+        self.logger.record("train/left_out", left_out)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _log_likelihood(self, batch: Any) -> Tensor:

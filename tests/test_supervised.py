@@ -8,6 +8,7 @@ from conftest import make_model, make_venv
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.agents import supervised
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 
 VARIANTS = [
@@ -111,3 +112,20 @@ def test_it_is_saved_loaded_and_goes_on(algorithm, policy, tmp_path):
     model.save(tmp_path / "model.zip")
     after = cross_entropies(algorithm.load(tmp_path / "model.zip", copying(), device="cpu"), 2)
     assert after[0] < before[0] - 0.1
+
+
+@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
+def test_a_minibatch_whose_gradient_exploded_is_left_out_but_not_for_ever(
+    algorithm, policy, monkeypatch
+):
+    model = make_model(copying(), algorithm, policy, n_epochs=1, batch_size=32)
+    likelihood = model._log_likelihood
+    monkeypatch.setattr(model, "_log_likelihood", lambda batch: 1e9 * likelihood(batch))
+    before = [x.clone() for x in model.policy.parameters()]
+    assert np.isfinite(cross_entropies(model, supervised.PATIENCE)).all()
+    assert model.logger.name_to_value["train/left_out"] == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, model.policy.parameters()))
+    monkeypatch.setattr(supervised, "PATIENCE", 0)
+    cross_entropies(model, 1)
+    assert model.logger.name_to_value["train/left_out"] == 0
+    assert not all(torch.equal(a, b) for a, b in zip(before, model.policy.parameters()))
