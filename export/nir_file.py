@@ -36,7 +36,7 @@ def refusal(deployed: DeployedPolicy) -> str | None:
     if config.readout != "spikes":
         return "NIR's neurons put out spikes, not potentials; train with --network.readout spikes"
     if config.soft_reset:
-        return "NIR's neurons are reset to a value; train with --network.soft-reset False"
+        return "NIR's neurons are reset to a value; train with --no-network.soft-reset"
     if deployed.normalisation is not None and isinstance(deployed.normalisation.mean, dict):
         return "NIR takes one vector; observations that are a Dict cannot be normalised in it"
     return None

@@ -120,7 +120,7 @@ def test_a_file_read_back_is_the_graph(tmp_path):
     [
         ({"readout": "spikes+potentials"}, "--network.readout spikes"),
         ({"encoding": "population"}, "--network.encoding current"),
-        ({"soft_reset": True}, "--network.soft-reset False"),
+        ({"soft_reset": True}, "--no-network.soft-reset"),
     ],
 )
 def test_what_nir_cannot_say_is_refused_with_the_setting_that_would_do(network, setting):

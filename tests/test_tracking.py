@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,8 +218,9 @@ def writer(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tracking, "start", start)
 
-    def make():
-        made = tracking.WandbWriter(settings, {"settings": {}, "versions": {}})
+    def make(**changes):
+        mine = replace(settings, **changes)
+        made = tracking.WandbWriter(mine, {"settings": {}, "versions": {}})
         made.asked = asked[-1]
         return made
 
@@ -278,6 +280,28 @@ def test_the_best_end_of_a_run_has_an_alias(writer, monkeypatch):
         assert not made.failed
     models = [aliases for kind, aliases in logged if kind == "model"]
     assert models == [["latest", "best"], ["latest", "best"], ["latest"]]
+
+
+def test_where_asked_the_policy_is_linked_to_a_registry(writer, monkeypatch):
+    linked = []
+    monkeypatch.setattr(tracking, "policy_artifact", lambda _: wandb.Artifact("some", "model"))
+    monkeypatch.setattr(FakeRun, "log_artifact", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr(FakeRun, "link_artifact", lambda _, artifact, path, aliases:
+                        linked.append((artifact.type, path, aliases)), raising=False)  # fmt: skip
+    made = writer(registry="robots")
+    made.folder.checkpoints.mkdir()
+    (made.folder.checkpoints / "step-5").write_bytes(b"not looked into")
+    monkeypatch.setattr(tracking, "listed", lambda folder: list(folder.iterdir()))
+    made.write({"rollout/ep_rew_mean": 1.0}, {"rollout/ep_rew_mean": ()}, 5)
+    made.log_checkpoint()
+    assert not made.failed
+    assert linked == [("model", "wandb-registry-robots/some", ["best"])]
+
+
+def test_a_registry_needs_what_is_online(capsys):
+    assert train.main([*TINY, "--registry", "robots", "--track", "offline"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--registry" in line and "--track online" in line
 
 
 def test_values_that_are_not_numbers(tmp_path):
@@ -393,3 +417,88 @@ def test_without_an_account_the_workspace_is_printed(capsys):
     assert "section" in json.loads(printed.out)
     (line,) = printed.err.splitlines()
     assert "no account" in line and "wandb login" in line
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """An account, and the views of a project that a server would hold: by name, and the report."""
+    from wandb_workspaces.reports.v2 import interface
+    from wandb_workspaces.workspaces import internal
+
+    views, reports = {}, {}
+
+    class Api:
+        default_entity = "someone"
+        client = type("Client", (), {"app_url": "https://wandb.test/"})
+
+        def reports(self, path):
+            assert path == f"someone/{shared.PROJECT}"
+            kind = type("Report", (), {})
+            for identity, title in reports.items():
+                one = kind()
+                one.id, one.display_name = identity, title
+                yield one
+
+    def get_view_dict(entity, project, name):
+        for view in views.values():
+            if view.name == internal._url_query_str_to_internal_name(name):
+                return {"id": view.id}
+        raise ValueError(f"Workspace `{name}` not found in project `{project}`")
+
+    def upsert(view):
+        view.id = view.id or f"id-{len(views)}"
+        views[view.id] = view
+        return {"upsertView": {"view": {"id": view.id, "name": view.name}}}
+
+    def save(report):
+        report.id = report.id or f"id-{len(reports)}"
+        reports[report.id] = report.title
+
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
+    monkeypatch.setattr(wandb, "Api", Api)
+    monkeypatch.setattr(internal, "get_view_dict", get_view_dict)
+    monkeypatch.setattr(internal, "upsert_view2", upsert)
+    monkeypatch.setattr(interface.Report, "save", save)
+    monkeypatch.setattr(interface.Report, "url", property(lambda report: report.id))
+    return views, reports
+
+
+def test_one_workspace_and_one_report_are_changed_when_they_are_saved_again(server, capsys):
+    for _ in range(2):
+        assert dashboards([]) == 0
+        assert dashboards(["--report"]) == 0
+    views, reports = server
+    assert list(views) == ["id-0"] and reports == {"id-0": workspace.NAME}
+    (address,) = {line for line in capsys.readouterr().out.splitlines() if "?" in line}
+    assert address.endswith(f"/{shared.PROJECT}?nw={workspace.VIEW}")
+
+
+def test_a_project_that_is_not_there_is_one_line(server, monkeypatch, capsys):
+    from wandb_workspaces.workspaces import internal
+
+    def get_view_dict(entity, project, name):
+        raise ValueError(f"Project `{entity}/{project}` not found.  Do you have access?")
+
+    monkeypatch.setattr(internal, "get_view_dict", get_view_dict)
+    assert dashboards([]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) and "not found" in printed.err
+    assert not server[0]
+
+
+def test_the_report_explains_each_section_and_shows_its_plots():
+    blocks = json.loads(workspace.as_json(workspace.report("someone", "some-project")))["blocks"]
+    grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
+    assert len(grids) == len(workspace.SECTIONS) == len(workspace.EXPLAINED)
+    for section, grid in zip(workspace.SECTIONS, grids):
+        panels = grid["panelBankSectionConfig"]["panels"]
+        titles = [part["config"].get("chartTitle") for part in panels]
+        assert {title for title, _, _ in workspace.SECTIONS[section]} <= set(titles)
+    kinds = {part["filters"]["filters"][0]["value"] for grid in grids for part in grid["runSets"]}
+    assert kinds == {"train", "evaluation"}  # the job types that trainings and evaluations have
+
+
+def test_without_an_account_the_report_is_printed(capsys):
+    assert dashboards(["--report"]) == 0
+    assert json.loads(capsys.readouterr().out)["blocks"]
+    assert dashboards(["--report", "--local", "runs"]) == 2

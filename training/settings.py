@@ -31,8 +31,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 # what may differ when a run is resumed
 CHANGEABLE = {
     "resume", "inexact", "trust", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
-    "log_every", "threads", "device", "backend", "track", "tensorboard", "video_every",
-    "imports",
+    "log_every", "threads", "device", "backend", "track", "registry", "tensorboard",
+    "video_every", "imports",
 }  # fmt: skip
 
 
@@ -97,6 +97,8 @@ class Settings:
     """Rollouts between the tables printed to the console and the rows of progress.csv."""
     track: Literal["off", "offline", "online"] = "off"
     """Track with Weights & Biases: offline, to look at here or upload later, or online."""
+    registry: str | None = None
+    """With `--track online`: link the policy that the training ends with to this registry."""
     tensorboard: bool = False
     """Write TensorBoard's event files to the run folder too."""
     threads: Few = 1
@@ -313,6 +315,8 @@ def validated(settings: Settings) -> Settings:
         )
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("there is no CUDA device here; use --device cpu")
+    if settings.registry is not None and settings.track != "online":
+        raise UsageError("--registry links what wandb has already; it needs --track online")
     if settings.tensorboard:
         require("tensorboard", "tensorboard", "--tensorboard")
     trainer = settings.trainer

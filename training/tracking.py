@@ -46,6 +46,7 @@ class WandbWriter(KVWriter):
     def __init__(self, settings: Settings, config: dict[str, Any]) -> None:
         assert settings.track != "off"
         self.folder, self.mode = settings.folder, settings.track
+        self.registry = settings.registry
         self.file = self.folder.wandb / "run.json"
         before = json.loads(self.file.read_text()) if self.file.is_file() else {}
         self.last_step = before.get("last_step", -1)
@@ -103,7 +104,8 @@ class WandbWriter(KVWriter):
                 self._remember()
 
     def log_checkpoint(self) -> None:
-        """Logs what others load as a model artifact, and what resuming needs as a checkpoint.
+        """Logs what others load as a model artifact, and what resuming needs as a checkpoint; links
+        the model to the registry, where there is to be one.
 
         The model is `best`, besides `latest`, where no earlier end of this run had a higher return.
         """
@@ -115,12 +117,17 @@ class WandbWriter(KVWriter):
                 self.best_return = self.last_return
                 aliases.append("best")
             model = policy_artifact(self.folder)
+            name = model.name  # which wandb appends the version to, once it has it
             self.run.log_artifact(model, aliases=aliases)
             checkpoint = listed(self.folder.checkpoints)[0]
-            artifact = wandb.Artifact(f"{model.name}-checkpoint", type="checkpoint")
+            artifact = wandb.Artifact(f"{name}-checkpoint", type="checkpoint")
             artifact.add_file(str(checkpoint), name=f"checkpoints/{checkpoint.name}")
             self.run.log_artifact(artifact)
             self._remember()
+            if self.registry is not None:  # where the newest is `latest` by itself
+                self.run.link_artifact(
+                    model, f"wandb-registry-{self.registry}/{name}", aliases=aliases[1:]
+                )
 
         self._attempt(log)
 
