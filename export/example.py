@@ -25,6 +25,6 @@ for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
         action, *new = session.run(None, {"observation": observation[None], **state})
         state = dict(zip(state, new))  # fast weights among it: the policy goes on learning
         observation, reward, terminated, truncated, _ = env.step(action[0])
-        before = np.append(choices[action[0]] if choices.size else action[0], reward)
+        before = np.append(choices[action[0]] if choices.size else action[0], float(reward))
         total, over = total + float(reward), terminated or truncated
     print(f"episode {episode}: return {total:.1f}")
