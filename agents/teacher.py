@@ -5,11 +5,13 @@ The learner acts, and at every state that it reaches the teacher says what it wo
 al. 2021). The update is that of `agents.supervised`, through whole episodes.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from spikepropamine.policies.export import DeployedPolicy
@@ -48,6 +50,8 @@ class Taught(VecEnvWrapper):
         self._check_spaces()
         perturbed = [venv.has_attr(name) for name in ("told", "untold")]
         self.translates = not self.revealed and all(perturbed)
+        if self.translates:
+            self._told, self._untold = self._methods("told"), self._methods("untold")
 
     def _check_spaces(self) -> None:
         ours: Any = self.observation_space
@@ -113,7 +117,7 @@ class Taught(VecEnvWrapper):
                 plain = observed[:, : channels - contexts.shape[1]]
                 observed = np.concatenate([plain, contexts], axis=1)
             elif self.translates:
-                observed = self._translated("untold", observed[:, :channels])
+                observed = _translated(self._untold, observed[:, :channels])
             else:
                 observed = observed[:, :channels]
         actions, state = self.teacher.predict(
@@ -121,8 +125,22 @@ class Taught(VecEnvWrapper):
         )
         # its parts may share their memory; a checkpoint takes each by itself
         self._state = None if state is None else tuple(part.copy() for part in state)
-        return self._translated("told", actions) if self.translates else actions
+        return _translated(self._told, actions) if self.translates else actions
 
-    def _translated(self, method: str, rows: np.ndarray) -> np.ndarray:
-        translated = [self.venv.env_method(method, x, indices=i)[0] for i, x in enumerate(rows)]
-        return np.stack(translated).astype(rows.dtype)
+    def _methods(self, name: str) -> list[Callable[[np.ndarray], np.ndarray]]:
+        """A method of each environment; `env_method` would look it up at every call."""
+        if isinstance(self.venv.unwrapped, DummyVecEnv):
+            return self.venv.get_attr(name)
+
+        def method(index: int, row: np.ndarray) -> np.ndarray:
+            return self.venv.env_method(name, row, indices=index)[0]
+
+        return [partial(method, index) for index in range(self.num_envs)]
+
+
+def _translated(methods: list[Callable[[np.ndarray], np.ndarray]], rows: np.ndarray) -> np.ndarray:
+    """Each row by the method of its environment."""
+    translated = np.empty_like(rows)
+    for index, method in enumerate(methods):
+        translated[index] = method(rows[index])
+    return translated

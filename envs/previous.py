@@ -62,4 +62,8 @@ class PreviousActionAndReward(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return self._extended(observation, taken, known), reward, terminated, truncated, info
 
     def _extended(self, observation: np.ndarray, action: np.ndarray, reward: float) -> np.ndarray:
-        return np.concatenate([observation, action, [reward]]).astype(observation.dtype)
+        extended = np.empty(observation.size + self._channels + 1, observation.dtype)
+        extended[: observation.size] = observation
+        extended[observation.size : -1] = action
+        extended[-1] = reward
+        return extended

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.training import command
 from spikepropamine.training.logs import ProgressCSV
+from spikepropamine.training.side_by_side import SideBySide
 
 CUE = [
     "--env", "CueAssociation-v0", "--n-envs", "2", "--steps", "192", "--trainer.n-steps", "16",
@@ -29,7 +29,7 @@ TAUGHT = [
     "--teacher", str(Path(__file__).parents[1] / "trained/robots/HalfCheetah-v5/snn/seed-0"),
 ]  # fmt: skip
 MOMENTS = [
-    (DummyVecEnv, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"), (os, "fsync"),
+    (SideBySide, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"), (os, "fsync"),
     (Path, "replace"), (Path, "unlink"),
 ]  # fmt: skip
 """What a run is made of: it can be killed before and after each call of these."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from spikepropamine.agents.teacher import Taught
@@ -14,6 +13,7 @@ from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training.settings import Settings
+from spikepropamine.training.side_by_side import SideBySide
 from spikepropamine.training.spaces import obstacle
 
 
@@ -60,7 +60,7 @@ def make_envs(settings: Settings) -> VecEnv:
             "use --trainer.kind ppo, a cue task, or a --teacher"
         )
     env.close()
-    venv = make_vec_env(make_one, settings.n_envs, settings.seed)
+    venv: VecEnv = SideBySide([make_one] * settings.n_envs, settings.seed)
     if settings.teacher is not None:
         venv = _taught(venv, settings, settings.teacher)
     space, keys = venv.observation_space, None

@@ -64,6 +64,8 @@ class Contexts(ABC):
 
     def apply(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         """What an observation or action becomes."""
+        if len(self.channels) == values.size:
+            return self.arranged(values.ravel(), context).reshape(values.shape)
         changed = values.flatten()
         changed[self.channels] = self.arranged(changed[self.channels], context)
         return changed.reshape(values.shape)

@@ -39,6 +39,11 @@ class Schedule:
             return self.changes[0][0]
         return self.start if self.period is None else self.period // 2
 
+    @property
+    def steady(self) -> bool:
+        """Whether every step is as the first."""
+        return self == Schedule()
+
     def strength(self, step: int) -> float:
         """Strength in [0, 1] at a step of the episode, counted from 0.
 

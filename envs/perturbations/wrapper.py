@@ -86,8 +86,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             self._layer = self._model.join(
                 [act.add for act in self._acts if act.family.add_to_spec and act.ever_acts]
             )
-        self._observing = [act for act in self._acts if act.family.observe]
-        self._acting = [act for act in self._acts if act.family.act]
         self._stepping = [act for act in self._acts if act.family.each_step and act.ever_acts]
         self._editing = [act for act in self._acts if act.family.edits_model and act.ever_acts]
         self._asking = [act for act in self._acts if act.family.edit_task and act.ever_acts]
@@ -95,6 +93,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._choice = np.random.default_rng()
         self._time = 0
         self._started = False
+        self._find_live()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -139,6 +138,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
                 self._task.init_qpos = posture
         self._started = True
         self._edit_task(force=True)
+        self._find_live()
         return self._observe(observation), self._with_values(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -151,11 +151,16 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._stepping:
             self._task.data.xfrc_applied[:] = 0  # so that forces of several add up, in one step
         self._time += 1
-        for act in self._acts:
-            act.move_to(self._time, self._task)
-        if lift := self._edit_model():
-            self._task.data.qpos[:] = self._model.lifted(self._task.data.qpos, lift)
-        self._edit_task()
+        for act in self._live:
+            act.bound.time = self._time
+        changed = False
+        for act in self._moving:
+            changed |= act.move_to(self._time, self._task)
+        if changed:
+            if lift := self._edit_model():
+                self._task.data.qpos[:] = self._model.lifted(self._task.data.qpos, lift)
+            self._edit_task()
+            self._show()
         return (
             self._observe(observation),
             reward,
@@ -169,13 +174,12 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """The present context: the task's own, where it has one, then the text's, by label."""
         own = getattr(self._task, "context", [])
         below = self._inner.context if self._inner else own
-        return below + [int(n) for acts in self._contexts.values() for n in _present(acts).context]
+        return [*below, *self._numbers]
 
     @property
     def context_began(self) -> int:
         """The step of the episode at which the present context began."""
-        began = [_present(acts).began for acts in self._contexts.values()]
-        return max([self._inner.context_began if self._inner else 0, *began])
+        return max(self._inner.context_began if self._inner else 0, self._began)
 
     def told(self, action: np.ndarray) -> np.ndarray:
         """The action that arrives in the task, in its present context, as this one would in the
@@ -185,14 +189,14 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._inner:
             action = self._inner.told(action)
         for act in reversed(self._acting):
-            if isinstance(act, _ContextAct):
+            if isinstance(act, _ContextAct) and act.now:
                 action = act.undone(action)
         return action
 
     def untold(self, observation: np.ndarray) -> np.ndarray:
         """The observation as it would be without the present contexts of its sensors."""
         for act in reversed(self._observing):
-            if isinstance(act, _ContextAct):
+            if isinstance(act, _ContextAct) and act.now:
                 observation = act.undone(observation)
         return self._inner.untold(observation) if self._inner else observation
 
@@ -284,16 +288,32 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         for act in self._asking:
             act.hook("edit_task", self._task, act.family.nominal)
 
+    def _find_live(self) -> None:
+        """Find which acts have anything to do in this episode, as it begins.
+
+        Contexts that it does not have are left out; what draws or remembers does so at every step.
+        """
+        self._live = [act for act in self._acts if act.chosen or not act.family.contexts]
+        self._observing = [act for act in self._live if act.family.observe]
+        self._acting = [act for act in self._live if act.family.act]
+        self._moving = [act for act in self._live if act.moves]
+        for act in self._acts:
+            act.changed = False
+        self._show()
+
+    def _show(self) -> None:
+        """Find what infos say until the next change."""
+        self._shown = [(act.term.label, act.now, act.value) for act in self._acts if act.chosen]
+        present = [_present(acts) for acts in self._contexts.values()]
+        self._numbers = [int(n) for act in present for n in act.context]
+        self._began = max((act.began for act in present), default=0)
+
     def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
-        values = {
-            act.term.label: {"severity": act.now, "value": act.value}
-            for act in self._acts
-            if act.chosen
-        }
-        info = info | {"perturbations": info.get("perturbations", {}) | values}
+        values = {label: {"severity": now, "value": value} for label, now, value in self._shown}
+        info = {**info, "perturbations": {**info.get("perturbations", {}), **values}}
         if self._contexts:
             began = max(info.get("context_began", 0), self.context_began)
-            info |= {"context": self.context, "context_began": began}
+            info["context"], info["context_began"] = self.context, began
         return info
 
     def _codes(self, context: Any) -> list[int]:
@@ -340,6 +360,11 @@ class _Act:
         harmless = 0.0 if self.term.severities else self.family.nominal
         return not self.term.low == self.term.high == harmless
 
+    @property
+    def moves(self) -> bool:
+        """Whether its value may change after the first step of this episode."""
+        return self.chosen and not self.term.schedule.steady
+
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
         """Start an episode at step 0."""
         self.chosen = chosen == self.alternative
@@ -350,8 +375,10 @@ class _Act:
         self.value, self.now = self.family.nominal, 0.0
         self.move_to(0, None)
 
-    def move_to(self, time: int, task: Any) -> None:
-        """Find the value at a step; the posture at the onset is that of the task's data."""
+    def move_to(self, time: int, task: Any) -> bool:
+        """Find the value at a step, and whether it is another than at the step before; the posture
+        at the onset is that of the task's data.
+        """
         strength = self.term.schedule.strength(time) if self.chosen else 0.0
         value = self.family.scaled(self._episode_value, strength)
         self.changed = value != self.value
@@ -360,6 +387,7 @@ class _Act:
         self.bound.time = time
         if self.changed:
             self.value, self.now = value, self.family.severity(value)
+        return self.changed
 
     def add(self, spec: Any) -> None:
         """Add to an MjSpec what the family needs."""
@@ -447,18 +475,20 @@ class _ContextAct(_Act):
         self.chosen, self._held = True, True
         self.move_to(0, None)
 
-    def move_to(self, time: int, task: Any) -> None:
-        """Find the context at a step."""
+    def move_to(self, time: int, task: Any) -> bool:
+        """Find the context at a step, and whether another one begins there."""
         context = self._plain
         if self.chosen and (self._held or self.term.schedule.strength(time)):
             context = next(one for step, one in reversed(self._plan) if step <= time)
         self.bound.time = time
-        if time and context is self.context:
-            return
+        self.changed = not time or context is not self.context
+        if not self.changed:
+            return False
         self.began = time
         self.context = self.bound.kept["context"] = context
         self.value = float(np.mean(context != self._plain))
         self.now = self.family.severity(self.value)
+        return True
 
     def undone(self, changed: np.ndarray) -> np.ndarray:
         """The observation or action of which the present context makes this one."""

@@ -1,0 +1,162 @@
+"""Environments side by side are those of Stable-Baselines3, to the last bit, and keep no past."""
+
+from functools import partial
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import RandomEnv
+from stable_baselines3.common.env_util import make_vec_env
+
+from spikepropamine.envs import making
+from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, reason_against
+from spikepropamine.training.side_by_side import SideBySide
+from spikepropamine.training.snapshot import Snapshot
+
+pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
+
+TASKS = [
+    "Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5", "HumanoidStandup-v5",
+    "InvertedDoublePendulum-v5", "InvertedPendulum-v5", "Pusher-v5", "Reacher-v5", "Swimmer-v5",
+    "Walker2d-v5",
+]  # fmt: skip
+LENGTH = 6
+OTHER = {"gravity_tilt": "Ant-v5", "cue_reversal": "CueAssociation-v0"}  # than HalfCheetah
+
+
+def task(name, perturb=None, length=LENGTH, **arguments):
+    limit = {"max_episode_steps": length} if name.endswith("v5") else {}
+    return partial(making.make, name, limit, perturb, **arguments)
+
+
+def text_of(family):
+    """A perturbation that acts, beside another one that changes within an episode."""
+    value = "seen" if family.contexts else repr(family.hardest)
+    change = "change(2)" if family.contexts else "3"
+    return f"{family.name}={value} | {family.name}={value}@{change} | none"
+
+
+def same(one, other):
+    """Whether two values of any structure are the same, to the last bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    one, other = np.asarray(one), np.asarray(other)
+    return (
+        one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    )
+
+
+def played(venv, steps=3 * LENGTH):
+    """All that environments return on a fixed tape, but what the clock says."""
+    random = np.random.default_rng(0)
+    rows = [venv.reset()]
+    for _ in range(steps):
+        actions = [venv.action_space.sample() for _ in range(venv.num_envs)]
+        if isinstance(venv.action_space, gym.spaces.Box):
+            low, high = venv.action_space.low, venv.action_space.high
+            actions = random.uniform(low, high, (venv.num_envs, *low.shape)).astype(np.float32)
+        observations, rewards, dones, infos = venv.step(np.asarray(actions))
+        for info in infos:
+            if "episode" in info:
+                assert info["episode"].pop("t") >= 0
+        rows.append((observations, rewards, dones, infos, venv.reset_infos))
+    venv.close()
+    return rows
+
+
+def check_task(make):
+    assert same(played(SideBySide([make] * 2, 3)), played(make_vec_env(make, 2, 3)))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_as_in_the_environments_of_stable_baselines(name):
+    check_task(task(name))
+
+
+@pytest.mark.parametrize("family", CATALOGUE)
+def test_so_is_a_perturbed_one(family):
+    name = OTHER.get(family, "HalfCheetah-v5")
+    check_task(task(name, text_of(CATALOGUE[family]), previous=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", CATALOGUE)
+@pytest.mark.parametrize("name", TASKS)
+def test_so_are_all_perturbed_ones(name, family):
+    text = text_of(CATALOGUE[family])
+    if reason := reason_against(task(name)(), text):
+        pytest.skip(reason)
+    check_task(task(name, text, previous=True))
+
+
+@pytest.mark.parametrize("observation", ["box", "discrete", "dict"])
+@pytest.mark.parametrize("truncates", [False, True])
+def test_so_is_any_environment(observation, truncates):
+    check_task(partial(RandomEnv, observation, "box", truncates=truncates))
+
+
+class Asked(Perturbed):
+    """Asks every term at every step, whether or not it has anything to do."""
+
+    def _find_live(self):
+        super()._find_live()
+        self._live = self._moving = self._acts
+        self._observing = [act for act in self._live if act.family.observe]
+        self._acting = [act for act in self._live if act.family.act]
+
+
+@pytest.mark.parametrize("family", CATALOGUE)
+def test_to_ask_terms_that_have_nothing_to_do_changes_nothing(family):
+    text = text_of(CATALOGUE[family])
+
+    def rows(kind):
+        make = task(OTHER.get(family, "HalfCheetah-v5"))
+        return played(SideBySide([lambda: kind(make(), text)] * 2, 0))
+
+    assert same(rows(Perturbed), rows(Asked))
+
+
+def test_an_environment_is_the_same_whatever_is_beside_it():
+    text = text_of(CATALOGUE["motor_signs"])
+    lengths = (4, 6, 9)
+    random = np.random.default_rng(0)
+    tape = random.uniform(-1, 1, (20, 3, 6)).astype(np.float32)
+    together = SideBySide([task("HalfCheetah-v5", text, length) for length in lengths], 5)
+    alone = [
+        SideBySide([task("HalfCheetah-v5", text, length)], 5 + index)
+        for index, length in enumerate(lengths)
+    ]
+    together.reset()
+    for one in alone:
+        one.reset()
+    for actions in tape:
+        observations, rewards, dones, infos = together.step(actions)
+        for index, one in enumerate(alone):
+            seen = one.step(actions[index : index + 1])
+            for info in (infos[index], seen[3][0]):
+                info.pop("episode", None)  # has the clock
+            expected = observations[index], rewards[index], dones[index], infos[index]
+            assert same(expected, tuple(x[0] for x in seen))
+
+
+def test_what_is_returned_is_new_at_every_step():
+    venv = SideBySide([RandomEnv] * 2, 0)
+    venv.reset()
+    first = venv.step(np.zeros(2, dtype=int))
+    kept = [np.copy(x) for x in first[:3]] + [[dict(info) for info in first[3]]]
+    for _ in range(6):
+        venv.step(np.zeros(2, dtype=int))
+    assert same(list(first), kept)
+
+
+def test_a_checkpoint_does_not_grow_with_the_episodes():
+    venv = SideBySide([partial(RandomEnv, length=2)] * 2, 0)
+    venv.reset()
+    sizes = []
+    for _ in range(20):
+        venv.step(np.zeros(2, dtype=int))
+        snapshot = Snapshot.of({"environments": venv})
+        sizes.append(len(snapshot.nodes) + sum(x.size for x in snapshot.arrays.values()))
+    assert sizes[4] == sizes[-2] and sizes[5] == sizes[-1]
