@@ -11,6 +11,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
@@ -103,7 +104,7 @@ def _mlp(
         "pi": list(network.hidden),
         "vf": list(trainer.critic),
     }
-    return cls(_named(venv, "MlpPolicy"), venv, **arguments)
+    return cls(_named(venv, "Policy"), venv, **arguments)
 
 
 def _lstm(
@@ -121,7 +122,7 @@ def _lstm(
         "lstm_hidden_size": network.hidden[-1],
         "net_arch": {"pi": [], "vf": list(trainer.critic)},
     }
-    policy = _named(venv, "MlpLstmPolicy")
+    policy = _named(venv, "LstmPolicy")
     if stock:
         return RecurrentPPO(policy, venv, **arguments)
     cls = SupervisedPlastic if supervised else PlasticPPO
@@ -147,10 +148,13 @@ def _spiking(
 
 
 def _named(venv: VecEnv, policy: str) -> str:
-    """SB3's name of a policy for the observations of the environments."""
-    if isinstance(venv.observation_space, spaces.Dict):
-        return policy.replace("Mlp", "MultiInput")
-    return policy
+    """SB3's name of a policy for the observations of the environments: several in a Dict, a
+    picture, which gets a CNN, or numbers.
+    """
+    space = venv.observation_space
+    if isinstance(space, spaces.Dict):
+        return f"MultiInput{policy}"
+    return f"Cnn{policy}" if is_image_space(space) else f"Mlp{policy}"
 
 
 def _recurrent(network: NetworkConfig) -> NetworkConfig:
@@ -289,7 +293,7 @@ def build(
 
 
 def actor_parameters(policy: ActorCriticPolicy) -> int:
-    """Number of learned numbers in the actor: all but the critic's."""
+    """Number of learned numbers in the actor, with the CNN of pictures: all but the critic's."""
     parts: list[Any]
     if isinstance(policy, PlasticSpikingPolicy):
         parts = [policy.lstm_actor, policy.action_net]
@@ -297,6 +301,7 @@ def actor_parameters(policy: ActorCriticPolicy) -> int:
         parts = [policy.lstm_actor, policy.mlp_extractor.policy_net, policy.action_net]
     else:
         parts = [policy.mlp_extractor.policy_net, policy.action_net]
+    parts.append(policy.pi_features_extractor)
     return sum(p.numel() for part in parts for p in part.parameters())
 
 

@@ -116,7 +116,7 @@ def _write_onnx(path: Path, run: Run, env: Any, options: argparse.Namespace) -> 
         require(module, "export", "--format onnx")
     from spikepropamine.export import onnx_file
 
-    contents = onnx_file.to_onnx(run.policy, model_card(run))
+    contents = onnx_file.to_onnx(run.policy, model_card(run), env.observation_space)
     found = onnx_file.check(contents, run.policy, env, options.seed)
     path.write_bytes(contents)
     told = f"{len(contents) / 1000:.0f} kB, {found.steps} steps beside the policy: actions "

@@ -15,6 +15,7 @@ import nir
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.torch_layers import NatureCNN
 
 from spikepropamine.policies.export import DeployedPolicy, Normalisation, space_to_json
 from spikepropamine.policies.neurons import THRESHOLD
@@ -30,6 +31,8 @@ def refusal(deployed: DeployedPolicy) -> str | None:
     policy: Any = deployed.policy
     if not isinstance(policy, PlasticSpikingPolicy):
         return "NIR holds spiking networks only; use --format onnx for this policy"
+    if any(isinstance(part, NatureCNN) for part in policy.features_extractor.modules()):
+        return "NIR takes one vector, and no picture; use --format onnx for this policy"
     config = policy.network_config
     if config.encoding != "current":
         return "NIR has no Gaussian populations; train with --network.encoding current"

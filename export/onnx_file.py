@@ -35,9 +35,10 @@ class Step(nn.Module):
 
     Args:
         deployed: the policy.
+        space: of the observations.
     """
 
-    def __init__(self, deployed: DeployedPolicy) -> None:
+    def __init__(self, deployed: DeployedPolicy, space: spaces.Space) -> None:
         super().__init__()
         policy: Any = deployed.policy
         self.layout = state_layout(policy)
@@ -49,8 +50,12 @@ class Step(nn.Module):
             policy = readable
         self.policy = policy
         self.normalisation = deployed.normalisation
-        space = policy.observation_space
         self.keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
+        pairs = {"": (space, policy.observation_space)}
+        if isinstance(space, spaces.Dict):
+            pairs = {k: (part, policy.observation_space[k]) for k, part in space.items()}
+        # pictures whose channels come last, while those of the policy come first
+        self.turned = {k for k, (ours, its) in pairs.items() if ours.shape != its.shape}
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Observations, one tensor for each key of a Dict, and the state [B, D] where there is
@@ -72,7 +77,9 @@ class Step(nn.Module):
         return self._action(latent), state
 
     def _normalised(self, key: str, x: Tensor) -> Tensor:
-        """As `policies.export.Normalisation`, to the last bit."""
+        """As `policies.export.Normalisation`, to the last bit; pictures as the policy's are."""
+        if key in self.turned:
+            return x.permute(0, 3, 1, 2)
         if self.normalisation is None:
             return x
         mean, var = self.normalisation.mean, self.normalisation.var
@@ -137,7 +144,9 @@ def state_layout(policy: Any) -> StateLayout | None:
     return None
 
 
-def to_onnx(deployed: DeployedPolicy, card: Mapping[str, Any]) -> bytes:
+def to_onnx(
+    deployed: DeployedPolicy, card: Mapping[str, Any], space: spaces.Space | None = None
+) -> bytes:
     """The contents of an ONNX file.
 
     Inputs are `observation` [B, ...], of the environment's own type, or `observation.KEY` for each
@@ -147,12 +156,14 @@ def to_onnx(deployed: DeployedPolicy, card: Mapping[str, Any]) -> bytes:
     Args:
         deployed: the policy.
         card: what the file tells about itself, in its metadata: name to anything that JSON holds.
+        space: of the environment's observations; None: as the policy's, whose pictures have their
+            channels first.
     """
     import onnx
 
-    step = Step(deployed).eval()
-    policy = deployed.policy
-    examples = _example_inputs(policy.observation_space)
+    space = deployed.policy.observation_space if space is None else space
+    step = Step(deployed, space).eval()
+    examples = _example_inputs(space)
     names, outputs = list(examples), [ACTION]
     inputs = [torch.as_tensor(x) for x in examples.values()]
     if step.layout is not None:

@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from spikepropamine.common import UsageError, whole_file
+from spikepropamine.evaluation.judge.statistics import SHARE
 from spikepropamine.evaluation.report import figures
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.matrix.rows import Row
@@ -25,7 +26,7 @@ def conditions(rows: Sequence[Row], path: Path) -> None:
     """Late accuracy by condition: mean, interval and every seed of each policy."""
     groups: dict[str, dict[str, tuple[Score, list[float]]]] = {}
     for (policy, condition), values in _grouped(rows, "condition", "late_accuracy").items():
-        groups.setdefault(policy, {})[condition] = score_of(values), values
+        groups.setdefault(policy, {})[condition] = score_of(values, SHARE), values
     title = f"{_task(rows)}\nright responses in the second half of an episode, 95 % over seeds"
     figures.scores(groups, "late accuracy", title, path, CHANCE)
 
@@ -38,7 +39,7 @@ def trials(rows: Sequence[Row], path: Path) -> None:
         if not all(row.accuracy_by_trial for row in mine):
             raise UsageError(f"the results of {policy} do not have accuracy by trial")
         runs = np.array([row.accuracy_by_trial.split() for row in mine], dtype=float)
-        lines[policy] = [score_of(column) for column in runs.T]
+        lines[policy] = [score_of(column, SHARE) for column in runs.T]
     title = f"{_task(rows)}\nmean and 95 % over seeds"
     figures.accuracy_by_trial({"": lines}, CHANCE, title, path)
 

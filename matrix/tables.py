@@ -13,6 +13,8 @@ import numpy as np
 
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.judge.statistics import (
+    DIFFERENCE_OF_SHARES,
+    UNBOUNDED,
     Units,
     difference,
     probability_of_improvement,
@@ -47,10 +49,10 @@ def measure_of(rows: Sequence[Row]) -> tuple[str, int]:
     return ("late_accuracy", 2) if trials else ("ret", 0)
 
 
-def score_of(values: Sequence[float]) -> Score:
-    """Of one value for each training seed."""
+def score_of(values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -> Score:
+    """Of one value for each training seed, and the bounds of what it can be."""
     array = np.array(values, dtype=float)
-    score = Units(len(array), 1).score(lambda weights: weights @ array)
+    score = Units(len(array), 1).score(lambda weights: weights @ array, bounds)
     assert score is not None  # there are no NaN in a file
     return score
 
@@ -126,7 +128,8 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
         by_policy = {policy: _values(some, measure) for policy, some in _by_policy(mine)}
         for (policy, one), (other, two) in itertools.combinations(by_policy.items(), 2):
             samples = np.array(one), np.array(two)
-            found = difference(*samples)
+            share = measure == "late_accuracy"
+            found = difference(*samples, DIFFERENCE_OF_SHARES if share else UNBOUNDED)
             lines.append(
                 _line(
                     " ".join(filter(None, task)),

@@ -18,16 +18,23 @@ from gymnasium import spaces
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from sb3_contrib.common.recurrent.policies import (
+    RecurrentActorCriticCnnPolicy,
     RecurrentActorCriticPolicy,
     RecurrentMultiInputActorCriticPolicy,
 )
 from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
     ActorCriticPolicy,
     BasePolicy,
     MultiInputActorCriticPolicy,
 )
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.torch_layers import (
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+)
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
@@ -37,6 +44,7 @@ from spikepropamine.policies.policy import PlasticSpikingPolicy
 
 FORMAT = 2
 LARGEST_DESCRIPTION = 2**24  # bytes
+MOST_PIXELS = 2**24  # of a picture, in all of its channels
 MOST_TICKS = 10_000
 BROKEN = (
     LookupError, TypeError, ValueError, AssertionError, ArithmeticError, AttributeError,
@@ -49,18 +57,22 @@ POLICIES: dict[str, type[ActorCriticPolicy]] = {
     for cls in (
         PlasticSpikingPolicy,
         ActorCriticPolicy,
+        ActorCriticCnnPolicy,
         MultiInputActorCriticPolicy,
         RecurrentActorCriticPolicy,
+        RecurrentActorCriticCnnPolicy,
         RecurrentMultiInputActorCriticPolicy,
     )
 }
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
+EXTRACTORS = (FlattenExtractor, NatureCNN, CombinedExtractor)
 # the constructor arguments that a policy folder may name, besides activation_fn and network
 ARGUMENTS = (
     "net_arch",
     "ortho_init",
     "log_std_init",
     "critic_sees_spikes",
+    "normalize_images",
     "lstm_hidden_size",
     "n_lstm_layers",
     "shared_lstm",
@@ -355,6 +367,9 @@ def _arguments(policy: ActorCriticPolicy) -> dict[str, Any]:
     names = {cls: name for name, cls in ACTIVATIONS.items()}
     if policy.activation_fn not in names:
         raise ValueError(f"cannot export the activation {policy.activation_fn}; use {names}")
+    own = policy.features_extractor_kwargs.keys() - {"normalized_image"}  # which SB3 puts there
+    if own or policy.features_extractor_class not in EXTRACTORS:
+        raise ValueError("cannot export a features extractor other than SB3's, as it is by default")
     arguments: dict[str, Any] = {"activation_fn": names[policy.activation_fn]}
     if isinstance(policy, PlasticSpikingPolicy):
         arguments["network"] = policy.network_config.as_dict()
@@ -363,7 +378,9 @@ def _arguments(policy: ActorCriticPolicy) -> dict[str, Any]:
         arguments |= {"lstm_hidden_size": lstm.hidden_size, "n_lstm_layers": lstm.num_layers}
         arguments |= {"shared_lstm": policy.shared_lstm}
         arguments |= {"enable_critic_lstm": policy.enable_critic_lstm}
-    for name in ("net_arch", "ortho_init", "log_std_init", "critic_sees_spikes"):
+    for name in (
+        "net_arch", "ortho_init", "log_std_init", "critic_sees_spikes", "normalize_images",
+    ):  # fmt: skip
         if hasattr(policy, name):
             arguments[name] = getattr(policy, name)
     return arguments
@@ -379,10 +396,10 @@ def _statistics(normalisation: Normalisation) -> dict[str, torch.Tensor]:
 
 
 def _statistics_of(space: spaces.Space) -> dict[str, tuple[list[int], torch.dtype]]:
-    """Names, shapes and types of the statistics of observations; of a Dict, of its Boxes."""
+    """Names, shapes and types of the statistics of observations; of a Dict, of its numbers."""
     boxes: dict[str, spaces.Space]
     if isinstance(space, spaces.Dict):
-        boxes = {f"/{k}": part for k, part in space.items() if isinstance(part, spaces.Box)}
+        boxes = {f"/{k}": part for k, part in space.items() if is_normalised(part)}
     else:
         boxes = {"": space}
     return {
@@ -390,6 +407,13 @@ def _statistics_of(space: spaces.Space) -> dict[str, tuple[list[int], torch.dtyp
         for part in ("mean", "var")
         for key, box in boxes.items()
     }
+
+
+def is_normalised(space: spaces.Space) -> bool:
+    """Whether training can normalise observations of a space: numbers, and no pictures, which a
+    CNN takes as they are.
+    """
+    return isinstance(space, spaces.Box) and not is_image_space(space)
 
 
 def _from_statistics(tensors: dict[str, torch.Tensor]) -> tuple[Any, Any]:
@@ -402,9 +426,11 @@ def _from_statistics(tensors: dict[str, torch.Tensor]) -> tuple[Any, Any]:
 
 
 def space_to_json(space: spaces.Space) -> dict[str, Any]:
-    """A plain description of a Box, Discrete, MultiDiscrete, MultiBinary or Dict space."""
+    """A plain description of a picture, Box, Discrete, MultiDiscrete, MultiBinary or Dict space."""
     if isinstance(space, spaces.Dict):
         return {"type": "Dict", "spaces": {k: space_to_json(v) for k, v in space.items()}}
+    if is_image_space(space):
+        return {"type": "Picture", "shape": list(space.shape or ())}
     if isinstance(space, spaces.Box):
         bounds = {"low": space.low.tolist(), "high": space.high.tolist()}
         return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype)} | bounds
@@ -425,6 +451,10 @@ def space_from_json(description: Mapping[str, Any]) -> spaces.Space:
     kind = description["type"]
     if kind == "Dict":
         return spaces.Dict({k: space_from_json(v) for k, v in description["spaces"].items()})
+    if kind == "Picture":
+        if not 0 < prod(description["shape"]) <= MOST_PIXELS:
+            raise ValueError(f"a picture of the shape {description['shape']} is not supported")
+        return spaces.Box(0, 255, tuple(description["shape"]), np.uint8)
     if kind == "Box":
         dtype = np.dtype(description["dtype"])
         if dtype.kind not in "biuf":

@@ -374,6 +374,7 @@ def test_a_robot_that_is_shown_cues_has_accuracies_and_a_figure_of_its_trials(tm
     [
         ("policy", "../../elsewhere", "is not the name of a policy"),
         ("policy", ["mlp"], "is not the name of a policy"),
+        ("env", "this:CueAssociation-v0", "should name no module; --import does"),
         ("seed", "0", "seed is '0'"),
         ("n_envs", -1, "n_envs is -1"),
         ("env_kwargs", [1], "env_kwargs is [1]"),

@@ -84,7 +84,7 @@ def test_a_file_that_does_not_act_as_the_policy_is_not_kept(tmp_path, capsys, mo
     run, other = save_run(tmp_path, PENDULUM, "mlp"), save_run(tmp_path, PENDULUM, "mlp", seed=1)
     (wrong,), _ = load_runs([other], range(1_000_000, 1_000_001))
     to_onnx = onnx_file.to_onnx
-    monkeypatch.setattr(onnx_file, "to_onnx", lambda _, card: to_onnx(wrong.policy, card))
+    monkeypatch.setattr(onnx_file, "to_onnx", lambda _, *rest: to_onnx(wrong.policy, *rest))
     assert export(run, "--format", "onnx") == 2
     assert "the file acts" in capsys.readouterr().err
     assert list((run / "exports").iterdir()) == []

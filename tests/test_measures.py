@@ -1,12 +1,17 @@
 """Measures and statistics against answers known by hand, and intervals against the truth."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from benchmarks import coverage
 from spikepropamine.evaluation.judge import measures
+from spikepropamine.evaluation.judge.group import Group
 from spikepropamine.evaluation.judge.statistics import (
+    DIFFERENCE_OF_SHARES,
+    SHARE,
     Units,
     difference,
     interval,
@@ -131,6 +136,45 @@ def test_all_right_is_not_certainty():
     assert score["interval"] == pytest.approx([20 / (20 + stats.norm.ppf(0.975) ** 2), 1.0])
     score = Units(1, 20).score(lambda weights: weights @ (right * 0), (0.0, 1.0))
     assert score["interval"][0] == 0 and 0.1 < score["interval"][1] < 0.2
+
+
+def test_an_interval_ends_where_the_measure_does():
+    values = np.array([0.7, 0.95, 1.0, 0.98])
+    free, bounded = (
+        Units(4, 20).score(lambda weights: weights @ values, *bounds) for bounds in ((), (SHARE,))
+    )
+    assert free["interval"][1] > 1
+    assert bounded["interval"] == [free["interval"][0], 1.0]
+    steps = Units(4, 20).score(lambda weights: weights @ (500 * values), (0.0, 500.0))
+    np.testing.assert_allclose(steps["interval"], 500 * np.array(bounded["interval"]))
+    # no share, so not as many equal answers to a question
+    assert Units(1, 20).score(lambda w: w @ np.full(20, 500.0), (0.0, 500.0))["interval"] is None
+    low, high = np.array([0.0, 0.1, 0.3]), np.array([0.9, 1.0, 0.8])
+    assert difference(high, low)["interval"][1] > 1
+    assert difference(high, low, DIFFERENCE_OF_SHARES)["interval"][1] == 1
+
+
+@pytest.mark.parametrize(("reward", "end"), [(1.0, 500.0), (-2.0, 0.0), (0.0, None)])
+def test_a_return_ends_at_the_horizon_where_every_step_earns_the_same(reward, end):
+    length = np.array([500, 500, 420, 499, 500])
+    rewards = reward * (np.arange(500) < length[:, None])
+    outcome = {"rewards": rewards, "length": length, "return": rewards.sum(axis=1)}
+
+    def found():
+        group = Group.__new__(Group)
+        group.units, group.members = Units(1, 5), [0]
+        task = SimpleNamespace(horizon=500)
+        group.evaluation = SimpleNamespace(task=task, outcomes=[{"clean": outcome}])
+        return group.mean_return("clean")["interval"]
+
+    if end is None:
+        assert found() is None
+        return
+    high = found()[1]
+    assert high == end if reward > 0 else high < end
+    outcome["rewards"] = rewards.copy()
+    outcome["rewards"][0, 0] += 0.5  # so that nobody knows what a step can earn
+    assert found()[1] > 500 if reward > 0 else found()[1] < 0
 
 
 def test_symmetric_samples_have_students_interval():

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, RandomEnv, make_model, make_venv
-from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import PlasticPPO
@@ -406,65 +404,3 @@ def test_a_policy_from_before_the_setting_keeps_its_plain_decay(tmp_path):
     config = NetworkConfig()
     del config.__dict__["decay"]
     assert pickle.loads(pickle.dumps(config)).decay == "plain"
-
-
-# images
-
-
-class Pictures(gym.Env):
-    """Random pictures, alone or beside two numbers."""
-
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, beside=False):
-        picture = spaces.Box(0, 255, (36, 36, 1), np.uint8)
-        numbers = spaces.Box(-1.0, 1.0, (2,))
-        together = spaces.Dict(numbers=numbers, picture=picture, reward=numbers)
-        self.observation_space = together if beside else picture
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.observation_space.seed(seed)
-        return self.observation_space.sample(), {}
-
-    def step(self, action):
-        return self.observation_space.sample(), 0.0, self.np_random.random() < 0.2, False, {}
-
-
-@pytest.mark.parametrize("beside", [False, True])
-def test_pictures_get_a_cnn_and_learn(beside):
-    model = make_model(DummyVecEnv([lambda: Pictures(beside)]), batch_size=8)
-    cnns = [part for part in model.policy.modules() if isinstance(part, NatureCNN)]
-    assert len(cnns) == 1
-    before = cnns[0].linear[0].weight.detach().clone()
-    model.learn(16)
-    assert not torch.equal(before, cnns[0].linear[0].weight)
-
-
-@pytest.mark.parametrize("beside", [False, True])
-def test_a_features_extractor_of_ones_own(beside):
-    size = {"cnn_output_dim": 5} if beside else {"features_dim": 5}
-    kwargs = {"network": SMALL, "features_extractor_kwargs": size}
-    model = make_model(DummyVecEnv([lambda: Pictures(beside)]), policy_kwargs=kwargs)
-    assert model.policy.features_dim == (9 if beside else 5)
-    model.learn(16)
-
-    class Mean(BaseFeaturesExtractor):
-        def __init__(self, space):
-            super().__init__(space, 1)
-
-        def forward(self, x):
-            return x.flatten(1).mean(1, keepdim=True)
-
-    if not beside:
-        kwargs = {"network": SMALL, "features_extractor_class": Mean}
-        model = make_model(DummyVecEnv([Pictures]), policy_kwargs=kwargs)
-        assert model.policy.features_dim == 1
-        model.learn(16)
-
-
-def test_exogenous_channels_are_those_of_the_key_behind_a_picture():
-    network = SMALL | {"exogenous": ("reward",)}
-    kwargs = {"network": network, "features_extractor_kwargs": {"cnn_output_dim": 5}}
-    model = make_model(DummyVecEnv([lambda: Pictures(True)]), policy_kwargs=kwargs)
-    assert model.policy.network.exogenous.tolist() == [7, 8]  # after 2 numbers and 5 features

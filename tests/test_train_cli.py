@@ -246,6 +246,18 @@ def test_agents_train_with_supervision(tmp_path, run_here, policy):
 # equal size
 
 
+@pytest.mark.parametrize("policy", ["lstm", "ndp-oja"])
+@pytest.mark.parametrize("kind", ["ppo", "supervised"])
+def test_lengths_need_not_divide_one_another(tmp_path, run_here, policy, kind):
+    lengths = ["--trainer.n-steps", "50", "--trainer.batch-size", "33", "--trainer.kind", kind]
+    training = [*CUE, "--policy", policy, *TINY, *lengths, "--steps", "150", "--log-every", "1"]
+    assert run_here(*training, "--checkpoint-every", "100") == 0
+    folder = folder_of(tmp_path, policy=policy)
+    assert steps_of(folder) == [100, 200]
+    assert run_here(*training, "--steps", "300", "--resume") == 0
+    assert steps_of(folder) == [100, 200, 300]
+
+
 @pytest.mark.parametrize("agent", ["mlp", "lstm", "snn", "dp-bcm"])
 def test_matched_actors_are_of_equal_size(agent):
     venv, trainer = make_venv(), TrainerSettings(n_steps=32, batch_size=32)
@@ -310,13 +322,13 @@ BAD = {
         ["trials", ">= 1"],
     ),
     "half an argument of the environment": ([*SNN, "--env-kwargs", "trials"], ["--env-kwargs"]),
-    "a batch that is no multiple": (
-        [*SNN, "--trainer.batch-size", "100"],
-        ["batch_size (100)", "multiple", "sequence_length (40)"],
+    "a batch shorter than a sequence": (
+        [*SNN, "--trainer.batch-size", "30"],
+        ["sequence_length", "at most batch_size", "40 is more than 30"],
     ),
-    "a rollout that is no multiple": (
-        [*SNN, "--trainer.n-steps", "50"],
-        ["n_steps (50)", "multiple", "sequence_length (40)"],
+    "a rollout shorter than a sequence": (
+        [*SNN, "--trainer.n-steps", "30"],
+        ["sequence_length", "at most n_steps", "40 is more than 30"],
     ),
     "an exogenous channel that is not there": (
         [*CUE, "--policy", "ndp-oja", *TINY, "--network.exogenous", "rewrd"],

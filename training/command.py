@@ -1,5 +1,6 @@
 """`spikepropamine train`: trains a policy."""
 
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from spikepropamine.training.guard import Diverged
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import Settings, parse
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, or what of it a user may have
 FILMED_SEED, FILMED_STEPS = 1_000_000, 400  # always the same episode, which training never sees
 
 
@@ -68,6 +70,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
         except Diverged as error:
             print(f"{program}: error: {error}", file=sys.stderr)
             return 1
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            reason = f"{error.strerror}; once there is, go on with the same command and --resume"
+            raise OSError(error.errno, reason, str(settings.folder.path)) from error
         return 0
 
     return run_command(program, run, "interrupted; go on with the same command and --resume")

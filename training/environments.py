@@ -1,5 +1,6 @@
 """The environments of a training run: made as its settings say, seeded and normalised."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import UsageError
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder
-from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.export import is_normalised, load_policy
 from spikepropamine.training.settings import Settings
 from spikepropamine.training.side_by_side import SideBySide
 from spikepropamine.training.spaces import obstacle
@@ -53,6 +54,13 @@ def make_envs(settings: Settings) -> VecEnv:
         raise UsageError(str(error)) from error
     if reason := obstacle(env.observation_space, env.action_space):
         raise UsageError(f"{settings.env}: {reason}")
+    shape = env.observation_space.shape or ()
+    if len(shape) == 3 and is_normalised(env.observation_space):
+        print(
+            f"{settings.env}: observations of the shape {shape} are flattened; a CNN gets pictures "
+            "of uint8 from 0 to 255",
+            file=sys.stderr,
+        )
     taught = settings.teacher is not None
     if settings.trainer.kind == "supervised" and not taught and not _reports_targets(env):
         raise UsageError(
@@ -64,11 +72,11 @@ def make_envs(settings: Settings) -> VecEnv:
     if settings.teacher is not None:
         venv = _taught(venv, settings, settings.teacher)
     space, keys = venv.observation_space, None
-    has_boxes = isinstance(space, gym.spaces.Box)
+    has_numbers = is_normalised(space)
     if isinstance(space, gym.spaces.Dict):
-        keys = [key for key, part in space.items() if isinstance(part, gym.spaces.Box)]
-        has_boxes = bool(keys)
-    normalize = settings.normalize_observations and has_boxes
+        keys = [key for key, part in space.items() if is_normalised(part)]
+        has_numbers = bool(keys)
+    normalize = settings.normalize_observations and has_numbers
     if normalize or settings.normalize_rewards:
         venv = VecNormalize(
             venv,

@@ -70,7 +70,8 @@ class Settings:
     start_from: Path | None = field(default=None, metadata={"flag": "from"})
     """Start with the weights of the policy of this run folder."""
     normalize_observations: bool = False
-    """Running mean and variance of observations (VecNormalize), where they are numbers (Box)."""
+    """Running mean and variance of observations (VecNormalize), where they are numbers (Box) and no
+    pictures."""
     normalize_rewards: bool = False
     """Running variance of returns (VecNormalize); on the training rewards only."""
     match_parameters: str | None = None
@@ -322,12 +323,4 @@ def validated(settings: Settings) -> Settings:
     trainer = settings.trainer
     if settings.teacher is not None and trainer.kind != "supervised":
         raise UsageError("with a teacher, trainer.kind must be supervised; leave it out")
-    if settings.policy in ("mlp", "lstm-stock"):
-        return settings
-    for name in ("n_steps", "batch_size"):
-        if getattr(trainer, name) % trainer.sequence_length:
-            raise UsageError(
-                f"trainer.{name} ({getattr(trainer, name)}) must be a multiple of "
-                f"trainer.sequence_length ({trainer.sequence_length})"
-            )
     return settings

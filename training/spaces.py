@@ -1,9 +1,12 @@
 """Which observation and action spaces can be trained on; asked before training begins."""
 
+import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them"
 ACTIONS = "Box, Discrete, MultiDiscrete or MultiBinary"
+SMALLEST_PICTURE = 36  # pixels, of SB3's CNN
 
 
 def obstacle(observation: spaces.Space, action: spaces.Space) -> str | None:
@@ -25,7 +28,22 @@ def _observation_obstacle(space: spaces.Space) -> str | None:
     known = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     if not isinstance(space, known):
         return f"is {_article(space)}; supported are {OBSERVATIONS}"
+    if is_image_space(space):
+        return _picture_obstacle(space.shape or ())
     return _shape_obstacle(space)
+
+
+def _picture_obstacle(shape: tuple[int, ...]) -> str | None:
+    channels = int(np.argmin(shape))
+    if channels == 1:
+        return f"is a picture of the shape {shape}; let its channels come first or last"
+    sides = np.delete(shape, channels)
+    if sides.min() < SMALLEST_PICTURE:
+        return (
+            f"is a picture of {sides[0]} x {sides[1]}, and SB3's CNN needs {SMALLEST_PICTURE} x "
+            f"{SMALLEST_PICTURE}; wrap the environment in ResizeObservation or FlattenObservation"
+        )
+    return None
 
 
 def _action_obstacle(space: spaces.Space) -> str | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.preprocessing import is_image_space
+
 from spikepropamine.common import check_imported
 from spikepropamine.envs.making import training_text
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
@@ -181,6 +183,8 @@ def _check_types(settings: Any, steps: Any) -> None:
     for what, kind in kinds.items():
         if not isinstance(settings[what], kind):
             raise TypeError(f"{what} is {settings[what]!r}, and should be a {kind.__name__}")
+    if ":" in settings["env"]:  # Gymnasium would import what stands before it
+        raise TypeError(f"env is {settings['env']!r}, and should name no module; --import does")
 
 
 def _imports_of(folder: Path) -> list[str]:
@@ -206,10 +210,13 @@ def _check_observations(run: Run, task: Task) -> None:
     env = make_env(task, CLEAN, run.previous, run.revealed)
     env.close()
     expected = run.policy.policy.observation_space.shape
-    if env.observation_space.shape != expected:
+    shape = env.observation_space.shape
+    if is_image_space(env.observation_space) and shape[-1:] + shape[:-1] == expected:
+        return  # the channels come first in the policy, which turns pictures itself
+    if shape != expected:
         raise ValueError(
             f"the policy in {run.folder} expects observations of shape {expected}, "
-            f"but {run.environment} has {env.observation_space.shape}"
+            f"but {run.environment} has {shape}"
         )
 
 

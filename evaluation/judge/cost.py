@@ -10,11 +10,15 @@ tangents are not counted.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.torch_layers import CombinedExtractor, NatureCNN
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 from spikepropamine.evaluation.schema import Cost, LayerCost, Operations
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -89,7 +93,8 @@ def cost_of(policy: Any, observations: Any) -> Cost:
         observations: of consecutive steps of one episode from its start, [T, ...] or a dict of
             them, as the policy sees them (normalised).
     """
-    features = policy.extract_features(policy.obs_to_tensor(observations)[0])
+    seen = policy.obs_to_tensor(observations)[0]
+    features = policy.extract_features(seen)
     if isinstance(features, tuple):  # extractors of its own for actor and critic
         features = features[0]
     if isinstance(policy, PlasticSpikingPolicy):
@@ -98,6 +103,7 @@ def cost_of(policy: Any, observations: Any) -> Cost:
         layers, latent = _lstm(policy, features)
     else:
         layers, latent = [], features
+    layers = _pictures(policy, seen) + layers
     if not isinstance(policy, PlasticSpikingPolicy):
         dense, latent = _feedforward(policy.mlp_extractor.policy_net, latent)
         layers += dense
@@ -148,6 +154,39 @@ def _layer(
         parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
         state_bytes=4 * state,
     )
+
+
+def _pictures(policy: Any, observations: Any) -> list[LayerCost]:
+    """Of the CNN of every picture."""
+    shown = preprocess_obs(observations, policy.observation_space, policy.normalize_images)
+    extractor = policy.pi_features_extractor
+    cnns: dict[str, tuple[Any, Any]] = {"": (extractor, shown)}
+    if isinstance(extractor, CombinedExtractor):
+        cnns = {f"{k}.": (part, shown[k]) for k, part in extractor.extractors.items()}
+    layers: list[LayerCost] = []
+    for name, (cnn, x) in cnns.items():
+        modules = [*cnn.cnn, *cnn.linear] if isinstance(cnn, NatureCNN) else []
+        count = 0
+        for module, activation in pairwise(modules):
+            inputs, x = x, module(x)
+            if not hasattr(module, "weight"):
+                continue
+            if isinstance(module, torch.nn.Conv2d):
+                there = [(tensor != 0).float() for tensor in (inputs, module.weight)]
+                met = conv2d(*there, stride=module.stride).sum(dtype=torch.float64)
+                synapses = operations(0, float(met))
+            else:
+                synapses = synaptic(inputs, module.weight)
+            layers.append(
+                _layer(
+                    f"{name}cnn{count}",
+                    synapses=synapses,
+                    outputs=activation(x).flatten(1),
+                    parameters=[*module.parameters()],
+                )
+            )
+            count += 1
+    return layers
 
 
 def _feedforward(network: Any, x: Tensor) -> tuple[list[LayerCost], Tensor]:

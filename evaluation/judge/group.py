@@ -73,6 +73,20 @@ class Group:
 
         return self.units.score(statistic, bounds)
 
+    def mean_return(self, condition: str) -> Score:
+        """Of all episodes. Where every step that was seen earns the same, as in CartPole, the
+        horizon bounds what can be earned.
+        """
+        rewards, length = self.rewards(condition), self.stacked(condition, "length")
+        earned = rewards[np.arange(rewards.shape[2]) < length[..., None]]
+        bounds = UNBOUNDED
+        if earned[0] and (earned == earned[0]).all():
+            most = float(earned[0]) * self.evaluation.task.horizon
+            bounds = min(0.0, most), max(0.0, most)
+        score = self.score(self.stacked(condition, "return"), bounds)
+        assert score is not None  # every episode has one
+        return score
+
     def retention(self, weights: np.ndarray, condition: str) -> np.ndarray:
         """[K, units] weights to [K]; the random return counts as known."""
         clean, value = (

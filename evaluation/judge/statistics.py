@@ -23,6 +23,7 @@ FEWEST = 3  # units that have an interval
 ALL_EQUAL = 6  # equal differences of one sign that show it: by the sign test, 2 / 2^6 < 0.05
 MISSES = 0.05  # of 95 % intervals
 UNBOUNDED = (-np.inf, np.inf)
+SHARE, DIFFERENCE_OF_SHARES = (0.0, 1.0), (-1.0, 1.0)
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 
@@ -47,7 +48,9 @@ class Units:
         return values.mean(axis=1) if self.runs > 1 else values[0]
 
     def score(self, statistic: Statistic, bounds: tuple[float, float] = UNBOUNDED) -> Score | None:
-        """A `Score`; None where the statistic is NaN."""
+        """A `Score`, whose interval has nothing outside the bounds of what can be; None where the
+        statistic is NaN.
+        """
         one = np.eye(self.count)
         value = float(statistic(one.mean(axis=0, keepdims=True))[0])
         if not np.isfinite(value):
@@ -57,10 +60,9 @@ class Units:
         if self.count >= FEWEST:
             without = statistic((1 - one) / (self.count - 1))
             found = interval(value, self.count * value - (self.count - 1) * without)
-        if found is None and np.isclose(value, bounds, rtol=0, atol=1e-9).any():
+        if found is None and bounds == SHARE and np.isclose(value, SHARE, rtol=0, atol=1e-9).any():
             # all units are at an end of the scale: as for so many equal answers to one question
-            share = round((value - bounds[0]) / (bounds[1] - bounds[0]))
-            found = wilson(share, self.runs * self.episodes)
+            found = wilson(round(value), self.runs * self.episodes)
         finite = by_unit[np.isfinite(by_unit)]
         by_run = [float(x) if np.isfinite(x) else None for x in by_unit]
         return Score(
@@ -126,7 +128,9 @@ def shown_positive(values: np.ndarray, misses: float = MISSES) -> bool | None:
     return None
 
 
-def difference(one: np.ndarray, other: np.ndarray) -> Estimate:
+def difference(
+    one: np.ndarray, other: np.ndarray, bounds: tuple[float, float] = UNBOUNDED
+) -> Estimate:
     """Of the means of two independent samples, by the method of variance estimates recovery (Zou
     and Donner 2008, doi:10.1002/sim.3095): the two intervals' sides add up in squares.
     """
@@ -138,7 +142,8 @@ def difference(one: np.ndarray, other: np.ndarray) -> Estimate:
     (low, high), (other_low, other_high) = intervals[0], intervals[1]
     below = np.hypot(first - low, other_high - second)
     above = np.hypot(high - first, second - other_low)
-    return Estimate(mean=value, interval=[float(value - below), float(value + above)])
+    found = np.clip([value - below, value + above], *bounds)
+    return Estimate(mean=value, interval=[float(edge) for edge in found])
 
 
 def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> Estimate:

@@ -14,7 +14,9 @@ from spikepropamine.evaluation.judge.contexts import adaptation_of, references_o
 from spikepropamine.evaluation.judge.cost import cost_of, mean_cost
 from spikepropamine.evaluation.judge.group import Group
 from spikepropamine.evaluation.judge.statistics import (
+    DIFFERENCE_OF_SHARES,
     MISSES,
+    SHARE,
     difference,
     probability_of_improvement,
     shown_positive,
@@ -38,7 +40,6 @@ from spikepropamine.evaluation.schema import (
 
 DEAD = 0.1  # of the way from the random return to that of the best run
 POINTS = 100  # of a curve over the steps of an episode
-FRACTION = (0.0, 1.0)
 
 
 def summarize(
@@ -129,7 +130,7 @@ def _policy(group: Group, dead: list[int], actor_parameters: Any, folder: Path) 
         previous=first.previous,
         random_return=group.random,
         still_return=None if still is None else float(still[CLEAN_KEY]["return"].mean()),
-        clean_return=_needed(group.score(group.stacked(CLEAN_KEY, "return"))),
+        clean_return=group.mean_return(CLEAN_KEY),
         learned=group.learned,
         dead_seeds=dead,
         training={"final": list(final), "best": list(best)},
@@ -146,14 +147,18 @@ def _result(group: Group, condition: Condition) -> Result:
     correct = group.stacked(key, "correct")
     late = by_trial = None
     if correct.size:
-        late = group.score(_late_accuracy(correct), FRACTION)
-        trials = [group.score(correct[:, :, t], FRACTION) for t in range(correct.shape[2])]
+        late = group.score(_late_accuracy(correct), SHARE)
+        trials = [group.score(correct[:, :, t], SHARE) for t in range(correct.shape[2])]
         by_trial = [trial for trial in trials if trial is not None]
     timed = key == CLEAN_KEY or condition.intact == CLEAN_KEY or condition.onset is not None
     return {
-        "return": _needed(group.score(group.stacked(key, "return"))),
+        "return": group.mean_return(key),
         "retention": group.mean_retention([key]),
-        "length": _needed(group.score(group.stacked(key, "length").astype(float))),
+        "length": _needed(
+            group.score(
+                group.stacked(key, "length").astype(float), (0.0, group.evaluation.task.horizon)
+            )
+        ),
         "late_accuracy": late,
         "accuracy_by_trial": by_trial,
         "recovery": _recovery(group, condition),
@@ -272,13 +277,13 @@ def _lesions(group: Group) -> dict[str, dict[str, LesionSummary]]:
         before, after = (group.stacked(key, "correct") for key in (c.intact, c.key))
         late = None
         if before.size:
-            late = group.score(_late_accuracy(before) - _late_accuracy(after))
+            late = group.score(_late_accuracy(before) - _late_accuracy(after), DIFFERENCE_OF_SHARES)
         found.setdefault(c.lesion.name, {})[c.intact] = LesionSummary(
             key=c.key,
             paired_difference=_needed(group.score(returns - lesioned)),
             late_accuracy_difference=late,
             probability_of_improvement=_needed(
-                group.score(measures.improved(returns, lesioned), FRACTION)
+                group.score(measures.improved(returns, lesioned), SHARE)
             ),
             identical=all(
                 _identical(*pair) for pair in zip(group.outcomes(c.intact), group.outcomes(c.key))
