@@ -211,7 +211,7 @@ def _check_observations(run: Run, task: Task) -> None:
     env.close()
     expected = run.policy.policy.observation_space.shape
     shape = env.observation_space.shape
-    if is_image_space(env.observation_space) and shape[-1:] + shape[:-1] == expected:
+    if shape and is_image_space(env.observation_space) and shape[-1:] + shape[:-1] == expected:
         return  # the channels come first in the policy, which turns pictures itself
     if shape != expected:
         raise ValueError(

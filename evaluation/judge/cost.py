@@ -158,7 +158,7 @@ def _layer(
 
 def _pictures(policy: Any, observations: Any) -> list[LayerCost]:
     """Of the CNN of every picture."""
-    shown = preprocess_obs(observations, policy.observation_space, policy.normalize_images)
+    shown: Any = preprocess_obs(observations, policy.observation_space, policy.normalize_images)
     extractor = policy.pi_features_extractor
     cnns: dict[str, tuple[Any, Any]] = {"": (extractor, shown)}
     if isinstance(extractor, CombinedExtractor):
@@ -172,8 +172,9 @@ def _pictures(policy: Any, observations: Any) -> list[LayerCost]:
             if not hasattr(module, "weight"):
                 continue
             if isinstance(module, torch.nn.Conv2d):
-                there = [(tensor != 0).float() for tensor in (inputs, module.weight)]
-                met = conv2d(*there, stride=module.stride).sum(dtype=torch.float64)
+                given, there = (inputs != 0).float(), (module.weight != 0).float()
+                stride: Any = module.stride
+                met = conv2d(given, there, stride=stride).sum(dtype=torch.float64)
                 synapses = operations(0, float(met))
             else:
                 synapses = synaptic(inputs, module.weight)
