@@ -1,11 +1,11 @@
 # Needs Python 3.11 or newer and make; everything else goes into .venv, by uv where that is there.
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHONPATH := .
+export PYTHONPATH := $(CURDIR)
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: demo test slow fuzz lint format type check verify bench lock clean
+.PHONY: demo test slow fuzz lint format links type check site notebook verify bench lock clean
 
 .venv/installed: requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -48,15 +48,25 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# mypy sees one package, as it is when it is installed, through links to the folders
+# mypy and the site see one package, as it is when it is installed, through links to the folders
 FOLDERS := $(filter-out spikepropamine benchmarks,$(patsubst %/__init__.py,%,$(wildcard */__init__.py)))
 
-type: .venv/installed
+links:
 	@mkdir -p .types/spikepropamine
 	@ln -sfn $(addprefix ../../,$(FOLDERS) $(wildcard spikepropamine/*.py)) .types/spikepropamine
+
+type: .venv/installed links
 	$(BIN)/mypy
 
 check: lint type test  ## everything that has to pass before a commit
+
+site: .venv/installed links  ## the documentation, in site/index.html; a broken link is an error
+	$(BIN)/mkdocs build --quiet --strict
+
+NOTEBOOK := docs/cue-task.ipynb
+
+notebook: .venv/installed  ## run the notebook, and keep its outputs (minutes)
+	$(BIN)/jupyter execute --inplace --timeout=600 $(NOTEBOOK)
 
 verify: .venv/installed  ## prove that every perturbation does what it says (2-3 minutes)
 	$(BIN)/python -m spikepropamine verify

@@ -1,0 +1,61 @@
+"""What `mkdocs` does besides, for pages that are read in the checkout too.
+
+A notebook becomes a page, with the outputs that it has on file. A link out of docs/, to a file
+that no reader of the site has, is checked and becomes the name of that file.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.plugins import get_plugin_logger
+from mkdocs.structure.files import File, Files
+
+DOCS = Path(__file__).resolve().parent
+OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s#]*)(?:#[^)]*)?\)")
+log = get_plugin_logger("hooks")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Adds a page for each notebook."""
+    for notebook in sorted(Path(config.docs_dir).glob("*.ipynb")):
+        page = markdown_of(json.loads(notebook.read_text(encoding="utf-8")))
+        files.append(File.generated(config, f"{notebook.stem}.md", content=page))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Names files of the checkout in the place of links to them."""
+
+    def named(match: re.Match[str]) -> str:
+        text, target = match.groups()
+        there = (DOCS / page.file.src_uri).parent.joinpath(target).resolve()
+        if there.is_relative_to(DOCS):
+            return match.group()
+        if not there.exists():
+            log.warning(f"{page.file.src_uri} refers to {target}, which is not there")
+        path = there.relative_to(DOCS.parent).as_posix()
+        return text if path in text else f"{text} (`{path}`)"
+
+    return OUTSIDE.sub(named, markdown)
+
+
+def markdown_of(notebook: dict[str, Any]) -> str:
+    """The cells of a notebook and their outputs: text and PNG."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/png" in data:
+                picture = "".join(data["image/png"]).replace("\n", "")
+                parts.append(f"![What the code above draws](data:image/png;base64,{picture})")
+            else:
+                text = "".join(output.get("text") or data.get("text/plain", ""))
+                parts.append(f"```text\n{text.rstrip()}\n```")
+    return "\n\n".join(parts) + "\n"

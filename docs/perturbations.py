@@ -1,0 +1,213 @@
+"""The list of perturbations in docs/perturbations.md, and a picture of each, out of the catalogue.
+
+    python docs/perturbations.py            # the list, and pictures that are missing
+    python docs/perturbations.py --all      # all pictures anew (minutes)
+
+A picture shows the same episode without the perturbation (blue) and with it (orange), from its
+onset on: what a sensor reads, what arrives at a motor, or what becomes of the robot.
+"""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from spikepropamine.envs.making import make
+from spikepropamine.envs.perturbations import CATALOGUE, Family, reason_against
+from spikepropamine.envs.rendering import Camera, choose_backend
+from spikepropamine.policies.export import load_policy
+
+ROOT = Path(__file__).parent.parent
+PAGE, PICTURES = ROOT / "docs" / "perturbations.md", ROOT / "docs" / "perturbations"
+START, END = "<!-- made by `python docs/perturbations.py` -->\n", "<!-- end -->\n"
+ONSET, STEPS, SEED = 40, 160, 3
+ROBOTS, CUES = ("HalfCheetah-v5", "Ant-v5"), "CueAssociation-v0"
+PLAIN, CHANGED = "#0072B2", "#D55E00"
+GROUPS = {
+    "sensing": "What is observed",
+    "acting": "What is done",
+    "body": "The robot's body",
+    "world": "The world around it",
+    "task": "What the task asks for",
+}
+
+
+class Arrived(gym.Wrapper):
+    """Keeps the actions that come through a perturbation."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Starts an episode."""
+        self.actions: list[np.ndarray] = []
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        """Takes one step."""
+        self.actions.append(np.array(action))
+        return self.env.step(action)
+
+
+def text_of(family: Family) -> str:
+    """The perturbation that the picture shows."""
+    value = "=seen" if family.contexts else "~1" if family.group == "task" else "~0.6"
+    return f"{family.name}{value}@{ONSET}"
+
+
+def task_of(family: Family) -> str:
+    """The first task that the perturbation can change."""
+    for name in (*ROBOTS, CUES):
+        env = make(name)
+        env.reset(seed=SEED)
+        why_not = reason_against(env, text_of(family))
+        env.close()
+        if not why_not:
+            return name
+    raise ValueError(f"no task here has {family.name}")
+
+
+def episode(task: str, text: str | None, told: np.ndarray | None = None) -> dict[str, Any]:
+    """What happens to a trained policy, or under actions that are given: arrays over the steps,
+    and the robot at the end.
+    """
+    policy = load_policy(ROOT / "trained" / "robots" / task / "snn" / "seed-0" / "policy")
+    env = make(task, policy.metadata["settings"]["env_kwargs"], text)
+    inner: Any = env
+    while inner.env is not inner.unwrapped:
+        inner = inner.env
+    arrived = inner.env = Arrived(inner.env)
+    camera = Camera(env, 240, 180)
+    observation, _ = env.reset(seed=SEED)
+    state, starts = None, np.array([True])
+    seen, asked, where, paid = [], [], [], []
+    for step in range(STEPS):
+        if told is None:
+            actions, state = policy.predict(observation[None], state, starts, deterministic=True)
+        else:
+            actions = told[step : step + 1]
+        starts = np.array([False])
+        observation, reward, terminated, truncated, _ = env.step(actions[0])
+        seen.append(observation)
+        asked.append(actions[0])
+        where.append(env.unwrapped.data.qpos[0])  # type: ignore[attr-defined]
+        paid.append(float(reward))
+        if terminated or truncated:
+            break
+    found = {"seen": seen, "asked": asked, "arrived": arrived.actions, "where": where}
+    arrays = {name: np.array(rows) for name, rows in found.items()}
+    arrays |= {"paid": np.cumsum(paid), "picture": camera.picture()}
+    camera.close()
+    env.close()
+    return arrays
+
+
+def right_actions(text: str | None) -> list[tuple[int, int]]:
+    """Trials in which the first cue is shown, and the action that it asks for."""
+    env: Any = make(CUES, perturb=text)
+    env.reset(seed=SEED)
+    over = False
+    while not over:
+        _, _, terminated, truncated, _ = env.step(0)
+        over = terminated or truncated
+    task = env.unwrapped
+    found = [(n, int(task.targets[n])) for n in range(task.trials) if task.order[n] == 0]
+    env.close()
+    return found
+
+
+def draw(family: Family) -> bytes:
+    """The picture of a family, a PNG of few colours."""
+    import matplotlib.pyplot as plt
+
+    text, task = text_of(family), task_of(family)
+    robots = family.group in ("body", "world")
+    figure, axes = plt.subplots(
+        1, 3 if robots else 1, figsize=(7, 1.9), dpi=110, layout="constrained",
+        gridspec_kw={"width_ratios": [1, 1, 1.7]} if robots else None,
+    )  # fmt: skip
+    plot: Any = axes[-1] if robots else axes
+    onset = float(ONSET)
+    if task == CUES:
+        for found, colour, name, marker in (
+            (right_actions(None), PLAIN, "plain", "o"),
+            (right_actions(text), CHANGED, text, "x"),
+        ):
+            plot.plot(*zip(*found), marker, color=colour, label=name, markersize=6)
+        env: Any = make(CUES)
+        onset = ONSET / env.unwrapped.trial_steps
+        plot.set(xlabel="trial", yticks=[0, 1], ylabel="right action")
+    else:
+        plain = episode(task, None)
+        same = None if robots or family.group == "task" else plain["asked"]
+        changed = episode(task, text, same)
+        curves, what = [plain["where"], changed["where"]], "distance run, m"
+        if family.group == "task":
+            curves, what = [plain["paid"], changed["paid"]], "sum of rewards"
+        elif family.group in ("sensing", "acting"):
+            name = "seen" if family.group == "sensing" else "arrived"
+            before, after = plain[name], changed[name]
+            size = min(len(before), len(after))
+            apart = np.abs(after[:size] - before[:size]).mean(axis=0) / (before.std(axis=0) + 0.1)
+            channel = int(apart.argmax())
+            curves = [before[:, channel], after[:, channel]]
+            what = f"{'sensor' if name == 'seen' else 'motor'} {channel}"
+        for curve, colour, name in zip(curves, (PLAIN, CHANGED), ("plain", text)):
+            plot.plot(np.arange(len(curve)), curve, color=colour, label=name, linewidth=1.3)
+        plot.set(xlabel="step", ylabel=what)
+        if robots:
+            for ax, found, name in zip(axes, (plain, changed), ("plain", "perturbed")):
+                ax.imshow(found["picture"])
+                ax.set_axis_off()
+                ax.set_title(f"{name}, step {len(found['where'])}", fontsize=8)
+    plot.axvline(onset, color="#7F7F7F", linestyle=":", linewidth=1)
+    plot.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2)
+    plot.tick_params(labelsize=7)
+    plot.xaxis.label.set_size(8)
+    plot.yaxis.label.set_size(8)
+    plot.spines[["top", "right"]].set_visible(False)
+    raw, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(raw, format="png")
+    plt.close(figure)
+    Image.open(raw).convert("RGB").quantize(64).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def listing() -> str:
+    """The section of the page: every family with its range and its picture."""
+    lines = []
+    for group, title in GROUPS.items():
+        lines += [f"### {title}", ""]
+        for family in (one for one in CATALOGUE.values() if one.group == group):
+            low, high = family.bounds
+            summary = family.summary.rstrip(".")
+            lines += [
+                f"**`{family.name}`** {summary[0].lower() + summary[1:]}: {low:g} to {high:g} "
+                f"({family.unit}), nothing changes at {family.nominal:g}, "
+                f"severity 1 is {family.hardest:g}.",
+                "",
+                f"![{family.name}: the same episode without it and with "
+                f"it](perturbations/{family.name}.png)",
+                "",
+            ]
+    return "\n".join(lines)
+
+
+def with_listing(page: str) -> str:
+    """The page with the list as the catalogue has it now."""
+    before, _, after = page.partition(START)
+    return before + START + "\n" + listing() + END + after.partition(END)[2]
+
+
+if __name__ == "__main__":
+    choose_backend()
+    matplotlib.use("agg")
+    PICTURES.mkdir(exist_ok=True)
+    for one in CATALOGUE.values():
+        file = PICTURES / f"{one.name}.png"
+        if "--all" in sys.argv or not file.is_file():
+            file.write_bytes(draw(one))
+            print(file.relative_to(ROOT), len(file.read_bytes()))
+    PAGE.write_text(with_listing(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
