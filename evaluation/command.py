@@ -43,12 +43,22 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     suites = ", ".join([STANDARD, *suite_names()])
     lesions = "; ".join(f"{lesion.name}: {lesion.sentence}" for lesion in LESIONS.values())
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run (`spikepropamine list trained` has trained ones)",
+    )
     parser.add_argument(
         "--suite", metavar="NAME", help=f"of conditions: {suites} ({STANDARD}, without --perturb)"
     )
     parser.add_argument(
-        "--perturb", nargs="+", default=[], metavar="TEXT", help='conditions, as "mass=1.5@500"'
+        "--perturb",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help='conditions, as "mass=1.5@500" (`spikepropamine list perturbations` has all)',
     )
     parser.add_argument(
         "--lesions",

@@ -5,10 +5,12 @@ Skipped where it is not installed; `apt-get install chromium chromium-driver` in
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from example_evaluation import write_example
-from saved_runs import write_run
+from saved_runs import ROOT, write_run
 
 from spikepropamine.evaluation.report.local import write_local
 from spikepropamine.evaluation.report.report import write_report
@@ -59,7 +61,11 @@ def pages(tmp_path_factory):
     return {"report": report, "cue report": cue, "local": write_local(runs)}
 
 
-def load(browser, path, width, scheme="light"):
+DRAWN = "return document.body?.dataset.ready !== undefined"
+LOADED = "return document.readyState === 'complete'"
+
+
+def load(browser, path, width, scheme="light", ready=DRAWN):
     """Opens a page, waits until its plots are drawn, and returns what the network was asked for."""
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -70,11 +76,44 @@ def load(browser, path, width, scheme="light"):
     browser.get_log("performance")
     browser.get_log("browser")
     browser.get(path.as_uri())
-    ready = "return document.body?.dataset.ready !== undefined"
     WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(ready))
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     return [request["request"]["url"] for request in asked]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The documentation, built."""
+    pytest.importorskip("mkdocs", reason="it comes with requirements.lock")
+    folder = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", folder]
+    subprocess.run(["make", "links"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_site_is_read_from_files_alone(browser, site, width):
+    for name in ("index", "perturbations", "results", "cue-task", "api/learning"):
+        asked = load(browser, site / f"{name}.html", width, ready=LOADED)
+        assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+        assert browser.get_log("browser") == []
+        root = "document.documentElement"
+        assert browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth"), name
+
+
+def test_the_site_is_searched_without_a_server(browser, site):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    load(browser, site / "index.html", 1280, ready=LOADED)
+    field = browser.find_element(By.CSS_SELECTOR, "input.md-search__input")
+    field.click()
+    field.send_keys("neuromodulator")
+    found = "return [...document.querySelectorAll('.md-search-result__link')].map(e => e.href)"
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(found))
+    assert any("model.html" in address for address in browser.execute_script(found))
 
 
 @pytest.mark.parametrize("width", WIDTHS)

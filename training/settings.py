@@ -58,7 +58,8 @@ class Settings:
     """Arguments of the environment, as NAME VALUE pairs."""
     perturb: str | None = None
     """Train under perturbations, as in "mass=0.5..2 | obs_noise=0..0.2", or under those of a suite
-    that training may use, by its name. Evaluation starts from the task without them."""
+    that training may use, by its name (`spikepropamine list perturbations`, `list suites`).
+    Evaluation starts from the task without them."""
     previous: bool = False
     """Append the previous action and reward to the observation."""
     reveal: bool = False

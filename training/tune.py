@@ -47,8 +47,12 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--env", required=True, metavar="ID", help="the task")
-    parser.add_argument("--policy", required=True, metavar="NAME", help="the policy")
+    parser.add_argument(
+        "--env", required=True, metavar="ID", help="the task (`spikepropamine list envs`)"
+    )
+    parser.add_argument(
+        "--policy", required=True, metavar="NAME", help="the policy (`... list policies`)"
+    )
     parser.add_argument(
         "--trials", type=int, default=50, help="of the study, by all processes (%(default)s)"
     )
