@@ -182,10 +182,9 @@ def listing() -> str:
         lines += [f"### {title}", ""]
         for family in (one for one in CATALOGUE.values() if one.group == group):
             low, high = family.bounds
-            summary = family.summary.rstrip(".")
             lines += [
-                f"**`{family.name}`** {summary[0].lower() + summary[1:]}: {low:g} to {high:g} "
-                f"({family.unit}), nothing changes at {family.nominal:g}, "
+                f"**`{family.name}`**: {family.summary} From {low:g} to {high:g} "
+                f"({family.unit}); nothing changes at {family.nominal:g}, "
                 f"severity 1 is {family.hardest:g}.",
                 "",
                 f"![{family.name}: the same episode without it and with "

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 START, END = "<!-- made by `python docs/tree.py` -->\n```\n", "```\n"
 OTHERS = {
     "configs": "defaults of training by environment, suites of perturbations, spaces to search",
-    "docs": "tables of results and pictures",
+    "docs": "the documentation: pages of the site, tables of results, pictures",
     "tests": "one file for each subject; `-m slow` trains until something is learned",
     "trained": "policies to look at without training any",
 }
