@@ -61,7 +61,7 @@ type: .venv/installed links
 check: lint type test  ## everything that has to pass before a commit
 
 site: .venv/installed links  ## the documentation, in site/index.html; a broken link is an error
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 NOTEBOOK := docs/cue-task.ipynb
 
