@@ -60,8 +60,9 @@ type: .venv/installed links
 
 check: lint type test  ## everything that has to pass before a commit
 
+# not quiet: warnings that are not shown do not count
 site: .venv/installed links  ## the documentation, in site/index.html; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 NOTEBOOK := docs/cue-task.ipynb
 
