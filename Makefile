@@ -67,7 +67,7 @@ site: .venv/installed links  ## the documentation, in site/index.html; a broken 
 NOTEBOOK := docs/cue-task.ipynb
 
 notebook: .venv/installed  ## run the notebook, and keep its outputs (minutes)
-	$(BIN)/jupyter execute --inplace --timeout=600 $(NOTEBOOK)
+	$(BIN)/jupyter execute --inplace --timeout=1800 $(NOTEBOOK)
 
 verify: .venv/installed  ## prove that every perturbation does what it says (2-3 minutes)
 	$(BIN)/python -m spikepropamine verify
