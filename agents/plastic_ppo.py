@@ -10,10 +10,11 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
+from spikepropamine.agents.rollout import PlainRollouts
 from spikepropamine.policies import PlasticSpikingPolicy
 
 
-class PlasticPPO(RecurrentPPO):
+class PlasticPPO(PlainRollouts, RecurrentPPO):
     """sb3-contrib's RecurrentPPO with a buffer of equal sequences.
 
     Rollout, loss, saving and loading are RecurrentPPO's; every argument of it works here too.

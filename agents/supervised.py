@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3 import PPO
 from torch import Tensor
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.rollout import PPO
 
 EXPLODED = 1e4
 """Norm of a gradient, before clipping, from which on a minibatch is left out. One of its sequences

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
-from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.rollout import PPO
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
 from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy

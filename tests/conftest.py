@@ -106,6 +106,18 @@ def pixels(plot, colour):
     return np.nonzero((plot == np.array(colour, dtype=np.uint8)).all(axis=2))
 
 
+def same(one, other):
+    """Whether two values of any structure are the same, to the last bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    one, other = np.asarray(one), np.asarray(other)
+    return (
+        one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    )
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

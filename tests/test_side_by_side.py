@@ -5,7 +5,7 @@ from functools import partial
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import RandomEnv
+from conftest import RandomEnv, same
 from stable_baselines3.common.env_util import make_vec_env
 
 from spikepropamine.envs import making
@@ -34,18 +34,6 @@ def text_of(family):
     value = "seen" if family.contexts else repr(family.hardest)
     change = "change(2)" if family.contexts else "3"
     return f"{family.name}={value} | {family.name}={value}@{change} | none"
-
-
-def same(one, other):
-    """Whether two values of any structure are the same, to the last bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    one, other = np.asarray(one), np.asarray(other)
-    return (
-        one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
-    )
 
 
 def played(venv, steps=3 * LENGTH):

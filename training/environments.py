@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import UsageError
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import is_normalised, load_policy
+from spikepropamine.training.normalised import Normalised
 from spikepropamine.training.settings import Settings
 from spikepropamine.training.side_by_side import SideBySide
 from spikepropamine.training.spaces import obstacle
@@ -78,7 +79,7 @@ def make_envs(settings: Settings) -> VecEnv:
         has_numbers = bool(keys)
     normalize = settings.normalize_observations and has_numbers
     if normalize or settings.normalize_rewards:
-        venv = VecNormalize(
+        venv = Normalised(
             venv,
             norm_obs=normalize,
             norm_reward=settings.normalize_rewards,

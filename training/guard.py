@@ -68,14 +68,14 @@ class Guard(BaseCallback):
         self._check_observations(self._raw_observations())
         rewards = self.locals["rewards"]
         if self.normalisation is not None:
-            rewards = self.normalisation.get_original_reward()
+            rewards = self.normalisation.old_reward
         if not _sound(rewards):
             self._environment("reward", rewards)
-        for index, info in enumerate(self.locals["infos"]):
-            final = info.get("terminal_observation")
+        for index in np.flatnonzero(self.locals["dones"]):
+            final = self.locals["infos"][index].get("terminal_observation")
             for name, array in _arrays(final):
                 if not _sound(array):
-                    self._environment(name, array[None], index)
+                    self._environment(name, array[None], int(index))
         return True
 
     def _on_rollout_end(self) -> None:
@@ -95,7 +95,7 @@ class Guard(BaseCallback):
 
     def _raw_observations(self) -> Any:
         if self.normalisation is not None:
-            return self.normalisation.get_original_obs()
+            return self.normalisation.old_obs  # `get_original_obs` makes a deep copy
         return self.locals.get("new_obs", self.model._last_obs)  # type: ignore[attr-defined]
 
     def _check_observations(self, observations: Any) -> None:
@@ -138,7 +138,7 @@ def _sound(x: Any) -> bool:
     """Whether all numbers of an array or a tensor are finite and not beyond `LIMIT`."""
     if isinstance(x, Tensor):
         return not x.numel() or bool((x.abs() <= LIMIT).all())
-    return bool((np.abs(x) <= LIMIT).all())
+    return bool(x.max(initial=0) <= LIMIT and x.min(initial=0) >= -LIMIT)  # false of NaN
 
 
 def _arrays(observations: Any) -> list[tuple[str, np.ndarray]]:

@@ -1,0 +1,156 @@
+"""Rollouts by plain calls, and normalisation without copies, give Stable-Baselines3's numbers."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import RandomEnv, make_model, make_venv, same
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import DiagGaussianDistribution
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from spikepropamine.agents import rollout
+from spikepropamine.agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.rollout import PPO
+from spikepropamine.policies.plain import _Gaussian, plain_step
+from spikepropamine.training.normalised import Normalised
+
+LSTM = {"lstm_hidden_size": 8, "net_arch": {"pi": [6], "vf": [8]}}
+NETWORK = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0}
+POLICIES = {
+    "mlp": (PPO, "MlpPolicy", {"net_arch": {"pi": [8, 8], "vf": [8]}}),
+    "relu": (PPO, "MlpPolicy", {"activation_fn": torch.nn.ReLU}),
+    "elu": (PPO, "MlpPolicy", {"activation_fn": torch.nn.ELU}),
+    "lstm": (PlasticPPO, "MlpLstmPolicy", LSTM),
+    "lstm shared": (
+        PlasticPPO, "MlpLstmPolicy", {**LSTM, "shared_lstm": True, "enable_critic_lstm": False},
+    ),
+    "lstm actor": (PlasticPPO, "MlpLstmPolicy", {**LSTM, "enable_critic_lstm": False}),
+    "ndp": (PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK}),
+    "ndp blind": (
+        PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK, "critic_sees_spikes": False},
+    ),
+    "two ticks": (PlasticPPO, "PlasticSpikingPolicy", {"network": {**NETWORK, "ticks": 2}}),
+}  # fmt: skip
+SEEN = (
+    "obs_tensor", "actions", "clipped_actions", "values", "log_probs", "new_obs", "rewards",
+    "dones", "n_steps", "n_rollout_steps",
+)  # fmt: skip
+OF_MEMORY = ("episode_starts", "lstm_states")
+
+
+class Witness(BaseCallback):
+    """Writes down what it finds in `locals`, and what is in the buffer at the end of rollouts."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.names, self.found = names, []
+
+    def _on_step(self):
+        self.found += [_kept(self.locals[name]) for name in self.names]
+        self.found += [self.locals["infos"][0]["TimeLimit.truncated"], self.num_timesteps]
+        assert self.locals["self"] is self.model and self.locals["env"] is self.model.env
+        return True
+
+    def _on_rollout_end(self):
+        buffer = self.model.rollout_buffer
+        for name in ("observations", "rewards", "episode_starts", "values", "advantages"):
+            self.found.append(np.copy(getattr(buffer, name)))
+
+
+def _kept(value):
+    if isinstance(value, tuple):
+        return [_kept(part) for part in value]
+    return value.numpy().copy() if isinstance(value, torch.Tensor) else np.array(value)
+
+
+def learned(kind, truncates=True):
+    """What a callback sees in a training, and the parameters after it."""
+    algorithm, policy, arguments = POLICIES[kind]
+    environment = {"action": "box", "truncates": truncates}
+    venv = Normalised(make_vec_env(RandomEnv, 3, 0, env_kwargs=environment))
+    names = SEEN if policy == "MlpPolicy" else SEEN + OF_MEMORY
+    witness = Witness(names)
+    changes = {"policy_kwargs": arguments}
+    model = make_model(venv, algorithm, policy, **changes)
+    model.learn(2 * 16 * 3, callback=witness)
+    return witness.found, [x.numpy() for x in model.policy.state_dict().values()]
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_a_training_is_the_same_to_the_last_bit(kind, monkeypatch):
+    ours = learned(kind)
+    monkeypatch.setattr(rollout, "plain_step", lambda *_: None)
+    assert same(ours, learned(kind))
+
+
+def test_episodes_that_end_for_good_are_no_other_case(monkeypatch):
+    ours = learned("lstm", truncates=False)
+    monkeypatch.setattr(rollout, "plain_step", lambda *_: None)
+    assert same(ours, learned("lstm", truncates=False))
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_these_policies_are_known(kind):
+    algorithm, policy, arguments = POLICIES[kind]
+    model = make_model(make_venv(action="box"), algorithm, policy, policy_kwargs=arguments)
+    assert plain_step(model.policy, 2) is not None
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 50])
+@pytest.mark.parametrize("channels", [1, 6, 17])
+def test_exploration_is_that_of_stable_baselines(batch, channels):
+    means, log_std = torch.randn(batch, channels), torch.randn(channels)
+    torch.manual_seed(1)
+    ours = _Gaussian(log_std, batch).draw(means)
+    torch.manual_seed(1)
+    actions, log_probs = DiagGaussianDistribution(channels).log_prob_from_params(means, log_std)
+    assert torch.equal(ours[0], actions) and torch.equal(ours[1], log_probs)
+
+
+@pytest.mark.parametrize(("observation", "action"), [("box", "discrete"), ("dict", "box")])
+def test_what_is_not_known_takes_the_way_of_stable_baselines(observation, action):
+    name = "MlpPolicy" if observation == "box" else "MultiInputPolicy"
+    model = make_model(make_venv(observation, action), PPO, name, policy_kwargs={})
+    assert plain_step(model.policy, 2) is None
+    model.learn(32)
+
+
+def test_hooks_on_modules_are_called():
+    model = make_model(make_venv(action="box"), PPO, "MlpPolicy")
+    calls = []
+    model.policy.action_net.register_forward_hook(lambda *_: calls.append(1))
+    model.learn(16 * 2)
+    assert len(calls) >= 16
+
+
+def test_a_callback_ends_a_training():
+    class End(BaseCallback):
+        def _on_step(self):
+            return self.n_calls < 5
+
+    model = make_model(make_venv(action="box"), PPO, "MlpPolicy")
+    model.learn(1000, callback=End())
+    assert model.num_timesteps == 5 * 2
+
+
+@pytest.mark.parametrize("observation", ["box", "dict"])
+@pytest.mark.parametrize("norm_obs", [True, False])
+@pytest.mark.parametrize("norm_reward", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_normalised_is_vec_normalize(observation, norm_obs, norm_reward, training):
+    rows = []
+    for kind in (Normalised, VecNormalize):
+        keys = ["cue", "reward"] if observation == "dict" and norm_obs else None
+        venv = kind(
+            make_venv(observation, "box"), training, norm_obs, norm_reward, norm_obs_keys=keys,
+            clip_obs=1.0,
+        )  # fmt: skip
+        found = [venv.reset()]
+        for _ in range(30):
+            *answer, infos = venv.step(np.zeros((2, 2), np.float32))
+            last = [info.get("terminal_observation") for info in infos]
+            found += [*answer, [x for x in last if x is not None], venv.get_original_obs()]
+            found += [venv.get_original_reward(), venv.ret_rms.var, venv.returns]
+        rows.append(found)
+    assert same(*rows)
