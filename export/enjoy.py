@@ -94,7 +94,7 @@ def live(run: Run, task: Task, condition: Condition, seed: int) -> float:
     policy: Any = run.policy.policy
     state = policy.initial_state(1) if can_record(run.policy) else None
     try:
-        moments = watch(run.policy, env, seed, state, inside=False)
+        moments = watch(run.policy, env, seed, state)
         return sum(moment.reward for moment in moments)
     finally:
         env.close()

@@ -35,7 +35,9 @@ def _numba_leaky(*arguments) -> Tensor:
     return leaky_sequence(*arguments)
 
 
-# Fastest first; each has the signature and the meaning of `policies.reference.layer_sequence`.
+# Each has the signature and the meaning of `policies.reference.layer_sequence`. "auto" takes the
+# first that can run: numba on a CPU; torch on other devices, and on a CPU where Numba is missing or
+# cannot take the rule. The reference runs where it is asked for.
 BACKENDS: dict[str, Backend] = {
     "numba": _numba,
     "torch": checkpointed.layer_sequence,
@@ -94,7 +96,7 @@ def choose_leaky(name: str = "auto", device: str = "cpu") -> Callable[..., Tenso
 
 
 @functools.cache
-def choose_step(name: str, specs: tuple[LayerSpec, ...], device: str) -> Step | None:
+def choose_step(name: str, specs: frozenset[LayerSpec], device: str) -> Step | None:
     """The backend's call for one environment step of a whole network, where it has such a one."""
     if any(available(name, spec, device) != "numba" for spec in specs):
         return None

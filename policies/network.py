@@ -1,6 +1,7 @@
 """The spiking network of an actor: encoding, layers, leaky readout, and its settings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
@@ -189,6 +190,7 @@ class SpikingNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.backend = config, backend
+        self._observer: Callable[[list[LayerOutput]], None] | None = None
         self.input_size = channels
         self.register_buffer("exogenous", torch.tensor(exogenous, dtype=torch.long), False)
         if config.encoding == "population":
@@ -230,7 +232,7 @@ class SpikingNetwork(nn.Module):
             )
             width = neurons
         self.layers = cast(Sequence[SpikingLayer], nn.ModuleList(layers))
-        self._specs = tuple(layer.spec for layer in layers)
+        self._specs = frozenset(layer.spec for layer in layers)  # it keeps its hash
         self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
         shapes = self._state_shapes(width)
@@ -319,18 +321,30 @@ class SpikingNetwork(nn.Module):
             features = torch.cat([features, potentials], dim=2)
         return features, outputs, new_state
 
+    @contextmanager
+    def observed(self, observer: Callable[[list[LayerOutput]], None]) -> Iterator[None]:
+        """Every call inside hands each layer's output, [T * ticks, B, neurons], to an observer,
+        which has to copy what it keeps: the next step may overwrite it.
+        """
+        self._observer = observer
+        try:
+            yield
+        finally:
+            self._observer = None
+
     def forward(
         self, observations: Tensor, states: tuple[Tensor, Tensor], starts: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """`run` on flat states: ([T, B, channels], ([1, B, D], any), [T, B]) to the features
         [T, B, output_size] and the new pair of states.
         """
-        flat = states[0].squeeze(0)
+        flat = states[0]
         step = choose_step(self.backend, self._specs, flat.device.type)
         if step is not None and len(observations) == 1 and not torch.is_grad_enabled():
-            features, flat, _ = step(self, observations, starts, flat)
+            features, flat, outputs = step(self, observations, starts, flat)
         else:
-            features, _, state = self.run(observations, starts, self.layout.unpack(flat))
-            flat = self.layout.pack(state)
-        flat = flat.unsqueeze(0)
+            features, outputs, state = self.run(observations, starts, self.layout.unpack(flat[0]))
+            flat = self.layout.pack(state).unsqueeze(0)
+        if self._observer is not None:
+            self._observer(outputs)
         return features, (flat, flat.narrow(2, 0, 1))

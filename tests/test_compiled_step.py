@@ -27,7 +27,7 @@ def networks(draw):
         "rule": rule,
         "modulation": modulation,
         "decay": decay,
-        "hidden": draw(st.lists(st.sampled_from([1, 3, 16, 21, 70]), **several)),
+        "hidden": draw(st.lists(st.sampled_from([1, 3, 21, 64, 70, 128]), **several)),
         "plastic": plastic,
         "recurrent": [recurrent if rule != "none" else draw(st.booleans()) for _ in plastic],
         "ticks": draw(st.integers(1, 3)),

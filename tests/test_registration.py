@@ -1,11 +1,17 @@
 """A module of the user's own: its environment, policy, rule and perturbation, on every command."""
 
+import re
+import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
 from spikepropamine import common
 from spikepropamine.__main__ import main
+from spikepropamine.policies.backends import available
+from spikepropamine.policies.reference import LayerSpec
+from spikepropamine.policies.rules import RULES
 
 MODULE = '''
 import gymnasium as gym
@@ -123,3 +129,33 @@ def test_a_broken_module_is_one_line(tmp_path, monkeypatch, capsys):
     assert main(["list", "rules", "--import", "own_broken"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "'own_broken' cannot be imported: No module named 'no_such_package'" in line
+
+
+def test_the_page_adds_a_rule_that_trains_on_every_backend(tmp_path, monkeypatch):
+    """Its module and its commands, as they stand there; only the budget is small."""
+    page = (Path(__file__).parents[1] / "docs" / "own.md").read_text()
+    (recipe,) = re.findall(r"^## A rule$(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    ((name, code),) = re.findall(r"`(\w+)\.py`.*?```python\n(.*?)```", recipe, re.DOTALL)
+    train, evaluate = re.findall(r"^python (.*)$", recipe, re.MULTILINE)
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(command, *more):
+        words = shlex.split(command)
+        return main([words[0].removesuffix(".py"), *words[1:], *more])
+
+    before = set(RULES)
+    try:
+        for backend in ("auto", "torch", "reference"):
+            out = () if backend == "auto" else ("--runs", backend)
+            assert run(train, *TINY, "--backend", backend, *out) == 0
+        (rule,) = set(RULES) - before
+        assert available("auto", LayerSpec(1, 1, rule, "direct")) == "numba"
+        assert run(evaluate, "--episodes", "2", "--workers", "1") == 0
+        assert list(tmp_path.glob("runs/*/*/*/evaluations/*/summary.json"))
+    finally:
+        for rule in set(RULES) - before:
+            del RULES[rule]
+        sys.modules.pop(name, None)
+        common.imported.clear()

@@ -1,13 +1,13 @@
 """One episode of a spiking policy, recorded from the inside."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 
 from spikepropamine.evaluation.hook import Hook
 from spikepropamine.policies.export import DeployedPolicy
@@ -95,7 +95,6 @@ def watch(
     *,
     hook: Hook | None = None,
     width: int = 1,
-    inside: bool = True,
 ) -> Iterator[Moment]:
     """One episode with deterministic actions: the moment after the reset, and every step.
 
@@ -109,7 +108,6 @@ def watch(
             own, and will not do for a spiking one.
         hook: a lesion.
         width: rows of a batch; with that of `run_episodes` it is the same episode to the last bit.
-        inside: whether spikes and rates are looked at, which takes as long as to act.
     """
     inner: Any = policy.policy
     row, spiking = seed % width, can_record(policy)
@@ -123,13 +121,14 @@ def watch(
         if hook is not None:
             hook.before(step, state, starts, {row: info})
         seen: dict[str, np.ndarray] = {}
-        if spiking and inside:
-            assert state is not None
-            output = _look_inside(policy, batch, starts, state[0], layer)
-            seen["spikes"] = output.spikes[:, row].cpu().numpy()
-            if output.rate is not None:
-                seen["rate"] = output.rate[:, row].cpu().numpy()
-        actions, state = policy.predict(batch, state, starts, deterministic=True)
+
+        def look(outputs: list[LayerOutput], seen: dict[str, np.ndarray] = seen) -> None:
+            seen["spikes"] = outputs[layer].spikes[:, row].numpy(force=True).copy()
+            if (rate := outputs[layer].rate) is not None:
+                seen["rate"] = rate[:, row].numpy(force=True).copy()
+
+        with inner.network.observed(look) if spiking else nullcontext():
+            actions, state = policy.predict(batch, state, starts, deterministic=True)
         if plastic:
             assert state is not None
             seen["fast_weights"] = inner.layout.get(state[0], f"layer{layer}.fast_weights")[0, row]
@@ -173,21 +172,6 @@ def record_episode(
         rewards=np.array([moment.reward for moment in moments]),
         infos=[moment.info for moment in moments],
     )
-
-
-def _look_inside(
-    policy: DeployedPolicy, batch: Any, start: np.ndarray, flat: np.ndarray, layer: int
-) -> LayerOutput:
-    """The layer's output for one step, as `predict` has it."""
-    if policy.normalisation is not None:
-        batch = policy.normalisation(batch)
-    inner: Any = policy.policy
-    with torch.no_grad():
-        features = inner.extract_features(inner.obs_to_tensor(batch)[0]).unsqueeze(0)
-        starts = torch.as_tensor(start, dtype=torch.float32, device=inner.device).unsqueeze(0)
-        state = inner.layout.unpack(torch.as_tensor(flat[0], device=inner.device))
-        _, outputs, _ = inner.network.run(features, starts, state)
-    return outputs[layer]
 
 
 def _batch_of(observation: Any, width: int) -> Any:

@@ -118,14 +118,14 @@ def film(
         CannotDraw: the environment has no pictures, or nothing here can draw them.
     """
 
-    def run(take: Take, env: gym.Env, inside: bool = True) -> Iterator[Moment]:
+    def run(take: Take, env: gym.Env) -> Iterator[Moment]:
         inner: Any = policy.policy
         state = inner.initial_state(width) if can_record(policy) else None
         hook = None if take.hook is None else take.hook()
-        moments = watch(policy, env, seed, state, hook=hook, width=width, inside=inside)
+        moments = watch(policy, env, seed, state, hook=hook, width=width)
         return islice(moments, max_steps + 1)
 
-    surveys = [_survey(policy, take.make({}), partial(run, take, inside=False)) for take in takes]
+    surveys = [_survey(policy, take.make({}), partial(run, take)) for take in takes]
     outlines = [survey.outline for survey in surveys]
     steps = max(len(outline.rewards) for outline in outlines)
     rate, stride = pace(surveys[0].clock, steps)

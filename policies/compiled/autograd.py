@@ -38,10 +38,21 @@ def scratch(kernel: Callable[..., int], *arguments: Any) -> tuple[int, np.ndarra
 
 def blocked(matrix: Tensor, lanes: int) -> Tensor:
     """A matrix [neurons, presynaptic] in the blocks [blocks, presynaptic, lanes] of the kernels."""
+    matrix = _contiguous(matrix)
     neurons, width = matrix.shape
-    if missing := -neurons % lanes:
-        matrix = torch.nn.functional.pad(matrix, (0, 0, 0, missing))
-    return matrix.view(-1, lanes, width).transpose(1, 2).contiguous()
+    blocks = matrix.new_empty(-(-neurons // lanes), width, lanes)
+    like = number_type(matrix.dtype)(0)
+    static.to_blocks(like, neurons, width, lanes, matrix.data_ptr(), blocks.data_ptr())
+    return blocks
+
+
+def _from_blocks(blocks: Tensor, neurons: int) -> Tensor:
+    """The matrix that lies in blocks."""
+    _, width, lanes = blocks.shape
+    matrix = blocks.new_empty(neurons, width)
+    like = number_type(matrix.dtype)(0)
+    static.from_blocks(like, neurons, width, lanes, blocks.data_ptr(), matrix.data_ptr())
+    return matrix
 
 
 def _packed(state: LayerState) -> LayerState:
@@ -124,16 +135,16 @@ class _Sequence(torch.autograd.Function):
                 if spec.modulation == "retroactive":
                     saved_eligibility = spikes.new_empty(shape)
         sparse = _is_sparse(inputs)
-        weight = p.weight.t().contiguous() if sparse else p.weight
+        weight = blocked(p.weight, neurons) if sparse else p.weight
+        outputs = {"spikes": spikes, "potentials": potentials}
         tensors = {
-            "inputs": inputs, "starts": starts, "rate": rate, "spikes": spikes,
-            "potentials": potentials, "weight": weight, "bias": p.bias, "beta": p.membrane_decay,
-            "feedback": feedback, "gains": gains, "coefficients": p.coefficients,
-            "pre_decay": p.pre_decay, "post_decay": p.post_decay,
+            "inputs": inputs, "starts": starts, "rate": rate, "weight": weight, "bias": p.bias,
+            "beta": p.membrane_decay, "feedback": feedback, "gains": gains,
+            "coefficients": p.coefficients, "pre_decay": p.pre_decay, "post_decay": p.post_decay,
             "threshold_decay": p.threshold_decay, "eta": p.eta, "saved_fast": saved_fast,
             "saved_eligibility": saved_eligibility,
         }  # fmt: skip
-        addresses = {k: x.data_ptr() for k, x in tensors.items() if x is not None}
+        addresses = {k: x.data_ptr() for k, x in (tensors | outputs).items() if x is not None}
         table = table_of(
             **addresses, **state_entries("old", state), **state_entries("new", new),
             scratch=scratch(kernel, *arguments, neurons)[0],
@@ -151,11 +162,9 @@ class _Sequence(torch.autograd.Function):
         if train:
             ctx.spec, ctx.sparse, ctx.table = spec, sparse, table
             # what the table points at; outputs would hold this graph, and it them, for ever
-            outputs = (spikes, potentials)
-            kept = [x for x in tensors.values() if all(x is not output for output in outputs)]
-            ctx.alive = (*kept, *state.values())
+            ctx.alive = (*tensors.values(), *state.values())
             ctx.save_for_backward(
-                *outputs, inputs, starts, p.weight, p.bias, state["potential"], gains,
+                *outputs.values(), inputs, starts, p.weight, p.bias, state["potential"], gains,
                 p.coefficients, *parameters,
             )  # fmt: skip
         return spikes, potentials
@@ -192,7 +201,7 @@ class _Sequence(torch.autograd.Function):
                 d_rate, d_gains = torch.empty_like(spikes), torch.empty_like(gains)
                 if coefficients is not None:
                     d_coefficients = torch.empty_like(coefficients)
-        table = ctx.table.copy()
+        table = ctx.table
         for name, x in (
             ("d_spikes", d_spikes), ("d_potentials", d_potentials), ("d_inputs", d_inputs),
             ("d_currents", d_currents), ("d_rate", d_rate), ("d_bias", d_bias),
@@ -214,7 +223,7 @@ class _Sequence(torch.autograd.Function):
             before = torch.cat([fired, spikes[:-1]]).mul_((1.0 - starts).unsqueeze(2))
             d_recurrent = _weight_gradient(before, d_currents, sparse=True)
         if d_gains is not None:
-            d_gain = d_gains.transpose(1, 2).reshape(-1, gains.shape[1])[:neurons]
+            d_gain = _from_blocks(d_gains, neurons)
         if d_decays is not None:
             decays = d_decays.unbind(0)
         gradients = LayerParameters(

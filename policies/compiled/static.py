@@ -4,6 +4,8 @@ readout, and the neuromodulators of a step.
 
 import math
 
+import numpy as np
+
 from spikepropamine.policies.compiled.numba_private import at, carve, inlined, kernel
 from spikepropamine.policies.compiled.rows import (
     ONE,
@@ -18,6 +20,37 @@ from spikepropamine.policies.compiled.rows import (
     membrane_adjoint,
     surrogate_slopes,
 )  # fmt: skip
+
+# Matrices [neurons, presynaptic], and the same in blocks [blocks, presynaptic, lanes], by address.
+
+
+@kernel()
+def to_blocks(like, neurons, width, lanes, matrix, blocks):
+    """The last block ends in zeros."""
+    whole = at(matrix, (neurons, width), like)
+    for first in range(0, neurons, lanes):
+        rows = whole[first : first + lanes]
+        count = rows.shape[0]
+        block = at(blocks + first * width * whole.itemsize, (width, lanes), like)
+        for i in range(width):
+            for j in range(count):
+                block[i, j] = rows[j, i]
+            for j in range(count, lanes):
+                block[i, j] = ZERO
+
+
+@kernel()
+def from_blocks(like, neurons, width, lanes, blocks, matrix):
+    """The way back."""
+    whole = at(matrix, (neurons, width), like)
+    for first in range(0, neurons, lanes):
+        rows = whole[first : first + lanes]
+        count = rows.shape[0]
+        block = at(blocks + first * width * whole.itemsize, (width, lanes), like)
+        for j in range(count):
+            for i in range(width):
+                rows[j, i] = block[i, j]
+
 
 # Static synapses of all ticks at once, where few of the inputs are not zero. Their weights come as
 # [presynaptic, neurons].
@@ -215,14 +248,16 @@ def leaky_backward(like, ticks, batch, neurons, addresses):
 
 
 @kernel()
-def modulate(like, ticks, batch, channels, neurons, seen, table, indices):
-    """What multiplies the drive: eta, or the neuromodulators, which the new state keeps. seen: how
-    many channels of the observation they see; the table has these, [B, seen]. indices is scratch
-    memory, longer by one than channels or seen.
+def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indices):
+    """What multiplies the drive: eta, or the neuromodulators, which the new state keeps. observed
+    and seen: how many channels the observation has, and how many of them the neuromodulators see.
+    indices is scratch memory, longer by one than channels or seen.
     """
     row = table[0]
     rate = at(row.rate, (ticks, batch, neurons), like)
-    exogenous = at(row.exogenous, (batch, seen), like)
+    observations = at(row.observations, (batch, observed), like)
+    exogenous = at(row.exogenous, (seen,), np.int64(0))
+    signals = at(row.seen, (seen,), like)
     inputs = at(row.inputs, (ticks, batch, channels), like)
     synapses = at(row.modulator_weight, (channels, neurons), like)
     weights = at(row.modulator_exogenous, (seen, neurons), like)
@@ -231,6 +266,9 @@ def modulate(like, ticks, batch, channels, neurons, seen, table, indices):
         offset = b * row.stride
         active = ONE - at(row.old + row.plasticity_off + offset, (1,), like)[0]
         held = at(row.old + row.modulator_held + offset, (1,), like)[0] > ZERO
+        if row.modulator_bias != 0:
+            for i in range(seen):
+                signals[i] = observations[b, exogenous[i]]
         for t in range(ticks):
             m = rate[t, b]
             if row.modulator_bias == 0:
@@ -239,7 +277,7 @@ def modulate(like, ticks, batch, channels, neurons, seen, table, indices):
             before = at(row.old + row.old_modulation + offset, (ticks, neurons), like)[t]
             after = at(row.new + row.new_modulation + offset, (ticks, neurons), like)[t]
             copy(bias, m)
-            add_active(weights, exogenous[b], indices, m)
+            add_active(weights, signals, indices, m)
             add_active(synapses, inputs[t, b], indices, m)
             for j in range(neurons):
                 after[j] = before[j] if held else math.tanh(m[j])

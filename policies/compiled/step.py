@@ -33,9 +33,8 @@ class _Plan(NamedTuple):
     parameters: list[dict[str, Any]]  # of the modules whose numbers are in the tables
     versions: list[int]
     encoder: Any  # None where observations are the first layer's inputs as they are
-    exogenous: Tensor  # the channels that neuromodulators see, [B, seen]
-    tables: np.ndarray  # of each layer, and of the readout
-    calls: list[tuple[Any, ...]]  # kernels and their arguments, in order
+    moving: tuple[np.ndarray, ...]  # entries of the tables that change from step to step
+    calls: list[tuple[Any, tuple[Any, ...]]]  # kernels and their arguments, in order
     outputs: list[LayerOutput]  # what the layers do, in the memory where they do it
     keep_alive: list[Any]  # what else lies at the addresses in the tables
 
@@ -53,18 +52,17 @@ def step(
         network: the network, on the CPU.
         observations: [1, B, channels].
         starts: [1, B], 1 where an episode starts.
-        state: flat, [B, D]; not changed.
+        state: flat, [1, B, D]; not changed.
 
     Returns:
-        Features [1, B, output_size], the new flat state, and each layer's output [ticks, B,
-        neurons], which the next step overwrites.
+        Features [1, B, output_size], the new flat state [1, B, D], and each layer's output [ticks,
+        B, neurons], which the next step overwrites.
 
     Raises:
         ValueError: a shape or dtype that the network does not have.
     """
-    batch, ticks, dtype = len(state), network.config.ticks, state.dtype
-    observations, state = observations.to(dtype).contiguous(), state.contiguous()
-    starts = starts.to(dtype).contiguous()
+    batch, ticks, dtype = state.shape[1], network.config.ticks, state.dtype
+    observations, starts, state = (_plain(x, dtype) for x in (observations, starts, state))
     plans = _plans.get(network)
     if plans is None:
         plans = _plans[network] = {}
@@ -82,20 +80,20 @@ def step(
     new = torch.empty_like(state)
     if plan.encoder is not None:
         fields = [(name, f"encoder.{name}") for name in plan.encoder.state_shapes]
-        before = {name: network.layout.get(state, field) for name, field in fields}
+        before = {name: network.layout.get(state[0], field) for name, field in fields}
         signal, after = plan.encoder(signal, first_tick, before)
         for name, field in fields:
-            network.layout.get(new, field).copy_(after[name])
-    if plan.exogenous.numel():
-        torch.index_select(observations[0], 1, network.exogenous, out=plan.exogenous)
-    tables = plan.tables
-    tables["old"], tables["new"] = state.data_ptr(), new.data_ptr()
-    tables["starts"] = first_tick.data_ptr()
-    tables["inputs"][0] = signal.data_ptr()
-    tables["features"][-1] = features.data_ptr()
-    for kernel, *arguments in plan.calls:
+            network.layout.get(new[0], field).copy_(after[name])
+    for entry, x in zip(plan.moving, (state, new, first_tick, signal, observations, features)):
+        entry.fill(x.data_ptr())
+    for kernel, arguments in plan.calls:
         kernel(*arguments)
     return features, new, plan.outputs
+
+
+def _plain(x: Tensor, dtype: torch.dtype) -> Tensor:
+    # asked first, since conversions that do nothing take a microsecond
+    return x if x.dtype is dtype and x.is_contiguous() else x.to(dtype).contiguous()
 
 
 def _versions(parameters: list[dict[str, Any]]) -> list[int]:
@@ -119,9 +117,9 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
     for flag in ("plasticity_off", "modulator_held"):
         tables[flag] = layout.slices[flag].start * bytes_each
     keep_alive: list[Any] = []
-    calls: list[tuple[Any, ...]] = []
+    calls: list[tuple[Any, tuple[Any, ...]]] = []
     outputs: list[LayerOutput] = []
-    exogenous = torch.zeros(batch, len(network.exogenous), dtype=dtype)
+    seen = len(network.exogenous)
 
     def enter(row: int, **entries: Tensor | None) -> None:
         for name, x in entries.items():
@@ -155,20 +153,21 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
             if (field := f"layer{index}.{name}") in layout.slices:
                 enter_state(index, name, field)
         row = tables[index : index + 1]
-        indices = np.empty(max(spec.inputs, len(network.exogenous)) + 1, np.int64)
+        indices = np.empty(max(spec.inputs, seen) + 1, np.int64)
         calls.append(
-            (static.sparse_currents, number(0), ticks * batch, spec.inputs, neurons, row, indices)
+            (static.sparse_currents, (number(0), ticks * batch, spec.inputs, neurons, row, indices))
         )
         if spec.plastic:
             if spec.modulation != "none":
                 enter(
-                    index, modulator_weight=layer.modulator_weight.t(), exogenous=exogenous,
+                    index, modulator_weight=layer.modulator_weight.t(),
                     modulator_exogenous=layer.modulator_exogenous.t(),
-                    modulator_bias=layer.modulator_bias,
+                    modulator_bias=layer.modulator_bias, exogenous=network.exogenous,
+                    seen=torch.zeros(seen, dtype=dtype),
                 )  # fmt: skip
             calls.append(
-                (static.modulate, number(0), ticks, batch, spec.inputs, neurons,
-                 exogenous.shape[1], row, indices)
+                (static.modulate, (number(0), ticks, batch, spec.inputs, neurons,
+                                   network.input_size, seen, row, indices))
             )  # fmt: skip
         if spec.plastic or spec.recurrent:
             kernels = kernels_for(spec)
@@ -182,20 +181,22 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
             arguments += (neurons,)
         tables["scratch"][index], memory = scratch(kernel, *arguments)
         keep_alive.append(memory)
-        calls.append((kernel, *arguments, row))
+        calls.append((kernel, (*arguments, row)))
     enter(
         len(layers), spikes=outputs[-1].spikes, potentials=outputs[-1].potentials,
         readout_decay=torch.sigmoid(network.readout_decay),
     )  # fmt: skip
     enter_state(len(layers), "readout", "readout")
     calls.append(
-        (static.read_out, number(0), ticks, batch, layers[-1].spec.neurons, network.output_size,
-         tables[len(layers) :])
+        (static.read_out, (number(0), ticks, batch, layers[-1].spec.neurons, network.output_size,
+                           tables[len(layers) :]))
     )  # fmt: skip
     numbers = [module._parameters for module in (network, *layers)]
     encoder = network.encoder if network.encoder.state_shapes else None
-    shapes = (1, batch, network.input_size), (1, batch), (batch, layout.size)
+    shapes = (1, batch, network.input_size), (1, batch), (1, batch, layout.size)
     keep_alive.append(outputs)
-    return _Plan(
-        shapes, numbers, _versions(numbers), encoder, exogenous, tables, calls, outputs, keep_alive
-    )
+    moving = (
+        *(tables[name] for name in ("old", "new", "starts")), tables["inputs"][:1],
+        tables["observations"], tables["features"],
+    )  # fmt: skip
+    return _Plan(shapes, numbers, _versions(numbers), encoder, moving, calls, outputs, keep_alive)

@@ -30,8 +30,8 @@ TABLE = np.dtype(
             "scratch",
             # in a step of a network: neuromodulators and readout; fields of the flat state by their
             # way from its start, and from one environment to the next
-            *("modulator_weight", "modulator_exogenous", "modulator_bias", "exogenous"),
-            *("readout_decay", "features"),
+            *("modulator_weight", "modulator_exogenous", "modulator_bias"),
+            *("observations", "exogenous", "seen", "readout_decay", "features"),
             *("stride", "plasticity_off", "modulator_held"),
             *("old_modulation", "new_modulation", "old_readout", "new_readout"),
         )
@@ -43,15 +43,12 @@ _PACKER = struct.Struct(f"{len(TABLE.names or ())}q")
 _EMPTY = dict.fromkeys(TABLE.names or (), 0)
 
 
-def table_of(**entries: Any) -> np.ndarray:
-    """A table of one row: addresses of tensors, numbers as they are, 0 for what is not given.
+def table_of(**entries: int) -> np.ndarray:
+    """A table of one row, with 0 for what is not given.
 
     An address does not keep its tensor alive: the caller must, until the kernel has run.
     """
-    row = _EMPTY.copy()
-    for name, x in entries.items():
-        if x is not None:
-            row[name] = x.data_ptr() if isinstance(x, Tensor) else x
+    row = _EMPTY | entries
     return np.frombuffer(bytearray(_PACKER.pack(*row.values())), TABLE)
 
 

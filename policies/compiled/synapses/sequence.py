@@ -49,12 +49,19 @@ from .update import (
 SEGMENT = 32  # ticks between two stored fast weights
 
 
+@spliced
+def columns(address, width, neurons, first, block):
+    """A matrix [presynaptic, neurons], of the type of a block, from its column `first` on."""
+    # such an address, since an index that is a sum might be negative to Numba
+    matrix = at(address + first * block.itemsize, (width, neurons), block[0, 0])
+    return (matrix,)  # Numba without counting of references returns an array in a tuple only
+
+
 @outlined
 def load(address, neurons, first, block):
     """Columns first.. of a matrix [presynaptic, neurons], into a block [presynaptic, LANES]."""
     width, lanes = block.shape[0], min(LANES, neurons - first)
-    # from the first column on, since an index that is a sum might be negative to Numba
-    matrix = at(address + first * block.itemsize, (width, neurons), block[0, 0])
+    (matrix,) = columns(address, width, neurons, first, block)
     for i in range(width):
         for j in range(lanes):
             block[i, j] = matrix[i, j]
@@ -66,7 +73,7 @@ def load(address, neurons, first, block):
 def store(block, address, neurons, first):
     """A block into such columns of a matrix."""
     width, lanes = block.shape[0], min(LANES, neurons - first)
-    matrix = at(address + first * block.itemsize, (width, neurons), block[0, 0])
+    (matrix,) = columns(address, width, neurons, first, block)
     for i in range(width):
         for j in range(lanes):
             matrix[i, j] = block[i, j]
@@ -154,6 +161,9 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     saved_eligibility = at(row.saved_eligibility, saved, like)
     load_decays(row, decays)
     clear(silent)
+    wanted = row.new != 0 or row.new_potential != 0
+    # a tick by itself goes from one state to the next, where the blocks are whole
+    single = PLASTIC and ticks == 1 and wanted and neurons % LANES == 0
     for k in range(group):
         clear_block(updates[k])
     for first in range(0, blocks, group):
@@ -164,6 +174,9 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
             old_theta = row.old + row.old_threshold + b * row.old_threshold_stride
             old_fast = row.old + row.old_fast_weights + b * row.old_fast_weights_stride
             old_e = row.old + row.old_eligibility + b * row.old_eligibility_stride
+            new_fast = row.new + row.new_fast_weights + b * row.new_fast_weights_stride
+            new_e = row.new + row.new_eligibility + b * row.new_eligibility_stride
+            passes = single and not starts[0, b] > ZERO
             for k in range(group):
                 low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
                 load_row(old_v, low, v[k, : high - low])
@@ -173,9 +186,10 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                     load_row(old_q, low, q[k, : high - low])
                     if row.threshold_decay != 0:
                         load_row(old_theta, low, theta[k, : high - low])
+                if PLASTIC and not passes:
                     load(old_fast, neurons, low, fast[k])
-                if RETROACTIVE:
-                    load(old_e, neurons, low, eligibility[k])
+                    if RETROACTIVE:
+                        load(old_e, neurons, low, eligibility[k])
             if RECURRENT:
                 copy(s.reshape(group * LANES)[:neurons], fired)
             if PLASTIC:
@@ -197,7 +211,10 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                                 eligibility[k], saved_eligibility[t // SEGMENT - 1, b, first + k]
                             )
                     clear(current[k])
-                    currents(feedback[first + k], gains[first + k], fast[k], x, current[k])
+                    f = fast[k]
+                    if passes:
+                        (f,) = columns(old_fast, width, neurons, (first + k) * LANES, v)
+                    currents(feedback[first + k], gains[first + k], f, x, current[k])
                 if PLASTIC:
                     trace(decays[0], x, p)
                 for k in range(group):
@@ -218,15 +235,20 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                             terms_of(updates[k]),
                         )
                         u = terms_of(updates[k])
-                        update(fast[k], eligibility[k], u, p, x, ONE - decays[3], clip)
-            if row.new == 0 and row.new_potential == 0:  # the new state is not wanted
+                        if passes:
+                            (f,) = columns(old_fast, width, neurons, low, v)
+                            (f_after,) = columns(new_fast, width, neurons, low, v)
+                            (e,) = columns(old_e, width, neurons, low, v)
+                            (e_after,) = columns(new_e, width, neurons, low, v)
+                            update_into(f, e, u, p, x, ONE - decays[3], clip, f_after, e_after)
+                        else:
+                            update(fast[k], eligibility[k], u, p, x, ONE - decays[3], clip)
+            if not wanted:
                 continue
             new_v = row.new + row.new_potential + b * row.new_potential_stride
             new_p = row.new + row.new_pre + b * row.new_pre_stride
             new_q = row.new + row.new_post + b * row.new_post_stride
             new_theta = row.new + row.new_threshold + b * row.new_threshold_stride
-            new_fast = row.new + row.new_fast_weights + b * row.new_fast_weights_stride
-            new_e = row.new + row.new_eligibility + b * row.new_eligibility_stride
             for k in range(group):
                 low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
                 store_row(v[k, : high - low], new_v, low)
@@ -234,9 +256,10 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                     store_row(q[k, : high - low], new_q, low)
                     if row.threshold_decay != 0:
                         store_row(theta[k, : high - low], new_theta, low)
+                if PLASTIC and not passes:
                     store(fast[k], new_fast, neurons, low)
-                if RETROACTIVE:
-                    store(eligibility[k], new_e, neurons, low)
+                    if RETROACTIVE:
+                        store(eligibility[k], new_e, neurons, low)
             if PLASTIC:
                 store_row(p, new_p, 0)
     return end
@@ -251,7 +274,7 @@ def presynaptic(inputs, spikes, starts, fired, zeros, t, b):
         x = inputs[t, b]
     elif not starts[t, b] > ZERO:
         x = spikes[t - 1, b] if t > 0 else fired.reshape(fired.size)[:neurons]
-    return (x,)  # Numba without counting of references returns an array in a tuple only
+    return (x,)  # as in `columns`
 
 
 @outlined
