@@ -175,6 +175,8 @@ def test_other_versions_are_named(run, capsys, monkeypatch):
     monkeypatch.setattr(resuming, "versions", lambda: now)
     assert go_on("--resume") == 2
     assert "and is 1.0 now" in error_of(capsys)
+    assert go_on("--resume", steps=64) == 0  # nothing is left that could differ
+    assert "is already trained for 64 steps" in capsys.readouterr().out
 
 
 # the curve

@@ -38,11 +38,13 @@ def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
         _begin_anew(algorithm, settings)
         return None
     _check_settings(checkpoint.settings, settings.as_dict())
-    reasons = _reasons_against(checkpoint, settings)
+    finished = checkpoint.steps >= settings.steps  # nothing is left that could differ
+    reasons = [] if finished else _reasons_against(checkpoint, settings)
     try:
-        if settings.inexact:
+        if settings.inexact or finished:
             learn_on(algorithm, checkpoint.snapshot)
-            _begin_anew(algorithm, settings)
+            if not finished:
+                _begin_anew(algorithm, settings)
         elif not reasons:
             go_on(algorithm, checkpoint.snapshot)
     except CannotRestore as error:
