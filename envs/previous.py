@@ -31,6 +31,7 @@ class PreviousActionAndReward(gym.Wrapper, gym.utils.RecordConstructorArgs):
             raise ValueError(f"observations must be a Box of one dimension, got {space}")
         if not isinstance(actions, gym.spaces.Box | gym.spaces.Discrete):
             raise ValueError(f"actions must be a Box or Discrete, got {actions}")
+        self._first = None if isinstance(actions, gym.spaces.Box) else int(actions.start)
         if isinstance(actions, gym.spaces.Box):
             low, high = actions.low.ravel(), actions.high.ravel()
             low, high = np.minimum(low, 0), np.maximum(high, 0)  # 0 after `reset`
@@ -53,11 +54,11 @@ class PreviousActionAndReward(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """Take one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if isinstance(self.env.action_space, gym.spaces.Discrete):
-            taken = np.zeros(self._channels)
-            taken[int(action) - self.env.action_space.start] = 1.0
-        else:
+        if self._first is None:
             taken = np.asarray(action).ravel()
+        else:
+            taken = np.zeros(self._channels)
+            taken[int(action) - self._first] = 1.0
         known = info.get("feedback", reward)
         return self._extended(observation, taken, known), reward, terminated, truncated, info
 

@@ -40,6 +40,7 @@ from torch import nn
 
 from spikepropamine.common import sync_folder, whole_file
 from spikepropamine.policies.network import NetworkConfig
+from spikepropamine.policies.plain import plain_predict
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 
 FORMAT = 2
@@ -145,6 +146,8 @@ class DeployedPolicy:
         self, policy: BasePolicy, normalisation: Normalisation | None, metadata: dict[str, Any]
     ) -> None:
         self.policy, self.normalisation, self.metadata = policy, normalisation, metadata
+        policy.set_training_mode(False)
+        self._predict = plain_predict(policy)
 
     def predict(
         self,
@@ -156,6 +159,11 @@ class DeployedPolicy:
         """As the `predict` of any SB3 policy, on observations as the environment gives them."""
         if self.normalisation is not None:
             observation = self.normalisation(observation)
+        shape = self.policy.observation_space.shape
+        several = isinstance(observation, np.ndarray) and observation.shape[1:] == shape
+        begun = state is not None or not isinstance(self.policy, RecurrentActorCriticPolicy)
+        if self._predict and deterministic and several and begun and episode_start is not None:
+            return self._predict(observation, state, episode_start)
         return self.policy.predict(observation, state, episode_start, deterministic)
 
 

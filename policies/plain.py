@@ -19,10 +19,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import Tensor, nn
 
-from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.policy import Critic, PlasticSpikingPolicy
 
 Function = Callable[[Tensor], Tensor]
 Step = Callable[[Tensor, Any, Tensor], tuple[Tensor, Tensor, Tensor, Any]]
+Predict = Callable[[np.ndarray, Any, np.ndarray], tuple[np.ndarray, Any]]
+Pair = tuple[Tensor, Tensor]
 HALF_LOG_TWO_PI = math.log(math.sqrt(2 * math.pi))
 
 
@@ -40,41 +42,68 @@ def plain_step(policy: Any, batch: int) -> Step | None:
         for policies that are not known here: of other classes or distributions, for observations
         other than arrays of floats, elsewhere than on the CPU, or with hooks.
     """
-    kinds: dict[type, Any] = {
-        ActorCriticPolicy: (_mlp, MlpExtractor),
-        RecurrentActorCriticPolicy: (_lstm, MlpExtractor),
-        PlasticSpikingPolicy: (_spiking, None),
-    }
-    if type(policy) not in kinds or policy.device.type != "cpu":
+    if not _known(policy):
         return None
-    latents, extractor = kinds[type(policy)]
-    space = policy.observation_space
-    known = (
-        isinstance(space, spaces.Box)
-        and np.issubdtype(space.dtype, np.floating)
-        and type(policy.features_extractor) is FlattenExtractor
-        and policy.share_features_extractor
-        and type(policy.action_dist) is DiagGaussianDistribution
-        and extractor in (None, type(policy.mlp_extractor))
-    )
-    if not known or any(m._forward_hooks or m._forward_pre_hooks for m in policy.modules()):
-        return None
+    actor, critic = KINDS[type(policy)](policy)
     with torch.no_grad():
-        latents = latents(policy)
         exploration = _Gaussian(policy.log_std, batch)
     mean, value = _chain([policy.action_net]), _chain([policy.value_net])
     shape = (-1, *policy.action_space.shape)
 
+    @torch.no_grad()
     def step(
         observations: Tensor, states: Any, starts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        with torch.no_grad():
-            features = observations.float().flatten(1)
-            latent_pi, latent_vf, states = latents(features, states, starts)
-            actions, log_probs = exploration.draw(mean(latent_pi))
-            return actions.reshape(shape), value(latent_vf), log_probs, states
+        features = observations.float().flatten(1)
+        latent, memory, pi = actor(features, states and states.pi, starts)
+        actions, log_probs = exploration.draw(mean(latent))
+        seen, vf = critic(features, memory, pi, states and states.vf, starts)
+        states = None if states is None else RNNStates(pi, vf)
+        return actions.reshape(shape), value(seen), log_probs, states
 
     return step
+
+
+def plain_predict(policy: Any) -> Predict | None:
+    """The deterministic `predict` of a policy, as long as its parameters are the same tensors.
+
+    Returns:
+        From observations [batch, ...], the state (the actor's pair of arrays; None for policies
+        without) and episode starts [batch] to actions [batch, ...] and the next state. None for
+        policies that `plain_step` does not know either.
+    """
+    if not _known(policy):
+        return None
+    actor, _ = KINDS[type(policy)](policy)
+    mean, space = _chain([policy.action_net]), policy.action_space
+
+    @torch.no_grad()
+    def predict(observations: np.ndarray, state: Any, starts: np.ndarray) -> tuple[Any, Any]:
+        features = torch.as_tensor(observations).float().flatten(1)
+        pair = state and tuple(torch.as_tensor(part, dtype=torch.float32) for part in state)
+        first = torch.as_tensor(starts, dtype=torch.float32)
+        latent, _, pair = actor(features, pair, first)
+        actions = mean(latent).numpy().reshape(-1, *space.shape)
+        actions = np.minimum(np.maximum(actions, space.low), space.high)
+        return actions, pair and tuple(part.numpy() for part in pair)
+
+    return predict
+
+
+def _known(policy: Any) -> bool:
+    space = policy.observation_space
+    return (
+        type(policy) in KINDS
+        and policy.device.type == "cpu"
+        and isinstance(space, spaces.Box)
+        and np.issubdtype(space.dtype, np.floating)
+        and type(policy.features_extractor) is FlattenExtractor
+        and policy.share_features_extractor
+        and type(policy.action_dist) is DiagGaussianDistribution
+        and type(policy.mlp_extractor) in (MlpExtractor, Critic)
+        and "forward" not in vars(policy)
+        and not any(m._forward_hooks or m._forward_pre_hooks for m in policy.modules())
+    )
 
 
 class _Gaussian:
@@ -114,44 +143,61 @@ def _function(module: nn.Module) -> Function:
     return known.get(type(module), module)
 
 
-# From a policy to what leads from features, states and starts to the latent features of actor and
-# critic, and the next states.
+# From a policy to two functions. Of the actor: features, state and starts to latent features, what
+# its memory says, and the next state. Of the critic: features, what the actor's memory says, the
+# actor's next state, the critic's own and starts to latent features and the next state.
 
 
-def _mlp(policy: ActorCriticPolicy) -> Any:
-    actor = _chain(policy.mlp_extractor.policy_net)
-    critic = _chain(policy.mlp_extractor.value_net)
-    return lambda features, states, starts: (actor(features), critic(features), states)
+def _mlp(policy: ActorCriticPolicy) -> tuple[Any, Any]:
+    hidden = _chain(policy.mlp_extractor.policy_net)
+    valued = _chain(policy.mlp_extractor.value_net)
+    return (
+        lambda features, state, starts: (hidden(features), None, None),
+        lambda features, memory, after, state, starts: (valued(features), None),
+    )
 
 
-def _lstm(policy: RecurrentActorCriticPolicy) -> Any:
-    actor = _chain(policy.mlp_extractor.policy_net)
-    critic = _chain(policy.mlp_extractor.value_net)
-    lstm: Any = policy._process_sequence
+def _lstm(policy: RecurrentActorCriticPolicy) -> tuple[Any, Any]:
+    hidden = _chain(policy.mlp_extractor.policy_net)
+    valued = _chain(policy.mlp_extractor.value_net)
+    run: Any = policy._process_sequence
 
-    def latents(features: Tensor, states: RNNStates, starts: Tensor) -> tuple[Any, Any, RNNStates]:
-        out, pi = lstm(features, states.pi, starts, policy.lstm_actor)
+    def actor(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Tensor, Pair]:
+        memory, state = run(features, state, starts, policy.lstm_actor)
+        return hidden(memory), memory, state
+
+    def critic(
+        features: Tensor, memory: Tensor, after: Pair, state: Pair, starts: Tensor
+    ) -> tuple[Tensor, Pair]:
         if policy.lstm_critic is not None:
-            seen, vf = lstm(features, states.vf, starts, policy.lstm_critic)
-        elif policy.shared_lstm:
-            seen, vf = out, pi
-        else:
+            memory, after = run(features, state, starts, policy.lstm_critic)
+        elif not policy.shared_lstm:
             assert policy.critic is not None
-            seen, vf = policy.critic(features), pi
-        return actor(out), critic(seen), RNNStates(pi, vf)
+            memory = policy.critic(features)
+        return valued(memory), after
 
-    return latents
+    return actor, critic
 
 
-def _spiking(policy: PlasticSpikingPolicy) -> Any:
-    critic = _chain(policy.mlp_extractor.value_net)
+def _spiking(policy: PlasticSpikingPolicy) -> tuple[Any, Any]:
+    valued = _chain(policy.mlp_extractor.value_net)
     network: Any = policy.network
     sees_spikes = policy.mlp_extractor.sees_spikes
 
-    def latents(features: Tensor, states: RNNStates, starts: Tensor) -> tuple[Any, Any, RNNStates]:
-        spiking, pair = network.forward(features[None], states.pi, starts[None])
-        latent = spiking[0]
-        seen = torch.cat([latent, features], dim=1) if sees_spikes else features
-        return latent, critic(seen), RNNStates(pair, pair)
+    def actor(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Tensor, Pair]:
+        spiking, state = network.forward(features[None], state, starts[None])
+        return spiking[0], spiking[0], state
 
-    return latents
+    def critic(
+        features: Tensor, memory: Tensor, after: Pair, state: Pair, starts: Tensor
+    ) -> tuple[Tensor, Pair]:
+        return valued(torch.cat([memory, features], dim=1) if sees_spikes else features), after
+
+    return actor, critic
+
+
+KINDS: dict[type, Callable[[Any], tuple[Any, Any]]] = {
+    ActorCriticPolicy: _mlp,
+    RecurrentActorCriticPolicy: _lstm,
+    PlasticSpikingPolicy: _spiking,
+}

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from spikepropamine.agents import rollout
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.rollout import PPO
+from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.policies.plain import _Gaussian, plain_step
 from spikepropamine.training.normalised import Normalised
 
@@ -154,3 +155,19 @@ def test_normalised_is_vec_normalize(observation, norm_obs, norm_reward, trainin
             found += [venv.get_original_reward(), venv.ret_rms.var, venv.returns]
         rows.append(found)
     assert same(*rows)
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_a_deployed_policy_predicts_as_the_policy_itself(kind):
+    algorithm, name, arguments = POLICIES[kind]
+    model = make_model(make_venv(action="box"), algorithm, name, policy_kwargs=arguments)
+    model.learn(32)
+    policy, deployed = model.policy, DeployedPolicy(model.policy, None, {})
+    assert deployed._predict is not None
+    starts, ours, theirs = np.ones(5, dtype=bool), None, None
+    for step in range(20):
+        observations = 10 * np.random.default_rng(step).normal(size=(5, 3))
+        actions, ours = deployed.predict(observations, ours, starts, deterministic=True)
+        expected, theirs = policy.predict(observations, theirs, starts, deterministic=True)
+        assert same([actions, ours or ()], [expected, theirs or ()])
+        starts = np.arange(5) == step % 7
