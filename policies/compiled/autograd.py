@@ -72,12 +72,6 @@ def _packed(state: LayerState) -> LayerState:
     return state
 
 
-def _new_like(x: Tensor) -> Tensor:
-    if x.dim() == 2:
-        return x.new_empty(x.shape)
-    return x.new_empty(x.shape[0], x.shape[2], x.shape[1]).transpose(1, 2)
-
-
 def _contiguous(x: Any) -> Any:
     return x if x is None or x.is_contiguous() else x.contiguous()
 
@@ -254,7 +248,7 @@ def layer_sequence(
     if starts.dtype != inputs.dtype:
         starts = starts.to(inputs.dtype)
     state = _packed(state)
-    new = {name: _new_like(x) for name, x in state.items()} if state_wanted else {}
+    new = {k: torch.empty_like(x) for k, x in state.items()} if state_wanted else {}
     if torch.is_grad_enabled() and any(x.requires_grad for x in state.values()):
         raise ValueError("the state must not require gradients; detach it, or use the reference")
     spikes, potentials = _Sequence.apply(spec, state, new, inputs, starts, rate, *parameters)

@@ -33,10 +33,11 @@ OPTIONS: dict[str, Any] = {
     "pipeline_class": _DistinctArguments,
     "_nrt": False,  # no counting of references, whose atomic operations took a third of the time
 }
+_INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # not called by Python
 # Called functions come in three sorts, by what they cost to compile and to call:
-inlined = numba.njit(forceinline=True, **OPTIONS)  # loops over arrays
-spliced = numba.njit(inline="always", **OPTIONS)  # one number at a time; knows no distinct arrays
-outlined = numba.njit(**OPTIONS)  # what is called seldom
+inlined = numba.njit(forceinline=True, **_INNER)  # loops over arrays
+spliced = numba.njit(inline="always", **_INNER)  # one number at a time; knows no distinct arrays
+outlined = numba.njit(**_INNER)  # what is called seldom
 
 
 def _hash_of_sources() -> str:

@@ -34,15 +34,16 @@ def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -
         "COEFFICIENTS": len(RULES[rule].coefficients) if plastic else 0,
     }
     source = drive.source if drive is not None else _NO_DRIVE
-    name = f"{rule}_{numba_private.digest(source + repr(constants))}"
-    kind = ModuleType(f"{synapses.__name__}_{name}.kind")
-    vars(kind).update(constants, NAME=name, constant=numba_private.constant)
-    exec(source, vars(kind))
-    for function in ("drive", "drive_adjoint"):
-        setattr(kind, function, numba_private.spliced(getattr(kind, function)))
+    name = numba_private.digest(source + repr(constants))  # rules of one formula share it
     package = ModuleType(f"{synapses.__name__}_{name}")
-    package.__path__ = synapses.__path__
-    sys.modules |= {package.__name__: package, kind.__name__: kind}
+    if package.__name__ not in sys.modules:
+        kind = ModuleType(f"{package.__name__}.kind")
+        vars(kind).update(constants, NAME=name, constant=numba_private.constant)
+        exec(source, vars(kind))
+        for function in ("drive", "drive_adjoint"):
+            setattr(kind, function, numba_private.spliced(getattr(kind, function)))
+        package.__path__ = synapses.__path__
+        sys.modules |= {package.__name__: package, kind.__name__: kind}
     return importlib.import_module(f"{package.__name__}.sequence")
 
 

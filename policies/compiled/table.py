@@ -39,8 +39,8 @@ TABLE = np.dtype(
 )
 
 
-_PACKER = struct.Struct(f"{len(TABLE.names or ())}q")
-_EMPTY = dict.fromkeys(TABLE.names or (), 0)
+_PLACES = {name: place for place, name in enumerate(TABLE.names or ())}
+_PACKER = struct.Struct(f"{len(_PLACES)}q")
 
 
 def table_of(**entries: int) -> np.ndarray:
@@ -48,8 +48,10 @@ def table_of(**entries: int) -> np.ndarray:
 
     An address does not keep its tensor alive: the caller must, until the kernel has run.
     """
-    row = _EMPTY | entries
-    return np.frombuffer(bytearray(_PACKER.pack(*row.values())), TABLE)
+    row = [0] * len(_PLACES)
+    for name, entry in entries.items():
+        row[_PLACES[name]] = entry
+    return np.frombuffer(bytearray(_PACKER.pack(*row)), TABLE)
 
 
 def state_entries(when: str, state: dict[str, Tensor]) -> dict[str, int]:

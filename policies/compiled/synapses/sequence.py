@@ -499,6 +499,8 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
         d_decays[1] += d_post_decay[j]
         d_decays[2] += d_threshold_decay[j]
         d_decays[3] += d_eta[j]
+    clear(d_coefficients)
     for n in range(COEFFICIENTS):
-        d_coefficients[n] = d_w[n].sum()
+        for j in range(LANES):
+            d_coefficients[n] += d_w[n, j]
     return end

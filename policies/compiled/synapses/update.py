@@ -13,7 +13,7 @@ are silent. With r the rate, and D = A + C F the rule's drive, a tick is
 from typing import Any, NamedTuple
 
 from spikepropamine.policies.compiled.numba_private import inlined, spliced
-from spikepropamine.policies.compiled.rows import ONE, TWO, ZERO
+from spikepropamine.policies.compiled.rows import ONE, TWO, ZERO, trace
 
 from .kind import (
     CONTRACTING,
@@ -282,8 +282,8 @@ def terms_adjoint(
 @inlined
 def traces(decays, s, q, theta):
     """Postsynaptic trace, and the sliding mean of its square."""
+    trace(decays[1], s, q)
     for j in range(s.shape[0]):
-        q[j] = decays[1] * q[j] + (ONE - decays[1]) * s[j]
         theta[j] = decays[2] * theta[j] + (ONE - decays[2]) * q[j] * q[j]
 
 
