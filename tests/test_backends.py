@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from spikepropamine.policies import backends
 from spikepropamine.policies.backends import BACKENDS
+from spikepropamine.policies.compiled.specialise import kernels_for
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
 from spikepropamine.policies.rules import RULES, register
 from spikepropamine.policies.surrogates import SURROGATES
@@ -237,6 +238,15 @@ def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(
         assert_agree(Case(spec, 5, 2, seed=1), "torch", 1e-10)
     finally:
         del RULES["of_squares"]
+
+
+def test_rules_of_one_formula_share_their_kernels():
+    register("oja_again", lambda p, q, f: p * q - q * q * f)
+    try:
+        kernels = [kernels_for(LayerSpec(3, 2, rule)) for rule in ("oja", "oja_again", "hebb")]
+        assert kernels[0] is kernels[1] and kernels[0] is not kernels[2]
+    finally:
+        del RULES["oja_again"]
 
 
 def test_a_state_that_requires_gradients_is_refused():
