@@ -1,72 +1,227 @@
-"""Environment steps per second of whole training loops, policies in turn, one thread.
+"""Environment steps per second of whole training loops, policies in turn, one thread, CPU time.
 
-python -m benchmarks.throughput [--short] [--env HalfCheetah-v5] [--hidden 64 64]
+python -m benchmarks.throughput [--short] [--env HalfCheetah-v5] [--csv FILE] [--check FILE]
+
+Every policy is trained as configured and with hidden layers of one size, beside Stable-Baselines3's
+own PPO on its own environments (`sb3`, with the settings of `mlp`). The physics limit is what
+MuJoCo alone makes in the same process, on random controls: no training can be faster. A step's time
+is split into physics, the rest of the environments, inference (with all that is left of a rollout),
+the rollout buffer, and the update.
 """
 
 import argparse
 import csv
-import statistics
+import sys
 import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
+import mujoco
+import numpy as np
+import stable_baselines3
 import torch
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.agents.zoo import actor_parameters, build
+from spikepropamine.agents import zoo
 from spikepropamine.training.allocator import keep_freed_memory
-from spikepropamine.training.environments import make_envs
-from spikepropamine.training.settings import defaults
+from spikepropamine.training.environments import env_maker, make_envs
+from spikepropamine.training.settings import Settings, defaults
 
 POLICIES = ("mlp", "snn", "ndp-oja", "lstm", "lstm-stock")
+PARTS = ("physics", "environments", "inference", "buffer", "update")
+PHYSICS_STEPS = 4000  # per round
+TOLERANCE = 0.85
+"""Share of a committed ratio to Stable-Baselines3's PPO that `--check` asks for."""
+Clock = defaultdict[str, float]
 
 
-def main() -> None:
+def main() -> int:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="HalfCheetah-v5")
     parser.add_argument("--policies", nargs="+", default=POLICIES)
     parser.add_argument("--hidden", nargs="+", type=int, default=[64, 64])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--short", action="store_true", help="one round")
-    parser.add_argument("--csv", type=Path, help="also write the table there")
+    parser.add_argument("--csv", type=Path, help="also put the rows in a table, for those it has")
+    parser.add_argument("--check", type=Path, help="compare ratios with a table; 1 if one is lower")
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    algorithms, seconds = {}, {}
-    for policy in options.policies:
-        settings = defaults(options.env, policy)
-        network = replace(settings.network, hidden=tuple(options.hidden))
-        algorithm = build(policy, make_envs(settings), network, settings.trainer)
-        algorithm.set_logger(Logger(None, []))
-        # the first rollout compiles and warms up
-        algorithm.learn(algorithm.n_steps * algorithm.n_envs)
-        algorithms[policy], seconds[policy] = algorithm, []
-    for _ in range(1 if options.short else options.rounds):
-        for policy, algorithm in algorithms.items():
-            start = time.process_time()
-            algorithm.learn(algorithm.n_steps * algorithm.n_envs, reset_num_timesteps=False)
-            seconds[policy].append(time.process_time() - start)
-    rows = []
-    for policy, algorithm in algorithms.items():
-        rate = algorithm.n_steps * algorithm.n_envs / statistics.median(seconds[policy])
-        row = {"env": options.env, "policy": policy, "steps_per_second": round(rate)}
-        rows.append(row | {"actor_parameters": actor_parameters(algorithm.policy)})
-    print(f"{options.env}, hidden {options.hidden}, rollout and update, one thread, CPU time")
-    print(f"{'policy':12}{'steps/s':>10}{'relative to mlp':>18}{'actor parameters':>20}")
-    for row in rows:
-        relative = row["steps_per_second"] / rows[0]["steps_per_second"]
-        print(
-            f"{row['policy']:12}{row['steps_per_second']:>10,}{relative:>18.2f}"
-            f"{row['actor_parameters']:>20,}"
-        )
+    rounds = 1 if options.short else options.rounds
+    rows = measured(options.env, options.policies, options.hidden, rounds)
+    show(rows)
     if options.csv:
-        with options.csv.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write(rows, options.csv)
+    return check(rows, options.check) if options.check else 0
+
+
+def measured(
+    env: str, policies: Sequence[str], hidden: Sequence[int], rounds: int
+) -> list[dict[str, Any]]:
+    """A row for each policy and size, Stable-Baselines3's PPO first, of its fastest round."""
+    cases: dict[tuple[str, str], Any] = {("sb3", "configured"): _sb3(env)}
+    for size in ("configured", "x".join(map(str, hidden))):
+        for policy in policies:
+            settings = defaults(env, policy)
+            network = settings.network
+            if size != "configured":
+                network = replace(network, hidden=tuple(hidden))
+            venv = make_envs(settings)
+            cases[policy, size] = zoo.build(policy, venv, network, settings.trainer)
+    clocks: dict[Any, Clock] = {case: defaultdict(float) for case in cases}
+    for case, algorithm in cases.items():
+        algorithm.set_logger(Logger(None, []))
+        _learn(algorithm)  # compiles and warms up
+        _time(algorithm, clocks[case])
+    physics = _physics(env)
+    limits: list[float] = []
+    fastest: dict[Any, dict[str, float]] = {}
+    for _ in range(rounds):
+        limits.append(physics())
+        for case, algorithm in cases.items():
+            clocks[case].clear()
+            start = time.process_time()
+            _learn(algorithm)
+            clocks[case]["all"] = time.process_time() - start
+            if case not in fastest or clocks[case]["all"] < fastest[case]["all"]:
+                fastest[case] = dict(clocks[case])
+    limit = min(limits)
+    rows: list[dict[str, Any]] = []
+    for (policy, size), algorithm in cases.items():
+        steps = algorithm.n_steps * algorithm.n_envs
+        each = {part: seconds / steps for part, seconds in fastest[policy, size].items()}
+        rate = 1 / each["all"]
+        rows.append({"env": env, "policy": policy, "hidden": size, "steps_per_second": round(rate)})
+        rows[-1]["relative_to_sb3"] = round(rate / rows[0]["steps_per_second"], 3)
+        rows[-1]["share_of_physics_limit"] = round(rate * limit, 3)
+        inference = each["rollout"] - each["environments"] - each["buffer"]
+        parts = each | {"inference": inference, "physics": limit}
+        parts["environments"] -= limit
+        rows[-1] |= {f"{part}_us": round(1e6 * parts[part], 1) for part in PARTS}
+        rows[-1]["actor_parameters"] = zoo.actor_parameters(algorithm.policy)
+    return rows
+
+
+def _sb3(env: str) -> Any:
+    """Stable-Baselines3's PPO with the settings of `mlp`, on its own environments."""
+    settings = defaults(env, "mlp")
+
+    def create(venv: Any, network: Any, trainer: Any, backend: str, arguments: Any) -> Any:
+        widths = {"pi": list(network.hidden), "vf": list(trainer.critic)}
+        arguments["policy_kwargs"]["net_arch"] = widths
+        return stable_baselines3.PPO("MlpPolicy", venv, **arguments)
+
+    zoo.register("sb3", zoo.Agent("Stable-Baselines3's own PPO", create))
+    venv = make_vec_env(env_maker(settings), settings.n_envs, settings.seed)
+    venv = _normalised(venv, settings)
+    return zoo.build("sb3", venv, settings.network, settings.trainer)
+
+
+def _normalised(venv: Any, settings: Settings) -> VecNormalize:
+    return VecNormalize(
+        venv,
+        norm_obs=settings.normalize_observations,
+        norm_reward=settings.normalize_rewards,
+        gamma=settings.trainer.gamma,
+    )
+
+
+def _learn(algorithm: Any) -> None:
+    """One rollout and update."""
+    algorithm.learn(algorithm.n_steps * algorithm.n_envs, reset_num_timesteps=False)
+
+
+def _time(algorithm: Any, clock: Clock) -> None:
+    """From now on adds up the CPU time of parts of a training in a clock."""
+
+    def timed(owner: Any, name: str, part: str) -> None:
+        function = getattr(owner, name)
+
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            start = time.process_time()
+            result = function(*arguments, **keywords)
+            clock[part] += time.process_time() - start
+            return result
+
+        setattr(owner, name, called)
+
+    timed(algorithm, "collect_rollouts", "rollout")
+    timed(algorithm, "train", "update")
+    timed(algorithm.env, "step", "environments")
+    for name in ("add", "compute_returns_and_advantage"):
+        timed(algorithm.rollout_buffer, name, "buffer")
+
+
+def _physics(env: str) -> Callable[[], float]:
+    """Measures the seconds that MuJoCo takes for an environment step, on random controls."""
+    task: Any = gym.make(env).unwrapped
+    random = np.random.default_rng(0)
+    low, high = task.model.actuator_ctrlrange.T
+    controls = random.uniform(low, high, (PHYSICS_STEPS, len(low)))
+
+    def run() -> float:
+        task.reset(seed=0)
+        start = time.process_time()
+        for control in controls:
+            task.data.ctrl[:] = control
+            mujoco.mj_step(task.model, task.data, nstep=task.frame_skip)
+        return (time.process_time() - start) / PHYSICS_STEPS
+
+    return run
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Prints the table."""
+    print(f"{rows[0]['env']}, rollout and update, one thread, CPU time")
+    print(f"{'policy':12}{'hidden':12}{'steps/s':>9}{'to sb3':>8}{'of limit':>10}", end="")
+    print("".join(f"{part:>14}" for part in PARTS) + "  in microseconds a step")
+    for row in rows:
+        print(
+            f"{row['policy']:12}{row['hidden']:12}{row['steps_per_second']:>9,}"
+            f"{row['relative_to_sb3']:>8.2f}{row['share_of_physics_limit']:>10.2f}"
+            + "".join(f"{row[f'{part}_us']:>14.1f}" for part in PARTS)
+        )
+
+
+def write(rows: list[dict[str, Any]], file: Path) -> None:
+    """Puts the rows of a task in a table, in the place of those that it has of that task."""
+    others = []
+    if file.is_file():
+        with file.open(newline="") as stream:
+            others = [row for row in csv.DictReader(stream) if row["env"] != rows[0]["env"]]
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(sorted([*others, *rows], key=lambda row: row["env"], reverse=True))
+
+
+def check(rows: list[dict[str, Any]], file: Path) -> int:
+    """1 where a policy is behind its ratio to Stable-Baselines3's PPO in a table, else 0."""
+    with file.open(newline="") as stream:
+        committed = {_key(row): float(row["relative_to_sb3"]) for row in csv.DictReader(stream)}
+    behind = [
+        row for row in rows if row["relative_to_sb3"] < TOLERANCE * committed.get(_key(row), 0)
+    ]
+    for row in behind:
+        print(
+            f"{' '.join(_key(row))}: {row['relative_to_sb3']:.2f} times Stable-Baselines3's PPO, "
+            f"{committed[_key(row)]:.2f} in {file}",
+            file=sys.stderr,
+        )
+    return int(bool(behind))
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["env"], row["policy"], row["hidden"]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

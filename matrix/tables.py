@@ -189,21 +189,33 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
 
 
 def speed(files: Sequence[Path], **where: str) -> str:
-    """Environment steps per second of training, by policy."""
+    """Environment steps per second of training, by policy and size, and where the time goes."""
     (file,) = files
     with file.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if where.items() <= row.items()]
     if not rows:
         raise UsageError(f"no rows with {where} in {file}")
-    reference = next(float(r["steps_per_second"]) for r in rows if r["policy"] == "mlp")
+    parts = [name for name in rows[0] if name.endswith("_us")]
     lines = _head(
-        "policy", "environment steps per second", "relative to `mlp`", "parameters of the actor"
+        "policy",
+        "hidden",
+        "steps a second",
+        "times SB3's PPO",
+        "of the physics limit",
+        *(f"{part.removesuffix('_us')}, µs" for part in parts),
+        "parameters of the actor",
     )
     for row in rows:
-        rate = float(row["steps_per_second"])
-        count = int(row["actor_parameters"])
         lines.append(
-            _line(f"`{row['policy']}`", f"{rate:,.0f}", f"{rate / reference:.2f}", f"{count:,}")
+            _line(
+                f"`{row['policy']}`",
+                row["hidden"],
+                f"{int(row['steps_per_second']):,}",
+                f"{float(row['relative_to_sb3']):.2f}",
+                f"{float(row['share_of_physics_limit']):.2f}",
+                *(row[part] for part in parts),
+                f"{int(row['actor_parameters']):,}",
+            )
         )
     return "\n".join(lines)
 

@@ -49,17 +49,18 @@ def plain_step(policy: Any, batch: int) -> Step | None:
         exploration = _Gaussian(policy.log_std, batch)
     mean, value = _chain([policy.action_net]), _chain([policy.value_net])
     shape = (-1, *policy.action_space.shape)
+    without_gradients = torch.no_grad()
 
-    @torch.no_grad()
     def step(
         observations: Tensor, states: Any, starts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        features = observations.float().flatten(1)
-        latent, memory, pi = actor(features, states and states.pi, starts)
-        actions, log_probs = exploration.draw(mean(latent))
-        seen, vf = critic(features, memory, pi, states and states.vf, starts)
-        states = None if states is None else RNNStates(pi, vf)
-        return actions.reshape(shape), value(seen), log_probs, states
+        with without_gradients:
+            features = observations.float().flatten(1)
+            latent, memory, pi = actor(features, states and states.pi, starts)
+            actions, log_probs = exploration.draw(mean(latent))
+            seen, vf = critic(features, memory, pi, states and states.vf, starts)
+            states = None if states is None else RNNStates(pi, vf)
+            return actions.reshape(shape), value(seen), log_probs, states
 
     return step
 
@@ -107,19 +108,24 @@ def _known(policy: Any) -> bool:
 
 
 class _Gaussian:
-    """Independent Gaussians around means [batch, channels], as SB3's `DiagGaussianDistribution`."""
+    """Independent Gaussians around means [batch, channels], as SB3's `DiagGaussianDistribution`.
+
+    In NumPy, where calls are cheaper; single operations are the same to the last bit, but not sums.
+    """
 
     def __init__(self, log_std: Tensor, batch: int) -> None:
         # for the whole batch, since functions of one row differ in the last bit from those of many
-        self.deviation = torch.ones(batch, len(log_std)) * log_std.exp()
-        self.twice_variance = 2 * self.deviation**2
-        self.log_deviation = self.deviation.log()
+        deviation = torch.ones(batch, len(log_std)) * log_std.exp()
+        self.deviation, self.log_deviation = deviation.numpy(), deviation.log().numpy()
+        self.twice_variance = (2 * deviation**2).numpy()
 
     def draw(self, means: Tensor) -> tuple[Tensor, Tensor]:
         """Actions [batch, channels], and their log-likelihoods [batch]."""
-        actions = means + torch.randn(means.shape) * self.deviation
-        squares = -((actions - means) ** 2) / self.twice_variance
-        return actions, (squares - self.log_deviation - HALF_LOG_TWO_PI).sum(dim=1)
+        middle = means.numpy()
+        actions = middle + torch.randn(means.shape).numpy() * self.deviation
+        off = actions - middle
+        each = -(off * off) / self.twice_variance - self.log_deviation - HALF_LOG_TWO_PI
+        return torch.from_numpy(actions), torch.from_numpy(each).sum(dim=1)
 
 
 def _chain(modules: Iterable[nn.Module]) -> Function:
@@ -160,23 +166,40 @@ def _mlp(policy: ActorCriticPolicy) -> tuple[Any, Any]:
 def _lstm(policy: RecurrentActorCriticPolicy) -> tuple[Any, Any]:
     hidden = _chain(policy.mlp_extractor.policy_net)
     valued = _chain(policy.mlp_extractor.value_net)
-    run: Any = policy._process_sequence
+    own = None if policy.lstm_critic is None else _memory(policy.lstm_critic)
+    shared = _memory(policy.lstm_actor)
 
     def actor(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Tensor, Pair]:
-        memory, state = run(features, state, starts, policy.lstm_actor)
+        memory, state = shared(features, state, starts)
         return hidden(memory), memory, state
 
     def critic(
         features: Tensor, memory: Tensor, after: Pair, state: Pair, starts: Tensor
     ) -> tuple[Tensor, Pair]:
-        if policy.lstm_critic is not None:
-            memory, after = run(features, state, starts, policy.lstm_critic)
+        if own is not None:
+            memory, after = own(features, state, starts)
         elif not policy.shared_lstm:
             assert policy.critic is not None
             memory = policy.critic(features)
         return valued(memory), after
 
     return actor, critic
+
+
+def _memory(lstm: nn.LSTM) -> Callable[[Tensor, Pair, Tensor], tuple[Tensor, Pair]]:
+    """A step of an LSTM, from features [batch, channels], state and starts."""
+    weights, form = lstm._flat_weights, (lstm.bias, lstm.num_layers, lstm.dropout)
+
+    def run(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Pair]:
+        if starts.any():
+            kept = (1.0 - starts).view(1, -1, 1)
+            state = kept * state[0], kept * state[1]
+        out, *after = torch.lstm(
+            features[None], state, weights, *form, False, lstm.bidirectional, False
+        )
+        return out[0], (after[0], after[1])
+
+    return run
 
 
 def _spiking(policy: PlasticSpikingPolicy) -> tuple[Any, Any]:
