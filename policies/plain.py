@@ -188,7 +188,8 @@ def _lstm(policy: RecurrentActorCriticPolicy) -> tuple[Any, Any]:
 
 def _memory(lstm: nn.LSTM) -> Callable[[Tensor, Pair, Tensor], tuple[Tensor, Pair]]:
     """A step of an LSTM, from features [batch, channels], state and starts."""
-    weights, form = lstm._flat_weights, (lstm.bias, lstm.num_layers, lstm.dropout)
+    weights: Any = lstm._flat_weights
+    form = lstm.bias, lstm.num_layers, lstm.dropout
 
     def run(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Pair]:
         if starts.any():

@@ -1,4 +1,4 @@
-"""The benchmark of speed: its check finds what has fallen behind, and its table keeps other tasks."""
+"""The benchmark of speed: its check finds what has fallen behind; its table keeps other tasks."""
 
 import csv
 
