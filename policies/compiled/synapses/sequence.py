@@ -96,22 +96,6 @@ def clear_block(block):
 
 
 @outlined
-def load_row(address, first, target):
-    """Neurons first.. of a row of the state."""
-    source = at(address + first * target.itemsize, target.shape, target[0])
-    for j in range(target.shape[0]):
-        target[j] = source[j]
-
-
-@outlined
-def store_row(source, address, first):
-    """A row into such neurons of the state."""
-    target = at(address + first * source.itemsize, source.shape, source[0])
-    for j in range(source.shape[0]):
-        target[j] = source[j]
-
-
-@outlined
 def load_decays(row, decays):
     """Those of the traces, and eta, of which a kind may have none."""
     if PLASTIC:
@@ -119,6 +103,18 @@ def load_decays(row, decays):
         decays[0], decays[1] = at(row.pre_decay, (1,), like)[0], at(row.post_decay, (1,), like)[0]
         decays[2] = at(row.threshold_decay, (1,), like)[0] if row.threshold_decay != 0 else ZERO
         decays[3] = at(row.eta, (1,), like)[0] if row.eta != 0 else ZERO
+
+
+@spliced
+def presynaptic(inputs, spikes, starts, fired, zeros, t, b):
+    """What the synapses see at a tick: inputs, or the layer's own spikes of the tick before."""
+    neurons = spikes.shape[2]
+    x = zeros[:neurons]
+    if not RECURRENT:
+        x = inputs[t, b]
+    elif not starts[t, b] > ZERO:
+        x = spikes[t - 1, b] if t > 0 else fired.reshape(fired.size)[:neurons]
+    return (x,)  # as in `columns`
 
 
 @kernel(NAME)
@@ -178,14 +174,14 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
             new_e = row.new + row.new_eligibility + b * row.new_eligibility_stride
             passes = single and not starts[0, b] > ZERO
             for k in range(group):
-                low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
-                load_row(old_v, low, v[k, : high - low])
+                low = (first + k) * LANES
+                load(old_v, neurons, low, v[k : k + 1])
                 fire(v[k], s[k])
                 clear(theta[k])
                 if PLASTIC:
-                    load_row(old_q, low, q[k, : high - low])
+                    load(old_q, neurons, low, q[k : k + 1])
                     if row.threshold_decay != 0:
-                        load_row(old_theta, low, theta[k, : high - low])
+                        load(old_theta, neurons, low, theta[k : k + 1])
                 if PLASTIC and not passes:
                     load(old_fast, neurons, low, fast[k])
                     if RETROACTIVE:
@@ -193,16 +189,11 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
             if RECURRENT:
                 copy(s.reshape(group * LANES)[:neurons], fired)
             if PLASTIC:
-                load_row(old_p, 0, p)
+                copy(at(old_p, (width,), like), p)
             for t in range(ticks):
-                started = starts[t, b] > ZERO
-                if started:
+                if starts[t, b] > ZERO:
                     clear(carried)
-                x = silent
-                if not RECURRENT:
-                    x = inputs[t, b]
-                elif not started:
-                    x = spikes[t - 1, b] if t > 0 else fired
+                (x,) = presynaptic(inputs, spikes, starts, fired, silent, t, b)
                 for k in range(group):
                     if t > 0 and t % SEGMENT == 0 and row.saved_fast != 0:
                         copy_block(fast[k], saved_fast[t // SEGMENT - 1, b, first + k])
@@ -225,16 +216,8 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                     )  # fmt: skip
                     if PLASTIC:
                         traces(decays, s[k, : high - low], q[k], theta[k])
-                        terms(
-                            decays,
-                            w,
-                            rate[t, b, low:high],
-                            s[k],
-                            q[k],
-                            theta[k],
-                            terms_of(updates[k]),
-                        )
                         u = terms_of(updates[k])
+                        terms(decays, w, rate[t, b, low:high], s[k], q[k], theta[k], u)
                         if passes:
                             (f,) = columns(old_fast, width, neurons, low, v)
                             (f_after,) = columns(new_fast, width, neurons, low, v)
@@ -250,31 +233,19 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
             new_q = row.new + row.new_post + b * row.new_post_stride
             new_theta = row.new + row.new_threshold + b * row.new_threshold_stride
             for k in range(group):
-                low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
-                store_row(v[k, : high - low], new_v, low)
+                low = (first + k) * LANES
+                store(v[k : k + 1], new_v, neurons, low)
                 if PLASTIC:
-                    store_row(q[k, : high - low], new_q, low)
+                    store(q[k : k + 1], new_q, neurons, low)
                     if row.threshold_decay != 0:
-                        store_row(theta[k, : high - low], new_theta, low)
+                        store(theta[k : k + 1], new_theta, neurons, low)
                 if PLASTIC and not passes:
                     store(fast[k], new_fast, neurons, low)
                     if RETROACTIVE:
                         store(eligibility[k], new_e, neurons, low)
             if PLASTIC:
-                store_row(p, new_p, 0)
+                copy(p, at(new_p, (width,), like))
     return end
-
-
-@spliced
-def presynaptic(inputs, spikes, starts, fired, zeros, t, b):
-    """What the synapses see at a tick: inputs, or the layer's own spikes of the tick before."""
-    neurons = spikes.shape[2]
-    x = zeros[:neurons]
-    if not RECURRENT:
-        x = inputs[t, b]
-    elif not starts[t, b] > ZERO:
-        x = spikes[t - 1, b] if t > 0 else fired.reshape(fired.size)[:neurons]
-    return (x,)  # as in `columns`
 
 
 @outlined
@@ -284,15 +255,15 @@ def recall_traces(
     """Traces before every tick, from the spikes."""
     ticks, _, neurons = spikes.shape
     group = fired.shape[0]
-    load_row(row.old + row.old_pre + b * row.old_pre_stride, 0, p[0])
+    old_p = row.old + row.old_pre + b * row.old_pre_stride
+    copy(at(old_p, p[0].shape, p[0, 0]), p[0])
     for k in range(group):
-        low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
         clear(theta[0, k])
         old_q = row.old + row.old_post + b * row.old_post_stride
-        load_row(old_q, low, q[0, k, : high - low])
+        load(old_q, neurons, (first + k) * LANES, q[0, k : k + 1])
         if row.threshold_decay != 0:
             old_theta = row.old + row.old_threshold + b * row.old_threshold_stride
-            load_row(old_theta, low, theta[0, k, : high - low])
+            load(old_theta, neurons, (first + k) * LANES, theta[0, k : k + 1])
     for t in range(ticks):
         if starts[t, b] > ZERO:
             clear(p[t])
