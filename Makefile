@@ -5,7 +5,7 @@ export PYTHONPATH := $(CURDIR)
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: demo test slow fuzz lint format links type check site notebook verify bench lock clean
+.PHONY: try demo test slow fuzz lint format links type check site notebook verify bench lock clean
 
 .venv/installed: requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -25,6 +25,10 @@ lock:  ## resolve requirements-dev.txt anew; run the tests before this is commit
 	(echo '# The set that was tested, made by `make lock` out of requirements-dev.txt.'; \
 	  .lock/bin/python -m pip freeze | sed 's/+[a-z0-9.]*$$//') >requirements.lock
 	rm -rf .lock
+
+try: .venv/installed  ## watch a trained robot whose motors change their signs in mid-episode
+	$(BIN)/python -m spikepropamine enjoy motor-signs/HalfCheetah-v5/ndp-hebb \
+	  --perturb 'motor_signs=held_out@100' --video runs/try --open
 
 demo: .venv/installed  ## train and judge a plastic and a static actor (minutes)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)

@@ -32,6 +32,7 @@ from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.schema import Skipped, Summary
 from spikepropamine.evaluation.tracking import track_evaluation
 from spikepropamine.folder import RunFolder
+from spikepropamine.listing import find
 from spikepropamine.tracking import check_credentials
 
 FIRST_SEED = 1_000_000
@@ -46,9 +47,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=Path,
-        metavar="RUN",
-        help="folder of a run (`spikepropamine list trained` has trained ones)",
+        metavar="RUN|NAME",
+        help="folder of a run, or part of the path of one in trained/ "
+        "(`spikepropamine list trained`)",
     )
     parser.add_argument(
         "--suite", metavar="NAME", help=f"of conditions: {suites} ({STANDARD}, without --perturb)"
@@ -176,8 +177,9 @@ def run_all(options: argparse.Namespace) -> int:
 def ask(options: argparse.Namespace) -> Asked:
     """Finds what the options name. Raises UsageError where something is missing or wrong."""
     seeds = range(options.seed, options.seed + options.episodes)
+    folders = [find(name) for name in options.runs]
     try:
-        runs, task = load_runs(options.runs, seeds, options.horizon_factor)
+        runs, task = load_runs(folders, seeds, options.horizon_factor)
         conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
         if options.conditions is not None:
             conditions = choose(conditions, options.conditions)
@@ -188,7 +190,7 @@ def ask(options: argparse.Namespace) -> Asked:
         raise UsageError(
             "--teacher is for conditions with contexts, as in --suite motor-signs; there are none"
         )
-    return Asked(runs, task, conditions, teacher, skipped, _folder(options))
+    return Asked(runs, task, conditions, teacher, skipped, _folder(options, folders))
 
 
 def measure(asked: Asked, options: argparse.Namespace) -> Summary:
@@ -263,7 +265,7 @@ def say(summary: Summary, folder: Path, report: Path) -> None:
     print(f"the report is {report}")
 
 
-def _folder(options: argparse.Namespace) -> Path:
+def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
     """For the results: `--out`, or one in the folder that the runs have in common.
 
     Raises:
@@ -271,7 +273,7 @@ def _folder(options: argparse.Namespace) -> Path:
     """
     if options.out is not None:
         return options.out
-    common = Path(os.path.commonpath([run.resolve() for run in options.runs]))
+    common = Path(os.path.commonpath([run.resolve() for run in runs]))
     common = common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
     folder = RunFolder(common).evaluations / (options.suite or "perturb")
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):

@@ -1,4 +1,4 @@
-"""The card of a policy on the Hugging Face Hub, made from its own evaluation."""
+"""The card of a policy, made from its own evaluation; the Hugging Face Hub shows it first."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,14 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 
 
-def card_of(run: RunFolder, evaluation: Path, repository: str) -> str:
+def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None = None) -> str:
     """Markdown with the front matter that the Hub reads.
 
     Args:
         run: the run folder.
         evaluation: folder of an evaluation of it.
-        repository: where it will be.
+        name: by which `enjoy` and `evaluate` will find it.
+        repository: that it is pulled from, with its evaluation beside it; None: it is there.
 
     Raises:
         UsageError: no evaluation there, or one of other runs.
@@ -32,13 +33,34 @@ def card_of(run: RunFolder, evaluation: Path, repository: str) -> str:
     except FileNotFoundError as error:
         raise UsageError(f"there is no evaluation in {evaluation}") from error
     metadata = load_policy(run.policy).metadata
-    name = metadata["settings"]["policy"]
-    judged = summary["policies"].get(name, {"runs": []})
+    policy = metadata["settings"]["policy"]
+    judged = summary["policies"].get(policy, {"runs": []})
     if run.path.resolve() not in [(evaluation / folder).resolve() for folder in judged["runs"]]:
         raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
-    if name not in summary.get("cost", {}):
+    if policy not in summary.get("cost", {}):
         raise UsageError(f"{evaluation} is of an older version; evaluate the run again")
-    return _front(summary, name) + _body(summary, name, metadata, repository)
+    commands = [f"spikepropamine enjoy {name}", f"spikepropamine evaluate {name}"]
+    if repository is not None:
+        commands.insert(0, f"spikepropamine pull {repository}")
+    body = _body(summary, policy, metadata, commands)
+    if repository is not None:
+        body += "\n`evaluation/report.html` has all of it, `evaluation/videos` what was filmed.\n"
+    return _front(summary, policy) + body
+
+
+def latest_evaluation(run: RunFolder) -> Path:
+    """The folder of it, in the run folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = sorted(run.evaluations.glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(
+            f"{run.path} has no evaluation, which its card is made from; "
+            f"run: spikepropamine evaluate {run.path}"
+        )
+    return found[-1].parent
 
 
 def _front(summary: Mapping[str, Any], name: str) -> str:
@@ -58,7 +80,7 @@ def _front(summary: Mapping[str, Any], name: str) -> str:
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
 
 
-def _body(summary: Any, name: str, metadata: Mapping[str, Any], repository: str) -> str:
+def _body(summary: Any, name: str, metadata: Mapping[str, Any], commands: Sequence[str]) -> str:
     settings, policy = summary["settings"], summary["policies"][name]
     cost = summary["cost"][name]
     first, *others = verdict(summary, name)
@@ -81,12 +103,7 @@ def _body(summary: Any, name: str, metadata: Mapping[str, Any], repository: str)
     sections = [
         f"# {name} on {settings['env']}",
         f"{name} {first} {' '.join(others)}",
-        "Take it, watch it, judge it:",
-        _code(
-            f"spikepropamine pull {repository}",
-            f"spikepropamine enjoy pulled/{repository}",
-            f"spikepropamine evaluate pulled/{repository}",
-        ),
+        _code(*commands),
         "## Training",
         f"Task `{settings['env']}` with `{json.dumps(settings['env_kwargs'])}`, trained "
         f"{'in the clean task' if policy['perturb'] is None else 'under ' + policy['perturb']}; "
@@ -113,7 +130,6 @@ def _body(summary: Any, name: str, metadata: Mapping[str, Any], repository: str)
         f"{'' if sparsity is None else f', {percent(sparsity)} of activations silent'}; "
         f"{number(energy(total(cost)) / 1000)} nJ of arithmetic alone in 45 nm (Horowitz 2014), "
         "which is no measurement of any chip.",
-        "`evaluation/report.html` has all of it; videos, where there are any, are beside it.",
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from spikepropamine.common import (
     Parser,
     UsageError,
     add_import,
-    did_you_mean,
     import_modules,
     run_command,
 )
@@ -28,7 +28,7 @@ from spikepropamine.evaluation.ask.conditions import (
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.folder import RunFolder
-from spikepropamine.listing import TRAINED
+from spikepropamine.listing import find
 
 SEED = 1_000_000  # of the first episode; no training has it
 
@@ -51,6 +51,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
         type=Path,
         metavar="FOLDER",
         help="make a video there, display or not (without a display: RUN/videos)",
+    )
+    parser.add_argument(
+        "--open", action="store_true", help="open the video, where there is a display"
     )
     add_import(parser)
     torch.set_num_threads(1)
@@ -82,6 +85,8 @@ def enjoy(options: argparse.Namespace) -> int:
     except CannotDraw as error:
         raise UsageError(str(error)) from error
     print(f"{video.path}: return {video.returns[0]:.1f}")
+    if options.open and has_display():
+        webbrowser.open(video.path.resolve().as_uri())
     return 0
 
 
@@ -112,23 +117,3 @@ def has_display() -> bool:
     if sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def find(name: str) -> Path:
-    """The run folder of this path, or the first in trained/ whose path has these parts.
-
-    Raises:
-        UsageError: there is none; the message has the nearest one.
-    """
-    if RunFolder(Path(name)).policy.is_dir():
-        return Path(name)
-    trained = sorted(path.parents[1] for path in TRAINED.rglob("policy.json"))
-    wanted = f"/{name.strip('/')}/"
-    for folder in trained:
-        if wanted in f"/{folder.relative_to(TRAINED).as_posix()}/":
-            return folder
-    known = {folder.parent.relative_to(TRAINED).as_posix() for folder in trained}
-    raise UsageError(
-        f"{name!r} is neither a run folder nor in trained/; {did_you_mean(name, sorted(known))}"
-        "`spikepropamine list trained` lists them"
-    )

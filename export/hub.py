@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from spikepropamine.common import UsageError, require
-from spikepropamine.export.card import card_of
+from spikepropamine.export.card import card_of, latest_evaluation
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 
 MANIFEST = "spikepropamine.json"
-CARD = "README.md"
+CARD = RunFolder(Path()).card.name
 POLICY = ("policy/policy.json", "policy/weights.safetensors", "policy/normalisation.safetensors")
 """The files of a policy; the last one is there for normalised observations only."""
 LARGEST = 1_000_000_000  # bytes of a file that is pulled
@@ -46,7 +46,7 @@ def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool
         load_policy(run.policy)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
-    evaluation = evaluation or _latest(run)
+    evaluation = evaluation or latest_evaluation(run)
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary)
         (staged / "policy").mkdir()
@@ -58,7 +58,8 @@ def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool
             staged / "evaluation",
             ignore=shutil.ignore_patterns("cache", "wandb", "*.part"),
         )
-        (staged / CARD).write_text(card_of(run, evaluation, repository), encoding="utf-8")
+        card = card_of(run, evaluation, f"pulled/{repository}", repository)
+        RunFolder(staged).card.write_text(card, encoding="utf-8")
         named = [name for name in (*POLICY, CARD) if (staged / name).is_file()]
         digests = {name: _digest(staged / name) for name in named}
         (staged / MANIFEST).write_text(json.dumps({"format": 1, "sha256": digests}, indent=2))
@@ -146,16 +147,6 @@ def _check(folder: Path, repository: str) -> None:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _latest(run: RunFolder) -> Path:
-    found = sorted(run.evaluations.glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(
-            f"{run.path} has no evaluation, which its card is made from; "
-            f"run: spikepropamine evaluate {run.path}"
-        )
-    return found[-1].parent
 
 
 def _check_repository(repository: str) -> None:

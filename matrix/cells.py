@@ -18,7 +18,9 @@ from spikepropamine.common import HERE, UsageError, unknown, write_text
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.evaluation.ask.conditions import STANDARD
 from spikepropamine.evaluation.command import parse as parse_evaluation
+from spikepropamine.export.card import card_of
 from spikepropamine.folder import RunFolder
+from spikepropamine.listing import name_of
 from spikepropamine.matrix.file import Matrix
 from spikepropamine.training.settings import parse as parse_training
 
@@ -80,9 +82,13 @@ class Cell:
         return self.stamp.is_file() and json.loads(self.stamp.read_text()) == self._state()
 
     def finish(self) -> None:
-        """Writes the stamp, and the copy that is kept."""
+        """Writes the stamp, and the copy that is kept, with a card."""
         if self.keep is not None:
-            keep(self.run, RunFolder(self.root / self.keep))
+            copy = RunFolder(self.root / self.keep)
+            keep(self.run, copy)
+            if self.evaluations:
+                card = card_of(self.run, self.root / self.evaluations[0], name_of(copy.path))
+                write_text(copy.card, card)
         write_text(self.stamp, json.dumps(self._state(), indent=1) + "\n")
 
     def _state(self) -> dict[str, object]:

@@ -26,6 +26,7 @@ COMMANDS = {
         "watch a policy, live where there is a display, else as a video",
     ),
     "export": ("spikepropamine.export.command", "a policy as a file: ONNX or NIR"),
+    "cards": ("spikepropamine.export.write_cards", "cards of runs, from their evaluations"),
     "push": ("spikepropamine.export.push", "a run to the Hugging Face Hub"),
     "pull": ("spikepropamine.export.pull", "a policy from the Hugging Face Hub"),
     "verify": (

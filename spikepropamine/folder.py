@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "policy"
 
     @property
+    def card(self) -> Path:
+        """What people read first, made from an evaluation."""
+        return self.path / "README.md"
+
+    @property
     def videos(self) -> Path:
         """Of the policy while it trained."""
         return self.path / "videos"

@@ -5,7 +5,15 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from spikepropamine.common import Parser, add_import, import_modules, run_command
+from spikepropamine.common import (
+    Parser,
+    UsageError,
+    add_import,
+    did_you_mean,
+    import_modules,
+    run_command,
+)
+from spikepropamine.folder import RunFolder
 
 TRAINED = Path(__file__).parents[1] / "trained"
 """The trained policies of the checkout; the installed package has none."""
@@ -81,9 +89,9 @@ def matrices() -> Rows:
 
 
 def trained() -> Rows:
-    """Folders of trained policies, for `evaluate`."""
-    for file in sorted(TRAINED.rglob("policy.json")):
-        yield str(file.parents[1]), ""
+    """Names that `enjoy` and `evaluate` take for trained policies, with what their cards say."""
+    for folder in trained_runs():
+        yield name_of(folder), what_card_says(RunFolder(folder).card)
 
 
 LISTS: dict[str, Callable[[], Rows]] = {
@@ -118,6 +126,47 @@ def _print(what: str, modules: Sequence[str]) -> int:
     for name, summary in rows:
         print(f"{name:{width}}  {summary}".rstrip())
     return 0
+
+
+def trained_runs() -> list[Path]:
+    """Run folders in trained/."""
+    return sorted(file.parents[1] for file in TRAINED.rglob("policy.json"))
+
+
+def name_of(folder: Path) -> str:
+    """By which `find` finds it: without what all in trained/ have in common."""
+    whole = folder.resolve()
+    return (whole.relative_to(TRAINED) if whole.is_relative_to(TRAINED) else folder).as_posix()
+
+
+def find(name: str | Path) -> Path:
+    """The folder of this path, or the first run in trained/ whose path has these parts.
+
+    Raises:
+        UsageError: there is none; the message has the nearest one.
+    """
+    if Path(name).exists():
+        return Path(name)
+    wanted = f"/{str(name).strip('/')}/"
+    for folder in trained_runs():
+        if wanted in f"/{name_of(folder)}/":
+            return folder
+    known = {name_of(folder.parent) for folder in trained_runs()}
+    nearest = did_you_mean(str(name), sorted(known))
+    raise UsageError(
+        f"{str(name)!r} is neither a run folder nor in trained/; {nearest}"
+        "`spikepropamine list trained` lists them"
+    )
+
+
+def what_card_says(card: Path) -> str:
+    """The first sentence below the title of a card; empty where there is no card."""
+    try:
+        text = card.read_text(encoding="utf-8").partition("\n# ")[2]
+    except FileNotFoundError:
+        return ""
+    said = text.partition("\n\n")[2].partition("\n")[0]
+    return said.partition(". ")[0].rstrip(".")
 
 
 def first_line(thing: object) -> str:

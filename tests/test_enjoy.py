@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from saved_runs import CUES, make_policy, save_run
 
+from spikepropamine import listing
+from spikepropamine.common import UsageError
 from spikepropamine.export import enjoy
 from spikepropamine.policies.export import save_policy
 
@@ -59,12 +61,24 @@ def test_a_video_where_the_task_has_no_window_or_the_machine_no_display(
     assert str(video) in capsys.readouterr().out and video.stat().st_size > 1000
 
 
+@pytest.mark.parametrize("display", [True, False])
+def test_the_video_is_opened_where_that_is_asked_for_and_can_be(display, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(enjoy, "has_display", lambda: display)
+    monkeypatch.setattr(enjoy.webbrowser, "open", opened.append)
+    run = save_run(tmp_path, CUES, "ndp-oja")
+    command = [str(run), "--perturb", "obs_noise=0.1@10", "--video", str(tmp_path), "--open"]
+    assert enjoy.main(command) == 0
+    (video,) = tmp_path.glob("*.mp4")
+    assert opened == [video.as_uri()] * display
+
+
 def test_trained_policies_have_names():
-    found = enjoy.find("Swimmer-v5/snn")
+    found = listing.find("Swimmer-v5/snn")
     assert found.parts[-4:] == ("robots", "Swimmer-v5", "snn", "seed-0")
-    assert enjoy.find("spikes/CueAssociation-v0/ndp-oja").parts[-1] == "seed-0"
-    with pytest.raises(enjoy.UsageError, match="did you mean 'robots/Swimmer-v5/snn'"):
-        enjoy.find("robots/Swimer-v5/snn")
+    assert listing.find("spikes/CueAssociation-v0/ndp-oja").parts[-1] == "seed-0"
+    with pytest.raises(UsageError, match="did you mean 'robots/Swimmer-v5/snn'"):
+        listing.find("robots/Swimer-v5/snn")
 
 
 def test_what_does_not_work_is_one_line(tmp_path, capsys):

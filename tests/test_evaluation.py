@@ -306,7 +306,7 @@ def test_command_line_without_trials(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["nowhere"], "there is no run folder nowhere"),
+        (["nowhere"], "'nowhere' is neither a run folder nor in trained/"),
         (["EMPTY"], "no policy in"),
         (["RUN", "--episodes", "0"], "--episodes must be at least 1"),
         (["RUN", "--episodes", "many"], "invalid int value"),

@@ -14,7 +14,7 @@ ALLOWED = {
     "benchmarks": PACKAGES,
     "evaluation": {"agents", "envs", "policies"},
     "export": {"envs", "evaluation", "policies"},
-    "matrix": {"envs", "evaluation", "training"},
+    "matrix": {"envs", "evaluation", "export", "training"},
     "training": {"agents", "envs", "evaluation", "policies"},
 }
 LEARNING = {"torch", "stable_baselines3", "sb3_contrib", "safetensors"}

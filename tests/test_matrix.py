@@ -213,7 +213,7 @@ def test_a_dry_run_prints_the_commands(file, commands, capsys):
 
 
 def test_a_copy_is_kept(file, commands):
-    cell = of(file(keep="kept"))[0]
+    cell = of(file(keep="kept", evaluate=[]))[0]
     execute(cell)
     kept = RunFolder(Path("kept/plain/CueAssociation-v0/snn/seed-0"))
     assert (kept.policy / "policy.json").is_file() and kept.progress.is_file()
@@ -223,7 +223,7 @@ def test_a_copy_is_kept(file, commands):
 
 
 def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
-    path = file(policies=["snn"], settings={"": ""}, seeds=[0])
+    path = file(policies=["snn"], settings={"": ""}, seeds=[0], keep="kept")
     assert command.main([path, "--runs", "matrix", "--results", "results"]) == 0
     cell = cells_of(load_matrix(path), Path("matrix"))[0]
     assert train([*cell.commands[0][1:], "--runs", "single"]) == 0
@@ -245,6 +245,9 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
     observer = [row for row in rows if row.policy == OBSERVER]
     assert [row.condition for row in observer] == ["clean", "noise-0.1", "noise-0.2"]
     assert observer[0].late_accuracy == 1 and observer[0].seed is None
+
+    card = RunFolder(Path("kept/CueAssociation-v0/snn/seed-0")).card.read_text()
+    assert "# snn on CueAssociation-v0" in card and f"value: {round(mine[0].ret, 2)}" in card
 
 
 def test_ctrl_c_ends_cleanly_and_leaves_a_checkpoint(file):

@@ -1,0 +1,31 @@
+"""`spikepropamine cards`: writes the card of each run, README.md, from its latest evaluation."""
+
+from collections.abc import Sequence
+
+from spikepropamine.common import Parser, run_command, write_text
+from spikepropamine.export.card import card_of, latest_evaluation
+from spikepropamine.folder import RunFolder
+from spikepropamine.listing import find, name_of
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int:
+    """Runs the command line; returns its exit code.
+
+    Args:
+        arguments: after the command's name.
+        program: the command's name, as it was typed.
+    """
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN|NAME", help="folder of a run, or one in trained/"
+    )
+    options = parser.parse_args(arguments)
+
+    def write() -> int:
+        for name in options.runs:
+            run = RunFolder(find(name))
+            write_text(run.card, card_of(run, latest_evaluation(run), name_of(run.path)))
+            print(run.card)
+        return 0
+
+    return run_command(program, write, "interrupted")
