@@ -23,7 +23,7 @@ from spikepropamine.matrix.figures import FIGURES
 from spikepropamine.matrix.file import RESULTS
 from spikepropamine.matrix.tables import TABLES
 
-PAGES = [Path("README.md"), Path("docs/results.md")]
+PAGES = [Path("README.md"), Path("docs/results.md"), Path("docs/deployment.md")]
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.*?) -->\n!\[.*?\]\((.*?)\)")
 

@@ -6,12 +6,13 @@ of `evaluation.judge`, over training seeds.
 
 import csv
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from spikepropamine.common import UsageError
+from spikepropamine.evaluation.judge.cost import PARTS
 from spikepropamine.evaluation.judge.statistics import (
     DIFFERENCE_OF_SHARES,
     UNBOUNDED,
@@ -19,8 +20,9 @@ from spikepropamine.evaluation.judge.statistics import (
     difference,
     probability_of_improvement,
 )
+from spikepropamine.evaluation.report.words import number, percent
 from spikepropamine.evaluation.schema import CLEAN_KEY, Estimate, Score
-from spikepropamine.matrix.rows import Row, read_rows
+from spikepropamine.matrix.rows import OBSERVER, Row, read_rows
 
 AHEAD, BEHIND, EVEN = "ahead of", "behind", "cannot be told from"
 PLASTIC = ("dp-", "ndp-")
@@ -59,9 +61,7 @@ def score_of(values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -
 
 def seeds(files: Sequence[Path], **where: str) -> str:
     """By policy and condition, the interquartile mean and every seed."""
-    rows = rows_where(files, **where)
-    if len({(row.env, row.setting) for row in rows}) > 1:
-        raise UsageError("a table of seeds is of one environment and setting: add env=ID")
+    rows = _of_one_task(rows_where(files, **where))
     measure, digits = measure_of(rows)
     conditions = list(dict.fromkeys(row.condition for row in rows))
     training = {} if measure == "late_accuracy" else {
@@ -117,10 +117,11 @@ def returns(files: Sequence[Path], **where: str) -> str:
 
 
 def comparisons(files: Sequence[Path], **where: str) -> str:
-    """Each two policies in the clean task: difference of their means, probability that a seed of
-    the one is better than a seed of the other, and what can be said at 95 %.
+    """Each two policies in the clean task, or another condition: difference of their means,
+    probability that a seed of the one is better than a seed of the other, and what can be said at
+    95 %.
     """
-    rows = [row for row in rows_where(files, **where) if row.condition == CLEAN_KEY]
+    rows = rows_where(files, **{"condition": CLEAN_KEY} | where)
     measure, digits = measure_of(rows)
     lines = _head("task", "policy", "", "other", "difference", "probability of improvement")
     for task in dict.fromkeys((row.env, row.setting) for row in rows):
@@ -132,7 +133,7 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
             found = difference(*samples, DIFFERENCE_OF_SHARES if share else UNBOUNDED)
             lines.append(
                 _line(
-                    " ".join(filter(None, task)),
+                    " ".join(filter(None, [*task, where.get("condition", "")])),
                     f"`{policy}`",
                     verdict(found["interval"]),
                     f"`{other}`",
@@ -140,6 +141,23 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
                     _between(probability_of_improvement(*samples), 2),
                 )
             )
+    return "\n".join(lines)
+
+
+def behind_observer(files: Sequence[Path], **where: str) -> str:
+    """By policy and condition, how much less late accuracy than the ideal observer's, with its
+    interval over training seeds.
+    """
+    rows = _of_one_task(rows_where(files, **where))
+    best = {row.condition: row.late_accuracy or 0.0 for row in rows if row.policy == OBSERVER}
+    lines = _head("policy", *best)
+    for policy, mine in _by_policy([row for row in rows if row.policy != OBSERVER]):
+        cells = []
+        for condition, most in best.items():
+            there = _values([r for r in mine if r.condition == condition], "late_accuracy")
+            gaps = [most - late for late in there]
+            cells.append(_between(score_of(gaps, DIFFERENCE_OF_SHARES), 2) if gaps else "")
+        lines.append(_line(f"`{policy}`", *cells))
     return "\n".join(lines)
 
 
@@ -188,13 +206,23 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
     return "\n".join(lines)
 
 
+def revisions(files: Sequence[Path], **where: str) -> str:
+    """By file and policy, how many runs there are, and the revisions of the code that trained them;
+    "dirty" are those beside which something was not committed.
+    """
+    lines = _head("results", "policy", "runs", "revisions")
+    for file in files:
+        runs = [row for row in rows_where([file], **where) if row.seed is not None]
+        for policy, mine in _by_policy(runs):
+            names = dict.fromkeys(row.revision for row in mine)
+            count = len({row.run for row in mine})
+            lines.append(_line(file.stem, f"`{policy}`", str(count), " ".join(names)))
+    return "\n".join(lines)
+
+
 def speed(files: Sequence[Path], **where: str) -> str:
     """Environment steps per second of training, by policy and size, and where the time goes."""
-    (file,) = files
-    with file.open(newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if where.items() <= row.items()]
-    if not rows:
-        raise UsageError(f"no rows with {where} in {file}")
+    rows = _lines_where(files, where)
     parts = [name for name in rows[0] if name.endswith("_us")]
     lines = _head(
         "policy",
@@ -220,15 +248,69 @@ def speed(files: Sequence[Path], **where: str) -> str:
     return "\n".join(lines)
 
 
+def costs(files: Sequence[Path], **where: str) -> str:
+    """Operations per environment step, accumulates + multiply-accumulates, and memory; of static
+    spiking policies also what NeuroBench counts of their spiking layers, beside the same here.
+    """
+    lines = _head(
+        "task",
+        "policy",
+        *PARTS,
+        "energy, nJ",
+        "weights, kB",
+        "state, kB",
+        "silent",
+        "spiking layers",
+        "NeuroBench",
+    )
+    for row in _lines_where(files, where):
+
+        def count(part: str, row: Mapping[str, str] = row) -> str:
+            found = [row[f"{part}_{kind}"] for kind in ("accumulates", "multiply_accumulates")]
+            return " + ".join(number(float(x)) for x in found) if all(found) else ""
+
+        lines.append(
+            _line(
+                row["env"],
+                f"`{row['policy']}`",
+                *(count(part) for part in PARTS),
+                number(float(row["energy_nJ"])),
+                *(number(float(row[f"{kind}_bytes"]) / 1000) for kind in ("parameter", "state")),
+                percent(float(row["activation_sparsity"])),
+                *(count(part) for part in ("spiking", "neurobench")),
+            )
+        )
+    return "\n".join(lines)
+
+
 TABLES = {
     "seeds": seeds,
     "summary": summary,
     "returns": returns,
     "comparisons": comparisons,
+    "behind_observer": behind_observer,
     "retention": retention,
     "adaptation": adaptation,
+    "revisions": revisions,
     "speed": speed,
+    "costs": costs,
 }
+
+
+def _lines_where(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, str]]:
+    """Of a file of a benchmark, which has columns of its own."""
+    (file,) = files
+    with file.open(newline="") as stream:
+        lines = [line for line in csv.DictReader(stream) if where.items() <= line.items()]
+    if not lines:
+        raise UsageError(f"no rows with {where} in {file}")
+    return lines
+
+
+def _of_one_task(rows: list[Row]) -> list[Row]:
+    if len({(row.env, row.setting) for row in rows}) > 1:
+        raise UsageError("this table is of one environment and setting: add env=ID")
+    return rows
 
 
 def _by_policy(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from benchmarks.costs import Equal, neurobench
 from spikepropamine.evaluation.judge import cost
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
@@ -60,44 +61,23 @@ def test_spikes_that_meet_weights_are_accumulates_and_currents_multiply_accumula
 
 def test_neurobench_counts_the_same():
     pytest.importorskip("neurobench")  # twenty packages; not among those that tests are given
-    import snntorch
-    from neurobench.metrics.workload import ActivationSparsity, SynapticOperations
-    from neurobench.models import SNNTorchModel
-
-    policy, observations = spiking(rule="none"), episode()
-    first, second = policy.network.layers
-    beta = [torch.sigmoid(layer.membrane_decay).detach() for layer in (first, second)]
-
-    class Equal(torch.nn.Module):
-        """The same network in snnTorch."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            leaky = {"reset_mechanism": "zero", "reset_delay": False, "init_hidden": True}
-            for index, layer in enumerate((first, second)):
-                linear = torch.nn.Linear(layer.weight.shape[1], layer.weight.shape[0])
-                linear.weight.data, linear.bias.data = layer.weight.data, layer.bias.data
-                setattr(self, f"linear{index}", linear)
-                neurons = snntorch.Leaky(beta=beta[index], output=index == 1, **leaky)
-                setattr(self, f"neurons{index}", neurons)
-
-        def forward(self, x):
-            return self.neurons1(self.linear1(self.neurons0(self.linear0(x))))
-
-    model = SNNTorchModel(Equal())
-    model.register_hooks()
-    data = torch.as_tensor(observations)[None]
-    with torch.no_grad():
-        spikes = model(data)
-    np.testing.assert_array_equal(spikes[0].numpy(), outputs_of(policy, observations)[1])
-    counts = SynapticOperations()(model, None, (data, None))
+    policy, observations = spiking(rule="none", ticks=2), episode()
+    counted = neurobench(policy, observations)
     layers = cost.cost_of(policy, observations)["layers"][:2]
     synapses = cost.added([layer["synapses"] for layer in layers])
-    assert counts["Effective_ACs"] == pytest.approx(40 * synapses["accumulates"])
-    assert counts["Effective_MACs"] == pytest.approx(40 * synapses["multiply_accumulates"])
-    sparsity = ActivationSparsity()(model, None, None)
+    assert counted["accumulates"] == pytest.approx(synapses["accumulates"], abs=0.06)
+    assert counted["multiply_accumulates"] == synapses["multiply_accumulates"] == 2 * 3 * 5
     expected = np.average([layer["activation_sparsity"] for layer in layers], weights=[5, 4])
-    assert sparsity == pytest.approx(expected)
+    assert counted["activation_sparsity"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_equal_network_fires_as_the_policy_does():
+    pytest.importorskip("snntorch")
+    policy, observations = spiking(rule="none"), episode()
+    equal = Equal(policy)
+    with torch.no_grad():
+        spikes = torch.stack([equal(torch.as_tensor(x[None]))[0] for x in observations])
+    np.testing.assert_array_equal(spikes[:, 0].numpy(), outputs_of(policy, observations)[1])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Tables, figures and claims of pages, out of results on file; those of this project agree."""
 
+import csv
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,23 +9,26 @@ import numpy as np
 import pytest
 
 from spikepropamine.common import UsageError
-from spikepropamine.matrix import make_figures, make_tables
+from spikepropamine.matrix import make_figures, make_tables, pages
 from spikepropamine.matrix.claims import unsupported
 from spikepropamine.matrix.figures import agrees, draw
 from spikepropamine.matrix.pages import with_tables
 from spikepropamine.matrix.rows import OBSERVER, Row, read_rows, write_rows
 from spikepropamine.matrix.tables import (
     adaptation,
+    behind_observer,
     comparisons,
+    costs,
     retention,
     returns,
+    revisions,
     seeds,
     summary,
     verdict,
 )
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "results.md"]
+PAGES = [ROOT / page for page in pages.PAGES]
 COMMITTED = ROOT / "benchmarks" / "results"
 
 
@@ -72,6 +76,41 @@ def test_every_committed_file_of_learning_is_in_a_table():
 
 
 # tables
+
+
+def test_how_far_policies_are_behind_the_ideal_observer(results):
+    (plastic, gap), (static, other) = cells(behind_observer([results / "cue.csv"]))
+    assert (plastic, static) == ("`ndp-oja`", "`snn`") and gap.startswith("0.16 [")
+    assert other.startswith("0.50 [0.48, 0.5")  # 1 less the mean of the seeds
+
+
+def test_a_table_of_revisions_names_each_once(tmp_path):
+    rows = [replace(row, revision=f"r{row.seed % 2}") for row in cue_rows(snn=[0.5, 0.5, 0.5])]
+    write_rows(tmp_path / "cue.csv", rows)
+    assert cells(revisions([tmp_path / "cue.csv"])) == [["cue", "`snn`", "3", "r0 r1"]]
+
+
+def test_comparisons_under_noise_say_so(tmp_path):
+    clean = cue_rows(ndp_oja=[0.9, 0.92, 0.94], snn=[0.5, 0.52, 0.48])
+    noisy = [replace(row, condition="noise-0.1", late_accuracy=0.5) for row in clean]
+    write_rows(tmp_path / "cue.csv", [*clean, *noisy])
+    (row,) = cells(comparisons([tmp_path / "cue.csv"], condition="noise-0.1"))
+    assert row[0] == "Cue noise-0.1" and row[2] == "cannot be told from"
+
+
+def test_costs_are_shown_in_two_parts_and_what_is_not_counted_is_empty(tmp_path):
+    counted = ("synapses", "neurons", "plasticity", "neuromodulators", "spiking", "neurobench")
+    kinds = ("accumulates", "multiply_accumulates")
+    parts = [f"{part}_{kind}" for part in counted for kind in kinds]
+    columns = ["env", "policy", *parts, "energy_nJ", "parameter_bytes", "state_bytes",
+               "activation_sparsity"]  # fmt: skip
+    snn = ["A-v0", "snn", 120, 30, *[0] * 6, 100, 30, 100, 30, 1.5, 4000, 80, 0.9]
+    mlp = ["A-v0", "mlp", 0, 500, *[0] * 6, *[""] * 4, 2.5, 2000, 0, 0]
+    with (tmp_path / "costs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, snn, mlp])
+    one, two = cells(costs([tmp_path / "costs.csv"]))
+    assert one[2] == "120 + 30.0" and one[-2:] == ["100 + 30.0", "100 + 30.0"]
+    assert two[2] == "0 + 500" and two[-2:] == ["", ""]
 
 
 def test_a_table_of_seeds_has_the_interquartile_mean_and_every_seed(results):
