@@ -184,26 +184,36 @@ def save_policy(
         metadata: anything JSON can hold (the run's settings, versions).
 
     Raises:
-        ValueError: a policy class or setting that the format does not know.
+        ValueError: a policy class or setting that the format does not know, or a `venv` that
+            normalises something else than what the policy observes (below a `VecFrameStack`).
     """
     name = type(policy).__name__
     if name not in POLICIES:
         raise ValueError(f"cannot export a {name}; the format knows {', '.join(POLICIES)}")
     normalisation = Normalisation.of(venv) if venv is not None else None
+    settings: dict[str, Any] | None = None
+    statistics: dict[str, torch.Tensor] = {}
+    if normalisation is not None:
+        settings = {"clip": normalisation.clip, "epsilon": normalisation.epsilon}
+        if isinstance(normalisation.mean, dict):
+            settings["keys"] = sorted(normalisation.mean)
+        statistics = _statistics(normalisation)
+        found = {name: (list(x.shape), x.dtype) for name, x in statistics.items()}
+        if found != _statistics_of(policy.observation_space, settings):
+            raise ValueError("what VecNormalize has normalised is not what the policy observes")
     description = {
         "format": FORMAT,
         "policy": name,
         "arguments": _arguments(policy),
         "observation_space": space_to_json(policy.observation_space),
         "action_space": space_to_json(policy.action_space),
-        "normalisation": normalisation
-        and {"clip": normalisation.clip, "epsilon": normalisation.epsilon},
+        "normalisation": settings,
         "metadata": dict(metadata or {}),
     }
     weights = {k: v.detach().cpu().clone() for k, v in policy.state_dict().items()}
     contents = {"weights.safetensors": save(weights)}
-    if normalisation is not None:
-        contents["normalisation.safetensors"] = save(_statistics(normalisation))
+    if settings is not None:
+        contents["normalisation.safetensors"] = save(statistics)
     description["sha256"] = {name: sha256(x).hexdigest() for name, x in contents.items()}
     description["digest"] = _digest(description)
     contents["policy.json"] = (json.dumps(description, indent=2) + "\n").encode()
@@ -260,10 +270,11 @@ def load_policy(folder: Path) -> DeployedPolicy:
         weights = {k: (list(v.shape), v.dtype) for k, v in policy.state_dict().items()}
         policy.load_state_dict(_load(folder / "weights.safetensors", weights, digests))
         if settings is not None:
-            sizes = _statistics_of(policy.observation_space)
+            sizes = _statistics_of(policy.observation_space, settings)
             tensors = _load(folder / "normalisation.safetensors", sizes, digests)
             numbers = {name: float(settings[name]) for name in ("clip", "epsilon")}
-            normalisation = Normalisation(*_from_statistics(tensors), **numbers)
+            several = isinstance(policy.observation_space, spaces.Dict)
+            normalisation = Normalisation(*_from_statistics(tensors, several), **numbers)
     except (SafetensorError, OSError, *BROKEN) as error:
         raise ValueError(f"the tensors in {folder} are damaged: {_reason(error)}") from error
     policy.set_training_mode(False)
@@ -403,13 +414,18 @@ def _statistics(normalisation: Normalisation) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _statistics_of(space: spaces.Space) -> dict[str, tuple[list[int], torch.dtype]]:
-    """Names, shapes and types of the statistics of observations; of a Dict, of its numbers."""
-    boxes: dict[str, spaces.Space]
+def _statistics_of(
+    space: spaces.Space, settings: Mapping[str, Any]
+) -> dict[str, tuple[list[int], torch.dtype]]:
+    """Names, shapes and types of the statistics of observations; of a Dict, of those of its parts
+    that are normalised: the settings' "keys", or in older files all numbers.
+    """
+    boxes: dict[str, spaces.Space] = {"": space}
     if isinstance(space, spaces.Dict):
-        boxes = {f"/{k}": part for k, part in space.items() if is_normalised(part)}
-    else:
-        boxes = {"": space}
+        keys = settings.get("keys", [k for k, part in space.items() if is_normalised(part)])
+        boxes = {f"/{key}": space[key] for key in keys}
+        if not all(map(is_normalised, boxes.values())):
+            raise ValueError("only numbers are normalised")
     return {
         f"{part}{key}": (list(box.shape or ()), torch.float64)
         for part in ("mean", "var")
@@ -424,11 +440,14 @@ def is_normalised(space: spaces.Space) -> bool:
     return isinstance(space, spaces.Box) and not is_image_space(space)
 
 
-def _from_statistics(tensors: dict[str, torch.Tensor]) -> tuple[Any, Any]:
+def _from_statistics(tensors: dict[str, torch.Tensor], several: bool) -> tuple[Any, Any]:
+    """Mean and variance, or dicts of them."""
+
     def part(name: str) -> Any:
-        if name in tensors:
+        if not several:
             return tensors[name].numpy()
-        return {k.split("/", 1)[1]: v.numpy() for k, v in tensors.items() if k.startswith(name)}
+        named = {key.partition("/"): tensor for key, tensor in tensors.items()}
+        return {key: tensor.numpy() for (of, _, key), tensor in named.items() if of == name}
 
     return part("mean"), part("var")
 

@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import PlasticPPO
@@ -254,9 +254,11 @@ def test_a_loaded_policy_acts_the_same(observation, action, tmp_path):
     assert deployed.metadata == {"note": 1}
 
 
-@pytest.mark.parametrize("observation", ["box", "dict"])
-def test_a_policy_folder_takes_its_normalisation_along(observation, tmp_path):
-    keys = ["cue", "reward"] if observation == "dict" else None
+@pytest.mark.parametrize(
+    ("observation", "keys"),
+    [("box", None), ("dict", ["cue", "reward"]), ("dict", ["reward"])],
+)
+def test_a_policy_folder_takes_its_normalisation_along(observation, keys, tmp_path):
     venv = VecNormalize(make_venv(observation), norm_obs_keys=keys)
     model = sharpened(venv).learn(64)
     save_policy(tmp_path, model.policy, model.get_vec_normalize_env())
@@ -272,6 +274,34 @@ def test_a_policy_folder_takes_its_normalisation_along(observation, tmp_path):
     expected = actions_along(normalising, raw)
     np.testing.assert_array_equal(expected, actions_along(deployed.predict, raw))
     assert not np.array_equal(expected, actions_along(model.predict, raw))
+
+
+def test_a_normalisation_of_nothing_is_none(tmp_path):
+    venv = VecNormalize(make_venv("dict"), norm_obs_keys=[])
+    model = sharpened(venv)
+    save_policy(tmp_path, model.policy, venv)
+    assert_same_actions(model, load_policy(tmp_path), recorded(make_venv("dict")))
+
+
+def test_statistics_of_something_else_are_not_saved(tmp_path):
+    below = VecNormalize(make_venv())
+    model = sharpened(VecFrameStack(below, 2))
+    with pytest.raises(ValueError, match="not what the policy observes"):
+        save_policy(tmp_path / "policy", model.policy, below)
+    assert not (tmp_path / "policy").exists()
+
+
+@pytest.mark.parametrize("keys", [["phase"], ["nothing"], "cue", 3, [["cue"]]])
+def test_keys_that_cannot_be_normalised_are_damage(keys, tmp_path):
+    venv = VecNormalize(make_venv("dict"), norm_obs_keys=["cue"])
+    save_policy(tmp_path, make_model(venv).policy, venv)
+    file = tmp_path / "policy.json"
+    description = json.loads(file.read_text())
+    description["normalisation"]["keys"] = keys
+    description["format"] = 1  # of which nothing is digested
+    file.write_text(json.dumps(description))
+    with pytest.raises(ValueError, match="damaged"):
+        load_policy(tmp_path)
 
 
 @pytest.mark.parametrize("algorithm", [PPO, PlasticPPO])
