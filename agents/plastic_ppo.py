@@ -11,10 +11,11 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
 from spikepropamine.agents.rollout import PlainRollouts
+from spikepropamine.agents.update import PlainUpdates
 from spikepropamine.policies import PlasticSpikingPolicy
 
 
-class PlasticPPO(PlainRollouts, RecurrentPPO):
+class PlasticPPO(PlainRollouts, PlainUpdates, RecurrentPPO):
     """sb3-contrib's RecurrentPPO with a buffer of equal sequences.
 
     Rollout, loss, saving and loading are RecurrentPPO's; every argument of it works here too.

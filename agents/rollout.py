@@ -12,6 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from spikepropamine.agents.update import PlainUpdates
 from spikepropamine.policies.plain import plain_step
 
 if TYPE_CHECKING:
@@ -93,5 +94,5 @@ class PlainRollouts(_Base):
         return self.policy.predict_values(observations, part, starts)  # type: ignore[call-arg]
 
 
-class PPO(PlainRollouts, stable_baselines3.PPO):
-    """SB3's PPO with `PlainRollouts`."""
+class PPO(PlainRollouts, PlainUpdates, stable_baselines3.PPO):
+    """SB3's PPO with `PlainRollouts` and `PlainUpdates`."""

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from torch import Tensor
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.rollout import PPO
+from spikepropamine.agents.update import Gradients, evaluator
 
 EXPLODED = 1e4
 """Norm of a gradient, before clipping, from which on a minibatch is left out. One of its sequences
@@ -61,33 +60,25 @@ class _Supervised(_Base):
             )
         self.rollout_buffer.actions[due] = targets
         self.rollout_buffer.advantages[...] = due
+        evaluate, gradients = evaluator(self), Gradients(self.policy, self.max_grad_norm)
         losses, left_out, in_a_row = [], 0, 0
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.get(self.batch_size):
                 if not batch.advantages.any():
                     continue
-                loss = -(self._log_likelihood(batch) * batch.advantages).sum()
-                loss = loss / batch.advantages.sum()
-                self.policy.optimizer.zero_grad()
-                loss.backward()
-                norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-                losses.append(loss.item())
+                log_probs = evaluate(batch)[1]
+                weights = batch.advantages / batch.advantages.sum()
+                losses.append(-(log_probs.detach() @ weights))
+                norm = gradients.backward([log_probs], [weights.neg_()])
                 if not norm < EXPLODED and in_a_row < PATIENCE:
                     left_out, in_a_row = left_out + 1, in_a_row + 1
                     continue
                 in_a_row = 0
                 self.policy.optimizer.step()
             self._n_updates += 1
-        self.logger.record("train/cross_entropy", np.mean(losses))
+        self.logger.record("train/cross_entropy", torch.stack(losses).mean().item())
         self.logger.record("train/left_out", left_out)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-
-    def _log_likelihood(self, batch: Any) -> Tensor:
-        actions = batch.actions
-        if isinstance(self.action_space, spaces.Discrete):
-            actions = actions.long().flatten()
-        recurrent = (batch.lstm_states, batch.episode_starts) if hasattr(batch, "mask") else ()
-        return self.policy.evaluate_actions(batch.observations, actions, *recurrent)[1]
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_targets"]

@@ -18,6 +18,7 @@ from spikepropamine.agents.rollout import PPO
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
 from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy
+from spikepropamine.policies.policy import ADAM
 from spikepropamine.policies.rules import RULES
 from spikepropamine.ranges import Count, Few, Logarithm, NotNegative, Number, Positive, Share
 
@@ -104,6 +105,7 @@ def _mlp(
         "pi": list(network.hidden),
         "vf": list(trainer.critic),
     }
+    arguments["policy_kwargs"]["optimizer_kwargs"] = ADAM
     return cls(_named(venv, "Policy"), venv, **arguments)
 
 
@@ -125,6 +127,7 @@ def _lstm(
     policy = _named(venv, "LstmPolicy")
     if stock:
         return RecurrentPPO(policy, venv, **arguments)
+    arguments["policy_kwargs"]["optimizer_kwargs"] = ADAM
     cls = SupervisedPlastic if supervised else PlasticPPO
     return cls(policy, venv, sequence_length=trainer.sequence_length, **arguments)
 

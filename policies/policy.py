@@ -22,6 +22,10 @@ from torch import Tensor, nn
 
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 
+ADAM = {"eps": 1e-5, "fused": True}
+"""Adam's arguments: SB3's epsilon, and all parameters in one call, since steps over many small
+tensors are mostly overhead."""
+
 
 class Critic(nn.Module):
     """The hidden layers of the critic, in the place and under the names that SB3 expects.
@@ -53,12 +57,12 @@ class Critic(nn.Module):
         return self.value_net(observations)
 
 
-def _by_time(x: Tensor, sequences: int) -> Tensor:
+def by_time(x: Tensor, sequences: int) -> Tensor:
     """[n_seq * T, ...], one sequence after the other, to [T, n_seq, ...]."""
     return x.unflatten(0, (sequences, -1)).transpose(0, 1).contiguous()
 
 
-def _by_sequence(x: Tensor, sequences: int) -> Tensor:
+def by_sequence(x: Tensor, sequences: int) -> Tensor:
     """[T * n_seq, ...], one tick after the other, to [n_seq * T, ...]."""
     return x.unflatten(0, (-1, sequences)).transpose(0, 1).flatten(0, 1)
 
@@ -124,8 +128,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
                 is_image = is_image_space(observation_space, normalized_image=not normalize_images)
                 features_extractor_class = NatureCNN if is_image else FlattenExtractor
         if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
-            # SB3's epsilon; fused, since steps over many small tensors are mostly overhead
-            optimizer_kwargs = {"eps": 1e-5, "fused": True}
+            optimizer_kwargs = ADAM
         # read by the methods of RecurrentActorCriticPolicy; its constructor, which would make an
         # unused LSTM, is skipped
         self.shared_lstm, self.enable_critic_lstm = True, False
@@ -207,8 +210,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         one tick after the other, which is the network's order, and the new states.
         """
         sequences = states[0].shape[1]
-        observations = _by_time(self.extract_features(obs), sequences)
-        features, states = self.network(observations, states, _by_time(episode_starts, sequences))
+        observations = by_time(self.extract_features(obs), sequences)
+        features, states = self.network(observations, states, by_time(episode_starts, sequences))
         return features.flatten(0, 1), observations.flatten(0, 1), states
 
     def _values(self, features: Tensor, observations: Tensor) -> Tensor:
@@ -248,21 +251,21 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         after the other; `lstm_states.pi` holds the states before them.
         """
         sequences = lstm_states.pi[0].shape[1]
-        observations = _by_time(self.extract_features(obs), sequences)
+        observations = by_time(self.extract_features(obs), sequences)
         starts, state = (
-            _by_time(episode_starts, sequences),
+            by_time(episode_starts, sequences),
             self.layout.unpack(lstm_states.pi[0][0]),
         )
         features, _, _ = self.network.run(observations, starts, state, state_wanted=False)
         features, observations = features.flatten(0, 1), observations.flatten(0, 1)
         distribution = self._get_action_dist_from_latent(features)
         # turned round are the few numbers that go in and come out, not the features
-        log_prob = distribution.log_prob(_by_time(actions, sequences).flatten(0, 1))
+        log_prob = distribution.log_prob(by_time(actions, sequences).flatten(0, 1))
         entropy = distribution.entropy()
         return (
-            _by_sequence(self._values(features, observations), sequences),
-            _by_sequence(log_prob, sequences),
-            None if entropy is None else _by_sequence(entropy, sequences),
+            by_sequence(self._values(features, observations), sequences),
+            by_sequence(log_prob, sequences),
+            None if entropy is None else by_sequence(entropy, sequences),
         )
 
     def initial_state(self, n_envs: int, plasticity: bool = True) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents import PlasticPPO
+from spikepropamine.agents.rollout import PPO
 from spikepropamine.policies import NetworkConfig, SpikingNetwork
 
 torch.set_num_threads(1)
@@ -39,6 +40,24 @@ KINDS = [
     ("stdp", "retroactive", False, "plain"),
 ]
 SMALL = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0, "ticks": 2}
+# Policies of which rollouts and updates are plain calls: algorithm, name and arguments.
+LSTM = {"lstm_hidden_size": 8, "net_arch": {"pi": [6], "vf": [8]}}
+NETWORK = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0}
+POLICIES = {
+    "mlp": (PPO, "MlpPolicy", {"net_arch": {"pi": [8, 8], "vf": [8]}}),
+    "relu": (PPO, "MlpPolicy", {"activation_fn": torch.nn.ReLU}),
+    "elu": (PPO, "MlpPolicy", {"activation_fn": torch.nn.ELU}),
+    "lstm": (PlasticPPO, "MlpLstmPolicy", LSTM),
+    "lstm shared": (
+        PlasticPPO, "MlpLstmPolicy", {**LSTM, "shared_lstm": True, "enable_critic_lstm": False},
+    ),
+    "lstm actor": (PlasticPPO, "MlpLstmPolicy", {**LSTM, "enable_critic_lstm": False}),
+    "ndp": (PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK}),
+    "ndp blind": (
+        PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK, "critic_sees_spikes": False},
+    ),
+    "two ticks": (PlasticPPO, "PlasticSpikingPolicy", {"network": {**NETWORK, "ticks": 2}}),
+}  # fmt: skip
 
 
 class RandomEnv(gym.Env):

@@ -3,36 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from conftest import RandomEnv, make_model, make_venv, same
+from conftest import POLICIES, RandomEnv, make_model, make_venv, same
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.agents import rollout
-from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.rollout import PPO
 from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.policies.plain import _Gaussian, plain_step
 from spikepropamine.training.normalised import Normalised
 
-LSTM = {"lstm_hidden_size": 8, "net_arch": {"pi": [6], "vf": [8]}}
-NETWORK = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0}
-POLICIES = {
-    "mlp": (PPO, "MlpPolicy", {"net_arch": {"pi": [8, 8], "vf": [8]}}),
-    "relu": (PPO, "MlpPolicy", {"activation_fn": torch.nn.ReLU}),
-    "elu": (PPO, "MlpPolicy", {"activation_fn": torch.nn.ELU}),
-    "lstm": (PlasticPPO, "MlpLstmPolicy", LSTM),
-    "lstm shared": (
-        PlasticPPO, "MlpLstmPolicy", {**LSTM, "shared_lstm": True, "enable_critic_lstm": False},
-    ),
-    "lstm actor": (PlasticPPO, "MlpLstmPolicy", {**LSTM, "enable_critic_lstm": False}),
-    "ndp": (PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK}),
-    "ndp blind": (
-        PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK, "critic_sees_spikes": False},
-    ),
-    "two ticks": (PlasticPPO, "PlasticSpikingPolicy", {"network": {**NETWORK, "ticks": 2}}),
-}  # fmt: skip
 SEEN = (
     "obs_tensor", "actions", "clipped_actions", "values", "log_probs", "new_obs", "rewards",
     "dones", "n_steps", "n_rollout_steps",
