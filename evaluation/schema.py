@@ -189,6 +189,9 @@ class ContextScores(TypedDict):
         time_to_identify: steps until nine tenths of the settled pace are reached, relative to the
             teacher at the same step. It has no interval. Null without a teacher, or where the
             settled pace is below a tenth.
+        regained: share of the changes from a context that had been found out, 50 to 75 steps after
+            which nine tenths of the reward rate before are back. Null without a teacher, and where
+            there was no such change.
     """
 
     contexts: int
@@ -198,6 +201,7 @@ class ContextScores(TypedDict):
     settled_pace: Score | None
     opening_over_off: Score | None
     time_to_identify: Score | None
+    regained: Score | None
 
 
 class Adaptation(TypedDict):

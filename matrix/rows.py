@@ -36,7 +36,7 @@ class Row:
         random_return: of random actions.
         retention, late_accuracy, recovery_fraction, recovery_time: as in `evaluation.schema`.
         settled_pace, opening_over_off, time_to_identify: after the first context of an episode;
-            later_settled_pace, after those that begin within it.
+            later_settled_pace and regained, after those that begin within it.
         accuracy_by_trial: numbers, separated by spaces.
         revision: of the code that trained.
     """
@@ -67,6 +67,7 @@ class Row:
     later_settled_pace: float | None = None
     opening_over_off: float | None = None
     time_to_identify: float | None = None
+    regained: float | None = None
     revision: str = ""
 
     @property
@@ -202,6 +203,7 @@ def rows_of(cell: Cell) -> list[Row]:
                     later_settled_pace=_mean(later.get("settled_pace")),
                     opening_over_off=_mean(first.get("opening_over_off")),
                     time_to_identify=_mean(first.get("time_to_identify")),
+                    regained=_mean(later.get("regained")),
                     revision=described["versions"]["revision"],
                 )
             )

@@ -189,15 +189,18 @@ def retention(files: Sequence[Path], **where: str) -> str:
 def adaptation(files: Sequence[Path], **where: str) -> str:
     """By task, policy and condition with contexts: the pace, relative to random actions (0) and to
     the teacher that is told (1), that is settled on after the first context of an episode and after
-    later ones, and what plasticity adds to the reward per step of the opening.
+    later ones, the share of changes after which the rate is back, and what plasticity adds to the
+    reward per step of the opening.
     """
-    columns = ("settled_pace", "later_settled_pace", "opening_over_off")
+    columns = ("settled_pace", "later_settled_pace", "regained", "opening_over_off")
     rows = [
         row
         for row in rows_where(files, **where)
         if any(getattr(row, name) is not None for name in columns)
     ]
-    lines = _head("task", "condition", "policy", "settled pace", "after a change", "opening")
+    lines = _head(
+        "task", "condition", "policy", "settled pace", "after a change", "regained", "opening"
+    )
     for env, condition in dict.fromkeys((row.env, row.condition) for row in rows):
         there = [row for row in rows if (row.env, row.condition) == (env, condition)]
         for policy, mine in _by_policy(there):

@@ -229,6 +229,7 @@ def adaptation(plastic, lesion, runs):
         "settled_rate": score(4.0 if knows else 0.0, 0.1, runs),
         "settled_pace": score(0.85 if knows else 0.0, 0.02, runs),
         "opening_over_off": None if lesion == "off" else score(opening, 0.1, runs),
+        "regained": score(0.75, 0.05, runs) if knows else None,
         "time_to_identify": score(40.0, 4.0, runs) | {"interval": None} if knows else None,
     }
     return {"first": scores, "later": scores}

@@ -13,6 +13,7 @@ from spikepropamine.evaluation.ask.lesions import LESIONS, PlasticityOff
 from spikepropamine.evaluation.judge.adaptation import (
     mean_of,
     pace,
+    regained,
     segments,
     since,
     time_to_identify,
@@ -52,6 +53,21 @@ def test_the_time_to_identify_is_where_nine_tenths_of_the_settled_pace_are_reach
     # speed that the teacher, too, has to gather is no time of finding out
     gathering = np.minimum(steps / 64, 1)  # binary fractions: paces are all the same
     assert time_to_identify(4 * gathering, random, 8 * gathering) == 7 + 10
+
+
+def test_regained_are_nine_tenths_of_the_rate_before_a_change_from_what_had_been_found_out():
+    random, teacher = np.zeros((3, 200)), np.full((3, 200), 5.0)
+    rewards = np.full((1, 3, 200), 4.0)
+    rewards[0, 0, 100:150], rewards[0, 1, 100:] = 0.0, 3.5  # back after 50 steps; not all of it
+    rewards[0, 2, :100] = 1.0  # had found out nothing
+    changes = [(episode, 100, 200) for episode in range(3)]
+    np.testing.assert_array_equal(regained(rewards, random, teacher, changes), [[1.0, 0.0, np.nan]])
+    # too short to tell, and one of two of an episode
+    assert np.isnan(regained(rewards, random, teacher, [(0, 150, 200)])[0, 0])
+    rewards[0, 0, 100:] = 4.0
+    rewards[0, 0, 190:] = 0.0
+    both = regained(rewards, random, teacher, [(0, 60, 120), (0, 100, 200), (1, 100, 200)])
+    np.testing.assert_array_equal(both, [[1.0, 0.0, np.nan]])
 
 
 def test_frozen_at_the_change_of_each_row():
@@ -119,5 +135,6 @@ def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
     assert reversed_["first"]["time_to_identify"] is None
     assert changing["later"]["contexts"] == 12
     assert changing["first"]["settled_rate"] is None  # no first context lasts so long
+    assert changing["first"]["regained"] is None
     assert "teacher, told" in (tmp_path / "out" / "report.html").read_text()
     assert command_line(run, "--teacher", run, "--episodes", 2, "--out", tmp_path / "no") == 2

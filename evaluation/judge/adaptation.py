@@ -9,6 +9,9 @@ from spikepropamine.evaluation.judge.measures import LEAST, REGAINED
 WINDOW = 10  # steps that a reward rate is the mean of
 OPENING = 50  # steps since a context began, in which nobody can know it yet
 SETTLED = range(100, 200)  # steps since a context began, in which it should be known
+BEFORE = 50  # steps before a change, whose reward rate is to be regained
+AFTER = range(50, 75)  # steps since a change, in which it should be
+FOUND_OUT = 0.5  # pace from which on a context counts as found out
 
 Segment = tuple[int, int, int]  # an episode, and the steps from which and up to which
 
@@ -92,3 +95,36 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
     lowest = early[paces[early].argmin()]
     reached = steps[(steps >= lowest) & (paces[steps] >= REGAINED * goal)]
     return float(reached[0] + WINDOW) if reached.size else np.nan
+
+
+def regained(
+    rewards: np.ndarray, random: np.ndarray, teacher: np.ndarray, changes: Sequence[Segment]
+) -> np.ndarray:
+    """Share of the changes of an episode after which nine tenths of the rate before come back.
+
+    Rates are means over the 50 steps before a change and over steps 50 to 75 since, above that of
+    random actions. Judged are changes from a context that had been found out (half of the teacher's
+    pace), where the next one lasts for 75 steps.
+
+    Args:
+        rewards: [..., episodes, T], of the policy.
+        random: [episodes, T], of random actions; and so is
+        teacher: the teacher.
+        changes: stretches that begin within an episode.
+
+    Returns:
+        [..., episodes], NaN where nothing is judged.
+    """
+    count, judged = np.zeros(rewards.shape[:-1]), np.zeros(rewards.shape[:-1])
+    floor = random.mean()
+    for episode, start, end in changes:
+        if end - start < AFTER.stop:
+            continue
+        past = slice(max(0, start - BEFORE), start)
+        before = rewards[..., episode, past].mean(axis=-1) - floor
+        after = rewards[..., episode, start + AFTER.start : start + AFTER.stop].mean(axis=-1)
+        known = before >= FOUND_OUT * max(0.0, teacher[episode, past].mean() - floor)
+        judged[..., episode] += known
+        count[..., episode] += known & (after - floor >= REGAINED * before)
+    with np.errstate(invalid="ignore"):
+        return np.where(judged > 0, count / judged, np.nan)

@@ -11,6 +11,7 @@ from spikepropamine.evaluation.judge.adaptation import (
     WINDOW,
     Segment,
     mean_of,
+    regained,
     segments,
     since,
     time_to_identify,
@@ -57,13 +58,12 @@ def _scores(
 ) -> ContextScores | None:
     if not stretches:
         return None
-    rewards = since(group.rewards(condition.key), stretches)  # [runs, episodes, steps]
-    references = {
-        name: since(values, stretches)
-        for name, values in _rewards_of_references(group.evaluation, condition.intact).items()
-    }
+    whole = group.rewards(condition.key)  # [runs, episodes, steps]
+    rewards = since(whole, stretches)
+    of_references = _rewards_of_references(group.evaluation, condition.intact)
+    references = {name: since(values, stretches) for name, values in of_references.items()}
     settled, opening = mean_of(rewards, SETTLED), mean_of(rewards, range(OPENING))
-    pace = lost = None
+    pace = lost = back = None
     time = np.full(len(rewards) + 1, np.nan)
     if TEACHER in references:
         random, teacher = references["random"], references[TEACHER]
@@ -75,6 +75,9 @@ def _scores(
         time = np.array(
             [time_to_identify(curve, _rate(random), _rate(teacher)) for curve in curves]
         )
+        changes = [stretch for stretch in stretches if stretch[1] > 0]
+        shares = regained(whole, of_references["random"], of_references[TEACHER], changes)
+        back = group.score(shares, (0.0, 1.0))
     if off is not None and off != condition:
         other = mean_of(since(group.rewards(off.key), stretches), range(OPENING))
         lost = group.score(opening - other)
@@ -86,6 +89,7 @@ def _scores(
         settled_pace=pace,
         opening_over_off=lost,
         time_to_identify=_time(time),
+        regained=back,
     )
 
 

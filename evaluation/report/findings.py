@@ -284,6 +284,7 @@ def adaptation(summary: Summary) -> Section:
                         score_cell(scores["settled_rate"]),
                         score_cell(scores["settled_pace"], True),
                         score_cell(scores["time_to_identify"]),
+                        score_cell(scores["regained"], True),
                         score_cell(scores["opening_over_off"]),
                     ]
                 )
@@ -304,6 +305,7 @@ def adaptation(summary: Summary) -> Section:
         "steps 100 to 200",
         "pace of the teacher",
         "steps until found out",
+        "changes after which the rate is back in 50 steps",
         "first 50 steps, more than with plasticity off",
     ]
     return Section("Adaptation", [Text([text]), Plots(charts), filled_table(columns, rows)])
