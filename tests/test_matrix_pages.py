@@ -173,7 +173,7 @@ def test_adaptation_is_told_by_condition(tmp_path):
         for seed in range(3) for condition, pace in (("clean", None), ("held out", 0.5 + seed / 10))
     ]  # fmt: skip
     write_rows(tmp_path / "signs.csv", rows)
-    ((env, condition, policy, pace, later, _),) = cells(adaptation([tmp_path / "signs.csv"]))
+    ((env, condition, policy, pace, later, *_),) = cells(adaptation([tmp_path / "signs.csv"]))
     assert (env, condition, policy, later) == ("Ant-v5", "held out", "`ndp-oja`", "")
     assert pace.startswith("0.60 [")
 
