@@ -69,6 +69,14 @@ def test_of_many_neurons_some_are_shown_as_they_are():
     assert len(set(pixels(panel.plots["spikes"], INK)[0])) in (6, 7)  # two or so pixels for each
 
 
+def test_plots_of_an_episode_that_fits_have_one_axis_of_time():
+    panel = panel_of(steps=201, onsets=((100, ""),))
+    for _ in range(201):
+        panel.add(moment_of([0, 0, 0, 0]))
+    marked = [pixels(panel.plots[name], MARK)[1] for name in ("spikes", "reward")]
+    assert abs(marked[0].min() - marked[1].min()) <= 2  # a step
+
+
 def test_a_change_is_marked_when_it_comes_and_not_before():
     panel = panel_of(steps=10, onsets=((3, "joint_lock:0"),))
     for step in range(10):

@@ -92,6 +92,9 @@ class Panel:
         shown = min(TICKS_SHOWN, max(steps * outline.ticks, 1))
         scale = max(inner // shown, 1)  # pixels of a tick
         self._columns = min(shown, inner)
+        if steps * outline.ticks <= self._columns:  # all plots have one axis of time
+            inner = self._columns * scale
+        self._right = LEFT + inner
         synapses = outline.synapses or (0, 0)
         self._lying = synapses[0] > synapses[1]  # so that the plot is as wide as it can be filled
         there = {
@@ -175,13 +178,13 @@ class Panel:
             draw.text((LEFT, top + 2), titles[name], INK, font(11))
             top += TITLE
             bottom = top + rows
-            draw.rectangle((LEFT - 1, top - 1, picture.width - RIGHT, bottom), outline=PALE)
+            draw.rectangle((LEFT - 1, top - 1, self._right, bottom), outline=PALE)
             if name in ("spikes", "modulator"):
                 label(draw, "neuron", LEFT - 5, top + rows // 2, "rm")
             if name == "modulator":
-                draw_scale(draw, 1.0, picture.width - RIGHT, top - TITLE + 2)
+                draw_scale(draw, 1.0, self._right, top - TITLE + 2)
             elif name == "fast_weights":
-                draw_scale(draw, self.bound, picture.width - RIGHT, top - TITLE + 2)
+                draw_scale(draw, self.bound, self._right, top - TITLE + 2)
                 upwards, along = ("from", "to") if self._lying else ("to", "from")
                 label(draw, upwards, LEFT - 5, top + rows // 2, "rm")
                 label(draw, f"{along} →", LEFT - 5, bottom - 5, "rm")
@@ -224,17 +227,16 @@ class Panel:
         steps: int,
         rows: int,
     ) -> None:
-        height, width = self.canvas.shape[:2]
-        bottom = height - AXIS - GAP
+        bottom = len(self.canvas) - AXIS - GAP
         top = bottom - rows
         for value in marks(low, high):
             label(draw, f"{value:g}", LEFT - 5, bottom - rows * (value - low) / (high - low), "rm")
-        inner = width - LEFT - RIGHT
+        inner = self._right - LEFT
         for quarter in range(5):
             step, anchor = steps * quarter // 4, ("lt", "mt", "mt", "mt", "rt")[quarter]
             text = f"step {step}" if quarter == 0 else f"{step}"
             label(draw, text, LEFT + inner * step // steps, bottom + 4, anchor)
-        right = width - RIGHT
+        right = self._right
         for curve in reversed(curves) if any(curve.name for curve in curves) else ():
             label(draw, curve.name, right, top - TITLE // 2 - 3, "rm", curve.colour)
             right -= round(font(10).getlength(curve.name)) + 12
