@@ -20,7 +20,13 @@ from spikepropamine.common import (
 )
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
-from spikepropamine.evaluation.ask.conditions import STANDARD, Condition, choose, conditions_of
+from spikepropamine.evaluation.ask.conditions import (
+    STANDARD,
+    Condition,
+    choose,
+    conditions_of,
+    severest,
+)
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.ask.runs import Run, load_runs, load_teacher
 from spikepropamine.evaluation.ask.task import Task
@@ -36,6 +42,7 @@ from spikepropamine.listing import find
 from spikepropamine.tracking import check_credentials
 
 FIRST_SEED = 1_000_000
+EPISODES, FEW_EPISODES = 100, 5
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
 
 
@@ -78,7 +85,12 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "--conditions", nargs="+", metavar="NAME", help="only these of the suite, and clean (all)"
     )
     parser.add_argument(
-        "--episodes", type=int, default=100, help="per condition, the same in each (%(default)s)"
+        "--episodes", type=int, help=f"per condition, the same in each ({EPISODES})"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"a first answer: {FEW_EPISODES} episodes, and of each perturbation the severest",
     )
     parser.add_argument(
         "--seed", type=int, default=FIRST_SEED, help="of the first episode (%(default)s)"
@@ -118,6 +130,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     )
     add_import(parser)
     options = parser.parse_args(arguments)
+    if options.episodes is None:
+        options.episodes = FEW_EPISODES if options.quick else EPISODES
     for name, least, most in (
         ("episodes", 1, 1_000_000), ("seed", 0, 2**31 - 1_000_001), ("horizon_factor", 1, 1000),
         ("workers", 1, 1024),
@@ -169,6 +183,8 @@ def run_all(options: argparse.Namespace) -> int:
 
     report = write_report(asked.folder, summary)
     say(summary, asked.folder, report)
+    if options.quick:
+        print("this is a first answer, of few episodes: the intervals say how sure it is")
     if options.track != "off":
         track_evaluation(options.track, asked.folder)
     return 0 if filmed else 1
@@ -183,6 +199,8 @@ def ask(options: argparse.Namespace) -> Asked:
         conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
         if options.conditions is not None:
             conditions = choose(conditions, options.conditions)
+        if options.quick:
+            conditions = severest(conditions)
         teacher = None if options.teacher is None else load_teacher(options.teacher, task)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error

@@ -23,10 +23,16 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from spikepropamine.evaluation import schema
-from spikepropamine.evaluation.ask.conditions import choose, conditions_of, onset_of
+from spikepropamine.evaluation.ask.conditions import (
+    choose,
+    conditions_of,
+    make_env,
+    onset_of,
+    severest,
+)
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.report import files
-from spikepropamine.evaluation.run import store, workers
+from spikepropamine.evaluation.run import jobs, store, workers
 from spikepropamine.evaluation.run.jobs import joined, waves
 from spikepropamine.evaluation.run.store import read, write
 from spikepropamine.policies.export import load_policy, save_policy
@@ -280,6 +286,51 @@ def test_all_code_that_makes_the_numbers_is_in_the_name_of_what_is_kept():
     }
     assert missing <= harmless
     assert all(path.exists() for path in kept)
+
+
+def test_policies_are_judged_in_the_same_environments_with_the_same_numbers(tmp_path, monkeypatch):
+    runs = [save_run(tmp_path, "InvertedPendulum-v5", kind) for kind in ("snn", "mlp")]
+    made = []
+
+    def counting(task, condition, *rest):
+        made.append(condition.text)
+        return make_env(task, condition, *rest)
+
+    monkeypatch.setattr(jobs, "make_env", counting)
+    arguments = ["--perturb", "mass=2", "obs_noise=0.1@3", "--episodes", 23, "--workers", 1]
+    evaluated(tmp_path / "together", *runs, *arguments)
+    # two waves of each policy; both waves of both baselines have environments of their own
+    counts = {text: made.count(text) for text in made}
+    assert counts == {"": 20 + 4, "mass=2": 20, "obs_noise=0.1@3": 20}
+    assert not jobs.environments.made
+    monkeypatch.setenv(store.FOLDER, str(tmp_path / "another cache"))
+    rows = []
+    for run in runs:
+        evaluated(tmp_path / run.parent.name, run, *arguments)
+        rows += (tmp_path / run.parent.name / "episodes.csv").read_text().splitlines()[1:]
+    assert (tmp_path / "together" / "episodes.csv").read_text().splitlines()[1:] == rows
+
+
+def test_a_policy_that_was_trained_anew_is_judged_anew(tmp_path):
+    run = save_programmed(tmp_path)
+    first = evaluated(tmp_path / "first", run, "--quick")
+    save_programmed(tmp_path, action=-1.0)
+    second = evaluated(tmp_path / "second", run, "--quick")
+    returns = [x["policies"]["mlp"]["clean_return"]["mean"] for x in (first, second)]
+    assert returns == [400, pytest.approx(60 * 0.2 + 340 * 0.8)]
+
+
+def test_a_quick_evaluation_has_few_episodes_of_the_severest_conditions(tmp_path, capsys):
+    run = save_programmed(tmp_path)
+    found = evaluated(tmp_path / "out", run, "--quick", "--suite", "noise")
+    assert found["settings"]["episodes"] == 5
+    severities = {c["key"]: c["severity"] for c in found["conditions"]}
+    assert len(severities) > 2 and set(severities.values()) == {None, 1.0}
+    assert "few episodes" in capsys.readouterr().out
+    standard, _ = conditions_of(task_of(CUES, {}), "standard", [], ["off"])
+    assert [(c.key, c.lesion_name) for c in severest(standard)] == [
+        ("clean", None), ("noise-0.2", None), ("plasticity-off", "off"), ("noise-0.2 [off]", "off"),
+    ]  # fmt: skip
 
 
 def test_outcomes_survive_the_way_through_files(tmp_path):

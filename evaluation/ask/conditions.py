@@ -173,6 +173,13 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
     return [c for c in conditions if (c.intact, c.lesion) in kept]
 
 
+def severest(conditions: Sequence[Condition]) -> list[Condition]:
+    """Of each label, with each lesion and without, the condition of the greatest severity."""
+    ordered = sorted(conditions, key=lambda c: c.severity or 0.0)
+    last = {(c.label, c.lesion): c for c in ordered}
+    return [c for c in conditions if last[c.label, c.lesion] is c]
+
+
 def onset_of(text: str) -> int | None:
     """The first step at which a text changes anything; None where that is the start."""
     starts = [term.schedule.onset for alternative in parse(text, CATALOGUE) for term in alternative]

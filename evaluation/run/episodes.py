@@ -60,6 +60,7 @@ def run_episodes(
     hooks: Sequence[Hook] = (),
     options: dict[str, Any] | None = None,
     progress: ProgressBar | None = None,
+    envs: dict[int, gym.Env] | None = None,
 ) -> list[Episode]:
     """Runs one episode per seed.
 
@@ -83,6 +84,8 @@ def run_episodes(
         hooks: told of every step, in this order; they need an initial state.
         options: for the environments' `reset`.
         progress: told of every step.
+        envs: made before, by row; those that are missing are added, and all are left open. None:
+            all are made, and closed in the end.
 
     Returns:
         One record per seed, in the order of `seeds`.
@@ -94,18 +97,18 @@ def run_episodes(
         raise ValueError(f"width must be at least 1, got {width}")
     if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
         raise ValueError("seeds must be distinct and at least 0")
-    envs: dict[int, gym.Env] = {}
+    made: dict[int, gym.Env] = {} if envs is None else envs
     records: dict[int, Episode] = {}
     try:
         with torch.random.fork_rng():
             for block, wave in itertools.groupby(sorted(seeds), key=lambda seed: seed // width):
                 torch.manual_seed(block)
                 rows = {seed % width: seed for seed in wave}
-                for row in rows.keys() - envs.keys():
-                    envs[row] = make_env()
+                for row in rows.keys() - made.keys():
+                    made[row] = make_env()
                 ended = _run_wave(
                     policy,
-                    envs,
+                    made,
                     rows,
                     width,
                     deterministic,
@@ -116,7 +119,7 @@ def run_episodes(
                 )
                 records |= {episode.seed: episode for episode in ended}
     finally:
-        for env in envs.values():
+        for env in made.values() if envs is None else ():
             env.close()
     return [records[seed] for seed in seeds]
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from spikepropamine.evaluation.ask.conditions import Condition, make_env
@@ -35,6 +36,7 @@ class Job:
 
     Attributes:
         folder: of the deployed policy; None: a baseline.
+        digest: of the policy's files.
         previous: whether the policy observes its previous action and reward.
         task, condition: what it is judged in.
         seeds: of the episodes, of one wave: `seed // width` is the same for all.
@@ -47,6 +49,7 @@ class Job:
     """
 
     folder: Path | None
+    digest: str
     previous: bool
     task: Task
     condition: Condition
@@ -63,6 +66,12 @@ class Job:
         """How many episodes it runs; some lesions need another one for each."""
         lesion = self.condition.lesion
         return len(self.seeds) * (1 if lesion is None else lesion.cost)
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Tells apart environments of a task: equal ones are the same, whoever acts in them."""
+        condition = self.condition
+        return condition.text, condition.noise, self.previous, self.revealed, self.told
 
     @property
     def freeze_at(self) -> int:
@@ -84,6 +93,32 @@ def width_of(task: Task) -> int:
     return 20 if task.simulated else 50
 
 
+class Environments:
+    """Simulated environments of the last job, with which one in the same place goes on."""
+
+    def __init__(self) -> None:
+        self.of: Any = None
+        self.made: dict[int, gym.Env] = {}
+
+    def of_job(self, job: Job) -> dict[int, gym.Env] | None:
+        """By row, as `run_episodes` takes them; None where making them takes no time."""
+        if not job.task.simulated:
+            return None
+        if self.of != (job.task, job.place):
+            self.close()
+            self.of = job.task, job.place
+        return self.made
+
+    def close(self) -> None:
+        """Let go of them."""
+        for env in self.made.values():
+            env.close()
+        self.of, self.made = None, {}
+
+
+environments = Environments()  # of this process
+
+
 def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
     """Runs the episodes.
 
@@ -97,7 +132,7 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
     """
     if job.folder is None:
         return _outcome(_run_baseline(job, progress))
-    policy = _policy(job.folder)
+    policy = _policy(job.folder, job.digest)
     layout = layout_of(policy)
 
     inner: Any = policy.policy
@@ -116,6 +151,7 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
             hooks=hooks,
             options=options,
             progress=progress,
+            envs=environments.of_job(job),
         )
 
     if layout is None:
@@ -168,8 +204,9 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
     return result
 
 
-@lru_cache(maxsize=2)
-def _policy(folder: Path) -> DeployedPolicy:
+@lru_cache(maxsize=32)
+def _policy(folder: Path, digest: str) -> DeployedPolicy:
+    """The policy with this digest, which may be another one than the folder once had."""
     return load_policy(folder)
 
 

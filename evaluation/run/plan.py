@@ -92,6 +92,7 @@ def evaluate(
         for wave in waves(seeds, width):
             job = Job(
                 folder=None if run is None else RunFolder(run.folder).policy,
+                digest="" if run is None else run.digest,
                 previous=run is not None and run.previous,
                 task=task,
                 condition=part.condition,
@@ -103,8 +104,7 @@ def evaluate(
                 told=part.reference == TEACHER and run is not None and run.revealed is None,
                 baseline="" if run is not None else part.reference,
             )
-            digest = "" if run is None else run.digest
-            found.append((job, store.folder() / store.name_of(job, digest, versions)))
+            found.append((job, store.folder() / store.name_of(job, versions)))
         return found
 
     def measure(plans: Sequence[list[tuple[Job, Path]]]) -> list[Outcome]:

@@ -35,17 +35,16 @@ def folder() -> Path:
     return Path(os.environ.get(FOLDER) or platformdirs.user_cache_path("spikepropamine"))
 
 
-def name_of(job: Job, digest: str, versions: Mapping[str, str]) -> str:
+def name_of(job: Job, versions: Mapping[str, str]) -> str:
     """Of a job's file: tells apart all jobs that may give different numbers.
 
     Args:
         job: the job.
-        digest: of the policy's files.
         versions: of the packages that matter.
     """
     condition = job.condition
     parts = {
-        "policy": digest,
+        "policy": job.digest,
         "previous": job.previous,
         "revealed": job.revealed,
         "told": job.told,

@@ -16,7 +16,7 @@ import torch
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.common import import_modules, imported
-from spikepropamine.evaluation.run.jobs import Job, Outcome, run_job
+from spikepropamine.evaluation.run.jobs import Job, Outcome, environments, run_job
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import read, write
 
@@ -46,15 +46,23 @@ def run_jobs(
     left = [index for index, outcome in enumerate(outcomes) if outcome is None]
     if len(left) < len(jobs):
         progress.say(f"{len(jobs) - len(left)} of {len(jobs)} parts are there from before")
+    # in the same place one after the other, so that their environments are made once
+    first: dict[Any, int] = {}
+    for index in left:
+        first.setdefault(jobs[index][0].place, index)
+    left.sort(key=lambda index: first[jobs[index][0].place])
     progress.more(sum(jobs[index][0].episodes for index in left))
     if workers is None:
         steps = sum(jobs[i][0].episodes * jobs[i][0].task.horizon for i in left)
         workers = 1 if steps < SHORT else cores()
     if min(workers, len(left)) <= 1:
-        for index in left:
-            job, path = jobs[index]
-            outcomes[index] = run_job(job, progress)
-            write(path, outcomes[index])
+        try:
+            for index in left:
+                job, path = jobs[index]
+                outcomes[index] = run_job(job, progress)
+                write(path, outcomes[index])
+        finally:
+            environments.close()
     else:
         _run_side_by_side(jobs, left, outcomes, min(workers, len(left)), progress)
     return outcomes
