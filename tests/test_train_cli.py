@@ -442,6 +442,14 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
     assert (untaught.steps, untaught.n_envs, untaught.trainer.kind) == (8, 5, "ppo")
 
 
+def test_arguments_of_the_environment_add_up_over_the_sections_of_configurations():
+    """Who learns from a teacher sees the task that it is configured for, in shorter episodes."""
+    found = settings.defaults("Ant-v5", "snn", taught=True).env_kwargs
+    assert found == {"include_cfrc_ext_in_observation": False, "max_episode_steps": 200}
+    found = settings.defaults("HalfCheetahCueLesson-v0", "snn").env_kwargs
+    assert found == {"told": 0.0}
+
+
 def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, monkeypatch):
     """To YAML 2e-3 is a text, and lists are never tuples."""
     monkeypatch.setattr(settings, "CONFIGS", tmp_path)

@@ -156,7 +156,10 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     for chosen, (file, sections) in itertools.product(passes, files):
         for name in chosen:
             if name in sections:
-                settings = updated(settings, sections[name], f"{file.name}, section {name}")
+                section = sections[name]
+                if "env_kwargs" in section:
+                    section = section | {"env_kwargs": settings.env_kwargs | section["env_kwargs"]}
+                settings = updated(settings, section, f"{file.name}, section {name}")
     return settings
 
 
