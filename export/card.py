@@ -37,12 +37,13 @@ def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None 
     judged = summary["policies"].get(policy, {"runs": []})
     if run.path.resolve() not in [(evaluation / folder).resolve() for folder in judged["runs"]]:
         raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
-    if policy not in summary.get("cost", {}):
-        raise UsageError(f"{evaluation} is of an older version; evaluate the run again")
     commands = [f"spikepropamine enjoy {name}", f"spikepropamine evaluate {name}"]
     if repository is not None:
         commands.insert(0, f"spikepropamine pull {repository}")
-    body = _body(summary, policy, metadata, commands)
+    try:
+        body = _body(summary, policy, metadata, commands)
+    except KeyError as error:
+        raise UsageError(f"{evaluation} is of an older version; evaluate the run again") from error
     if repository is not None:
         body += "\n`evaluation/report.html` has all of it, `evaluation/videos` what was filmed.\n"
     return _front(summary, policy) + body

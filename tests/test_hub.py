@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 import yaml
@@ -9,7 +10,7 @@ from hub_service import REPOSITORIES, hub
 from saved_runs import CUES, command_line, save_run
 
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.export import pull, push
+from spikepropamine.export import pull, push, write_cards
 
 NAME = "someone/plastic"
 
@@ -84,6 +85,19 @@ def test_the_card_is_made_from_the_evaluation(pushed):
     for part in ("## Training", "## Results", "## Cost", "plasticity off", "| neuromodulators |"):
         assert part in body, part
     assert f"spikepropamine pull {NAME}" in body
+
+
+def test_an_evaluation_of_an_older_version_is_one_line(run, tmp_path, capsys):
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    file = old / "evaluations" / "standard" / "summary.json"
+    summary = json.loads(file.read_text())
+    del summary["cost"]
+    file.write_text(json.dumps(summary))
+    assert write_cards.main([str(old)]) == 2
+    error = capsys.readouterr().err
+    assert "evaluate the run again" in error and error.count("\n") == 1
+    assert write_cards.main([str(run)]) == 0 and "# ndp-oja on" in (run / "README.md").read_text()
 
 
 def test_nothing_but_policy_and_card_is_taken(pushed, tmp_path):

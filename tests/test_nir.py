@@ -1,6 +1,7 @@
 """A NIR graph fires as the policy does, here and in snnTorch; what NIR cannot say is refused."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -12,12 +13,17 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.evaluation.command import FIRST_SEED
 from spikepropamine.export import nir_file
+from spikepropamine.listing import TRAINED
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 
 OBSERVATIONS = spaces.Box(-5.0, 5.0, (6,), np.float64)
 ACTIONS = spaces.Box(-1.0, 1.0, (3,), np.float32)
+SPIKES = sorted(TRAINED.glob("spikes/*/*/seed-0"))
 
 
 class Noise(gym.Env):
@@ -78,25 +84,55 @@ def test_what_was_learned_in_an_episode_is_in_the_graph():
         nir_file.check(before, deployed, env, 5, state)
 
 
-def test_snntorch_fires_as_the_policy_does(tmp_path):
-    """It knows no LI, so it gets the graph up to the last spikes."""
-    deployed, env = policy_of(rule="oja", modulation="direct"), Noise()
-    state = nir_file.adapted_state(deployed, env, 60, 5)
-    whole = nir_file.to_nir(deployed, {}, state)
-    nir_file.check(whole, deployed, env, 5, state)  # its spikes are the policy's
+def spikes_in_snntorch(whole: nir.NIRGraph, inputs: np.ndarray, file: Path) -> np.ndarray:
+    """Of the last layer; snnTorch knows no LI, so it gets the graph up to the last spikes."""
+    last = max(name for name, node in whole.nodes.items() if isinstance(node, nir.LIF))
     kept = {k: node for k, node in whole.nodes.items() if k not in ("readout", "action", "output")}
-    kept["output"] = nir.Output({"output": np.array([16])})
-    edges = [edge for edge in whole.edges if set(edge) <= set(kept)] + [("layer1", "output")]
-    nir.write(tmp_path / "spikes.nir", nir.NIRGraph(kept, edges))
-    module = snntorch.import_nir.import_from_nir(nir.read(tmp_path / "spikes.nir"))
-    inputs = np.random.default_rng(0).normal(size=(300, 6)) * 2
-    expected, found, carried = nir_file.simulate(whole, inputs)["layer1"], [], None
+    kept["output"] = nir.Output({"output": np.array(whole.nodes[last].tau.shape)})
+    edges = [edge for edge in whole.edges if set(edge) <= set(kept)] + [(last, "output")]
+    nir.write(file, nir.NIRGraph(kept, edges))
+    module = snntorch.import_nir.import_from_nir(nir.read(file))
+    found, carried = [], None
     with torch.no_grad():
         for x in inputs:
             spikes, carried = module(torch.as_tensor(x[None], dtype=torch.float32), carried)
             found.append(spikes[0].numpy())
+    return np.stack(found)
+
+
+def test_snntorch_fires_as_the_policy_does(tmp_path):
+    deployed, env = policy_of(rule="oja", modulation="direct"), Noise()
+    state = nir_file.adapted_state(deployed, env, 60, 5)
+    whole = nir_file.to_nir(deployed, {}, state)
+    nir_file.check(whole, deployed, env, 5, state)  # its spikes are the policy's
+    inputs = np.random.default_rng(0).normal(size=(300, 6)) * 2
+    expected = nir_file.simulate(whole, inputs)["layer1"]
     assert expected.sum() > 100
-    np.testing.assert_array_equal(np.stack(found), expected)
+    found = spikes_in_snntorch(whole, inputs, tmp_path / "spikes.nir")
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("folder", SPIKES, ids=lambda folder: "-".join(folder.parts[-3:-1]))
+def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(folder, tmp_path):
+    (run,), task = load_runs([folder], range(FIRST_SEED, FIRST_SEED + 1))
+    env, deployed = make_env(task, CLEAN, run.previous), run.policy
+    state = nir_file.adapted_state(deployed, env, 30, FIRST_SEED)
+    whole = nir_file.to_nir(deployed, {}, state)
+    assert nir_file.check(whole, deployed, env, FIRST_SEED, state) > 1000  # on its own steps
+    seen, carried, over = [], None, True
+    for _ in range(nir_file.STEPS):
+        if over:
+            observation, _ = env.reset(seed=FIRST_SEED + len(seen))
+        seen.append(observation)
+        batch = np.asarray(observation)[None]
+        actions, carried = deployed.predict(batch, carried, np.array([over]), deterministic=True)
+        observation, _, terminated, truncated, _ = env.step(actions[0])
+        over = terminated or truncated
+    inputs = np.repeat(np.array(seen), deployed.policy.network.config.ticks, axis=0)
+    expected = nir_file.simulate(whole, inputs)["layer1"]
+    assert expected.sum() > 1000
+    found = spikes_in_snntorch(whole, inputs, tmp_path / "spikes.nir")
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_file_read_back_is_the_graph(tmp_path):

@@ -7,6 +7,8 @@ import pytest
 
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs, training_returns
+from spikepropamine.folder import RunFolder
+from spikepropamine.listing import find, name_of, trained
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = sorted((ROOT / "trained").glob("*/*/*/seed-*"))
@@ -27,6 +29,16 @@ def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
         observation, *_ = env.step(action[0])
         start[:] = False
     assert np.isfinite(observation).all() and env.action_space.contains(action[0])
+
+
+def test_every_trained_policy_has_a_card_that_says_in_the_list_what_it_does():
+    listed = dict(trained())
+    assert len(listed) == len(FOLDERS)
+    for folder in FOLDERS:
+        environment, policy, _ = folder.parts[-3:]
+        assert f"\n# {policy} on {environment}\n" in RunFolder(folder).card.read_text()
+        name = name_of(folder)
+        assert listed[name].startswith(f"{policy} ") and find(name) == folder
 
 
 def test_there_are_some_and_they_name_no_folder_of_a_machine():
