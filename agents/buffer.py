@@ -1,4 +1,4 @@
-"""Rollout buffers for recurrent policies: equal sequences, states stored at their starts only."""
+"""Rollout buffers: for recurrent policies equal sequences, states stored at their starts only."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from sb3_contrib.common.recurrent.type_aliases import (
     RNNStates,
 )
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -103,15 +104,17 @@ class _Sequences(_Base):
             count, steps = data["returns"].shape
             per_batch = count if batch_size is None else max(1, batch_size // steps)
             for chosen in torch.randperm(count, device=self.device).split(per_batch):
-                picked = {name: x[chosen].flatten(0, 1) for name, x in data.items()}
+                picked = {k: x.index_select(0, chosen).flatten(0, 1) for k, x in data.items()}
                 states = {
                     who: tuple(x.index_select(1, chosen) for x in pair)
                     for who, pair in part["states"].items()
                 }
                 if isinstance(observations, dict):
-                    seen: Any = {k: x[chosen].flatten(0, 1) for k, x in observations.items()}
+                    seen: Any = {
+                        k: x.index_select(0, chosen).flatten(0, 1) for k, x in observations.items()
+                    }
                 else:
-                    seen = observations[chosen].flatten(0, 1)
+                    seen = observations.index_select(0, chosen).flatten(0, 1)
                 yield self.samples(
                     observations=seen,
                     actions=picked["actions"],
@@ -135,3 +138,22 @@ class SequenceDictRolloutBuffer(_Sequences, RecurrentDictRolloutBuffer):
     """`_Sequences` for Dict observations."""
 
     plain, samples = DictRolloutBuffer, RecurrentDictRolloutBufferSamples
+
+
+class PlainRolloutBuffer(RolloutBuffer):
+    """SB3's buffer on the CPU, of which minibatches are picked without copies in between."""
+
+    def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> RolloutBufferSamples:
+        chosen = torch.from_numpy(batch_inds)
+
+        def picked(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).index_select(0, chosen)
+
+        return RolloutBufferSamples(
+            observations=picked(self.observations),
+            actions=picked(self.actions).float(),
+            old_values=picked(self.values).flatten(),
+            old_log_prob=picked(self.log_probs).flatten(),
+            advantages=picked(self.advantages).flatten(),
+            returns=picked(self.returns).flatten(),
+        )

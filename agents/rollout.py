@@ -12,6 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from spikepropamine.agents.buffer import PlainRolloutBuffer
 from spikepropamine.agents.update import PlainUpdates
 from spikepropamine.policies.plain import plain_step
 
@@ -96,3 +97,8 @@ class PlainRollouts(_Base):
 
 class PPO(PlainRollouts, PlainUpdates, stable_baselines3.PPO):
     """SB3's PPO with `PlainRollouts` and `PlainUpdates`."""
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if type(self.rollout_buffer) is RolloutBuffer and self.device.type == "cpu":
+            self.rollout_buffer.__class__ = PlainRolloutBuffer

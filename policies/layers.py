@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikepropamine.policies.backends import choose
+from spikepropamine.policies.dense import tanh
 from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
 from spikepropamine.policies.rules import RULES
 
@@ -115,7 +116,7 @@ class SpikingLayer(nn.Module):
         if self.spec.modulation == "none":
             return torch.sigmoid(self.eta).expand(*inputs.shape[:2], self.spec.neurons)
         drive = nn.functional.linear(inputs, self.modulator_weight, self.modulator_bias)
-        return torch.tanh(drive + nn.functional.linear(exogenous, self.modulator_exogenous))
+        return tanh(drive + nn.functional.linear(exogenous, self.modulator_exogenous))
 
     def forward(
         self,

@@ -283,7 +283,6 @@ class SpikingNetwork(nn.Module):
             Features for the action head [T, B, output_size], each layer's output
             [T * ticks, B, neurons], and the new state.
         """
-        steps, batch, _ = observations.shape
         ticks = self.config.ticks
         if ticks > 1:
             observations = observations.repeat_interleave(ticks, dim=0)
@@ -315,9 +314,11 @@ class SpikingNetwork(nn.Module):
         decay = torch.sigmoid(self.readout_decay)
         filtered = leaky_sequence(signal, starts, decay, state["readout"])
         new_state["readout"] = filtered[-1]
-        features = filtered.view(steps, ticks, batch, -1)[:, -1]
+        features = filtered if ticks == 1 else filtered[ticks - 1 :: ticks]
         if self.config.readout == "spikes+potentials":
-            potentials = outputs[-1].potentials.view(steps, ticks, batch, -1)[:, -1]
+            potentials = outputs[-1].potentials
+            if ticks > 1:
+                potentials = potentials[ticks - 1 :: ticks]
             features = torch.cat([features, potentials], dim=2)
         return features, outputs, new_state
 

@@ -10,7 +10,8 @@ from stable_baselines3.common.logger import Logger
 from spikepropamine.agents import PlasticPPO, update
 from spikepropamine.agents.rollout import PPO
 from spikepropamine.agents.update import PlainUpdates, policy_loss, value_loss
-from spikepropamine.policies.plain import _Dense, plain_evaluate
+from spikepropamine.policies.dense import Dense, tanh
+from spikepropamine.policies.plain import plain_evaluate
 
 SETTINGS = {
     "plain": {},
@@ -62,7 +63,8 @@ def test_gradients_of_dense_layers_are_those_of_finite_differences():
     sizes = [(5, 3), (5,), (4, 5), (4,), (2, 4), (2,)]
     inputs = [torch.randn(7, 3), *map(torch.randn, sizes)]
     inputs = [x.double().requires_grad_() for x in inputs]
-    assert torch.autograd.gradcheck(_Dense.apply, inputs)
+    assert torch.autograd.gradcheck(Dense.apply, inputs)
+    assert torch.autograd.gradcheck(tanh, inputs[:1])
 
 
 def filled(kind):

@@ -129,7 +129,7 @@ class _Sequence(torch.autograd.Function):
                 if spec.modulation == "retroactive":
                     saved_eligibility = spikes.new_empty(shape)
         sparse = _is_sparse(inputs)
-        weight = blocked(p.weight, neurons) if sparse else p.weight
+        weight = p.weight.t().contiguous() if sparse else p.weight
         outputs = {"spikes": spikes, "potentials": potentials}
         tensors = {
             "inputs": inputs, "starts": starts, "rate": rate, "weight": weight, "bias": p.bias,
@@ -189,7 +189,7 @@ class _Sequence(torch.autograd.Function):
                 number(spec.clip), spec.soft_reset, *surrogate, ticks, batch, channels, neurons
             )  # fmt: skip
             d_decays = spikes.new_empty(4)
-            if not spec.recurrent:
+            if not spec.recurrent and ctx.needs_input_grad[3]:
                 d_inputs = torch.zeros_like(inputs)
             if spec.plastic:
                 d_rate, d_gains = torch.empty_like(spikes), torch.empty_like(gains)

@@ -322,7 +322,9 @@ def recall_segment(
 
 @kernel(NAME)
 def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, table):
-    """Gradients of `forward`; that to the inputs comes with zeros, that to gains is in blocks."""
+    """Gradients of `forward`; that to the inputs comes with zeros and is left out if it has no
+    address, that to gains is in blocks.
+    """
     row, like = table[0], clip
     width, blocks = neurons if RECURRENT else channels, (neurons + LANES - 1) // LANES
     group = blocks if RECURRENT else 1
@@ -381,6 +383,7 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     d_coefficients = at(row.d_coefficients, (COEFFICIENTS,), like)
     d_decays = at(row.d_decays, (4,), like)
     load_decays(row, decays)
+    wanted = RECURRENT or row.d_inputs != 0
     for k in range(blocks):
         if PLASTIC:
             clear_block(d_gains[k])
@@ -458,11 +461,11 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                     e = h if PLASTIC else 0
                     currents_adjoint(
                         feedback[first + k], gains[first + k], fast[e, k], x,
-                        d_current[k], d_gains[first + k], d_fast[k], d_x,
+                        d_current[k], d_gains[first + k], d_fast[k], d_x, wanted,
                     )  # fmt: skip
                 if RECURRENT:
                     add_multiple(ONE, d_x, d_s.reshape(group * LANES))
-                else:
+                elif wanted:
                     add_multiple(ONE, d_x, d_inputs[t, b])
                 if started:
                     clear(carried)

@@ -216,14 +216,17 @@ def currents(feedback, gain, fast, x, current):
 
 
 @inlined
-def currents_adjoint(feedback, gain, fast, x, d_current, d_gain, d_fast, d_x):
-    """Gradients to gains, fast weights and x; those to static weights are taken elsewhere."""
+def currents_adjoint(feedback, gain, fast, x, d_current, d_gain, d_fast, d_x, wanted):
+    """Gradients to gains, fast weights and, if wanted, x; those to static weights are taken
+    elsewhere.
+    """
     for i in range(x.shape[0]):
         x_i = x[i]
-        total = ZERO * x_i
-        for j in range(LANES):
-            total += d_current[j] * effective(feedback, gain, fast, i, j)
-        d_x[i] += total
+        if wanted:
+            total = ZERO * x_i
+            for j in range(LANES):
+                total += d_current[j] * effective(feedback, gain, fast, i, j)
+            d_x[i] += total
         if PLASTIC and x_i != ZERO:
             for j in range(LANES):
                 d = d_current[j] * x_i
