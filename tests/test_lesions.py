@@ -129,6 +129,12 @@ def test_carry_over(plastic, before):
     np.testing.assert_array_equal(layout.get(rows, "layer1.fast_weights"), previous)
     layout.get(first.flat, "layer1.fast_weights")[...] = 0
     assert (first.flat == 0).all()  # but for the fast weights, it is a start as any other
+    # and from there they change, or stay
+    _, changing = lesioned(plastic, "carry-over")
+    assert (changing["layer1.fast_weights"][-1] != previous).any()
+    _, held = lesioned(plastic, "carry-over-frozen")
+    np.testing.assert_array_equal(held["layer1.fast_weights"][0], previous)
+    np.testing.assert_array_equal(held["layer1.fast_weights"][-1], previous)
 
 
 @pytest.mark.parametrize("name", LESIONS)

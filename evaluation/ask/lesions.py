@@ -6,6 +6,7 @@ before.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -183,12 +184,18 @@ class FastWeightsAtEnd(Hook):
 
 
 class FastWeightsCarried(Hook):
-    """Episodes start with given fast weights, by row and field; all else is as ever."""
+    """Episodes start with given fast weights, by row and field; all else is as ever.
+
+    They change from there, or are `held`.
+    """
 
     def __init__(
-        self, layout: "StateLayout", values: Mapping[int, Mapping[str, np.ndarray]]
+        self,
+        layout: "StateLayout",
+        values: Mapping[int, Mapping[str, np.ndarray]],
+        held: bool = False,
     ) -> None:
-        self.layout, self.values = layout, values
+        self.layout, self.values, self.held = layout, values, held
 
     def before(
         self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
@@ -196,6 +203,7 @@ class FastWeightsCarried(Hook):
         """Set them before the first step, which then is no start: a start would zero them."""
         if step == 0:
             starts[...] = False
+            self.layout.get(state[0], "plasticity_off")[...] = float(self.held)
             for row, fields in self.values.items():
                 for name, value in fields.items():
                     self.layout.get(state[0], name)[0, row] = value
@@ -222,14 +230,14 @@ def _modulator_shuffled(wave: Wave) -> Hook:
     return ModulatorReplayed(wave.layout, record.shuffled(rows))
 
 
-def _carry_over(wave: Wave) -> Hook:
+def _carry_over(wave: Wave, held: bool = False) -> Hook:
     assert wave.run_intact is not None
     ends = FastWeightsAtEnd(wave.layout)
     if wave.has_contexts:
         wave.run_intact(wave.seeds, ends, options={"context": "opposite"})
     else:
         wave.run_intact([seed + EPISODE_BEFORE for seed in wave.seeds], ends)
-    return FastWeightsCarried(wave.layout, ends.kept)
+    return FastWeightsCarried(wave.layout, ends.kept, held)
 
 
 LESIONS = {
@@ -264,6 +272,14 @@ LESIONS = {
             "fast weights start from the end of another episode instead of zero; where there are "
             "contexts, from the same episode in the opposite context",
             _carry_over,
+            cost=2,
+        ),
+        Lesion(
+            "carry-over-frozen",
+            "fast weights of another episode, frozen",
+            "fast weights are held at what they were at the end of another episode; where there "
+            "are contexts, of the same episode in the opposite context",
+            partial(_carry_over, held=True),
             cost=2,
         ),
     )

@@ -262,14 +262,16 @@ def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> l
             "Of the changes from a context that it had found out, nine tenths of its reward rate "
             f"are back within 50 steps in {_share(back)}{beside}."
         )
-    carried = _context_scores(summary, policy, lesioned(summary, condition["key"], "carry-over"))
-    worse = carried["first"]["opening_over_off"] if carried else None
-    if worse is not None and not has_no_plasticity(summary, policy):
-        than = {-1: "less", 0: "neither clearly less nor more", 1: "more"}[side(worse)]
-        sentences.append(
-            "With the fast weights of an episode in the opposite context, the first 50 steps earn "
-            f"{than} than with plasticity off (difference: {with_interval(worse)} per step)."
-        )
+    for lesion, held in (("carry-over", ""), ("carry-over-frozen", " held")):
+        carried = _context_scores(summary, policy, lesioned(summary, condition["key"], lesion))
+        worse = carried["first"]["opening_over_off"] if carried else None
+        if worse is not None and not has_no_plasticity(summary, policy):
+            than = {-1: "less", 0: "neither clearly less nor more", 1: "more"}[side(worse)]
+            sentences.append(
+                f"With the fast weights of an episode in the opposite context{held}, the first 50 "
+                f"steps earn {than} than with plasticity off (difference: {with_interval(worse)} "
+                "per step)."
+            )
     return sentences
 
 
