@@ -55,7 +55,9 @@ def played(venv, steps=3 * LENGTH):
 
 
 def check_task(make):
-    assert same(played(SideBySide([make] * 2, 3)), played(make_vec_env(make, 2, 3)))
+    expected = played(make_vec_env(make, 2, 3))
+    for threads in (1, 2):
+        assert same(played(SideBySide([make] * 2, 3, threads)), expected)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -129,6 +131,26 @@ def test_an_environment_is_the_same_whatever_is_beside_it():
             assert same(expected, tuple(x[0] for x in seen))
 
 
+class Failing(RandomEnv):
+    def step(self, action):
+        raise ValueError("this one fails")
+
+
+@pytest.mark.parametrize("order", [[Failing, RandomEnv], [RandomEnv, Failing]])
+def test_an_error_in_any_thread_is_the_callers(order):
+    venv = SideBySide(order, 0, threads=2)
+    venv.reset()
+    with pytest.raises(ValueError, match="this one fails"):
+        venv.step(np.zeros(2, dtype=int))
+    venv.close()
+
+
+@pytest.mark.parametrize("threads", [2, 3, 9])
+def test_every_environment_is_stepped_once_with_any_number_of_threads(threads):
+    one, many = (SideBySide([RandomEnv] * 5, 0, n) for n in (1, threads))
+    assert same(played(one), played(many))
+
+
 def test_what_is_returned_is_new_at_every_step():
     venv = SideBySide([RandomEnv] * 2, 0)
     venv.reset()
@@ -140,11 +162,12 @@ def test_what_is_returned_is_new_at_every_step():
 
 
 def test_a_checkpoint_does_not_grow_with_the_episodes():
-    venv = SideBySide([partial(RandomEnv, length=2)] * 2, 0)
+    venv = SideBySide([partial(RandomEnv, length=2)] * 2, 0, threads=2)
     venv.reset()
     sizes = []
     for _ in range(20):
         venv.step(np.zeros(2, dtype=int))
         snapshot = Snapshot.of({"environments": venv})
+        assert not snapshot.missing
         sizes.append(len(snapshot.nodes) + sum(x.size for x in snapshot.arrays.values()))
     assert sizes[4] == sizes[-2] and sizes[5] == sizes[-1]

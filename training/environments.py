@@ -69,7 +69,7 @@ def make_envs(settings: Settings) -> VecEnv:
             "use --trainer.kind ppo, a cue task, or a --teacher"
         )
     env.close()
-    venv: VecEnv = SideBySide([make_one] * settings.n_envs, settings.seed)
+    venv: VecEnv = SideBySide([make_one] * settings.n_envs, settings.seed, settings.threads)
     if settings.teacher is not None:
         venv = _taught(venv, settings, settings.teacher)
     space, keys = venv.observation_space, None

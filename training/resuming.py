@@ -11,7 +11,7 @@ from spikepropamine.training.old_checkpoints import find_old, learn_on_old
 from spikepropamine.training.settings import CHANGEABLE, Settings
 from spikepropamine.training.snapshot import CannotRestore, Snapshot
 
-DECISIVE = ("n_envs", "threads", "backend", "device")
+DECISIVE = ("n_envs", "backend", "device")
 """Settings that may change, but not without changing every number from there on."""
 
 

@@ -104,7 +104,8 @@ class Settings:
     tensorboard: bool = False
     """Write TensorBoard's event files to the run folder too."""
     threads: Few = 1
-    """PyTorch threads; 1 is usually fastest for small networks."""
+    """Threads that step the environments at the same time; pays where physics take long (Ant,
+    Humanoid). The numbers are the same with any; PyTorch has one."""
     backend: Literal["auto", "numba", "torch", "reference"] = "auto"
     """What runs spiking layers; auto is the fastest that can."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
