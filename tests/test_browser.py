@@ -141,6 +141,27 @@ def test_a_page_is_drawn_alone_and_fits(browser, pages, name, width):
     assert wide == 0
 
 
+@pytest.mark.parametrize("name", ["report", "cue report", "local"])
+def test_a_wide_page_is_used_and_labels_of_axes_do_not_collide(browser, pages, name):
+    load(browser, pages[name], 1400)
+    shares = browser.execute_script(
+        "const whole = document.querySelector('main').clientWidth;"
+        "return [...document.querySelectorAll('table, .plots.wide > figure')]"
+        ".map(e => e.getBoundingClientRect().width / whole)"
+    )
+    assert shares and min(shares) > 0.75
+    collisions = browser.execute_script(
+        "const all = [...document.querySelectorAll('.plot .role-axis-label')].flatMap(group => {"
+        "const boxes = [...group.querySelectorAll('text')]"
+        ".filter(t => t.textContent && getComputedStyle(t).opacity > 0)"
+        ".map(t => t.getBoundingClientRect());"
+        "return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => a.left < b.right - 1 &&"
+        "b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)) });"
+        "return all.length"
+    )
+    assert collisions == 0
+
+
 def column(browser, head):
     """The cells of a column of the table of all results."""
     return browser.execute_script(

@@ -247,6 +247,33 @@ def test_the_local_page_links_what_there_is(runs):
     assert "300 of 400" in outline.text
 
 
+def test_a_run_that_is_finished_is_not_more_than_all_of_itself(tmp_path):
+    # the last rollout is finished, though 400 steps were asked for
+    write_run(tmp_path / "Pendulum-v1" / "snn" / "seed-0", "snn", 0, [(-10.0, 256), (-5.0, 512)])
+    text = Outline(write_local(tmp_path).read_text()).text
+    assert "512" in text and not any(" of 400" in part for part in text)
+
+
+def test_noise_of_the_task_itself_is_among_the_settings():
+    summary = only_clean()
+    noisy = summary["conditions"][0] | {"key": "noise-0.2", "intact": "noise-0.2", "severity": 0.2}
+    summary["conditions"].append(noisy | {"label": "noise"})
+    summary["results"]["ndp-oja"]["noise-0.2"] = summary["results"]["ndp-oja"]["clean"]
+    text = Outline(report(summary)).text
+    assert text[text.index("perturbation: noise") :][:4].count("noise=0.2 of the task") == 1
+
+
+def test_names_of_conditions_stand_on_no_line_and_many_rows_are_close():
+    def chart(rows):
+        dots = {f"condition {k}": [plots.Dot("snn", 0, 0.5, 0.1, 0.9)] for k in range(rows)}
+        return plots.dots(dots, "retention")
+
+    axes = [layer["encoding"].get("x", {}).get("axis") for layer in chart(2)["layer"]]
+    kinds = {(axis["grid"], axis["labelOverlap"]) for axis in axes if axis}
+    assert kinds == {(False, True)}  # labels that would collide are left out
+    assert chart(60)["height"] < 0.75 * 30 * chart(2)["height"]
+
+
 def test_runs_of_one_policy_in_two_folders_are_two_lines(runs):
     write_run(runs / "wide" / "seed-0", "snn", 0, [(-10.0, 100), (-5.0, 200)])
     html = write_local(runs).read_text()
