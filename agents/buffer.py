@@ -42,28 +42,37 @@ class _Sequences(_Base):
     def reset(self) -> None:
         """Empties the buffer."""
         self.plain.reset(self)
-        self.states: list[RNNStates] = []
+        # of actor and critic, or of both where they are the same: hidden and cell, each
+        # [layers, sequence starts, n_envs, width]
+        self.states: dict[str, list[Tensor]] = {}
 
     def add(self, *args: Any, lstm_states: RNNStates, **kwargs: Any) -> None:
         """Adds one step of all environments; `lstm_states` is the state before that step."""
         if self.pos % self.sequence_length == 0:
-            self.states.append(lstm_states)  # by reference: policies return new tensors every step
+            self._keep(self.pos // self.sequence_length, lstm_states)
         self.plain.add(self, *args, **kwargs)
 
-    def _shared(self) -> bool:
-        """Whether the critic's states are the actor's own, in the same memory."""
-        return all(
-            ours.data_ptr() == theirs.data_ptr()
-            for state in self.states
-            for ours, theirs in zip(state.pi, state.vf)
-        )
+    def _keep(self, index: int, states: RNNStates) -> None:
+        """Keeps the states before the sequences of this index."""
+        shared = all(ours.data_ptr() == theirs.data_ptr() for ours, theirs in zip(*states))
+        if index == 0:
+            count = -(-self.buffer_size // self.sequence_length)
+            self.states = {
+                who: [x.new_empty(len(x), count, *x.shape[1:]) for x in getattr(states, who)]
+                for who in (("pi",) if shared else ("pi", "vf"))
+            }
+        elif not shared and "vf" not in self.states:
+            self.states["vf"] = [x.clone() for x in self.states["pi"]]
+        for who, kept in self.states.items():
+            for place, x in zip(kept, getattr(states, who)):
+                place[:, index] = x
 
     def _sequences(self, array: np.ndarray, length: int) -> Tensor:
         """[steps, n_envs, ...] to [n_sequences, length, ...]."""
         array = array.reshape(-1, length, *array.shape[1:]).swapaxes(1, 2)
         return torch.as_tensor(array.reshape(-1, length, *array.shape[3:]), device=self.device)
 
-    def _cut(self, steps: slice, states: list[RNNStates], length: int) -> dict[str, Any]:
+    def _cut(self, steps: slice, starts: slice, length: int) -> dict[str, Any]:
         """A part of the rollout as sequences of one length: data, observations and states."""
         names = ["actions", "values", "log_probs", "advantages", "returns", "episode_starts"]
         # float32, as SB3's buffers do: MultiBinary actions come as int8, some Boxes as float64
@@ -76,11 +85,9 @@ class _Sequences(_Base):
             observed: Any = {k: self._sequences(x[steps], length) for k, x in observations.items()}
         else:
             observed = self._sequences(observations[steps], length)
-        # of actor and critic, hidden and cell: each [layers, n_sequences, width]
-        whose = ("pi",) if self._shared() else ("pi", "vf")
+        # each [layers, n_sequences, width]
         before = {
-            who: [torch.cat([getattr(x, who)[k] for x in states], dim=1) for k in (0, 1)]
-            for who in whose
+            who: [x[:, starts].flatten(1, 2) for x in pair] for who, pair in self.states.items()
         }
         return {"data": data, "observations": observed, "states": before}
 
@@ -95,9 +102,9 @@ class _Sequences(_Base):
         whole, rest = divmod(self.buffer_size, length)
         if not self.generator_ready:
             end = whole * length
-            self._parts = [self._cut(slice(0, end), self.states[:whole], length)] if whole else []
+            self._parts = [self._cut(slice(0, end), slice(whole), length)] if whole else []
             if rest:
-                self._parts.append(self._cut(slice(end, None), self.states[whole:], rest))
+                self._parts.append(self._cut(slice(end, None), slice(whole, None), rest))
             self.generator_ready = True
         for part in self._parts:
             data, observations = part["data"], part["observations"]
