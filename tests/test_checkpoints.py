@@ -100,9 +100,21 @@ def test_where_no_checkpoint_is_whole_nothing_is_done(run, capsys):
 def test_a_run_without_a_checkpoint_starts_again(run, capsys):
     folder, go_on = run
     shutil.rmtree(folder / "checkpoints")
+    shutil.rmtree(folder / "policy")  # which is written in the end
     assert go_on("--resume") == 0
     assert "starts again" in capsys.readouterr().err
     assert steps_of(folder) == [32, 64, 96]
+
+
+def test_a_policy_without_checkpoints_is_not_lost(run, capsys):
+    folder, go_on = run
+    shutil.rmtree(folder / "checkpoints")
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert go_on("--resume") == 2
+    assert "has a policy of 64 steps and no checkpoint" in error_of(capsys)
+    assert go_on("--resume", steps=64) == 0
+    assert "is already trained for 64 steps" in capsys.readouterr().out
+    assert before.items() <= {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()}.items()
 
 
 def test_a_policy_that_was_not_written_in_time_is_written(run):

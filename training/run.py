@@ -55,6 +55,8 @@ def train(
     keep_freed_memory()
     folder = settings.folder
     begun = _check_folder(settings)
+    if settings.resume and not begun and _is_finished(settings):
+        return
     check_credentials(settings.track)
     venv = make_envs(settings)
     network = network_of(settings.policy, settings.network)  # what the policy's name stands for
@@ -102,12 +104,30 @@ def _check_folder(settings: Settings) -> bool:
         return False
     if not folder.path.is_dir():
         raise UsageError(f"nothing to resume: there is no {folder.path}")
-    if listed(folder.checkpoints) or find_old(folder.checkpoints):
-        return True
-    print(
-        f"{folder.path} was stopped before its first checkpoint, and starts again", file=sys.stderr
-    )
-    return False
+    return bool(listed(folder.checkpoints) or find_old(folder.checkpoints))
+
+
+def _is_finished(settings: Settings) -> bool:
+    """Of a run without a checkpoint: whether its policy is trained; else it starts again, unless a
+    policy would be lost.
+    """
+    folder = settings.folder
+    done = _steps_of_policy(folder.policy)
+    if done is None:
+        again = f"{folder.path} was stopped before its first checkpoint, and starts again"
+        print(again, file=sys.stderr)
+        return False
+    if done < settings.steps:
+        raise UsageError(
+            f"{folder.path} has a policy of {done} steps and no checkpoint to go on from; train "
+            "anew with --overwrite, or elsewhere with --from"
+        )
+    _say_finished(folder, done)
+    return True
+
+
+def _say_finished(folder: RunFolder, done: int) -> None:
+    print(f"{folder.path} is already trained for {done} steps; raise --steps to go on")
 
 
 def _clear(folder: Path) -> None:
@@ -144,7 +164,7 @@ def _learn(
     if done >= settings.steps:
         if _steps_of_policy(folder.policy) != done:  # the end came before it was written
             _save(algorithm, folder.policy, config)
-        print(f"{folder.path} is already trained for {done} steps; raise --steps to go on")
+        _say_finished(folder, done)
         return
     write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
     print(
