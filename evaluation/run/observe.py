@@ -25,11 +25,9 @@ def observed(deployed: DeployedPolicy, env: gym.Env, seed: int) -> Any:
     over = False
     while not over and len(seen) < STEPS:
         batch = _batch(observation)
-        if deployed.normalisation is not None:
-            batch = deployed.normalisation(batch)
         starts = np.array([not seen])
-        actions, state = deployed.policy.predict(batch, state, starts, deterministic=True)
-        seen.append(batch)
+        actions, state = deployed.predict(batch, state, starts, deterministic=True)
+        seen.append(batch if deployed.normalisation is None else deployed.normalisation(batch))
         observation, _, terminated, truncated, _ = env.step(actions[0])
         over = terminated or truncated
     if isinstance(seen[0], dict):
