@@ -288,6 +288,21 @@ def test_all_code_that_makes_the_numbers_is_in_the_name_of_what_is_kept():
     assert all(path.exists() for path in kept)
 
 
+def test_measurements_that_come_with_a_run_are_not_believed(tmp_path, monkeypatch):
+    run = save_programmed(tmp_path)
+    evaluated(tmp_path / "first", run, "--quick", "--conditions", "clean")
+    for file in store.folder().glob("*.npz"):
+        forged = read(file) | {"return": np.full(5, 1024.0)}
+        write(file, forged)
+        for place in ("evaluations/cache", "evaluations", "cache"):
+            write(run / place / file.name, forged)
+    found = evaluated(tmp_path / "mine", run, "--quick", "--conditions", "clean")
+    assert found["policies"]["mlp"]["clean_return"]["mean"] == 1024  # a file there would be read
+    monkeypatch.setenv(store.FOLDER, str(tmp_path / "of another user"))
+    found = evaluated(tmp_path / "another", run, "--quick", "--conditions", "clean")
+    assert found["policies"]["mlp"]["clean_return"]["mean"] == 400
+
+
 def test_policies_are_judged_in_the_same_environments_with_the_same_numbers(tmp_path, monkeypatch):
     runs = [save_run(tmp_path, "InvertedPendulum-v5", kind) for kind in ("snn", "mlp")]
     made = []
