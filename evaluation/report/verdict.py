@@ -256,19 +256,19 @@ def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> l
         sentences.append(f"{text}{' (' + '; '.join(lesions) + ')' if lesions else ''}.")
     if "later" in intact and (back := intact["later"]["regained"]) is not None:
         frozen = _context_scores(summary, policy, lesioned(summary, condition["key"], "frozen"))
-        other = frozen["later"]["regained"] if frozen and "later" in frozen else None
-        beside = f" ({lesion_name('frozen')}: {_share(other)})" if other else ""
+        held = frozen["later"]["regained"] if frozen and "later" in frozen else None
+        beside = f" ({lesion_name('frozen')}: {_share(held)})" if held else ""
         sentences.append(
             "Of the changes from a context that it had found out, nine tenths of its reward rate "
             f"are back within 50 steps in {_share(back)}{beside}."
         )
-    for lesion, held in (("carry-over", ""), ("carry-over-frozen", " held")):
+    for lesion, kept in (("carry-over", ""), ("carry-over-frozen", " held")):
         carried = _context_scores(summary, policy, lesioned(summary, condition["key"], lesion))
         worse = carried["first"]["opening_over_off"] if carried else None
         if worse is not None and not has_no_plasticity(summary, policy):
             than = {-1: "less", 0: "neither clearly less nor more", 1: "more"}[side(worse)]
             sentences.append(
-                f"With the fast weights of an episode in the opposite context{held}, the first 50 "
+                f"With the fast weights of an episode in the opposite context{kept}, the first 50 "
                 f"steps earn {than} than with plasticity off (difference: {with_interval(worse)} "
                 "per step)."
             )
