@@ -13,10 +13,12 @@ from spikepropamine.evaluation import command as evaluate
 from spikepropamine.policies.export import DeployedPolicy, save_policy
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 
-CUES, PENDULUM, ROBOT = "CueAssociation-v0", "Pendulum-v1", "HalfCheetahCue-v0"
+CUES, PENDULUM = "CueAssociation-v0", "Pendulum-v1"
+ROBOT, LESSON = "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"
 ARGUMENTS = {
     CUES: {"trials": 4},
     ROBOT: {"trials": 4, "cue_length": 3, "feedback_length": 2, "told": 0.5},
+    LESSON: {"trials": 4, "cue_length": 3, "settle_length": 0, "reversal": None},
 }
 ROOT = Path(__file__).parent.parent
 

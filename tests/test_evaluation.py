@@ -9,7 +9,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from saved_runs import ARGUMENTS, CUES, PENDULUM, ROBOT, ROOT, command_line, make_policy, save_run
+from saved_runs import (
+    ARGUMENTS,
+    CUES,
+    LESSON,
+    PENDULUM,
+    ROBOT,
+    ROOT,
+    command_line,
+    make_policy,
+    save_run,
+)
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -360,12 +370,15 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path):
     assert list(found["results"]["mlp"]) == ["clean", "obs_noise=0.2"]
 
 
-def test_a_robot_that_is_shown_cues_has_accuracies_and_a_figure_of_its_trials(tmp_path):
-    run = save_run(tmp_path, ROBOT, "ndp-oja")
+@pytest.mark.parametrize(("task", "asked"), [(ROBOT, 4), (LESSON, 2)])
+def test_a_robot_that_is_shown_cues_has_accuracies_and_a_figure_of_its_trials(
+    tmp_path, task, asked
+):
+    run = save_run(tmp_path, task, "ndp-oja")
     assert command_line(run, "--episodes", 3, "--workers", 1) == 0
     results = run / "evaluations" / "standard"
     result = json.loads((results / "summary.json").read_text())["results"]["ndp-oja"]["clean"]
-    assert len(result["accuracy_by_trial"]) == 4
+    assert len(result["accuracy_by_trial"]) == asked
     assert (results / "figures" / "episode-ndp-oja.png").is_file()
 
 

@@ -187,15 +187,16 @@ def _draw_events(ax: Axes, recording: Recording) -> None:
         name = chr(ord("A") + cue) if cue < 26 else str(cue)
         answer = f"{recording.actions[step]} " if choice else ""
         ax.text(middle, 0.7, name, ha="center", va="center")
-        ax.text(
-            middle,
-            0.28,
-            answer + ("✓" if info["correct"] else "✗"),
-            ha="center",
-            va="center",
-            fontweight="bold",
-            color=RIGHT if info["correct"] else WRONG,
-        )
+        if "correct" in info:  # in a lesson nothing is asked
+            ax.text(
+                middle,
+                0.28,
+                answer + ("✓" if info["correct"] else "✗"),
+                ha="center",
+                va="center",
+                fontweight="bold",
+                color=RIGHT if info["correct"] else WRONG,
+            )
     ax.set_ylim(0, 1)
     ax.set_yticks([0.28, 0.7], ["action" if choice else "right", "cue"])
     ax.tick_params(axis="y", length=0)
