@@ -21,7 +21,7 @@ def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
     assert (run.environment, run.name, f"seed-{run.seed}") == (environment, policy, seed)
     least = 1_000_000 if folder.parts[-4] != "spikes" else 200_000
     assert run.steps >= least and training_returns(folder)[0] is not None
-    env = make_env(task, CLEAN, run.previous)
+    env = make_env(task, CLEAN, run.previous, run.revealed)
     observation, _ = env.reset(seed=0)
     state, start = None, np.ones(1, bool)
     for _ in range(20):
