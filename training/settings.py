@@ -158,8 +158,9 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
         for name in chosen:
             if name in sections:
                 section = sections[name]
-                if "env_kwargs" in section:
-                    section = section | {"env_kwargs": settings.env_kwargs | section["env_kwargs"]}
+                more = section.get("env_kwargs") if isinstance(section, dict) else None
+                if isinstance(more, dict):
+                    section = section | {"env_kwargs": settings.env_kwargs | more}
                 settings = updated(settings, section, f"{file.name}, section {name}")
     return settings
 
