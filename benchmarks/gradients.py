@@ -13,7 +13,6 @@ the spread.
 """
 
 import argparse
-import csv
 import itertools
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from benchmarks.rows import write_rows
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 
 RESULTS = Path(__file__).parent / "results" / "gradients.csv"
@@ -168,10 +168,7 @@ def main() -> None:
     rows = [
         row for cell in tqdm(cells, file=sys.stderr) for row in measure(*cell, options.networks)
     ]
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(rows, RESULTS)
     print("  ".join(rows[0]))
     for row in rows:
         print("  ".join(f"{value!s:{len(name)}}" for name, value in row.items()))

@@ -9,7 +9,6 @@ own, lies above what the process had before it.
 """
 
 import argparse
-import csv
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import torch
 from stable_baselines3.common.logger import Logger
 
 import spikepropamine  # noqa: F401  registers the environments
+from benchmarks.rows import write_rows
 from spikepropamine.agents import zoo
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import make_envs
@@ -53,10 +53,7 @@ def main() -> None:
                 f"{row['relative_time']:8.2f}{row['mebibytes']:8.1f}{row['relative_memory']:8.2f}"
             )
     if options.csv:
-        with options.csv.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(rows, options.csv)
 
 
 def measured(policy: str, rounds: int) -> list[dict[str, Any]]:

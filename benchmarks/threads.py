@@ -8,7 +8,6 @@ nothing else to do; otherwise two threads get more of a busy machine than one do
 """
 
 import argparse
-import csv
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -19,6 +18,7 @@ import torch
 from stable_baselines3.common.logger import Logger
 
 import spikepropamine  # noqa: F401  registers the environments
+from benchmarks.rows import write_rows
 from spikepropamine.agents import zoo
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import make_envs
@@ -47,10 +47,7 @@ def main() -> None:
                 f"({row['run_ratio']:.2f})"
             )
     if options.csv:
-        with options.csv.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(rows, options.csv)
 
 
 def measured(env: str, policy: str, threads: list[int], rounds: int) -> list[dict[str, Any]]:

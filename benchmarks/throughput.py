@@ -29,6 +29,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
+from benchmarks.rows import write_rows
 from spikepropamine.agents import zoo
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import env_maker, make_envs
@@ -197,10 +198,7 @@ def write(rows: list[dict[str, Any]], file: Path) -> None:
     if file.is_file():
         with file.open(newline="") as stream:
             others = [row for row in csv.DictReader(stream) if row["env"] != rows[0]["env"]]
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(sorted([*others, *rows], key=lambda row: row["env"], reverse=True))
+    write_rows(sorted([*others, *rows], key=lambda row: row["env"], reverse=True), file)
 
 
 def check(rows: list[dict[str, Any]], file: Path) -> int:

@@ -15,6 +15,7 @@ from spikepropamine.common import UsageError
 from spikepropamine.evaluation.judge.cost import PARTS
 from spikepropamine.evaluation.judge.statistics import (
     DIFFERENCE_OF_SHARES,
+    SHARE,
     UNBOUNDED,
     Units,
     difference,
@@ -204,7 +205,10 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
     for env, condition in dict.fromkeys((row.env, row.condition) for row in rows):
         there = [row for row in rows if (row.env, row.condition) == (env, condition)]
         for policy, mine in _by_policy(there):
-            cells = [_over_seeds(mine, name, 2) for name in columns]
+            cells = [
+                _over_seeds(mine, name, 2, SHARE if name == "regained" else UNBOUNDED)
+                for name in columns
+            ]
             lines.append(_line(env, condition, f"`{policy}`", *cells))
     return "\n".join(lines)
 
@@ -335,13 +339,15 @@ def _every(rows: Sequence[Row], name: str, digits: int) -> str:
     return middle if rows[0].seed is None else f"{middle} ({each})"
 
 
-def _over_seeds(rows: Sequence[Row], name: str, digits: int) -> str:
+def _over_seeds(
+    rows: Sequence[Row], name: str, digits: int, bounds: tuple[float, float] = UNBOUNDED
+) -> str:
     """The mean over conditions, with its interval over the runs."""
     runs = dict.fromkeys(row.run for row in rows if getattr(row, name) is not None)
     values = [float(np.mean(_values([r for r in rows if r.run == run], name))) for run in runs]
     if not values:
         return ""
-    score = score_of(values)
+    score = score_of(values, bounds)
     return _between(score, digits) if len(values) > 1 else f"{score['mean']:.{digits}f}"
 
 
