@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import stable_baselines3
 import torch
+from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -99,6 +100,7 @@ class PPO(PlainRollouts, PlainUpdates, stable_baselines3.PPO):
     """SB3's PPO with `PlainRollouts` and `PlainUpdates`."""
 
     def _setup_model(self) -> None:
+        arrays = not isinstance(self.observation_space, spaces.Dict)
+        if self.rollout_buffer_class is None and arrays and self.device.type == "cpu":
+            self.rollout_buffer_class = PlainRolloutBuffer
         super()._setup_model()
-        if type(self.rollout_buffer) is RolloutBuffer and self.device.type == "cpu":
-            self.rollout_buffer.__class__ = PlainRolloutBuffer

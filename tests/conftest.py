@@ -1,5 +1,7 @@
 """Shared by the tests: one PyTorch thread, fixed seeds, small environments and small agents."""
 
+import os
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -151,3 +153,18 @@ def rng():
 def own_cache(tmp_path_factory, monkeypatch):
     """No test finds what another one has measured."""
     monkeypatch.setenv("SPIKEPROPAMINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def no_account(tmp_path, monkeypatch):
+    """Neither the credentials nor the settings for wandb of whoever runs the tests."""
+    import wandb
+
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    (tmp_path / "home").mkdir()
+    yield
+    wandb.teardown()

@@ -8,11 +8,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.common import unknown
+from spikepropamine.envs.perturbations.acts import Act, ContextAct, act_of, by_label, present
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
-from spikepropamine.envs.perturbations.contexts import Contexts
-from spikepropamine.envs.perturbations.family import Bound, Family
-from spikepropamine.envs.perturbations.notation import Term, parse
+from spikepropamine.envs.perturbations.family import Family
+from spikepropamine.envs.perturbations.notation import parse
 
 
 class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -65,7 +64,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._alternatives = len(alternatives)
         spread = _checked_spread(spread, env.observation_space)
         self._acts = [
-            _act_of(env, term, number, spread)
+            act_of(env, term, number, spread)
             for number, alternative in enumerate(alternatives)
             for term in alternative
         ]
@@ -89,7 +88,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._stepping = [act for act in self._acts if act.family.each_step and act.ever_acts]
         self._editing = [act for act in self._acts if act.family.edits_model and act.ever_acts]
         self._asking = [act for act in self._acts if act.family.edit_task and act.ever_acts]
-        self._contexts = _by_label([act for act in self._acts if isinstance(act, _ContextAct)])
+        self._contexts = by_label([act for act in self._acts if isinstance(act, ContextAct)])
         self._choice = np.random.default_rng()
         self._time = 0
         self._started = False
@@ -124,10 +123,10 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             act.begin(chosen, posture)
         if forced is not None:
             for acts, code in zip(self._contexts.values(), forced):
-                _present(acts).hold(code)
+                present(acts).hold(code)
         if opposite:
             for acts in self._contexts.values():
-                _present(acts).hold_opposite()
+                present(acts).hold_opposite()
         lift = self._edit_model(start=True)
         try:
             if lift:
@@ -189,14 +188,14 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._inner:
             action = self._inner.told(action)
         for act in reversed(self._acting):
-            if isinstance(act, _ContextAct) and act.now:
+            if isinstance(act, ContextAct) and act.now:
                 action = act.undone(action)
         return action
 
     def untold(self, observation: np.ndarray) -> np.ndarray:
         """The observation as it would be without the present contexts of its sensors."""
         for act in reversed(self._observing):
-            if isinstance(act, _ContextAct) and act.now:
+            if isinstance(act, ContextAct) and act.now:
                 observation = act.undone(observation)
         return self._inner.untold(observation) if self._inner else observation
 
@@ -262,7 +261,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         after = self._model.clearance(posture)
         return max(0.0, before - after if start else min(before, 0.0) - min(after, 0.0))
 
-    def _choose_edits(self) -> list["_Act"]:
+    def _choose_edits(self) -> list[Act]:
         """Tell the model which edits are to be made, for the acts that edit it now."""
         now = [act for act in self._editing if act.now]
         self._layer.spec_edits = [partial(a.hook, "edit_spec") for a in now if a.family.edit_spec]
@@ -304,9 +303,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def _show(self) -> None:
         """Find what infos say until the next change."""
         self._shown = [(act.term.label, act.now, act.value) for act in self._acts if act.chosen]
-        present = [_present(acts) for acts in self._contexts.values()]
-        self._numbers = [int(n) for act in present for n in act.context]
-        self._began = max((act.began for act in present), default=0)
+        there = [present(acts) for acts in self._contexts.values()]
+        self._numbers = [int(n) for act in there for n in act.context]
+        self._began = max((act.began for act in there), default=0)
 
     def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
         values = {label: {"severity": now, "value": value} for label, now, value in self._shown}
@@ -326,196 +325,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return [int(code) for code in codes]
 
 
-class _Act:
-    """One term at work in one environment.
-
-    Attributes:
-        chosen: whether this episode has it at all.
-        value, now: physical value and severity at the present step.
-        changed: whether they are others than at the step before.
-    """
-
-    def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
-        self.term, self.family, self.alternative = term, term.family, alternative
-        task: Any = env.unwrapped
-        # spaces are those that the wrapper sees: other wrappers may lie between it and the task
-        wrapped = self.family.group in ("sensing", "acting")
-        reason = self.family.reason_against(env if wrapped else task)
-        if reason:
-            name = env.spec.id if env.spec else type(task).__name__
-            raise ValueError(f"{term.label} would change nothing in {name}: {reason}")
-        observing = self.family.observe is not None
-        self.bound = Bound(
-            target=self._target(env if observing else task),
-            spread=spread,
-            space=env.observation_space if observing else env.action_space,
-        )
-        self.chosen, self.changed = False, False
-        self.value, self.now = self.family.nominal, 0.0
-        self._episode_value = self.family.nominal
-
-    @property
-    def ever_acts(self) -> bool:
-        """Whether any episode can have it at more than severity 0."""
-        harmless = 0.0 if self.term.severities else self.family.nominal
-        return not self.term.low == self.term.high == harmless
-
-    @property
-    def moves(self) -> bool:
-        """Whether its value may change after the first step of this episode."""
-        return self.chosen and not self.term.schedule.steady
-
-    def begin(self, chosen: int, posture: np.ndarray | None) -> None:
-        """Start an episode at step 0."""
-        self.chosen = chosen == self.alternative
-        self.bound.kept.clear()
-        self.bound.posture = None if posture is None else np.array(posture)
-        # drawn whether chosen or not, so that draws do not depend on the choice
-        self._episode_value = self.term.draw(self.bound.random)
-        self.value, self.now = self.family.nominal, 0.0
-        self.move_to(0, None)
-
-    def move_to(self, time: int, task: Any) -> bool:
-        """Find the value at a step, and whether it is another than at the step before; the posture
-        at the onset is that of the task's data.
-        """
-        strength = self.term.schedule.strength(time) if self.chosen else 0.0
-        value = self.family.scaled(self._episode_value, strength)
-        self.changed = value != self.value
-        if self.changed and not self.now and hasattr(task, "data"):
-            self.bound.posture = task.data.qpos.copy()
-        self.bound.time = time
-        if self.changed:
-            self.value, self.now = value, self.family.severity(value)
-        return self.changed
-
-    def add(self, spec: Any) -> None:
-        """Add to an MjSpec what the family needs."""
-        assert self.family.add_to_spec
-        self.family.add_to_spec(spec, self.bound)
-
-    def hook(self, name: str, changed: Any, value: float | None = None) -> Any:
-        """Let a hook of the family change something, to the present value unless told another."""
-        return getattr(self.family, name)(
-            changed, self.value if value is None else value, self.bound
-        )
-
-    def _target(self, task: Any) -> Any:
-        name = self.term.target
-        targets = self.family.targets(task)
-        if not targets:
-            if name is not None:
-                raise ValueError(f"in {self.term.text!r}: {self.family.name} has no targets")
-            return None
-        if name is None:
-            return targets[self.family.default or next(iter(targets))]
-        if name in targets:
-            return targets[name]
-        numbered = [target for known, target in targets.items() if known != "all"]
-        if name.lstrip("-").isdecimal():
-            if -len(numbered) <= int(name) < len(numbered):
-                return numbered[int(name)]
-            raise ValueError(
-                f"in {self.term.text!r}: there are {len(numbered)} targets, "
-                f"from 0 (or -{len(numbered)}) to {len(numbered) - 1}"
-            )
-        what = f"target of {self.family.name}"
-        raise ValueError(f"in {self.term.text!r}: " + unknown(what, name, targets))
-
-
-class _ContextAct(_Act):
-    """A term whose episodes are in one context, or in several, one after the other.
-
-    Attributes:
-        context: the present one, int64 [channels].
-        began: the step at which it began.
-    """
-
-    def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
-        super().__init__(env, term, alternative, spread)
-        self._contexts: Contexts = self.bound.target
-        self._plain = self._contexts.of_code(0)
-        self.context, self.began = self._plain, 0
-        self._plan: list[tuple[int, np.ndarray]] = []
-        self._held = False
-        if not term.severities:
-            try:
-                self._codes = term.codes(self._contexts.codes)
-            except ValueError as error:
-                raise ValueError(f"in {term.text!r}: {error}") from error
-            if term.schedule.changes and len(self._codes) < 2:
-                raise ValueError(f"in {term.text!r}: there is no other context to change to")
-
-    def begin(self, chosen: int, posture: np.ndarray | None) -> None:
-        """Start an episode at step 0."""
-        random, size = self.bound.random, len(self._contexts.channels)
-        share = self.term.draw(random) if self.term.severities else 0.0
-        if self.term.severities:
-            self._plan = [(0, self._contexts.changing(share, random.permutation(size)))]
-        else:
-            code = random.choice(self._codes)
-            self._plan = [(0, self._contexts.of_code(int(code)))]
-            for first, last in self.term.schedule.changes:
-                code = random.choice(self._codes[self._codes != code])
-                step = int(random.integers(first, last + 1))
-                self._plan.append((step, self._contexts.of_code(int(code))))
-        self.chosen, self._held = chosen == self.alternative, False
-        self.move_to(0, None)
-
-    def hold(self, code: int) -> None:
-        """Let one context hold for the whole episode that has just begun."""
-        self._hold(self._contexts.of_code(code))
-
-    def hold_opposite(self) -> None:
-        """Let the opposite of its first context hold for the whole episode that has just begun."""
-        self._hold(self._contexts.opposite(self._plan[0][1]))
-
-    def _hold(self, context: np.ndarray) -> None:
-        self._plan = [(0, context)]
-        self.chosen, self._held = True, True
-        self.move_to(0, None)
-
-    def move_to(self, time: int, task: Any) -> bool:
-        """Find the context at a step, and whether another one begins there."""
-        context = self._plain
-        if self.chosen and (self._held or self.term.schedule.strength(time)):
-            context = next(one for step, one in reversed(self._plan) if step <= time)
-        self.bound.time = time
-        self.changed = not time or context is not self.context
-        if not self.changed:
-            return False
-        self.began = time
-        self.context = self.bound.kept["context"] = context
-        self.value = float(np.mean(context != self._plain))
-        self.now = self.family.severity(self.value)
-        return True
-
-    def undone(self, changed: np.ndarray) -> np.ndarray:
-        """The observation or action of which the present context makes this one."""
-        return self._contexts.undo(changed, self.context)
-
-
-def _act_of(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> _Act:
-    kind = _ContextAct if term.family.contexts else _Act
-    return kind(env, term, alternative, spread)
-
-
-def _by_label(acts: list[_ContextAct]) -> dict[str, list[_ContextAct]]:
-    """The contexts of a text by their labels, sorted; each alternative may have a label once."""
-    labels: dict[str, list[_ContextAct]] = {}
-    for act in acts:
-        labels.setdefault(act.term.label, []).append(act)
-    for label, same in labels.items():
-        if len({act.alternative for act in same}) < len(same):
-            raise ValueError(f"{label} is there twice")
-    return dict(sorted(labels.items()))
-
-
-def _present(acts: list[_ContextAct]) -> _ContextAct:
-    """The one of an episode; any, which then is plain, where it has none."""
-    return next((act for act in acts if act.chosen), acts[0])
-
-
 def _perturbed_below(env: gym.Env) -> Perturbed | None:
     while isinstance(env, gym.Wrapper) and not isinstance(env, Perturbed):
         env = env.env
@@ -530,7 +339,7 @@ def reason_against(env: gym.Env, text: str, catalogue: Mapping[str, Family] = CA
     try:
         for alternative in parse(text, catalogue):
             for term in alternative:
-                _act_of(env, term, 0, np.ones(()))
+                act_of(env, term, 0, np.ones(()))
     except ValueError as error:
         return str(error)
     return ""

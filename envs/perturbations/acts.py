@@ -1,0 +1,206 @@
+"""Terms of a perturbation at work in an environment: what each is worth at a step of an episode."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from spikepropamine.common import unknown
+from spikepropamine.envs.perturbations.contexts import Contexts
+from spikepropamine.envs.perturbations.family import Bound
+from spikepropamine.envs.perturbations.notation import Term
+
+
+class Act:
+    """One term at work in one environment.
+
+    Attributes:
+        chosen: whether this episode has it at all.
+        value, now: physical value and severity at the present step.
+        changed: whether they are others than at the step before.
+    """
+
+    def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
+        self.term, self.family, self.alternative = term, term.family, alternative
+        task: Any = env.unwrapped
+        # spaces are those that the wrapper sees: other wrappers may lie between it and the task
+        wrapped = self.family.group in ("sensing", "acting")
+        reason = self.family.reason_against(env if wrapped else task)
+        if reason:
+            name = env.spec.id if env.spec else type(task).__name__
+            raise ValueError(f"{term.label} would change nothing in {name}: {reason}")
+        observing = self.family.observe is not None
+        self.bound = Bound(
+            target=self._target(env if observing else task),
+            spread=spread,
+            space=env.observation_space if observing else env.action_space,
+        )
+        self.chosen, self.changed = False, False
+        self.value, self.now = self.family.nominal, 0.0
+        self._episode_value = self.family.nominal
+
+    @property
+    def ever_acts(self) -> bool:
+        """Whether any episode can have it at more than severity 0."""
+        harmless = 0.0 if self.term.severities else self.family.nominal
+        return not self.term.low == self.term.high == harmless
+
+    @property
+    def moves(self) -> bool:
+        """Whether its value may change after the first step of this episode."""
+        return self.chosen and not self.term.schedule.steady
+
+    def begin(self, chosen: int, posture: np.ndarray | None) -> None:
+        """Start an episode at step 0."""
+        self.chosen = chosen == self.alternative
+        self.bound.kept.clear()
+        self.bound.posture = None if posture is None else np.array(posture)
+        # drawn whether chosen or not, so that draws do not depend on the choice
+        self._episode_value = self.term.draw(self.bound.random)
+        self.value, self.now = self.family.nominal, 0.0
+        self.move_to(0, None)
+
+    def move_to(self, time: int, task: Any) -> bool:
+        """Find the value at a step, and whether it is another than at the step before; the posture
+        at the onset is that of the task's data.
+        """
+        strength = self.term.schedule.strength(time) if self.chosen else 0.0
+        value = self.family.scaled(self._episode_value, strength)
+        self.changed = value != self.value
+        if self.changed and not self.now and hasattr(task, "data"):
+            self.bound.posture = task.data.qpos.copy()
+        self.bound.time = time
+        if self.changed:
+            self.value, self.now = value, self.family.severity(value)
+        return self.changed
+
+    def add(self, spec: Any) -> None:
+        """Add to an MjSpec what the family needs."""
+        assert self.family.add_to_spec
+        self.family.add_to_spec(spec, self.bound)
+
+    def hook(self, name: str, changed: Any, value: float | None = None) -> Any:
+        """Let a hook of the family change something, to the present value unless told another."""
+        return getattr(self.family, name)(
+            changed, self.value if value is None else value, self.bound
+        )
+
+    def _target(self, task: Any) -> Any:
+        name = self.term.target
+        targets = self.family.targets(task)
+        if not targets:
+            if name is not None:
+                raise ValueError(f"in {self.term.text!r}: {self.family.name} has no targets")
+            return None
+        if name is None:
+            return targets[self.family.default or next(iter(targets))]
+        if name in targets:
+            return targets[name]
+        numbered = [target for known, target in targets.items() if known != "all"]
+        if name.lstrip("-").isdecimal():
+            if -len(numbered) <= int(name) < len(numbered):
+                return numbered[int(name)]
+            raise ValueError(
+                f"in {self.term.text!r}: there are {len(numbered)} targets, "
+                f"from 0 (or -{len(numbered)}) to {len(numbered) - 1}"
+            )
+        what = f"target of {self.family.name}"
+        raise ValueError(f"in {self.term.text!r}: " + unknown(what, name, targets))
+
+
+class ContextAct(Act):
+    """A term whose episodes are in one context, or in several, one after the other.
+
+    Attributes:
+        context: the present one, int64 [channels].
+        began: the step at which it began.
+    """
+
+    def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
+        super().__init__(env, term, alternative, spread)
+        self._contexts: Contexts = self.bound.target
+        self._plain = self._contexts.of_code(0)
+        self.context, self.began = self._plain, 0
+        self._plan: list[tuple[int, np.ndarray]] = []
+        self._held = False
+        if not term.severities:
+            try:
+                self._codes = term.codes(self._contexts.codes)
+            except ValueError as error:
+                raise ValueError(f"in {term.text!r}: {error}") from error
+            if term.schedule.changes and len(self._codes) < 2:
+                raise ValueError(f"in {term.text!r}: there is no other context to change to")
+
+    def begin(self, chosen: int, posture: np.ndarray | None) -> None:
+        """Start an episode at step 0."""
+        random, size = self.bound.random, len(self._contexts.channels)
+        share = self.term.draw(random) if self.term.severities else 0.0
+        if self.term.severities:
+            self._plan = [(0, self._contexts.changing(share, random.permutation(size)))]
+        else:
+            code = random.choice(self._codes)
+            self._plan = [(0, self._contexts.of_code(int(code)))]
+            for first, last in self.term.schedule.changes:
+                code = random.choice(self._codes[self._codes != code])
+                step = int(random.integers(first, last + 1))
+                self._plan.append((step, self._contexts.of_code(int(code))))
+        self.chosen, self._held = chosen == self.alternative, False
+        self.move_to(0, None)
+
+    def hold(self, code: int) -> None:
+        """Let one context hold for the whole episode that has just begun."""
+        self._hold(self._contexts.of_code(code))
+
+    def hold_opposite(self) -> None:
+        """Let the opposite of its first context hold for the whole episode that has just begun."""
+        self._hold(self._contexts.opposite(self._plan[0][1]))
+
+    def _hold(self, context: np.ndarray) -> None:
+        self._plan = [(0, context)]
+        self.chosen, self._held = True, True
+        self.move_to(0, None)
+
+    def move_to(self, time: int, task: Any) -> bool:
+        """Find the context at a step, and whether another one begins there."""
+        context = self._plain
+        if self.chosen and (self._held or self.term.schedule.strength(time)):
+            context = next(one for step, one in reversed(self._plan) if step <= time)
+        self.bound.time = time
+        self.changed = not time or context is not self.context
+        if not self.changed:
+            return False
+        self.began = time
+        self.context = self.bound.kept["context"] = context
+        self.value = float(np.mean(context != self._plain))
+        self.now = self.family.severity(self.value)
+        return True
+
+    def undone(self, changed: np.ndarray) -> np.ndarray:
+        """The observation or action of which the present context makes this one."""
+        return self._contexts.undo(changed, self.context)
+
+
+def act_of(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> Act:
+    """The term of a text, of which it is in this alternative, at work in an environment.
+
+    Raises:
+        ValueError: it could change nothing there, or has a target or context that is not there.
+    """
+    kind = ContextAct if term.family.contexts else Act
+    return kind(env, term, alternative, spread)
+
+
+def by_label(acts: list[ContextAct]) -> dict[str, list[ContextAct]]:
+    """The contexts of a text by their labels, sorted; each alternative may have a label once."""
+    labels: dict[str, list[ContextAct]] = {}
+    for act in acts:
+        labels.setdefault(act.term.label, []).append(act)
+    for label, same in labels.items():
+        if len({act.alternative for act in same}) < len(same):
+            raise ValueError(f"{label} is there twice")
+    return dict(sorted(labels.items()))
+
+
+def present(acts: list[ContextAct]) -> ContextAct:
+    """The one of an episode; any, which then is plain, where it has none."""
+    return next((act for act in acts if act.chosen), acts[0])

@@ -1,0 +1,104 @@
+"""Settings out of configurations and of the command line: what wins, types, and what is shown."""
+
+from pathlib import Path
+
+import pytest
+
+from spikepropamine.common import UsageError
+from spikepropamine.training import settings
+
+CUE = ["--env", "CueAssociation-v0"]
+
+
+def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "CONFIGS", tmp_path)
+    (tmp_path / "all.yaml").write_text("all: {steps: 6, log_every: 9}\n")
+    (tmp_path / "robots.yaml").write_text(
+        "base: all\nall: {steps: 7, n_envs: 3}\nsnn: {n_envs: 5}\n"
+    )
+    (tmp_path / "Ant-v5.yaml").write_text("base: robots\nall: {n_envs: 4, seed: 2}\n")
+    (tmp_path / "Hopper-v5.yaml").write_text(
+        "base: robots\nsnn: {steps: 8}\ntaught: {n_envs: 6}\ntaught-snn: {steps: 9}\n"
+    )
+    static, other = settings.defaults("Ant-v5", "snn"), settings.defaults("Ant-v5", "mlp")
+    assert (static.steps, static.seed, static.n_envs) == (7, 2, 4)
+    assert (other.steps, other.n_envs, other.log_every) == (7, 4, 9)
+    taught, untaught = (settings.defaults("Hopper-v5", "snn", taught) for taught in (True, False))
+    assert (taught.steps, taught.n_envs, taught.trainer.kind) == (9, 6, "supervised")
+    assert (untaught.steps, untaught.n_envs, untaught.trainer.kind) == (8, 5, "ppo")
+
+
+def test_arguments_of_the_environment_add_up_over_the_sections_of_configurations():
+    """Who learns from a teacher sees the task that it is configured for, in shorter episodes."""
+    found = settings.defaults("Ant-v5", "snn", taught=True).env_kwargs
+    assert found == {"include_cfrc_ext_in_observation": False, "max_episode_steps": 200}
+    found = settings.defaults("HalfCheetahCueLesson-v0", "snn").env_kwargs
+    assert found == {"told": 0.0}
+
+
+def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, monkeypatch):
+    """To YAML 2e-3 is a text, and lists are never tuples."""
+    monkeypatch.setattr(settings, "CONFIGS", tmp_path)
+    file = tmp_path / "default.yaml"
+    file.write_text(
+        "all: {runs: there, trainer: {learning_rate: 2e-3, critic: [8]}, network: {hidden: [9, 9]}}"
+    )
+    found = settings.defaults("Ant-v5", "snn")
+    assert found.trainer.learning_rate == 0.002 and found.trainer.critic == (8,)
+    assert found.network.hidden == (9, 9) and found.runs == Path("there")
+    for wrong, words in {
+        "steps: many": ["default.yaml, section all", "steps must be a whole number", "'many'"],
+        "trainer: {gamma: 1.5}": ["trainer.gamma must be at most 1, got 1.5"],
+        "trainer: {kind: pp}": ["trainer.kind must be 'ppo' or", "did you mean 'ppo'"],
+        "trainer: 3": ["trainer: must be a mapping of settings, got 3"],
+        "previous: 3": ["previous must be true or false"],
+        "network: {hiden: [1]}": ["unknown setting 'hiden'; did you mean 'hidden'"],
+        "network: {rule: ojaa}": ["unknown rule 'ojaa'; did you mean 'oja'"],
+        "env_kwargs: {told: [1]}": ["env_kwargs must be a number, true, false or a text"],
+    }.items():
+        file.write_text(f"all: {{{wrong}}}")
+        with pytest.raises(UsageError) as error:
+            settings.defaults("Ant-v5", "snn")
+        assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "hidden", "plastic"),
+    [("mlp", ["8"], (True,)), ("mlp", ["8", "8", "8"], (False,) * 3), ("ndp-oja", ["8"], (True,))],
+)
+def test_widths_may_be_given_alone(policy, hidden, plastic):
+    found = settings.parse([*CUE, "--policy", policy, "--network.hidden", *hidden])
+    assert found.network.hidden == tuple(map(int, hidden)) and found.network.plastic == plastic
+
+
+def test_options_may_be_spelt_as_in_yaml_and_switched_off():
+    arguments = ["--trainer.learning_rate", "1e-4", "--no-trainer.critic-sees-spikes"]
+    more = ["--env-kwargs", "trials", "3", "told", "0.5", "--network.exogenous", "1", "cue"]
+    found = settings.parse([*CUE, "--policy", "ndp-oja", *arguments, *more])
+    assert found.trainer.learning_rate == 1e-4 and not found.trainer.critic_sees_spikes
+    assert found.env_kwargs == {"trials": 3, "told": 0.5}
+    assert found.network.exogenous == (1, "cue")
+
+
+@pytest.mark.parametrize("file", sorted(settings.CONFIGS.glob("*-v*.yaml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "dp-bcm", "ndp-oja"])
+def test_every_configuration_is_of_a_task_and_works_with_every_kind_of_policy(file, policy):
+    settings.check_env_id(file.stem)
+    for taught in (False, True):
+        settings.validated(settings.defaults(file.stem, policy, taught))
+
+
+def test_help_shows_what_concerns_the_policy(capsys):
+    shown = {}
+    for policy in ("mlp", "snn", "ndp-oja"):
+        with pytest.raises(SystemExit) as end:
+            settings.parse([*CUE, "--policy", policy, "--help"])
+        assert end.value.code == 0
+        shown[policy] = capsys.readouterr().out
+        assert f"Shown is what concerns {policy}" in shown[policy]
+    assert "--network.hidden" in shown["mlp"] and "--network.slope" not in shown["mlp"]
+    assert "--network.slope" in shown["snn"] and "--network.eta" not in shown["snn"]
+    assert "--network.modulator-gain" in shown["ndp-oja"]
+    with pytest.raises(SystemExit):
+        settings.parse(["--help"])
+    assert "--network" not in (text := capsys.readouterr().out) and "--policy NAME" in text
