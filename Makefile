@@ -23,7 +23,7 @@ lock:  ## resolve requirements-dev.txt anew; run the tests before this is commit
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	(echo '# The set that was tested, made by `make lock` out of requirements-dev.txt.'; \
-	  .lock/bin/python -m pip freeze | sed 's/+[a-z0-9.]*$$//') >requirements.lock
+	  .lock/bin/pip freeze | sed 's/+[a-z0-9.]*$$//') >requirements.lock
 	rm -rf .lock
 
 try: .venv/installed  ## watch a trained robot whose motors change their signs in mid-episode
