@@ -48,8 +48,9 @@ def rows_where(files: Sequence[Path], **where: str) -> list[Row]:
 
 def measure_of(rows: Sequence[Row]) -> tuple[str, int]:
     """What to show of them, and with how many decimals: accuracies where the task has trials."""
-    trials = any(row.late_accuracy is not None for row in rows)
-    return ("late_accuracy", 2) if trials else ("ret", 0)
+    if any(row.late_accuracy is not None for row in rows):
+        return "late_accuracy", 2
+    return "ret", 0 if any(abs(row.ret or 0) > 10 for row in rows) else 2
 
 
 def score_of(values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -> Score:

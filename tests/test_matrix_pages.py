@@ -120,6 +120,18 @@ def test_a_table_of_seeds_has_the_interquartile_mean_and_every_seed(results):
     assert cells(summary([results / "cue.csv"]))[0] == ["`ndp-oja`", "0.92"]
 
 
+@pytest.mark.parametrize("values, shown", [((-0.5, 0.984), "-0.50 0.98"), ((3, 812.4), "3 812")])
+def test_small_returns_keep_their_decimals(tmp_path, values, shown):
+    rows = [
+        Row(env="A-v0", policy="snn", seed=seed, condition="clean", ret=value,
+            training_return=value, best_training_return=value)
+        for seed, value in enumerate(values)
+    ]  # fmt: skip
+    write_rows(tmp_path / "returns.csv", rows)
+    ((_, *columns),) = cells(seeds([tmp_path / "returns.csv"]))
+    assert len(columns) == 3 and all(f"({shown})" in column for column in columns)
+
+
 def test_a_summary_of_several_tasks_names_them(tmp_path):
     rows = cue_rows(snn=[0.5, 0.6])
     write_rows(tmp_path / "cue.csv", [*rows, *(replace(row, setting="cues-4") for row in rows)])
