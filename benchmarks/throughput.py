@@ -3,14 +3,18 @@
 python -m benchmarks.throughput [--short] [--env HalfCheetah-v5] [--csv FILE] [--check FILE]
 
 Every policy is trained as configured and with hidden layers of one size, beside Stable-Baselines3's
-own PPO on its own environments (`sb3`, with the settings of `mlp`). The physics limit is what
-MuJoCo alone makes in the same process, on random controls: no training can be faster. A step's time
-is split into physics, the rest of the environments, inference (with all that is left of a rollout),
-the rollout buffer, and the update.
+own PPO on its own environments (`sb3`, with the settings of `mlp`) and, where it is installed
+(benchmarks/requirements-sbx.txt), SBX's, which JAX compiles. The physics limit is what MuJoCo alone
+makes in the same process, on random controls: no training can be faster. A step's time is split
+into physics, the rest of the environments, inference (with all that is left of a rollout), the
+rollout buffer, and the update.
 """
 
 import argparse
 import csv
+import importlib
+import importlib.util
+import os
 import sys
 import time
 from collections import defaultdict
@@ -22,7 +26,6 @@ from typing import Any
 import gymnasium as gym
 import mujoco
 import numpy as np
-import stable_baselines3
 import torch
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
@@ -35,6 +38,8 @@ from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import env_maker, make_envs
 from spikepropamine.training.settings import Settings, defaults
 
+PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
+"""Modules with a PPO of Stable-Baselines3's interface."""
 POLICIES = ("mlp", "snn", "ndp-oja", "lstm", "lstm-stock")
 PARTS = ("physics", "environments", "inference", "buffer", "update")
 PHYSICS_STEPS = 4000  # per round
@@ -55,6 +60,7 @@ def main() -> int:
     parser.add_argument("--check", type=Path, help="compare ratios with a table; 1 if one is lower")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # JAX's one thread
     keep_freed_memory()
     rounds = 1 if options.short else options.rounds
     rows = measured(options.env, options.policies, options.hidden, rounds)
@@ -68,7 +74,10 @@ def measured(
     env: str, policies: Sequence[str], hidden: Sequence[int], rounds: int
 ) -> list[dict[str, Any]]:
     """A row for each policy and size, Stable-Baselines3's PPO first, of its fastest round."""
-    cases: dict[tuple[str, str], Any] = {("sb3", "configured"): _sb3(env)}
+    cases: dict[tuple[str, str], Any] = {}
+    for name, library in PEERS.items():
+        if importlib.util.find_spec(library) is not None:
+            cases[name, "configured"] = _peer(env, name, importlib.import_module(library))
     for size in ("configured", "x".join(map(str, hidden))):
         for policy in policies:
             settings = defaults(env, policy)
@@ -107,23 +116,24 @@ def measured(
         parts = each | {"inference": inference, "physics": limit}
         parts["environments"] -= limit
         rows[-1] |= {f"{part}_us": round(1e6 * parts[part], 1) for part in PARTS}
-        rows[-1]["actor_parameters"] = zoo.actor_parameters(algorithm.policy)
+        like = cases["sb3", "configured"] if policy in PEERS else algorithm
+        rows[-1]["actor_parameters"] = zoo.actor_parameters(like.policy)
     return rows
 
 
-def _sb3(env: str) -> Any:
-    """Stable-Baselines3's PPO with the settings of `mlp`, on its own environments."""
+def _peer(env: str, name: str, library: Any) -> Any:
+    """The PPO of a library with the settings of `mlp`, on Stable-Baselines3's environments."""
     settings = defaults(env, "mlp")
 
     def create(venv: Any, network: Any, trainer: Any, backend: str, arguments: Any) -> Any:
         widths = {"pi": list(network.hidden), "vf": list(trainer.critic)}
         arguments["policy_kwargs"]["net_arch"] = widths
-        return stable_baselines3.PPO("MlpPolicy", venv, **arguments)
+        return library.PPO("MlpPolicy", venv, **arguments)
 
-    zoo.register("sb3", zoo.Agent("Stable-Baselines3's own PPO", create))
+    zoo.register(name, zoo.Agent(f"{library.__name__}'s own PPO", create))
     venv = make_vec_env(env_maker(settings), settings.n_envs, settings.seed)
     venv = _normalised(venv, settings)
-    return zoo.build("sb3", venv, settings.network, settings.trainer)
+    return zoo.build(name, venv, settings.network, settings.trainer)
 
 
 def _normalised(venv: Any, settings: Settings) -> VecNormalize:
