@@ -281,7 +281,8 @@ def build(
     check_agent(agent)
     rate = trainer.learning_rate
     arguments: dict[str, Any] = {
-        "learning_rate": (lambda left: left * rate)
+        # the last rollout may go beyond the end of training
+        "learning_rate": (lambda left: max(left, 0.0) * rate)
         if trainer.learning_rate_schedule == "linear"
         else rate,
         "seed": seed,

@@ -1,5 +1,7 @@
 """PPO's update with its gradient written out is Stable-Baselines3's, but for the order of sums."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,12 @@ from conftest import POLICIES, RandomEnv, make_model, make_venv
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 
-from spikepropamine.agents import PlasticPPO, update
+from spikepropamine.agents import PlasticPPO, update, zoo
 from spikepropamine.agents.rollout import PPO
 from spikepropamine.agents.update import PlainUpdates, policy_loss, value_loss
 from spikepropamine.policies.dense import Dense, tanh
 from spikepropamine.policies.plain import plain_evaluate
+from spikepropamine.training.settings import defaults
 
 SETTINGS = {
     "plain": {},
@@ -65,6 +68,18 @@ def test_gradients_of_dense_layers_are_those_of_finite_differences():
     inputs = [x.double().requires_grad_() for x in inputs]
     assert torch.autograd.gradcheck(Dense.apply, inputs)
     assert torch.autograd.gradcheck(tanh, inputs[:1])
+
+
+def test_a_step_that_falls_stops_at_zero():
+    """Where the last rollout goes beyond the end of training, Stable-Baselines3's share of what is
+    left is negative.
+    """
+    settings = defaults("CueAssociation-v0", "mlp")
+    trainer = replace(settings.trainer, n_steps=8, batch_size=8, learning_rate_schedule="linear")
+    model = zoo.build("mlp", make_venv(), settings.network, trainer)
+    model.learn(9)  # two rollouts of eight steps
+    assert model._current_progress_remaining < 0
+    assert model.policy.optimizer.param_groups[0]["lr"] == 0
 
 
 def filled(kind):
