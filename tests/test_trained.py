@@ -1,17 +1,14 @@
 """The trained policies of the repository: whole, loadable, and of no particular machine."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs, training_returns
 from spikepropamine.folder import RunFolder
-from spikepropamine.listing import find, name_of, trained
+from spikepropamine.listing import find, name_of, trained, trained_runs
 
-ROOT = Path(__file__).parent.parent
-FOLDERS = sorted((ROOT / "trained").glob("*/*/*/seed-*"))
+FOLDERS = trained_runs()
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: "-".join(f.parts[-4:]))
@@ -19,7 +16,7 @@ def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
     (run,), task = load_runs([folder], range(1_000_000, 1_000_001))
     environment, policy, seed = folder.parts[-3:]
     assert (run.environment, run.name, f"seed-{run.seed}") == (environment, policy, seed)
-    least = 1_000_000 if folder.parts[-4] != "spikes" else 200_000
+    least = 200_000 if environment == "CueAssociation-v0" else 1_000_000
     assert run.steps >= least and training_returns(folder)[0] is not None
     env = make_env(task, CLEAN, run.previous, run.revealed)
     observation, _ = env.reset(seed=0)
