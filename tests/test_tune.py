@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import gymnasium
+import numpy as np
 import optuna
 import pytest
 import yaml
@@ -15,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from saved_runs import ROOT
 
+from spikepropamine.policies.export import load_policy
 from spikepropamine.training import tune
 from spikepropamine.training.settings import defaults
 
@@ -72,6 +75,24 @@ def test_a_study_has_its_trials_and_the_best_as_a_config(study, capsys):
     assert len(trials_of(study)) == 3
 
 
+def test_the_value_of_a_trial_is_what_its_policies_earn_in_new_episodes(tmp_path):
+    settings = tune.parse_settings([*TASK, "--steps", "2560"])
+    trial = optuna.create_study(direction="maximize").ask()
+    value = tune.value_of(trial, settings, 2, tmp_path)
+    env, returns = gymnasium.make("CueAssociation-v0"), []
+    for seed in (0, 1):
+        policy = load_policy(tmp_path / f"CueAssociation-v0/mlp/seed-{seed}/policy")
+        for episode in range(tune.EPISODES):
+            observation, _ = env.reset(seed=tune.FIRST_SEED + episode)
+            returns.append(0.0)
+            over = False
+            while not over:
+                action, _ = policy.predict(observation[None], deterministic=True)
+                observation, reward, over, _, _ = env.step(action[0])
+                returns[-1] += reward
+    assert value == pytest.approx(np.mean(returns)) and np.std(returns) > 0
+
+
 def test_two_processes_share_a_study_and_nothing_of_one_that_is_killed_is_lost(study):
     first, second = process(study, 8), process(study, 8)
     try:
@@ -107,6 +128,7 @@ import sys, warnings
 warnings.simplefilter("ignore")  # filelock says that it makes do
 sys.modules["fcntl"] = None
 from pathlib import Path
+from spikepropamine.policies.export import load_policy
 from spikepropamine.training import tune
 folder = Path(sys.argv[1])
 first, second = tune.Worker(None, folder), tune.Worker(None, folder)

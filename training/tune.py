@@ -2,9 +2,9 @@
 
 Several processes, on one machine or on several that share a folder, work on one study: each takes
 the next trial from the study's journal. A trial trains with a few seeds, the same in all trials,
-and is given up where it falls behind the median of the others at the same point. Its value is the
-mean, over seeds, of the mean return of the last training episodes. What a process that was killed
-had begun is tried again with the same settings.
+and is given up where its training returns fall behind the median of the others at the same point.
+Its value is the mean, over seeds, of what the trained policy earns in new episodes, with its
+likeliest actions. What a process that was killed had begun is tried again with the same settings.
 """
 
 import argparse
@@ -21,9 +21,15 @@ from typing import Any
 import numpy as np
 import yaml
 from filelock import FileLock, Timeout
+from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spikepropamine.common import Parser, UsageError, require, run_command, unknown, write_text
+from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.evaluation.run.episodes import run_episodes
+from spikepropamine.evaluation.run.jobs import width_of
+from spikepropamine.policies.export import load_policy
+from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.options import updated
 from spikepropamine.training.run import train
@@ -32,6 +38,8 @@ from spikepropamine.training.settings import parse as parse_settings
 
 REPORTS = 10  # of the return so far, in each training
 STARTUP = 5  # trials that are never given up
+EPISODES = 50  # that tell what a run has come to
+FIRST_SEED = 2_000_000  # of these: neither of training nor of `spikepropamine evaluate`
 
 
 def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, Settings]:
@@ -196,7 +204,7 @@ class Reports(BaseCallback):
 
 
 def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
-    """Trains with each seed; the mean of the returns.
+    """Trains with each seed; the mean of what the policies earn.
 
     Raises:
         optuna.TrialPruned: the trial is given up, or training broke down.
@@ -204,6 +212,7 @@ def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
     import optuna
 
     returns: list[float] = []
+    values: list[float] = []
     for seed in range(seeds):
         one = replace(settings, seed=seed, runs=folder, overwrite=True)
         reports = Reports(trial, returns, one.steps)
@@ -214,7 +223,21 @@ def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
         if reports.latest is None:
             raise UsageError(f"no episode is over within {one.steps} steps; raise --steps")
         returns.append(reports.latest)
-    return float(np.mean(returns))
+        values.append(earned(one))
+    return float(np.mean(values))
+
+
+def earned(settings: Settings) -> float:
+    """Mean return of the policy that a training left, with its likeliest actions, in new episodes
+    of the task as it was trained. Training returns would tell of exploration, too.
+    """
+    task = task_of(settings.env, settings.env_kwargs)
+    make_one = env_maker(settings)
+    make = make_one if task.own_limit else lambda: TimeLimit(make_one(), task.horizon)
+    policy = load_policy(settings.folder.policy)
+    seeds = range(FIRST_SEED, FIRST_SEED + EPISODES)
+    episodes = run_episodes(policy, make, seeds, width=width_of(task))
+    return float(np.mean([episode.total_reward for episode in episodes]))
 
 
 class Worker:
@@ -363,7 +386,7 @@ def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> 
     words = [word for name, value in values.items() for word in (f"--{name}", *_words(value))]
     chosen = ["--env", settings.env, "--policy", settings.policy, *options.rest, *words]
     head = (
-        f"# trial {best.number} of {_done(study)}: mean return {best.value:.6g} at the end of "
+        f"# trial {best.number} of {_done(study)}: mean return {best.value:.6g} after "
         f"training, over {options.seeds} seeds\n# spikepropamine train {shlex.join(chosen)}\n"
     )
     section = yaml.safe_dump({settings.policy: _nested(values)}, sort_keys=False)
