@@ -14,6 +14,7 @@ from spikepropamine.common import (
     Parser,
     UsageError,
     add_import,
+    command_words,
     import_modules,
     run_command,
     versions,
@@ -235,7 +236,7 @@ def measure(asked: Asked, options: argparse.Namespace) -> Summary:
         "lesions": list(dict.fromkeys(lesions)),
         "horizon_factor": options.horizon_factor,
         "versions": found,
-        "command": sys.argv,
+        "command": command_words(),
     }
     summary = summarize(evaluation, settings, actor_parameters, asked.folder)
     write(evaluation, summary, asked.folder)

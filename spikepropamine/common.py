@@ -192,6 +192,14 @@ def _umask() -> int:
     return mask
 
 
+def command_words() -> list[str]:
+    """What `python` was started with, without the folders of this machine."""
+    program, words = Path(sys.argv[0]), sys.argv[1:]
+    if program.stem in ("__main__", "spikepropamine"):
+        return ["-m", "spikepropamine", *words]
+    return [program.name, *words]
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, the packages that results depend on, the processor, and the revision.
 

@@ -20,6 +20,19 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     assert path.read_text() == "second" and list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    "program, words",
+    [
+        ("/somewhere/spikepropamine/__main__.py", ["-m", "spikepropamine", "list"]),
+        ("/somewhere/bin/spikepropamine", ["-m", "spikepropamine", "list"]),
+        ("/somewhere/train.py", ["train.py", "list"]),
+    ],
+)
+def test_a_command_is_told_without_the_folders_of_a_machine(program, words, monkeypatch):
+    monkeypatch.setattr("sys.argv", [program, "list"])
+    assert common.command_words() == words
+
+
 def test_others_may_read_it(tmp_path):
     mask = os.umask(0o022)
     try:

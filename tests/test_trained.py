@@ -1,5 +1,7 @@
 """The trained policies of the repository: whole, loadable, and of no particular machine."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -41,5 +43,7 @@ def test_every_trained_policy_has_a_card_that_says_in_the_list_what_it_does():
 def test_there_are_some_and_they_name_no_folder_of_a_machine():
     assert FOLDERS
     for folder in FOLDERS:
-        for file in (folder / "config.yaml", folder / "policy" / "policy.json"):
-            assert "/runs/" not in file.read_text(), file
+        for name in ("config.yaml", "policy/policy.json", "README.md"):
+            text = (folder / name).read_text()
+            absolute = re.search(r"""(^|[\s"'=])(/|[A-Z]:\\)\w""", text, re.MULTILINE)
+            assert absolute is None, f"{folder / name}: {absolute}"

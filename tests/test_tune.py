@@ -128,7 +128,6 @@ import sys, warnings
 warnings.simplefilter("ignore")  # filelock says that it makes do
 sys.modules["fcntl"] = None
 from pathlib import Path
-from spikepropamine.policies.export import load_policy
 from spikepropamine.training import tune
 folder = Path(sys.argv[1])
 first, second = tune.Worker(None, folder), tune.Worker(None, folder)

@@ -15,7 +15,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
-from spikepropamine.common import UsageError, versions, write_text
+from spikepropamine.common import UsageError, command_words, versions, write_text
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
@@ -159,7 +159,7 @@ def _learn(
     config: dict[str, Any] = {
         "settings": settings.as_dict(),
         "versions": versions(),
-        "command": sys.argv,
+        "command": command_words(),
     }
     if done >= settings.steps:
         if _steps_of_policy(folder.policy) != done:  # the end came before it was written
