@@ -19,6 +19,7 @@ TASKS = [
     ("Pendulum-v1", None), ("CartPole-v1", None), ("Acrobot-v1", None),
     ("HalfCheetah-v5", "mass=0.5..2 + obs_noise=0.1 | friction=0.5@20"),
     ("HalfCheetah-v5", "rough_ground=0.1 + push=0.5"),
+    ("HalfCheetah-v5", "rough_ground=0.1@20"),
     ("HalfCheetah-v5", "action_delay=2 + obs_stuck=0.3 + obs_delay=1"),
     ("Ant-v5", "limb_length=0.8..1.2 + strength=0.5..1 + gravity=0.7@10"),
     ("Swimmer-v5", "viscosity=0.05..0.2 + action_noise=0.2 + mass=1.5"),

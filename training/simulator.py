@@ -13,7 +13,10 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-FLAGS = ("geom_contype", "geom_conaffinity", "geom_condim", "geom_priority")
+FLAGS = (
+    "geom_contype", "geom_conaffinity", "geom_condim", "geom_priority", "geom_sameframe",
+    "disableflags",
+)  # fmt: skip
 DRAWN = ("tex_", "name", "text_", "mat_", "skin_", "paths")  # prefixes of what only shows
 
 _names: dict[type, list[str]] = {}
@@ -55,8 +58,9 @@ def model_state(model: mujoco.MjModel) -> Arrays:
         if _is_array(array, "iub") and name not in FLAGS and not name.startswith(DRAWN):
             check = zlib.crc32(np.ascontiguousarray(array).tobytes(), check)
     for part in (model.opt, model.stat):
-        for value in _settings(part, int).values():
-            check = zlib.crc32(str(value).encode(), check)
+        for name, value in _settings(part, int).items():
+            if name not in FLAGS:
+                check = zlib.crc32(str(value).encode(), check)
     return _settable(model) | _options(model) | {"check": np.asarray(check, dtype=np.int64)}
 
 
@@ -69,7 +73,7 @@ def set_model(model: mujoco.MjModel, arrays: Arrays) -> bool:
     for name in _options(model):
         part, field = name.split(".")
         value = arrays[name]
-        setattr(getattr(model, part), field, value if value.ndim else float(value))
+        setattr(getattr(model, part), field, value if value.ndim else value.item())
     return True
 
 
@@ -95,7 +99,8 @@ def _options(model: mujoco.MjModel) -> Arrays:
     return {
         f"{name}.{field}": np.array(value)
         for name, part in parts.items()
-        for field, value in _settings(part, float | np.ndarray).items()
+        for field, value in _settings(part, float | np.ndarray | int).items()
+        if not isinstance(value, int) or field in FLAGS
     }
 
 
