@@ -256,6 +256,17 @@ def speed(files: Sequence[Path], **where: str) -> str:
     return "\n".join(lines)
 
 
+def growth(files: Sequence[Path], **where: str) -> str:
+    """Microseconds of an environment step of training, by what grows, a column for each policy."""
+    rows = _lines_where(files, where)
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    sizes = list(dict.fromkeys((row["grows"], row["to"]) for row in rows))
+    found = {(row["grows"], row["to"], row["policy"]): row["microseconds_per_step"] for row in rows}
+    lines = _head("", "", *(f"`{policy}`" for policy in policies))
+    lines += [_line(*size, *(found[*size, policy] for policy in policies)) for size in sizes]
+    return "\n".join(lines)
+
+
 def costs(files: Sequence[Path], **where: str) -> str:
     """Operations per environment step, accumulates + multiply-accumulates, and memory; of static
     spiking policies also what NeuroBench counts of their spiking layers, beside the same here.
@@ -301,6 +312,7 @@ TABLES = {
     "adaptation": adaptation,
     "revisions": revisions,
     "speed": speed,
+    "growth": growth,
     "costs": costs,
 }
 

@@ -19,6 +19,7 @@ from spikepropamine.matrix.tables import (
     behind_observer,
     comparisons,
     costs,
+    growth,
     retention,
     returns,
     revisions,
@@ -111,6 +112,16 @@ def test_costs_are_shown_in_two_parts_and_what_is_not_counted_is_empty(tmp_path)
     one, two = cells(costs([tmp_path / "costs.csv"]))
     assert one[2] == "120 + 30.0" and one[-2:] == ["100 + 30.0", "100 + 30.0"]
     assert two[2] == "0 + 500" and two[-2:] == ["", ""]
+
+
+def test_growth_has_a_line_for_each_size_and_a_column_for_each_policy(tmp_path):
+    columns = ["policy", "grows", "to", "microseconds_per_step"]
+    measured = [[p, "width", to, to * k] for p, k in (("mlp", 2), ("snn", 3)) for to in (32, 64)]
+    with (tmp_path / "growth.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *measured])
+    assert cells(growth([tmp_path / "growth.csv"])) == [
+        ["width", "32", "64", "96"], ["width", "64", "128", "192"]
+    ]  # fmt: skip
 
 
 def test_a_table_of_seeds_has_the_interquartile_mean_and_every_seed(results):
