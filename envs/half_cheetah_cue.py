@@ -33,8 +33,8 @@ class HalfCheetahCue(HalfCheetahEnv):
 
     Action: that of HalfCheetah-v5.
 
-    Reward, at every step: speed along the right direction of the trial in m/s (times the forward
-    reward weight) minus the cost of control.
+    Reward, at every step: speed along the right direction of the trial in m/s, up to the speed
+    limit (and times the forward reward weight), minus the cost of control.
 
     Info of the step that ends a cue, and of no other: `target` (1 forward, 0 backward), `correct`
     (bool: the robot moved in the right direction while the cue was shown; not in a lesson, where
@@ -63,6 +63,8 @@ class HalfCheetahCue(HalfCheetahEnv):
         reversal: trial, in [1, trials - 1], from which on all directions are reversed; with a
             lesson so that each is followed by at least one other trial. "random": any of these,
             drawn by `reset`. None: never.
+        speed_limit: in m/s; what is faster is paid no more, so that a robot learns to turn soon and
+            not to fall over. None: all speed is paid.
         arguments: of HalfCheetah-v5.
 
     Raises:
@@ -87,6 +89,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         told: float = 0.0,
         lesson: bool = False,
         reversal: int | str | None = None,
+        speed_limit: float | None = None,
         **arguments: Any,
     ) -> None:
         self.bits = check_integer("bits", bits, 1, 62)
@@ -110,6 +113,9 @@ class HalfCheetahCue(HalfCheetahEnv):
             first, last = self._reversals[0], self._reversals[-1]
             reversal = check_integer("reversal", reversal, first, last)  # type: ignore[arg-type]
         self.reversal = reversal
+        if speed_limit is not None:
+            speed_limit = check_number("speed_limit", speed_limit, 0, np.inf)
+        self.speed_limit = speed_limit
         self.trial_steps = self.cue_length + self.feedback_length
         self.episode_steps = self.trials * self.trial_steps
         self._step = self.episode_steps
@@ -128,6 +134,7 @@ class HalfCheetahCue(HalfCheetahEnv):
             told=told,
             lesson=lesson,
             reversal=reversal,
+            speed_limit=speed_limit,
             **arguments,
         )
         space = self.observation_space
@@ -167,7 +174,10 @@ class HalfCheetahCue(HalfCheetahEnv):
     def context(self) -> list[int]:
         """The direction of the present trial, 1 or -1, for a policy that is told."""
         trial = min(self._step // self.trial_steps, self.trials - 1)
-        return [2 * int(self.targets[trial]) - 1]
+        return [self._direction(trial)]
+
+    def _direction(self, trial: int) -> int:
+        return 2 * int(self.targets[trial]) - 1
 
     def _with_context(self, info: dict[str, Any]) -> dict[str, Any]:
         began = self._reversed_at if self._step >= self._reversed_at else 0
@@ -186,7 +196,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         if phase == 0:
             self._distance, self._outcome = 0.0, 0.0
         if self.settle_length <= phase < self.cue_length:
-            self._distance += info["reward_forward"]
+            self._distance += self._direction(trial) * info["x_velocity"]
         if phase == self.cue_length - 1:
             counted = self.cue_length - self.settle_length
             self._outcome = float(np.clip(self._distance / counted, -1, 1))
@@ -211,9 +221,11 @@ class HalfCheetahCue(HalfCheetahEnv):
         if phase >= self.cue_length:
             return np.concatenate([observation, np.zeros(self.bits), [self._outcome]])
         cue = self.patterns[self.order[trial]] ^ self._flips[self._step]
-        direction = 2.0 * self.targets[trial] - 1.0 if self._tells[trial] else 0.0
+        direction = float(self._direction(trial)) if self._tells[trial] else 0.0
         return np.concatenate([observation, cue, [direction]])
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
-        sign = 2 * self.targets[self._step // self.trial_steps] - 1
-        return super()._get_rew(sign * x_velocity, action)
+        speed = self._direction(self._step // self.trial_steps) * x_velocity
+        if self.speed_limit is not None:
+            speed = min(speed, self.speed_limit)
+        return super()._get_rew(speed, action)

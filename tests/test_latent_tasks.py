@@ -149,6 +149,7 @@ def test_a_memoryless_reader_needs_dense_feedback():
         ("HalfCheetahCue-v0", {"lesson": True, "reversal": 2}, {}, r"in \[3, 7\]"),
         ("HalfCheetahCue-v0", {"reversal": "never"}, {}, "reversal must be"),
         ("HalfCheetahCue-v0", {"noise": 1.5}, {}, "noise must be"),
+        ("HalfCheetahCue-v0", {"speed_limit": -1}, {}, "speed_limit must be"),
     ],
 )
 def test_messages_name_the_argument_and_its_range(task, arguments, options, message):
@@ -236,6 +237,24 @@ def test_a_settling_robot_is_not_judged():
             total += info["reward_forward"] * (step >= settle)
         assert info["feedback"] == pytest.approx(np.clip(total / (4 - settle), -1, 1))
         assert info["correct"] == (total > 0)
+
+
+def test_what_is_faster_than_the_speed_limit_is_paid_no_more_but_is_felt():
+    plain, limited = cue_task(), cue_task(speed_limit=0.2, forward_reward_weight=3.0)
+    random = np.random.default_rng(0)
+    for env in (plain, limited):
+        env.reset(seed=0)
+    fast = slow = 0
+    for _ in range(36):
+        action = random.uniform(-1, 1, 6).astype(np.float32)
+        _, _, _, _, expected = plain.step(action)
+        observation, reward, _, _, info = limited.step(action)
+        speed = expected["reward_forward"]
+        assert info["reward_forward"] == pytest.approx(3 * min(speed, 0.2))
+        assert reward == pytest.approx(3 * min(speed, 0.2) + info["reward_ctrl"])
+        assert info["feedback"] == expected["feedback"]
+        fast, slow = fast + (speed > 0.2), slow + (speed < 0.2)
+    assert fast and slow
 
 
 def test_equal_seeds_are_equal_tasks_whatever_is_told():
