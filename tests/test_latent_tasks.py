@@ -248,7 +248,7 @@ def test_what_is_faster_than_the_speed_limit_is_paid_no_more_but_is_felt():
     for _ in range(36):
         action = random.uniform(-1, 1, 6).astype(np.float32)
         _, _, _, _, expected = plain.step(action)
-        observation, reward, _, _, info = limited.step(action)
+        _, reward, _, _, info = limited.step(action)
         speed = expected["reward_forward"]
         assert info["reward_forward"] == pytest.approx(3 * min(speed, 0.2))
         assert reward == pytest.approx(3 * min(speed, 0.2) + info["reward_ctrl"])
