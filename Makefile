@@ -26,9 +26,9 @@ lock:  ## resolve requirements-dev.txt anew; run the tests before this is commit
 	  .lock/bin/pip freeze | sed 's/+[a-z0-9.]*$$//') >requirements.lock
 	rm -rf .lock
 
-try: .venv/installed  ## watch a trained robot whose motors change their signs in mid-episode
-	$(BIN)/python -m spikepropamine enjoy motor-signs/HalfCheetah-v5/ndp-hebb \
-	  --perturb 'motor_signs=held_out@100' --video runs/try --open
+try: .venv/installed  ## watch a trained robot that is told once which cue means which way
+	$(BIN)/python -m spikepropamine enjoy cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb/seed-0 \
+	  --video runs/try --open
 
 demo: .venv/installed  ## train and judge a plastic and a static actor (minutes)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)

@@ -176,6 +176,18 @@ class HalfCheetahCue(HalfCheetahEnv):
         trial = min(self._step // self.trial_steps, self.trials - 1)
         return [self._direction(trial)]
 
+    @property
+    def caption(self) -> str:
+        """What the last observation shows, in words, for videos."""
+        trial, phase = divmod(self._step, self.trial_steps)
+        if trial == self.trials:
+            return ""
+        if phase >= self.cue_length:
+            return f"how that went: {self._outcome:+.1f}"
+        way = "forward" if self.targets[trial] else "backward"
+        told = "told now" if self._tells[trial] else "not told"
+        return f"cue {self.order[trial] + 1} means {way}: {told}"
+
     def _direction(self, trial: int) -> int:
         return 2 * int(self.targets[trial]) - 1
 

@@ -226,6 +226,23 @@ def test_the_context_of_a_cue_task_is_the_direction_of_its_trial():
     assert perturbed.reset(seed=0)[1]["context"][1:] == [-1, 1, -1, 1, 1, -1]
 
 
+def test_a_caption_says_what_the_last_observation_shows():
+    env = cue_task(**(LESSON | {"feedback_length": 1}))
+    played(env, 0)
+    assert env.caption == ""  # the episode is over
+    env.reset(seed=0)
+    captions = []
+    for _ in range(20):
+        captions.append(env.caption)
+        env.step(np.zeros(6, np.float32))
+    for trial in range(4):
+        way = "forward" if env.targets[trial] else "backward"
+        told = "told now" if trial < 3 else "not told"
+        expected = f"cue {env.order[trial] + 1} means {way}: {told}"
+        assert captions[5 * trial : 5 * trial + 4] == [expected] * 4
+        assert captions[5 * trial + 4].startswith("how that went: ")
+
+
 def test_a_settling_robot_is_not_judged():
     """The first steps of a cue, in which it may still run the other way, do not count."""
     for settle in (0, 3):

@@ -72,6 +72,7 @@ def test_a_long_title_leaves_room_for_the_rest():
 
 def test_a_context_is_told_in_words():
     assert context_now({}) == ""
+    assert context_now({"context": [1], "context_began": 0}) == ""  # of the task itself
     info = {"perturbations": {"motor_signs": {"severity": 0.5}, "mass": {"severity": 1}}}
     info |= {"context": [1, -1], "context_began": 0}
     assert context_now(info) == "hidden motor signs: + \N{MINUS SIGN}"

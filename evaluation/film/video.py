@@ -252,11 +252,12 @@ def _has_contexts(label: str) -> bool:
 def context_now(info: dict[str, Any]) -> str:
     """The context after a step, in words: its signs, or the order that it makes of channels."""
     context = info.get("context", [])
-    if not context:
+    every = info.get("perturbations", {})
+    labels = [label.replace("_", " ") for label in every if _has_contexts(label)]
+    if not labels:
         return ""
     signs = all(number in (-1, 1) for number in context)
     shown = ["+" if number > 0 else "\u2212" for number in context] if signs else context
-    labels = [label.replace("_", " ") for label in info["perturbations"] if _has_contexts(label)]
     since = f" since step {info['context_began']}" if info["context_began"] else ""
     return f"hidden {', '.join(labels)}: {' '.join(map(str, shown))}{since}"
 
@@ -272,7 +273,7 @@ class _Scene:
         self.camera = Camera(env, WIDTH, HEIGHT)
         self.steps, self.total, self.over = -1, 0.0, False
         self.since: dict[str, int] = {}
-        self.context = ""
+        self.context = self.caption = ""
         self.picture: np.ndarray | None = None
 
     @property
@@ -292,6 +293,7 @@ class _Scene:
             self.panel.add(moment)
         self.since = {k: self.since.get(k, self.steps) for k in acting_now(moment.info)}
         self.context = context_now(moment.info)
+        self.caption = getattr(self.env.unwrapped, "caption", "")
         self.picture = None
 
     def frame(self) -> np.ndarray:
@@ -302,7 +304,7 @@ class _Scene:
         progress = f"{'over at ' * self.over}step {self.steps}   return {self.total:.1f}"
         picture[:BAR] = written(picture[:BAR] // 2, self.name, progress)
         texts = [k if not at else f"{k} since step {at}" for k, at in self.since.items()]
-        texts += [self.context] if self.context else []
+        texts += [text for text in (self.context, self.caption) if text]
         if texts:
             picture[-BAR:] = written(np.full_like(picture[-BAR:], MARK), ", ".join(texts))
         return np.concatenate([picture, self.panel.canvas], axis=0 if self.stacked else 1)
