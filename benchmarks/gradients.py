@@ -126,7 +126,7 @@ def measure(kind: tuple[str, str, str], spread: float, networks: int) -> list[di
     ]
 
 
-def trained(kind: tuple[str, str, str], seed: int, updates: int = 400) -> float | None:
+def trained(kind: tuple[str, str, str], seed: int, updates: int = 200) -> float | None:
     """The loss that a training ends with (mean of its last 20), None where a loss or a gradient was
     not finite. Learned is to say what an input is, times a sign that only the first ten steps tell.
     Who does not remember the sign says 0, and has the mean square of the inputs for a loss.
