@@ -56,6 +56,8 @@ def measure_of(rows: Sequence[Row]) -> tuple[str, int]:
 def score_of(values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -> Score:
     """Of one value for each training seed, and the bounds of what it can be."""
     array = np.array(values, dtype=float)
+    if len(array) == 1:
+        bounds = UNBOUNDED  # one seed, at whichever end, says nothing of others
     score = Units(len(array), 1).score(lambda weights: weights @ array, bounds)
     assert score is not None  # there are no NaN in a file
     return score

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from spikepropamine.common import UsageError
+from spikepropamine.evaluation.judge.statistics import SHARE
 from spikepropamine.matrix import make_figures, make_tables, pages
 from spikepropamine.matrix.claims import unsupported
 from spikepropamine.matrix.figures import agrees, draw
@@ -23,6 +24,7 @@ from spikepropamine.matrix.tables import (
     retention,
     returns,
     revisions,
+    score_of,
     seeds,
     summary,
     verdict,
@@ -112,6 +114,11 @@ def test_costs_are_shown_in_two_parts_and_what_is_not_counted_is_empty(tmp_path)
     one, two = cells(costs([tmp_path / "costs.csv"]))
     assert one[2] == "120 + 30.0" and one[-2:] == ["100 + 30.0", "100 + 30.0"]
     assert two[2] == "0 + 500" and two[-2:] == ["", ""]
+
+
+def test_one_seed_has_no_interval_even_where_it_is_at_an_end_of_the_scale():
+    assert score_of([1.0], SHARE)["interval"] is None
+    assert score_of([1.0] * 5, SHARE)["interval"] is not None
 
 
 def test_growth_has_a_line_for_each_size_and_a_column_for_each_policy(tmp_path):
