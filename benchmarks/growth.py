@@ -21,6 +21,7 @@ from stable_baselines3.common.logger import Logger
 
 import spikepropamine  # noqa: F401  registers the environments
 from benchmarks.rows import write_rows
+from benchmarks.throughput import learn
 from spikepropamine.agents import zoo
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import make_envs
@@ -42,7 +43,7 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     if options.alone:
-        print(alone(options.policies[0]))
+        print(seconds_alone(options.policies[0]))
         return
     rows: list[dict[str, Any]] = []
     print(f"{'policy':10}{'grows':>14}{'to':>5}{'us a step':>11}{'ratio':>7}")
@@ -67,11 +68,6 @@ def built(policy: str, environments: int, width: int) -> Any:
     return algorithm
 
 
-def learn(algorithm: Any) -> None:
-    """One rollout and update."""
-    algorithm.learn(algorithm.n_steps * algorithm.n_envs, reset_num_timesteps=False)
-
-
 def measured(policy: str, rounds: int) -> list[dict[str, Any]]:
     """A row for each number of environments and each width; ratios are to the first of them."""
     cases = [("environments", count, (count, WIDE)) for count in ENVIRONMENTS]
@@ -88,7 +84,7 @@ def measured(policy: str, rounds: int) -> list[dict[str, Any]]:
     rows = []
     for grows, to, size in cases:
         each = seconds[size]
-        rows.append(row(policy, grows, to, each, each / first.setdefault(grows, each)))
+        rows.append(row_of(policy, grows, to, each, each / first.setdefault(grows, each)))
     return rows
 
 
@@ -102,12 +98,12 @@ def at_once(policy: str) -> list[dict[str, Any]]:
             for _ in range(count)
         ]
         each = max(float(run.communicate()[0]) for run in runs)
-        alone_ = rows[0]["microseconds_per_step"] * 1e-6 if rows else each
-        rows.append(row(policy, "runs at once", count, each, each / alone_))
+        one = rows[0]["microseconds_per_step"] * 1e-6 if rows else each
+        rows.append(row_of(policy, "runs at once", count, each, each / one))
     return rows
 
 
-def alone(policy: str) -> float:
+def seconds_alone(policy: str) -> float:
     """Wall time of a step, in seconds, of a training as configured."""
     settings = defaults("HalfCheetah-v5", policy)
     algorithm = zoo.build(policy, make_envs(settings), settings.network, settings.trainer)
@@ -119,7 +115,7 @@ def alone(policy: str) -> float:
     return (time.perf_counter() - start) / (ALONE * algorithm.n_steps * algorithm.n_envs)
 
 
-def row(policy: str, grows: str, to: int, seconds: float, ratio: float) -> dict[str, Any]:
+def row_of(policy: str, grows: str, to: int, seconds: float, ratio: float) -> dict[str, Any]:
     """A row of the table."""
     return {
         "policy": policy,

@@ -89,7 +89,7 @@ def measured(
     clocks: dict[Any, Clock] = {case: defaultdict(float) for case in cases}
     for case, algorithm in cases.items():
         algorithm.set_logger(Logger(None, []))
-        _learn(algorithm)  # compiles and warms up
+        learn(algorithm)  # compiles and warms up
         _time(algorithm, clocks[case])
     physics = _physics(env)
     limits: list[float] = []
@@ -99,7 +99,7 @@ def measured(
         for case, algorithm in cases.items():
             clocks[case].clear()
             start = time.process_time()
-            _learn(algorithm)
+            learn(algorithm)
             clocks[case]["all"] = time.process_time() - start
             if case not in fastest or clocks[case]["all"] < fastest[case]["all"]:
                 fastest[case] = dict(clocks[case])
@@ -145,7 +145,7 @@ def _normalised(venv: Any, settings: Settings) -> VecNormalize:
     )
 
 
-def _learn(algorithm: Any) -> None:
+def learn(algorithm: Any) -> None:
     """One rollout and update."""
     algorithm.learn(algorithm.n_steps * algorithm.n_envs, reset_num_timesteps=False)
 
