@@ -12,12 +12,14 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.rollout import PPO
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
 from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy
+from spikepropamine.policies.groups import Group, parameter_group
 from spikepropamine.policies.policy import ADAM
 from spikepropamine.policies.rules import RULES
 from spikepropamine.ranges import Count, Few, Logarithm, NotNegative, Number, Positive, Share
@@ -66,6 +68,8 @@ class TrainerSettings:
     """Widths of the critic's layers."""
     critic_sees_spikes: bool = True
     """The critic of a spiking actor also sees the spiking features, detached."""
+    untrained: tuple[Group, ...] = ()
+    """Parts of the policy that stay as they are initialised."""
 
 
 Create = Callable[[VecEnv, NetworkConfig, TrainerSettings, str, dict[str, Any]], OnPolicyAlgorithm]
@@ -293,7 +297,19 @@ def build(
         arguments[name] = getattr(trainer, name)
     for name in ("ent_coef", "vf_coef", "max_grad_norm"):
         arguments[name] = getattr(trainer, name)
-    return agents()[agent].create(venv, network_of(agent, network), trainer, backend, arguments)
+    network = network_of(agent, network)
+    algorithm = agents()[agent].create(venv, network, trainer, backend, arguments)
+    for group in trainer.untrained:
+        parameters = _of_group(algorithm.policy, group)
+        if not parameters:
+            raise ValueError(f"{agent} has no {group} that could be left untrained")
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+    return algorithm
+
+
+def _of_group(policy: ActorCriticPolicy, group: Group) -> list[nn.Parameter]:
+    return [x for name, x in policy.named_parameters() if parameter_group(name) == group]
 
 
 def actor_parameters(policy: ActorCriticPolicy) -> int:
@@ -306,7 +322,7 @@ def actor_parameters(policy: ActorCriticPolicy) -> int:
     else:
         parts = [policy.mlp_extractor.policy_net, policy.action_net]
     parts.append(policy.pi_features_extractor)
-    return sum(p.numel() for part in parts for p in part.parameters())
+    return sum(p.numel() for part in parts for p in part.parameters() if p.requires_grad)
 
 
 def match_hidden(

@@ -10,19 +10,14 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import KVWriter, Logger
 from torch import nn
 
-from spikepropamine.agents.zoo import TrainerSettings, agents, build
-from spikepropamine.policies import NetworkConfig
 from spikepropamine.training.diagnostics import (
     Diagnostics,
     GradientNorms,
     activity,
     fast_weights,
     learned_parameters,
-    parameter_group,
     replayed,
 )
-
-GROUPS = {"encoder", "weights", "plasticity", "neuromodulator", "readout", "critic"}
 
 
 class Rows(KVWriter):
@@ -182,24 +177,6 @@ def test_gradient_norms_are_those_before_clipping():
     )
     module.action_net(torch.ones(2)).sum().backward()
     assert norms.stop() == {}
-
-
-@pytest.mark.parametrize("agent", agents())
-def test_every_parameter_has_a_group(agent):
-    network = NetworkConfig(encoding="population")
-    policy = build(agent, make_venv(), network, TrainerSettings(n_steps=32, batch_size=32)).policy
-    groups = {name: parameter_group(name) for name, _ in policy.named_parameters()}
-    present = {"weights", "readout", "critic"}
-    if agent.startswith(("snn", "rsnn", "dp", "ndp")):
-        present |= {"encoder"}
-    if agent.startswith(("dp", "ndp")):
-        present |= {"plasticity"}
-    if agent.startswith("ndp"):
-        present |= {"neuromodulator"}
-    assert set(groups.values()) == present <= GROUPS
-    assert all(
-        "value_net" in name or "critic" in name for name in groups if groups[name] == "critic"
-    )
 
 
 # the callback

@@ -29,6 +29,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.groups import parameter_group
 from spikepropamine.policies.layers import SpikingLayer
 from spikepropamine.policies.rules import RULES
 from spikepropamine.training.callbacks import rollouts_of
@@ -38,15 +39,6 @@ SATURATED = 0.9
 
 LOOKS = 8
 """How often the fast weights are looked at in a rollout."""
-
-PLASTICITY = (
-    "plasticity_gain",
-    "pre_decay",
-    "post_decay",
-    "threshold_decay",
-    "eta",
-    "coefficients",
-)
 
 
 class Diagnostics(BaseCallback):
@@ -187,24 +179,6 @@ def learned_parameters(layers: Any) -> dict[str, float]:
             measured |= zip(RULES[layer.spec.rule].coefficients, parameters.coefficients)
         values |= {f"plasticity/{name}/layer{index}": x.item() for name, x in measured.items()}
     return values
-
-
-def parameter_group(name: str) -> str:
-    """The group of a policy's parameter, by its name: encoder, weights, plasticity, neuromodulator,
-    readout or critic. Weights are all that the actor has besides the others.
-    """
-    first, last = name.split(".")[0], name.split(".")[-1]
-    if "value_net" in name or "critic" in first or first == "vf_features_extractor":
-        return "critic"
-    if last.startswith("modulator"):
-        return "neuromodulator"
-    if name.startswith("lstm_actor.layers.") and last in PLASTICITY:
-        return "plasticity"
-    if first in ("action_net", "log_std") or last == "readout_decay":
-        return "readout"
-    if name.startswith("lstm_actor.encoder.") or "features_extractor" in first:
-        return "encoder"
-    return "weights"
 
 
 class GradientNorms:

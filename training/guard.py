@@ -8,7 +8,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from spikepropamine.training.diagnostics import parameter_group
+from spikepropamine.policies.groups import parameter_group
 
 LIMIT = 1e15
 """Beyond this size a number has exploded: its square is out of reach of float32's precision, and

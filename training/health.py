@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from tqdm import tqdm
 
-from spikepropamine.training.diagnostics import parameter_group
+from spikepropamine.policies.groups import parameter_group
 
 STILL = 1e-8
 """Relative change of an actor's parameters in an update from which on it does not move."""

@@ -1,0 +1,32 @@
+"""Which part of a policy a parameter belongs to."""
+
+from typing import Literal
+
+Group = Literal["encoder", "weights", "plasticity", "neuromodulator", "readout", "critic"]
+
+PLASTICITY = (
+    "plasticity_gain",
+    "pre_decay",
+    "post_decay",
+    "threshold_decay",
+    "eta",
+    "coefficients",
+)
+
+
+def parameter_group(name: str) -> Group:
+    """The group of a policy's parameter, by its name. Weights are all that the actor has besides
+    the others.
+    """
+    first, last = name.split(".")[0], name.split(".")[-1]
+    if "value_net" in name or "critic" in first or first == "vf_features_extractor":
+        return "critic"
+    if last.startswith("modulator"):
+        return "neuromodulator"
+    if name.startswith("lstm_actor.layers.") and last in PLASTICITY:
+        return "plasticity"
+    if first in ("action_net", "log_std") or last == "readout_decay":
+        return "readout"
+    if name.startswith("lstm_actor.encoder.") or "features_extractor" in first:
+        return "encoder"
+    return "weights"
