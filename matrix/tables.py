@@ -27,6 +27,8 @@ from spikepropamine.matrix.rows import OBSERVER, Row, read_rows
 
 AHEAD, BEHIND, EVEN = "ahead of", "behind", "cannot be told from"
 PLASTIC = ("dp-", "ndp-")
+MILD = 0.5
+"""Severity up to which a condition is no extreme one."""
 
 
 def rows_where(files: Sequence[Path], **where: str) -> list[Row]:
@@ -174,18 +176,26 @@ def verdict(interval: Sequence[float] | None) -> str:
 
 def retention(files: Sequence[Path], **where: str) -> str:
     """By policy, suite and lesion: mean retention over perturbed conditions with its interval, of
-    those that training may use and of those held out, and the mean return under them.
+    those that training may use, of those held out, and of the mild ones among these, with its
+    interquartile mean over conditions and runs; and the mean return under all of them.
     """
     rows = [r for r in rows_where(files, **where) if not r.condition.startswith(CLEAN_KEY)]
-    lines = _head("policy", "suite", "all", "train", "held out", "return")
+    mild = f"held out, severity up to {MILD}"
+    lines = _head(
+        "policy", "suite", "all", "train", "held out", mild, "interquartile mean", "return"
+    )
     for suite in dict.fromkeys(row.suite for row in rows):
         of_suite = [row for row in rows if row.suite == suite]
         for policy, mine in _by_policy(of_suite):
             for lesion in dict.fromkeys(row.lesion for row in mine):
                 some = [row for row in mine if row.lesion == lesion]
                 name = f"`{policy}`" + (f", plasticity {lesion}" if lesion else "")
-                splits = [some, *([r for r in some if r.split == s] for s in ("train", "held-out"))]
+                train, held_out = ([r for r in some if r.split == s] for s in ("train", "held-out"))
+                light = [r for r in held_out if r.severity is not None and r.severity <= MILD]
+                splits = (some, train, held_out, light)
                 cells = [_over_seeds(split, "retention", 2) for split in splits]
+                values = _values(light, "retention")
+                cells.append(f"{score_of(values)['interquartile_mean']:.2f}" if values else "")
                 lines.append(_line(name, suite, *cells, _over_seeds(some, "ret", 0)))
     return "\n".join(lines)
 

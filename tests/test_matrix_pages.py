@@ -186,14 +186,22 @@ def test_returns_of_plastic_policies_have_those_without_plasticity(tmp_path):
 def test_retention_is_the_mean_over_conditions_with_an_interval_over_seeds(tmp_path):
     rows = [
         Row(env="Ant-v5", policy="snn", seed=seed, suite="noise", condition=condition, split=split,
-            ret=100.0, retention=value)
-        for seed, values in enumerate([(1.0, 0.4, 0.6), (1.0, 0.2, 0.8), (1.0, 0.3, 0.7)])
-        for condition, split, value in zip(("clean", "a", "b"), ("", "train", "held-out"), values)
+            severity=severity, ret=100.0, retention=value)
+        for seed, values in enumerate(
+            [(1.0, 0.4, 0.6, 0.2), (1.0, 0.2, 0.8, 0.4), (1.0, 0.3, 0.7, 0.9)]
+        )
+        for condition, split, severity, value in zip(
+            ("clean", "a", "b", "c"), ("", "train", "held-out", "held-out"),
+            (None, 0.5, 0.5, None), values,
+        )
     ]  # fmt: skip
     write_rows(tmp_path / "suites.csv", rows)
-    ((policy, suite, every, train, held_out, _),) = cells(retention([tmp_path / "suites.csv"]))
-    assert (policy, suite, every) == ("`snn`", "noise", "0.50 [?]")  # all seeds are equal
-    assert train.startswith("0.30 [") and held_out.startswith("0.70 [")
+    ((policy, suite, every, train, held_out, mild, middle, ret),) = cells(
+        retention([tmp_path / "suites.csv"])
+    )
+    assert (policy, suite, middle, ret) == ("`snn`", "noise", "0.70", "100 [?]")
+    expected = zip((every, train, held_out, mild), ("0.50", "0.30", "0.60", "0.70"))
+    assert all(cell.startswith(f"{mean} [") for cell, mean in expected)
 
 
 def test_adaptation_is_told_by_condition(tmp_path):
