@@ -26,7 +26,7 @@ CHEETAH = [
 ]  # fmt: skip
 TAUGHT = [
     *CHEETAH, "--perturb", "motor-signs", "--previous", "--trainer.guided-steps", "128",
-    "--teacher", str(Path(__file__).parents[1] / "trained/robots/HalfCheetah-v5/snn/seed-0"),
+    "--teacher", str(Path(__file__).parents[1] / "trained/teachers/HalfCheetah-v5/snn/seed-0"),
 ]  # fmt: skip
 MOMENTS = [
     (SideBySide, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"), (os, "fsync"),
