@@ -151,6 +151,17 @@ def test_the_verdict_tells_how_contexts_are_found_out():
     assert "0 % [-2, 2] of the pace" in static and "opposite" not in static
 
 
+def test_contexts_that_are_too_short_to_settle_in_have_no_pace():
+    summary = example_summary(contexts=True)
+    for result in summary["results"]["ndp-oja"].values():
+        if result["adaptation"]:
+            short = result["adaptation"]["later"] | {"settled_pace": None, "settled_rate": None}
+            result["adaptation"] |= {"later": short}
+    text = said(summary, "ndp-oja")
+    assert "where a context begins with the episode" in text
+    assert "where a context begins within the episode" not in text
+
+
 @pytest.mark.parametrize(
     ("intervals", "claim"),
     [

@@ -243,6 +243,8 @@ def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> l
     name = condition_name(condition, onset=False)
     sentences = []
     for part, scores in intact.items():
+        if not _pace(scores):
+            continue
         begins = "begins with the episode" if part == "first" else "begins within the episode"
         text = f"Under “{name}”, where a context {begins}, it {_pace_of(scores)}"
         lesions = []
@@ -251,8 +253,9 @@ def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> l
             other = _context_scores(summary, policy, key)
             # frozen weights may well know the first context; the question is of the next one
             asked = part == "later" or lesion == "off"
-            if asked and other and part in other and not has_no_plasticity(summary, policy):
-                lesions.append(f"{lesion_name(lesion)}: {_pace(other[part])}")
+            pace = _pace(other[part]) if asked and other and part in other else ""
+            if pace and not has_no_plasticity(summary, policy):
+                lesions.append(f"{lesion_name(lesion)}: {pace}")
         sentences.append(f"{text}{' (' + '; '.join(lesions) + ')' if lesions else ''}.")
     if "later" in intact and (back := intact["later"]["regained"]) is not None:
         frozen = _context_scores(summary, policy, lesioned(summary, condition["key"], "frozen"))
@@ -304,11 +307,12 @@ def _pace_of(scores: ContextScores) -> str:
 
 
 def _pace(scores: ContextScores) -> str:
+    """Nothing where no context lasts long enough."""
     if scores["settled_pace"] is not None:
         return _share(scores["settled_pace"])
     if scores["settled_rate"] is not None:
         return f"{with_interval(scores['settled_rate'])} per step"
-    return "nothing that lasts long enough"
+    return ""
 
 
 def _recovered(summary: Summary, policy: str) -> list[str]:
