@@ -56,6 +56,9 @@ class TrainerSettings:
     """Bias and variance of the advantage estimate."""
     clip_range: Positive = 0.2
     """Clipping of the policy ratio."""
+    target_kl: Positive | None = None
+    """Passes over a rollout end where the policy's approximate Kullback-Leibler divergence from the
+    one that made it is one and a half times this; None: they do not."""
     ent_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
     vf_coef: NotNegative = 0.5
@@ -295,7 +298,7 @@ def build(
     }
     for name in ("n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range"):
         arguments[name] = getattr(trainer, name)
-    for name in ("ent_coef", "vf_coef", "max_grad_norm"):
+    for name in ("ent_coef", "vf_coef", "max_grad_norm", "target_kl"):
         arguments[name] = getattr(trainer, name)
     network = network_of(agent, network)
     algorithm = agents()[agent].create(venv, network, trainer, backend, arguments)
