@@ -67,7 +67,7 @@ def score_of(values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -
 
 def seeds(files: Sequence[Path], **where: str) -> str:
     """By policy and condition, the interquartile mean and every seed."""
-    rows = _of_one_task(rows_where(files, **where))
+    rows = _of_one_task(_once(rows_where(files, **where)))
     measure, digits = measure_of(rows)
     conditions = list(dict.fromkeys(row.condition for row in rows))
     training = {} if measure == "late_accuracy" else {
@@ -86,7 +86,7 @@ def seeds(files: Sequence[Path], **where: str) -> str:
 
 def summary(files: Sequence[Path], **where: str) -> str:
     """By task, where there are several, policy and condition, the interquartile mean over seeds."""
-    rows = rows_where(files, **where)
+    rows = _once(rows_where(files, **where))
     measure, digits = measure_of(rows)
     conditions = list(dict.fromkeys(row.condition for row in rows))
     tasks = list(dict.fromkeys((row.env, row.setting) for row in rows))
@@ -105,7 +105,7 @@ def returns(files: Sequence[Path], **where: str) -> str:
     """By policy and environment, the interquartile mean and every seed; of plastic policies also
     with their plasticity off.
     """
-    rows = rows_where(files, **where)
+    rows = _once(rows_where(files, **where))
     envs = list(dict.fromkeys(row.env for row in rows))
     lines = _head("policy", *envs)
     for policy, mine in _by_policy(rows):
@@ -127,7 +127,7 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
     probability that a seed of the one is better than a seed of the other, and what can be said at
     95 %.
     """
-    rows = rows_where(files, **{"condition": CLEAN_KEY} | where)
+    rows = _once(rows_where(files, **{"condition": CLEAN_KEY} | where))
     measure, digits = measure_of(rows)
     lines = _head("task", "policy", "", "other", "difference", "probability of improvement")
     for task in dict.fromkeys((row.env, row.setting) for row in rows):
@@ -337,6 +337,13 @@ def _lines_where(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[s
     if not lines:
         raise UsageError(f"no rows with {where} in {file}")
     return lines
+
+
+def _once(rows: list[Row]) -> list[Row]:
+    """Several suites have the clean condition, and no run may count twice."""
+    if len({(row.run, row.condition) for row in rows}) < len(rows):
+        raise UsageError("runs were judged by several suites here: add suite=NAME")
+    return rows
 
 
 def _of_one_task(rows: list[Row]) -> list[Row]:

@@ -171,6 +171,16 @@ def test_a_comparison_says_what_can_be_told(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("table", [seeds, summary, returns, comparisons])
+def test_no_run_counts_twice_where_several_suites_have_the_clean_condition(tmp_path, table):
+    rows = cue_rows(a=[0.9, 0.8], b=[0.5, 0.4])
+    rows = [replace(row, suite=suite) for row in rows for suite in ("standard", "noise")]
+    write_rows(tmp_path / "cue.csv", rows)
+    with pytest.raises(UsageError, match="add suite=NAME"):
+        table([tmp_path / "cue.csv"])
+    assert table([tmp_path / "cue.csv"], suite="noise")
+
+
 def test_returns_of_plastic_policies_have_those_without_plasticity(tmp_path):
     rows = [
         Row(env="Ant-v5", policy=policy, seed=0, condition=condition, ret=ret)
