@@ -8,7 +8,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from spikepropamine.common import UsageError, versions
 from spikepropamine.training.checkpoints import Checkpoint, go_on, latest, learn_on
 from spikepropamine.training.old_checkpoints import find_old, learn_on_old
-from spikepropamine.training.settings import CHANGEABLE, Settings
+from spikepropamine.training.settings import CHANGEABLE, Settings, completed
 from spikepropamine.training.snapshot import CannotRestore, Snapshot
 
 DECISIVE = ("n_envs", "backend", "device")
@@ -37,7 +37,7 @@ def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
         learn_on_old(algorithm, old)
         _begin_anew(algorithm, settings)
         return None
-    _check_settings(checkpoint.settings, settings.as_dict())
+    _check_settings(completed(checkpoint.settings), settings.as_dict())
     finished = checkpoint.steps >= settings.steps  # nothing is left that could differ
     reasons = [] if finished else _reasons_against(checkpoint, settings)
     try:

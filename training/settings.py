@@ -2,7 +2,7 @@
 
 import difflib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -303,13 +303,20 @@ def _over(settings: Settings, values: dict[str, Any]) -> Settings:
     return updated(settings, values)
 
 
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run, with what older ones do not say, as it was before there was a choice."""
+    later = _plain(asdict(TrainerSettings()))
+    return dict(settings) | {
+        "network": {"decay": "plain"} | settings["network"],
+        "trainer": later | settings["trainer"],
+    }
+
+
 def _read_config(file: Path) -> dict[str, Any]:
     """The settings that a run was started with."""
     content = read_yaml(file)
     try:
-        settings = dict(content["settings"])
-        # older ones do not say how their fast weights decay
-        return settings | {"network": {"decay": "plain"} | settings["network"]}
+        return completed(content["settings"])
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{file} is damaged: it has no settings of a training") from error
 
