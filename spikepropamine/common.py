@@ -20,6 +20,8 @@ from typing import NoReturn
 HERE = Path(__file__).parent
 PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
 """Those that results depend on."""
+RESULTS = ("trained", "benchmarks/results")
+"""Folders of the checkout that runs write and none depends on."""
 
 
 class UsageError(Exception):
@@ -203,17 +205,20 @@ def command_words() -> list[str]:
 def versions() -> dict[str, str]:
     """Versions of Python, the packages that results depend on, the processor, and the revision.
 
-    The revision is that of the checkout, or the version of the installed package.
+    The revision is that of the checkout, or the version of the installed package. It is marked "dirty" where files
+    differ from it, other than those that runs themselves leave (RESULTS).
     """
     found = {"python": platform.python_version(), "processor": platform.machine()}
     found |= {name: version(name) for name in PACKAGES}
     if (HERE / "envs").is_dir():
         return found | {"revision": version("spikepropamine")}
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=HERE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found | {"revision": git.stdout.strip() or "unknown"}
+    revision = git("describe", "--always").stdout.strip()
+    kept = [f":(top,exclude){folder}" for folder in RESULTS]
+    if revision and git("diff", "--quiet", "HEAD", "--", ":/", *kept).returncode:
+        revision += "-dirty"
+    return found | {"revision": revision or "unknown"}
+
+
+def git(*words: str) -> subprocess.CompletedProcess[str]:
+    """Answer of git about the checkout."""
+    return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=False)

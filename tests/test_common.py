@@ -1,4 +1,4 @@
-"""Files that are whole or not there, run folders, and what is one line."""
+"""Files that are whole or not there, run folders, revisions, and what is one line."""
 
 import os
 
@@ -98,3 +98,20 @@ def test_where_no_folder_can_be_is_said_first(tmp_path):
         RunFolder.of(tmp_path / "file", "Ant-v5", "snn", 0).check_writable()
     RunFolder.of(tmp_path / "new", "Ant-v5", "snn", 0).check_writable()
     assert not (tmp_path / "new").exists()
+
+
+def test_a_revision_is_dirty_if_code_differs_and_not_for_what_runs_leave(tmp_path, monkeypatch):
+    for name in ("spikepropamine/code.py", "trained/policy", "benchmarks/results/table.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("as committed")
+    monkeypatch.setattr(common, "HERE", tmp_path / "spikepropamine")
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "x")):
+        assert common.git(*words).returncode == 0
+    clean = common.versions()["revision"]
+    assert clean == common.git("rev-parse", "--short", "HEAD").stdout.strip()
+    (tmp_path / "trained/policy").write_text("trained again")
+    (tmp_path / "benchmarks/results/table.csv").write_text("measured again")
+    assert common.versions()["revision"] == clean
+    (tmp_path / "spikepropamine/code.py").write_text("edited")
+    assert common.versions()["revision"] == f"{clean}-dirty"
