@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
 """Those that results depend on."""
 RESULTS = ("trained", "benchmarks/results")
-"""Folders of the checkout that runs write and none depends on."""
+"""Folders of the checkout that runs write."""
 
 
 class UsageError(Exception):
@@ -205,8 +205,8 @@ def command_words() -> list[str]:
 def versions() -> dict[str, str]:
     """Versions of Python, the packages that results depend on, the processor, and the revision.
 
-    The revision is that of the checkout, or the version of the installed package. It is marked "dirty" where files
-    differ from it, other than those that runs themselves leave (RESULTS).
+    The revision is that of the checkout, or the version of the installed package. It is marked
+    "dirty" where files differ from it, other than those that runs leave (RESULTS).
     """
     found = {"python": platform.python_version(), "processor": platform.machine()}
     found |= {name: version(name) for name in PACKAGES}
