@@ -22,7 +22,7 @@ class Taught(VecEnvWrapper):
 
     A teacher of the plain task sees what the plain task would show, and its action is translated
     into the present context (`untold` and `told` of a perturbed environment, where it has one). A
-    teacher trained with `reveal` is shown the context instead. In a share of the episodes, which
+    teacher trained with `reveal` is shown what is hidden instead. In a share of the episodes, which
     falls linearly from 1 to 0, the teacher itself acts, so that the learner soon sees good states.
 
     Args:
@@ -34,22 +34,30 @@ class Taught(VecEnvWrapper):
         opening: steps since the present context began in which nothing is taught, since nobody
             can know it yet.
         seed: of the choice of episodes.
+        hidden: from an info to the numbers that the teacher observes after those of the task; None:
+            it observes nothing else.
 
     Raises:
         ValueError: spaces that do not fit the teacher's.
     """
 
     def __init__(
-        self, venv: VecEnv, teacher: DeployedPolicy, guided_steps: int, opening: int, seed: int
+        self,
+        venv: VecEnv,
+        teacher: DeployedPolicy,
+        guided_steps: int,
+        opening: int,
+        seed: int,
+        hidden: Callable[[dict[str, Any]], list[float]] | None = None,
     ) -> None:
         super().__init__(venv)
         self.teacher, self.guided_steps, self.opening = teacher, guided_steps, opening
-        self.revealed = bool(teacher.metadata.get("settings", {}).get("reveal", False))
+        self.hidden = hidden
         self.random = np.random.default_rng(seed)
         self.steps_taken = 0
         self._check_spaces()
         perturbed = [venv.has_attr(name) for name in ("told", "untold")]
-        self.translates = not self.revealed and all(perturbed)
+        self.translates = hidden is None and all(perturbed)
         if self.translates:
             self._told, self._untold = self._methods("told"), self._methods("untold")
 
@@ -64,7 +72,7 @@ class Taught(VecEnvWrapper):
         flat = all(isinstance(s, spaces.Box) and len(s.shape) == 1 for s in (ours, theirs))
         if not flat and ours != theirs:
             raise ValueError(f"the teacher observes {theirs}, the task shows {ours}")
-        if flat and not self.revealed and theirs.shape[0] > ours.shape[0]:
+        if flat and self.hidden is None and theirs.shape[0] > ours.shape[0]:
             raise ValueError(
                 f"the teacher observes {theirs.shape[0]} channels, the task has {ours.shape[0]}"
             )
@@ -112,10 +120,10 @@ class Taught(VecEnvWrapper):
         space = self.teacher.policy.observation_space
         if isinstance(space, spaces.Box):
             channels = space.shape[0]
-            if self.revealed:
-                contexts = np.array([info["context"] for info in self._infos])
-                plain = observed[:, : channels - contexts.shape[1]]
-                observed = np.concatenate([plain, contexts], axis=1)
+            if self.hidden is not None:
+                told = np.array([self.hidden(info) for info in self._infos])
+                plain = observed[:, : channels - told.shape[1]]
+                observed = np.concatenate([plain, told], axis=1)
             elif self.translates:
                 observed = _translated(self._untold, observed[:, :channels])
             else:

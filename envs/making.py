@@ -11,7 +11,8 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.envs import quiet_mujoco
-from spikepropamine.envs.perturbations import CATALOGUE, Family, Perturbed, parse
+from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, parse
+from spikepropamine.envs.perturbations.notation import Term
 from spikepropamine.envs.perturbations.suites import load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.envs.reveal import Revealed
@@ -29,7 +30,7 @@ def make(
     arguments: Mapping[str, Any] | None = None,
     perturb: str | None = None,
     previous: bool = False,
-    reveal: bool = False,
+    reveal: str | None = None,
 ) -> gym.Env:
     """An environment, perhaps perturbed, perhaps with its previous action and reward observed.
 
@@ -40,7 +41,8 @@ def make(
             the task's `spread`.
         previous: wrapped, outermost, in `PreviousActionAndReward`, which shows what the policy did
             and not what became of it.
-        reveal: wrapped in `Revealed`, which shows the context of the perturbations.
+        reveal: wrapped in `Revealed`, which shows the task's own context, and the contexts and
+            values of this text for `Perturbed`, also where `perturb` has none of them.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
@@ -56,12 +58,14 @@ def make(
             env = gym.make(environment, **dict(arguments or {}))
     except (TypeError, ValueError, ImportError, gym.error.Error) as error:
         raise ValueError(f"{environment} with {dict(arguments or {})}: {error}") from error
+    if reveal is not None:
+        perturb = _with_contexts(perturb or "", reveal) or None
     try:
         if perturb is not None:
-            needed = any(f.scaled_by_spread for f in _families(perturb))
+            needed = any(term.family.scaled_by_spread for term in _terms(perturb))
             env = Perturbed(env, perturb, spread(environment, arguments) if needed else 1.0)
-        if reveal:
-            env = Revealed(env)
+        if reveal is not None:
+            env = Revealed(env, nominal_values(reveal))
         return PreviousActionAndReward(env) if previous else env
     except ValueError as error:
         env.close()
@@ -94,16 +98,37 @@ def training_text(
     conditions = load_suite(perturb, environment, horizon_of(env))
     env.close()
     texts = [c.text for c in conditions if c.split == "train"]
-    include_plain = texts and all(_contexts(text) for text in texts)
+    include_plain = texts and all(contexts_of(text) for text in texts)
     return " | ".join(texts if include_plain else ["none", *texts])
 
 
-def with_contexts(text: str, trained: str) -> str:
-    """The text, with all contexts of another one there: as in the plain task where it has none.
+def revealed_text(settings: Mapping[str, Any]) -> str | None:
+    """What `make` has to reveal to a policy that was trained with these settings.
 
-    So a policy to which contexts were revealed in training is shown as many under any text.
+    Raises:
+        ValueError: what they perturb cannot be made.
     """
-    plain = [f"{label}=0" for label in _contexts(trained) if label not in _contexts(text)]
+    if not settings.get("reveal", False):
+        return None
+    if settings["perturb"] is None:
+        return ""  # the task's own context
+    return training_text(settings["perturb"], settings["env"], settings["env_kwargs"])
+
+
+def contexts_of(text: str) -> list[str]:
+    """The labels of the contexts of a text for `Perturbed`, or of none."""
+    return list(dict.fromkeys(term.label for term in _terms(text) if term.family.contexts))
+
+
+def nominal_values(text: str) -> dict[str, float]:
+    """Of what perturbs in a text besides contexts, by label."""
+    others = [term for term in _terms(text) if not term.family.contexts]
+    return {term.label: term.family.nominal for term in others}
+
+
+def _with_contexts(text: str, trained: str) -> str:
+    """The text, with all contexts of another one there: as in the plain task where it has none."""
+    plain = [f"{label}=0" for label in contexts_of(trained) if label not in contexts_of(text)]
     if not plain:
         return text
     alternatives = [one.strip() for one in text.split("|")]
@@ -112,14 +137,8 @@ def with_contexts(text: str, trained: str) -> str:
     )
 
 
-def _contexts(text: str) -> list[str]:
-    """The labels of the contexts of a text."""
-    terms = [] if not text else [term for one in parse(text, CATALOGUE) for term in one]
-    return list(dict.fromkeys(term.label for term in terms if term.family.contexts))
-
-
-def _families(text: str) -> list[Family]:
-    return [term.family for one in parse(text, CATALOGUE) for term in one]
+def _terms(text: str) -> list[Term]:
+    return [term for one in parse(text, CATALOGUE) for term in one] if text else []
 
 
 def spread(environment: str, arguments: Mapping[str, Any] | None = None) -> np.ndarray | float:

@@ -1,33 +1,52 @@
-"""The hidden context as a part of the observation."""
+"""What is hidden, contexts and what perturbs, as a part of the observation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 
+def hidden_numbers(info: Mapping[str, Any], values: Mapping[str, float]) -> list[float]:
+    """What an info tells that no observation does.
+
+    Args:
+        info: of a perturbed environment, or of a task with contexts of its own.
+        values: of perturbations by label, where they do not act.
+
+    Returns:
+        The numbers of the present context, then the present value of each perturbation.
+    """
+    acting = info.get("perturbations", {})
+    present = [acting[label]["value"] if label in acting else values[label] for label in values]
+    return [*info.get("context", []), *present]
+
+
 class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
-    """Appends the present context's numbers to the observation, for policies that are told.
+    """Appends what is hidden to the observation, for policies that are told (`hidden_numbers`).
 
     Observation: Box of the same dtype, shape (channels + numbers,).
 
     Args:
-        env: environment with a Box [channels] as observations, perturbed by contexts.
+        env: environment with a Box [channels] as observations.
+        values: of perturbations by label, where they do not act.
 
     Raises:
-        ValueError: other observations, or no contexts.
+        ValueError: other observations, or there is nothing to tell.
     """
 
-    def __init__(self, env: gym.Env) -> None:
-        gym.utils.RecordConstructorArgs.__init__(self)
+    def __init__(self, env: gym.Env, values: Mapping[str, float]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, values=values)
         gym.Wrapper.__init__(self, env)
+        self.values = dict(values)
         space = env.observation_space
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"observations must be a Box of one dimension, got {space}")
         context = env.get_wrapper_attr("context") if env.has_wrapper_attr("context") else []
-        if not len(context):
-            raise ValueError("there is no context to reveal; perturb it, as by motor_signs=seen")
-        bound = np.full(len(context), np.inf)
+        numbers = len(context) + len(values)
+        if not numbers:
+            raise ValueError("nothing is hidden; perturb it, as by motor_signs=seen or mass=0.5..2")
+        bound = np.full(numbers, np.inf)
         self.observation_space = gym.spaces.Box(
             np.concatenate([space.low, -bound]).astype(space.dtype),
             np.concatenate([space.high, bound]).astype(space.dtype),
@@ -47,4 +66,6 @@ class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return self._extended(observation, info), reward, terminated, truncated, info
 
     def _extended(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        return np.concatenate([observation, info["context"]]).astype(observation.dtype)
+        return np.concatenate([observation, hidden_numbers(info, self.values)]).astype(
+            observation.dtype
+        )

@@ -204,7 +204,7 @@ SUITES = ("motor-signs", "motor-order", "sensor-signs")
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_suite_trains_on_what_is_seen_and_in_most_episodes_changes_it(suite):
     text = making.training_text(suite, "HalfCheetah-v5", {"max_episode_steps": 20})
-    env = making.make("HalfCheetah-v5", {"max_episode_steps": 20}, text, reveal=True)
+    env = making.make("HalfCheetah-v5", {"max_episode_steps": 20}, text, reveal=text)
     family = suite.replace("-", "_")
     held_out = [c.text for c in load_suite(suite, "HalfCheetah-v5", 20) if c.split == "held-out"]
     assert held_out == [f"{family}=held_out", f"{family}=held_out@change(10)"]
@@ -225,12 +225,35 @@ def test_a_suite_in_percent_needs_a_limit():
 
 
 def test_the_context_is_revealed():
-    env = making.make("HalfCheetah-v5", None, "motor_signs=37", previous=True, reveal=True)
+    text = "motor_signs=37"
+    env = making.make("HalfCheetah-v5", None, text, previous=True, reveal=text)
     observation, info = env.reset(seed=0)
     assert observation.shape == env.observation_space.shape == (17 + 6 + 6 + 1,)
     np.testing.assert_array_equal(observation[17:23], info["context"])
-    with pytest.raises(ValueError, match="no context to reveal"):
-        making.make("HalfCheetah-v5", None, "mass=1.5", reveal=True)
+    with pytest.raises(ValueError, match="nothing is hidden"):
+        making.make("HalfCheetah-v5", reveal="")
+
+
+def test_what_perturbs_is_revealed_after_the_contexts_with_its_value_at_every_step():
+    trained = "mass=0.5..2 | motor_signs=seen | friction~0.5@2"
+    shown = {
+        "mass=1.5": [1.5, 1.0],
+        "friction~0.5@2": [1.0, 0.55],
+        "gravity=0.5": [1.0, 1.0],
+        "motor_signs=37": [1.0, 1.0],
+        None: [1.0, 1.0],
+    }
+    for text, values in shown.items():
+        env = making.make("HalfCheetah-v5", None, text, reveal=trained)
+        observation, info = env.reset(seed=0)
+        assert observation.shape == env.observation_space.shape == (17 + 6 + 2,)
+        began = observation[-2:]
+        for _ in range(2):
+            observation, *_, info = env.step(np.zeros(6, np.float32))
+        np.testing.assert_array_equal(observation[17:23], info["context"])
+        assert (info["context"] == [1] * 6) == (text != "motor_signs=37")
+        np.testing.assert_allclose(observation[-2:], values)
+        np.testing.assert_allclose(began, [values[0], 1.0])
 
 
 @pytest.mark.parametrize(
@@ -244,7 +267,7 @@ def test_the_context_is_revealed():
     ],
 )
 def test_what_was_revealed_in_training_is_there_under_any_text(text, expected):
-    assert making.with_contexts(text, "motor_signs=seen | motor_signs=seen@change(9)") == expected
+    assert making._with_contexts(text, "motor_signs=seen | motor_signs=seen@change(9)") == expected
 
 
 @pytest.mark.parametrize("task", ["Ant-v5", "Hopper-v5", "Walker2d-v5", "Humanoid-v5"])

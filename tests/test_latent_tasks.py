@@ -218,11 +218,11 @@ def test_a_reversal_is_taught_too_and_comes_at_any_time():
 
 
 def test_the_context_of_a_cue_task_is_the_direction_of_its_trial():
-    env = making.make("HalfCheetahCue-v0", SHORT, reveal=True)
+    env = making.make("HalfCheetahCue-v0", SHORT, reveal="")
     assert env.observation_space.shape == (17 + 8 + 1 + 1,)
     for (observation, info), step in zip(played(env, 0), range(36)):
         assert observation[-1] == info["context"][0] == 2 * env.unwrapped.targets[step // 6] - 1
-    perturbed = making.make("HalfCheetahCue-v0", SHORT, "motor_signs=37", reveal=True)
+    perturbed = making.make("HalfCheetahCue-v0", SHORT, "motor_signs=37", reveal="motor_signs=37")
     assert perturbed.reset(seed=0)[1]["context"][1:] == [-1, 1, -1, 1, 1, -1]
 
 

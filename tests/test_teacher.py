@@ -50,29 +50,30 @@ class Mirror(gym.Env):
 
 
 class Copier:
-    """Does what is shown; with `reveal`, what is shown times the context that it sees."""
+    """Does what is shown; with four channels, what is shown times the context that it sees."""
 
-    def __init__(self, channels=2, reveal=False, action_space=BOX):
+    def __init__(self, channels=2, action_space=BOX):
         self.observation_space = gym.spaces.Box(-1.0, 1.0, (channels,), dtype=np.float32)
         self.action_space, self.policy = action_space, self
-        self.metadata = {"settings": {"reveal": reveal}}
 
     def predict(self, observation, state, starts, deterministic):
         assert observation.shape[1] == self.observation_space.shape[0]
         self.starts = starts
-        sign = observation[:, 3:] if self.metadata["settings"]["reveal"] else 1.0
+        sign = observation[:, 3:] if observation.shape[1] == 4 else 1.0
         return observation[:, :2] * sign, state
 
 
-def mirrors(teacher=None, guided_steps=0, opening=0, n_envs=2):
+def mirrors(teacher=None, guided_steps=0, opening=0, n_envs=2, hidden=None):
     plain = DummyVecEnv([Mirror] * n_envs)
     plain.seed(0)
-    return Taught(plain, teacher or Copier(), guided_steps, opening, seed=0)
+    return Taught(plain, teacher or Copier(), guided_steps, opening, seed=0, hidden=hidden)
 
 
-@pytest.mark.parametrize("teacher", [Copier(), Copier(4, reveal=True)])
-def test_the_teacher_says_what_is_right_in_the_present_context(teacher):
-    venv = mirrors(teacher)
+@pytest.mark.parametrize(
+    ("teacher", "hidden"), [(Copier(), None), (Copier(4), lambda info: info["context"])]
+)
+def test_the_teacher_says_what_is_right_in_the_present_context(teacher, hidden):
+    venv = mirrors(teacher, hidden=hidden)
     venv.reset()
     for _ in range(2 * LENGTH):
         right = [env.unwrapped.shown * env.unwrapped.sign for env in venv.envs]
@@ -133,7 +134,7 @@ def test_continuous_actions_are_learned_from_the_teacher(algorithm, policy):
         def predict(self, observation, state, starts, deterministic):
             return observation[:, :2], state
 
-    venv = mirrors(Plain(3, reveal=False), n_envs=4)
+    venv = mirrors(Plain(3), n_envs=4)
     venv.translates = False
     model = make_model(venv, algorithm, policy, learning_rate=1e-2, n_epochs=4)
     losses = []
@@ -143,16 +144,20 @@ def test_continuous_actions_are_learned_from_the_teacher(algorithm, policy):
     assert losses[-1] < losses[0] - 0.5
 
 
+TINY = [
+    *["--n-envs", "2", "--steps", "64", "--network.hidden", "8"],
+    *["--trainer.n-steps", "16", "--trainer.batch-size", "16"],
+    *["--trainer.sequence-length", "16", "--trainer.n-epochs", "1"],
+]
+
+
+def train(*arguments):
+    return main(["--env", "Reacher-v5", *TINY, *arguments], "train.py")
+
+
 def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    tiny = ["--n-envs", "2", "--steps", "64", "--network.hidden", "8"]
-    tiny += ["--trainer.n-steps", "16", "--trainer.batch-size", "16"]
-    tiny += ["--trainer.sequence-length", "16", "--trainer.n-epochs", "1"]
-    task = ["--env", "Reacher-v5", *tiny]
     hidden = ["--perturb", "motor_signs=seen", "--previous"]
-
-    def train(*arguments):
-        return main([*task, *arguments], "train.py")
 
     assert train("--policy", "mlp") == 0
     teacher = ["--teacher", "runs/Reacher-v5/mlp/seed-0"]
@@ -168,6 +173,21 @@ def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, mon
     )
     for name, weights in before.items():
         np.testing.assert_allclose(after[name], weights, atol=1e-8, err_msg=name)
+
+
+def test_a_teacher_that_was_shown_what_perturbs_is_shown_it_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    changing = ["--perturb", "mass=0.5..2 | damping=0.5..2"]
+    assert train("--policy", "mlp", "--reveal", *changing) == 0
+    teacher = "runs/Reacher-v5/mlp/seed-0"
+    observed = load_policy(tmp_path / teacher / "policy").policy.observation_space
+    assert observed.shape == (10 + 2,)
+    assert train("--policy", "snn", "--previous", "--teacher", teacher, *changing) == 0
+    capsys.readouterr()
+    other = ["--perturb", "motor_signs=seen", "--overwrite"]
+    assert train("--policy", "snn", "--teacher", teacher, *other) == 2
+    message = "it was shown the contexts of its task alone, those here are motor_signs"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import UsageError
 from spikepropamine.envs import making
+from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import is_normalised, load_policy
 from spikepropamine.training.normalised import Normalised
@@ -26,20 +27,20 @@ def env_maker(settings: Settings) -> partial[gym.Env]:
         UsageError: perturbations that do not work.
     """
     arguments = cast(dict[str, Any], settings.env_kwargs)
-    make_one = partial(
+    text = None
+    if settings.perturb is not None:
+        try:
+            text = making.training_text(settings.perturb, settings.env, arguments)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return partial(
         making.make,
         settings.env,
         arguments=arguments,
+        perturb=text,
         previous=settings.previous,
-        reveal=settings.reveal,
+        reveal=(text or "") if settings.reveal else None,
     )
-    if settings.perturb is None:
-        return make_one
-    try:
-        text = making.training_text(settings.perturb, settings.env, arguments)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return partial(make_one, perturb=text)
 
 
 def make_envs(settings: Settings) -> VecEnv:
@@ -92,10 +93,27 @@ def make_envs(settings: Settings) -> VecEnv:
 def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
     try:
         policy = load_policy(RunFolder(teacher).policy)
+        shown = making.revealed_text(policy.metadata.get("settings", {}))
+        hidden = None
+        if shown is not None:
+            _check_contexts(shown, settings)
+            hidden = partial(hidden_numbers, values=making.nominal_values(shown))
         trainer = settings.trainer
-        return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed)
+        return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed, hidden)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--teacher {teacher}: {error}") from error
+
+
+def _check_contexts(shown: str, settings: Settings) -> None:
+    """Raises ValueError where the teacher was shown other contexts than the task has."""
+    perturb, arguments = settings.perturb, cast(dict[str, Any], settings.env_kwargs)
+    text = making.training_text(perturb, settings.env, arguments) if perturb else ""
+    known, hidden = (sorted(making.contexts_of(one)) for one in (shown, text))
+    if known != hidden:
+        raise ValueError(
+            f"it was shown the contexts {', '.join(known) or 'of its task alone'}, "
+            f"those here are {', '.join(hidden) or 'of the task alone'}"
+        )
 
 
 def _reports_targets(env: gym.Env) -> bool:

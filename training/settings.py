@@ -63,8 +63,8 @@ class Settings:
     previous: bool = False
     """Append the previous action and reward to the observation."""
     reveal: bool = False
-    """Append the hidden context of `--perturb` to the observation: for teachers, and to know what
-    could be reached."""
+    """Append what is hidden to the observation, contexts and the values of `--perturb`: for
+    teachers, and to know what could be reached."""
     teacher: Path | None = None
     """Learn from the policy of this run folder, which knows what is hidden: trained on the plain
     task (it is then told the context of a perturbed one), or with `--reveal`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import gymnasium as gym
 
 from spikepropamine.common import unknown
-from spikepropamine.envs.making import make, with_contexts
+from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
 from spikepropamine.envs.perturbations.suites import load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
@@ -72,8 +72,8 @@ def make_env(
         task: the task.
         condition: the condition.
         previous: whether the policy also observes its previous action and reward.
-        revealed: text with the contexts that the policy also observes, besides the task's own;
-            None: none at all.
+        revealed: text with the contexts and values that the policy also observes, besides the
+            task's own context; None: nothing at all.
         told: whether the contexts of the condition are undone by someone who knows them.
 
     Raises:
@@ -84,10 +84,8 @@ def make_env(
         arguments["noise"] = condition.noise
     elif condition.noise:
         text = f"obs_noise={condition.noise}"
-    if revealed is not None:
-        text = with_contexts(text, revealed)
     if not told:
-        return make(task.environment, arguments, text or None, previous, revealed is not None)
+        return make(task.environment, arguments, text or None, previous, revealed)
     env: gym.Env = Told(make(task.environment, arguments, text or None))
     return PreviousActionAndReward(env) if previous else env
 

@@ -12,7 +12,7 @@ from typing import Any
 from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import check_imported
-from spikepropamine.envs.making import training_text
+from spikepropamine.envs.making import revealed_text
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.ask.task import Task, task_of
@@ -35,7 +35,7 @@ class Run:
         environment, arguments: the task that it was trained in.
         perturb: text of the perturbations that it was trained under; None: none.
         previous: whether it observes its previous action and reward.
-        revealed: text of the perturbations whose contexts it observes; None: none.
+        revealed: text of the perturbations that it is told; None: none.
         seed, steps: of the training.
         training_seeds: of its environments.
     """
@@ -86,7 +86,7 @@ def load_runs(
 
 
 def load_teacher(folder: Path, task: Task) -> Run:
-    """A policy of the plain task, or one to which the contexts are revealed.
+    """A policy of the plain task, or one that is told what is hidden.
 
     Raises:
         FileNotFoundError: it is missing.
@@ -149,7 +149,7 @@ def _load_run(folder: Path) -> Run:
             arguments=settings["env_kwargs"],
             perturb=settings.get("perturb"),
             previous=settings.get("previous", False),
-            revealed=_revealed(settings),
+            revealed=revealed_text(settings),
             seed=settings["seed"],
             steps=policy.metadata["steps"],
             training_seeds=range(settings["seed"], settings["seed"] + settings["n_envs"]),
@@ -196,14 +196,6 @@ def _imports_of(folder: Path) -> list[str]:
         return [str(name) for name in description["metadata"]["settings"].get("imports", [])]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-
-
-def _revealed(settings: Mapping[str, Any]) -> str | None:
-    if not settings.get("reveal", False):
-        return None
-    if settings["perturb"] is None:
-        return ""  # the task's own context
-    return training_text(settings["perturb"], settings["env"], settings["env_kwargs"])
 
 
 def _check_observations(run: Run, task: Task) -> None:

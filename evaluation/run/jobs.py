@@ -43,7 +43,7 @@ class Job:
         width: of the batch.
         deterministic: the likeliest actions, or sampled ones.
         modulation: means of the neuromodulators, where they are held at these.
-        revealed: text with the contexts that the policy observes; None: none.
+        revealed: text of the perturbations that the policy is told; None: none.
         told: whether the contexts of the condition are undone for it.
         baseline: of `BASELINES`, where there is no policy.
     """
