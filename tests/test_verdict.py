@@ -151,6 +151,21 @@ def test_the_verdict_tells_how_contexts_are_found_out():
     assert "0 % [-2, 2] of the pace" in static and "opposite" not in static
 
 
+def test_conditions_that_open_with_the_same_episodes_say_it_once():
+    summary = example_summary(contexts=True)
+    sentence = "With the fast weights of an episode in the opposite context"
+    before = said(summary, "ndp-oja").count(sentence)
+    for one in [c for c in summary["conditions"] if c["split"] == "held-out"]:
+        names = {name: f"{one[name]}, changing" for name in ("key", "intact", "label")}
+        summary["conditions"].append(one | names)
+        for table in (summary["references"], *summary["results"].values()):
+            if one["key"] in table:
+                table[names["key"]] = table[one["key"]]
+    text = said(summary, "ndp-oja")
+    assert "“held out, changing" in text
+    assert text.count(sentence) == before > 0
+
+
 def test_contexts_that_are_too_short_to_settle_in_have_no_pace():
     summary = example_summary(contexts=True)
     for result in summary["results"]["ndp-oja"].values():
