@@ -234,7 +234,8 @@ def _adapted(summary: Summary, policy: str) -> list[str]:
     every = [c for c in summary["conditions"] if c["key"] in references]
     held_out = [c for c in every if c["split"] == "held-out"]
     # episodes that begin in the same contexts say the same of their openings: once is enough
-    return list(dict.fromkeys(s for c in held_out or every for s in _adapted_in(summary, policy, c)))
+    sentences = [s for c in held_out or every for s in _adapted_in(summary, policy, c)]
+    return list(dict.fromkeys(sentences))
 
 
 def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> list[str]:
