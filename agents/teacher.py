@@ -18,7 +18,8 @@ from spikepropamine.policies.export import DeployedPolicy
 
 
 class Taught(VecEnvWrapper):
-    """Environments that say in `info["taught"]` what a teacher would have done at each step.
+    """Environments that say in `info["taught"]` what a teacher would have done at each step; None
+    where nothing is taught.
 
     A teacher of the plain task sees what the plain task would show, and its action is translated
     into the present context (`untold` and `told` of a perturbed environment, where it has one). A
@@ -94,13 +95,14 @@ class Taught(VecEnvWrapper):
         self.venv.step_async(np.where(guided, self._taught, actions))
 
     def step_wait(self) -> VecEnvStepReturn:
-        """The environments' answers, with `info["taught"]` where something is taught."""
+        """The environments' answers, with `info["taught"]` in each."""
         began = [info.get("context_began", 0) for info in self._infos]
         due = self._ages - np.array(began) >= self.opening
         observations, rewards, dones, infos = self.venv.step_wait()
         for info, action, wanted in zip(infos, self._taught, due):
-            if wanted:
-                info["taught"] = action
+            # a checkpoint takes the infos by themselves; and without a None, what an environment
+            # says of its own would be learned
+            info["taught"] = action.copy() if wanted else None
         self.steps_taken += self.num_envs
         self._observations, self._starts = observations, dones
         self._ages = np.where(dones, 0, self._ages + 1)

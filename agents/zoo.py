@@ -308,6 +308,8 @@ def build(
             raise ValueError(f"{agent} has no {group} that could be left untrained")
         for parameter in parameters:
             parameter.requires_grad_(False)
+    if not any(x.requires_grad for x in algorithm.policy.parameters()):
+        raise ValueError(f"trainer.untrained: nothing of {agent} would be left to train")
     return algorithm
 
 

@@ -71,6 +71,12 @@ def test_what_is_left_untrained_is_not_counted_as_learned():
     assert actor_parameters(whole) - actor_parameters(part) == removed > 0
 
 
+def test_something_has_to_be_trained():
+    trainer = TrainerSettings(untrained=("weights", "readout", "critic"))
+    with pytest.raises(ValueError, match="nothing of mlp would be left to train"):
+        build("mlp", make_venv(), NetworkConfig(), trainer)
+
+
 def test_only_what_is_there_can_be_left_untrained():
     with pytest.raises(ValueError, match="snn has no neuromodulator that could be left untrained"):
         build("snn", make_venv(), NetworkConfig(), TrainerSettings(untrained=("neuromodulator",)))

@@ -26,6 +26,7 @@ CHEETAH = [
 ]  # fmt: skip
 TAUGHT = [
     *CHEETAH, "--perturb", "motor-signs", "--previous", "--trainer.guided-steps", "128",
+    "--trainer.opening", "1",
     "--teacher", str(Path(__file__).parents[1] / "trained/teachers/HalfCheetah-v5/snn/seed-0"),
 ]  # fmt: skip
 MOMENTS = [

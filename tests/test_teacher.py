@@ -12,6 +12,7 @@ from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training.command import main
+from spikepropamine.training.settings import parse
 
 BOX = gym.spaces.Box(-1.0, 1.0, (2,), dtype=np.float32)
 LENGTH = 6
@@ -105,8 +106,20 @@ def test_a_teacher_with_memory_is_told_where_episodes_start():
 def test_the_opening_of_every_context_teaches_nothing():
     venv = mirrors(opening=2)
     venv.reset()
-    due = ["taught" in venv.step(np.zeros((2, 2)))[3][0] for _ in range(2 * LENGTH)]
-    assert due == [False, False, True, False, False, True] * 2
+    taught = [venv.step(np.zeros((2, 2)))[3][0]["taught"] for _ in range(2 * LENGTH)]
+    assert [x is not None for x in taught] == [False, False, True, False, False, True] * 2
+
+
+def test_what_the_task_itself_calls_right_is_not_learned_from_a_teacher():
+    class Told(Mirror):
+        def _answer(self):
+            observation, info = super()._answer()
+            return observation, info | {"target": self.shown * self.sign}
+
+    venv = Taught(DummyVecEnv([Told] * 4), Copier(), 0, opening=LENGTH, seed=0)
+    model = make_model(venv, SupervisedMlp, "MlpPolicy")
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        model.learn(16 * 4)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +164,9 @@ TINY = [
 ]
 
 
+OTHER = ["--policy", "mlp", "--runs", "other"]
+
+
 def train(*arguments):
     return main(["--env", "Reacher-v5", *TINY, *arguments], "train.py")
 
@@ -171,6 +187,8 @@ def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, mon
         load_policy(folder / "policy").policy.state_dict()
         for folder in (taught, taught.with_name("seed-1"))
     )
+    shaped = parse(["--env", "Reacher-v5", "--policy", "snn", "--from", str(taught)])
+    assert shaped.network.hidden == (8,) and shaped.trainer.kind == "ppo"
     for name, weights in before.items():
         np.testing.assert_allclose(after[name], weights, atol=1e-8, err_msg=name)
 
@@ -188,6 +206,31 @@ def test_a_teacher_that_was_shown_what_perturbs_is_shown_it_again(tmp_path, monk
     assert train("--policy", "snn", "--teacher", teacher, *other) == 2
     message = "it was shown the contexts of its task alone, those here are motor_signs"
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("trained", "arguments", "message"),
+    [
+        ([], ["--env", "Pusher-v5", "--teacher"], "it learned Reacher-v5, which is another task"),
+        (["--previous"], ["--env", "Reacher-v5", "--teacher"], "trained with --previous"),
+        (
+            ["--normalize-observations"],
+            ["--env", "Reacher-v5", "--no-normalize-observations", "--from"],
+            "it observes normalised numbers",
+        ),
+        ([], ["--env", "Reacher-v5", *TINY, "--network.hidden", "9", "--from"], "size mismatch"),
+    ],
+)
+def test_a_policy_that_does_not_fit_is_refused(
+    tmp_path, monkeypatch, capsys, trained, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert train("--policy", "mlp", *trained) == 0
+    capsys.readouterr()
+    assert main([*arguments, "runs/Reacher-v5/mlp/seed-0", *OTHER], "train.py") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(

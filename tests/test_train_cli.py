@@ -338,6 +338,10 @@ BAD = {
         ["--env", "CartPole-v1", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
         ["target"],
     ),
+    "supervision by targets that are no actions": (
+        ["--env", "HalfCheetahCue-v0", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
+        ["no action", "target"],
+    ),
     "supervision of continuous actions": (
         ["--env", "Pendulum-v1", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
         ["target"],

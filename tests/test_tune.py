@@ -27,7 +27,13 @@ TINY = [*TASK, "--steps", "64", "--n-envs", "8", "--trainer.n-steps", "8", "--en
         "2", "--trainer.batch-size", "64", "--network.hidden", "4", "--seeds", "2"]  # fmt: skip
 SEARCH = {
     "all": {"trainer.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
-    "mlp": {"trainer.n_epochs": {"low": 1, "high": 2}, "trainer.critic": {"choices": [[4], [8]]}},
+    "mlp": {
+        "trainer.n_epochs": {"low": 1, "high": 2},
+        "trainer.critic": {"choices": [[4], [8]]},
+        "trainer.target_kl": {"choices": [None]},
+        "normalize_observations": {"choices": [True]},
+        "normalize_rewards": {"choices": [False]},
+    },
 }
 
 
@@ -68,6 +74,7 @@ def test_a_study_has_its_trials_and_the_best_as_a_config(study, capsys):
     command = text.splitlines()[1].removeprefix("# spikepropamine train ").split()
     settings = tune.parse_settings(command)
     assert settings.trainer.learning_rate == found["learning_rate"] and settings.steps == 64
+    assert settings.normalize_observations and not settings.normalize_rewards
     # a trial is the mean over two seeds, each told to the pruner at its own steps
     assert max(best.intermediate_values) > tune.REPORTS
     assert not list((study / "trials").rglob("policy.json"))

@@ -9,12 +9,18 @@ from tqdm import tqdm
 
 
 class CueAccuracy(BaseCallback):
-    """Logs the accuracy of the responses of a cue task, by trial and over the second half."""
+    """Logs the accuracy of the responses of a cue task, by trial and over the second half of the
+    `trials` that the task has, or where it does not say, of as many as there were so far.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.trials = 1
         self.results: list[tuple[int, bool]] = []
+
+    def _on_training_start(self) -> None:
+        if self.training_env.has_attr("trials"):
+            self.trials = max(self.training_env.get_attr("trials"))
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:

@@ -1,11 +1,13 @@
 """The environments of a training run: made as its settings say, seeded and normalised."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
+import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.teacher import Taught
@@ -13,7 +15,7 @@ from spikepropamine.common import UsageError
 from spikepropamine.envs import making
 from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.folder import RunFolder
-from spikepropamine.policies.export import is_normalised, load_policy
+from spikepropamine.policies.export import DeployedPolicy, is_normalised, load_policy
 from spikepropamine.training.normalised import Normalised
 from spikepropamine.training.settings import Settings
 from spikepropamine.training.side_by_side import SideBySide
@@ -66,13 +68,13 @@ def make_envs(settings: Settings) -> VecEnv:
     taught = settings.teacher is not None
     if settings.trainer.kind == "supervised" and not taught and not _reports_targets(env):
         raise UsageError(
-            f"{settings.env} reports no info['target'] to learn from; "
+            f"{settings.env} reports no action in info['target'] to learn from; "
             "use --trainer.kind ppo, a cue task, or a --teacher"
         )
-    env.close()
     venv: VecEnv = SideBySide([make_one] * settings.n_envs, settings.seed, settings.threads)
     if settings.teacher is not None:
-        venv = _taught(venv, settings, settings.teacher)
+        venv = _taught(venv, env, settings, settings.teacher)
+    env.close()
     space, keys = venv.observation_space, None
     has_numbers = is_normalised(space)
     if isinstance(space, gym.spaces.Dict):
@@ -90,18 +92,46 @@ def make_envs(settings: Settings) -> VecEnv:
     return venv
 
 
-def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
+def _taught(venv: VecEnv, env: gym.Env, settings: Settings, teacher: Path) -> Taught:
+    """The environments with a teacher in them; `env` is one like them."""
     try:
         policy = load_policy(RunFolder(teacher).policy)
-        shown = making.revealed_text(policy.metadata.get("settings", {}))
+        learned = policy.metadata.get("settings", {})
+        _check_task(learned, settings)
+        shown = making.revealed_text(learned)
         hidden = None
         if shown is not None:
             _check_contexts(shown, settings)
             hidden = partial(hidden_numbers, values=making.nominal_values(shown))
+            _check_channels(policy, env, hidden)
         trainer = settings.trainer
         return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed, hidden)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--teacher {teacher}: {error}") from error
+
+
+def _check_task(learned: dict[str, Any], settings: Settings) -> None:
+    """Raises ValueError where a teacher of these settings learned what cannot be translated."""
+    env = learned.get("env", settings.env)
+    if env not in gym.registry or gym.spec(env).entry_point != gym.spec(settings.env).entry_point:
+        raise ValueError(f"it learned {env}, which is another task than {settings.env}")
+    if learned.get("previous", False):
+        raise ValueError(
+            "it was trained with --previous, and would see the learner's previous action as its own"
+        )
+
+
+def _check_channels(
+    policy: DeployedPolicy, env: gym.Env, hidden: Callable[[dict[str, Any]], list[float]]
+) -> None:
+    """Raises ValueError where a teacher that is shown what is hidden observes more of the task."""
+    _, info = env.reset(seed=0)
+    theirs: Any = policy.policy.observation_space.shape
+    ours: Any = env.observation_space.shape
+    if theirs[0] - len(hidden(info)) > ours[0]:
+        raise ValueError(
+            f"it observes {theirs[0] - len(hidden(info))} channels of the task, which has {ours[0]}"
+        )
 
 
 def _check_contexts(shown: str, settings: Settings) -> None:
@@ -117,12 +147,12 @@ def _check_contexts(shown: str, settings: Settings) -> None:
 
 
 def _reports_targets(env: gym.Env) -> bool:
-    """Whether one episode (or its first 10 000 steps) of random actions reports a target."""
+    """Whether one episode (or its first 10 000 steps) of random actions reports a right action."""
     env.reset(seed=0)
     for _ in range(10_000):
         *_, terminated, truncated, info = env.step(env.action_space.sample())
-        if "target" in info:
-            return True
+        if info.get("target") is not None:
+            return np.shape(info["target"]) == env.action_space.shape
         if terminated or truncated:
             return False
     return False

@@ -248,14 +248,22 @@ def _start_from(algorithm: OnPolicyAlgorithm, folder: Path) -> None:
         trained = load_policy(RunFolder(folder).policy)
         algorithm.policy.load_state_dict(trained.policy.state_dict())
         normalisation, venv = trained.normalisation, algorithm.get_vec_normalize_env()
+        if (normalisation is None) != (venv is None or not venv.norm_obs):
+            raise ValueError(
+                f"it observes {'raw' if normalisation is None else 'normalised'} numbers, and what "
+                "it has learned means nothing otherwise; leave out --[no-]normalize-observations"
+            )
         if normalisation is not None and venv is not None:
             normalisation.give(venv)
-    except (FileNotFoundError, ValueError, RuntimeError) as error:
-        raise UsageError(f"--from {folder}: {str(error).splitlines()[0]}") from error
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(f"--from {folder}: {error}") from error
+    except RuntimeError as error:
+        reasons = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise UsageError(f"--from {folder} is of another network: {' '.join(reasons)}") from error
 
 
 def _matched(settings: Settings, policy: str, venv: VecEnv) -> NetworkConfig:
     """The network that makes the actor as large as that of `policy` with its own defaults."""
-    other = defaults(settings.env, policy)
+    other = defaults(settings.env, policy, settings.teacher is not None)
     target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
     return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)

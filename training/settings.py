@@ -23,6 +23,7 @@ from spikepropamine.common import (
 )
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
+from spikepropamine.policies.export import load_policy
 from spikepropamine.ranges import Count, Few, Number, Seed
 from spikepropamine.training.options import Scalar, add_options, parsed, updated
 
@@ -213,7 +214,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         SystemExit: after --help.
     """
     first = Parser(program, add_help=False, allow_abbrev=False)
-    for name in ("--env", "--policy", "--teacher"):
+    for name in ("--env", "--policy", "--teacher", "--from"):
         first.add_argument(name)
     first.add_argument("--import", dest="imports", nargs="*", default=[])
     known, _ = first.parse_known_args(arguments)
@@ -236,6 +237,9 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
             raise UsageError(str(error)) from error
     taught = known.teacher is not None
     settings = defaults(env or "ENV", known.policy or "POLICY", taught)
+    start = getattr(known, "from")
+    if start is not None and not helping:
+        settings = _started(settings, Path(start))
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
     values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
     given = _over(settings, values)
@@ -251,6 +255,20 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
                 f"({', '.join(sorted(CHANGEABLE - {'resume', 'overwrite'}))} can)"
             )
     return resumed
+
+
+def _started(settings: Settings, folder: Path) -> Settings:
+    """Settings with what a policy to start from cannot do without: its network, and whether it
+    observes normalised numbers.
+    """
+    try:
+        learned = load_policy(RunFolder(folder).policy).metadata["settings"]
+        kept = {name: completed(learned)[name] for name in ("network", "normalize_observations")}
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(f"--from {folder}: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"--from {folder}: its policy does not say how it was trained") from error
+    return updated(settings, kept, f"--from {folder}")
 
 
 def _parser(settings: Settings, program: str, policy: str | None, taught: bool) -> Parser:

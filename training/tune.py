@@ -383,7 +383,7 @@ def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> 
         name: json.loads(value) if isinstance(value, str) else value
         for name, value in best.params.items()
     }
-    words = [word for name, value in values.items() for word in (f"--{name}", *_words(value))]
+    words = [word for name, value in values.items() for word in _words(name, value)]
     chosen = ["--env", settings.env, "--policy", settings.policy, *options.rest, *words]
     head = (
         f"# trial {best.number} of {_done(study)}: mean return {best.value:.6g} after "
@@ -393,9 +393,13 @@ def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> 
     write_text(options.study / "best.yaml", head + section)
 
 
-def _words(value: Any) -> Iterator[str]:
-    for item in value if isinstance(value, list) else [value]:
-        yield str(item)
+def _words(name: str, value: Any) -> Iterator[str]:
+    """A setting as options are written; none says that there is no value."""
+    if isinstance(value, bool):
+        yield f"--{name}" if value else f"--no-{name}"
+    elif value is not None:
+        yield f"--{name}"
+        yield from map(str, value if isinstance(value, list) else [value])
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine tune") -> int:
