@@ -32,7 +32,12 @@ def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None 
         summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"there is no evaluation in {evaluation}") from error
-    metadata = load_policy(run.policy).metadata
+    except ValueError as error:
+        raise UsageError(f"{evaluation / 'summary.json'} is damaged: {error}") from error
+    try:
+        metadata = load_policy(run.policy).metadata
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(str(error)) from error
     policy = metadata["settings"]["policy"]
     judged = summary["policies"].get(policy, {"runs": []})
     if run.path.resolve() not in [(evaluation / folder).resolve() for folder in judged["runs"]]:

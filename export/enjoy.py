@@ -64,6 +64,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
 def enjoy(options: argparse.Namespace) -> int:
     """Shows the episode, or films it."""
     import_modules(options.imports)
+    if options.seed < 0:
+        raise UsageError("--seed must be 0 or more")
     display = options.video is None and has_display()
     if not display:
         choose_backend()  # before MuJoCo is imported

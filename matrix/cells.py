@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,9 +77,10 @@ class Cell:
 
     def finished(self) -> bool:
         """Whether these very commands were run, with the policy and the results that are there."""
-        if not all((self.root / place / "summary.json").is_file() for place in self.evaluations):
+        try:
+            return json.loads(self.stamp.read_text()) == self._state()
+        except (FileNotFoundError, ValueError):
             return False
-        return self.stamp.is_file() and json.loads(self.stamp.read_text()) == self._state()
 
     def finish(self) -> None:
         """Writes the stamp, and the copy that is kept, with a card."""
@@ -92,10 +93,19 @@ class Cell:
         write_text(self.stamp, json.dumps(self._state(), indent=1) + "\n")
 
     def _state(self) -> dict[str, object]:
-        digest = hashlib.sha256()
-        for file in sorted(self.run.policy.glob("*")):
-            digest.update(file.read_bytes())
-        return {"policy": digest.hexdigest(), "commands": [list(c) for c in self.commands]}
+        results = [self.root / place / "summary.json" for place in self.evaluations]
+        return {
+            "policy": _digest(sorted(self.run.policy.glob("*"))),
+            "results": [_digest([file]) for file in results],
+            "commands": [list(c) for c in self.commands],
+        }
+
+
+def _digest(files: Sequence[Path]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.read_bytes())
+    return total.hexdigest()
 
 
 def cells_of(matrix: Matrix, runs: Path) -> list[Cell]:
@@ -188,8 +198,9 @@ def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | No
 
 
 def _reason(log: Path) -> str:
-    """The last error in a log, or else its last line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    """The last error of the last command in a log, or else its last line."""
+    said = log.read_text(errors="replace").rpartition("$ spikepropamine ")[2]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\b\w*error: |Error: ", line)]
     return (errors or lines)[-1].rpartition("error: ")[2]
 

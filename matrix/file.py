@@ -76,6 +76,10 @@ def load_matrix(name: str) -> Matrix:
     for axis in ("envs", "policies", "settings", "seeds"):
         if not getattr(matrix, axis):
             raise UsageError(f"{file.name}: {axis} is missing or empty")
+    for axis in ("envs", "policies"):
+        for label, text in getattr(matrix, axis).items():
+            if not text.split():
+                raise UsageError(f"{file.name}: {axis}, {label!r} has no name in it")
     return matrix
 
 

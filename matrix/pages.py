@@ -64,7 +64,11 @@ def with_tables(page: str, results: Path) -> str:
     def made(match: re.Match[str]) -> str:
         start, text, _, end = match.groups()
         what = asked(text, results, TABLES)
-        return f"{start}\n{TABLES[what.kind](what.files, **what.where)}\n\n{end}"
+        try:
+            return f"{start}\n{TABLES[what.kind](what.files, **what.where)}\n\n{end}"
+        except (AttributeError, KeyError, ValueError) as error:
+            reason = f"what it shows is not in these files ({type(error).__name__}: {error})"
+            raise UsageError(f"<!-- table: {text} -->: {reason}") from error
 
     return TABLE.sub(made, page)
 

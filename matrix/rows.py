@@ -142,6 +142,8 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
     for cell in cells:
         for row in observer_rows(cell, known):
             known.add((row.run, row.condition, row.episodes))
+            same = row.run, row.condition  # before, in other episodes
+            old = [one for one in old if (one.run, one.condition) != same]
             old.append(row)
     rows = [*fresh, *old]
     order = {
@@ -246,7 +248,7 @@ def observed(arguments: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, An
     correct = ideal_responses(arguments, seeds).astype(float)
     return {
         "ret": _rounded((2 * correct - 1).sum(axis=1).mean(), 3),
-        "late_accuracy": _rounded(late_accuracy(correct).mean(), 4),
+        "late_accuracy": _rounded(late_accuracy(correct, correct.shape[1]).mean(), 4),
         "accuracy_by_trial": " ".join(f"{accuracy:.4g}" for accuracy in correct.mean(axis=0)),
     }
 

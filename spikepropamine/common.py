@@ -4,6 +4,7 @@ versions.
 
 import argparse
 import difflib
+import errno
 import importlib
 import importlib.util
 import os
@@ -156,6 +157,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     place of `path` is replaced, and what it points to is left alone. The folder is made if it is
     missing.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
     part = Path(name)

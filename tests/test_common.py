@@ -20,6 +20,12 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     assert path.read_text() == "second" and list(path.parent.iterdir()) == [path]
 
 
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError) as caught:
+        write_text(tmp_path, "text")
+    assert caught.value.filename == str(tmp_path)
+
+
 @pytest.mark.parametrize(
     "program, words",
     [

@@ -2,6 +2,8 @@
 
 import ast
 import csv
+import hashlib
+import importlib
 import json
 import os
 import signal
@@ -286,6 +288,24 @@ def test_all_code_that_makes_the_numbers_is_in_the_name_of_what_is_kept():
     }
     assert missing <= harmless
     assert all(path.exists() for path in kept)
+
+
+def test_what_the_users_own_code_does_is_in_that_name_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for helper in ("SCALE = 1", "SCALE = 2"):
+        (tmp_path / "own_task.py").write_text("import own_helper\n")
+        (tmp_path / "own_helper.py").write_text(f"{helper}\n")
+        importlib.invalidate_caches()
+        importlib.import_module("own_task")
+        store.own_digest.cache_clear()
+        found.append(store.own_digest(("own_task", store.module_of("HalfCheetah-v5"))))
+        for name in ("own_task", "own_helper"):
+            monkeypatch.delitem(sys.modules, name)
+    assert found[0] != found[1]
+    # what is told apart by its version is not read
+    packaged = [store.module_of(name) for name in ("HalfCheetah-v5", "CueAssociation-v0")]
+    assert store.own_digest(tuple(packaged)) == hashlib.sha256().hexdigest()
 
 
 def test_measurements_that_come_with_a_run_are_not_believed(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from spikepropamine.common import UsageError
+from spikepropamine.evaluation.command import main as evaluate
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
 from spikepropamine.matrix import command, engines
@@ -127,6 +128,7 @@ def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_t
         ({"seeds": ["one"]}, ["seeds", "whole number"]),
         ({"polices": ["snn"]}, ["unknown setting 'polices'", "policies"]),
         ({"policies": ["snnn"]}, ["unknown policy", "snn"]),
+        ({"policies": {"nobody": "  "}}, ["policies", "'nobody' has no name"]),
         ({"train": "--stepps 3"}, ["--stepps", "--steps"]),
         ({"evaluate": ["--suite standart"]}, ["standart"]),
         ({"evaluate": ["--episodes 2", "--suite standard"]}, ["two evaluations", "--out"]),
@@ -252,6 +254,17 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
 
     card = RunFolder(Path("kept/CueAssociation-v0/snn/seed-0")).card.read_text()
     assert "# snn on CueAssociation-v0" in card and f"value: {round(mine[0].ret, 2)}" in card
+
+    # another evaluation in the same place is not taken for that of the matrix
+    assert cell.finished()
+    place = cell.root / cell.evaluations[0]
+    judged = [str(cell.path), "--episodes", "1", "--conditions", "clean", "--out", str(place)]
+    assert evaluate(judged) == 0
+    assert not cell.finished()
+    assert command.main([path, "--runs", "matrix", "--results", "results"]) == 0
+    assert cell.finished() and read_rows(Path("results/tiny.csv")) == rows
+    cell.stamp.write_text('{"policy": ')
+    assert not cell.finished()
 
 
 def test_ctrl_c_ends_cleanly_and_leaves_a_checkpoint(file):

@@ -1,5 +1,6 @@
 """Measures and statistics against answers known by hand, and intervals against the truth."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from scipy import stats
 
 from benchmarks import coverage
-from spikepropamine.evaluation.judge import measures
+from spikepropamine.evaluation.ask.conditions import Condition
+from spikepropamine.evaluation.ask.lesions import LESIONS
+from spikepropamine.evaluation.judge import measures, summarize
 from spikepropamine.evaluation.judge.group import Group
 from spikepropamine.evaluation.judge.statistics import (
     DIFFERENCE_OF_SHARES,
@@ -25,7 +28,13 @@ def test_late_accuracy_is_of_the_second_half():
     nan = np.nan
     correct = np.array([[0, 0, 1, 1, nan], [1, 1, 1, 0, 0], [nan] * 5])
     expected = [1.0, 1 / 3, nan]  # the longer half, if odd
-    np.testing.assert_allclose(measures.late_accuracy(correct), expected)
+    np.testing.assert_allclose(measures.late_accuracy(correct, 5), expected)
+
+
+def test_late_trials_are_the_same_where_episodes_end_early():
+    right_at_first = np.array([[1.0, 1, 0, 0]])
+    assert np.isnan(measures.late_accuracy(right_at_first, 10)).all()
+    np.testing.assert_allclose(measures.late_accuracy(right_at_first, 6), 0.0)
 
 
 def test_retention_is_relative_to_random():
@@ -136,6 +145,10 @@ def test_all_right_is_not_certainty():
     assert score["interval"] == pytest.approx([20 / (20 + stats.norm.ppf(0.975) ** 2), 1.0])
     score = Units(1, 20).score(lambda weights: weights @ (right * 0), (0.0, 1.0))
     assert score["interval"][0] == 0 and 0.1 < score["interval"][1] < 0.2
+    group = Group.__new__(Group)
+    group.units = Units(1, 20)
+    answered = np.where(np.arange(20) < 2, 0.0, np.nan)[None]  # two answers tell less than twenty
+    assert group.score(answered, SHARE)["interval"] == wilson(0.0, 2)
 
 
 def test_an_interval_ends_where_the_measure_does():
@@ -188,6 +201,62 @@ def test_a_long_tail_makes_its_side_longer():
     low, high = interval(float(values.mean()), values)
     half = stats.t.ppf(0.975, 4) * values.std(ddof=1) / np.sqrt(5)
     assert values.mean() - low == pytest.approx(half) and high - values.mean() > 1.2 * half
+
+
+def group_of(rewards: dict[str, np.ndarray], random=0.0) -> Group:
+    """A policy of which the rewards [runs, episodes, steps] are known, by condition."""
+    group = Group.__new__(Group)
+    runs, episodes, horizon = next(iter(rewards.values())).shape
+    outcomes = [
+        {key: {"rewards": r[run], "return": r[run].sum(axis=1)} for key, r in rewards.items()}
+        for run in range(runs)
+    ]
+    group.units, group.members, group.random = Units(runs, episodes), list(range(runs)), random
+    group.conditions = [
+        Condition(key, key, key, "" if key == "clean" else "mass=2@200", onset=onset)
+        for key, onset in zip(rewards, (None, 200))
+    ]
+    task = SimpleNamespace(horizon=horizon, window=20)
+    group.evaluation = SimpleNamespace(task=task, outcomes=outcomes)
+    group.learned = True
+    return group
+
+
+def test_a_comparison_of_retention_is_one_of_what_each_run_keeps():
+    clean = np.array([100.0, 200.0, 300.0, 400.0, 1000.0])[:, None, None]
+    some, others = (
+        group_of({"clean": clean, "heavy": clean * kept}, random=0.0) for kept in (0.9, 0.5)
+    )
+    found = {c["measure"]: c for c in summarize._comparisons({"a": some, "b": others})}
+    kept = found["retention"]
+    assert kept["difference"]["mean"] == pytest.approx(0.4)
+    assert kept["probability_of_improvement"]["mean"] == 1
+    # the one with the better run on average, the other in most runs
+    unlike = clean * np.array([0.9, 0.9, 0.9, 0.9, 0.3])[:, None, None]
+    found = summarize._comparisons({
+        "a": group_of({"clean": clean, "heavy": unlike}), "b": others,
+    })  # fmt: skip
+    (kept,) = [c for c in found if c["measure"] == "retention"]
+    assert kept["probability_of_improvement"]["mean"] == pytest.approx(0.8)
+
+
+def test_a_change_that_does_nothing_is_seldom_called_a_drop():
+    random = np.random.default_rng(0)
+    shown = 0
+    for _ in range(200):
+        clean, changed = random.normal(size=(2, 1, 20, 1000))
+        group = group_of({"clean": clean, "changed": changed})
+        shown += summarize._recovery(group, group.conditions[1])["fraction"] is not None
+    assert shown <= 0.05 * 200
+
+
+def test_what_freezing_at_another_step_does_is_no_recovery():
+    group = group_of({"clean": np.ones((1, 3, 600))})
+    frozen = replace(group.conditions[0], key="clean [frozen]", lesion=LESIONS["frozen"])
+    changed = replace(frozen, key="changed [frozen]", intact="changed", onset=200)
+    group.conditions += [frozen, changed]
+    assert frozen.freeze_at(600) == 300 and changed.freeze_at(600) == 200
+    assert summarize._recovery(group, changed) is None
 
 
 def test_wilsons_interval():

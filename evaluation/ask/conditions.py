@@ -49,6 +49,10 @@ class Condition:
         """Of the lesion; None where there is none."""
         return None if self.lesion is None else self.lesion.name
 
+    def freeze_at(self, horizon: int) -> int:
+        """The step at which fast weights are frozen, where the lesion does that."""
+        return horizon // 2 if self.onset is None else self.onset
+
 
 CLEAN = Condition(CLEAN_KEY, CLEAN_KEY, CLEAN_KEY)
 STANDARD_CONDITIONS = (

@@ -1,5 +1,6 @@
 """Trained policies to be judged: loading their run folders, and checking that they can be."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -114,13 +115,17 @@ def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Conditio
 
 
 def training_returns(folder: Path) -> tuple[float | None, float | None]:
-    """The last and the best mean return of training episodes in progress.csv; None without one."""
+    """The last and the best mean return of training episodes in progress.csv; None without one. A
+    row that a crash tore apart does not count.
+    """
+    returns = []
     try:
-        with RunFolder(folder).progress.open(newline="") as file:
-            values = [row.get("rollout/ep_rew_mean") for row in csv.DictReader(file)]
+        with RunFolder(folder).progress.open(newline="", errors="replace") as file:
+            for row in csv.DictReader(file):
+                with contextlib.suppress(ValueError):
+                    returns.append(float(row.get("rollout/ep_rew_mean") or ""))
     except FileNotFoundError:
         return None, None
-    returns = [float(value) for value in values if value]
     return (returns[-1], max(returns)) if returns else (None, None)
 
 

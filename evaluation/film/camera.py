@@ -80,8 +80,7 @@ def film_run(
     takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
     layout = layout_of(run.policy)
     if lesions and layout is not None and layer_spec(run.policy).plastic:
-        freeze_at = task.horizon // 2 if condition.onset is None else condition.onset
-        wave = Wave(layout, [seed], width_of(task), freeze_at)
+        wave = Wave(layout, [seed], width_of(task), condition.freeze_at(task.horizon))
         takes = [Take(make, "plastic")]
         takes += [Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions]
         name += "-side-by-side"

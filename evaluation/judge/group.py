@@ -71,7 +71,7 @@ class Group:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return (weights @ total) / (weights @ count)
 
-        return self.units.score(statistic, bounds)
+        return self.units.score(statistic, bounds, int(there.sum()))
 
     def mean_return(self, condition: str) -> Score:
         """Of all episodes. Where every step that was seen earns the same, as in CartPole, the

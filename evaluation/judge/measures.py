@@ -24,12 +24,17 @@ class RecoveryValues(NamedTuple):
     time: np.ndarray
 
 
-def late_accuracy(correct: np.ndarray) -> np.ndarray:
+def late_accuracy(correct: np.ndarray, trials: int) -> np.ndarray:
     """Fraction of right responses in the second half of the trials (the longer one if odd).
 
-    [episodes, trials], NaN where there was no response, to [episodes].
+    Args:
+        correct: [episodes, trials or fewer], NaN where there was no response.
+        trials: how many there are.
+
+    Returns:
+        [episodes], NaN where no response came so late.
     """
-    late = correct[:, correct.shape[1] // 2 :]
+    late = correct[:, trials // 2 :]
     answered = np.isfinite(late)
     with np.errstate(invalid="ignore"):
         return np.where(answered, late, 0).sum(axis=1) / answered.sum(axis=1)

@@ -47,9 +47,20 @@ class Units:
         """[runs, episodes, ...] to [units, ...]: means of the runs, or the episodes of the one."""
         return values.mean(axis=1) if self.runs > 1 else values[0]
 
-    def score(self, statistic: Statistic, bounds: tuple[float, float] = UNBOUNDED) -> Score | None:
+    def pseudo_values(self, statistic: Statistic) -> np.ndarray:
+        """Of the jackknife, [units]."""
+        one = np.eye(self.count)
+        whole = statistic(one.mean(axis=0, keepdims=True))
+        return self.count * whole - (self.count - 1) * statistic((1 - one) / (self.count - 1))
+
+    def score(
+        self,
+        statistic: Statistic,
+        bounds: tuple[float, float] = UNBOUNDED,
+        answers: int | None = None,
+    ) -> Score | None:
         """A `Score`, whose interval has nothing outside the bounds of what can be; None where the
-        statistic is NaN.
+        statistic is NaN. `answers` are the episodes that it is of; None: all.
         """
         one = np.eye(self.count)
         value = float(statistic(one.mean(axis=0, keepdims=True))[0])
@@ -58,11 +69,10 @@ class Units:
         by_unit = statistic(one)
         found = None
         if self.count >= FEWEST:
-            without = statistic((1 - one) / (self.count - 1))
-            found = interval(value, self.count * value - (self.count - 1) * without)
+            found = interval(value, self.pseudo_values(statistic))
         if found is None and bounds == SHARE and np.isclose(value, SHARE, rtol=0, atol=1e-9).any():
             # all units are at an end of the scale: as for so many equal answers to one question
-            found = wilson(round(value), self.runs * self.episodes)
+            found = wilson(round(value), answers or self.runs * self.episodes)
         finite = by_unit[np.isfinite(by_unit)]
         by_run = [float(x) if np.isfinite(x) else None for x in by_unit]
         return Score(

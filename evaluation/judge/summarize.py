@@ -57,7 +57,6 @@ def summarize(
     names = list(dict.fromkeys(run.name for run in evaluation.runs))
     groups = {name: Group(evaluation, name) for name in names}
     task, seeds, teacher = evaluation.task, evaluation.seeds, evaluation.teacher
-    has_trials = any(x[CLEAN_KEY]["correct"].size for x in evaluation.outcomes)
     dead = _dead_seeds(evaluation)
     used = {c.key for group in groups.values() for c in group.conditions}
     asked: Any = {
@@ -68,7 +67,7 @@ def summarize(
         "deterministic": evaluation.deterministic,
         "horizon": task.horizon,
         "own_limit": task.own_limit,
-        "chance": task.chance if has_trials else None,
+        "chance": task.chance if evaluation.trials else None,
         "window": task.window,
         "teacher": None if teacher is None else f"{teacher.name}, seed {teacher.seed}",
     }
@@ -147,7 +146,7 @@ def _result(group: Group, condition: Condition) -> Result:
     correct = group.stacked(key, "correct")
     late = by_trial = None
     if correct.size:
-        late = group.score(_late_accuracy(correct), SHARE)
+        late = group.score(_late_accuracy(group, key), SHARE)
         trials = [group.score(correct[:, :, t], SHARE) for t in range(correct.shape[2])]
         by_trial = [trial for trial in trials if trial is not None]
     timed = key == CLEAN_KEY or condition.intact == CLEAN_KEY or condition.onset is not None
@@ -167,10 +166,11 @@ def _result(group: Group, condition: Condition) -> Result:
     }
 
 
-def _late_accuracy(correct: np.ndarray) -> np.ndarray:
-    """[runs, episodes, trials] to [runs, episodes]."""
+def _late_accuracy(group: Group, key: str) -> np.ndarray:
+    """[runs, episodes]."""
+    correct = group.stacked(key, "correct")
     episodes = correct.reshape(-1, correct.shape[2])
-    return measures.late_accuracy(episodes).reshape(correct.shape[:2])
+    return measures.late_accuracy(episodes, group.evaluation.trials).reshape(correct.shape[:2])
 
 
 def _recovery(group: Group, condition: Condition) -> Recovery | None:
@@ -180,6 +180,9 @@ def _recovery(group: Group, condition: Condition) -> Recovery | None:
     unchanged = next(
         c for c in group.conditions if c.intact == CLEAN_KEY and c.lesion == condition.lesion
     )
+    frozen_at = {c.freeze_at(group.evaluation.task.horizon) for c in (condition, unchanged)}
+    if condition.lesion_name == "frozen" and len(frozen_at) > 1:
+        return None  # what freezing does would be taken for what the change does
     changed, clean = (group.rewards(c.key) for c in (condition, unchanged))
     onset, window = condition.onset, group.evaluation.task.window
     curves = group.units.of(changed), group.units.of(clean)
@@ -196,9 +199,9 @@ def _recovery(group: Group, condition: Condition) -> Recovery | None:
 
     # whether these runs drop at all: by episode, in the window with the most missing
     missing = measures.shortfall(changed.mean(axis=0), clean.mean(axis=0), onset, window)
+    missing = missing[:, ::window]  # windows that share no step, so that there are so many guesses
     worst = int(missing.mean(axis=0).argmax())
-    windows = max(1, missing.shape[1] // window)
-    dropped = shown_positive(missing[:, worst], MISSES / windows)
+    dropped = shown_positive(missing[:, worst], MISSES / missing.shape[1])
     time = score("time") if dropped else None
     if time is not None:
         time["interval"] = None  # it jumps from window to window, and so would an interval
@@ -274,10 +277,10 @@ def _lesions(group: Group) -> dict[str, dict[str, LesionSummary]]:
         if c.lesion is None:
             continue
         returns, lesioned = group.stacked(c.intact, "return"), group.stacked(c.key, "return")
-        before, after = (group.stacked(key, "correct") for key in (c.intact, c.key))
         late = None
-        if before.size:
-            late = group.score(_late_accuracy(before) - _late_accuracy(after), DIFFERENCE_OF_SHARES)
+        if group.evaluation.trials:
+            before, after = (_late_accuracy(group, key) for key in (c.intact, c.key))
+            late = group.score(before - after, DIFFERENCE_OF_SHARES)
         found.setdefault(c.lesion.name, {})[c.intact] = LesionSummary(
             key=c.key,
             paired_difference=_needed(group.score(returns - lesioned)),
@@ -310,11 +313,10 @@ def _comparisons(groups: Mapping[str, Group]) -> list[Comparison]:
                 for c in pair[0].conditions
                 if c.lesion is None and c.intact != CLEAN_KEY and c in pair[1].conditions
             ]
-            values = {"return": [_per_unit(g, pair, CLEAN_KEY) for g in pair]}
+            returns = [_per_unit(g, pair, CLEAN_KEY) for g in pair]
+            values = {"return": [(earned, earned) for earned in returns]}
             if shared and all(group.learned for group in pair):
-                values["retention"] = [
-                    np.mean([_retained(g, pair, key) for key in shared], axis=0) for g in pair
-                ]
+                values["retention"] = [_retained(g, pair, shared) for g in pair]
             for measure, (one, two) in values.items():
                 found.append(
                     Comparison(
@@ -322,8 +324,8 @@ def _comparisons(groups: Mapping[str, Group]) -> list[Comparison]:
                         other=other,
                         measure=measure,
                         unit="episode" if _single(pair) else "run",
-                        difference=difference(one, two),
-                        probability_of_improvement=probability_of_improvement(one, two),
+                        difference=difference(one[0], two[0]),
+                        probability_of_improvement=probability_of_improvement(one[1], two[1]),
                     )
                 )
     return found
@@ -338,9 +340,24 @@ def _per_unit(group: Group, pair: Sequence[Group], key: str) -> np.ndarray:
     return group.stacked(key, "return").mean(axis=0 if _single(pair) else 1)
 
 
-def _retained(group: Group, pair: Sequence[Group], key: str) -> np.ndarray:
-    margin = group.stacked(CLEAN_KEY, "return").mean() - group.random
-    return (_per_unit(group, pair, key) - group.random) / margin
+def _retained(
+    group: Group, pair: Sequence[Group], keys: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Retention over conditions: values whose mean is that of the group, and one of each unit. An
+    episode's is relative to the clean return of its run, which is taken as known; a run's is its
+    own, where it earns more than random actions.
+    """
+    if _single(pair):
+        margin = group.stacked(CLEAN_KEY, "return").mean() - group.random
+        returns = np.mean([_per_unit(group, pair, key) for key in keys], axis=0)
+        values = (returns - group.random) / margin
+        return values, values
+
+    def over(weights: np.ndarray) -> np.ndarray:
+        return np.mean([group.retention(weights, key) for key in keys], axis=0)
+
+    values, each = group.units.pseudo_values(over), over(np.eye(group.units.count))
+    return values, each[np.isfinite(each)]
 
 
 def _inside(group: Group) -> dict[str, dict[str, list]]:

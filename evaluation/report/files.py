@@ -52,7 +52,7 @@ def write_parquet(source: Path, path: Path) -> None:
 def episodes_csv(evaluation: Evaluation) -> str:
     """One row per episode; trial_K is 1 where the response of trial K was right."""
     conditions = {c.key: c for c in evaluation.conditions}
-    trials = max(o["correct"].shape[1] for x in evaluation.outcomes for o in x.values())
+    trials = evaluation.trials
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     columns = ["policy", "training_seed", "condition", "lesion", "seed", "return", "length"]
@@ -135,5 +135,5 @@ def _samples(evaluation: Evaluation, name: str, key: str, measure: str) -> Seque
     if measure == "return":
         values = [outcome["return"] for outcome in outcomes]
     else:
-        values = [measures.late_accuracy(outcome["correct"]) for outcome in outcomes]
+        values = [measures.late_accuracy(x["correct"], evaluation.trials) for x in outcomes]
     return list(values[0]) if len(values) == 1 else [float(np.mean(value)) for value in values]

@@ -76,8 +76,7 @@ class Job:
     @property
     def freeze_at(self) -> int:
         """The step at which fast weights are frozen, where they are."""
-        onset = self.condition.onset
-        return self.task.horizon // 2 if onset is None else onset
+        return self.condition.freeze_at(self.task.horizon)
 
 
 def waves(seeds: Sequence[int], width: int) -> list[tuple[int, ...]]:

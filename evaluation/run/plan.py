@@ -46,6 +46,11 @@ class Evaluation:
     observations: list[Any]
     skipped: list[Skipped]
 
+    @property
+    def trials(self) -> int:
+        """Of the longest episode, 0 where there are none."""
+        return max(o["correct"].shape[1] for x in self.outcomes for o in x.values())
+
 
 @dataclass(frozen=True)
 class _Part:

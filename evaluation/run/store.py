@@ -6,15 +6,17 @@ A job whose file is there is never run again.
 import hashlib
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import platformdirs
 
-from spikepropamine.common import whole_file
+from spikepropamine.common import imported, whole_file
 from spikepropamine.evaluation.run.jobs import Job, Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,7 @@ def name_of(job: Job, versions: Mapping[str, str]) -> str:
         "width": job.width,
         "deterministic": job.deterministic,
         "sources": sources_digest(),
+        "own": own_digest((*imported, module_of(job.task.environment))),
         "versions": {k: v for k, v in versions.items() if k != "revision"},
     }
     text = json.dumps(parts, sort_keys=True, default=str)
@@ -80,6 +83,35 @@ def write(path: Path, outcome: Outcome) -> None:
     """Writes a file that `read` reads. Several processes may write the same one."""
     with whole_file(path) as part, part.open("wb") as file:
         np.savez(file, **outcome)  # type: ignore[arg-type]
+
+
+def module_of(environment: str) -> str:
+    """Where a registered environment is made."""
+    entry = gym.spec(environment).entry_point
+    return entry.partition(":")[0] if isinstance(entry, str) else entry.__module__
+
+
+@cache
+def own_digest(modules: tuple[str, ...]) -> str:
+    """Of the code of the user's own modules, and of what is loaded of their packages, or lies
+    beside them. Code of this project and of Gymnasium is told apart otherwise.
+    """
+    places = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    files = {name: Path(place) for name, place in places.items() if place is not None}
+    own = set()
+    for name in modules:
+        package = _package(name)
+        if name in files and package not in ("spikepropamine", "gymnasium"):
+            folder = files[name].parent
+            own |= {x for n, x in files.items() if x.parent == folder or _package(n) == package}
+    total = hashlib.sha256()
+    for file in sorted(own):
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @cache
