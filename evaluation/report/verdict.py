@@ -253,8 +253,9 @@ def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> l
         for lesion in ("off", "frozen"):
             key = lesioned(summary, condition["key"], lesion)
             other = _context_scores(summary, policy, key)
-            # frozen weights may well know the first context; the question is of the next one
-            asked = part == "later" or lesion == "off"
+            # frozen weights may well know the first context; the question is of the next one, and
+            # where there is none, of what freezing does by itself
+            asked = part == "later" or lesion == "off" or "later" not in intact
             pace = _pace(other[part]) if asked and other and part in other else ""
             if pace and not has_no_plasticity(summary, policy):
                 lesions.append(f"{lesion_name(lesion)}: {pace}")
