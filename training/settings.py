@@ -238,8 +238,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     taught = known.teacher is not None
     settings = defaults(env or "ENV", known.policy or "POLICY", taught)
     start = getattr(known, "from")
-    if start is not None and not helping:
-        settings = _started(settings, Path(start))
+    if start is not None and not helping and RunFolder(Path(start)).policy.exists():
+        settings = _started(settings, Path(start))  # `train` says that there is none
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
     values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
     given = _over(settings, values)
