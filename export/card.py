@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from spikepropamine.common import UsageError
+from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.judge.cost import PARTS, energy, total
-from spikepropamine.evaluation.report.verdict import lesion_name, verdict
+from spikepropamine.evaluation.report.verdict import has_no_plasticity, lesion_name, verdict
 from spikepropamine.evaluation.report.words import number, percent, with_interval
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.folder import RunFolder
@@ -35,14 +36,20 @@ def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None 
     except ValueError as error:
         raise UsageError(f"{evaluation / 'summary.json'} is damaged: {error}") from error
     try:
-        metadata = load_policy(run.policy).metadata
+        loaded = load_policy(run.policy)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
+    metadata = loaded.metadata
     policy = metadata["settings"]["policy"]
-    judged = summary["policies"].get(policy, {"runs": []})
+    try:
+        judged = summary["policies"].get(policy, {"runs": []})
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{evaluation / 'summary.json'} is of no evaluation") from error
     if run.path.resolve() not in [(evaluation / folder).resolve() for folder in judged["runs"]]:
         raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
-    commands = [f"spikepropamine enjoy {name}", f"spikepropamine evaluate {name}"]
+    own = metadata["settings"].get("imports") or ()
+    more = f" --import {' '.join(own)}" if own else ""
+    commands = [f"spikepropamine enjoy {name}{more}", f"spikepropamine evaluate {name}{more}"]
     if repository is not None:
         commands.insert(0, f"spikepropamine pull {repository}")
     try:
@@ -51,7 +58,7 @@ def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None 
         raise UsageError(f"{evaluation} is of an older version; evaluate the run again") from error
     if repository is not None:
         body += "\n`evaluation/report.html` has all of it, `evaluation/videos` what was filmed.\n"
-    return _front(summary, policy) + body
+    return _front(summary, policy, layout_of(loaded) is not None) + body
 
 
 def latest_evaluation(run: RunFolder) -> Path:
@@ -69,7 +76,7 @@ def latest_evaluation(run: RunFolder) -> Path:
     return found[-1].parent
 
 
-def _front(summary: Mapping[str, Any], name: str) -> str:
+def _front(summary: Any, name: str, spiking: bool) -> str:
     env = summary["settings"]["env"]
     clean = summary["results"][name][CLEAN_KEY]
     result = {
@@ -77,10 +84,12 @@ def _front(summary: Mapping[str, Any], name: str) -> str:
         "dataset": {"name": env, "type": env},
         "metrics": [{"type": "mean_reward", "value": round(clean["return"]["mean"], 2)}],
     }
+    kinds = ["spiking-neural-network"] if spiking else []
+    kinds += [] if has_no_plasticity(summary, name) else ["plasticity"]
     about = {
         "library_name": "spikepropamine",
         "pipeline_tag": "reinforcement-learning",
-        "tags": [env, name, "reinforcement-learning", "spiking-neural-network", "plasticity"],
+        "tags": [env, name, "reinforcement-learning", *kinds],
         "model-index": [{"name": name, "results": [result]}],
     }
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
@@ -152,5 +161,6 @@ def _code(*lines: str) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [columns, ["---"] * len(columns), *escaped]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -18,8 +18,9 @@ choices = np.eye(getattr(env.action_space, "n", 0))  # one-hot, where an action 
 for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
     (observation, _), state, over, total = env.reset(seed=episode), start, False, 0.0
     if task["previous"]:  # it also sees its previous action and reward, which begin with 0
-        before = np.zeros(inputs["observation"][0] - observation.size)
+        before = np.zeros(inputs["observation"][0] - np.size(observation))
     while not over:
+        observation = np.asarray(observation)
         if task["previous"]:
             observation = np.concatenate([observation, before]).astype(observation.dtype)
         action, *new = session.run(None, {"observation": observation[None], **state})

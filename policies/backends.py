@@ -80,7 +80,8 @@ def available(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu")
         why = obstacle(candidate, spec, device)
         if why is None:
             return candidate
-        level = logging.INFO if name == "auto" else logging.WARNING
+        asked = name != "auto" or torch.device(device).type == "cpu"  # elsewhere Numba never runs
+        level = logging.WARNING if asked else logging.INFO
         logger.log(level, "backend %s cannot be used (%s); trying the next", candidate, why)
     raise AssertionError("the reference runs everywhere")
 

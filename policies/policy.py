@@ -161,6 +161,13 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         """Names and shapes of the state's fields, a `StateLayout`."""
         return self.network.layout
 
+    def load_from_vector(self, vector: np.ndarray) -> None:
+        """As in SB3, where the parameters may come to lie in the memory of the vector."""
+        super().load_from_vector(vector)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.mul_(1)  # says to the compiled step that they are others
+
     def _build_mlp_extractor(self) -> None:
         # the optimiser is made right after this, so the network has to exist by now
         self.lstm_actor = SpikingNetwork(

@@ -3,9 +3,10 @@
 import copy
 import re
 
+import numpy as np
 import pytest
 import torch
-from conftest import KINDS, make_network
+from conftest import KINDS, make_model, make_network, make_venv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -94,6 +95,18 @@ def test_a_step_follows_the_optimiser_a_loaded_state_and_a_new_dtype():
     network.double()
     assert features(torch.float64).dtype == torch.float64
     torch.testing.assert_close(features(torch.float64).float(), after)
+
+
+def test_a_policy_follows_a_vector_that_is_used_again():
+    policy = make_model(make_venv(action="box")).policy
+    observation = np.ones((2, *policy.observation_space.shape), dtype=np.float32)
+    vector = np.linspace(-0.5, 0.5, len(policy.parameters_to_vector()), dtype=np.float32)
+    seen = []
+    for scale in (1.0, 0.5, -1.0):
+        vector *= scale  # it shares its memory with the parameters by now
+        policy.load_from_vector(vector)
+        seen.append(policy.predict(observation, deterministic=True)[0])
+    assert not np.array_equal(seen[0], seen[1]) and not np.array_equal(seen[1], seen[2])
 
 
 def test_a_copy_of_a_network_has_numbers_of_its_own():

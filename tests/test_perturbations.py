@@ -104,6 +104,18 @@ def test_actions_arrive_as_they_should():
     assert noisy.min() >= -1 and noisy.max() <= 1 and noisy.std() > 0.3
 
 
+def test_motors_are_counted_in_actions_of_any_shape():
+    class Square(Echo):
+        action_space = gym.spaces.Box(-1.0, 1.0, (2, 2), np.float32)
+
+    for text, arrived in (("action_gain=0.5", [[0.5, 0.5]] * 2), ("action_flip:2=-1", None)):
+        env = Perturbed(Square(), text)
+        env.reset(seed=0)
+        env.step(np.ones((2, 2), np.float32))
+        expected = [[1, 1], [-1, 1]] if arrived is None else arrived
+        np.testing.assert_array_equal(env.unwrapped.arrived[0], expected)
+
+
 def test_severity_and_value_are_visible_and_follow_the_schedule():
     infos = echoes("action_gain~1@ramp(2, 4) + obs_noise=0.2@periodic(4)", 6)[2]
     assert [info["action_gain"]["value"] for info in infos] == [1, 1, 1, 0.625, 0.25, 0.25, 0.25]

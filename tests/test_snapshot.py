@@ -1,5 +1,6 @@
 """Environments taken as data and given back go on as if nothing had happened, bit for bit."""
 
+import enum
 from functools import partial
 
 import gymnasium as gym
@@ -121,11 +122,37 @@ def test_objects_are_only_set_never_made_and_of_their_own_class():
             snapshot.give_back({"thing": other})
 
 
+class Phase(enum.Enum):
+    CUE, ANSWER = range(2)
+
+
+def test_members_of_enumerations_are_state():
+    snapshot = Snapshot.of({"thing": Bag(phase=Phase.ANSWER)})
+    new = Bag(phase=Phase.CUE)
+    snapshot.give_back({"thing": new})
+    assert new.phase is Phase.ANSWER
+    with pytest.raises(CannotRestore, match=r"thing\.phase"):
+        snapshot.give_back({"thing": Bag(phase=0)})
+
+
+@pytest.mark.parametrize(("one", "other"), [(range(3), range(4)), (len, min), (seen, made)])
+def test_constants_that_have_become_others_are_named(one, other):
+    snapshot = Snapshot.of({"thing": Bag(made=one)})
+    snapshot.give_back({"thing": Bag(made=one)})
+    with pytest.raises(CannotRestore, match=r"thing\.made"):
+        snapshot.give_back({"thing": Bag(made=other)})
+
+
 def test_paths_are_no_state():
     snapshot = Snapshot.of({"thing": Bag(file="/here/it/is", word="left")})
     new = Bag(file="/there/it/is", word="right")
     snapshot.give_back({"thing": new})
     assert vars(new) == {"file": "/there/it/is", "word": "left"}
+    # a text that only looks like one may be state, and is not taken from a file
+    board = Snapshot.of({"thing": Bag(board="8/8/8 w")})
+    assert board.give_back({"thing": Bag(board="8/8/8 w")})["thing"].board == "8/8/8 w"
+    with pytest.raises(CannotRestore, match=r"thing\.board"):
+        board.give_back({"thing": Bag(board="8/8/8 b")})
     snapshot.nodes[0]["fields"]["word"] = "../elsewhere"
     with pytest.raises(CannotRestore):
         snapshot.give_back({"thing": new})

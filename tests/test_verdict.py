@@ -208,6 +208,14 @@ def test_a_static_network_is_said_to_have_no_plasticity(summary):
     assert "lasticity" not in said(summary, "mlp")
 
 
+def test_a_plastic_network_is_never_said_to_have_none(summary):
+    for part in summary["lesions"]["ndp-oja"]["off"].values():
+        part["identical"] = True
+    text = said(summary, "ndp-oja")
+    assert "Switching its plasticity off changed nothing in these episodes." in text
+    assert "no plasticity" not in text
+
+
 def test_a_task_of_trials_is_judged_by_accuracy_against_chance():
     summary = example_summary(cue=True)
     clean = summary["results"]["ndp-oja"]["clean"]

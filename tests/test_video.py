@@ -7,6 +7,7 @@ import sys
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import av
 import gymnasium as gym
@@ -19,7 +20,10 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import INSTALL, Camera, CannotDraw, fitted
 from spikepropamine.evaluation import command as evaluate
+from spikepropamine.evaluation.ask.conditions import conditions_of
 from spikepropamine.evaluation.ask.lesions import PlasticityOff
+from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.evaluation.film import camera
 from spikepropamine.evaluation.film.panel import font
 from spikepropamine.evaluation.film.video import (
     HEIGHT,
@@ -276,9 +280,22 @@ def test_evaluation_films_what_was_asked_for(tmp_path, monkeypatch):
     assert evaluate.main([str(run), *texts, *options], "evaluate.py") == 0
     folder = run / "evaluations" / "perturb"
     (video,) = (folder / "videos").iterdir()
-    assert video.name == "ndp-oja-seed0-obs_noise_0.2_8-side-by-side.mp4"
+    assert video.name == "ndp-oja-seed0-obs_noise=0.2@8-side-by-side.mp4"
     assert described(video)[2:] == ((2 * WIDTH, 2 * HEIGHT + 24), 2, 41)
-    assert video.name in (folder / "report.html").read_text()
+    assert quote(video.name) in (folder / "report.html").read_text()
+    assert evaluate.main([str(run), *texts, *options[:4]], "evaluate.py") == 0
+    assert not list((folder / "videos").iterdir())  # nor of an earlier evaluation
+
+
+def test_every_condition_that_is_named_has_a_film_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(camera, "film", lambda path, *rest, **more: (path.name, rest[3]))
+    run = save_run(tmp_path / "run", "CueAssociation-v0")
+    runs, task = load_runs([run], range(5, 6))
+    texts = ["obs_noise=0.5", "obs_noise~0.5", "obs_noise=0.2"]
+    conditions, _ = conditions_of(task, None, texts, [])
+    named = [condition.label for condition in conditions]
+    films = camera.film_all(runs, task, conditions, named, 5, (), tmp_path)
+    assert len(set(films)) == len(conditions) == 4
 
 
 def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(tmp_path, monkeypatch, capsys):

@@ -14,6 +14,7 @@ index, so that what was one object stays one.
 
 import enum
 import functools
+import hashlib
 import io
 import itertools
 import logging
@@ -36,10 +37,11 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 CONSTANTS = (
     type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType,
     types.MappingProxyType, functools.partial, property, np.dtype, np.ufunc, re.Pattern,
-    os.PathLike, enum.Enum, EnvSpec, torch.device, torch.dtype, slice, range, io.IOBase,
+    os.PathLike, EnvSpec, torch.device, torch.dtype, slice, range, io.IOBase,
     logging.Logger, weakref.ReferenceType, type(...),
 )  # fmt: skip
-"""What an object is made with and does not change, or what only takes output: left as it is."""
+"""What an object is made with and does not change, or what only takes output: left as it is. Of
+what could have been another one (`_name_of`) it is checked that it is the same."""
 
 CONTAINERS: dict[str, type] = {
     cls.__name__: cls
@@ -132,6 +134,24 @@ def _slots(cls: type) -> list[str]:
     return [name for name in names if name not in ("__dict__", "__weakref__")]
 
 
+def _is_path(text: str) -> bool:
+    """Whether a text says where something lies on this machine, which is no state."""
+    return os.path.isabs(text) or (("/" in text or "\\" in text) and os.path.exists(text))
+
+
+def _name_of(constant: Any) -> str | None:
+    """Tells a constant from others that could be in its place; None where none could."""
+    if isinstance(constant, str):
+        return hashlib.sha256(constant.encode(errors="surrogatepass")).hexdigest()
+    if isinstance(constant, functools.partial):
+        return _name_of(constant.func)
+    if isinstance(constant, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
+        return constant.__qualname__
+    if isinstance(constant, range | slice | re.Pattern):
+        return repr(constant)
+    return None
+
+
 def _class_of(thing: Any) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
@@ -198,10 +218,14 @@ class _Taking:
         if thing is None or type(thing) in (bool, int, float):
             return thing
         if type(thing) is str:
-            # a path is where something lies on this machine: no state
-            return KEPT if "/" in thing or "\\" in thing else thing
+            if _is_path(thing):
+                return KEPT
+            # nothing that a file says may become a path
+            return {"kept": _name_of(thing)} if "/" in thing or "\\" in thing else thing
+        if isinstance(thing, enum.Enum):
+            return {"member": thing.name, "of": _class_of(thing)}
         if isinstance(thing, CONSTANTS):
-            return KEPT
+            return {"kept": _name_of(thing) or True}
         if isinstance(thing, np.ndarray) and _belongs_to_simulator(thing):
             return KEPT
         if id(thing) not in self.seen:
@@ -309,17 +333,26 @@ class _Giving:
             raise CannotRestore(f"{where} is to become a path")
         if not isinstance(saved, dict):
             return saved
+        if "member" in saved:
+            return self.member(saved, existing, where)
         if "at" not in saved:
-            return self.kept(existing, where)
+            return self.kept(existing, where, saved["kept"])
         index = saved["at"]
         if index not in self.done:
             self.done[index] = self.made(index, self.snapshot.nodes[index], existing, where)
         return self.done[index]
 
-    def kept(self, existing: Any, where: str) -> Any:
+    def kept(self, existing: Any, where: str, name: str | bool = True) -> Any:
         if existing is _MISSING:
             raise CannotRestore(f"{where} is not there")
+        if name is not True and name != _name_of(existing):
+            raise CannotRestore(f"{where} is another one")
         return existing
+
+    def member(self, saved: Any, existing: Any, where: str) -> Any:
+        if not isinstance(existing, enum.Enum) or _class_of(existing) != saved["of"]:
+            raise CannotRestore(f"{where} is no {saved['of']}")
+        return type(existing)[saved["member"]]
 
     def made(self, index: int, node: Any, existing: Any, where: str) -> Any:
         kind = node["kind"]

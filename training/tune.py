@@ -82,7 +82,7 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} must be 1 or more, got {getattr(options, name)}")
     for name in ("--seed", "--runs", "--resume", "--overwrite", "--track"):
-        if name in rest:
+        if name in [word.partition("=")[0] for word in rest]:
             raise UsageError(f"{name} is for `spikepropamine train`; each trial has its own")
     settings = parse_settings(["--env", options.env, "--policy", options.policy, *rest], program)
     options.rest = rest

@@ -84,9 +84,9 @@ def _delay(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
 
 
 def _scale(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    scaled = action.copy()
+    scaled = action.flatten()
     scaled[bound.target] *= value
-    return scaled
+    return scaled.reshape(action.shape)
 
 
 def _drop(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:

@@ -16,6 +16,7 @@ from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.film.recording import layer_spec
 from spikepropamine.evaluation.film.video import Take, Video, film
 from spikepropamine.evaluation.run.jobs import width_of
+from spikepropamine.evaluation.schema import CLEAN_KEY
 
 
 def film_all(
@@ -33,7 +34,7 @@ def film_all(
         runs: of the evaluation; and so are
         task: the task, and
         conditions: the conditions.
-        named: keys of conditions, or texts of their perturbations.
+        named: keys or labels of conditions, or texts of their perturbations.
         seed: see `film_run`.
         lesions: see `film_run`.
         folder: see `film_run`.
@@ -42,7 +43,7 @@ def film_all(
         CannotDraw: see `film`.
     """
     intact = [c for c in conditions if c.lesion is None]
-    chosen = [c for c in intact if c.key in named or c.text in named] or intact[:1]
+    chosen = [c for c in intact if not {c.key, c.label, c.text}.isdisjoint(named)] or intact[:1]
     first = {run.name: run for run in reversed(runs)}
     return [
         film_run(run, task, condition, seed, lesions, folder)
@@ -85,7 +86,8 @@ def film_run(
         takes += [Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions]
         name += "-side-by-side"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{re.sub(r'[^A-Za-z0-9._+-]+', '_', name)}.mp4"
-    text = "" if not condition.text else f", {condition.text}"
+    path = folder / f"{re.sub(r'[^A-Za-z0-9._+=~@-]+', '_', name)}.mp4"
+    text = condition.text or ("" if condition.key == CLEAN_KEY else condition.key)
+    text = text and f", {text}"
     title = f"{run.name} on {task.environment}{text}, {run.steps:,} steps of training"
     return film(path, run.policy, takes, seed, title, width=width_of(task))

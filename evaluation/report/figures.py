@@ -170,7 +170,12 @@ def episode(recording: Recording, title: str, path: Path) -> None:
 
 def _draw_events(ax: Axes, recording: Recording) -> None:
     """Cue, action and outcome of every trial; or the reward, where trials show no cue."""
-    answers = [(step, info) for step, info in enumerate(recording.infos) if "cue" in info]
+    numbered = (int, np.integer)  # cues of other tasks may be anything
+    answers = [
+        (step, info)
+        for step, info in enumerate(recording.infos)
+        if isinstance(info.get("cue"), numbered)
+    ]
     steps = len(recording.infos)
     if not answers:
         ax.stairs(recording.rewards, np.arange(steps + 1), baseline=None, color="#333333")

@@ -36,6 +36,8 @@ def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
         except UsageError as error:  # the same is in the CSV file
             print(f"left out: {error}", file=sys.stderr)
     draw(evaluation, summary, folder / "figures")
+    for video in (folder / "videos").glob("*.mp4"):  # of an earlier evaluation
+        video.unlink()
     text = json.dumps(summary, indent=2, allow_nan=False)
     write_text(folder / "summary.json", text + "\n")
 
@@ -120,11 +122,13 @@ def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
         recording = record_episode(run.policy, env, seed)
         env.close()
         length = len(recording.rewards)
-        whole = length == evaluation.outcomes[evaluation.runs.index(run)][CLEAN_KEY]["length"][0]
+        judged = evaluation.outcomes[evaluation.runs.index(run)][CLEAN_KEY]["length"][0]
+        whole = length == judged or not evaluation.deterministic
+        how = "" if evaluation.deterministic else ", the likeliest actions"
         figures.episode(
             recording,
             f"Inside one episode: {name} on {settings['env']}\nepisode of seed {seed}, "
-            f"{'' if whole else 'first '}{length} steps",
+            f"{'' if whole else 'first '}{length} steps{how}",
             folder / f"episode-{name}.png",
         )
 

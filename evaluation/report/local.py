@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -90,13 +91,16 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
     try:
         settings = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["settings"]
         environment, policy, seed = (settings[key] for key in ("env", "policy", "seed"))
-    except (KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError):
+        planned = settings.get("steps")
+    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    if not (isinstance(environment, str) and isinstance(policy, str)):
         return None
     progress = folder.progress
     columns: dict[str, np.ndarray] = {}
     if progress.is_file():
         with progress.open(newline="", encoding="utf-8", errors="replace") as file:
-            rows = [row for row in csv.DictReader(file) if _float(row.get(STEPS)) is not None]
+            rows = [row for row in csv.DictReader(file) if isfinite(_float(row.get(STEPS)) or nan)]
         for name in (STEPS, *MEASURES):
             columns[name] = np.array([_float(row.get(name)) for row in rows], dtype=np.float64)
     newest = progress if progress.is_file() else folder.config
@@ -105,7 +109,7 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
         environment=environment,
         policy=policy,
         seed=seed,
-        planned=settings.get("steps"),
+        planned=planned if isinstance(planned, int) else None,
         columns=columns,
         changed=newest.stat().st_mtime,
     )

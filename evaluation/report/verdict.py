@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from spikepropamine.evaluation.ask.lesions import LESIONS
+from spikepropamine.evaluation.judge.cost import total
 from spikepropamine.evaluation.report.words import (
     listed,
     number,
@@ -67,9 +68,8 @@ def lesioned(summary: Summary, intact: str, lesion: str) -> str | None:
 
 
 def has_no_plasticity(summary: Summary, policy: str) -> bool:
-    """Whether every episode with plasticity off is the same as with it, or there is none such."""
-    lesions = summary["lesions"].get(policy, {}).get("off", {})
-    return all(part["identical"] for part in lesions.values())
+    """Whether it has none that works, by the operations of one clean episode."""
+    return not any(total(summary["cost"][policy], "plasticity").values())
 
 
 def share_kept(summary: Summary, policy: str, lesion: str = "intact") -> Score | None:
@@ -215,10 +215,9 @@ def _kept(summary: Summary, policy: str) -> list[str]:
         sentences.append(f"{text}.")
     if len(kept) == 1:
         return [*sentences, f"It keeps {least} at the highest severity, {hardest}."]
-    return [
-        *sentences,
-        f"At the highest severities it keeps {least} {hardest}, and {most} {easiest}.",
-    ]
+    graded = any(c["severity"] is not None for c in intact)
+    text = f"it keeps {least} {hardest}, and {most} {easiest}."
+    return [*sentences, f"At the highest severities {text}" if graded else f"I{text[1:]}"]
 
 
 def _part_kept(score: Score) -> str:
@@ -353,6 +352,8 @@ def _cause(summary: Summary, policy: str) -> list[str]:
         return []
     if has_no_plasticity(summary, policy):
         return ["It has no plasticity: switching it off changes nothing, bit for bit."]
+    if all(part["identical"] for part in lesions.values()):
+        return ["Switching its plasticity off changed nothing in these episodes."]
     sentences = []
     off = lesions.get(CLEAN_KEY)
     if off is not None:

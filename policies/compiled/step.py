@@ -97,7 +97,7 @@ def _plain(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _versions(parameters: list[dict[str, Any]]) -> list[int]:
-    """Numbers that change with every change of a parameter."""
+    """Numbers that change with every change of a parameter, but for one through its `data`."""
     versions = [_optimizer_steps]
     for named in parameters:
         for x in named.values():  # `Module.parameters` takes longer than all of this
