@@ -100,13 +100,15 @@ def test_a_step_follows_the_optimiser_a_loaded_state_and_a_new_dtype():
 def test_a_policy_follows_a_vector_that_is_used_again():
     policy = make_model(make_venv(action="box")).policy
     observation = np.ones((2, *policy.observation_space.shape), dtype=np.float32)
-    vector = np.linspace(-0.5, 0.5, len(policy.parameters_to_vector()), dtype=np.float32)
-    seen = []
+    vector = np.random.default_rng(0).normal(size=len(policy.parameters_to_vector()))
+    vector = vector.astype(np.float32)
     for scale in (1.0, 0.5, -1.0):
         vector *= scale  # it shares its memory with the parameters by now
         policy.load_from_vector(vector)
-        seen.append(policy.predict(observation, deterministic=True)[0])
-    assert not np.array_equal(seen[0], seen[1]) and not np.array_equal(seen[1], seen[2])
+        fresh = make_model(make_venv(action="box")).policy
+        fresh.load_from_vector(vector.copy())
+        actions = [each.predict(observation, deterministic=True)[0] for each in (policy, fresh)]
+        np.testing.assert_array_equal(*actions)
 
 
 def test_a_copy_of_a_network_has_numbers_of_its_own():
