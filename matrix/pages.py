@@ -8,12 +8,13 @@
     ![Accuracy by noise](docs/noise.png)
 
 A marker names a kind (`tables.TABLES`, `figures.FIGURES`), files of results without `.csv`, and
-what their rows are to have. A figure is drawn to the path of the picture below its marker, and
+what their rows are to have, in quotes where there is a space in it. A figure is drawn to the path of the picture below its marker, and
 remembers the rows that it shows.
 """
 
 import argparse
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ def asked(text: str, results: Path, kinds: dict[str, Callable]) -> Asked:
     Raises:
         UsageError: an unknown kind, or no files.
     """
-    kind, *words = text.split()
+    kind, *words = shlex.split(text)
     if kind not in kinds:
         raise UsageError(unknown("kind", kind, kinds))
     files = tuple(results / f"{word}.csv" for word in words if "=" not in word)

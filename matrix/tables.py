@@ -125,10 +125,12 @@ def returns(files: Sequence[Path], **where: str) -> str:
 def comparisons(files: Sequence[Path], **where: str) -> str:
     """Each two policies in the clean task, or another condition: difference of their means,
     probability that a seed of the one is better than a seed of the other, and what can be said at
-    95 %.
+    95 %. They are compared by `measure`, a column, where one is given.
     """
+    asked = where.pop("measure", None)
     rows = _once(rows_where(files, **{"condition": CLEAN_KEY} | where))
-    measure, digits = measure_of(rows)
+    measure, digits = measure_of(rows) if asked is None else (asked, 2)
+    what = "" if asked is None else asked.replace("_", " ")
     lines = _head("task", "policy", "", "other", "difference", "probability of improvement")
     for task in dict.fromkeys((row.env, row.setting) for row in rows):
         mine = [row for row in rows if (row.env, row.setting) == task and row.seed is not None]
@@ -139,7 +141,7 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
             found = difference(*samples, DIFFERENCE_OF_SHARES if share else UNBOUNDED)
             lines.append(
                 _line(
-                    " ".join(filter(None, [*task, where.get("condition", "")])),
+                    " ".join(filter(None, [*task, where.get("condition", ""), what])),
                     f"`{policy}`",
                     verdict(found["interval"]),
                     f"`{other}`",
