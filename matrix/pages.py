@@ -8,8 +8,8 @@
     ![Accuracy by noise](docs/noise.png)
 
 A marker names a kind (`tables.TABLES`, `figures.FIGURES`), files of results without `.csv`, and
-what their rows are to have, in quotes where there is a space in it. A figure is drawn to the path of the picture below its marker, and
-remembers the rows that it shows.
+what their rows are to have, in quotes where there is a space in it. A figure is drawn to the path
+of the picture below its marker, and remembers the rows that it shows.
 """
 
 import argparse
