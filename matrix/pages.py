@@ -44,7 +44,10 @@ def asked(text: str, results: Path, kinds: dict[str, Callable]) -> Asked:
     Raises:
         UsageError: an unknown kind, or no files.
     """
-    kind, *words = shlex.split(text)
+    try:
+        kind, *words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"<!-- {text} -->: quotes come in pairs") from error
     if kind not in kinds:
         raise UsageError(unknown("kind", kind, kinds))
     files = tuple(results / f"{word}.csv" for word in words if "=" not in word)

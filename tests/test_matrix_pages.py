@@ -246,6 +246,7 @@ def test_only_what_stands_between_the_markers_changes(results):
         ("summary cue env=Ant-v5", "no rows"),
         ("summary cue foo=1", "not in these files"),
         ("speed cue", "not in these files"),
+        ('summary cue "condition=clean', "quotes come in pairs"),
     ],
 )
 def test_a_marker_that_is_wrong_is_explained(results, marker, words):

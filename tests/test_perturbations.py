@@ -108,12 +108,12 @@ def test_motors_are_counted_in_actions_of_any_shape():
     class Square(Echo):
         action_space = gym.spaces.Box(-1.0, 1.0, (2, 2), np.float32)
 
-    for text, arrived in (("action_gain=0.5", [[0.5, 0.5]] * 2), ("action_flip:2=-1", None)):
+    halved, flipped = [[0.5, 0.5], [0.5, 0.5]], [[1, 1], [-1, 1]]
+    for text, arrived in (("action_gain=0.5", halved), ("action_flip:2=-1", flipped)):
         env = Perturbed(Square(), text)
         env.reset(seed=0)
         env.step(np.ones((2, 2), np.float32))
-        expected = [[1, 1], [-1, 1]] if arrived is None else arrived
-        np.testing.assert_array_equal(env.unwrapped.arrived[0], expected)
+        np.testing.assert_array_equal(env.unwrapped.arrived[0], arrived)
 
 
 def test_severity_and_value_are_visible_and_follow_the_schedule():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents,
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import command as train
+from spikepropamine.training.callbacks import CueAccuracy
 from spikepropamine.training.checkpoints import listed, read
 
 ROOT = Path(__file__).parent.parent
@@ -234,6 +236,22 @@ def test_agents_train_on_continuous_actions(tmp_path, run_here, policy):
 @pytest.mark.parametrize("env", ["FrozenLake-v1", "CliffWalking-v1"])
 def test_agents_train_on_discrete_observations(tmp_path, run_here, env):
     assert run_here("--env", env, "--policy", "ndp-oja", *TINY) == 0
+
+
+def test_late_trials_are_those_of_the_task_however_short_a_rollout_is():
+    seen, logger = {}, SimpleNamespace(record=lambda name, value, **_: seen.update({name: value}))
+    venv = SimpleNamespace(has_attr=lambda name: name == "trials", get_attr=lambda _: [10, 10])
+    callback = CueAccuracy()
+    callback.model = SimpleNamespace(get_env=lambda: venv, logger=logger)
+    callback._on_training_start()
+    for trial, correct in ((0, True), (4, False), (5, True)):
+        callback.locals = {"infos": [{"trial": trial, "correct": correct}, {}]}
+        callback._on_step()
+        if trial == 4:
+            callback._on_rollout_end()
+            assert "rollout/late_accuracy" not in seen
+    callback._on_rollout_end()
+    assert seen["rollout/late_accuracy"] == 1.0
 
 
 @pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "ndp-oja"])

@@ -214,8 +214,9 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         SystemExit: after --help.
     """
     first = Parser(program, add_help=False, allow_abbrev=False)
-    for name in ("--env", "--policy", "--teacher", "--from"):
+    for name in ("--env", "--policy", "--teacher"):
         first.add_argument(name)
+    first.add_argument("--from", dest="start", type=Path)
     first.add_argument("--import", dest="imports", nargs="*", default=[])
     known, _ = first.parse_known_args(arguments)
     helping = "--help" in arguments or "-h" in arguments
@@ -237,9 +238,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
             raise UsageError(str(error)) from error
     taught = known.teacher is not None
     settings = defaults(env or "ENV", known.policy or "POLICY", taught)
-    start = getattr(known, "from")
-    if start is not None and not helping and RunFolder(Path(start)).policy.exists():
-        settings = _started(settings, Path(start))  # `train` says that there is none
+    if known.start is not None and not helping and RunFolder(known.start).policy.exists():
+        settings = _started(settings, known.start)  # where there is none, `train` says so
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
     values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
     given = _over(settings, values)

@@ -216,8 +216,8 @@ def _kept(summary: Summary, policy: str) -> list[str]:
     if len(kept) == 1:
         return [*sentences, f"It keeps {least} at the highest severity, {hardest}."]
     graded = any(c["severity"] is not None for c in intact)
-    text = f"it keeps {least} {hardest}, and {most} {easiest}."
-    return [*sentences, f"At the highest severities {text}" if graded else f"I{text[1:]}"]
+    it = "At the highest severities it" if graded else "It"
+    return [*sentences, f"{it} keeps {least} {hardest}, and {most} {easiest}."]
 
 
 def _part_kept(score: Score) -> str:
