@@ -10,9 +10,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.agents.teacher import Taught
+from spikepropamine.agents.zoo import actor_parameters, build
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training.command import main
-from spikepropamine.training.settings import parse
+from spikepropamine.training.settings import defaults, parse
 
 BOX = gym.spaces.Box(-1.0, 1.0, (2,), dtype=np.float32)
 LENGTH = 6
@@ -206,6 +207,23 @@ def test_a_teacher_that_was_shown_what_perturbs_is_shown_it_again(tmp_path, monk
     assert train("--policy", "snn", "--teacher", teacher, *other) == 2
     message = "it was shown the contexts of its task alone, those here are motor_signs"
     assert message in capsys.readouterr().err
+
+
+def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    robot = ["--env", "HalfCheetah-v5", "--seed", "0"]
+    assert train("--policy", "mlp", *robot) == 0
+    matched = [*robot, "--policy", "mlp", "--runs", "matched", "--match-parameters", "snn"]
+    assert train(*matched, "--teacher", "runs/HalfCheetah-v5/mlp/seed-0") == 0
+    policy = load_policy(tmp_path / "matched/HalfCheetah-v5/mlp/seed-0/policy").policy
+
+    venv = DummyVecEnv([lambda: gym.make("HalfCheetah-v5")])
+    taught, alone = (
+        actor_parameters(build("snn", venv, one.network, one.trainer).policy)
+        for one in (defaults("HalfCheetah-v5", "snn", taught) for taught in (True, False))
+    )
+    assert taught > 1.5 * alone
+    assert actor_parameters(policy) == pytest.approx(taught, rel=0.05)
 
 
 @pytest.mark.parametrize(
