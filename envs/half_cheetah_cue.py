@@ -75,6 +75,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         mapping: 1 or 0 for each cue before a reversal, int64 [cues].
         order: the cue of each trial, int64 [trials].
         targets: 1 or 0 for each trial, int64 [trials].
+        context_began: the step since when the mapping holds.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.trial_steps = self.cue_length + self.feedback_length
         self.episode_steps = self.trials * self.trial_steps
         self._step = self.episode_steps
+        self.context_began = 0
         self.targets = np.ones(self.trials, dtype=np.int64)
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
@@ -167,6 +169,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.targets = self.mapping[self.order]
         self.targets[reversal:] = 1 - self.targets[reversal:]
         self._reversed_at = reversal * self.trial_steps
+        self.context_began = 0
         self._step, self._distance, self._outcome = 0, 0.0, 0.0
         return self._with_cue(observation), self._with_context(info | {"feedback": 0.0})
 
@@ -192,8 +195,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         return 2 * int(self.targets[trial]) - 1
 
     def _with_context(self, info: dict[str, Any]) -> dict[str, Any]:
-        began = self._reversed_at if self._step >= self._reversed_at else 0
-        return info | {"context": self.context, "context_began": began}
+        return info | {"context": self.context, "context_began": self.context_began}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
         """Take one step; see the class.
@@ -221,9 +223,11 @@ class HalfCheetahCue(HalfCheetahEnv):
                 "told": bool(self._tells[trial]),
             }
         self._step += 1
+        terminated = self._step == self.episode_steps
+        if self._step == self._reversed_at and not terminated:
+            self.context_began = self._step
         observation = self._with_cue(observation)
         info["feedback"] = float(observation[-1])
-        terminated = self._step == self.episode_steps
         return observation, np.float64(reward), terminated, truncated, self._with_context(info)
 
     def _with_cue(self, observation: np.ndarray) -> np.ndarray:

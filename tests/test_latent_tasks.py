@@ -376,6 +376,17 @@ def test_cue_reversal_as_a_perturbation_is_the_reversal_of_the_task():
     np.testing.assert_array_equal(a[1], b[1])
 
 
+def test_who_is_told_is_told_of_a_reversal_by_a_perturbation_as_it_comes():
+    text = "cue_reversal=1@18"
+    env = making.make("HalfCheetahCue-v0", SHORT, text, reveal=text)
+    rows = played(env, 0)
+    for (observation, info), step in zip(rows, range(36)):
+        right = 2 * env.unwrapped.targets[step // 6] - 1
+        assert info["context"] == [right] and observation[26] == right
+    assert [info["context_began"] for _, info in rows] == [0] * 18 + [18] * (len(rows) - 18)
+    assert {info["context_began"] for _, info in played(cue_task(), 0)} == {0}
+
+
 def test_reversing_direction_turns_feedback_too():
     plain = play(gym.make("HalfCheetahDirection-v0"), 20, options={"direction": 1})
     turned = play(

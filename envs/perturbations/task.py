@@ -35,6 +35,8 @@ def _remap(task: Any, value: float, bound: Bound) -> None:
         task.order < math.ceil(value * task.cues), (original + 1) % task.actions, original
     )
     trial = bound.time // task.trial_steps
+    if hasattr(task, "context_began") and (task.targets[trial:] != changed[trial:]).any():
+        task.context_began = bound.time
     task.targets[trial:] = changed[trial:]
 
 

@@ -178,7 +178,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     @property
     def context_began(self) -> int:
         """The step of the episode at which the present context began."""
-        return max(self._inner.context_began if self._inner else 0, self._began)
+        below = self._inner or self._task
+        return max(getattr(below, "context_began", 0), self._began)
 
     def told(self, action: np.ndarray) -> np.ndarray:
         """The action that arrives in the task, in its present context, as this one would in the
@@ -250,9 +251,11 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """
         if not self._editing or not (start or any(act.changed for act in self._editing)):
             return 0.0
-        now = self._choose_edits()
+        self._choose_edits()
         posture = self._task.init_qpos if start else self._task.data.qpos
-        grows = any(act.changed or start for act in now if act.family.edit_spec)
+        # what ends grows, too: limbs that were short are long again
+        lengths = [act for act in self._editing if act.family.edit_spec]
+        grows = any(act.now if start else act.changed for act in lengths)
         if not grows:
             self._model.apply()
             return 0.0
@@ -261,7 +264,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         after = self._model.clearance(posture)
         return max(0.0, before - after if start else min(before, 0.0) - min(after, 0.0))
 
-    def _choose_edits(self) -> list[Act]:
+    def _choose_edits(self) -> None:
         """Tell the model which edits are to be made, for the acts that edit it now."""
         now = [act for act in self._editing if act.now]
         self._layer.spec_edits = [partial(a.hook, "edit_spec") for a in now if a.family.edit_spec]
@@ -269,7 +272,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             partial(act.hook, "edit_model") for act in now if act.family.edit_model
         ]
         self._layer.constants = any(act.family.constants for act in now)
-        return now
 
     def state_given_back(self) -> None:
         """After a snapshot of training was given back: find what it does not hold."""
@@ -310,9 +312,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
         values = {label: {"severity": now, "value": value} for label, now, value in self._shown}
         info = {**info, "perturbations": {**info.get("perturbations", {}), **values}}
-        if self._contexts:
-            began = max(info.get("context_began", 0), self.context_began)
-            info["context"], info["context_began"] = self.context, began
+        if self._contexts or "context" in info:
+            info["context"], info["context_began"] = self.context, self.context_began
         return info
 
     def _codes(self, context: Any) -> list[int]:
