@@ -14,6 +14,7 @@ from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, parse
 from spikepropamine.envs.perturbations.notation import Term
 from spikepropamine.envs.perturbations.suites import load_suite, suite_names
+from spikepropamine.envs.perturbations.wrapper import reason_against
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.envs.reveal import Revealed
 
@@ -85,21 +86,47 @@ def training_text(
 
     Args:
         perturb: such a text already, or the name of a suite: then each episode draws one of the
-            suite's conditions that training may use, or none (but contexts include the plain one).
+            suite's conditions that training may use and that change something here, or none (but
+            contexts include the plain one).
         environment: Gymnasium id.
         arguments: of the environment's constructor.
 
     Raises:
-        ValueError: the environment cannot be made, or the suite has no conditions for it.
+        ValueError: the environment cannot be made, the text, or a part of it, would change nothing
+            in it, or no condition of the suite would.
     """
-    if perturb not in suite_names():
-        return perturb
+    if perturb in suite_names():
+        reasons = training_conditions(perturb, environment, arguments)
+        texts = [text for text, reason in reasons.items() if not reason]
+        if not texts:
+            why = next(iter(reasons.values()), "it has no conditions for training")
+            raise ValueError(f"nothing of the suite {perturb} applies to {environment}: {why}")
+        include_plain = all(contexts_of(text) for text in texts)
+        return " | ".join(texts if include_plain else ["none", *texts])
     env = make(environment, arguments)
-    conditions = load_suite(perturb, environment, horizon_of(env))
+    reason = reason_against(env, perturb, horizon=horizon_of(env))
     env.close()
-    texts = [c.text for c in conditions if c.split == "train"]
-    include_plain = texts and all(contexts_of(text) for text in texts)
-    return " | ".join(texts if include_plain else ["none", *texts])
+    if reason:
+        raise ValueError(f"{environment}: {reason}")
+    return perturb
+
+
+def training_conditions(
+    suite: str, environment: str, arguments: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """The texts of a suite that training may use, each with the reason why it would change nothing
+    in the environment; empty where it would.
+
+    Raises:
+        ValueError: the environment cannot be made, or the suite needs a limit of its episodes.
+    """
+    env = make(environment, arguments)
+    horizon = horizon_of(env)
+    try:
+        texts = [c.text for c in load_suite(suite, environment, horizon) if c.split == "train"]
+        return {text: reason_against(env, text, horizon=horizon) for text in texts}
+    finally:
+        env.close()
 
 
 def revealed_text(settings: Mapping[str, Any]) -> str | None:

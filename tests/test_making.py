@@ -75,6 +75,18 @@ def test_a_suites_name_stands_for_what_training_may_use():
     assert training_text("mass=2", "HalfCheetah-v5") == "mass=2"
 
 
+def test_training_leaves_out_what_would_change_nothing():
+    assert "friction" not in training_text("novel-dynamics", "Reacher-v5")
+    short = {"max_episode_steps": 200}
+    assert "mass~1.0@100" in training_text("mid-episode", "HalfCheetah-v5", short).split(" | ")
+    late = "mass=2 | friction=0.5 + gravity=2@200"
+    assert training_text(late, "HalfCheetah-v5") == late
+    with pytest.raises(ValueError, match="gravity begins at step 200, but episodes have 200 steps"):
+        training_text(late, "HalfCheetah-v5", short)
+    with pytest.raises(ValueError, match="nothing of the suite body-damage applies to Cue"):
+        training_text("body-damage", "CueAssociation-v0")
+
+
 def test_the_spread_is_that_of_each_dimension():
     found = spread("HalfCheetah-v5")
     assert found.shape == (17,)

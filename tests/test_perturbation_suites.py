@@ -1,11 +1,13 @@
 """Suites: every condition can be had, and what is held out is held out."""
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
-from spikepropamine.envs import quiet_mujoco
-from spikepropamine.envs.perturbations import reason_against
-from spikepropamine.envs.perturbations.suites import load_suite, suite_names
+from spikepropamine.envs import making, quiet_mujoco
+from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
+from spikepropamine.envs.perturbations.acts import act_of
+from spikepropamine.envs.perturbations.suites import SPLITS, load_suite, suite_names
 from spikepropamine.envs.perturbations.verify import TASKS
 
 quiet_mujoco()
@@ -37,8 +39,9 @@ def test_the_suites_are_there():
 @pytest.mark.parametrize(("suite", "task"), PAIRS)
 def test_every_condition_applies_to_its_task(suite, task):
     env = gym.make(task)
-    conditions = load_suite(suite, task)
-    assert not [reason for c in conditions if (reason := reason_against(env, c.text))]
+    horizon = making.horizon_of(env)
+    conditions = load_suite(suite, task, horizon)
+    assert not [r for c in conditions if (r := reason_against(env, c.text, horizon=horizon))]
     texts = {
         split: {c.text for c in conditions if c.split == split} for split in ("train", "held-out")
     }
@@ -47,12 +50,38 @@ def test_every_condition_applies_to_its_task(suite, task):
     env.close()
 
 
-@pytest.mark.parametrize("task", ["Ant-v5", "HalfCheetah-v5", "Walker2d-v5", "Humanoid-v5"])
-def test_the_held_out_limb_is_another(task):
-    from spikepropamine.envs.perturbations.body import limbs
+MUJOCO = (
+    *("Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5", "HumanoidStandup-v5", "Pusher-v5"),
+    *("InvertedDoublePendulum-v5", "InvertedPendulum-v5", "Reacher-v5", "Swimmer-v5"),
+    *("Walker2d-v5", "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0", "AntDirection-v0"),
+)
 
-    found = list(limbs(gym.make(task).unwrapped).values())
-    assert len(found) > 1 and not set(found[0]) & set(found[-1])
+
+@pytest.mark.parametrize("task", MUJOCO)
+@pytest.mark.parametrize("suite", ["body-damage", "mid-episode", "novel-dynamics", "noise"])
+def test_what_is_held_out_is_nothing_that_training_may_use_under_another_name(suite, task):
+    env = gym.make(task)
+    horizon = making.horizon_of(env)
+    changes = {split: set() for split in SPLITS}
+    for condition in load_suite(suite, task, horizon):
+        if not reason_against(env, condition.text, horizon=horizon):
+            terms = [t for one in parse(condition.text, CATALOGUE) for t in one]
+            acts = [act_of(env, term, 0, np.ones(())) for term in terms]
+            changes[condition.split].add(
+                tuple(
+                    (t.family.name, repr(a.bound.target), t.low, t.high, t.severities, t.schedule)
+                    for t, a in zip(terms, acts)
+                )
+            )
+    assert changes["train"] and changes["held-out"]
+    assert not changes["train"] & changes["held-out"]
+
+
+def test_an_onset_may_be_a_percentage(tmp_path):
+    file = write(tmp_path, GOOD.replace("onset: 7", "onset: 25%"))
+    assert {c.onset for c in load_suite(file, "Hopper-v5", 200)} == {50}
+    with pytest.raises(ValueError, match="need a task whose episodes have a limit"):
+        load_suite(file, "Hopper-v5")
 
 
 def write(folder, text):
@@ -80,7 +109,7 @@ def test_a_suite_is_read(tmp_path):
         ("[0.5, 1.0]", "0.5", "severities must be a list"),
         ("[0.5, 1.0]", "[0.5, high]", "got 'high'"),
         ("[0.5, 1.0]", "[0.5, 1.5]", "a severity is in"),
-        ("onset: 7", "onset: -7", "at least 0, got -7"),
+        ("onset: 7", "onset: -7", "at least 0, or a percentage, got -7"),
         ("onset: 7\n", "", "a schedule is a step"),
         ('"slope=5"', "5", "a perturbation is a text"),
         ('"slope=5"', '"mass~0.5@7"', "two conditions have the same text"),

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import UsageError
 from spikepropamine.envs import making
+from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import DeployedPolicy, is_normalised, load_policy
@@ -58,6 +59,11 @@ def make_envs(settings: Settings) -> VecEnv:
         raise UsageError(str(error)) from error
     if reason := obstacle(env.observation_space, env.action_space):
         raise UsageError(f"{settings.env}: {reason}")
+    if settings.perturb in suite_names():
+        arguments = cast(dict[str, Any], settings.env_kwargs)
+        found = making.training_conditions(settings.perturb, settings.env, arguments)
+        for reason in dict.fromkeys(filter(None, found.values())):
+            print(f"left out of {settings.perturb}: {reason}", file=sys.stderr)
     shape = env.observation_space.shape or ()
     if len(shape) == 3 and is_normalised(env.observation_space):
         print(

@@ -15,6 +15,7 @@ from spikepropamine.envs.perturbations.notation import parse
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 SPLITS = ("train", "held-out")
 PERCENT = re.compile(r"\{([\d.]+)%\}")
+PERCENT_ONSET = re.compile(r"[\d.]+%")
 KEYS = ("severities", "onset", *SPLITS)
 
 
@@ -49,8 +50,8 @@ def load_suite(
 
     A file has `severities` (a list), `train` and `held-out` (each from a condition's name to its
     text, in which {severity} stands for each severity in turn, {onset} for the suite's onset, and
-    {50%} for the step half-way through an episode), `severities` and `onset` where they are used,
-    and `tasks`: from a task's id to what it has in place of these.
+    {50%} for the step half-way through an episode), `severities` and `onset` (a step, or 50%) where
+    they are used, and `tasks`: from a task's id to what it has in place of these.
 
     Args:
         suite: name of a file in `configs/suites/`, or the path of a file.
@@ -84,8 +85,10 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
         if isinstance(severity, bool) or not isinstance(severity, int | float):
             raise ValueError(f"severities must be numbers in [0, 1], got {severity!r}")
     onset = content.get("onset")
+    if isinstance(onset, str) and PERCENT_ONSET.fullmatch(onset):
+        onset = int(_in_steps(f"{{{onset}}}", horizon))
     if onset is not None and (not isinstance(onset, int) or onset < 0):
-        raise ValueError(f"onset must be a step of the episode, at least 0, got {onset!r}")
+        raise ValueError(f"onset must be a step, at least 0, or a percentage, got {onset!r}")
     conditions = []
     for split in SPLITS:
         for name, text in _mapping(content.get(split), split).items():

@@ -332,15 +332,29 @@ def _perturbed_below(env: gym.Env) -> Perturbed | None:
     return env if isinstance(env, Perturbed) else None
 
 
-def reason_against(env: gym.Env, text: str, catalogue: Mapping[str, Family] = CATALOGUE) -> str:
-    """Why a text cannot change an environment; empty where it can.
+def reason_against(
+    env: gym.Env,
+    text: str,
+    catalogue: Mapping[str, Family] = CATALOGUE,
+    horizon: int | None = None,
+) -> str:
+    """Why a text, or a part of it, cannot change an environment; empty where all of it can.
 
     It leaves the environment as it is.
+
+    Args:
+        env: the environment.
+        text: for `Perturbed`.
+        catalogue: the families, by name.
+        horizon: steps of an episode, in which everything has to begin; None: it has no limit.
     """
     try:
         for alternative in parse(text, catalogue):
             for term in alternative:
                 act_of(env, term, 0, np.ones(()))
+                if horizon is not None and term.schedule.onset >= horizon:
+                    begins = f"{term.label} begins at step {term.schedule.onset}"
+                    return f"{begins}, but episodes have {horizon} steps"
     except ValueError as error:
         return str(error)
     return ""

@@ -128,11 +128,10 @@ def conditions_of(
             _check_name(suite, [STANDARD, *suite_names()], "suite")
             for one in load_suite(suite, task.environment, task.horizon):
                 key = one.name if one.severity is None else f"{one.name} {one.severity:g}"
-                onset = onset_of(one.text)
-                reason = reason_against(env, one.text) or _too_late(onset, task.horizon)
-                if reason:
+                if reason := reason_against(env, one.text, horizon=task.horizon):
                     skipped.append(Skipped(condition=key, policy=None, reason=reason))
                     continue
+                onset = onset_of(one.text)
                 found.append(
                     Condition(key, one.name, key, one.text, one.severity, one.split, onset)
                 )
@@ -142,12 +141,10 @@ def conditions_of(
                     f"{skipped[0]['reason'] if skipped else 'it has no conditions'}"
                 )
         for text in dict.fromkeys(texts):
-            reason = reason_against(env, text)
-            onset = None if reason else onset_of(text)
-            if reason := reason or _too_late(onset, task.horizon):
+            if reason := reason_against(env, text, horizon=task.horizon):
                 raise ValueError(f"{task.environment} with {text!r}: {reason}")
             if text not in [condition.text for condition in found]:
-                found.append(Condition(text, text, text, text, None, None, onset))
+                found.append(Condition(text, text, text, text, None, None, onset_of(text)))
     finally:
         env.close()
     there = {(condition.intact, condition.lesion) for condition in found}
@@ -186,12 +183,6 @@ def onset_of(text: str) -> int | None:
     """The first step at which a text changes anything; None where that is the start."""
     starts = [term.schedule.onset for alternative in parse(text, CATALOGUE) for term in alternative]
     return min(starts, default=0) or None
-
-
-def _too_late(onset: int | None, horizon: int) -> str:
-    if onset is None or onset < horizon:
-        return ""
-    return f"it begins at step {onset}, but episodes have {horizon} steps"
 
 
 def _check_name(name: str, known: Iterable[str], what: str) -> None:
