@@ -90,6 +90,7 @@ class Agent:
         create: makes the learning algorithm.
         network: what the agent makes of the settings of a network.
         ignores: dotted names of settings that do not concern it.
+        one_width: whether all its layers have the last width of the network's settings.
     """
 
     summary: str
@@ -98,6 +99,7 @@ class Agent:
         default=lambda network: replace(network, rule="none", modulation="none")
     )
     ignores: Collection[str] = ()
+    one_width: bool = False
 
 
 def _mlp(
@@ -193,12 +195,16 @@ SPIKING = NETWORK | {"trainer.critic_sees_spikes", "backend"}
 BASELINES = {
     "mlp": Agent("Stable-Baselines3's PPO", _mlp, ignores=SPIKING | {"trainer.sequence_length"}),
     "lstm": Agent(
-        "sb3-contrib's LSTM policy, through this project's sequence buffer", _lstm, ignores=SPIKING
+        "sb3-contrib's LSTM policy, through this project's sequence buffer",
+        _lstm,
+        ignores=SPIKING,
+        one_width=True,
     ),
     "lstm-stock": Agent(
         "the same through sb3-contrib's own buffer",
         partial(_lstm, stock=True),
         ignores=SPIKING | {"trainer.sequence_length", "trainer.kind"},
+        one_width=True,
     ),
     "snn": Agent("the spiking network without plasticity", _spiking, ignores=PLASTICITY),
     "rsnn": Agent(

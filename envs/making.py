@@ -43,7 +43,8 @@ def make(
         previous: wrapped, outermost, in `PreviousActionAndReward`, which shows what the policy did
             and not what became of it.
         reveal: wrapped in `Revealed`, which shows the task's own context, and the contexts and
-            values of this text for `Perturbed`, also where `perturb` has none of them.
+            values of this text for `Perturbed`, also where `perturb` has none of them, and no
+            others.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
@@ -59,6 +60,9 @@ def make(
             env = gym.make(environment, **dict(arguments or {}))
     except (TypeError, ValueError, ImportError, gym.error.Error) as error:
         raise ValueError(f"{environment} with {dict(arguments or {})}: {error}") from error
+    except Exception as error:  # of any kind: the arguments meet code of others
+        kind = type(error).__name__
+        raise ValueError(f"{environment} with {dict(arguments or {})}: {kind}: {error}") from error
     if reveal is not None:
         perturb = _with_contexts(perturb or "", reveal) or None
     try:
@@ -66,7 +70,7 @@ def make(
             needed = any(term.family.scaled_by_spread for term in _terms(perturb))
             env = Perturbed(env, perturb, spread(environment, arguments) if needed else 1.0)
         if reveal is not None:
-            env = Revealed(env, nominal_values(reveal))
+            env = Revealed(env, contexts_of(reveal), nominal_values(reveal))
         return PreviousActionAndReward(env) if previous else env
     except ValueError as error:
         env.close()

@@ -1,25 +1,31 @@
 """What is hidden, contexts and what perturbs, as a part of the observation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 
-def hidden_numbers(info: Mapping[str, Any], values: Mapping[str, float]) -> list[float]:
+def hidden_numbers(
+    info: Mapping[str, Any], labels: Sequence[str], values: Mapping[str, float]
+) -> list[float]:
     """What an info tells that no observation does.
 
     Args:
-        info: of a perturbed environment, or of a task with contexts of its own.
+        info: of a perturbed environment, or of a task with a context of its own.
+        labels: of contexts; others that there may be are not told.
         values: of perturbations by label, where they do not act.
 
     Returns:
-        The numbers of the present context, then the present value of each perturbation.
+        The numbers of the task's own context, those of the labels, and the present value of each
+        perturbation.
     """
+    contexts = info.get("contexts", {"task": info.get("context", [])})
+    numbers = [number for label in ("task", *labels) for number in contexts[label]]
     acting = info.get("perturbations", {})
     present = [acting[label]["value"] if label in acting else values[label] for label in values]
-    return [*info.get("context", []), *present]
+    return [*numbers, *present]
 
 
 class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -29,21 +35,23 @@ class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     Args:
         env: environment with a Box [channels] as observations.
+        labels: of the contexts that are told, besides the task's own.
         values: of perturbations by label, where they do not act.
 
     Raises:
         ValueError: other observations, or there is nothing to tell.
     """
 
-    def __init__(self, env: gym.Env, values: Mapping[str, float]) -> None:
-        gym.utils.RecordConstructorArgs.__init__(self, values=values)
+    def __init__(self, env: gym.Env, labels: Sequence[str], values: Mapping[str, float]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, labels=labels, values=values)
         gym.Wrapper.__init__(self, env)
-        self.values = dict(values)
+        self.labels, self.values = tuple(labels), dict(values)
         space = env.observation_space
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"observations must be a Box of one dimension, got {space}")
-        context = env.get_wrapper_attr("context") if env.has_wrapper_attr("context") else []
-        numbers = len(context) + len(values)
+        known = [name for name in ("contexts", "context") if env.has_wrapper_attr(name)]
+        before = {name: env.get_wrapper_attr(name) for name in known}
+        numbers = len(hidden_numbers(before, self.labels, self.values))
         if not numbers:
             raise ValueError("nothing is hidden; perturb it, as by motor_signs=seen or mass=0.5..2")
         bound = np.full(numbers, np.inf)
@@ -66,6 +74,5 @@ class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return self._extended(observation, info), reward, terminated, truncated, info
 
     def _extended(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        return np.concatenate([observation, hidden_numbers(info, self.values)]).astype(
-            observation.dtype
-        )
+        told = hidden_numbers(info, self.labels, self.values)
+        return np.concatenate([observation, told]).astype(observation.dtype)

@@ -201,7 +201,7 @@ def ask(options: argparse.Namespace) -> Asked:
         runs, task = load_runs(folders, seeds, options.horizon_factor)
         conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
         if options.conditions is not None:
-            conditions = choose(conditions, options.conditions)
+            conditions = choose(conditions, [*options.conditions, *options.perturb])
         if options.quick:
             conditions = severest(conditions)
         teacher = None if options.teacher is None else load_teacher(options.teacher, task)

@@ -2,11 +2,14 @@
 
 import json
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import onnxruntime
 
+if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
+    sys.exit(f"there is no file {sys.argv[1]}" if len(sys.argv) > 1 else __doc__)
 session = onnxruntime.InferenceSession(sys.argv[1])
 task = json.loads(session.get_modelmeta().custom_metadata_map["task"])
 inputs = {x.name: x.shape[1:] for x in session.get_inputs()}

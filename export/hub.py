@@ -95,7 +95,9 @@ def pull(repository: str, revision: str | None, out: Path) -> Path:
     _check_repository(repository)
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} is there already; give another --out")
-    with tempfile.TemporaryDirectory() as temporary:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # beside it, so that it gets there by its name alone: whole or not at all
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".") as temporary:
         fetched, staged = Path(temporary) / "fetched", Path(temporary) / "staged"
         with _service() as api:
             sizes = {
@@ -112,8 +114,7 @@ def pull(repository: str, revision: str | None, out: Path) -> Path:
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(fetched / name, staged / name)
         _check(staged, repository)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(staged, out)
+        staged.rename(out)
     return out
 
 

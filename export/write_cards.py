@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from spikepropamine.common import Parser, run_command, write_text
+from spikepropamine.common import Parser, add_import, import_modules, run_command, write_text
 from spikepropamine.export.card import card_of, latest_evaluation
 from spikepropamine.folder import RunFolder
 from spikepropamine.listing import find, name_of
@@ -19,9 +19,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int
     parser.add_argument(
         "runs", nargs="+", metavar="RUN|NAME", help="folder of a run, or one in trained/"
     )
+    add_import(parser)
     options = parser.parse_args(arguments)
 
     def write() -> int:
+        import_modules(options.imports)
         for name in options.runs:
             run = RunFolder(find(name))
             write_text(run.card, card_of(run, latest_evaluation(run), name_of(run.path)))

@@ -66,10 +66,19 @@ def test_the_example_refuses_what_it_cannot_make_in_one_line(tmp_path):
     assert done.returncode == 1 and done.stderr.startswith("this example needs one of Gymnasium's")
 
 
+@pytest.mark.parametrize(("given", "said"), [([], "python example.py"), (["no"], "no file no")])
+def test_the_example_asks_for_a_file(given, said):
+    done = subprocess.run(
+        [sys.executable, "-I", EXAMPLE, *given], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+
+
 def test_the_example_needs_onnx_runtime_numpy_and_the_robot():
     tree = ast.parse(EXAMPLE.read_text())
     names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-    assert names == {"json", "sys", "gymnasium", "numpy", "onnxruntime"}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert names == {"json", "sys", "pathlib", "gymnasium", "numpy", "onnxruntime"}
 
 
 def test_a_nir_file_is_kept_where_its_spikes_are_the_policys(tmp_path, capsys):

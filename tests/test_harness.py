@@ -251,7 +251,8 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     assert command_line(*arguments, "--episodes", 100) == 0
     assert len(again) == 5 + 4 + 8
     save_programmed(tmp_path, action=0.5)
-    assert command_line(*arguments, "--conditions", "clean") == 0
+    clean = [run, "--conditions", "clean", "--episodes", 70, "--out", tmp_path / "out"]
+    assert command_line(*clean) == 0
     # two waves; and both baselines in the second one, of 20 episodes, whose files were damaged
     assert len(again) == 5 + 4 + 8 + 4
 
@@ -421,6 +422,10 @@ def test_chosen_conditions_come_with_what_they_are_compared_with():
     of = {"noise-0.2": ["noise-0.2"], "noise-0.1 [off]": ["noise-0.1", "plasticity-off"]}
     for name, others in of.items():
         assert {c.key for c in choose(found, [name])} == {"clean", name, *others}
+    assert {c.key for c in choose(found, ["clean", "obs_noise=0.1"]) if c.lesion is None} == {
+        "clean",
+        "obs_noise=0.1",
+    }
     assert len(choose(found, ["noise"])) == 3 + 2 + 2 + 2  # two levels, all of it lesioned twice
     with pytest.raises(ValueError, match=r"did you mean 'noise-0\.1'"):
         choose(found, ["noise-0.11"])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -98,6 +99,15 @@ def test_an_evaluation_of_an_older_version_is_one_line(run, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "evaluate the run again" in error and error.count("\n") == 1
     assert write_cards.main([str(run)]) == 0 and "# ndp-oja on" in (run / "README.md").read_text()
+
+
+def test_what_is_interrupted_while_it_is_kept_leaves_nothing(pushed, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", stop)
+    assert pull.main([NAME, "--out", str(tmp_path / "new/it")]) == 130
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_nothing_but_policy_and_card_is_taken(pushed, tmp_path):

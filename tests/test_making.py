@@ -75,6 +75,15 @@ def test_a_suites_name_stands_for_what_training_may_use():
     assert training_text("mass=2", "HalfCheetah-v5") == "mass=2"
 
 
+def test_who_is_told_some_contexts_is_told_no_others():
+    told = "motor_signs=seen"
+    alone = make("HalfCheetah-v5", perturb="motor_signs=37", reveal=told)
+    both = make("HalfCheetah-v5", perturb="motor_order=105 + motor_signs=37", reveal=told)
+    other = make("HalfCheetah-v5", perturb="motor_order=105", reveal=told)
+    signs = [env.reset(seed=0)[0][17:].tolist() for env in (alone, both, other)]
+    assert signs == [[-1, 1, -1, 1, 1, -1], [-1, 1, -1, 1, 1, -1], [1] * 6]
+
+
 def test_training_leaves_out_what_would_change_nothing():
     assert "friction" not in training_text("novel-dynamics", "Reacher-v5")
     short = {"max_episode_steps": 200}

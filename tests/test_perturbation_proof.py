@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -30,6 +31,13 @@ def test_every_family_is_proven(task):
         | {"gravity", "gravity_tilt", "slope", "friction", "viscosity", "wind", "push"}
         | {"rough_ground", "direction"},
     }[task]
+
+
+def test_a_task_that_cannot_be_played_is_one_failed_row(monkeypatch):
+    broken = gym.envs.registration.EnvSpec("Broken-v0", lambda **_: 1 / 0)
+    monkeypatch.setitem(gym.registry, "Broken-v0", broken)
+    (row,) = verify("Broken-v0")
+    assert "it cannot be played: " in line(row) and "division by zero" in line(row)
 
 
 def test_every_family_is_proven_somewhere():

@@ -12,14 +12,14 @@ from spikepropamine.envs.perturbations.verify import TASKS
 
 quiet_mujoco()
 
-CUES = ("CueAssociation-v0", "EvidenceAccumulation-v0")  # they have no body
+NO_BODY = ("CueAssociation-v0", "EvidenceAccumulation-v0", "CartPoleNoVelocity-v0")
 CONTEXTS = ("motor-order", "motor-signs", "sensor-signs")  # see test_contexts.py
 PAIRS = [
     (suite, task)
     for suite in suite_names()
     if suite not in CONTEXTS
-    for task in TASKS
-    if task not in CUES or suite not in ("body-damage", "novel-dynamics")
+    for task in (*TASKS, "CartPoleNoVelocity-v0")
+    if task not in NO_BODY or suite not in ("body-damage", "novel-dynamics")
 ]
 GOOD = """
 severities: [0.5, 1.0]

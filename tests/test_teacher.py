@@ -209,6 +209,21 @@ def test_a_teacher_that_was_shown_what_perturbs_is_shown_it_again(tmp_path, monk
     assert message in capsys.readouterr().err
 
 
+def test_a_teacher_that_was_shown_other_channels_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    robot = ["--env", "Ant-v5", "--policy", "mlp"]
+    without = ["--env-kwargs", "include_cfrc_ext_in_observation", "false"]
+    assert train(*robot, *without) == 0
+    teacher = [*robot, "--teacher", "runs/Ant-v5/mlp/seed-0", "--runs", "other"]
+    more = [*teacher, "--env-kwargs", "include_cfrc_ext_in_observation"]
+    assert train(*more, "true") == 0  # they come after what the teacher knows
+    other = [*more, "false", "exclude_current_positions_from_observation", "false", "--overwrite"]
+    capsys.readouterr()
+    assert train(*other) == 2
+    message = "it observed 27 channels of the task, which are not the first of the 29 here"
+    assert message in capsys.readouterr().err
+
+
 def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     robot = ["--env", "HalfCheetah-v5", "--seed", "0"]

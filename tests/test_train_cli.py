@@ -299,6 +299,7 @@ def test_the_command_line_matches_sizes(tmp_path, run_here):
 # bad input
 
 SNN = [*CUE, "--policy", "snn"]
+ROBOT = ["--env", "HalfCheetah-v5", "--policy", "snn"]
 BAD = {
     "a missing environment": (["--policy", "snn"], ["--env"]),
     "a missing policy": (CUE, ["--policy"]),
@@ -350,6 +351,38 @@ BAD = {
         [*CUE, "--policy", "ndp-oja", *TINY, "--network.exogenous", "rewrd"],
         ["'rewrd'", "does not exist"],
     ),
+    "a rule that the policy's name does not stand for": (
+        [*CUE, "--policy", "ndp-oja", *TINY, "--network.rule", "bcm"],
+        ["--network.rule bcm: ndp-oja stands for oja"],
+    ),
+    "a neuromodulator where there is none": (
+        [*CUE, "--policy", "dp-oja", *TINY, "--network.modulation", "direct"],
+        ["--network.modulation direct: dp-oja stands for none"],
+    ),
+    "two widths of an LSTM": (
+        [*CUE, "--policy", "lstm", *TINY, "--network.hidden", "32", "16"],
+        ["--network.hidden 32 16: lstm has one layer"],
+    ),
+    "going on and beginning anew": (
+        [*SNN, *TINY, "--resume", "--overwrite"],
+        ["--resume", "--overwrite", "give one"],
+    ),
+    "an argument that the robot divides by": (
+        [*ROBOT, *TINY, "--env-kwargs", "frame_skip", "0"],
+        ["'frame_skip': 0", "ZeroDivisionError"],
+    ),
+    "an argument that only playing shows to be wrong": (
+        [*ROBOT, *TINY, "--env-kwargs", "reset_noise_scale", "-1"],
+        ["cannot be played: ValueError: high - low < 0"],
+    ),
+    "a window to watch training in": (
+        [*ROBOT, *TINY, "--env-kwargs", "render_mode", "human"],
+        ["spikepropamine enjoy"],
+    ),
+    "a perturbation that no episode lives to see": (
+        [*ROBOT, *TINY, "--perturb", "mass=2@5000"],
+        ["mass begins at step 5000, but episodes have 1000 steps"],
+    ),
     "an unknown policy to match": ([*SNN, "--match-parameters", "ndp-oj"], ["ndp-oja"]),
     "nothing to resume": ([*SNN, *TINY, "--resume"], ["nothing to resume"]),
     "supervision without targets": (
@@ -394,6 +427,13 @@ def test_a_process_given_bad_input_prints_that_line_and_nothing_else(tmp_path, c
     assert line.startswith("train.py: error: ") and all(word in line for word in words)
     assert not result.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_change_nothing_are_named(run_here, capsys):
+    other = ["--trainer.sequence-length", "9", "--trainer.guided-steps", "5"]
+    assert run_here(*CUE, "--policy", "mlp", *SHORT, *other) == 0
+    said = capsys.readouterr().err
+    assert "--trainer.sequence-length, --trainer.guided-steps do not concern mlp" in said
 
 
 def test_help_explains_every_setting(tmp_path):

@@ -16,7 +16,7 @@ from spikepropamine.training.environments import env_maker
 from spikepropamine.training.filming import Film
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.run import train
-from spikepropamine.training.settings import Settings, parse
+from spikepropamine.training.settings import Settings, parse, without_effect
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, or what of it a user may have
 FILMED_SEED, FILMED_STEPS = 1_000_000, 400  # always the same episode, which training never sees
@@ -65,6 +65,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
 
     def run() -> int:
         settings = parse(arguments, program)
+        if idle := without_effect(settings, arguments):
+            said = "does" if len(idle) == 1 else "do"
+            print(f"{', '.join(idle)} {said} not concern {settings.policy}", file=sys.stderr)
         try:
             train(settings, filming(settings))
         except Diverged as error:

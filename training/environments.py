@@ -1,7 +1,6 @@
 """The environments of a training run: made as its settings say, seeded and normalised."""
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +10,12 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.teacher import Taught
-from spikepropamine.common import UsageError
+from spikepropamine.common import UsageError, one_line
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.folder import RunFolder
-from spikepropamine.policies.export import DeployedPolicy, is_normalised, load_policy
+from spikepropamine.policies.export import is_normalised, load_policy
 from spikepropamine.training.normalised import Normalised
 from spikepropamine.training.settings import Settings
 from spikepropamine.training.side_by_side import SideBySide
@@ -53,14 +52,22 @@ def make_envs(settings: Settings) -> VecEnv:
         UsageError: arguments or spaces that do not work.
     """
     make_one = env_maker(settings)
+    arguments = cast(dict[str, Any], settings.env_kwargs)
+    if arguments.get("render_mode") == "human":
+        raise UsageError("--env-kwargs render_mode human: watch with `spikepropamine enjoy RUN`")
     try:
         env = make_one()
     except ValueError as error:
         raise UsageError(str(error)) from error
     if reason := obstacle(env.observation_space, env.action_space):
         raise UsageError(f"{settings.env}: {reason}")
+    try:
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+    except Exception as error:  # of any kind: some arguments are found to be wrong only here
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise UsageError(f"{settings.env} with {arguments} cannot be played: {reason}") from error
     if settings.perturb in suite_names():
-        arguments = cast(dict[str, Any], settings.env_kwargs)
         found = making.training_conditions(settings.perturb, settings.env, arguments)
         for reason in dict.fromkeys(filter(None, found.values())):
             print(f"left out of {settings.perturb}: {reason}", file=sys.stderr)
@@ -79,7 +86,7 @@ def make_envs(settings: Settings) -> VecEnv:
         )
     venv: VecEnv = SideBySide([make_one] * settings.n_envs, settings.seed, settings.threads)
     if settings.teacher is not None:
-        venv = _taught(venv, env, settings, settings.teacher)
+        venv = _taught(venv, settings, settings.teacher)
     env.close()
     space, keys = venv.observation_space, None
     has_numbers = is_normalised(space)
@@ -98,18 +105,19 @@ def make_envs(settings: Settings) -> VecEnv:
     return venv
 
 
-def _taught(venv: VecEnv, env: gym.Env, settings: Settings, teacher: Path) -> Taught:
-    """The environments with a teacher in them; `env` is one like them."""
+def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
+    """The environments with a teacher in them."""
     try:
         policy = load_policy(RunFolder(teacher).policy)
         learned = policy.metadata.get("settings", {})
         _check_task(learned, settings)
+        _check_layout(learned, settings)
         shown = making.revealed_text(learned)
         hidden = None
         if shown is not None:
             _check_contexts(shown, settings)
-            hidden = partial(hidden_numbers, values=making.nominal_values(shown))
-            _check_channels(policy, env, hidden)
+            labels, values = making.contexts_of(shown), making.nominal_values(shown)
+            hidden = partial(hidden_numbers, labels=labels, values=values)
         trainer = settings.trainer
         return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed, hidden)
     except (FileNotFoundError, ValueError) as error:
@@ -127,17 +135,26 @@ def _check_task(learned: dict[str, Any], settings: Settings) -> None:
         )
 
 
-def _check_channels(
-    policy: DeployedPolicy, env: gym.Env, hidden: Callable[[dict[str, Any]], list[float]]
-) -> None:
-    """Raises ValueError where a teacher that is shown what is hidden observes more of the task."""
-    _, info = env.reset(seed=0)
-    theirs: Any = policy.policy.observation_space.shape
-    ours: Any = env.observation_space.shape
-    if theirs[0] - len(hidden(info)) > ours[0]:
-        raise ValueError(
-            f"it observes {theirs[0] - len(hidden(info))} channels of the task, which has {ours[0]}"
-        )
+def _check_layout(learned: dict[str, Any], settings: Settings) -> None:
+    """Raises ValueError unless what the task shows begins with what the teacher's task showed it:
+    with arguments of its own, one and the same task may show other things.
+    """
+    arguments = cast(dict[str, Any], settings.env_kwargs)
+    theirs = making.make(learned.get("env", settings.env), learned.get("env_kwargs", {}))
+    ours = making.make(settings.env, arguments)
+    spaces = theirs.observation_space, ours.observation_space
+    if all(isinstance(s, gym.spaces.Box) and len(s.shape) == 1 for s in spaces):
+        (channels,), (there,) = (cast(tuple[int], space.shape) for space in spaces)
+        if channels != there and not all(
+            np.array_equal(theirs.reset(seed=seed)[0], ours.reset(seed=seed)[0][:channels])
+            for seed in range(3)
+        ):
+            raise ValueError(
+                f"it observed {channels} channels of the task, which are not the first of the "
+                f"{there} here; give the task the teacher's --env-kwargs"
+            )
+    theirs.close()
+    ours.close()
 
 
 def _check_contexts(shown: str, settings: Settings) -> None:

@@ -243,6 +243,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
     values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
     given = _over(settings, values)
+    _check_given(given, values)
     config = given.folder.config
     if not given.resume or not config.is_file():
         return validated(given)
@@ -255,6 +256,37 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
                 f"({', '.join(sorted(CHANGEABLE - {'resume', 'overwrite'}))} can)"
             )
     return resumed
+
+
+def _check_given(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Raises UsageError where what the command line says contradicts itself or the policy."""
+    if values.get("resume") and values.get("overwrite"):
+        raise UsageError("--resume goes on with a run and --overwrite replaces it; give one")
+    agent, network = agents()[settings.policy], values.get("network", {})
+    meant = agent.network(settings.network)
+    for name in ("rule", "modulation"):
+        if network.get(name, getattr(meant, name)) != getattr(meant, name):
+            raise UsageError(
+                f"--network.{name} {network[name]}: {settings.policy} stands for "
+                f"{getattr(meant, name)}; `spikepropamine list policies` has the others"
+            )
+    widths = network.get("hidden", ())
+    if agent.one_width and len(set(widths)) > 1:
+        raise UsageError(
+            f"--network.hidden {' '.join(map(str, widths))}: {settings.policy} has one layer; "
+            "give one width"
+        )
+
+
+def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
+    """The options of a command line that `parse` has read and that change nothing, since they do
+    not concern the policy.
+    """
+    taught = settings.teacher is not None
+    values = parsed(_parser(settings, "", settings.policy, taught), arguments)
+    inner = [f"{part}.{name}" for part in ("network", "trainer") for name in values.get(part, {})]
+    concerned = _concerned(settings.policy, taught)
+    return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not concerned(name)]
 
 
 def _started(settings: Settings, folder: Path) -> Settings:

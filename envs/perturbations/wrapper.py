@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.perturbations.acts import Act, ContextAct, act_of, by_label, present
+from spikepropamine.envs.perturbations.acts import ContextAct, act_of, by_label, present
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.notation import parse
@@ -22,8 +22,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     Every `info` has "perturbations": for each term that acts in this episode its label, with
     "severity" (0 to 1) and "value" (in the family's unit) at this step. Where the text has
-    contexts, it also has "context" (their numbers) and "context_began" (the step at which the
-    present one did).
+    contexts, or the task has one of its own, it also has "context" (their numbers), "contexts" (the
+    same by label, the task's own by "task") and "context_began" (the step at which the present one
+    did).
 
     Randomness: each term has a generator of its own, a child of the seed of `reset`. The task
     draws what it draws without the wrapper, so equal seeds are equal tasks under every
@@ -171,9 +172,13 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     @property
     def context(self) -> list[int]:
         """The present context: the task's own, where it has one, then the text's, by label."""
-        own = getattr(self._task, "context", [])
-        below = self._inner.context if self._inner else own
-        return [*below, *self._numbers]
+        return [number for numbers in self.contexts.values() for number in numbers]
+
+    @property
+    def contexts(self) -> dict[str, list[int]]:
+        """The same by label, the task's own by "task"."""
+        own = {"task": getattr(self._task, "context", [])}
+        return {**(self._inner.contexts if self._inner else own), **self._numbers}
 
     @property
     def context_began(self) -> int:
@@ -305,15 +310,16 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def _show(self) -> None:
         """Find what infos say until the next change."""
         self._shown = [(act.term.label, act.now, act.value) for act in self._acts if act.chosen]
-        there = [present(acts) for acts in self._contexts.values()]
-        self._numbers = [int(n) for act in there for n in act.context]
-        self._began = max((act.began for act in there), default=0)
+        there = {label: present(acts) for label, acts in self._contexts.items()}
+        self._numbers = {label: [int(n) for n in act.context] for label, act in there.items()}
+        self._began = max((act.began for act in there.values()), default=0)
 
     def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
         values = {label: {"severity": now, "value": value} for label, now, value in self._shown}
         info = {**info, "perturbations": {**info.get("perturbations", {}), **values}}
         if self._contexts or "context" in info:
-            info["context"], info["context_began"] = self.context, self.context_began
+            info["context"], info["contexts"] = self.context, self.contexts
+            info["context_began"] = self.context_began
         return info
 
     def _codes(self, context: Any) -> list[int]:

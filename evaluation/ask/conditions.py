@@ -157,7 +157,7 @@ def conditions_of(
 
 
 def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condition]:
-    """Those whose key or label is among the names; and what they are compared with: the same
+    """Those whose key, label or text is among the names; and what they are compared with: the same
     without the lesion, and the clean condition, with the lesion and without.
 
     Raises:
@@ -165,8 +165,9 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
     """
     known = dict.fromkeys([c.key for c in conditions] + [c.label for c in conditions])
     for name in names:
-        _check_name(name, known, "condition")
-    named = [c for c in conditions if c.key in names or c.label in names]
+        if name not in [c.text for c in conditions]:
+            _check_name(name, known, "condition")
+    named = [c for c in conditions if {c.key, c.label, c.text} & set(names)]
     kept = {(CLEAN_KEY, None)} | {(c.intact, c.lesion) for c in named}
     kept |= {(c.intact, None) for c in named} | {(CLEAN_KEY, c.lesion) for c in named}
     return [c for c in conditions if (c.intact, c.lesion) in kept]
