@@ -261,7 +261,7 @@ def test_a_policy_that_does_not_fit_is_refused(
     assert train("--policy", "mlp", *trained) == 0
     capsys.readouterr()
     assert main([*arguments, "runs/Reacher-v5/mlp/seed-0", *OTHER], "train.py") == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "other").exists()
 
