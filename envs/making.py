@@ -1,5 +1,6 @@
 """Making a task as training and evaluation both need it: perturbed, and with a longer memory."""
 
+import difflib
 import json
 import sys
 import warnings
@@ -111,6 +112,8 @@ def training_text(
     reason = reason_against(env, perturb, horizon=horizon_of(env))
     env.close()
     if reason:
+        suite = difflib.get_close_matches(perturb, suite_names(), n=1, cutoff=0.8)
+        reason = f"did you mean the suite {suite[0]}? Or: {reason}" if suite else reason
         raise ValueError(f"{environment}: {reason}")
     return perturb
 

@@ -151,8 +151,9 @@ def find(name: str | Path) -> Path:
     for folder in trained_runs():
         if wanted in f"/{name_of(folder)}/":
             return folder
-    known = {name_of(folder.parent) for folder in trained_runs()}
-    nearest = did_you_mean(str(name), sorted(known))
+    known = [name_of(folder.parent) for folder in trained_runs()]
+    known += [name.partition("/")[2] for name in known]  # which are enough
+    nearest = did_you_mean(str(name), sorted(set(known)))
     raise UsageError(
         f"{str(name)!r} is neither a run folder nor in trained/; {nearest}"
         "`spikepropamine list trained` lists them"

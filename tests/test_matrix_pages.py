@@ -282,7 +282,7 @@ def test_accuracy_by_trial_is_drawn_where_it_was_kept(results):
     draw("trials", [results / "cue.csv"], {}, results / "trials.png")
     assert agrees([results / "cue.csv"], {}, results / "trials.png")
     with pytest.raises(UsageError, match="do not have accuracy by trial"):
-        draw("trials", [COMMITTED / "cue-ppo.csv"], {}, results / "trials.png")
+        draw("trials", [COMMITTED / "robots.csv"], {}, results / "trials.png")
 
 
 # claims

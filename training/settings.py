@@ -190,16 +190,21 @@ def read_yaml(file: Path) -> Any:
         raise UsageError(f"{file} is no YAML: {one_line(error)}") from error
 
 
-def check_env_id(env: str) -> None:
-    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`."""
+def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
+    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`.
+
+    Args:
+        env: Gymnasium id.
+        imports: the user's own modules, which have been imported.
+    """
     try:
         gym.spec(env)
     except (gym.error.Error, ValueError) as error:
         near = difflib.get_close_matches(env, gym.registry, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "`spikepropamine list envs` has all;"
-        raise UsageError(
-            f"unknown environment {shown(env)}; {hint} one of your own needs --import MODULE"
-        ) from error
+        own = f"{', '.join(imports)} registers none of that name"
+        own = own if imports else "one of your own needs --import MODULE"
+        raise UsageError(f"unknown environment {shown(env)}; {hint} {own}") from error
 
 
 def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Settings:
@@ -230,7 +235,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
             if not getattr(known, name):
                 raise UsageError(f"--{name} is missing, for instance --{name} {example}")
     if env is not None:
-        check_env_id(env)
+        check_env_id(env, imports)
     if known.policy is not None:
         try:
             check_agent(known.policy)

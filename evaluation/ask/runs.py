@@ -72,9 +72,10 @@ def load_runs(
         _check_seeds(run, seeds)
         tasks.append(task_of(run.environment, run.arguments, horizon_factor))
         _check_observations(run, tasks[-1])
-    different = {f"{task.environment} {task.arguments}" for task in tasks}
+    different = {f"{task.environment} {task.arguments}": r.folder for r, task in zip(runs, tasks)}
     if len(different) > 1:
-        raise ValueError(f"the runs are of different tasks: {'; '.join(sorted(different))}")
+        listed = "; ".join(f"{folder} of {text}" for text, folder in different.items())
+        raise ValueError(f"the runs are of different tasks: {listed}")
     seen: dict[tuple[str, int], Path] = {}
     for run in runs:
         other = seen.setdefault((run.name, run.seed), run.folder)
