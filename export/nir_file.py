@@ -246,7 +246,7 @@ def check(
         The number of spikes, which are the same.
 
     Raises:
-        ValueError: spikes differ.
+        ValueError: spikes differ, or an observation is clipped.
     """
     policy: Any = deployed.policy
     network, layout = policy.network, policy.layout
@@ -268,7 +268,15 @@ def check(
         observation, _, terminated, truncated, _ = env.step(actions[0])
         over = terminated or truncated
     batch: Any = _stacked(seen)
-    normalised = batch if deployed.normalisation is None else deployed.normalisation(batch)
+    normalisation = deployed.normalisation
+    normalised = batch if normalisation is None else normalisation(batch)
+    if normalisation is not None:
+        parts = normalised.values() if isinstance(normalised, dict) else [normalised]
+        if any((np.abs(part) >= normalisation.clip).any() for part in parts):
+            raise ValueError(
+                f"observations of its task are clipped at {normalisation.clip:g} standard "
+                "deviations, which NIR cannot say; take --format onnx"
+            )
     with torch.no_grad():
         features = policy.extract_features(policy.obs_to_tensor(normalised)[0])[:, None]
         starts = torch.zeros(STEPS, 1)

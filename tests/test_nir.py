@@ -164,6 +164,14 @@ def test_what_nir_cannot_say_is_refused_with_the_setting_that_would_do(network, 
         nir_file.to_nir(policy_of(**network), {})
 
 
+def test_observations_that_are_clipped_are_refused():
+    deployed, env = policy_of(rule="none"), Noise()
+    graph = nir_file.to_nir(deployed, {})
+    deployed.normalisation.clip = 2.0
+    with pytest.raises(ValueError, match="clipped at 2 standard deviations"):
+        nir_file.check(graph, deployed, env, 0)
+
+
 def test_networks_that_do_not_spike_are_refused():
     policy = ActorCriticPolicy(OBSERVATIONS, ACTIONS, lambda _: 0.0)
     with pytest.raises(ValueError, match="--format onnx"):
