@@ -78,6 +78,8 @@ class HalfCheetahCue(HalfCheetahEnv):
         context_began: the step since when the mapping holds.
     """
 
+    context_began = 0  # also of a checkpoint that does not know of it
+
     def __init__(
         self,
         cues: int = 2,
@@ -120,7 +122,6 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.trial_steps = self.cue_length + self.feedback_length
         self.episode_steps = self.trials * self.trial_steps
         self._step = self.episode_steps
-        self.context_began = 0
         self.targets = np.ones(self.trials, dtype=np.int64)
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only

@@ -1,7 +1,9 @@
 """Environments taken as data and given back go on as if nothing had happened, bit for bit."""
 
 import enum
+from collections import defaultdict, deque
 from functools import partial
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -124,6 +126,30 @@ def test_objects_are_only_set_never_made_and_of_their_own_class():
 
 class Phase(enum.Enum):
     CUE, ANSWER = range(2)
+
+
+class Path(NamedTuple):
+    """A place."""
+
+    x: int
+
+
+def test_defaults_and_named_tuples_are_given_back_or_named():
+    def bag(counts, point, path):
+        return Bag(counts=counts, point=point, path=path)
+
+    snapshot = Snapshot.of({"thing": bag(defaultdict(int, {3: 1}), Path(2), deque([Path(3)]))})
+    new = bag(defaultdict(int), Path(0), deque([Path(0)]))
+    snapshot.give_back({"thing": new})
+    assert new.counts[3] == 1 and new.counts[9] == 0
+    assert new.point.x == 2 and new.path[0].x == 3
+    for other in (
+        bag({}, Path(0), deque([Path(0)])),
+        bag(defaultdict(int), (0,), deque([Path(0)])),
+        bag(defaultdict(int), Path(0), deque()),
+    ):
+        with pytest.raises(CannotRestore, match="before an episode has begun"):
+            snapshot.give_back({"thing": other})
 
 
 def test_members_of_enumerations_are_state():

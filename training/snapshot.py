@@ -279,6 +279,8 @@ class _Taking:
 
     def container(self, kind: str, thing: Any, where: str) -> Any:
         node: dict[str, Any] = {"kind": kind}
+        if hasattr(thing, "_fields"):
+            node["named"] = _class_of(thing)
         if isinstance(thing, Mapping):
             pairs = ((key, x, f"{where}[{key!r}]") for key, x in thing.items())
             node["items"] = [
@@ -378,10 +380,13 @@ class _Giving:
         items = node["items"]
         if not isinstance(existing, cls):
             existing = None
+        named = node.get("named")
+        if (kind == "defaultdict" and existing is None) or (
+            named and (existing is None or _class_of(existing) != named)
+        ):
+            raise CannotRestore(f"{where} is no {named or kind} before an episode has begun")
         if issubclass(cls, dict):
-            made: Any = (
-                cls(existing.default_factory) if existing and kind == "defaultdict" else cls()
-            )
+            made: Any = cls(existing.default_factory) if kind == "defaultdict" else cls()
             self.done[index] = made
             for saved_key, saved in items:
                 is_text = isinstance(saved_key, str)
