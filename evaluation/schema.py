@@ -124,6 +124,8 @@ class ConditionSummary(TypedDict):
         severity: in [0, 1]; null where the text has a value of its own.
         split: "train" (training may have had it), "held-out" or null.
         onset: first step at which the perturbation acts; null: from the start, or none.
+        last_onset: the last step at which it may begin to, where each episode draws its own; else
+            the same.
         lesion: its name; null for the intact policy.
         intact: key of the same condition without the lesion; its own key where there is none.
     """
@@ -134,6 +136,7 @@ class ConditionSummary(TypedDict):
     severity: float | None
     split: str | None
     onset: int | None
+    last_onset: int | None
     lesion: str | None
     intact: str
 
@@ -179,6 +182,8 @@ class ContextScores(TypedDict):
 
     Attributes:
         contexts: how many there were in the episodes of a run.
+        settled_contexts: those of them that last longer than 100 steps, some of them hardly; what
+            is settled is of these.
         reward_rate: reward per step by steps since a context began, in windows of 10 that end
             there.
         opening_rate, settled_rate: reward per step; settled is null where no context lasts so long.
@@ -195,6 +200,7 @@ class ContextScores(TypedDict):
     """
 
     contexts: int
+    settled_contexts: int
     reward_rate: Curve
     opening_rate: Score | None
     settled_rate: Score | None

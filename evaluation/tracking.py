@@ -110,6 +110,7 @@ def results(summary: Summary) -> tuple[list[Any], list[list[Any]]]:
         "policy", "condition", "perturbation", "severity", "split", "onset", "lesion",
         "return", "return_low", "return_high", "retention", "late_accuracy",
         "recovery_fraction", "recovery_time", "pace_of_teacher", "time_to_identify",
+        "later_pace_of_teacher", "regained",
     ]  # fmt: skip
     rows: list[list[Any]] = []
     for policy, found in summary["results"].items():
@@ -118,6 +119,7 @@ def results(summary: Summary) -> tuple[list[Any], list[list[Any]]]:
                 continue
             result = found[condition["key"]]
             recovery, adaptation = result["recovery"], result["adaptation"]
+            later = adaptation and adaptation["later"]
             rows.append(
                 [
                     policy, condition["key"], condition["text"], condition["severity"],
@@ -128,6 +130,7 @@ def results(summary: Summary) -> tuple[list[Any], list[list[Any]]]:
                     _mean(recovery and recovery["time"]),
                     _mean(adaptation and adaptation["first"]["settled_pace"]),
                     _mean(adaptation and adaptation["first"]["time_to_identify"]),
+                    _mean(later and later["settled_pace"]), _mean(later and later["regained"]),
                 ]
             )  # fmt: skip
     return columns, rows

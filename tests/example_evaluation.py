@@ -39,6 +39,7 @@ def conditions(cue=False, contexts=False):
             "severity": severity,
             "split": split,
             "onset": onset,
+            "last_onset": onset,
             "lesion": None,
             "intact": key,
         }
@@ -224,6 +225,7 @@ def adaptation(plastic, lesion, runs):
     opening = {None: 1.5, "off": 0.0, "carry-over": -0.5}[lesion] if plastic else 0.0
     scores = {
         "contexts": 20,
+        "settled_contexts": 20,
         "reward_rate": curve(plastic=knows),
         "opening_rate": score(opening, 0.1, runs),
         "settled_rate": score(4.0 if knows else 0.0, 0.1, runs),

@@ -50,6 +50,9 @@ def test_the_time_to_identify_is_where_nine_tenths_of_the_settled_pace_are_reach
     found = np.where(steps < 40, -1.0, 4.0)  # wrong for 40 steps, and then 0.8 of the teacher
     assert time_to_identify(found, random, teacher) == 40 + 10
     assert np.isnan(time_to_identify(np.full(200, 0.2), random, teacher))  # nothing was found out
+    # who knows from the beginning has nothing to find out, whatever noise there is
+    noise = np.random.default_rng(0).normal(size=200) * 0.05
+    assert time_to_identify(teacher + noise, random, teacher) == 10
     # speed that the teacher, too, has to gather is no time of finding out
     gathering = np.minimum(steps / 64, 1)  # binary fractions: paces are all the same
     assert time_to_identify(4 * gathering, random, 8 * gathering) == 7 + 10

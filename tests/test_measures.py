@@ -240,6 +240,17 @@ def test_a_comparison_of_retention_is_one_of_what_each_run_keeps():
     assert kept["probability_of_improvement"]["mean"] == pytest.approx(0.8)
 
 
+def test_one_seed_against_several_is_no_pair_of_one_against_one():
+    random = np.random.default_rng(0)
+    once = group_of({"clean": 100 + random.normal(size=(1, 20, 1))})
+    several = np.array([120.0, 120, 120, 120, 0])[:, None, None] * np.ones((5, 20, 1))
+    pair = {"a": once, "b": group_of({"clean": several + random.normal(size=(5, 20, 1))})}
+    (found,) = summarize._comparisons(pair)
+    assert found["probability_of_improvement"]["mean"] == pytest.approx(0.2)
+    low, high = found["difference"]["interval"]
+    assert low < 0 < high  # the five tell little of how others would turn out
+
+
 def test_a_change_that_does_nothing_is_seldom_called_a_drop():
     random = np.random.default_rng(0)
     shown = 0
@@ -257,6 +268,14 @@ def test_what_freezing_at_another_step_does_is_no_recovery():
     group.conditions += [frozen, changed]
     assert frozen.freeze_at(600) == 300 and changed.freeze_at(600) == 200
     assert summarize._recovery(group, changed) is None
+
+
+def test_a_change_that_episodes_draw_is_waited_for():
+    text = "motor_signs=seen@change(40..140, 160)"
+    drawn = Condition("seen", "seen", "seen", text, None, "train", 40)
+    assert (drawn.last_onset, drawn.freeze_at(200)) == (140, 140)
+    sooner = replace(drawn, text=f"{text} + mass=2@60")
+    assert sooner.freeze_at(200) == 60
 
 
 def test_wilsons_interval():

@@ -49,9 +49,21 @@ class Condition:
         """Of the lesion; None where there is none."""
         return None if self.lesion is None else self.lesion.name
 
+    @property
+    def last_onset(self) -> int | None:
+        """The last step at which it may begin, where an episode draws that; else its onset."""
+        if self.onset is None:
+            return None
+        terms = [term for one in parse(self.text or "none", CATALOGUE) for term in one]
+        schedules = [term.schedule for term in terms]
+        begins = [s.changes[0][1] if s.changes else s.onset for s in schedules]
+        return min(begins, default=self.onset)
+
     def freeze_at(self, horizon: int) -> int:
-        """The step at which fast weights are frozen, where the lesion does that."""
-        return horizon // 2 if self.onset is None else self.onset
+        """The step at which fast weights are frozen at the latest, where the lesion does that: at
+        a change of context before it they are frozen then.
+        """
+        return horizon // 2 if self.last_onset is None else self.last_onset
 
 
 CLEAN = Condition(CLEAN_KEY, CLEAN_KEY, CLEAN_KEY)

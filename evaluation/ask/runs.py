@@ -63,7 +63,7 @@ def load_runs(
     Raises:
         FileNotFoundError: a run that is missing.
         ValueError: a run that does not work, runs of different tasks, the same policy and seed
-            twice, or seeds that a run was trained with.
+            twice or of different sizes, or seeds that a run was trained with.
     """
     given = {folder.resolve(): folder for folder in reversed(folders)}
     runs = [_load_run(given[folder]) for folder in dict.fromkeys(f.resolve() for f in folders)]
@@ -76,8 +76,15 @@ def load_runs(
     if len(different) > 1:
         listed = "; ".join(f"{folder} of {text}" for text, folder in different.items())
         raise ValueError(f"the runs are of different tasks: {listed}")
+    first: dict[str, Run] = {}
     seen: dict[tuple[str, int], Path] = {}
     for run in runs:
+        like = first.setdefault(run.name, run)
+        if _made_as(like) != _made_as(run):
+            raise ValueError(
+                f"{like.folder} and {run.folder} are both {run.name}, of other sizes or trained in "
+                "another way: evaluate them separately"
+            )
         other = seen.setdefault((run.name, run.seed), run.folder)
         if other != run.folder:
             raise ValueError(
@@ -202,6 +209,12 @@ def _imports_of(folder: Path) -> list[str]:
         return [str(name) for name in description["metadata"]["settings"].get("imports", [])]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
+
+
+def _made_as(run: Run) -> tuple[Any, ...]:
+    """What training seeds of one policy have in common."""
+    sizes = {name: tuple(x.shape) for name, x in run.policy.policy.state_dict().items()}
+    return sizes, run.perturb, run.previous, run.revealed
 
 
 def _check_observations(run: Run, task: Task) -> None:

@@ -75,7 +75,8 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
     """Steps until nine tenths of the settled pace are reached; NaN where there is none to reach.
 
     It is the end of the first window, after the one with the lowest pace of the first 100 steps,
-    in which the pace is at least that. The teacher at the same step is the measure, since it, too,
+    in which the pace is at least that; where even this one has it, of the first that is judged. The
+    teacher at the same step is the measure, since it, too,
     has to gather speed; where it has not yet a tenth of its own settled rate nothing is judged.
 
     Args:
@@ -93,6 +94,8 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
         return np.nan
     early = steps[steps < SETTLED.start]
     lowest = early[paces[early].argmin()]
+    if paces[lowest] >= REGAINED * goal:
+        lowest = early[0]  # it has been there from the beginning
     reached = steps[(steps >= lowest) & (paces[steps] >= REGAINED * goal)]
     return float(reached[0] + WINDOW) if reached.size else np.nan
 

@@ -17,7 +17,7 @@ from spikepropamine.evaluation.judge.adaptation import (
     time_to_identify,
 )
 from spikepropamine.evaluation.judge.group import Group, padded
-from spikepropamine.evaluation.judge.measures import windowed
+from spikepropamine.evaluation.judge.measures import LEAST, windowed
 from spikepropamine.evaluation.judge.statistics import interval
 from spikepropamine.evaluation.run.jobs import Outcome
 from spikepropamine.evaluation.run.plan import TEACHER, Evaluation
@@ -75,6 +75,8 @@ def _scores(
         time = np.array(
             [time_to_identify(curve, _rate(random), _rate(teacher)) for curve in curves]
         )
+        if pace is None or pace["mean"] < LEAST:
+            time[:] = np.nan
         changes = [stretch for stretch in stretches if stretch[1] > 0]
         shares = regained(whole, of_references["random"], of_references[TEACHER], changes)
         back = group.score(shares, (0.0, 1.0))
@@ -83,6 +85,7 @@ def _scores(
         lost = group.score(opening - other)
     return ContextScores(
         contexts=len(stretches),
+        settled_contexts=sum(end - start > SETTLED.start for _, start, end in stretches),
         reward_rate=_curve(group, rewards),
         opening_rate=group.score(opening),
         settled_rate=group.score(settled),

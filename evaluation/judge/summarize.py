@@ -101,6 +101,7 @@ def _condition(condition: Condition) -> ConditionSummary:
         severity=condition.severity,
         split=condition.split,
         onset=condition.onset,
+        last_onset=condition.last_onset,
         lesion=condition.lesion_name,
         intact=condition.intact,
     )
@@ -313,8 +314,7 @@ def _comparisons(groups: Mapping[str, Group]) -> list[Comparison]:
                 for c in pair[0].conditions
                 if c.lesion is None and c.intact != CLEAN_KEY and c in pair[1].conditions
             ]
-            returns = [_per_unit(g, pair, CLEAN_KEY) for g in pair]
-            values = {"return": [(earned, earned) for earned in returns]}
+            values = {"return": [_earned(g, pair) for g in pair]}
             if shared and all(group.learned for group in pair):
                 values["retention"] = [_retained(g, pair, shared) for g in pair]
             for measure, (one, two) in values.items():
@@ -336,27 +336,29 @@ def _single(pair: Sequence[Group]) -> bool:
     return min(len(group.members) for group in pair) == 1
 
 
-def _per_unit(group: Group, pair: Sequence[Group], key: str) -> np.ndarray:
-    return group.stacked(key, "return").mean(axis=0 if _single(pair) else 1)
+def _earned(group: Group, pair: Sequence[Group]) -> tuple[np.ndarray, np.ndarray]:
+    """Clean returns: of the group's own units, for its mean; and of what is compared one by one,
+    runs, or all episodes of all runs.
+    """
+    returns = group.stacked(CLEAN_KEY, "return")
+    return group.units.of(returns), returns.ravel() if _single(pair) else returns.mean(axis=1)
 
 
 def _retained(
     group: Group, pair: Sequence[Group], keys: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Retention over conditions: values whose mean is that of the group, and one of each unit. An
-    episode's is relative to the clean return of its run, which is taken as known; a run's is its
-    own, where it earns more than random actions.
+    """The same of retention over conditions. An episode's is relative to the clean return of its
+    run, which is taken as known; a run's is its own; both where it earns more than random actions.
     """
-    if _single(pair):
-        margin = group.stacked(CLEAN_KEY, "return").mean() - group.random
-        returns = np.mean([_per_unit(group, pair, key) for key in keys], axis=0)
-        values = (returns - group.random) / margin
-        return values, values
 
     def over(weights: np.ndarray) -> np.ndarray:
         return np.mean([group.retention(weights, key) for key in keys], axis=0)
 
-    values, each = group.units.pseudo_values(over), over(np.eye(group.units.count))
+    returns = np.mean([group.stacked(key, "return") for key in keys], axis=0)
+    clean = group.stacked(CLEAN_KEY, "return").mean(axis=1, keepdims=True)
+    episodes = measures.retention(returns, clean, group.random)
+    values = group.units.pseudo_values(over) if group.units.runs > 1 else episodes[0]
+    each = episodes.ravel() if _single(pair) else over(np.eye(group.units.count))
     return values, each[np.isfinite(each)]
 
 

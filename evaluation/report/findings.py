@@ -76,7 +76,9 @@ def overview(summary: Summary) -> Section:
         include=[0.0] if measure == "retention" else [],
         marks={} if at is None else {"reference": at},
     )
-    note = "Filled: as trained. Hollow: the same weights with plasticity off."
+    note = "Filled: as trained."
+    if any(dot.hollow for some in rows.values() for dot in some):
+        note += " Hollow: the same weights with plasticity off."
     if at is not None:
         note += " Dotted line: no loss." if measure == "retention" else " Dotted line: chance."
     plot = Plot(f"{title.capitalize()}, by condition", chart, _colours(summary), note)
@@ -282,6 +284,7 @@ def adaptation(summary: Summary) -> Section:
                         lesion_name(where["lesion"]) if where["lesion"] else "as trained",
                         score_cell(scores["opening_rate"]),
                         score_cell(scores["settled_rate"]),
+                        f"{scores['settled_contexts']} of {scores['contexts']}",
                         score_cell(scores["settled_pace"], True),
                         score_cell(scores["time_to_identify"]),
                         score_cell(scores["regained"], True),
@@ -303,6 +306,7 @@ def adaptation(summary: Summary) -> Section:
         "network",
         "reward per step, first 50 steps",
         "steps 100 to 200",
+        "contexts that last so long",
         "pace of the teacher",
         "steps until found out",
         "changes after which the rate is back in 50 steps",
@@ -409,7 +413,7 @@ def inside(summary: Summary) -> Section:
         shown.append(max(drops, key=lambda key: drops[key]))
     blocks: list[Any] = []
     for key in shown:
-        onset = conditions[key]["onset"]
+        onset, last = conditions[key]["onset"], conditions[key]["last_onset"]
         charts = []
         for quantity, title in SERIES.items():
             lines = []
@@ -419,7 +423,10 @@ def inside(summary: Summary) -> Section:
                     colour = _colours(summary)[policy]
                     lines.append(plots.Line(policy, colour, series["step"], series[quantity]))
             if lines:
-                vertical = {} if onset is None else {"change": onset}
+                marks = (
+                    {"first change": onset, "last": last} if onset != last else {"change": onset}
+                )
+                vertical = {name: step for name, step in marks.items() if step is not None}
                 name, _, unit = title.partition(", ")
                 chart = plots.curves(lines, STEP, unit, include=[0], vertical=vertical)
                 charts.append(Plot(name, chart))

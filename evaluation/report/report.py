@@ -46,10 +46,12 @@ def report(summary: Summary, videos: list[Path] | None = None) -> str:
     settings = summary["settings"]
     policies = list(summary["policies"])
     suite = f"suite “{settings['suite']}”, " if settings["suite"] else ""
-    most = max(len(part["training_seeds"]) for part in summary["policies"].values())
+    counts = {len(part["training_seeds"]) for part in summary["policies"].values()}
+    seeds = f"{min(counts)} to " if len(counts) > 1 else ""
+    revision = settings["versions"].get("revision", "?")
     subtitle = (
         f"{suite}{plural(settings['episodes'], 'episode')} per condition and run, "
-        f"{plural(most, 'training seed')}, revision {settings['versions'].get('revision', '?')}"
+        f"{seeds}{plural(max(counts), 'training seed')}, revision {revision}"
     )
     sections = [
         _verdict(summary),
@@ -92,7 +94,8 @@ def _verdict(summary: Summary) -> Section:
 def _tested(summary: Summary) -> Section:
     settings = summary["settings"]
     perturbed = [c for c in summary["conditions"] if c["lesion"] is None]
-    lesions = [lesion_name(name) for name in settings["lesions"]]
+    had = [name for found in summary["lesions"].values() for name in found]
+    lesions = [lesion_name(name) for name in settings["lesions"] if name in had]
     first, last = settings["seeds"]
     text = (
         f"Trained policies acted in {settings['env']} without any further training: "

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from scipy import stats
+
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.judge.cost import total
+from spikepropamine.evaluation.judge.statistics import MISSES
 from spikepropamine.evaluation.report.words import (
     listed,
     number,
@@ -23,6 +26,7 @@ from spikepropamine.evaluation.schema import (
 
 FEW_SEEDS = 5
 FEW_EPISODES = 20
+MANY_COMPARISONS = 10
 
 
 def lesion_name(lesion: str) -> str:
@@ -38,7 +42,8 @@ def condition_name(condition: ConditionSummary, severity: bool = True, onset: bo
     if severity and condition["severity"] is not None:
         parts.append(f"severity {condition['severity']:g}")
     if onset and condition["onset"] is not None and condition["label"] != condition["text"]:
-        parts.append(f"from step {condition['onset']}")
+        first, last = condition["onset"], condition["last_onset"]
+        parts.append(f"from step {first}" if first == last else f"from step {first} to {last} on")
     return ", ".join(parts)
 
 
@@ -129,6 +134,11 @@ def caveats(summary: Summary) -> list[str]:
         sentences.append(
             f"The task has no time limit: episodes were cut after {summary['settings']['horizon']} "
             "steps."
+        )
+    if len(summary["comparisons"]) >= MANY_COMPARISONS:
+        sentences.append(
+            f"{len(summary['comparisons'])} comparisons: of policies that do not differ, one pair "
+            "in twenty would be said to."
         )
     for name, part in summary["policies"].items():
         if part["dead_seeds"]:
@@ -303,6 +313,8 @@ def _pace_of(scores: ContextScores) -> str:
     if scores["settled_pace"] is None:
         return f"earns {_pace(scores)} in steps 100 to 200 after that"
     text = f"has {_pace(scores)} of the pace of the teacher that is told, in steps 100 to 200"
+    if scores["settled_contexts"] < scores["contexts"]:
+        text += f" (of the {scores['settled_contexts']} of {scores['contexts']} that last so long)"
     if scores["time_to_identify"] is None:
         return text
     return f"{text}, and nine tenths of that after {scores['time_to_identify']['mean']:.0f} steps"
@@ -334,7 +346,9 @@ def _recovered(summary: Summary, policy: str) -> list[str]:
     before, drop = recovery["before"]["mean"], recovery["drop"]["mean"]
     text += f"its reward per step falls by {number(drop)} of {number(before)}, and "
     back = f"{_share(recovery['fraction'])} of the loss comes back"
-    if recovery["time"] is None:
+    if side(recovery["fraction"]) <= 0:
+        text += f"it is not shown that any of that comes back ({_share(recovery['fraction'])})"
+    elif recovery["time"] is None:
         text += f"no more than {back}"
     else:
         text += f"{back}, within {recovery['time']['mean']:.0f} steps"
@@ -373,11 +387,13 @@ def _judged(differences: Sequence[Score]) -> str:
     sides = [side(difference) for difference in differences]
     unknown = sum(difference["interval"] is None for difference in differences)
     helps, harms = sides.count(1), sides.count(-1)
-    if helps and harms:
+    # so many of these intervals lie on one side where nothing is changed, one time in twenty
+    chance = stats.binom.ppf(1 - MISSES, len(sides), MISSES / 2)
+    if helps > chance and harms > chance:
         claim = "Plasticity raises the return in some conditions and lowers it in others"
-    elif helps:
+    elif helps > chance:
         claim = "Plasticity raises the return"
-    elif harms:
+    elif harms > chance:
         claim = "Plasticity lowers the return"
     elif unknown == len(sides):
         return "Whether plasticity changes the return cannot be told from so little."
@@ -395,7 +411,9 @@ def _judged(differences: Sequence[Score]) -> str:
     found = [f"{where} in {count}" for where, count in counts.items() if count]
     if len(found) == 1:
         found = [found[0].removesuffix(f" {len(sides)}") + f" all {len(sides)}"]
-    return f"{claim}: over conditions, the interval of the paired difference {listed(found)}."
+    text = f"{claim}: over conditions, the interval of the paired difference {listed(found)}"
+    by_chance = helps + harms > 0 and max(helps, harms) <= chance
+    return f"{text}, as chance alone may make it." if by_chance else f"{text}."
 
 
 def _against_chance(score: Score, chance: float) -> str:
