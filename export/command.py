@@ -21,6 +21,7 @@ from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.folder import RunFolder
 
+FORMATS = ("onnx", "nir")
 SEED = 1_000_000  # of the episodes in which a file is checked; no training has it
 
 
@@ -30,7 +31,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument(
         "--format",
-        choices=("onnx", "nir"),
+        choices=FORMATS,
         required=True,
         help="onnx: the whole policy, plasticity included, for ONNX Runtime; nir: the spiking "
         "network without plasticity, for neuromorphic hardware and its simulators",

@@ -14,11 +14,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikepropamine.common import HERE, UsageError, unknown, write_text
+from spikepropamine.common import HERE, UsageError, one_line, unknown, write_text
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.evaluation.ask.conditions import STANDARD
 from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.card import card_of
+from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RunFolder
 from spikepropamine.listing import name_of
 from spikepropamine.matrix.file import Matrix
@@ -94,9 +95,13 @@ class Cell:
 
     def _state(self) -> dict[str, object]:
         results = [self.root / place / "summary.json" for place in self.evaluations]
+        exports = any(command[0] == "export" for command in self.commands)
+        kept = None if self.keep is None else RunFolder(self.root / self.keep)
         return {
             "policy": _digest(sorted(self.run.policy.glob("*"))),
             "results": [_digest([file]) for file in results],
+            "exports": _digest(sorted(self.run.exports.glob("*"))) if exports else None,
+            "kept": None if kept is None else _digest(sorted(kept.policy.glob("*"))),
             "commands": [list(c) for c in self.commands],
         }
 
@@ -116,10 +121,17 @@ def cells_of(matrix: Matrix, runs: Path) -> list[Cell]:
         runs: folder of the run folders of all matrices.
 
     Raises:
-        UsageError: arguments that `train` or `evaluate` would refuse.
+        UsageError: arguments that `train` or `evaluate` would refuse, or two cells in one folder.
     """
     axes = matrix.seeds, matrix.settings, matrix.envs, matrix.policies
-    return [_cell(matrix, runs, *labels) for labels in itertools.product(*axes)]
+    cells = [_cell(matrix, runs, *labels) for labels in itertools.product(*axes)]
+    first: dict[Path, Cell] = {}
+    for cell in cells:
+        other = first.setdefault(cell.path, cell)
+        if other is not cell:
+            pair = f"{other.name} and {cell.name}"
+            raise UsageError(f"{matrix.name}: {pair} would have one run folder, {cell.path}")
+    return cells
 
 
 def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy: str) -> Cell:
@@ -139,6 +151,11 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     train += arguments(matrix.train) + arguments(matrix.settings[setting])
     train += arguments(matrix.envs[env])[1:] + arguments(matrix.policies[policy])[1:]
     path = parse_training(train, f"{matrix.name}: train").folder.path
+    if not path.is_relative_to(place):
+        raise UsageError(f"{matrix.name}: leave out --runs, which is {place}")
+    for name in matrix.export:
+        if name not in FORMATS:
+            raise UsageError(f"{matrix.name}: {unknown('export', name, FORMATS)}")
     commands, evaluations = [("train", *train)], []
     for text in matrix.evaluate:
         options = [str(path), *arguments(text), "--workers", "1"]
@@ -193,7 +210,10 @@ def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | No
             return "interrupted"
         if code:
             return f"{command[0]} ended with {code}: {_reason(cell.log)}"
-    cell.finish()
+    try:
+        cell.finish()
+    except (UsageError, OSError, ValueError, KeyError) as error:
+        return f"what it left cannot be kept: {one_line(error)}"
     return None
 
 

@@ -1,7 +1,7 @@
 """Whether the claims of a page are no larger than their comparisons, as far as a machine can tell.
 
 In the section "Results" a sentence that compares ("better", "ahead", "more than", "level") has to
-refer to rows of a table of comparisons, which says the same:
+refer to rows of a table of comparisons, in the section that it links to, which says the same:
 
     On HalfCheetah it is ahead ([HalfCheetah-v5: `ndp-oja` ahead of `mlp`](docs/results.md#...)).
 """
@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from spikepropamine.matrix.tables import AHEAD, BEHIND, EVEN
 
 CLAIM = re.compile(r"\b(better|ahead|more than|level)\b", re.IGNORECASE)
-REFERENCE = re.compile(rf"\[([^\]:]+): `(\S+)` ({AHEAD}|{BEHIND}|{EVEN}) `(\S+)`\]\([^)]*\)")
+REFERENCE = re.compile(
+    rf"\[([^\]:]+): `(\S+)` ({AHEAD}|{BEHIND}|{EVEN}) `(\S+)`\]\([^)#]*#?([^)]*)\)"
+)
+HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
 ROW = re.compile(
     rf"^\| ([^|]+?) \| `(\S+)` \| ({AHEAD}|{BEHIND}|{EVEN}) \| `(\S+)` \|", re.MULTILINE
 )
@@ -26,20 +29,41 @@ def unsupported(page: str, results: str) -> list[str]:
         page: Markdown; its section "## Results" is read.
         results: Markdown with the tables of comparisons.
     """
-    rows = {(task, one, other): said for task, one, said, other in ROW.findall(results)}
-    rows |= {(task, other, one): TURNED[said] for (task, one, other), said in rows.items()}
+    sections = {"": results} | _sections_of(results)
     found = []
     for sentence in _sentences(page):
         references = REFERENCE.findall(sentence)
         if CLAIM.search(REFERENCE.sub("", sentence)) and not references:
             found.append(f"no comparison is named: {sentence}")
-        for task, one, said, other in references:
-            there = rows.get((task, one, other))
-            if there is None:
-                found.append(f"there is no comparison of {one} and {other} on {task}")
-            elif there != said:
-                found.append(f"on {task}, {one} {there} {other}, not: {said}")
+        for task, one, said, other, anchor in references:
+            there = _said(sections.get(anchor, ""), task, one, other)
+            where = f" in #{anchor}" if anchor else ""
+            if not there:
+                found.append(f"there is no comparison of {one} and {other} on {task}{where}")
+            elif there != {said}:
+                verdicts = " and ".join(sorted(there))
+                found.append(f"on {task}, {one} {verdicts} {other}{where}, not: {said}")
     return found
+
+
+def _said(text: str, task: str, one: str, other: str) -> set[str]:
+    """What the tables in a text say of two policies."""
+    rows = ROW.findall(text)
+    turned = [(of, second, TURNED[said], first) for of, first, said, second in rows]
+    names = task, one, other
+    return {said for of, first, said, second in rows + turned if (of, first, second) == names}
+
+
+def _sections_of(text: str) -> dict[str, str]:
+    """The text below each heading, as far as the next one that is no deeper, by anchor."""
+    headings = list(HEADING.finditer(text))
+    sections: dict[str, str] = {}
+    for index, heading in enumerate(headings):
+        deep = len(heading[1])
+        ends = (other.start() for other in headings[index + 1 :] if len(other[1]) <= deep)
+        anchor = re.sub(r"[^\w\- ]", "", heading[2].lower()).replace(" ", "-")
+        sections[anchor] = text[heading.end() : next(ends, len(text))]
+    return sections
 
 
 def _sentences(page: str) -> Iterator[str]:

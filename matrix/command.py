@@ -132,5 +132,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine matrix") -> in
         program: the command's name, as it was typed.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop, as from the keyboard
+    hangup = getattr(signal, "SIGHUP", None)  # of a terminal that closes, unless by nohup
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, signal.default_int_handler)
     interrupted = "interrupted; the same command goes on where this one was"
     return run_command(program, lambda: run(parse(arguments, program)), interrupted)

@@ -16,7 +16,7 @@ from spikepropamine.evaluation.judge.statistics import SHARE
 from spikepropamine.evaluation.report import figures
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.matrix.rows import Row
-from spikepropamine.matrix.tables import rows_where, score_of
+from spikepropamine.matrix.tables import of_one_task, rows_where, score_of
 
 ROWS = "rows"  # the name of the digest in a PNG file
 CHANCE = 0.5  # of the cue tasks, which have two answers
@@ -24,15 +24,19 @@ CHANCE = 0.5  # of the cue tasks, which have two answers
 
 def conditions(rows: Sequence[Row], path: Path) -> None:
     """Late accuracy by condition: mean, interval and every seed of each policy."""
+    of_one_task(rows)
     groups: dict[str, dict[str, tuple[Score, list[float]]]] = {}
     for (policy, condition), values in _grouped(rows, "condition", "late_accuracy").items():
         groups.setdefault(policy, {})[condition] = score_of(values, SHARE), values
+    if not groups:
+        raise UsageError("these results do not have late accuracy")
     title = f"{_task(rows)}\nright responses in the second half of an episode, 95 % over seeds"
     figures.scores(groups, "late accuracy", title, path, CHANCE)
 
 
 def trials(rows: Sequence[Row], path: Path) -> None:
     """Accuracy by trial in the clean task: flat where nothing is learned inside an episode."""
+    of_one_task(rows)
     lines: dict[str, list[Score]] = {}
     for policy in dict.fromkeys(row.policy for row in rows):
         mine = [row for row in rows if row.policy == policy and row.condition == CLEAN_KEY]
@@ -67,22 +71,22 @@ def draw(kind: str, files: Sequence[Path], where: Mapping[str, str], path: Path)
     FIGURES[kind](rows, path)
     with Image.open(path) as image:
         information = PngInfo()
-        information.add_text(ROWS, digest(rows))
+        information.add_text(ROWS, digest(kind, rows))
         with whole_file(path) as part:
             image.save(part, "png", pnginfo=information)
 
 
-def agrees(files: Sequence[Path], where: Mapping[str, str], path: Path) -> bool:
-    """Whether a figure is there, and shows these very rows."""
+def agrees(kind: str, files: Sequence[Path], where: Mapping[str, str], path: Path) -> bool:
+    """Whether a figure is there, is of this kind and shows these very rows."""
     if not path.is_file():
         return False
     with Image.open(path) as image:
-        return image.info.get(ROWS) == digest(rows_where(files, **where))
+        return image.info.get(ROWS) == digest(kind, rows_where(files, **where))
 
 
-def digest(rows: Sequence[Row]) -> str:
-    """Of what rows hold."""
-    return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+def digest(kind: str, rows: Sequence[Row]) -> str:
+    """Of a kind of figure and what rows hold."""
+    return hashlib.sha256(repr((kind, rows)).encode()).hexdigest()[:16]
 
 
 def _grouped(rows: Sequence[Row], axis: str, name: str) -> dict[tuple[str, str], list[float]]:

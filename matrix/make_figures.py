@@ -21,7 +21,7 @@ def make(pages: Sequence[Path], results: Path, check: bool) -> int:
     for page in pages:
         for what, path in figures_of(page.read_text(encoding="utf-8"), results):
             path = page.parent / path
-            if agrees(what.files, what.where, path):
+            if agrees(what.kind, what.files, what.where, path):
                 continue
             if check:
                 print(f"{path} is not of {results}; run `spikepropamine figures`", file=sys.stderr)

@@ -26,7 +26,7 @@ from spikepropamine.matrix.tables import TABLES
 
 PAGES = [Path("README.md"), Path("docs/results.md"), Path("docs/deployment.md")]
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-FIGURE = re.compile(r"<!-- figure: (.*?) -->\n!\[.*?\]\((.*?)\)")
+FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def with_tables(page: str, results: Path) -> str:
     """
 
     def made(match: re.Match[str]) -> str:
-        start, text, _, end = match.groups()
+        start, text, body, end = match.groups()
+        if "<!-- " in body:
+            raise UsageError(f"<!-- table: {text} -->: there is no <!-- end --> after it")
         what = asked(text, results, TABLES)
         try:
             return f"{start}\n{TABLES[what.kind](what.files, **what.where)}\n\n{end}"

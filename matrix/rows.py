@@ -127,8 +127,7 @@ def write_rows(file: Path, rows: Iterable[Row]) -> None:
 def collect(cells: Sequence[Cell], file: Path) -> int:
     """Puts the rows of finished cells into a file, beside those of other runs that it has.
 
-    The ideal observer of cue association is measured on the same episodes, where the file does not
-    have it yet.
+    The ideal observer of cue association is measured anew, on the same episodes.
 
     Returns:
         How many rows the cells have.
@@ -138,7 +137,7 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
     fresh = [row for cell in cells for row in rows_of(cell)]
     runs = {row.run for row in fresh}
     old = [row for row in read_rows(file) if row.run not in runs] if file.is_file() else []
-    known = {(row.run, row.condition, row.episodes) for row in old if row.policy == OBSERVER}
+    known: set[Any] = set()
     for cell in cells:
         for row in observer_rows(cell, known):
             known.add((row.run, row.condition, row.episodes))

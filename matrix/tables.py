@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikepropamine.common import UsageError
+from spikepropamine.common import UsageError, unknown
 from spikepropamine.evaluation.judge.cost import PARTS
 from spikepropamine.evaluation.judge.statistics import (
     DIFFERENCE_OF_SHARES,
@@ -35,8 +35,11 @@ def rows_where(files: Sequence[Path], **where: str) -> list[Row]:
     """The rows of the files that have these values.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or rows have no such value.
     """
+    for name in where:
+        if name not in Row.__dataclass_fields__:
+            raise UsageError(unknown("column", name, Row.__dataclass_fields__))
     rows = [
         row
         for file in files
@@ -67,7 +70,7 @@ def score_of(values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -
 
 def seeds(files: Sequence[Path], **where: str) -> str:
     """By policy and condition, the interquartile mean and every seed."""
-    rows = _of_one_task(_once(rows_where(files, **where)))
+    rows = of_one_task(_once(rows_where(files, **where)))
     measure, digits = measure_of(rows)
     conditions = list(dict.fromkeys(row.condition for row in rows))
     training = {} if measure == "late_accuracy" else {
@@ -107,6 +110,8 @@ def returns(files: Sequence[Path], **where: str) -> str:
     """
     rows = _once(rows_where(files, **where))
     envs = list(dict.fromkeys(row.env for row in rows))
+    for env in envs:
+        of_one_task([row for row in rows if row.env == env])
     lines = _head("policy", *envs)
     for policy, mine in _by_policy(rows):
         for condition, name in (
@@ -129,23 +134,24 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
     """
     asked = where.pop("measure", None)
     rows = _once(rows_where(files, **{"condition": CLEAN_KEY} | where))
-    measure, digits = measure_of(rows) if asked is None else (asked, 2)
     what = "" if asked is None else asked.replace("_", " ")
     lines = _head("task", "policy", "", "other", "difference", "probability of improvement")
     for task in dict.fromkeys((row.env, row.setting) for row in rows):
         mine = [row for row in rows if (row.env, row.setting) == task and row.seed is not None]
-        by_policy = {policy: _values(some, measure) for policy, some in _by_policy(mine)}
+        measure, digits = measure_of(mine) if asked is None else (asked, 2)
+        found = {policy: _values(some, measure) for policy, some in _by_policy(mine)}
+        by_policy = {policy: values for policy, values in found.items() if values}
         for (policy, one), (other, two) in itertools.combinations(by_policy.items(), 2):
             samples = np.array(one), np.array(two)
             share = measure == "late_accuracy"
-            found = difference(*samples, DIFFERENCE_OF_SHARES if share else UNBOUNDED)
+            gap = difference(*samples, DIFFERENCE_OF_SHARES if share else UNBOUNDED)
             lines.append(
                 _line(
                     " ".join(filter(None, [*task, where.get("condition", ""), what])),
                     f"`{policy}`",
-                    verdict(found["interval"]),
+                    verdict(gap["interval"]),
                     f"`{other}`",
-                    _between(found, digits),
+                    _between(gap, digits),
                     _between(probability_of_improvement(*samples), 2),
                 )
             )
@@ -156,7 +162,7 @@ def behind_observer(files: Sequence[Path], **where: str) -> str:
     """By policy and condition, how much less late accuracy than the ideal observer's, with its
     interval over training seeds.
     """
-    rows = _of_one_task(rows_where(files, **where))
+    rows = of_one_task(rows_where(files, **where))
     best = {row.condition: row.late_accuracy or 0.0 for row in rows if row.policy == OBSERVER}
     lines = _head("policy", *best)
     for policy, mine in _by_policy([row for row in rows if row.policy != OBSERVER]):
@@ -181,7 +187,8 @@ def retention(files: Sequence[Path], **where: str) -> str:
     those that training may use, of those held out, and of the mild ones among these, with its
     interquartile mean over conditions and runs; and the mean return under all of them.
     """
-    rows = [r for r in rows_where(files, **where) if not r.condition.startswith(CLEAN_KEY)]
+    rows = of_one_task(rows_where(files, **where))
+    rows = [row for row in rows if not row.condition.startswith(CLEAN_KEY)]
     mild = f"held out, severity up to {MILD}"
     lines = _head(
         "policy", "suite", "all", "train", "held out", mild, "interquartile mean", "return"
@@ -217,14 +224,15 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
     lines = _head(
         "task", "condition", "policy", "settled pace", "after a change", "regained", "opening"
     )
-    for env, condition in dict.fromkeys((row.env, row.condition) for row in rows):
-        there = [row for row in rows if (row.env, row.condition) == (env, condition)]
+    for env, setting, condition in dict.fromkeys((r.env, r.setting, r.condition) for r in rows):
+        there = [r for r in rows if (r.env, r.setting, r.condition) == (env, setting, condition)]
+        task = f"{env} {setting}".strip()
         for policy, mine in _by_policy(there):
             cells = [
                 _over_seeds(mine, name, 2, SHARE if name == "regained" else UNBOUNDED)
                 for name in columns
             ]
-            lines.append(_line(env, condition, f"`{policy}`", *cells))
+            lines.append(_line(task, condition, f"`{policy}`", *cells))
     return "\n".join(lines)
 
 
@@ -348,9 +356,10 @@ def _once(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _of_one_task(rows: list[Row]) -> list[Row]:
+def of_one_task(rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows themselves. Raises UsageError where they are of several tasks."""
     if len({(row.env, row.setting) for row in rows}) > 1:
-        raise UsageError("this table is of one environment and setting: add env=ID")
+        raise UsageError("this is of one environment and setting: add env=ID, or setting=LABEL")
     return rows
 
 

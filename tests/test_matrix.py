@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,10 @@ def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_t
         ({"train": "--teacher runs/{task}"}, ["runs/{task}", "{env}"]),
         ({"train": "--perturb 'mass=2"}, ["quotes"]),
         ({"policies": {"mine": 3}}, ["policies", "text"]),
+        ({"seeds": [0, 0]}, ["one run folder"]),
+        ({"train": f"{TINY} --seed 7"}, ["one run folder", "seed 0 and", "seed-7"]),
+        ({"train": f"{TINY} --runs elsewhere"}, ["leave out --runs"]),
+        ({"export": ["onx"]}, ["'onx'", "did you mean 'onnx'"]),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(file, commands, capsys, changes, words):
@@ -179,17 +184,39 @@ def test_what_is_finished_is_not_done_again(file, commands, capsys):
     assert len(commands.seen) == 16
 
 
-@pytest.mark.parametrize("what", ["policy", "summary", "command"])
-def test_a_cell_whose_results_are_of_something_else_is_not_finished(file, commands, what):
-    cell = of(file())[0]
+@pytest.mark.parametrize("what", ["policy", "summary", "command", "kept", "keep"])
+def test_a_cell_whose_results_are_of_something_else_is_not_finished(
+    file, commands, monkeypatch, what
+):
+    monkeypatch.setattr(cells_module, "card_of", lambda *_: "a card")
+    cell = of(file(keep="kept"))[0]
     assert execute(cell) is None and cell.finished()
-    if what == "policy":
+    if what == "kept":
+        shutil.rmtree(cell.root / "kept")
+    elif what == "keep":
+        cell = of(file(keep="elsewhere"))[0]
+    elif what == "policy":
         (cell.run.policy / "policy.json").write_text("another")
     elif what == "summary":
         (cell.root / cell.evaluations[0] / "summary.json").unlink()
     else:
-        cell = of(file(evaluate=["--suite standard --episodes 3"]))[0]
+        cell = of(file(keep="kept", evaluate=["--suite standard --episodes 3"]))[0]
     assert not cell.finished()
+
+
+def test_a_cell_that_cannot_be_kept_does_not_stop_the_others(file, commands, monkeypatch, capsys):
+    finish = cells_module.Cell.finish
+
+    def failing(cell):
+        if cell.name.endswith("plain snn seed 0"):
+            raise OSError(28, "No space left on device")
+        finish(cell)
+
+    monkeypatch.setattr(cells_module.Cell, "finish", failing)
+    assert command.main([file()]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert command.main([file(), "--dry-run"]) == 0
+    assert "8 cells, 7 done, 1 to do" in capsys.readouterr().out
 
 
 def test_training_goes_on_where_it_was(file, commands):

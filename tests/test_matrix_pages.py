@@ -244,7 +244,7 @@ def test_only_what_stands_between_the_markers_changes(results):
         ("summary", "name a file"),
         ("summary cues", "there is no file"),
         ("summary cue env=Ant-v5", "no rows"),
-        ("summary cue foo=1", "not in these files"),
+        ("summary cue foo=1", "unknown column 'foo'"),
         ("speed cue", "not in these files"),
         ('summary cue "condition=clean', "quotes come in pairs"),
     ],
@@ -280,9 +280,16 @@ def test_a_figure_knows_the_rows_that_it_shows(results, capsys):
 
 def test_accuracy_by_trial_is_drawn_where_it_was_kept(results):
     draw("trials", [results / "cue.csv"], {}, results / "trials.png")
-    assert agrees([results / "cue.csv"], {}, results / "trials.png")
+    assert agrees("trials", [results / "cue.csv"], {}, results / "trials.png")
+    assert not agrees("conditions", [results / "cue.csv"], {}, results / "trials.png")
+    hopper = {"env": "Hopper-v5"}
     with pytest.raises(UsageError, match="do not have accuracy by trial"):
-        draw("trials", [COMMITTED / "robots.csv"], {}, results / "trials.png")
+        draw("trials", [COMMITTED / "robots.csv"], hopper, results / "trials.png")
+    with pytest.raises(UsageError, match="do not have late accuracy"):
+        draw("conditions", [COMMITTED / "robots.csv"], hopper, results / "trials.png")
+    for kind in ("trials", "conditions"):
+        with pytest.raises(UsageError, match="of one environment and setting"):
+            draw(kind, [COMMITTED / "cue-hard.csv"], {}, results / "trials.png")
 
 
 # claims
@@ -306,7 +313,22 @@ ROW = "[Ant-v5: `ndp-oja` ahead of `mlp`](docs/results.md#comparisons)"
     ],
 )
 def test_claims_name_comparisons_that_say_the_same(text, wrong):
-    assert len(unsupported(f"# Title\nbetter\n\n## Results\n\n{text}\n", TABLE)) == wrong
+    page = f"# Title\nbetter\n\n## Results\n\n{text}\n"
+    assert len(unsupported(page, f"## Comparisons\n\n{TABLE}")) == wrong
+
+
+def test_a_claim_is_of_the_section_that_it_links_to():
+    other = TABLE.replace("ahead of", "cannot be told from")
+    results = f"## Comparisons\n\n### As it is\n\n{TABLE}\n## In noise\n\n{other}"
+
+    def wrong(anchor):
+        link = f"[Ant-v5: `ndp-oja` ahead of `mlp`](docs/results.md{anchor})"
+        return unsupported(f"## Results\n\nIt is better ({link}).\n", results)
+
+    assert not wrong("#comparisons") and not wrong("#as-it-is")
+    assert "`" not in wrong("#in-noise")[0] and "in #in-noise" in wrong("#in-noise")[0]
+    assert "there is no comparison" in wrong("#elsewhere")[0]
+    assert "ahead of and cannot be told from" in wrong("")[0]
 
 
 def test_statistics_are_reproducible(results):
