@@ -129,6 +129,14 @@ def _lstm(
     supervised = trainer.kind == "supervised"
     if stock and supervised:
         raise ValueError("lstm-stock is for trainer.kind ppo; use lstm for supervised training")
+    parts = getattr(venv.observation_space, "spaces", {"": venv.observation_space}).values()
+    if any(isinstance(part, spaces.MultiDiscrete) for part in parts):
+        raise ValueError(
+            "sb3-contrib's LSTM policy cannot take MultiDiscrete observations; wrap the "
+            "environment in FlattenObservation"
+        )
+    if stock and isinstance(venv.action_space, spaces.MultiBinary):
+        raise ValueError("lstm-stock cannot take MultiBinary actions; use lstm")
     arguments["policy_kwargs"] |= {
         "lstm_hidden_size": network.hidden[-1],
         "net_arch": {"pi": [], "vf": list(trainer.critic)},

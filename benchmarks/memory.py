@@ -3,6 +3,7 @@
 python -m benchmarks.memory
 """
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from spikepropamine.agents import PlasticPPO
 from spikepropamine.policies import PlasticSpikingPolicy
 
 STEPS, ENVS = 1024, 8
+KINDS = ("nothing", "PlasticPPO", "RecurrentPPO")
 
 
 def peak(kind: str) -> float:
@@ -36,11 +38,14 @@ def peak(kind: str) -> float:
 
 def main() -> None:
     """Runs the command line."""
-    if len(sys.argv) > 1:
-        print(peak(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="of this process alone (each)")
+    options = parser.parse_args()
+    if options.kind is not None:
+        print(peak(options.kind))
         return
     print(f"peak resident memory, {ENVS} environments x {STEPS} steps, 64 x 64 fast weights")
-    for kind in ("nothing", "PlasticPPO", "RecurrentPPO"):
+    for kind in KINDS:
         output = subprocess.check_output([sys.executable, "-m", "benchmarks.memory", kind])
         print(f"{kind:15}{float(output):8.0f} MiB")
 

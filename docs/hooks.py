@@ -14,6 +14,7 @@ from mkdocs.structure.files import File, Files
 
 DOCS = Path(__file__).resolve().parent
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s#]*)(?:#[^)]*)?\)")
+NOTEBOOK = re.compile(r"\]\(([\w-]+)\.ipynb\)")  # is a page here
 log = get_plugin_logger("hooks")
 
 
@@ -38,7 +39,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         path = there.relative_to(DOCS.parent).as_posix()
         return text if path in text else f"{text} (`{path}`)"
 
-    return OUTSIDE.sub(named, markdown)
+    return OUTSIDE.sub(named, NOTEBOOK.sub(r"](\1.md)", markdown))
 
 
 def markdown_of(notebook: dict[str, Any]) -> str:

@@ -380,7 +380,8 @@ class Summary(TypedDict):
         inside: by policy and by key of the condition (clean, and those with an onset, lesioned
             or not): means over runs and episodes at some steps, {"step": [...], ...}, with
             "fast_weight_norm" (root mean square over synapses), "modulator_mean" and
-            "modulator_spread" (over neurons), "firing_rate" (spikes per neuron and tick). A
+            "modulator_spread" (over neurons), "firing_rate" (spikes per neuron in the last tick
+            of a step). A
             series that the policy does not have is left out; an MLP has none.
         cost: by policy.
         skipped: conditions and lesions that do not apply.

@@ -1,13 +1,18 @@
 """Spaces that cannot be trained on are named, with what would be right, before training begins."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from gymnasium import spaces
 
+from spikepropamine.agents.zoo import TrainerSettings, build
+from spikepropamine.policies import NetworkConfig
 from spikepropamine.training.spaces import obstacle
 
 BOX, TWO = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
 REFUSED = {
+    "actions that are whole numbers": (BOX, spaces.Box(-3, 3, (2,), np.int64), "a Box of int64"),
     "a Discrete from 1": (spaces.Discrete(3, start=1), TWO, "let it start at 0"),
     "a Dict in a Dict": (spaces.Dict(a=spaces.Dict(b=BOX)), TWO, "'a' is a nested Dict"),
     "an empty Dict": (spaces.Dict(), TWO, "empty"),
@@ -40,3 +45,17 @@ def test_what_cannot_be_trained_on_is_named(case):
 )  # fmt: skip
 def test_what_can_is_not_refused(observation, action):
     assert obstacle(observation, action) is None
+
+
+@pytest.mark.parametrize(
+    ("agent", "observation", "action", "words"),
+    [
+        ("lstm", spaces.MultiDiscrete([2, 3]), BOX, "cannot take MultiDiscrete observations"),
+        ("lstm", spaces.Dict(a=spaces.MultiDiscrete([2, 3])), BOX, "MultiDiscrete observations"),
+        ("lstm-stock", BOX, spaces.MultiBinary(2), "cannot take MultiBinary actions"),
+    ],
+)
+def test_what_one_policy_cannot_take_is_named(agent, observation, action, words):
+    venv = SimpleNamespace(observation_space=observation, action_space=action)
+    with pytest.raises(ValueError, match=words):
+        build(agent, venv, NetworkConfig(), TrainerSettings())

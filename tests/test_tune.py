@@ -210,3 +210,12 @@ def test_a_search_that_cannot_work_is_one_line(sections, message, study, capsys)
 def test_what_each_trial_has_of_its_own_cannot_be_given(study, capsys):
     assert tune.main([*arguments(study, 1), "--seed", "3"]) == 2
     assert "each trial has its own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "rsnn", "dp-oja", "ndp-hebb"])
+def test_what_is_searched_fits_a_task_with_one_layer(policy):
+    settings = defaults("CartPoleNoVelocity-v0", policy)
+    space = tune.search_space(None, settings)
+    layers = {len(hidden) for hidden in space.get("network.hidden", {"choices": []})["choices"]}
+    assert layers <= {len(settings.network.hidden)}
+    assert "trainer.learning_rate" in space

@@ -52,6 +52,8 @@ def _action_obstacle(space: spaces.Space) -> str | None:
         return f"is {_article(space)}; supported are {ACTIONS}"
     if isinstance(space, spaces.Box) and not space.is_bounded():
         return "is unbounded; give it bounds, or wrap the environment in RescaleAction"
+    if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
+        return f"is a Box of {space.dtype}; give it a float dtype, or use MultiDiscrete"
     if isinstance(space, spaces.MultiBinary) and len(space.shape) != 1:
         return f"has the shape {space.shape}; flatten it to one dimension"
     return _shape_obstacle(space)

@@ -9,6 +9,7 @@ likeliest actions. What a process that was killed had begun is tried again with 
 
 import argparse
 import contextlib
+import itertools
 import json
 import shlex
 import shutil
@@ -95,7 +96,8 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
     """What is searched, by the dotted name of the setting.
 
     Args:
-        file: with sections as in `configs/search/default.yaml`; None: that of the environment.
+        file: with sections as in `configs/search/default.yaml`, and perhaps a `base`, the name of
+            another one there whose sections come before; None: that of the environment.
         settings: of the trials.
 
     Raises:
@@ -104,13 +106,17 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
     if file is None:
         file = CONFIGS / "search" / f"{settings.env.replace('/', '-')}.yaml"
         file = file if file.is_file() else CONFIGS / "search" / "default.yaml"
-    sections = read_yaml(file)
+    files = [(file, read_yaml(file))]
+    if isinstance(files[0][1], Mapping) and "base" in files[0][1]:
+        base = CONFIGS / "search" / f"{files[0][1]['base']}.yaml"
+        files.insert(0, (base, read_yaml(base)))
     space: dict[str, Any] = {}
-    for name in dict.fromkeys(("all", settings.policy.split("-")[0], settings.policy)):
+    names = dict.fromkeys(("all", settings.policy.split("-")[0], settings.policy))
+    for name, (source, sections) in itertools.product(names, files):
         try:
             space |= dict(sections.get(name) or {})
         except (AttributeError, TypeError, ValueError) as error:
-            raise UsageError(f"{file}, section {name}: must name settings") from error
+            raise UsageError(f"{source}, section {name}: must name settings") from error
     space = {name: of for name, of in space.items() if of is not None}
     for name, of in space.items():
         _check_range(settings, name, of, f"{file}: {name}")

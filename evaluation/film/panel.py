@@ -22,6 +22,7 @@ INK, GREY, PALE, PAPER = (34, 34, 34), (110, 110, 110), (216, 216, 216), (255, 2
 BELOW, ABOVE = (33, 102, 172), (178, 24, 43)  # ends of the colour scale
 MARK = ORANGE
 LEFT, RIGHT, TITLE, AXIS, GAP = 44, 18, 19, 17, 7  # pixels around and between the plots
+REWARD = "Reward per step"
 SHARES = {"spikes": 4.9, "modulator": 1.4, "fast_weights": 2.0, "reward": 1.7}  # of the height
 TICKS_SHOWN = 225
 THICKNESS = 2  # of the row of a neuron, at least
@@ -168,8 +169,9 @@ class Panel:
         titles = {
             "spikes": f"Spikes of {of} neurons in the {kind} ({time})",
             "modulator": "Neuromodulator, neuron by neuron",
-            "reward": f"Reward per step (mean over {window} steps)",
+            "reward": f"{REWARD} (mean over {window} steps)",
         }
+        self._title = titles["reward"]
         if outline.synapses is not None:
             to, origin = outline.synapses
             titles["fast_weights"] = f"Fast weights now: {to} by {origin} synapses"
@@ -237,7 +239,13 @@ class Panel:
             text = f"step {step}" if quarter == 0 else f"{step}"
             label(draw, text, LEFT + inner * step // steps, bottom + 4, anchor)
         right = self._right
-        for curve in reversed(curves) if any(curve.name for curve in curves) else ():
+        named = [*reversed(curves)] if any(curve.name for curve in curves) else []
+        left = right - sum(round(font(10).getlength(curve.name)) + 12 for curve in named)
+        if named and left < LEFT + font(11).getlength(self._title):  # the names come first
+            draw.rectangle((LEFT, top - TITLE, right, top - 2), fill=PAPER)
+            if left > LEFT + font(11).getlength(REWARD):
+                draw.text((LEFT, top - TITLE + 2), REWARD, INK, font(11))
+        for curve in named:
             label(draw, curve.name, right, top - TITLE // 2 - 3, "rm", curve.colour)
             right -= round(font(10).getlength(curve.name)) + 12
 

@@ -35,7 +35,7 @@ SERIES = {
     "fast_weight_norm": "Fast weights, root mean square",
     "modulator_mean": "Neuromodulator, mean over neurons",
     "modulator_spread": "Neuromodulator, spread over neurons",
-    "firing_rate": "Firing rate, spikes per neuron and tick",
+    "firing_rate": "Firing rate, spikes per neuron in the last tick of a step",
 }
 STEP = "step of the episode"
 
