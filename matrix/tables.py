@@ -27,6 +27,8 @@ from spikepropamine.matrix.rows import OBSERVER, Row, read_rows
 
 AHEAD, BEHIND, EVEN = "ahead of", "behind", "cannot be told from"
 PLASTIC = ("dp-", "ndp-")
+PERTURBED = "perturbed"
+"""Stands for all conditions of a suite that perturb."""
 MILD = 0.5
 """Severity up to which a condition is no extreme one."""
 
@@ -130,16 +132,21 @@ def returns(files: Sequence[Path], **where: str) -> str:
 def comparisons(files: Sequence[Path], **where: str) -> str:
     """Each two policies in the clean task, or another condition: difference of their means,
     probability that a seed of the one is better than a seed of the other, and what can be said at
-    95 %. They are compared by `measure`, a column, where one is given.
+    95 %. They are compared by `measure`, a column, where one is given; where the condition is
+    "perturbed", suite by suite by the mean over all conditions that perturb.
     """
-    asked = where.pop("measure", None)
-    rows = _once(rows_where(files, **{"condition": CLEAN_KEY} | where))
+    asked, every = where.pop("measure", None), where.get("condition") == PERTURBED
+    if every:
+        named = {name: value for name, value in where.items() if name != "condition"}
+        rows = [r for r in rows_where(files, lesion="", **named) if r.condition != CLEAN_KEY]
+    else:
+        rows = _once(rows_where(files, **{"condition": CLEAN_KEY} | where))
     what = "" if asked is None else asked.replace("_", " ")
     lines = _head("task", "policy", "", "other", "difference", "probability of improvement")
-    for task in dict.fromkeys((row.env, row.setting) for row in rows):
-        mine = [row for row in rows if (row.env, row.setting) == task and row.seed is not None]
+    for task in dict.fromkeys(_compared(row, every) for row in rows):
+        mine = [r for r in rows if _compared(r, every) == task and r.seed is not None]
         measure, digits = measure_of(mine) if asked is None else (asked, 2)
-        found = {policy: _values(some, measure) for policy, some in _by_policy(mine)}
+        found = {policy: _by_run(some, measure) for policy, some in _by_policy(mine)}
         by_policy = {policy: values for policy, values in found.items() if values}
         for (policy, one), (other, two) in itertools.combinations(by_policy.items(), 2):
             samples = np.array(one), np.array(two)
@@ -156,6 +163,11 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
                 )
             )
     return "\n".join(lines)
+
+
+def _compared(row: Row, suites: bool) -> tuple[str, ...]:
+    """What has a comparison of its own."""
+    return (row.env, row.setting, row.suite) if suites else (row.env, row.setting)
 
 
 def behind_observer(files: Sequence[Path], **where: str) -> str:
@@ -372,6 +384,12 @@ def _values(rows: Sequence[Row], name: str) -> list[float]:
     return [value for row in rows if (value := getattr(row, name)) is not None]
 
 
+def _by_run(rows: Sequence[Row], name: str) -> list[float]:
+    """The mean over the rows of each run that have a value."""
+    runs = dict.fromkeys(row.run for row in rows if getattr(row, name) is not None)
+    return [float(np.mean(_values([r for r in rows if r.run == run], name))) for run in runs]
+
+
 def _every(rows: Sequence[Row], name: str, digits: int) -> str:
     """The interquartile mean, and each seed."""
     values = _values(rows, name)
@@ -386,8 +404,7 @@ def _over_seeds(
     rows: Sequence[Row], name: str, digits: int, bounds: tuple[float, float] = UNBOUNDED
 ) -> str:
     """The mean over conditions, with its interval over the runs."""
-    runs = dict.fromkeys(row.run for row in rows if getattr(row, name) is not None)
-    values = [float(np.mean(_values([r for r in rows if r.run == run], name))) for run in runs]
+    values = _by_run(rows, name)
     if not values:
         return ""
     score = score_of(values, bounds)

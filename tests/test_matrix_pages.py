@@ -101,6 +101,22 @@ def test_comparisons_under_noise_say_so(tmp_path):
     assert row[0] == "Cue noise-0.1" and row[2] == "cannot be told from"
 
 
+def test_what_is_kept_over_a_suite_is_compared_suite_by_suite(tmp_path):
+    rows = [
+        replace(row, suite=suite, condition=c, lesion=lesion, retention=row.late_accuracy - less)
+        for row in cue_rows(a=[0.9, 0.92, 0.94], b=[0.5, 0.52, 0.48])
+        for suite in ("noise", "damage")
+        for c, lesion, less in (
+            ("clean", "", -9), ("weak 1", "", 0), ("weak 2", "", 0.2), ("weak 2 [off]", "off", 9),
+        )
+    ]  # fmt: skip
+    write_rows(tmp_path / "suites.csv", rows)
+    asked = {"condition": "perturbed", "measure": "retention"}
+    noise, damage = cells(comparisons([tmp_path / "suites.csv"], **asked))
+    assert noise[0] == "Cue noise perturbed retention" and damage[0].startswith("Cue damage")
+    assert noise[2] == "ahead of" and noise[4].startswith("0.42 [")
+
+
 def test_costs_are_shown_in_two_parts_and_what_is_not_counted_is_empty(tmp_path):
     counted = ("synapses", "neurons", "plasticity", "neuromodulators", "spiking", "neurobench")
     kinds = ("accumulates", "multiply_accumulates")
