@@ -90,7 +90,7 @@ class Agent:
         create: makes the learning algorithm.
         network: what the agent makes of the settings of a network.
         ignores: dotted names of settings that do not concern it.
-        one_width: whether all its layers have the last width of the network's settings.
+        one_width: whether it has one layer, of the last width in the settings of the network.
     """
 
     summary: str

@@ -10,9 +10,9 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from spikepropamine.common import write_text
-from spikepropamine.evaluation.report import costs, findings, page
-from spikepropamine.evaluation.report.findings import every_result, score_cell, where_cells
+from spikepropamine.evaluation.report import costs, findings, page, within_episode
 from spikepropamine.evaluation.report.page import Cell, Section, Table, Text, Videos, filled_table
+from spikepropamine.evaluation.report.shared import every_result, score_cell, where_cells
 from spikepropamine.evaluation.report.verdict import (
     caveats,
     comparisons,
@@ -57,13 +57,13 @@ def report(summary: Summary, videos: list[Path] | None = None) -> str:
         _verdict(summary),
         _tested(summary),
         findings.overview(summary),
-        findings.trials(summary),
+        within_episode.trials(summary),
         findings.severity(summary),
-        findings.adaptation(summary),
-        findings.recovery(summary),
+        within_episode.adaptation(summary),
+        within_episode.recovery(summary),
         findings.lesions(summary),
         findings.comparisons(summary),
-        findings.inside(summary),
+        within_episode.inside(summary),
         costs.section(summary),
         _videos(videos or []),
         _results(summary),
