@@ -95,9 +95,9 @@ def pull(repository: str, revision: str | None, out: Path) -> Path:
     _check_repository(repository)
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} is there already; give another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # beside it, so that it gets there by its name alone: whole or not at all
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".") as temporary:
+    # in the file system of `out`, so that it gets there by its name alone: whole or not at all
+    there = next(folder for folder in out.absolute().parents if folder.is_dir())
+    with tempfile.TemporaryDirectory(dir=there, prefix=".") as temporary:
         fetched, staged = Path(temporary) / "fetched", Path(temporary) / "staged"
         with _service() as api:
             sizes = {
@@ -114,6 +114,7 @@ def pull(repository: str, revision: str | None, out: Path) -> Path:
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(fetched / name, staged / name)
         _check(staged, repository)
+        out.parent.mkdir(parents=True, exist_ok=True)
         staged.rename(out)
     return out
 

@@ -110,6 +110,11 @@ def test_what_is_interrupted_while_it_is_kept_leaves_nothing(pushed, tmp_path, m
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def test_a_pull_that_fails_leaves_no_folder(service, tmp_path, capsys):
+    assert pull.main([NAME, "--out", str(tmp_path / "pulled/someone/it")]) == 2
+    assert not (tmp_path / "pulled").exists()
+
+
 def test_nothing_but_policy_and_card_is_taken(pushed, tmp_path):
     pushed["policy/extra.py"] = b"raise SystemExit('run')"
     pushed["checkpoints/model.zip"] = b"pickles"
