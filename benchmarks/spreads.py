@@ -38,6 +38,7 @@ def measure(task: str) -> dict[str, object]:
         del arguments["told"]
         env = making.make(task, arguments)
     robot = next((name for name in ROBOTS if task.startswith(name)), None)
+    limited = None if robot else arguments  # a trained robot moves much alike under any
     if robot is None:
         measured = f"{RANDOM_STEPS} random actions, seed {making.SPREAD_SEED}"
         spread = making.measured_spread(env, RANDOM_STEPS)
@@ -57,7 +58,8 @@ def measure(task: str) -> dict[str, object]:
                 observation, _, terminated, truncated, _ = env.step(actions[0])
                 starts, done = np.zeros(1, dtype=bool), terminated or truncated
         spread = np.std(np.asarray(seen, dtype=np.float64), axis=0)
-    return {"measured": measured, "spread": [float(f"{value:.4g}") for value in spread]}
+    digits = [float(f"{value:.4g}") for value in spread]
+    return {"measured": measured, "arguments": limited, "spread": digits}
 
 
 def main() -> None:

@@ -27,20 +27,21 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
     probability `side_probability`, or with 1 - `side_probability`. The target is the side that
     showed more cues.
 
-    Observation: Box, float32, shape (4 * population + 1,): the number of spikes of each neuron in
-    the window of the step (0 or 1 for step_ms=1; at most step_ms), for the populations left,
-    right, recall, background; then, as the last channel, the reward of the step before (0 at
-    first). Neurons spike independently in every millisecond: the population of the side that a
-    cue is on, and the recall population in the recall window, at `active_hz`; the background
-    population at `background_hz` all the time; all others not at all. The observation that comes
-    with terminated=True has no spikes.
+    Observation: Box, float32, shape (4 * population,): the number of spikes of each neuron in the
+    window of the step (0 or 1 for step_ms=1; at most step_ms), for the populations left, right,
+    recall, background. The reward is not observed: it would tell in the middle of the recall window
+    who guesses whether to change sides. Neurons spike independently in every millisecond: the
+    population of the side that a cue is on, and the recall population in the recall window, at
+    `active_hz`; the background population at `background_hz` all the time; all others not at all.
+    The observation that comes with terminated=True has no spikes.
 
     Action: Discrete(2), 0 left, 1 right. It is read at every step of the recall window.
 
     Reward: in the recall window 1/n for the right action and -1/n for the wrong one, n being the
     number of recall steps (3 by default): an episode returns between -1 and 1. Else 0.
 
-    Info of a recall step: `target` (int, the right action). The last step, which is the last
+    Info of a recall step: `target` (int, the right action) and `feedback` (0.0: what may be known
+    of the reward). The last step, which is the last
     recall step, adds `correct` (bool: more right than wrong actions in the recall window, the last
     action deciding a tie), `trial` (int, always 0) and `evidence` (int, the number of cues on the
     right less those on the left). All other infos are empty.
@@ -119,10 +120,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         self.metadata = self.metadata | {"render_fps": max(3, self.episode_steps // 15)}
         self._recall_start = self.episode_steps - self.recall_steps
 
-        low = np.zeros(4 * self.population + 1, dtype=np.float32)
-        high = np.full_like(low, self.step_ms)
-        low[-1], high[-1] = -1.0, 1.0
-        self.observation_space = gym.spaces.Box(low, high)
+        self.observation_space = gym.spaces.Box(0.0, self.step_ms, (4 * self.population,))
         self.action_space = gym.spaces.Discrete(2)
 
         # Times of each cue in ms, [cues, cue_ms], and what all episodes have in common of the
@@ -144,7 +142,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
             options: not used.
 
         Returns:
-            The first observation, float32 [4 * population + 1], and an empty info.
+            The first observation, float32 [4 * population], and an empty info.
         """
         super().reset(seed=seed)
         random = self.np_random
@@ -161,8 +159,8 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         spikes = random.random(shape, dtype=np.float32) < probability[:, :, None]
 
         counts = spikes.reshape(self.episode_steps, self.step_ms, -1).sum(axis=1)
-        self._observations = np.zeros((self.episode_steps + 1, counts.shape[1] + 1), np.float32)
-        self._observations[:-1, :-1] = counts
+        self._observations = np.zeros((self.episode_steps + 1, counts.shape[1]), np.float32)
+        self._observations[:-1] = counts
         self._right_minus_wrong = 0
         self.steps = 0
         self.last_answer: int | None = None
@@ -174,7 +172,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         """Take one action; it counts only in the recall window.
 
         Returns:
-            Observation (float32 [4 * population + 1]), reward in [-1, 1], terminated, truncated
+            Observation (float32 [4 * population]), reward in [-1, 1], terminated, truncated
             (always False) and info.
 
         Raises:
@@ -187,7 +185,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         if action not in (0, 1):
             raise ValueError(f"action must be 0 (left) or 1 (right), got {action}")
 
-        reward, info = 0.0, {}
+        reward, info = 0.0, dict[str, Any]()
         in_recall = self.steps >= self._recall_start
         self.steps += 1
         terminated = self.steps == self.episode_steps
@@ -197,8 +195,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
             score = 1 if action == self.target else -1
             self._right_minus_wrong += score
             reward = score / self.recall_steps
-            observation[-1] = reward
-            info["target"] = self.target
+            info = {"target": self.target, "feedback": 0.0}
             if terminated:
                 # Twice the difference is 0 or at least 2: the last score decides ties, no more.
                 info["correct"] = 2 * self._right_minus_wrong + score > 0
@@ -208,7 +205,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
 
     @property
     def seen(self) -> np.ndarray:
-        """The present observation, float32 [4 * population + 1]."""
+        """The present observation, float32 [4 * population]."""
         return self._observations[self.steps]
 
     @property

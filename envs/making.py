@@ -81,7 +81,8 @@ def make(
 def horizon_of(env: gym.Env) -> int | None:
     """Steps of an episode at most; None where there is no limit."""
     limit = env.spec.max_episode_steps if env.spec else None
-    return getattr(env.unwrapped, "episode_steps", limit)
+    limits = [x for x in (limit, getattr(env.unwrapped, "episode_steps", None)) if x]
+    return min(limits, default=None)
 
 
 def training_text(
@@ -180,8 +181,8 @@ def spread(environment: str, arguments: Mapping[str, Any] | None = None) -> np.n
     the sensors is scaled by: the same in training and evaluation, for every policy.
 
     It is stored for the tasks of `benchmarks.spreads`, as measured there. For others, and where
-    arguments change the shape of the observation, it is measured under random actions, once a
-    process.
+    arguments change the shape of the observation (for what is no trained robot, where they are
+    others than those it was measured with), it is measured under random actions, once a process.
 
     Args:
         environment: Gymnasium id.
@@ -208,7 +209,8 @@ def _found_spread(environment: str, arguments: Mapping[str, Any]) -> np.ndarray 
         env.close()
         return 1.0
     stored = json.loads(SPREADS.read_text()).get(environment)
-    if stored is not None and len(stored["spread"]) == int(np.prod(space.shape)):
+    fits = stored is not None and len(stored["spread"]) == int(np.prod(space.shape))
+    if fits and (stored["arguments"] is None or stored["arguments"] == arguments):
         env.close()
         return np.array(stored["spread"]).reshape(space.shape)
     print(

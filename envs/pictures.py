@@ -56,7 +56,7 @@ def cue_association(task: "CueAssociation") -> np.ndarray:
     wide = (WIDTH - 2 * EDGE) / task.trials
     for number in range(task.trials):
         x0 = EDGE + number * wide
-        x1, centre = x0 + wide - 2, x0 + wide / 2
+        x1, centre = max(x0, x0 + wide - 2), x0 + wide / 2
         reached = number < trial or (number == trial and task.steps > 0) or number == 0
         cue = int(task.order[number])
         draw.rectangle((x0, 302, x1, 330), fill=CUES[cue % len(CUES)] if reached else PALE)
@@ -99,13 +99,14 @@ def evidence_accumulation(task: "EvidenceAccumulation") -> np.ndarray:
         _text(draw, right + 65, y, name, 15, text, "mm")
 
     _text(draw, EDGE, 216, "spikes that come in", 16)
-    counts = task.seen[:-1].reshape(4, task.population)
-    side = min(34, (WIDTH - 2 * EDGE - 110) // task.population)
+    counts = task.seen.reshape(4, task.population)
+    side = min(34, (WIDTH - 2 * EDGE - 110) / task.population)
     for row, name in enumerate(("left", "right", "recall", "background")):
         y = 240 + row * 38
         _text(draw, EDGE, y + 17, name, 14, GREY)
         for neuron, count in enumerate(counts[row]):
-            box = (EDGE + 100 + neuron * side, y, EDGE + 98 + (neuron + 1) * side, y + 32)
+            x = EDGE + 100 + neuron * side
+            box = (x, y, max(x, x + side - 2), y + 32)
             draw.rectangle(box, fill=_shade(min(float(count) / 2, 1.0)))
     return np.asarray(picture)
 

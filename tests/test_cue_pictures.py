@@ -48,6 +48,18 @@ def test_evidence_appears_cue_by_cue():
     assert list(counts) == [(task.sides == 0).sum(), (task.sides == 1).sum()]
 
 
+@pytest.mark.parametrize(
+    ("name", "many"),
+    [("CueAssociation-v0", {"trials": 300}), ("EvidenceAccumulation-v0", {"population": 200})],
+)
+def test_what_has_no_room_is_drawn_all_the_same(name, many):
+    env = gym.make(name, render_mode="rgb_array", **many)
+    env.reset(seed=0)
+    for _ in range(10):
+        env.step(0)
+    assert env.render().shape == (420, 560, 3)
+
+
 @pytest.mark.parametrize("name", ["CueAssociation-v0", "EvidenceAccumulation-v0"])
 def test_cue_tasks_draw_when_asked_to(name):
     env = gym.make(name, render_mode="rgb_array")

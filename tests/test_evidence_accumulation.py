@@ -11,6 +11,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.evidence_accumulation import EvidenceAccumulation, oracle_accuracy
+from spikepropamine.envs.previous import PreviousActionAndReward
 
 CONDITIONS = [{}, {"noise": 0.3}, {"step_ms": 10, "population": 3, "cues": 3, "gap_ms": 0}]
 
@@ -31,7 +32,7 @@ def run_episode(env, policy=lambda observation: 0, seed=None):
 def spikes(env, seed=None):
     """Return the spike counts [steps, 4 populations, neurons] of an episode."""
     observations, *_ = run_episode(env, seed=seed)
-    return observations[:-1, :-1].reshape(env.episode_steps, 4, env.population)
+    return observations[:-1].reshape(env.episode_steps, 4, env.population)
 
 
 def bound(probability, draws):
@@ -180,14 +181,23 @@ def test_reward_and_infos():
     # the wrong action everywhere before the window must not matter; then right, wrong, right, right
     responses = [target, 1 - target, target, target]
     actions = iter([1 - target] * (steps - 4) + responses)
-    observations, rewards, infos = run_episode(env, lambda _: next(actions), seed=0)
+    _, rewards, infos = run_episode(env, lambda _: next(actions), seed=0)
     assert rewards.tolist() == [0] * (steps - 4) + [0.25, -0.25, 0.25, 0.25]
-    np.testing.assert_array_equal(observations[1:, -1], rewards)
-    assert observations[0, -1] == 0
     assert infos[:-4] == [{}] * (steps - 4)
-    assert infos[-4:-1] == [{"target": target}] * 3
+    assert infos[-4:-1] == [{"target": target, "feedback": 0.0}] * 3
     evidence = int(2 * env.sides.sum() - 7)
-    assert infos[-1] == {"target": target, "correct": True, "trial": 0, "evidence": evidence}
+    known = {"target": target, "feedback": 0.0}
+    assert infos[-1] == known | {"correct": True, "trial": 0, "evidence": evidence}
+
+
+def test_who_guesses_is_not_told_to_change_sides():
+    env = PreviousActionAndReward(EvidenceAccumulation(noise=1.0))
+    assert not any(
+        run_episode(env, seed=seed)[0][:, -1].any() for seed in range(5)
+    )  # the place of the previous reward
+    first, *_ = run_episode(EvidenceAccumulation(), lambda _: 0, seed=0)
+    second, *_ = run_episode(EvidenceAccumulation(), lambda _: 1, seed=0)
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize(
@@ -257,9 +267,8 @@ def test_knobs_set_the_length(knobs, steps):
 
 def test_knobs_set_the_space():
     space = EvidenceAccumulation(population=3, step_ms=25).observation_space
-    assert space.shape == (13,)
-    assert space.low.tolist() == [0] * 12 + [-1]
-    assert space.high.tolist() == [25] * 12 + [1]
+    assert space.low.tolist() == [0] * 12
+    assert space.high.tolist() == [25] * 12
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.spreads import measure
-from spikepropamine.envs.making import SPREADS, make, spread, training_text
+from spikepropamine.envs.making import SPREADS, horizon_of, make, spread, training_text
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.suites import load_suite
 from spikepropamine.envs.previous import PreviousActionAndReward
@@ -125,3 +125,15 @@ def test_the_spread_of_another_task_is_measured_once_and_it_says_so(capsys):
 def test_what_is_stored_can_be_measured_again():
     stored = json.loads(SPREADS.read_text())["CueAssociation-v0"]
     assert measure("CueAssociation-v0") == stored
+
+
+def test_a_scale_that_arguments_change_is_measured_again():
+    fine = spread("EvidenceAccumulation-v0", {"step_ms": 1})
+    assert fine.shape == spread("EvidenceAccumulation-v0").shape
+    assert fine[0] < 0.2 < 0.8 < spread("EvidenceAccumulation-v0")[0]
+
+
+def test_an_episode_ends_with_its_shortest_limit():
+    short = make("CueAssociation-v0", {"max_episode_steps": 10})
+    assert horizon_of(short) == 10
+    assert horizon_of(make("CueAssociation-v0")) == 40
