@@ -44,8 +44,8 @@ class HalfCheetahCue(HalfCheetahEnv):
     when the mapping holds).
 
     Randomness: drawn by `reset` after the robot's posture, the same amount whatever noise,
-    reversal, lesson and told are. So the posture is the one that HalfCheetah-v5 has with the same
-    seed.
+    reversal and told are. So the posture of the first episode is the one that HalfCheetah-v5 has
+    with the same seed.
 
     Args:
         cues: number of cues, at least 2 and at most 2**bits; half of them mean forward.
@@ -231,15 +231,28 @@ class HalfCheetahCue(HalfCheetahEnv):
         info["feedback"] = float(observation[-1])
         return observation, np.float64(reward), terminated, truncated, self._with_context(info)
 
+    def told_again(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+        """The observation after something else than `step` changed the targets; the info's
+        `feedback` changes with it.
+        """
+        observation = observation.copy()
+        info["feedback"] = observation[-1] = self._last_channel()
+        return observation
+
+    def _last_channel(self) -> float:
+        trial, phase = divmod(self._step, self.trial_steps)
+        if trial == self.trials:
+            return 0.0
+        if phase >= self.cue_length:
+            return self._outcome
+        return float(self._direction(trial)) if self._tells[trial] else 0.0
+
     def _with_cue(self, observation: np.ndarray) -> np.ndarray:
         trial, phase = divmod(self._step, self.trial_steps)
-        if trial == self.trials:  # the observation after the last step is of no trial
-            return np.concatenate([observation, np.zeros(self.bits), [0.0]])
-        if phase >= self.cue_length:
-            return np.concatenate([observation, np.zeros(self.bits), [self._outcome]])
-        cue = self.patterns[self.order[trial]] ^ self._flips[self._step]
-        direction = float(self._direction(trial)) if self._tells[trial] else 0.0
-        return np.concatenate([observation, cue, [direction]])
+        cue = np.zeros(self.bits)
+        if trial < self.trials and phase < self.cue_length:
+            cue = self.patterns[self.order[trial]] ^ self._flips[self._step]
+        return np.concatenate([observation, cue, [self._last_channel()]])
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         speed = self._direction(self._step // self.trial_steps) * x_velocity

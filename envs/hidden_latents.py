@@ -138,7 +138,8 @@ class HalfCheetahDirection(HiddenLatent, HalfCheetahEnv):
     """HalfCheetah-v5 that is paid for running forward or backward; which one is not shown.
 
     Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: speed along
-    the target direction in m/s, at the steps that `feedback` says, else 0.
+    the target direction in m/s (times the forward reward weight), at the steps that `feedback`
+    says, else 0.
 
     Action: that of HalfCheetah-v5. Reward, at every step: speed along the target direction in m/s
     (times the forward reward weight) minus the cost of control.
@@ -177,7 +178,8 @@ class HalfCheetahVelocity(HiddenLatent, HalfCheetahEnv):
     """HalfCheetah-v5 that is paid for running at a target velocity, which is not shown.
 
     Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: minus the
-    distance between velocity and target in m/s, at the steps that `feedback` says, else 0.
+    distance between velocity and target in m/s (times the forward reward weight), at the steps that
+    `feedback` says, else 0.
 
     Action: that of HalfCheetah-v5. Reward, at every step: minus that distance (times the forward
     reward weight) minus the cost of control.
@@ -218,7 +220,8 @@ class AntDirection(HiddenLatent, AntEnv):
     """Ant-v5 that is paid for running in a direction of the plane that is not shown.
 
     Observation: Box, float64, shape (28,): that of Ant-v5 without contact forces, then the
-    feedback: speed along the target direction in m/s, at the steps that `feedback` says, else 0.
+    feedback: speed along the target direction in m/s (times the forward reward weight), at the
+    steps that `feedback` says, else 0.
 
     Action: that of Ant-v5. Reward, at every step: that of Ant-v5, with the speed along the target
     direction in the place of that along x.

@@ -9,9 +9,9 @@ import numpy as np
 class PreviousActionAndReward(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Appends the last action and the last reward to the observation.
 
-    Observation: Box of the same dtype, shape (channels + action channels + 1,): the observation,
-    the action (one-hot where actions are discrete), and the reward, always the last channel. After
-    `reset` action and reward are 0.
+    Observation: Box of the same dtype (floats, where it is of integers), shape (channels + action
+    channels + 1,): the observation, the action (one-hot where actions are discrete), and the
+    reward, always the last channel. After `reset` action and reward are 0.
 
     A task that limits what may be known of the reward says so by `info["feedback"]`, which then
     stands in for the reward: else this wrapper would give the task's secret away.
@@ -38,10 +38,11 @@ class PreviousActionAndReward(gym.Wrapper, gym.utils.RecordConstructorArgs):
         else:
             low, high = np.zeros(actions.n), np.ones(actions.n)
         self._channels = low.size
+        dtype = np.result_type(space.dtype, np.float32)
         self.observation_space = gym.spaces.Box(
-            np.concatenate([space.low, low, [-np.inf]]).astype(space.dtype),
-            np.concatenate([space.high, high, [np.inf]]).astype(space.dtype),
-            dtype=space.dtype.type,
+            np.concatenate([space.low, low, [-np.inf]]).astype(dtype),
+            np.concatenate([space.high, high, [np.inf]]).astype(dtype),
+            dtype=dtype.type,
         )
 
     def reset(
@@ -63,7 +64,8 @@ class PreviousActionAndReward(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return self._extended(observation, taken, known), reward, terminated, truncated, info
 
     def _extended(self, observation: np.ndarray, action: np.ndarray, reward: float) -> np.ndarray:
-        extended = np.empty(observation.size + self._channels + 1, observation.dtype)
+        size = observation.size + self._channels + 1
+        extended = np.empty(size, np.result_type(observation.dtype, np.float32))
         extended[: observation.size] = observation
         extended[observation.size : -1] = action
         extended[-1] = reward

@@ -31,7 +31,8 @@ def hidden_numbers(
 class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Appends what is hidden to the observation, for policies that are told (`hidden_numbers`).
 
-    Observation: Box of the same dtype, shape (channels + numbers,).
+    Observation: Box of the same dtype (floats, where it is of integers), shape (channels +
+    numbers,).
 
     Args:
         env: environment with a Box [channels] as observations.
@@ -54,11 +55,11 @@ class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         numbers = len(hidden_numbers(before, self.labels, self.values))
         if not numbers:
             raise ValueError("nothing is hidden; perturb it, as by motor_signs=seen or mass=0.5..2")
-        bound = np.full(numbers, np.inf)
+        bound, dtype = np.full(numbers, np.inf), np.result_type(space.dtype, np.float32)
         self.observation_space = gym.spaces.Box(
-            np.concatenate([space.low, -bound]).astype(space.dtype),
-            np.concatenate([space.high, bound]).astype(space.dtype),
-            dtype=space.dtype.type,
+            np.concatenate([space.low, -bound]).astype(dtype),
+            np.concatenate([space.high, bound]).astype(dtype),
+            dtype=dtype.type,
         )
 
     def reset(
@@ -75,4 +76,5 @@ class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def _extended(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
         told = hidden_numbers(info, self.labels, self.values)
-        return np.concatenate([observation, told]).astype(observation.dtype)
+        dtype = np.result_type(observation.dtype, np.float32)
+        return np.concatenate([observation, told]).astype(dtype)

@@ -196,6 +196,25 @@ def test_messages_say_what_would_be_right(text, message):
 def test_one_context_of_a_kind_at_a_time():
     with pytest.raises(ValueError, match="motor_signs is there twice"):
         Perturbed(make("HalfCheetah-v5"), "motor_signs=1 + motor_signs=2")
+    with pytest.raises(ValueError, match="may be one that is held out"):
+        Perturbed(make("HalfCheetah-v5"), "motor_signs=seen + motor_signs:bthigh=seen")
+
+
+def test_the_opposite_order_leaves_no_channel_in_its_place():
+    for size in range(2, 8):
+        order = Order(np.arange(size))
+        assert (order.opposite(order.of_code(0)) != np.arange(size)).all()
+
+
+def test_channels_are_counted_from_the_first():
+    env = Perturbed(make("HalfCheetah-v5"), "motor_signs:0=1")
+    env.reset(seed=0)
+    assert env.told(np.arange(1.0, 7.0)).tolist() == [-1, 2, 3, 4, 5, 6]
+
+
+def test_the_code_of_a_context_is_a_whole_number():
+    with pytest.raises(ValueError, match=r"a whole number, got 2\.9"):
+        Perturbed(make("HalfCheetah-v5"), "motor_signs=seen").reset(options={"context": 2.9})
 
 
 SUITES = ("motor-signs", "motor-order", "sensor-signs")

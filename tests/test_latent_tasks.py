@@ -387,6 +387,15 @@ def test_who_is_told_is_told_of_a_reversal_by_a_perturbation_as_it_comes():
     assert {info["context_began"] for _, info in played(cue_task(), 0)} == {0}
 
 
+@pytest.mark.parametrize("text", ["cue_reversal=1", "cue_reversal=1@25"])
+def test_what_is_told_is_told_anew_with_a_reversal(text):
+    env = Perturbed(gym.make("HalfCheetahCueLesson-v0", told=1.0), text)
+    observation, info = env.reset(seed=0)
+    for _ in range(60):
+        assert observation[-1] == info["feedback"] == info["context"][0]
+        observation, _, _, _, info = env.step(np.zeros(6))
+
+
 def test_reversing_direction_turns_feedback_too():
     plain = play(gym.make("HalfCheetahDirection-v0"), 20, options={"direction": 1})
     turned = play(
@@ -418,6 +427,24 @@ def test_discrete_actions_are_one_hot():
     observation, reward, *_ = env.step(1)
     assert observation[-3:].tolist() == [0, 1, reward]
     assert observation.dtype == np.float32
+
+
+def test_a_reward_keeps_its_decimals_beside_pictures_of_whole_numbers():
+    class Levels(gym.Env):
+        observation_space = gym.spaces.Box(0, 255, (2,), np.uint8)
+        action_space = gym.spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(2, np.uint8), {}
+
+        def step(self, action):
+            return np.full(2, 7, np.uint8), -0.5, False, False, {}
+
+    env = PreviousActionAndReward(Levels())
+    env.reset()
+    observation = env.step(1)[0]
+    assert observation.tolist() == [7, 7, 0, 1, -0.5]
+    assert env.observation_space.contains(observation)
 
 
 def test_it_does_not_give_away_what_a_task_hides():

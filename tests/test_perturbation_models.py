@@ -9,7 +9,7 @@ import pytest
 from tapes import STEPS, make, play
 
 from spikepropamine.envs import quiet_mujoco
-from spikepropamine.envs.perturbations import CATALOGUE, Perturbed
+from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, reason_against
 from spikepropamine.envs.perturbations.model import same_model
 
 quiet_mujoco()
@@ -193,6 +193,46 @@ def test_a_locked_joint_stays_where_it_was():
         env.step(random.uniform(-1, 1, 6))
         angles.append(env.unwrapped.data.qpos[joint])
     assert np.ptp(angles[30:]) < 0.2 * np.ptp(angles[:20])
+
+
+def test_a_joint_that_has_turned_far_is_locked_where_it_is():
+    env = Perturbed(make("Reacher-v5"), "joint_lock:joint0=1@40")
+    env.reset(seed=0)
+    angles = [env.step(np.array([1.0, 0.0])) and env.unwrapped.data.qpos[0] for _ in range(60)]
+    assert angles[39] > 4 * np.pi
+    assert abs(angles[-1] - angles[39]) < np.pi
+
+
+def test_what_needs_weight_or_friction_is_refused_where_there_is_none():
+    env = make("Pusher-v5")
+    for text in ("push=1", "slope=5", "gravity_tilt=5", "gravity=2"):
+        assert "it has no gravity" in reason_against(env, text)
+    assert "its contacts have no friction" in reason_against(env, "friction=0.5")
+
+
+def test_bumps_rise_out_of_a_floor_that_lies_deep():
+    env = Perturbed(make("Pusher-v5"), "rough_ground=0.15")
+    env.reset(seed=0)
+    env.step(np.zeros(7))
+    assert np.abs(env.unwrapped.data.qvel).max() < 1.0
+
+
+def test_a_direction_is_given_back_whoever_turned_it_last():
+    env = Perturbed(make("HalfCheetah-v5"), "direction=-1 | direction=0.5")
+    seen = set()
+    for seed in range(8):
+        _, info = env.reset(seed=seed)
+        weight = info["perturbations"]["direction"]["value"]
+        assert env.unwrapped._forward_reward_weight == weight
+        seen.add(weight)
+    env.undo()
+    assert seen == {-1.0, 0.5} and env.unwrapped._forward_reward_weight == 1.0
+
+
+def test_a_direction_that_is_not_paid_cannot_be_turned():
+    unpaid = make("HalfCheetah-v5", forward_reward_weight=0.0)
+    assert "no part for moving forward" in reason_against(unpaid, "direction=-1")
+    assert "cue_reversal" in reason_against(make("HalfCheetahCue-v0"), "direction=-1")
 
 
 def test_slope_is_gravity_seen_from_the_ground():

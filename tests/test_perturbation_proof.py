@@ -66,7 +66,7 @@ def floor_alone(model, value, bound):
 
 
 def compounding(task, value, bound):
-    task._forward_reward_weight *= value
+    task._forward_reward_weight -= 0.3 * (1 - value)
 
 
 def unseeded(observation, value, bound):

@@ -81,6 +81,25 @@ def test_delays_begin_at_their_onset():
     assert echoes("obs_delay=2@5", 8)[0][:, 0].tolist() == [1, 2, 3, 4, 5, 4, 5, 6, 7]
 
 
+def test_what_is_done_to_a_delayed_observation_is_done_to_no_other():
+    env = Perturbed(Echo(), "obs_delay=3")
+    env.reset(seed=0)[0][:] = 9
+    assert (env.step(np.zeros(2, np.float32))[0] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "space", "reason"),
+    [
+        ("obs_dropout=0.5", gym.spaces.Box(1.0, 2.0, (4,)), "0 is none of its observations"),
+        ("action_noise=0.5", gym.spaces.Box(-np.inf, np.inf, (4,)), "have no bounds"),
+    ],
+)
+def test_spaces_that_a_perturbation_cannot_do_with(text, space, reason):
+    env = Echo()
+    env.observation_space = env.action_space = space
+    assert reason in reason_against(env, text)
+
+
 def test_stuck_sensors_keep_the_reading_of_the_onset():
     rows = echoes("obs_stuck=0.5@10")[0]
     stuck = rows[-1] == 11
@@ -187,6 +206,7 @@ def test_noise_needs_no_mujoco():
         ("mas=1.5", "did you mean 'mass'"),
         ("mass", "cannot read 'mass'"),
         ("mass=1.5 +", "cannot read ''"),
+        ("mass=1.5 + mass=2@5", "mass is there twice"),
         ("mass:torsoo=1.5", "did you mean 'torso'"),
         ("mass:99=1.5", "there are 7 targets"),
         ("gravity:torso=1.5", "gravity has no targets"),
@@ -228,6 +248,12 @@ def test_checkers_accept_it(text):
     env = Perturbed(gym.make("HalfCheetah-v5").unwrapped, text)
     check_gymnasium(env, skip_render_check=True)
     check_sb3(env, skip_render_check=True)
+
+
+def test_a_spec_can_be_written():
+    env = Perturbed(gym.make("HalfCheetah-v5"), "obs_noise=0.2", spread=np.ones(17))
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    np.testing.assert_array_equal(play(again, steps=5), play(env, steps=5))
 
 
 def test_a_spec_makes_it_again():

@@ -18,6 +18,12 @@ def _box(task: Any) -> str | None:
     return "its actions are no Box"
 
 
+def _bounded(task: Any) -> str | None:
+    if reason := _box(task):
+        return reason
+    return None if task.action_space.is_bounded() else "its actions have no bounds"
+
+
 def _symmetric(task: Any) -> str | None:
     space = task.action_space
     if reason := _box(task):
@@ -104,7 +110,7 @@ NOISE = Family(
     unit="standard deviation / half the range",
     nominal=0,
     hardest=1,
-    reason_against=_box,
+    reason_against=_bounded,
     act=_add_noise,
 )
 DELAY = Family(

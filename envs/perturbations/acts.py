@@ -1,5 +1,6 @@
 """Terms of a perturbation at work in an environment: what each is worth at a step of an episode."""
 
+import itertools
 from typing import Any
 
 import gymnasium as gym
@@ -96,7 +97,7 @@ class Act:
             return targets[self.family.default or next(iter(targets))]
         if name in targets:
             return targets[name]
-        numbered = [target for known, target in targets.items() if known != "all"]
+        numbered = [target for known, target in targets.items() if known not in ("all", "each")]
         if name.lstrip("-").isdecimal():
             if -len(numbered) <= int(name) < len(numbered):
                 return numbered[int(name)]
@@ -130,6 +131,11 @@ class ContextAct(Act):
                 raise ValueError(f"in {term.text!r}: {error}") from error
             if term.schedule.changes and len(self._codes) < 2:
                 raise ValueError(f"in {term.text!r}: there is no other context to change to")
+
+    @property
+    def channels(self) -> np.ndarray:
+        """Indices of what it changes of the flattened observation or action."""
+        return self._contexts.channels
 
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
         """Start an episode at step 0."""
@@ -191,13 +197,23 @@ def act_of(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> Ac
 
 
 def by_label(acts: list[ContextAct]) -> dict[str, list[ContextAct]]:
-    """The contexts of a text by their labels, sorted; each alternative may have a label once."""
+    """The contexts of a text by their labels, sorted.
+
+    Raises:
+        ValueError: two of one family draw from sets and meet in a channel, so that what both do
+            may be a context that is held out.
+    """
     labels: dict[str, list[ContextAct]] = {}
     for act in acts:
         labels.setdefault(act.term.label, []).append(act)
-    for label, same in labels.items():
-        if len({act.alternative for act in same}) < len(same):
-            raise ValueError(f"{label} is there twice")
+    drawn = [act for act in acts if act.term.context_set]
+    for one, other in itertools.combinations(drawn, 2):
+        alike = (one.alternative, one.family) == (other.alternative, other.family)
+        if alike and len(np.intersect1d(one.channels, other.channels)):
+            raise ValueError(
+                f"{one.term.label} and {other.term.label} draw contexts of the same channel, "
+                "which together may be one that is held out"
+            )
     return dict(sorted(labels.items()))
 
 

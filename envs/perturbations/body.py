@@ -152,11 +152,16 @@ def _scale_damping(model: Any, value: float, bound: Bound) -> None:
 
 
 def _lock(model: Any, value: float, bound: Bound) -> None:
-    """Narrow the joint's range around the angle that it has at the onset."""
+    """Narrow the joint's range, half a turn to each side where it has none, around the angle that
+    it has at the onset.
+    """
     joint = bound.target[0]
-    low, high = model.jnt_range[joint] if model.jnt_limited[joint] else (-np.pi, np.pi)
     assert bound.posture is not None
-    angle = np.clip(bound.posture[model.jnt_qposadr[joint]], low, high)
+    angle = bound.posture[model.jnt_qposadr[joint]]
+    low, high = angle - np.pi, angle + np.pi
+    if model.jnt_limited[joint]:
+        low, high = model.jnt_range[joint]
+        angle = np.clip(angle, low, high)
     model.jnt_range[joint] = (
         angle + (1 - value) * (low - angle),
         angle + (1 - value) * (high - angle),
@@ -212,7 +217,8 @@ CRIPPLED_LEG = Family(
 JOINT_LOCK = Family(
     name="joint_lock",
     group="body",
-    summary="One joint loses its range of motion, around the angle that it has at the onset.",
+    summary="One joint loses its range of motion, around the angle that it has at the onset (from "
+    "the first step on: at rest).",
     unit="fraction of the range",
     nominal=0,
     hardest=1,

@@ -172,8 +172,10 @@ class Order(Contexts):
         return values[context]
 
     def opposite(self, context: np.ndarray) -> np.ndarray:
-        """The order from its end to its beginning."""
-        return context[::-1].copy()
+        """The order from its end to its beginning; of an odd number, where one would stay in its
+        place, moved on by one.
+        """
+        return np.roll(context, 1) if len(context) % 2 else context[::-1].copy()
 
     def inverse(self, context: np.ndarray) -> np.ndarray:
         """The order that puts back what this one moved."""

@@ -18,6 +18,14 @@ def _floats(task: Any) -> str | None:
     return None
 
 
+def _zeros(task: Any) -> str | None:
+    if reason := _floats(task):
+        return reason
+    space = task.observation_space
+    inside = (space.low <= 0).all() and (space.high >= 0).all()
+    return None if inside else "0 is none of its observations"
+
+
 def _several_floats(task: Any) -> str | None:
     if reason := _floats(task):
         return reason
@@ -80,7 +88,7 @@ def _delay(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     history.append(observation.copy())
     if len(history) > DELAY_OBSERVATION.hardest + 1:
         history.pop(0)
-    return history[max(len(history) - 1 - int(value), 0)]
+    return history[max(len(history) - 1 - int(value), 0)].copy()
 
 
 NOISE = Family(
@@ -114,7 +122,7 @@ DROPOUT = Family(
     unit="probability",
     nominal=0,
     hardest=0.5,
-    reason_against=_floats,
+    reason_against=_zeros,
     observe=_drop,
 )
 STUCK = Family(

@@ -43,11 +43,15 @@ def feels(model: Any, direction: np.ndarray) -> bool:
     return False
 
 
-def has_contacts(model: Any) -> bool:
-    """Whether any two geoms of different bodies may collide."""
+def has_contacts(model: Any, dimensions: int = 1) -> bool:
+    """Whether any two geoms of different bodies may collide, in contacts of so many dimensions at
+    least (of one they have no friction).
+    """
     may = (model.geom_contype[:, None] & model.geom_conaffinity[None, :]) != 0
     apart = model.geom_bodyid[:, None] != model.geom_bodyid[None, :]
-    return bool(((may | may.T) & apart).any()) or model.npair > 0
+    # MuJoCo takes the larger number of the two that touch
+    enough = np.maximum.outer(model.geom_condim, model.geom_condim) >= dimensions
+    return bool(((may | may.T) & apart & enough).any() or (model.pair_dim >= dimensions).any())
 
 
 def floor_of(model: Any) -> int | None:
@@ -71,31 +75,32 @@ def wind_directions(task: Any) -> dict[str, np.ndarray]:
     return {"head": -AXES["x"]} | sideways
 
 
-def _needs_gravity(task: Any) -> str | None:
+def _needs_weight(task: Any) -> str | None:
     if not hasattr(task, "model"):
         return NO_MODEL
-    if not np.any(task.model.opt.gravity):
-        return "it has no gravity"
-    return None if feels(task.model, AXES["z"]) else "gravity moves none of its joints"
+    return None if np.any(task.model.opt.gravity) else "it has no gravity"
 
 
 def _needs_pull(axis: str, name: str, task: Any) -> str | None:
-    if not hasattr(task, "model"):
-        return NO_MODEL
-    return None if feels(task.model, AXES[axis]) else f"a pull {name} moves none of its joints"
+    if reason := _needs_weight(task):
+        return reason
+    return None if feels(task.model, AXES[axis]) else f"{name} moves none of its joints"
 
 
-def _needs_contacts(task: Any) -> str | None:
+def _needs_friction(task: Any) -> str | None:
     if not hasattr(task, "model"):
         return NO_MODEL
-    return None if has_contacts(task.model) else "it has no contacts"
+    if not has_contacts(task.model):
+        return "it has no contacts"
+    return None if has_contacts(task.model, dimensions=3) else "its contacts have no friction"
 
 
 def _needs_floor(task: Any) -> str | None:
-    reason = _needs_contacts(task)
-    if reason is None and floor_of(task.model) is None:
-        return "it has no floor"
-    return reason
+    if not hasattr(task, "model"):
+        return NO_MODEL
+    if not has_contacts(task.model):
+        return "it has no contacts"
+    return None if floor_of(task.model) is not None else "it has no floor"
 
 
 def _needs_model(task: Any) -> str | None:
@@ -214,7 +219,7 @@ def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
     model.geom_sameframe[geom] = 0
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
     bound.kept.setdefault("origin", bound.kept.get("robot", np.zeros(2)))
-    model.geom_pos[geom] = _terrain_place(bound)
+    model.geom_pos[geom] = _terrain_place(model, bound)
 
 
 def _bumps(bound: Bound) -> tuple[np.ndarray, np.ndarray]:
@@ -230,18 +235,19 @@ def _bumps(bound: Bound) -> tuple[np.ndarray, np.ndarray]:
     return bound.kept["bumps"]
 
 
-def _terrain_place(bound: Bound) -> np.ndarray:
+def _terrain_place(model: Any, bound: Bound) -> np.ndarray:
     """Position of the field's middle: whole periods from where it was first, next to the robot."""
-    period = TERRAIN_CELLS * TERRAIN_CELL
+    period, floor = TERRAIN_CELLS * TERRAIN_CELL, floor_of(model)
     origin = bound.kept["origin"]
     away = bound.kept.get("robot", origin) - origin
-    return np.append(origin + period * np.round(away / period), -TERRAIN_DEPTH)
+    height = model.geom_pos[floor, 2] - TERRAIN_DEPTH
+    return np.append(origin + period * np.round(away / period), height)
 
 
 def _move_terrain(task: Any, value: float, bound: Bound) -> None:
     bound.kept["robot"] = task.data.xpos[1, :2].copy()
     if value:
-        task.model.geom_pos[task.model.geom(TERRAIN).id] = _terrain_place(bound)
+        task.model.geom_pos[task.model.geom(TERRAIN).id] = _terrain_place(task.model, bound)
 
 
 GRAVITY = Family(
@@ -252,7 +258,7 @@ GRAVITY = Family(
     nominal=1,
     hardest=2,
     other=0.25,
-    reason_against=_needs_gravity,
+    reason_against=partial(_needs_pull, "z", "gravity"),
     edit_model=_scale_gravity,
 )
 TILT = Family(
@@ -263,7 +269,7 @@ TILT = Family(
     nominal=0,
     hardest=20,
     other=-20,
-    reason_against=partial(_needs_pull, "y", "to the side"),
+    reason_against=partial(_needs_pull, "y", "a pull to the side"),
     edit_model=_tilt_sideways,
 )
 SLOPE = Family(
@@ -274,7 +280,7 @@ SLOPE = Family(
     nominal=0,
     hardest=15,
     other=-15,
-    reason_against=partial(_needs_pull, "x", "backwards"),
+    reason_against=partial(_needs_pull, "x", "a pull backwards"),
     edit_model=_tilt_back,
 )
 FRICTION = Family(
@@ -285,7 +291,7 @@ FRICTION = Family(
     nominal=1,
     hardest=0.1,
     other=3,
-    reason_against=_needs_contacts,
+    reason_against=_needs_friction,
     edit_model=_scale_friction,
 )
 VISCOSITY = Family(
@@ -318,7 +324,7 @@ PUSH = Family(
     nominal=0,
     hardest=2,
     targets=roots,
-    reason_against=_needs_model,
+    reason_against=_needs_weight,
     each_step=_push,
 )
 ROUGH = Family(

@@ -57,7 +57,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         catalogue: Mapping[str, Family] = CATALOGUE,
     ) -> None:
         other: Any = {} if catalogue is CATALOGUE else {"catalogue": catalogue}
-        gym.utils.RecordConstructorArgs.__init__(self, text=text, spread=spread, **other)
+        plain = np.asarray(spread).tolist()  # which a spec can be written with
+        gym.utils.RecordConstructorArgs.__init__(self, text=text, spread=plain, **other)
         gym.Wrapper.__init__(self, env)
         self.text = text
         self._task: Any = env.unwrapped
@@ -137,7 +138,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if lift:
                 self._task.init_qpos = posture
         self._started = True
-        self._edit_task(force=True)
+        observation = self._edit_task(observation, info, force=True)
         self._find_live()
         return self._observe(observation), self._with_values(info)
 
@@ -159,7 +160,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if changed:
             if lift := self._edit_model():
                 self._task.data.qpos[:] = self._model.lifted(self._task.data.qpos, lift)
-            self._edit_task()
+            observation = self._edit_task(observation, info)
             self._show()
         return (
             self._observe(observation),
@@ -283,15 +284,19 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._editing:
             self._choose_edits()
 
-    def _edit_task(self, force: bool = False) -> None:
-        for act in self._asking:
-            if force or act.changed:
-                act.hook("edit_task", self._task)
+    def _edit_task(self, observation: Any, info: dict[str, Any], force: bool = False) -> Any:
+        """Edit the task; the result is the observation, which tells what then holds."""
+        edits = [act for act in self._asking if force or act.changed]
+        for act in edits:
+            act.hook("edit_task", self._task)
+        if edits and hasattr(self._task, "told_again"):
+            return self._task.told_again(observation, info)
+        return observation
 
     def _undo_task(self) -> None:
         if not self._started:
             return
-        for act in self._asking:
+        for act in reversed(self._asking):  # each gives back what it found
             act.hook("edit_task", self._task, act.family.nominal)
 
     def _find_live(self) -> None:
@@ -329,6 +334,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
                 f"options['context'] must be the codes of {', '.join(self._contexts)}, "
                 f"got {context!r}"
             )
+        if any(code != int(code) for code in codes):
+            raise ValueError(f"the code of a context is a whole number, got {context!r}")
         return [int(code) for code in codes]
 
 
