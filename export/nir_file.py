@@ -17,6 +17,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 
+from spikepropamine.evaluation.run.episodes import stacked
 from spikepropamine.policies.export import DeployedPolicy, Normalisation, space_to_json
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -55,7 +56,7 @@ def adapted_state(deployed: DeployedPolicy, env: gym.Env, steps: int, seed: int)
     state = policy.initial_state(1)
     observation, _ = env.reset(seed=seed)
     for step in range(steps):
-        batch = _batch(observation)
+        batch = stacked([observation])
         actions, state = deployed.predict(batch, state, np.array([step == 0]), deterministic=True)
         observation, _, terminated, truncated, _ = env.step(actions[0])
         if (terminated or truncated) and step + 1 < steps:
@@ -263,11 +264,11 @@ def check(
             seed += 1
         seen.append(observation)
         actions, carried = deployed.predict(
-            _batch(observation), carried, np.array([False]), deterministic=True
+            stacked([observation]), carried, np.array([False]), deterministic=True
         )
         observation, _, terminated, truncated, _ = env.step(actions[0])
         over = terminated or truncated
-    batch: Any = _stacked(seen)
+    batch: Any = stacked(seen)
     normalisation = deployed.normalisation
     normalised = batch if normalisation is None else normalisation(batch)
     if normalisation is not None:
@@ -297,15 +298,3 @@ def check(
                 f"of {len(expected)}"
             )
     return spikes
-
-
-def _batch(observation: Any) -> Any:
-    if isinstance(observation, dict):
-        return {key: _batch(x) for key, x in observation.items()}
-    return np.asarray(observation)[None]
-
-
-def _stacked(observations: list[Any]) -> Any:
-    if isinstance(observations[0], dict):
-        return {key: np.stack([x[key] for x in observations]) for key in observations[0]}
-    return np.stack(observations)

@@ -17,6 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from spikepropamine.evaluation.run.episodes import stacked
 from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.state import StateLayout
@@ -289,7 +290,8 @@ def check(
             observation, _ = env.reset(seed=seed)
             exported.reset()
             seed += 1
-        actions, state = deployed.predict(_batch(observation), state, starts, deterministic=True)
+        batch = stacked([observation])
+        actions, state = deployed.predict(batch, state, starts, deterministic=True)
         action = exported.act(observation)
         if isinstance(env.action_space, spaces.Box):
             difference = float(np.abs(action - actions[0]).max())
@@ -310,10 +312,3 @@ def check(
         observation, _, terminated, truncated, _ = env.step(actions[0])
         over = terminated or truncated
     return Check(steps, worst, apart)
-
-
-def _batch(observation: Any) -> Any:
-    """A batch of one."""
-    if isinstance(observation, dict):
-        return {key: _batch(x) for key, x in observation.items()}
-    return np.asarray(observation)[None]

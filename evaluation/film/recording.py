@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.evaluation.hook import Hook
+from spikepropamine.evaluation.run.episodes import stacked
 from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.policies.layers import LayerOutput
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -117,7 +118,7 @@ def watch(
     yield Moment(info)
     starts, over, step = np.ones(width, dtype=bool), False, 0
     while not over:
-        batch = _batch_of(observation, width)
+        batch = stacked([observation] * width)
         if hook is not None:
             hook.before(step, state, starts, {row: info})
         seen: dict[str, np.ndarray] = {}
@@ -172,10 +173,3 @@ def record_episode(
         rewards=np.array([moment.reward for moment in moments]),
         infos=[moment.info for moment in moments],
     )
-
-
-def _batch_of(observation: Any, width: int) -> Any:
-    """A batch of equal rows."""
-    if isinstance(observation, dict):
-        return {key: _batch_of(value, width) for key, value in observation.items()}
-    return np.repeat(np.asarray(observation)[None], width, axis=0)

@@ -153,7 +153,7 @@ def _run_wave(
             break
         for hook in hooks:
             hook.before(step, state, starts, {row: infos[row] for row in running})
-        actions, state = policy.predict(_batch(observations), state, starts, deterministic)
+        actions, state = policy.predict(stacked(observations), state, starts, deterministic)
         starts = np.zeros(width, dtype=bool)
         over = set()
         for row in running:
@@ -185,7 +185,8 @@ def began_of(info: Mapping[str, Any]) -> set[int]:
     return {int(info["context_began"])} if "context_began" in info else set()
 
 
-def _batch(observations: list[Any]) -> Any:
+def stacked(observations: Sequence[Any]) -> Any:
+    """Observations of one space as a batch: an array [batch, ...], or a dict of such."""
     if isinstance(observations[0], dict):
         return {key: np.stack([x[key] for x in observations]) for key in observations[0]}
     return np.stack(observations)

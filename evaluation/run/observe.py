@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.evaluation.run.episodes import stacked
 from spikepropamine.policies.export import DeployedPolicy
 
 STEPS = 1000  # that are kept, at most
@@ -24,7 +25,7 @@ def observed(deployed: DeployedPolicy, env: gym.Env, seed: int) -> Any:
     observation, _ = env.reset(seed=seed)
     over = False
     while not over and len(seen) < STEPS:
-        batch = _batch(observation)
+        batch = stacked([observation])
         starts = np.array([not seen])
         actions, state = deployed.predict(batch, state, starts, deterministic=True)
         seen.append(batch if deployed.normalisation is None else deployed.normalisation(batch))
@@ -33,10 +34,3 @@ def observed(deployed: DeployedPolicy, env: gym.Env, seed: int) -> Any:
     if isinstance(seen[0], dict):
         return {key: np.concatenate([batch[key] for batch in seen]) for key in seen[0]}
     return np.concatenate(seen)
-
-
-def _batch(observation: Any) -> Any:
-    """A batch of one."""
-    if isinstance(observation, dict):
-        return {key: _batch(value) for key, value in observation.items()}
-    return np.asarray(observation)[None]
