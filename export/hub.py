@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.common import UsageError, require
+from spikepropamine.common import UsageError, reason, require
 from spikepropamine.export.card import card_of, latest_evaluation
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
@@ -170,5 +170,4 @@ def _service() -> Iterator[Any]:
     except UsageError:
         raise
     except Exception as error:  # of many kinds: of the client, of HTTP, of the file system
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{api.endpoint}: {first}") from error
+        raise UsageError(f"{api.endpoint}: {reason(error)}") from error

@@ -38,7 +38,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from spikepropamine.common import sync_folder, whole_file
+from spikepropamine.common import reason, sync_folder, whole_file
 from spikepropamine.policies.network import NetworkConfig
 from spikepropamine.policies.plain import plain_predict
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -264,7 +264,7 @@ def load_policy(folder: Path) -> DeployedPolicy:
         settings, digests = description["normalisation"], description.get("sha256")
         metadata = dict(description["metadata"])
     except BROKEN as error:
-        raise ValueError(f"{folder / 'policy.json'} is damaged: {_reason(error)}") from error
+        raise ValueError(f"{folder / 'policy.json'} is damaged: {reason(error)}") from error
     normalisation = None
     try:
         weights = {k: (list(v.shape), v.dtype) for k, v in policy.state_dict().items()}
@@ -276,13 +276,8 @@ def load_policy(folder: Path) -> DeployedPolicy:
             several = isinstance(policy.observation_space, spaces.Dict)
             normalisation = Normalisation(*_from_statistics(tensors, several), **numbers)
     except (SafetensorError, OSError, *BROKEN) as error:
-        raise ValueError(f"the tensors in {folder} are damaged: {_reason(error)}") from error
-    policy.set_training_mode(False)
+        raise ValueError(f"the tensors in {folder} are damaged: {reason(error)}") from error
     return DeployedPolicy(policy, normalisation, metadata)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _read_description(file: Path) -> dict[str, Any]:
@@ -293,7 +288,7 @@ def _read_description(file: Path) -> dict[str, Any]:
         version = description["format"]
         digest = description.get("digest")
     except BROKEN as error:
-        raise ValueError(f"{file} is damaged: {_reason(error)}") from error
+        raise ValueError(f"{file} is damaged: {reason(error)}") from error
     if version not in (1, FORMAT):
         raise ValueError(f"{file} has format {version!r}, this version reads 1 to {FORMAT}")
     if version == FORMAT and digest != _digest(description):

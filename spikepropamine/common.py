@@ -67,6 +67,11 @@ def one_line(message: object) -> str:
     return " ".join(str(message).split())
 
 
+def reason(error: BaseException) -> str:
+    """The first line of an error's message, without its full stop; its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def shown(value: object) -> str:
     """A value in a message: not longer than a line can bear."""
     text = repr(value)

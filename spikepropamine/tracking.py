@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from spikepropamine.common import UsageError
+from spikepropamine.common import UsageError, reason
 from spikepropamine.folder import RunFolder
 
 # wandb is imported in functions alone: with `--track off`, the default, nothing of it is loaded
@@ -38,11 +38,6 @@ def check_credentials(mode: Mode) -> None:
             "--track online needs an account: run `wandb login` or set WANDB_API_KEY; "
             "or take --track offline, which needs none and can be uploaded later"
         )
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error's message, without its full stop; its kind where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def start(

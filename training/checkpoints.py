@@ -26,7 +26,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
-from spikepropamine.common import UsageError, whole_file
+from spikepropamine.common import UsageError, reason, whole_file
 from spikepropamine.training.snapshot import CannotRestore, Snapshot
 
 NUMBERS = (int, float, np.number)
@@ -111,8 +111,7 @@ def learn_on(algorithm: OnPolicyAlgorithm, snapshot: Snapshot) -> None:
         _check_parameters(algorithm, found["parameters"])
         algorithm.set_parameters(found["parameters"], exact_match=True)
     except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).strip().splitlines()
-        raise CannotRestore(f"the parameters are of another network: {reason[0]}") from error
+        raise CannotRestore(f"the parameters are of another network: {reason(error)}") from error
     _set_attributes(algorithm, PROGRESS, found["progress"])
     for layer, values in zip(layers, found["normalisation"]):
         _set_attributes(layer, LASTING, values)

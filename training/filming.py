@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
+from spikepropamine.common import reason
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
 
 Film = Callable[[DeployedPolicy, int], Path]
@@ -54,7 +55,6 @@ class Films(BaseCallback):
             self.logger.record("adaptation/videos", path, exclude=CANNOT_SHOW)
         except Exception as error:  # a video is never worth a training
             self.film = None
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            tqdm.write(f"no videos from here on: {reason}", file=sys.stderr)
+            tqdm.write(f"no videos from here on: {reason(error)}", file=sys.stderr)
         finally:
             policy.set_training_mode(was_training)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from spikepropamine.common import UsageError
+from spikepropamine.common import UsageError, reason
 
 
 def find_old(folder: Path) -> Path | None:
@@ -37,5 +37,4 @@ def learn_on_old(algorithm: OnPolicyAlgorithm, old: Path) -> None:
                 normalisation = pickle.load(file)
             venv.obs_rms, venv.ret_rms = normalisation.obs_rms, normalisation.ret_rms
     except Exception as error:  # whatever a pickle can raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{old} cannot be read: {reason}") from error
+        raise UsageError(f"{old} cannot be read: {reason(error)}") from error

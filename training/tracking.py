@@ -20,8 +20,8 @@ from stable_baselines3.common.logger import (
 )
 from tqdm import tqdm
 
-from spikepropamine.common import write_text
-from spikepropamine.tracking import policy_artifact, reason, start
+from spikepropamine.common import reason, write_text
+from spikepropamine.tracking import policy_artifact, start
 from spikepropamine.training.checkpoints import listed
 from spikepropamine.training.settings import Settings
 

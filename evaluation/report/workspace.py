@@ -5,7 +5,8 @@ as JSON. There is one of each in a project: saved again, it is changed and no ot
 import os
 from typing import Any
 
-from spikepropamine.tracking import PROJECT, reason
+from spikepropamine.common import reason
+from spikepropamine.tracking import PROJECT
 
 NAME = "Plastic spiking agents"
 VIEW = "plasticagents"
