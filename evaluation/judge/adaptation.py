@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spikepropamine.evaluation.judge.measures import LEAST, REGAINED
+from spikepropamine.evaluation.judge.measures import LEAST, REGAINED, mean_of_known
 
 WINDOW = 10  # steps that a reward rate is the mean of
 OPENING = 50  # steps since a context began, in which nobody can know it yet
@@ -55,10 +55,7 @@ def since(rewards: np.ndarray, stretches: Sequence[Segment]) -> np.ndarray:
 
 def mean_of(by_step: np.ndarray, steps: range) -> np.ndarray:
     """Over some steps since a context began, [..., steps] to [...]; NaN where there are none."""
-    some = by_step[..., steps.start : steps.stop]
-    there = np.isfinite(some)
-    with np.errstate(invalid="ignore"):
-        return np.where(there, some, 0.0).sum(axis=-1) / there.sum(axis=-1)
+    return mean_of_known(by_step[..., steps.start : steps.stop], axis=-1)
 
 
 def pace(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> np.ndarray:

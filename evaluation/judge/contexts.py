@@ -17,13 +17,10 @@ from spikepropamine.evaluation.judge.adaptation import (
     time_to_identify,
 )
 from spikepropamine.evaluation.judge.group import Group, padded
-from spikepropamine.evaluation.judge.measures import LEAST, windowed
-from spikepropamine.evaluation.judge.statistics import interval
+from spikepropamine.evaluation.judge.measures import LEAST, curve_points, mean_of_known, windowed
 from spikepropamine.evaluation.run.jobs import Outcome
 from spikepropamine.evaluation.run.plan import TEACHER, Evaluation
 from spikepropamine.evaluation.schema import Adaptation, ContextScores, Curve, Reference, Score
-
-POINTS = 100  # of a curve
 
 
 def adaptation_of(group: Group, condition: Condition) -> Adaptation | None:
@@ -71,7 +68,7 @@ def _scores(
         margin = np.broadcast_to(mean_of(teacher, SETTLED) - floor, settled.shape)
         if np.isfinite(margin).any() and np.nanmean(margin) > 0:
             pace = group.ratio(settled - floor, margin)
-        curves = [_rate(values) for values in (_mean(rewards), *rewards)]
+        curves = [_rate(values) for values in (mean_of_known(rewards, axis=0), *rewards)]
         time = np.array(
             [time_to_identify(curve, _rate(random), _rate(teacher)) for curve in curves]
         )
@@ -108,19 +105,10 @@ def _time(times: np.ndarray) -> Score | None:
 
 def _curve(group: Group, rewards: np.ndarray) -> Curve:
     """Of the reward rate by steps since a context began."""
-    units = rewards[0] if group.units.runs == 1 else np.stack([_mean(run) for run in rewards])
+    units = rewards[0] if group.units.runs == 1 else mean_of_known(rewards, axis=1)
     rates = windowed(units, WINDOW)
-    starts = np.unique(np.linspace(0, rates.shape[1] - 1, POINTS).astype(int))
-    curve = Curve(step=[], mean=[], low=[], high=[])
-    for start in starts:
-        some = rates[np.isfinite(rates[:, start]), start]
-        if some.size:
-            edges = interval(float(some.mean()), some)
-            curve["step"].append(int(start) + WINDOW)
-            curve["mean"].append(float(some.mean()))
-            curve["low"].append(None if edges is None else edges[0])
-            curve["high"].append(None if edges is None else edges[1])
-    return curve
+    starts = curve_points(rates.shape[1])
+    return group.units.curve(starts + WINDOW, rates[:, starts])
 
 
 def _reference(rewards: np.ndarray, stretches: list[Segment]) -> Reference | None:
@@ -128,25 +116,19 @@ def _reference(rewards: np.ndarray, stretches: list[Segment]) -> Reference | Non
         return None
     by_step = since(rewards, stretches)
     rates = _rate(by_step)
-    starts = np.unique(np.linspace(0, len(rates) - 1, POINTS).astype(int))
+    starts = curve_points(len(rates))
     starts = starts[np.isfinite(rates[starts])]
-    settled = mean_of(_mean(by_step)[None], SETTLED)[0]
+    settled = mean_of(mean_of_known(by_step, axis=0), SETTLED)
     return Reference(
-        step=[int(start) + WINDOW for start in starts],
+        step=(starts + WINDOW).tolist(),
         mean=rates[starts].tolist(),
         settled_rate=float(settled) if np.isfinite(settled) else None,
     )
 
 
-def _mean(by_step: np.ndarray) -> np.ndarray:
-    """Over episodes, [episodes, steps] to [steps]; those that are NaN do not count."""
-    there = np.isfinite(by_step)
-    with np.errstate(invalid="ignore"):
-        return np.where(there, by_step, 0.0).sum(axis=0) / there.sum(axis=0)
-
-
 def _rate(by_step: np.ndarray) -> np.ndarray:
-    return windowed(_mean(by_step)[None], WINDOW)[0]
+    """In windows, over episodes: [episodes, steps] to [windows]."""
+    return windowed(mean_of_known(by_step, axis=0)[None], WINDOW)[0]
 
 
 def _rewards_of_references(evaluation: Evaluation, intact: str) -> dict[str, np.ndarray]:

@@ -10,6 +10,8 @@ import numpy as np
 
 REGAINED = 0.9
 """Fraction of what comes back in the end at which recovery is timed."""
+POINTS = 100
+"""Of a curve over the steps of an episode, at most."""
 LEAST = 0.1
 """Smallest drop, relative to the rate before, and smallest recovery that count as any."""
 
@@ -34,10 +36,14 @@ def late_accuracy(correct: np.ndarray, trials: int) -> np.ndarray:
     Returns:
         [episodes], NaN where no response came so late.
     """
-    late = correct[:, trials // 2 :]
-    answered = np.isfinite(late)
+    return mean_of_known(correct[:, trials // 2 :], axis=1)
+
+
+def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean over an axis of those that are not NaN; NaN where all are (NumPy's `nanmean` warns)."""
+    known = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return np.where(answered, late, 0).sum(axis=1) / answered.sum(axis=1)
+        return np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis)
 
 
 def retention(value: np.ndarray, clean: np.ndarray, random: float) -> np.ndarray:
@@ -56,6 +62,11 @@ def windowed(rewards: np.ndarray, window: int) -> np.ndarray:
     """Means over each `window` steps on end: [K, T] to [K, T - window + 1]; entry t starts at t."""
     sums = np.cumsum(np.pad(rewards, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
     return (sums[:, window:] - sums[:, :-window]) / window
+
+
+def curve_points(windows: int) -> np.ndarray:
+    """Which of so many windows are the points of a curve: evenly spread, the first and the last."""
+    return np.unique(np.linspace(0, windows - 1, POINTS).astype(int))
 
 
 def shortfall(rewards: np.ndarray, clean: np.ndarray, onset: int, window: int) -> np.ndarray:

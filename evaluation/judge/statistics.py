@@ -11,12 +11,12 @@ would do; docs/statistics.md has its tables. Fewer than three units, or units th
 have no interval: they tell nothing about how much others would differ.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from scipy import stats
 
+from spikepropamine.evaluation.judge.measures import improved
 from spikepropamine.evaluation.schema import Curve, Estimate, Score
 
 FEWEST = 3  # units that have an interval
@@ -82,16 +82,21 @@ class Units:
             by_run=by_run if self.runs > 1 else [value],
         )
 
-    def curve(self, steps: Sequence[int], values: np.ndarray) -> Curve:
-        """A `Curve` out of the values of the units, [units, len(steps)]."""
-        mean = values.mean(axis=0)
-        edges = [interval(float(m), column) for m, column in zip(mean, values.T)]
-        return Curve(
-            step=list(steps),
-            mean=mean.tolist(),
-            low=[None if edge is None else edge[0] for edge in edges],
-            high=[None if edge is None else edge[1] for edge in edges],
-        )
+    def curve(self, steps: np.ndarray, values: np.ndarray) -> Curve:
+        """A `Curve` out of the values of the units, [units, steps]; those that are NaN do not
+        count, and a step at which all are is left out.
+        """
+        curve = Curve(step=[], mean=[], low=[], high=[])
+        for step, column in zip(steps, values.T):
+            known = column[np.isfinite(column)]
+            if known.size:
+                mean = float(known.mean())
+                low, high = interval(mean, known) or (None, None)
+                curve["step"].append(int(step))
+                curve["mean"].append(mean)
+                curve["low"].append(low)
+                curve["high"].append(high)
+        return curve
 
 
 def interval(value: float, values: np.ndarray, misses: float = MISSES) -> list[float] | None:
@@ -165,6 +170,5 @@ def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> Estimate:
     statistic", Ann. Math. Statist. 28, 933), so Wilson's interval for these covers it. With three
     against three it always includes one half.
     """
-    greater: Any = (one[:, None] > other) + 0.5 * (one[:, None] == other)
-    share = float(greater.mean())
+    share = float(improved(one[:, None], other).mean())
     return Estimate(mean=share, interval=wilson(share, min(len(one), len(other))))

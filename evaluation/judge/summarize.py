@@ -39,7 +39,6 @@ from spikepropamine.evaluation.schema import (
 )
 
 DEAD = 0.1  # of the way from the random return to that of the best run
-POINTS = 100  # of a curve over the steps of an episode
 
 
 def summarize(
@@ -220,8 +219,8 @@ def _reward_rate(group: Group, key: str) -> Curve | None:
     if rewards.shape[1] < window:
         return None
     rates = measures.windowed(rewards, window)
-    starts = np.unique(np.linspace(0, rates.shape[1] - 1, POINTS).astype(int))
-    return group.units.curve([int(start) + window for start in starts], rates[:, starts])
+    starts = measures.curve_points(rates.shape[1])
+    return group.units.curve(starts + window, rates[:, starts])
 
 
 def _overall(group: Group) -> dict[str, dict[str, Score]]:
