@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.film.recording import Recording
+from spikepropamine.evaluation.report.words import plural
 from spikepropamine.evaluation.schema import Score
 
 # Okabe and Ito's palette, which the colour-blind can tell apart
@@ -162,7 +163,7 @@ def episode(recording: Recording, title: str, path: Path) -> None:
             _draw_matrices(figure, grid, fast, recording.infos)
         for ax in rows[:-1]:
             ax.tick_params(labelbottom=False)
-        rows[-1].set_xlabel(f"environment step ({_plural(recording.ticks, 'network tick')} each)")
+        rows[-1].set_xlabel(f"environment step ({plural(recording.ticks, 'network tick')} each)")
         rows[0].set_xlim(0, len(recording.rewards))
         _title(figure, title)
         _save(figure, path)
@@ -324,10 +325,6 @@ def _title(figure: Figure, title: str) -> None:
         figure.text(
             0.01, 1 - 0.40 / figure.get_figheight(), rest, fontsize=10, color="#555555", va="center"
         )
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -15,13 +15,14 @@ from spikepropamine.evaluation.report.shared import (
     colours,
     dot_of,
     score_cell,
+    variants,
     where_cells,
 )
 from spikepropamine.evaluation.report.verdict import (
     condition_name,
     has_no_plasticity,
     lesion_name,
-    lesioned,
+    network_name,
     severest,
 )
 from spikepropamine.evaluation.report.words import edges_of
@@ -44,14 +45,12 @@ def overview(summary: Summary) -> Section:
         measure = "return"
     rows: dict[str, list[plots.Dot]] = {}
     for condition in shown:
-        off = lesioned(summary, condition["key"], "off")
         some = []
-        for policy, colour in colours(summary).items():
-            for key, hollow in ((condition["key"], False), (off, True)):
-                score = _measured(results[policy].get(key or ""), measure)
-                if score is not None and not (hollow and has_no_plasticity(summary, policy)):
-                    name = f"{policy}, plasticity off" if hollow else policy
-                    some.append(dot_of(name, colour, score, hollow))
+        for policy, colour, result, hollow in variants(summary, condition):
+            score = _measured(result, measure)
+            if score is not None:
+                name = f"{policy}, plasticity off" if hollow else policy
+                some.append(dot_of(name, colour, score, hollow))
         if some:
             rows[condition_name(condition)] = some
     if not rows:
@@ -90,7 +89,7 @@ def _by_split(summary: Summary) -> list[Table]:
     for policy, lesions in summary["overall"].items():
         for lesion, parts in lesions.items():
             if parts:
-                name = "as trained" if lesion == "intact" else lesion_name(lesion)
+                name = network_name(None if lesion == "intact" else lesion)
                 cells = [score_cell(parts.get(split), as_percent=True) for split in splits]
                 rows.append([policy, name, *cells])
     names = {"all": "all conditions", "train": "split: train", "held-out": "split: held-out"}
@@ -112,8 +111,8 @@ def severity(summary: Summary) -> Section:
                 if curve["label"] != label:
                     continue
                 lesion = curve["lesion"]
-                name = lesion_name(lesion) if lesion else "as trained"
-                rows.append([policy, label, name, curve["split"], score_cell(curve["area"], True)])
+                area = score_cell(curve["area"], True)
+                rows.append([policy, label, network_name(lesion), curve["split"], area])
                 off = lesion == "off" and not has_no_plasticity(summary, policy)
                 if len(curve["severity"]) > 1 and (lesion is None or off):
                     means = [score["mean"] for score in curve["retention"]]
@@ -219,9 +218,7 @@ def comparisons(summary: Summary) -> Section:
     return Section("Comparisons", [Text([text]), Table(columns, rows)] if rows else [])
 
 
-def _measured(result: Result | None, measure: str) -> Score | None:
+def _measured(result: Result, measure: str) -> Score | None:
     """Return, retention or late accuracy of a result."""
-    if result is None:
-        return None
     by_name = {name: result[name] for name in ("return", "retention", "late_accuracy")}
     return by_name[measure]

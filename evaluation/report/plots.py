@@ -1,4 +1,4 @@
-"""The two kinds of plot on the pages: curves with bands, and dots with intervals."""
+"""The three kinds of plot on the pages: curves with bands, dots with intervals, and points."""
 
 import itertools
 import math

@@ -17,6 +17,7 @@ from spikepropamine.evaluation.report.verdict import (
     caveats,
     comparisons,
     lesion_name,
+    network_name,
     severest,
     verdict,
 )
@@ -183,7 +184,7 @@ def _results(summary: Summary) -> Section:
             policy,
             *where_cells(condition),
             condition["split"],
-            lesion_name(condition["lesion"]) if condition["lesion"] else "as trained",
+            network_name(condition["lesion"]),
             score_cell(result["return"]),
             score_cell(result["retention"], True),
             score_cell(result["late_accuracy"], True),

@@ -21,15 +21,17 @@ from spikepropamine.evaluation.schema import (
 )
 
 
-def variants(summary: Summary, condition: ConditionSummary) -> Iterator[tuple[str, int, str, bool]]:
-    """(policy, colour, key, plasticity off) of those that have results in a condition."""
+def variants(
+    summary: Summary, condition: ConditionSummary
+) -> Iterator[tuple[str, int, Result, bool]]:
+    """(policy, colour, result, plasticity off) of those that have results in a condition."""
     off = lesioned(summary, condition["key"], "off")
     for policy, colour in colours(summary).items():
         results = summary["results"][policy]
         if condition["key"] in results:
-            yield policy, colour, condition["key"], False
-        if off in results and not has_no_plasticity(summary, policy):
-            yield policy, colour, str(off), True
+            yield policy, colour, results[condition["key"]], False
+        if off is not None and off in results and not has_no_plasticity(summary, policy):
+            yield policy, colour, results[off], True
 
 
 def colours(summary: Summary) -> dict[str, int]:

@@ -20,6 +20,7 @@ from spikepropamine.evaluation.schema import (
     ConditionSummary,
     ContextScores,
     Estimate,
+    Result,
     Score,
     Summary,
 )
@@ -32,6 +33,11 @@ MANY_COMPARISONS = 10
 def lesion_name(lesion: str) -> str:
     """In words."""
     return LESIONS[lesion].words if lesion in LESIONS else lesion.replace("-", " ")
+
+
+def network_name(lesion: str | None) -> str:
+    """The same of a network that may have none."""
+    return "as trained" if lesion is None else lesion_name(lesion)
 
 
 def condition_name(condition: ConditionSummary, severity: bool = True, onset: bool = True) -> str:
@@ -47,11 +53,11 @@ def condition_name(condition: ConditionSummary, severity: bool = True, onset: bo
     return ", ".join(parts)
 
 
-def severest(summary: Summary, lesion: str | None = None) -> list[ConditionSummary]:
-    """Of each label that perturbs, the condition of the highest severity."""
+def severest(summary: Summary) -> list[ConditionSummary]:
+    """Of each label that perturbs, the intact condition of the highest severity."""
     found: dict[str, ConditionSummary] = {}
     for condition in summary["conditions"]:
-        if condition["lesion"] != lesion or not perturbs(condition):
+        if condition["lesion"] is not None or not perturbs(condition):
             continue
         best = found.get(condition["label"])
         if best is None or (condition["severity"] or 0) > (best["severity"] or 0):
@@ -70,6 +76,15 @@ def lesioned(summary: Summary, intact: str, lesion: str) -> str | None:
         if condition["intact"] == intact and condition["lesion"] == lesion:
             return condition["key"]
     return None
+
+
+def context_scores(result: Result | None) -> dict[str, ContextScores]:
+    """By "first" and "later", of the contexts that there are."""
+    if result is None or result["adaptation"] is None:
+        return {}
+    adaptation = result["adaptation"]
+    found = {"first": adaptation["first"], "later": adaptation["later"]}
+    return {part: scores for part, scores in found.items() if scores is not None}
 
 
 def has_no_plasticity(summary: Summary, policy: str) -> bool:
@@ -248,9 +263,14 @@ def _adapted(summary: Summary, policy: str) -> list[str]:
 
 
 def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> list[str]:
-    intact = _context_scores(summary, policy, condition["key"])
-    if intact is None:
+    results = summary["results"][policy]
+    intact = context_scores(results.get(condition["key"]))
+    if not intact:
         return []
+
+    def with_lesion(lesion: str) -> dict[str, ContextScores]:
+        return context_scores(results.get(lesioned(summary, condition["key"], lesion) or ""))
+
     name = condition_name(condition, onset=False)
     sentences = []
     for part, scores in intact.items():
@@ -260,25 +280,24 @@ def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> l
         text = f"Under “{name}”, where a context {begins}, it {_pace_of(scores)}"
         lesions = []
         for lesion in ("off", "frozen"):
-            key = lesioned(summary, condition["key"], lesion)
-            other = _context_scores(summary, policy, key)
+            other = with_lesion(lesion)
             # frozen weights may well know the first context; the question is of the next one, and
             # where there is none, of what freezing does by itself
             asked = part == "later" or lesion == "off" or "later" not in intact
-            pace = _pace(other[part]) if asked and other and part in other else ""
+            pace = _pace(other[part]) if asked and part in other else ""
             if pace and not has_no_plasticity(summary, policy):
                 lesions.append(f"{lesion_name(lesion)}: {pace}")
         sentences.append(f"{text}{' (' + '; '.join(lesions) + ')' if lesions else ''}.")
     if "later" in intact and (back := intact["later"]["regained"]) is not None:
-        frozen = _context_scores(summary, policy, lesioned(summary, condition["key"], "frozen"))
-        held = frozen["later"]["regained"] if frozen and "later" in frozen else None
+        frozen = with_lesion("frozen")
+        held = frozen["later"]["regained"] if "later" in frozen else None
         beside = f" ({lesion_name('frozen')}: {_share(held)})" if held else ""
         sentences.append(
             "Of the changes from a context that it had found out, nine tenths of its reward rate "
             f"are back within 50 steps in {_share(back)}{beside}."
         )
     for lesion, kept in (("carry-over", ""), ("carry-over-frozen", " held")):
-        carried = _context_scores(summary, policy, lesioned(summary, condition["key"], lesion))
+        carried = with_lesion(lesion)
         worse = carried["first"]["opening_over_off"] if carried else None
         if worse is not None and not has_no_plasticity(summary, policy):
             than = {-1: "less", 0: "neither clearly less nor more", 1: "more"}[side(worse)]
@@ -296,17 +315,6 @@ def _turned(score: Score | Estimate) -> Estimate:
         return Estimate(mean=abs(score["mean"]), interval=score["interval"])
     low, high = score["interval"]
     return Estimate(mean=-score["mean"], interval=[-high, -low])
-
-
-def _context_scores(
-    summary: Summary, policy: str, key: str | None
-) -> dict[str, ContextScores] | None:
-    """By "first" and "later", of what there is."""
-    result = summary["results"][policy].get(key) if key is not None else None
-    if result is None or result["adaptation"] is None:
-        return None
-    first, later = result["adaptation"]["first"], result["adaptation"]["later"]
-    return {"first": first} | ({} if later is None else {"later": later})
 
 
 def _pace_of(scores: ContextScores) -> str:

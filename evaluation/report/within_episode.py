@@ -19,14 +19,13 @@ from spikepropamine.evaluation.report.shared import (
 )
 from spikepropamine.evaluation.report.verdict import (
     condition_name,
-    lesion_name,
+    context_scores,
+    network_name,
     severest,
 )
 from spikepropamine.evaluation.report.words import edges_of
 from spikepropamine.evaluation.schema import (
     CLEAN_KEY,
-    ContextScores,
-    Result,
     Summary,
 )
 
@@ -41,13 +40,13 @@ STEP = "step of the episode"
 
 def trials(summary: Summary) -> Section:
     """Accuracy by trial, in the clean condition and the severest ones."""
-    settings, results = summary["settings"], summary["results"]
+    settings = summary["settings"]
     clean = next(c for c in summary["conditions"] if c["key"] == CLEAN_KEY)
     charts = []
     for condition in [clean, *severest(summary)]:
         lines = []
-        for policy, colour, key, off in variants(summary, condition):
-            trials = results[policy][key]["accuracy_by_trial"]
+        for policy, colour, result, off in variants(summary, condition):
+            trials = result["accuracy_by_trial"]
             if trials and len(trials) > 1:
                 low, high = zip(*map(edges_of, trials))
                 x = range(1, len(trials) + 1)
@@ -77,15 +76,14 @@ def trials(summary: Summary) -> Section:
 
 def recovery(summary: Summary) -> Section:
     """Reward around a change in mid-episode, and what comes back."""
-    results = summary["results"]
     charts = []
     for condition in severest(summary):
         if condition["key"] in summary["references"]:
             continue  # contexts have a section of their own
         onset = condition["onset"]
         lines = []
-        for policy, colour, key, off in variants(summary, condition):
-            curve = results[policy][key]["reward_rate"]
+        for policy, colour, result, off in variants(summary, condition):
+            curve = result["reward_rate"]
             if onset is not None and curve and curve["step"]:
                 name = f"{policy}, off" if off else policy
                 since = [step - onset for step in curve["step"]]
@@ -107,7 +105,7 @@ def recovery(summary: Summary) -> Section:
                 [
                     policy,
                     *where_cells(where),
-                    lesion_name(where["lesion"]) if where["lesion"] else "as trained",
+                    network_name(where["lesion"]),
                     *[score_cell(found[key]) for key in ("before", "drop", "left")],
                     score_cell(found["fraction"], True),
                     score_cell(found["time"]),
@@ -137,15 +135,15 @@ def recovery(summary: Summary) -> Section:
 
 def adaptation(summary: Summary) -> Section:
     """How policies find out in which context they are, and act accordingly."""
-    results, charts, rows = summary["results"], [], []
+    charts, rows = [], []
     for condition in summary["conditions"]:
         references = summary["references"].get(condition["key"])
         if references is None:
             continue
         for part, when in (("first", "at the start"), ("later", "within the episode")):
             lines = []
-            for policy, colour, key, off in variants(summary, condition):
-                scores = _context_scores(results[policy][key], part)
+            for policy, colour, result, off in variants(summary, condition):
+                scores = context_scores(result).get(part)
                 if scores is not None and scores["reward_rate"]["step"]:
                     curve, name = scores["reward_rate"], f"{policy}, off" if off else policy
                     sides = curve["low"], curve["high"]
@@ -164,14 +162,14 @@ def adaptation(summary: Summary) -> Section:
                 charts.append(Plot(f"{name}: a context {when}", chart))
     for policy, where, result in every_result(summary):
         for part, when in (("first", "with the episode"), ("later", "within the episode")):
-            scores = _context_scores(result, part)
+            scores = context_scores(result).get(part)
             if scores is not None:
                 rows.append(
                     [
                         policy,
                         condition_name(where, onset=False),
                         when,
-                        lesion_name(where["lesion"]) if where["lesion"] else "as trained",
+                        network_name(where["lesion"]),
                         score_cell(scores["opening_rate"]),
                         score_cell(scores["settled_rate"]),
                         f"{scores['settled_contexts']} of {scores['contexts']}",
@@ -203,13 +201,6 @@ def adaptation(summary: Summary) -> Section:
         "first 50 steps, more than with plasticity off",
     ]
     return Section("Adaptation", [Text([text]), Plots(charts), filled_table(columns, rows)])
-
-
-def _context_scores(result: Result, part: str) -> ContextScores | None:
-    adaptation = result["adaptation"]
-    if adaptation is None:
-        return None
-    return adaptation["first"] if part == "first" else adaptation["later"]
 
 
 def inside(summary: Summary) -> Section:
