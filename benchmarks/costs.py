@@ -15,9 +15,7 @@ from typing import Any
 
 import torch
 
-from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
-from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.judge.cost import PARTS, added, cost_of, energy, total
 from spikepropamine.evaluation.run.observe import observed
 from spikepropamine.listing import find
@@ -30,7 +28,7 @@ KINDS = ("accumulates", "multiply_accumulates")
 def measured(name: str) -> dict[str, Any]:
     """The row of a run."""
     (run,), task = load_runs([find(name)], range(SEED, SEED + 1))
-    observations = _observed(run, task)
+    observations = observed(run, task, SEED)
     policy: Any = run.policy.policy
     cost = cost_of(policy, observations)
     row: dict[str, Any] = {"env": run.environment, "policy": run.name, "seed": run.seed}
@@ -45,14 +43,6 @@ def measured(name: str) -> dict[str, Any]:
         row |= {f"spiking_{kind}": round(ours[kind], 1) for kind in KINDS}
         row |= {f"neurobench_{name}": x for name, x in neurobench(policy, observations).items()}
     return row
-
-
-def _observed(run: Run, task: Task) -> Any:
-    env = make_env(task, CLEAN, run.previous, run.revealed)
-    try:
-        return observed(run.policy, env, SEED)
-    finally:
-        env.close()
 
 
 class Equal(torch.nn.Module):

@@ -11,6 +11,7 @@ tangents are not counted.
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -277,7 +278,6 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
                     synaptic(exogenous, layer.modulator_exogenous),
                 ]
             )
-        kept = [name for name in spec.state_shapes if f"layer{index}.{name}" in layout.shapes]
         layers.append(
             _layer(
                 f"layer{index}",
@@ -288,18 +288,17 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
                 membrane_updates=spikes.numel(),
                 outputs=spikes,
                 parameters=[*layer.parameters()],
-                state=sum(int(np.prod(spec.state_shapes[name])) for name in kept),
+                state=sum(prod(shape) for shape in spec.state_shapes.values()),
             )
         )
         signal = spikes
-    width = signal.shape[1]
     layers.append(
         _layer(
             "readout",
             neurons=operations(0, signal.numel()),
             membrane_updates=signal.numel(),
             parameters=[network.readout_decay],
-            state=width,
+            state=signal.shape[1],
         )
     )
     return layers, latent[:, 0]
@@ -317,12 +316,8 @@ def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
     updates = 1 + (spec.decay == "contracting" and "f" in rule.variables)  # r D0, |r| (D - D0)
     if spec.modulation == "retroactive":
         updates += 2  # of the eligibility
-    every = [operations(0, traces + updates * n_pre * n_post), count]
-    return added([operations(0, use), *[operations(*_times(x, ticks)) for x in every]])
-
-
-def _times(count: Operations, factor: int) -> tuple[float, float]:
-    return count["accumulates"] * factor, count["multiply_accumulates"] * factor
+    each = traces + updates * n_pre * n_post + count["multiply_accumulates"]
+    return operations(ticks * count["accumulates"], use + ticks * each)
 
 
 def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.run import store
@@ -139,7 +139,7 @@ def evaluate(
         plans = [jobs_of(_Part(runs[i], condition), means[i]) for i, condition in later]
         for (i, condition), outcome in zip(later, measure(plans)):
             outcomes[i][condition.key] = outcome
-    observations = [_observations(run, task, seeds[0]) for run in runs]
+    observations = [observed(run, task, seeds[0]) for run in runs]
     return Evaluation(
         runs,
         task,
@@ -152,14 +152,6 @@ def evaluate(
         observations,
         skipped,
     )
-
-
-def _observations(run: Run, task: Task, seed: int) -> Any:
-    env = make_env(task, CLEAN, run.previous, run.revealed)
-    try:
-        return observed(run.policy, env, seed)
-    finally:
-        env.close()
 
 
 def _references(task: Task, conditions: Sequence[Condition], teacher: Run | None) -> list[_Part]:
