@@ -68,7 +68,7 @@ def make(
         perturb = _with_contexts(perturb or "", reveal) or None
     try:
         if perturb is not None:
-            needed = any(term.family.scaled_by_spread for term in _terms(perturb))
+            needed = any(term.family.scaled_by_spread for term in terms_of(perturb))
             env = Perturbed(env, perturb, spread(environment, arguments) if needed else 1.0)
         if reveal is not None:
             env = Revealed(env, contexts_of(reveal), nominal_values(reveal))
@@ -152,12 +152,12 @@ def revealed_text(settings: Mapping[str, Any]) -> str | None:
 
 def contexts_of(text: str) -> list[str]:
     """The labels of the contexts of a text for `Perturbed`, or of none."""
-    return list(dict.fromkeys(term.label for term in _terms(text) if term.family.contexts))
+    return list(dict.fromkeys(term.label for term in terms_of(text) if term.family.contexts))
 
 
 def nominal_values(text: str) -> dict[str, float]:
     """Of what perturbs in a text besides contexts, by label."""
-    others = [term for term in _terms(text) if not term.family.contexts]
+    others = [term for term in terms_of(text) if not term.family.contexts]
     return {term.label: term.family.nominal for term in others}
 
 
@@ -172,7 +172,8 @@ def _with_contexts(text: str, trained: str) -> str:
     )
 
 
-def _terms(text: str) -> list[Term]:
+def terms_of(text: str) -> list[Term]:
+    """All terms of a text for `Perturbed`, whatever alternative they are of; none of no text."""
     return [term for one in parse(text, CATALOGUE) for term in one] if text else []
 
 

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from spikepropamine.common import UsageError, whole_file
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
+from spikepropamine.evaluation.ask.runs import training_returns
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
 from spikepropamine.evaluation.judge.measures import late_accuracy
 from spikepropamine.matrix.cells import Cell
@@ -161,9 +162,7 @@ def rows_of(cell: Cell) -> list[Row]:
     """Of a finished cell."""
     with cell.run.progress.open(newline="") as stream:
         progress = list(csv.DictReader(stream))
-    returns = [
-        float(row["rollout/ep_rew_mean"]) for row in progress if row.get("rollout/ep_rew_mean")
-    ]
+    last, best = training_returns(cell.run.path)
     described = json.loads((cell.run.policy / "policy.json").read_text())["metadata"]
     rows = []
     for folder in cell.evaluations:
@@ -185,8 +184,8 @@ def rows_of(cell: Cell) -> list[Row]:
                     parameters=policy["actor_parameters"],
                     steps=described["steps"],
                     seconds=round(float(progress[-1]["time/time_elapsed"])),
-                    training_return=_rounded(returns[-1] if returns else None, 3),
-                    best_training_return=_rounded(max(returns, default=None), 3),
+                    training_return=_rounded(last, 3),
+                    best_training_return=_rounded(best, 3),
                     suite=settings["suite"] or "perturb",
                     condition=key,
                     severity=condition["severity"],

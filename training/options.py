@@ -224,14 +224,19 @@ def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[st
             raise UsageError(f"unknown option {name}; {hint or 'see --help'}")
     if left:
         raise UsageError(f"unexpected {' '.join(left)}; options begin with --, see --help")
-    values: dict[str, Any] = {}
-    for name, value in vars(namespace).items():
+    return nested(vars(namespace))
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted name, nested like the settings."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
         *outer, last = name.split(".")
-        place = values
+        place = result
         for part in outer:
             place = place.setdefault(part, {})
         place[last] = value
-    return values
+    return result
 
 
 def _spelt(argument: str) -> str:

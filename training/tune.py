@@ -32,7 +32,7 @@ from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
-from spikepropamine.training.options import updated
+from spikepropamine.training.options import nested, updated
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import CONFIGS, Settings, read_yaml, validated
 from spikepropamine.training.settings import parse as parse_settings
@@ -139,23 +139,11 @@ def _check_range(settings: Settings, name: str, of: Any, where: str) -> None:
     if not isinstance(ends, list) or not ends:
         raise UsageError(f"{where}: choices must be a list")
     for value in ends:
-        updated(settings, _nested({name: value}), where)
+        updated(settings, nested({name: value}), where)
     if "choices" not in of:
         numbers = all(isinstance(end, int | float) for end in ends)
         if not numbers or not of["low"] < of["high"] or (of.get("log") and of["low"] <= 0):
             raise UsageError(f"{where}: low must be below high, and above 0 where log is true")
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted names to mappings in mappings."""
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        at = result
-        *parts, last = name.split(".")
-        for part in parts:
-            at = at.setdefault(part, {})
-        at[last] = value
-    return result
 
 
 def suggested(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -346,7 +334,7 @@ def _try_one(
     folder.mkdir(parents=True, exist_ok=True)
     states, value, state = optuna.trial.TrialState, None, None
     try:
-        mine = validated(updated(settings, _nested(values), f"trial {trial.number}"))
+        mine = validated(updated(settings, nested(values), f"trial {trial.number}"))
         with (
             (folder / "training.log").open("w") as log,
             contextlib.redirect_stdout(log),
@@ -395,7 +383,7 @@ def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> 
         f"# trial {best.number} of {_done(study)}: mean return {best.value:.6g} after "
         f"training, over {options.seeds} seeds\n# spikepropamine train {shlex.join(chosen)}\n"
     )
-    section = yaml.safe_dump({settings.policy: _nested(values)}, sort_keys=False)
+    section = yaml.safe_dump({settings.policy: nested(values)}, sort_keys=False)
     write_text(options.study / "best.yaml", head + section)
 
 

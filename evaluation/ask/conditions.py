@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import gymnasium as gym
 
 from spikepropamine.common import unknown
-from spikepropamine.envs.making import make
-from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
+from spikepropamine.envs.making import contexts_of, make, terms_of
+from spikepropamine.envs.perturbations import reason_against
 from spikepropamine.envs.perturbations.suites import load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion
@@ -41,8 +41,7 @@ class Condition:
     @property
     def has_contexts(self) -> bool:
         """Whether it has contexts, which a policy has to find out."""
-        terms = [term for one in parse(self.text or "none", CATALOGUE) for term in one]
-        return any(term.family.contexts for term in terms)
+        return bool(contexts_of(self.text))
 
     @property
     def lesion_name(self) -> str | None:
@@ -54,8 +53,7 @@ class Condition:
         """The last step at which it may begin, where an episode draws that; else its onset."""
         if self.onset is None:
             return None
-        terms = [term for one in parse(self.text or "none", CATALOGUE) for term in one]
-        schedules = [term.schedule for term in terms]
+        schedules = [term.schedule for term in terms_of(self.text)]
         begins = [s.changes[0][1] if s.changes else s.onset for s in schedules]
         return min(begins, default=self.onset)
 
@@ -194,8 +192,7 @@ def severest(conditions: Sequence[Condition]) -> list[Condition]:
 
 def onset_of(text: str) -> int | None:
     """The first step at which a text changes anything; None where that is the start."""
-    starts = [term.schedule.onset for alternative in parse(text, CATALOGUE) for term in alternative]
-    return min(starts, default=0) or None
+    return min((term.schedule.onset for term in terms_of(text)), default=0) or None
 
 
 def _check_name(name: str, known: Iterable[str], what: str) -> None:
