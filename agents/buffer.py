@@ -1,6 +1,6 @@
 """Rollout buffers: for recurrent policies equal sequences, states stored at their starts only."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     _Base = RecurrentRolloutBuffer  # a mixin over either of two; to the type checker over one
 else:
     _Base = object
+
+
+def _each(function: Callable[[Any], Any], observations: Any) -> Any:
+    """The function of observations, or of each part where they are a dict."""
+    if isinstance(observations, dict):
+        return {key: function(part) for key, part in observations.items()}
+    return function(observations)
 
 
 class _Sequences(_Base):
@@ -72,24 +79,18 @@ class _Sequences(_Base):
         array = array.reshape(-1, length, *array.shape[1:]).swapaxes(1, 2)
         return torch.as_tensor(array.reshape(-1, length, *array.shape[3:]), device=self.device)
 
-    def _cut(self, steps: slice, starts: slice, length: int) -> dict[str, Any]:
+    def _cut(self, steps: slice, starts: slice, length: int) -> tuple[Any, Any, Any]:
         """A part of the rollout as sequences of one length: data, observations and states."""
         names = ["actions", "values", "log_probs", "advantages", "returns", "episode_starts"]
         # float32, as SB3's buffers do: MultiBinary actions come as int8, some Boxes as float64
-        arrays = {name: getattr(self, name)[steps] for name in names}
-        data = {
-            k: self._sequences(x.astype(np.float32, copy=False), length) for k, x in arrays.items()
-        }
-        observations: Any = self.observations
-        if isinstance(observations, dict):
-            observed: Any = {k: self._sequences(x[steps], length) for k, x in observations.items()}
-        else:
-            observed = self._sequences(observations[steps], length)
+        arrays = {name: getattr(self, name)[steps].astype(np.float32, copy=False) for name in names}
+        data = {name: self._sequences(x, length) for name, x in arrays.items()}
+        observations = _each(lambda x: self._sequences(x[steps], length), self.observations)
         # each [layers, n_sequences, width]
         before = {
             who: [x[:, starts].flatten(1, 2) for x in pair] for who, pair in self.states.items()
         }
-        return {"data": data, "observations": observed, "states": before}
+        return data, observations, before
 
     def get(self, batch_size: int | None = None) -> Iterator[Any]:
         """Yields the rollout once, in random order, in minibatches of whole sequences.
@@ -106,24 +107,21 @@ class _Sequences(_Base):
             if rest:
                 self._parts.append(self._cut(slice(end, None), slice(whole, None), rest))
             self.generator_ready = True
-        for part in self._parts:
-            data, observations = part["data"], part["observations"]
+        for data, observations, before in self._parts:
             count, steps = data["returns"].shape
             per_batch = count if batch_size is None else max(1, batch_size // steps)
             for chosen in torch.randperm(count, device=self.device).split(per_batch):
-                picked = {k: x.index_select(0, chosen).flatten(0, 1) for k, x in data.items()}
+
+                def pick(x: Tensor, chosen: Tensor = chosen) -> Tensor:
+                    return x.index_select(0, chosen).flatten(0, 1)
+
+                picked = _each(pick, data)
                 states = {
                     who: tuple(x.index_select(1, chosen) for x in pair)
-                    for who, pair in part["states"].items()
+                    for who, pair in before.items()
                 }
-                if isinstance(observations, dict):
-                    seen: Any = {
-                        k: x.index_select(0, chosen).flatten(0, 1) for k, x in observations.items()
-                    }
-                else:
-                    seen = observations.index_select(0, chosen).flatten(0, 1)
                 yield self.samples(
-                    observations=seen,
+                    observations=_each(pick, observations),
                     actions=picked["actions"],
                     old_values=picked["values"],
                     old_log_prob=picked["log_probs"],

@@ -18,7 +18,7 @@ from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.rollout import PPO
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
-from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy
+from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.groups import Group, parameter_group
 from spikepropamine.policies.policy import ADAM
 from spikepropamine.policies.rules import RULES
@@ -310,9 +310,10 @@ def build(
         "device": device,
         "policy_kwargs": {"log_std_init": trainer.log_std_init},
     }
-    for name in ("n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range"):
-        arguments[name] = getattr(trainer, name)
-    for name in ("ent_coef", "vf_coef", "max_grad_norm", "target_kl"):
+    for name in (
+        "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "target_kl",
+        "ent_coef", "vf_coef", "max_grad_norm",
+    ):  # fmt: skip
         arguments[name] = getattr(trainer, name)
     network = network_of(agent, network)
     algorithm = agents()[agent].create(venv, network, trainer, backend, arguments)
@@ -332,16 +333,11 @@ def _of_group(policy: ActorCriticPolicy, group: Group) -> list[nn.Parameter]:
 
 
 def actor_parameters(policy: ActorCriticPolicy) -> int:
-    """Number of learned numbers in the actor, with the CNN of pictures: all but the critic's."""
-    parts: list[Any]
-    if isinstance(policy, PlasticSpikingPolicy):
-        parts = [policy.lstm_actor, policy.action_net]
-    elif hasattr(policy, "lstm_actor"):
-        parts = [policy.lstm_actor, policy.mlp_extractor.policy_net, policy.action_net]
-    else:
-        parts = [policy.mlp_extractor.policy_net, policy.action_net]
-    parts.append(policy.pi_features_extractor)
-    return sum(p.numel() for part in parts for p in part.parameters() if p.requires_grad)
+    """Number of learned numbers in the actor, with the CNN of pictures: all but the critic's, and
+    but those of exploration.
+    """
+    named = [(n, p) for n, p in policy.named_parameters() if p.requires_grad and n != "log_std"]
+    return sum(p.numel() for n, p in named if parameter_group(n) != "critic")
 
 
 def match_hidden(
