@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.perturbations.contexts import Order, Signs
+from spikepropamine.envs.perturbations.contexts import Order, Signs, in_context
 from spikepropamine.envs.perturbations.family import Bound, Family
 
 
@@ -99,10 +99,6 @@ def _drop(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     return np.zeros_like(action) if bound.random.random() < value else action
 
 
-def _in_context(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    return bound.target.apply(action, bound.kept["context"])
-
-
 NOISE = Family(
     name="action_noise",
     group="acting",
@@ -168,7 +164,7 @@ SIGNS = Family(
     contexts=True,
     targets=_signs,
     reason_against=_symmetric,
-    act=_in_context,
+    act=in_context,
 )
 ORDER = Family(
     name="motor_order",
@@ -180,7 +176,7 @@ ORDER = Family(
     contexts=True,
     targets=_orders,
     reason_against=_alike,
-    act=_in_context,
+    act=in_context,
 )
 
 FAMILIES = (NOISE, DELAY, GAIN, FLIP, DROP, SIGNS, ORDER)

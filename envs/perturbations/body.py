@@ -4,10 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.envs.perturbations.acting import joint_of_actuator
+from spikepropamine.envs.perturbations.acting import actuators, joint_of_actuator
 from spikepropamine.envs.perturbations.family import Bound, Family
-
-NO_MODEL = "it has no MuJoCo model"
 
 
 def bodies(task: Any) -> dict[str, np.ndarray]:
@@ -80,12 +78,13 @@ def damped_joints(task: Any) -> dict[str, np.ndarray]:
     return targets | {"all": np.concatenate(list(targets.values()))} if targets else {}
 
 
-def _needs_model(task: Any) -> str | None:
-    return None if hasattr(task, "model") else NO_MODEL
+def needs_model(task: Any) -> str | None:
+    """A reason against tasks that MuJoCo does not simulate."""
+    return None if hasattr(task, "model") else "it has no MuJoCo model"
 
 
 def _needs_limbs(task: Any) -> str | None:
-    if reason := _needs_model(task):
+    if reason := needs_model(task):
         return reason
     found = limbs(task).values()
     if not found:
@@ -95,11 +94,11 @@ def _needs_limbs(task: Any) -> str | None:
 
 
 def _needs_segments(task: Any) -> str | None:
-    return _needs_model(task) or (None if segments(task) else "it has one body only")
+    return needs_model(task) or (None if segments(task) else "it has one body only")
 
 
 def _needs_damping(task: Any) -> str | None:
-    return _needs_model(task) or (None if damped_joints(task) else "no joint of it has damping")
+    return needs_model(task) or (None if damped_joints(task) else "no joint of it has damping")
 
 
 def _scale_mass(model: Any, value: float, bound: Bound) -> None:
@@ -169,12 +168,6 @@ def _lock(model: Any, value: float, bound: Bound) -> None:
     model.jnt_limited[joint] = True
 
 
-def _motors(task: Any) -> dict[str, np.ndarray]:
-    from spikepropamine.envs.perturbations.acting import actuators
-
-    return actuators(task)
-
-
 MASS = Family(
     name="mass",
     group="body",
@@ -186,7 +179,7 @@ MASS = Family(
     constants=True,
     targets=bodies,
     default="all",
-    reason_against=_needs_model,
+    reason_against=needs_model,
     edit_model=_scale_mass,
 )
 LIMB_LENGTH = Family(
@@ -223,7 +216,7 @@ JOINT_LOCK = Family(
     nominal=0,
     hardest=1,
     targets=driven_joints,
-    reason_against=_needs_model,
+    reason_against=needs_model,
     edit_model=_lock,
 )
 DAMPING = Family(
@@ -248,9 +241,9 @@ STRENGTH = Family(
     hardest=0.25,
     other=2,
     constants=True,
-    targets=_motors,
+    targets=actuators,
     default="all",
-    reason_against=_needs_model,
+    reason_against=needs_model,
     edit_model=_scale_strength,
 )
 

@@ -10,6 +10,8 @@ from functools import cache
 
 import numpy as np
 
+from spikepropamine.envs.perturbations.family import Bound
+
 MOST_CODES = 2**17
 SETS = ("seen", "held_out")
 
@@ -180,6 +182,11 @@ class Order(Contexts):
     def inverse(self, context: np.ndarray) -> np.ndarray:
         """The order that puts back what this one moved."""
         return np.argsort(context)
+
+
+def in_context(values: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+    """What an observation or action becomes in the present context."""
+    return bound.target.apply(values, bound.kept["context"])
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.envs.perturbations.contexts import Order, Signs
+from spikepropamine.envs.perturbations.contexts import Order, Signs, in_context
 from spikepropamine.envs.perturbations.family import Bound, Family
 
 
@@ -44,10 +44,6 @@ def _signs(task: Any) -> dict[str, Signs]:
 
 def _orders(task: Any) -> dict[str, Order]:
     return {"each": Order(_sensors(task))}
-
-
-def _in_context(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    return bound.target.apply(observation, bound.kept["context"])
 
 
 def _add_noise(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
@@ -157,7 +153,7 @@ SIGNS = Family(
     contexts=True,
     targets=_signs,
     reason_against=_floats,
-    observe=_in_context,
+    observe=in_context,
 )
 ORDER = Family(
     name="sensor_order",
@@ -170,7 +166,7 @@ ORDER = Family(
     contexts=True,
     targets=_orders,
     reason_against=_several_floats,
-    observe=_in_context,
+    observe=in_context,
 )
 
 FAMILIES = (NOISE, BIAS, DROPOUT, STUCK, DELAY_OBSERVATION, SIGNS, ORDER)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.envs.perturbations.body import NO_MODEL, body_name
+from spikepropamine.envs.perturbations.body import body_name, needs_model
 from spikepropamine.envs.perturbations.family import Bound, Family
 
 AIR_DENSITY = 1.2  # kg/m^3
@@ -76,8 +76,8 @@ def wind_directions(task: Any) -> dict[str, np.ndarray]:
 
 
 def _needs_weight(task: Any) -> str | None:
-    if not hasattr(task, "model"):
-        return NO_MODEL
+    if reason := needs_model(task):
+        return reason
     return None if np.any(task.model.opt.gravity) else "it has no gravity"
 
 
@@ -88,28 +88,24 @@ def _needs_pull(axis: str, name: str, task: Any) -> str | None:
 
 
 def _needs_friction(task: Any) -> str | None:
-    if not hasattr(task, "model"):
-        return NO_MODEL
+    if reason := needs_model(task):
+        return reason
     if not has_contacts(task.model):
         return "it has no contacts"
     return None if has_contacts(task.model, dimensions=3) else "its contacts have no friction"
 
 
 def _needs_floor(task: Any) -> str | None:
-    if not hasattr(task, "model"):
-        return NO_MODEL
+    if reason := needs_model(task):
+        return reason
     if not has_contacts(task.model):
         return "it has no contacts"
     return None if floor_of(task.model) is not None else "it has no floor"
 
 
-def _needs_model(task: Any) -> str | None:
-    return None if hasattr(task, "model") else NO_MODEL
-
-
 def _needs_gas(task: Any) -> str | None:
-    if not hasattr(task, "model"):
-        return NO_MODEL
+    if reason := needs_model(task):
+        return reason
     liquid = task.model.opt.density > LIQUID_DENSITY
     return "it swims in a liquid, where no wind blows" if liquid else None
 
@@ -301,7 +297,7 @@ VISCOSITY = Family(
     unit="Pa s",
     nominal=0,
     hardest=0.2,
-    reason_against=_needs_model,
+    reason_against=needs_model,
     edit_model=_add_viscosity,
 )
 WIND = Family(
