@@ -38,7 +38,7 @@ from spikepropamine.evaluation.ask.conditions import (
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.ask.task import ENDLESS, task_of
-from spikepropamine.evaluation.film.recording import can_record, record_episode
+from spikepropamine.evaluation.film.recording import can_record, record_episode, recorded_layer
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.policies.export import save_policy
 
@@ -237,7 +237,7 @@ def test_recording_sees_what_predict_does(environment):
     assert steps == 40
     assert recording.spikes.shape == recording.rate.shape == (steps * 2, 16)
     assert recording.fast_weights.shape == (steps, 16, 24)
-    assert recording.modulated and recording.layer == 1
+    assert recording.modulated and recorded_layer(policy) == 1
     state, start = policy.policy.initial_state(1), np.ones(1, bool)
     observation = env.reset(seed=4)[0]
     for step in range(steps):

@@ -28,14 +28,12 @@ class SuiteCondition:
         text: for `Perturbed`.
         severity: in [0, 1]; None where the text has a value of its own.
         split: "train" or "held-out".
-        onset: the step of the episode at which the suite's conditions begin; None: the start.
     """
 
     name: str
     text: str
     severity: float | None
     split: str
-    onset: int | None
 
 
 def suite_names() -> list[str]:
@@ -101,7 +99,7 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
                     parse(filled, CATALOGUE)
                 except ValueError as error:
                     raise ValueError(f"{split}: {name}: {error}") from error
-                conditions.append(SuiteCondition(name, filled, severity, split, onset))
+                conditions.append(SuiteCondition(name, filled, severity, split))
     _refuse_repeated([f"{c.name} {c.severity}" for c in conditions], "name")
     _refuse_repeated([c.text for c in conditions], "text")
     return tuple(conditions)

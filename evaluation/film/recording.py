@@ -23,7 +23,6 @@ class Recording:
     the last one where none is plastic.
 
     Attributes:
-        layer: index of the layer.
         ticks: ticks of network time per environment step.
         spikes: float32 [steps * ticks, neurons], 0 or 1.
         rate: float32 [steps * ticks, neurons], what multiplied the drive of the plasticity (eta
@@ -35,7 +34,6 @@ class Recording:
         infos: of each step.
     """
 
-    layer: int
     ticks: int
     spikes: np.ndarray
     rate: np.ndarray | None
@@ -163,7 +161,6 @@ def record_episode(
         return join([getattr(moment, name) for moment in moments])
 
     return Recording(
-        layer=recorded_layer(policy),
         ticks=inner.network.config.ticks,
         spikes=joined("spikes", np.concatenate),
         rate=joined("rate", np.concatenate) if spec.plastic else None,

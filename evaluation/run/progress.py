@@ -9,13 +9,13 @@ class ProgressBar:
     """A bar that counts environment steps and shows their rate and the time left.
 
     Args:
-        horizon: steps of an episode at most; None, unknown, shows no time left.
+        horizon: steps of an episode at most.
     """
 
-    def __init__(self, horizon: int | None) -> None:
+    def __init__(self, horizon: int) -> None:
         self.horizon = horizon
         self.bar = tqdm(
-            total=None if horizon is None else 0,
+            total=0,
             unit=" steps",
             unit_scale=True,
             mininterval=0.5 if sys.stderr.isatty() else 30,
@@ -24,9 +24,8 @@ class ProgressBar:
 
     def more(self, episodes: int) -> None:
         """So many more episodes will be run."""
-        if self.horizon is not None:
-            self.bar.total += episodes * self.horizon
-            self.bar.refresh()
+        self.bar.total += episodes * self.horizon
+        self.bar.refresh()
 
     def say(self, text: str) -> None:
         """A line above the bar."""
@@ -38,8 +37,7 @@ class ProgressBar:
 
     def ended(self, length: int) -> None:
         """An episode has ended; what it did not use of its horizon will not be run."""
-        if self.horizon is not None:
-            self.bar.total -= self.horizon - length
+        self.bar.total -= self.horizon - length
 
     def close(self) -> None:
         """The bar stays as it is."""
