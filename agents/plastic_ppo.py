@@ -30,7 +30,7 @@ class PlasticPPO(PlainRollouts, PlainUpdates, RecurrentPPO):
             gradients can overflow.
 
     Raises:
-        ValueError: `sequence_length` is larger than `n_steps` or `batch_size`.
+        ValueError: `sequence_length` is less than 1, or larger than `n_steps` or `batch_size`.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {

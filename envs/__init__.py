@@ -2,8 +2,8 @@
 
 Importing this package registers its environments, so `gymnasium.make("CueAssociation-v0")` works
 after `import spikepropamine`, and so does `gymnasium.make("spikepropamine:CueAssociation-v0")`
-alone. It imports
-neither torch nor Stable-Baselines3, and MuJoCo only when `quiet_mujoco` is called.
+alone. It imports neither torch nor Stable-Baselines3, and MuJoCo only when `quiet_mujoco` is
+called.
 """
 
 import logging

@@ -381,8 +381,7 @@ class Summary(TypedDict):
             or not): means over runs and episodes at some steps, {"step": [...], ...}, with
             "fast_weight_norm" (root mean square over synapses), "modulator_mean" and
             "modulator_spread" (over neurons), "firing_rate" (spikes per neuron in the last tick
-            of a step). A
-            series that the policy does not have is left out; an MLP has none.
+            of a step). A series that the policy does not have is left out; an MLP has none.
         cost: by policy.
         skipped: conditions and lesions that do not apply.
     """

@@ -17,7 +17,6 @@ from spikepropamine.matrix.cells import Cell
 OBSERVER = "ideal observer"
 """Stands in the place of a policy, and has no seed."""
 
-
 CUE = "CueAssociation-v0"
 TEXT_COLUMNS = {"ret": "return"}  # which is a keyword
 

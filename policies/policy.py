@@ -21,6 +21,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.policies.state import StateLayout
 
 ADAM = {"eps": 1e-5, "fused": True}
 """Adam's arguments: SB3's epsilon, and all parameters in one call, since steps over many small
@@ -83,6 +84,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         critic_sees_spikes: the critic also sees the spiking features, detached.
         backend: what runs the layers: auto, numba, torch or reference.
         use_sde: must be False.
+        activation_fn: of the critic. What else there is, is as in SB3's `ActorCriticPolicy`.
 
     Raises:
         ValueError: gSDE asked for, or settings that do not fit (see `NetworkConfig`).
@@ -157,7 +159,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         return self.lstm_actor
 
     @property
-    def layout(self):
+    def layout(self) -> StateLayout:
         """Names and shapes of the state's fields, a `StateLayout`."""
         return self.network.layout
 

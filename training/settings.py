@@ -145,12 +145,7 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     file = CONFIGS / f"{env.replace('/', '-')}.yaml"
     if not file.is_file():
         file = CONFIGS / "default.yaml"
-    files = [(file, _sections(file))]
-    while "base" in files[0][1]:
-        file = CONFIGS / f"{files[0][1]['base']}.yaml"
-        if file in [earlier for earlier, _ in files]:
-            raise UsageError(f"{file.name} is its own base")
-        files.insert(0, (file, _sections(file)))
+    files = with_bases(file)
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
     passes = [names]
     if taught:
@@ -166,12 +161,24 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     return settings
 
 
-def _sections(file: Path) -> dict[str, Any]:
-    """What a file of `configs/` holds."""
-    content = read_yaml(file)
-    if not isinstance(content, dict):
-        raise UsageError(f"{file.name}: must have sections such as `all`, got {content!r}")
-    return content
+def with_bases(file: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """A file with sections, and before it its `base`, which lies beside it, and the base's own.
+
+    Raises:
+        UsageError: a file that cannot be read or has no sections, or that is its own base.
+    """
+    files: list[tuple[Path, dict[str, Any]]] = []
+    name: str | None = file.name
+    while name is not None:
+        part = file.parent / name
+        if part in [later for later, _ in files]:
+            raise UsageError(f"{name} is its own base")
+        content = read_yaml(part)
+        if not isinstance(content, dict):
+            raise UsageError(f"{name}: must have sections such as `all`, got {content!r}")
+        files.insert(0, (part, content))
+        name = f"{content['base']}.yaml" if "base" in content else None
+    return files
 
 
 def read_yaml(file: Path) -> Any:

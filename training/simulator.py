@@ -66,7 +66,8 @@ def model_state(model: mujoco.MjModel) -> Arrays:
 
 def set_model(model: mujoco.MjModel, arrays: Arrays) -> bool:
     """Gives a model the numbers that `model_state` took; False, and nothing, if it is another."""
-    if not _alike(model_state(model), arrays) or arrays["check"] != model_state(model)["check"]:
+    present = model_state(model)
+    if not _alike(present, arrays) or arrays["check"] != present["check"]:
         return False
     for name, array in _settable(model).items():
         array[...] = arrays[name]

@@ -192,11 +192,9 @@ def _generator_state(generator: Any) -> tuple[str, Any]:
 def _set_generator(generator: Any, state: Any) -> None:
     if isinstance(generator, np.random.Generator):
         generator.bit_generator.state = state
-    elif isinstance(generator, np.random.RandomState):
-        generator.set_state(state)
     elif isinstance(generator, random.Random):
         generator.setstate(state)
-    else:
+    else:  # NumPy's older kind, and PyTorch's
         generator.set_state(state)
 
 

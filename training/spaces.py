@@ -76,8 +76,5 @@ def _shape_obstacle(space: spaces.Space) -> str | None:
 
 
 def _article(space: spaces.Space) -> str:
-    return (
-        f"a nested {type(space).__name__}"
-        if isinstance(space, spaces.Dict)
-        else (f"a {type(space).__name__}")
-    )
+    nested = "nested " if isinstance(space, spaces.Dict) else ""
+    return f"a {nested}{type(space).__name__}"

@@ -34,7 +34,7 @@ from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.options import nested, updated
 from spikepropamine.training.run import train
-from spikepropamine.training.settings import CONFIGS, Settings, read_yaml, validated
+from spikepropamine.training.settings import CONFIGS, Settings, validated, with_bases
 from spikepropamine.training.settings import parse as parse_settings
 
 REPORTS = 10  # of the return so far, in each training
@@ -106,16 +106,13 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
     if file is None:
         file = CONFIGS / "search" / f"{settings.env.replace('/', '-')}.yaml"
         file = file if file.is_file() else CONFIGS / "search" / "default.yaml"
-    files = [(file, read_yaml(file))]
-    if isinstance(files[0][1], Mapping) and "base" in files[0][1]:
-        base = CONFIGS / "search" / f"{files[0][1]['base']}.yaml"
-        files.insert(0, (base, read_yaml(base)))
+    files = with_bases(file)
     space: dict[str, Any] = {}
     names = dict.fromkeys(("all", settings.policy.split("-")[0], settings.policy))
     for name, (source, sections) in itertools.product(names, files):
         try:
             space |= dict(sections.get(name) or {})
-        except (AttributeError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(f"{source}, section {name}: must name settings") from error
     space = {name: of for name, of in space.items() if of is not None}
     for name, of in space.items():

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 
 from spikepropamine.envs.making import make
+from spikepropamine.envs.rendering import is_mujoco
 
 ENDLESS = 1000  # steps after which an episode is cut, of a task that has no time limit
 
@@ -53,7 +54,7 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     own_steps: int | None = getattr(plain, "episode_steps", None)
     trials: Any = getattr(plain, "trials", None)
     trial_steps = getattr(plain, "trial_steps", None)
-    simulated = hasattr(plain, "model")
+    simulated = is_mujoco(env)
     env.close()
     own_limit = limit if own_steps is None else own_steps
     horizon = (ENDLESS if own_limit is None else own_limit) * horizon_factor

@@ -31,9 +31,9 @@ def film_all(
     """Films the first run of each policy in the conditions that are named, or else in the first.
 
     Args:
-        runs: of the evaluation; and so are
-        task: the task, and
-        conditions: the conditions.
+        runs: of the evaluation.
+        task: the same.
+        conditions: the same.
         named: keys or labels of conditions, or texts of their perturbations.
         seed: see `film_run`.
         lesions: see `film_run`.

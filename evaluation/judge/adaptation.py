@@ -73,8 +73,8 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
 
     It is the end of the first window, after the one with the lowest pace of the first 100 steps,
     in which the pace is at least that; where even this one has it, of the first that is judged. The
-    teacher at the same step is the measure, since it, too,
-    has to gather speed; where it has not yet a tenth of its own settled rate nothing is judged.
+    teacher at the same step is the measure, since it, too, has to gather speed; where it has not
+    yet a tenth of its own settled rate nothing is judged.
 
     Args:
         rate: by steps since a context began, [steps], windowed.

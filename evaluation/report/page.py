@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
 import vl_convert
@@ -35,7 +35,7 @@ class Text:
     items: Sequence[str]
     bullets: bool = False
     folded: str = ""
-    kind: str = "text"
+    kind: ClassVar = "text"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Table:
     rows: Sequence[Sequence[Any]]
     caption: str = ""
     folded: bool = False
-    kind: str = "table"
+    kind: ClassVar = "table"
 
     @property
     def numeric(self) -> list[bool]:
@@ -81,7 +81,7 @@ class Plots:
 
     plots: Sequence[Plot]
     wide: bool = False
-    kind: str = "plots"
+    kind: ClassVar = "plots"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Videos:
     """Videos beside the page: {title: address relative to it}."""
 
     addresses: Mapping[str, str]
-    kind: str = "videos"
+    kind: ClassVar = "videos"
 
 
 @dataclass(frozen=True)
