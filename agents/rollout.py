@@ -101,6 +101,8 @@ class PPO(PlainRollouts, PlainUpdates, stable_baselines3.PPO):
 
     def _setup_model(self) -> None:
         arrays = not isinstance(self.observation_space, spaces.Dict)
-        if self.rollout_buffer_class is None and arrays and self.device.type == "cpu":
+        given = self.rollout_buffer_class
+        if given is None and arrays and self.device.type == "cpu":
             self.rollout_buffer_class = PlainRolloutBuffer
         super()._setup_model()
+        self.rollout_buffer_class = given  # what is saved may be loaded on another device

@@ -13,7 +13,7 @@ import torch
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.rollout import PPO
-from spikepropamine.agents.update import Gradients, evaluator
+from spikepropamine.agents.update import DIVERGED, Gradients, evaluator
 
 EXPLODED = 1e4
 """Norm of a gradient, before clipping, from which on a minibatch is left out. One of its sequences
@@ -30,6 +30,8 @@ else:
 
 class _Supervised(_Base):
     """Replaces PPO's update; `n_steps` must be a whole number of episodes for exact gradients."""
+
+    _left_out_in_a_row = 0  # minibatches until now
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """PPO's, and keeps the targets that the environment reports."""
@@ -61,7 +63,7 @@ class _Supervised(_Base):
         self.rollout_buffer.actions[due] = targets
         self.rollout_buffer.advantages[...] = due
         evaluate, gradients = evaluator(self), Gradients(self.policy, self.max_grad_norm)
-        losses, left_out, in_a_row = [], 0, 0
+        losses, left_out = [], 0
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.get(self.batch_size):
                 if not batch.advantages.any():
@@ -70,13 +72,17 @@ class _Supervised(_Base):
                 weights = batch.advantages / batch.advantages.sum()
                 losses.append(-(log_probs.detach() @ weights))
                 norm = gradients.backward([log_probs], [weights.neg_()])
-                if not norm < EXPLODED and in_a_row < PATIENCE:
-                    left_out, in_a_row = left_out + 1, in_a_row + 1
+                if not norm < EXPLODED and self._left_out_in_a_row < PATIENCE:
+                    left_out += 1
+                    self._left_out_in_a_row += 1
                     continue
-                in_a_row = 0
+                self._left_out_in_a_row = 0
                 self.policy.optimizer.step()
             self._n_updates += 1
-        self.logger.record("train/cross_entropy", torch.stack(losses).mean().item())
+        loss = torch.stack(losses).mean()
+        if not loss.isfinite():
+            raise ValueError(DIVERGED)
+        self.logger.record("train/cross_entropy", loss.item())
         self.logger.record("train/left_out", left_out)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 

@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecEnv,
+    VecEnvWrapper,
+    VecTransposeImage,
+)
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from spikepropamine.policies.export import DeployedPolicy
@@ -64,6 +70,8 @@ class Taught(VecEnvWrapper):
 
     def _check_spaces(self) -> None:
         ours: Any = self.observation_space
+        if is_image_space(ours) and not is_image_space_channels_first(ours):
+            ours = VecTransposeImage.transpose_space(ours)  # as policies have them
         theirs: Any = self.teacher.policy.observation_space
         if self.action_space != self.teacher.policy.action_space:
             raise ValueError(
@@ -120,7 +128,7 @@ class Taught(VecEnvWrapper):
     def _teach(self) -> np.ndarray:
         observed: Any = self._observations
         space = self.teacher.policy.observation_space
-        if isinstance(space, spaces.Box):
+        if isinstance(space, spaces.Box) and len(space.shape) == 1:
             channels = space.shape[0]
             if self.hidden is not None:
                 told = np.array([self.hidden(info) for info in self._infos])

@@ -17,6 +17,9 @@ else:
     _Base = object
 
 
+DIVERGED = "the loss is not a finite number; a smaller learning_rate or max_grad_norm may help"
+
+
 class PolicyLoss(NamedTuple):
     """PPO's clipped surrogate objective, negated, of N steps.
 
@@ -118,7 +121,11 @@ class PlainUpdates(_Base):
     """The update of SB3's PPO and RecurrentPPO: the same arithmetic, but for the order of sums."""
 
     def train(self) -> None:
-        """Some passes over the rollout, in minibatches."""
+        """Some passes over the rollout, in minibatches.
+
+        Raises:
+            ValueError: the loss is not a finite number.
+        """
         ppo: Any = self
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
@@ -145,7 +152,10 @@ class PlainUpdates(_Base):
                         f"Early stopping at step {epoch} due to reaching max kl: {divergence:.2f}"
                     )
                 break
-        self._record(torch.stack(terms), first, clip, clip_values)
+        found = torch.stack(terms)
+        if not found.isfinite().all():
+            raise ValueError(DIVERGED)
+        self._record(found, first, clip, clip_values)
 
     @torch.no_grad()
     def _loss(

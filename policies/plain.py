@@ -29,6 +29,7 @@ Step = Callable[[Tensor, Any, Tensor], tuple[Tensor, Tensor, Tensor, Any]]
 Predict = Callable[[np.ndarray, Any, np.ndarray], tuple[np.ndarray, Any]]
 Evaluate = Callable[[Any], tuple[Tensor, Tensor, Tensor]]
 Pair = tuple[Tensor, Tensor]
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 HALF_LOG_TWO_PI = math.log(math.sqrt(2 * math.pi))
 
 
@@ -49,15 +50,17 @@ def plain_step(policy: Any, batch: int) -> Step | None:
     if not _known(policy):
         return None
     actor, critic = KINDS[type(policy)](policy)
-    with torch.no_grad():
-        exploration = _Gaussian(policy.log_std, batch)
     shape = (-1, *policy.action_space.shape)
     without_gradients = torch.no_grad()
+    exploration, version = None, -1
 
     def step(
         observations: Tensor, states: Any, starts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
+        nonlocal exploration, version
         with without_gradients:
+            if exploration is None or version != policy.log_std._version:
+                exploration, version = _Gaussian(policy.log_std, batch), policy.log_std._version
             features = observations.float().flatten(1)
             means, memory, pi = actor(features, states and states.pi, starts[None])
             actions, log_probs = exploration.draw(means)
@@ -139,7 +142,7 @@ def _known(policy: Any) -> bool:
         and type(policy.action_dist) is DiagGaussianDistribution
         and type(policy.mlp_extractor) in (MlpExtractor, Critic)
         and "forward" not in vars(policy)
-        and not any(m._forward_hooks or m._forward_pre_hooks for m in policy.modules())
+        and not any(getattr(m, hooks) for m in policy.modules() for hooks in HOOKS)
     )
 
 

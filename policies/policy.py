@@ -114,8 +114,10 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
                 "PlasticSpikingPolicy does not support gSDE (use_sde=True): its exploration matrix "
                 "assumes features without memory; use use_sde=False and set log_std_init instead"
             )
-        net_arch = {"pi": [], "vf": [64, 64]} if net_arch is None else dict(net_arch)
-        if net_arch.setdefault("pi", []):
+        if net_arch is not None and not isinstance(net_arch, dict):
+            raise ValueError(f"net_arch is dict(vf=[...]), of the critic, and not {net_arch}")
+        net_arch = {"vf": [64, 64], "pi": []} | (net_arch or {})
+        if net_arch["pi"]:
             raise ValueError(
                 "the actor is the spiking network: give its widths as network.hidden, "
                 f"and leave net_arch['pi'] empty (got {net_arch['pi']})"

@@ -29,13 +29,15 @@ class UsageError(Exception):
     """Bad input, explained in one line for the person at the command line."""
 
 
-def run_command(program: str, action: Callable[[], int], interrupted: str) -> int:
+def run_command(
+    program: str, action: Callable[[], int], interrupted: str | Callable[[], str]
+) -> int:
     """The exit code of a command. What is not its own fault becomes one line on standard error.
 
     Args:
         program: its name, as it was typed.
         action: does the work and returns the exit code.
-        interrupted: what to say after Ctrl-C.
+        interrupted: what to say after Ctrl-C, or finds it then.
     """
     try:
         return action()
@@ -50,7 +52,7 @@ def run_command(program: str, action: Callable[[], int], interrupted: str) -> in
         print(f"{program}: error: {one_line(error.strerror or error)}{where}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
+        print(interrupted if isinstance(interrupted, str) else interrupted(), file=sys.stderr)
         return 130
 
 
@@ -80,7 +82,7 @@ def shown(value: object) -> str:
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`did you mean 'NEAREST'? `, or nothing where none of the choices is near."""
-    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}? " if near else ""
 
 
@@ -88,7 +90,9 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> str:
     """A message about a name that is none of the choices, with the nearest of them."""
     choices = list(choices)
     hint = did_you_mean(name, choices)
-    return f"unknown {what} {shown(name)}; {hint}choose from {', '.join(choices)}"
+    # a name with a comma in it would be taken for two
+    listed = [repr(choice) if "," in choice else choice for choice in choices]
+    return f"unknown {what} {shown(name)}; {hint}choose from {', '.join(listed)}"
 
 
 imported: list[str] = []

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -109,6 +110,25 @@ def test_a_policy_follows_a_vector_that_is_used_again():
         fresh.load_from_vector(vector.copy())
         actions = [each.predict(observation, deterministic=True)[0] for each in (policy, fresh)]
         np.testing.assert_array_equal(*actions)
+
+
+def test_threads_do_not_meet():
+    network = make_network(hidden=[64, 64, 64], plastic=[True] * 3, recurrent=[False] * 3, ticks=8)
+    inputs = torch.rand(2, 60, 1, 2, 3)
+
+    def played(which):
+        state, features = torch.zeros(1, 2, network.layout.size), []
+        for x in inputs[which]:
+            with torch.no_grad():
+                out, (state, _) = network(x, (state, state[..., :1]), torch.zeros(1, 2))
+            features.append(out)
+        return torch.stack(features)
+
+    expected = [played(0), played(1)]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            for one, other in zip(pool.map(played, (0, 1)), expected):
+                assert torch.equal(one, other)
 
 
 def test_a_copy_of_a_network_has_numbers_of_its_own():

@@ -9,7 +9,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-from spikepropamine.agents import rollout
+from spikepropamine.agents import PlasticPPO, rollout
 from spikepropamine.agents.rollout import PPO
 from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.policies.plain import _Gaussian, plain_step
@@ -105,6 +105,52 @@ def test_hooks_on_modules_are_called():
     model.policy.action_net.register_forward_hook(lambda *_: calls.append(1))
     model.learn(16 * 2)
     assert len(calls) >= 16
+
+
+def test_what_a_callback_makes_of_the_exploration_holds_at_once():
+    class Less(BaseCallback):
+        def _on_rollout_start(self):
+            with torch.no_grad():
+                self.model.policy.log_std.fill_(-5.0)
+
+        def _on_step(self):
+            spread.append(np.abs(self.locals["actions"] - means(self.locals["obs_tensor"])).max())
+            with torch.no_grad():
+                self.model.policy.log_std.fill_(2.0)
+            return True
+
+    model = make_model(make_venv(action="box"), PPO, "MlpPolicy")
+    spread = []
+
+    def means(observations):
+        with torch.no_grad():
+            return model.policy.get_distribution(observations.float()).mode().numpy()
+
+    model.learn(16, callback=Less())
+    assert spread[0] < 0.1 < 0.5 < spread[1]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "policy"), [(PPO, "MlpPolicy"), (PlasticPPO, "PlasticSpikingPolicy")]
+)
+def test_a_training_that_diverges_ends(algorithm, policy):
+    model = make_model(make_venv(action="box"), algorithm, policy, learning_rate=1e30)
+    with pytest.raises(ValueError, match="not a finite number"):
+        model.learn(1000)
+
+
+def test_a_saved_model_says_nothing_of_its_buffer(tmp_path):
+    model = make_model(make_venv(action="box"), PPO, "MlpPolicy")
+    model.save(tmp_path / "model")
+    assert PPO.load(tmp_path / "model").rollout_buffer_class is None
+
+
+def test_hooks_on_gradients_are_called():
+    model = make_model(make_venv(action="box"), PPO, "MlpPolicy")
+    calls = []
+    model.policy.action_net.register_full_backward_hook(lambda *_: calls.append(1))
+    model.learn(16 * 2)
+    assert calls
 
 
 def test_a_callback_ends_a_training():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import make_venv
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.running_mean_std import RunningMeanStd as RMS
 
 from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build, match_hidden
@@ -21,6 +22,7 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.training import command as train
 from spikepropamine.training.callbacks import CueAccuracy
 from spikepropamine.training.checkpoints import listed, read
+from spikepropamine.training.run import train as run
 
 ROOT = Path(__file__).parent.parent
 CUE = ["--env", "CueAssociation-v0"]
@@ -133,6 +135,54 @@ def test_settings_that_a_resumed_run_is_given_are_not_ignored(tmp_path, run_here
     assert run_here(*arguments, *still) in (0, 2)  # used or refused, but not ignored
     after = load_policy(folder_of(tmp_path, policy="snn") / "policy").policy.state_dict()
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_what_was_allowed_once_is_not_allowed_for_ever(tmp_path, run_here, capsys):
+    arguments = [*CUE, "--policy", "snn", *TINY]
+    assert run_here(*arguments) == 0
+    assert run_here(*arguments, "--n-envs", "3", "--resume", "--inexact", "--steps", "64") == 0
+    config = folder_of(tmp_path, policy="snn") / "config.yaml"
+    stored = yaml.safe_load(config.read_text())
+    stored["settings"] |= {"trust": True, "inexact": True, "overwrite": True}
+    config.write_text(yaml.safe_dump(stored))
+    settings = train.parse(
+        with_folder(tmp_path, *arguments, "--n-envs", "3", "--resume"), "train.py"
+    )
+    assert not (settings.trust or settings.inexact or settings.overwrite)
+    capsys.readouterr()
+    assert run_here(*arguments, "--n-envs", "2", "--resume", "--steps", "128") == 2
+    assert "--inexact" in capsys.readouterr().err
+
+
+def test_an_interruption_says_what_is_kept(tmp_path, run_here, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", stop)
+    assert run_here(*CUE, "--policy", "snn", *TINY) == 130
+    assert "nothing of this training is kept" in capsys.readouterr().err
+
+
+def test_a_training_that_a_callback_ends_goes_on_with_whole_episodes(tmp_path, run_here):
+    class End(BaseCallback):
+        def _on_step(self):
+            return self.n_calls < 12
+
+    arguments = [*CUE, "--policy", "snn", *TINY, "--steps", "320"]
+    end = End()
+    run(train.parse(with_folder(tmp_path, *arguments), "train.py"), callbacks=[end])
+    folder = folder_of(tmp_path, policy="snn")
+    assert trained_steps(folder) == 24
+    shown = end.model.env.get_attr("seen")
+    np.testing.assert_array_equal(end.model._last_obs, shown)
+    assert end.model._last_episode_starts.all()
+    assert run_here(*arguments, "--resume") == 0 and trained_steps(folder) == 344
+
+
+def test_a_policy_is_started_with_its_critic(tmp_path, run_here):
+    assert run_here(*CUE, "--policy", "mlp", *TINY, "--trainer.critic", "5") == 0
+    start = str(folder_of(tmp_path, policy="mlp"))
+    assert run_here(*CUE, "--policy", "mlp", *TINY, "--seed", "1", "--from", start) == 0
 
 
 def test_a_run_with_arguments_of_its_environment_goes_on(tmp_path, run_here, capsys):
@@ -434,6 +484,12 @@ def test_options_that_change_nothing_are_named(run_here, capsys):
     assert run_here(*CUE, "--policy", "mlp", *SHORT, *other) == 0
     said = capsys.readouterr().err
     assert "--trainer.sequence-length, --trainer.guided-steps do not concern mlp" in said
+
+
+def test_options_of_reinforcement_learning_are_named_where_there_is_none(run_here, capsys):
+    idle = ["--trainer.ent-coef", "0.5", "--trainer.critic", "8"]
+    assert run_here(*CUE, "--policy", "snn", *TINY, "--trainer.kind", "supervised", *idle) == 0
+    assert "--trainer.ent-coef, --trainer.critic do not" in capsys.readouterr().err
 
 
 def test_help_explains_every_setting(tmp_path):

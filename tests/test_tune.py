@@ -207,6 +207,25 @@ def test_a_search_that_cannot_work_is_one_line(sections, message, study, capsys)
     assert not study.exists()
 
 
+def test_settings_that_do_not_go_together_end_a_trial_and_not_the_study(study, capsys):
+    lengths = {"trainer.batch_size": {"choices": [16, 64]}, "trainer.sequence_length": {
+        "choices": [8, 32]}}  # fmt: skip
+    (study.parent / "search.yaml").write_text(yaml.safe_dump({"snn": lengths}))
+    more = arguments(study, 4)
+    more[more.index("mlp")] = "snn"
+    assert tune.main([*more, "--trainer.n-steps", "32"]) == 0
+    assert "best of 4 trials" in capsys.readouterr().out
+
+
+def test_a_study_is_of_one_task_and_one_budget(study, capsys):
+    assert tune.main(arguments(study, 1)) == 0
+    assert tune.main(arguments(study, 1)) == 0  # which goes on with it
+    capsys.readouterr()
+    for other in (["--steps", "128"], ["--seeds", "1"], ["--policy", "lstm"]):
+        assert tune.main([*arguments(study, 2), *other]) == 2
+        assert "give another --study" in capsys.readouterr().err
+
+
 def test_what_each_trial_has_of_its_own_cannot_be_given(study, capsys):
     assert tune.main([*arguments(study, 1), "--seed", "3"]) == 2
     assert "each trial has its own" in capsys.readouterr().err

@@ -36,7 +36,7 @@ LARGEST = 2**32  # bytes
 LOCK = ".lock"
 PROGRESS = (
     "num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining",
-    "ep_info_buffer", "ep_success_buffer",
+    "ep_info_buffer", "ep_success_buffer", "_left_out_in_a_row",
 )  # fmt: skip
 EPISODES = ("_last_obs", "_last_original_obs", "_last_episode_starts", "_last_lstm_states")
 LASTING = ("obs_rms", "ret_rms", "steps_taken")
@@ -203,6 +203,11 @@ def listed(folder: Path) -> list[Path]:
         return []
     found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
     return sorted(found, key=_steps, reverse=True)
+
+
+def newest_steps(folder: Path) -> int | None:
+    """Environment steps of the latest checkpoint in a folder; None where there is none."""
+    return max(map(_steps, listed(folder)), default=None)
 
 
 def _steps(path: Path) -> int:

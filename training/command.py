@@ -12,6 +12,7 @@ import gymnasium as gym
 from spikepropamine.common import UsageError, run_command
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.training.checkpoints import newest_steps
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.filming import Film
 from spikepropamine.training.guard import Diverged
@@ -62,8 +63,10 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
         program: the command's name, as it was typed.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop, as from the keyboard
+    settings: Settings | None = None
 
     def run() -> int:
+        nonlocal settings
         settings = parse(arguments, program)
         if idle := without_effect(settings, arguments):
             said = "does" if len(idle) == 1 else "do"
@@ -80,4 +83,10 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
             raise OSError(error.errno, reason, str(settings.folder.path)) from error
         return 0
 
-    return run_command(program, run, "interrupted; go on with the same command and --resume")
+    def told() -> str:
+        kept = None if settings is None else newest_steps(settings.folder.checkpoints)
+        if kept is None:
+            return "interrupted before there was a checkpoint; nothing of this training is kept"
+        return f"interrupted; go on from step {kept:,} with the same command and --resume"
+
+    return run_command(program, run, told)

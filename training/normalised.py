@@ -55,6 +55,9 @@ class Normalised(VecNormalize):
 
 def _take_in(statistics: RunningMeanStd, x: np.ndarray) -> None:
     """`RunningMeanStd.update`, with NumPy's mean and variance written out."""
+    if x.dtype == np.float16:  # whose sums NumPy's mean has in another type
+        statistics.update(x)
+        return
     count = len(x)
     mean = np.add.reduce(x, axis=0) / count
     centred = x - mean

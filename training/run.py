@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+import numpy as np
 import torch
 import yaml
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -209,6 +210,8 @@ def _learn(
             guard.check_parameters()
             if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
                 dump_row(algorithm)
+            if algorithm.num_timesteps < settings.steps:
+                _begin_episodes(algorithm)
             saver.look()
         except KeyboardInterrupt:
             if saver.last is None:
@@ -227,6 +230,15 @@ def _learn(
         if interrupted:
             raise KeyboardInterrupt
     print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}")
+
+
+def _begin_episodes(algorithm: OnPolicyAlgorithm) -> None:
+    """After a callback has ended a rollout half-way: SB3 has then stepped the environments, and
+    does not know what they answered.
+    """
+    assert algorithm.env is not None
+    algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
+    algorithm._last_episode_starts = np.ones(algorithm.n_envs, dtype=bool)
 
 
 def _save(algorithm: OnPolicyAlgorithm, folder: Path, config: dict[str, Any]) -> None:

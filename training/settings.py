@@ -37,6 +37,10 @@ CHANGEABLE = {
 }  # fmt: skip
 
 
+CRITIC = ("critic", "critic_sees_spikes")
+OF_REWARDS = ("gamma", "gae_lambda", "clip_range", "target_kl", "ent_coef", "vf_coef")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Trains a policy on an environment and leaves a run folder."""
@@ -260,6 +264,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     if not given.resume or not config.is_file():
         return validated(given)
     stored = updated(settings, _read_config(config), config.name)
+    # what is allowed is said each time: the folder may be a stranger's, or have allowed it once
+    stored = replace(stored, trust=False, inexact=False, overwrite=False)
     resumed = validated(_over(stored, values))
     for name, value in resumed.as_dict().items():
         if name not in CHANGEABLE and value != stored.as_dict()[name]:
@@ -297,17 +303,19 @@ def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
     taught = settings.teacher is not None
     values = parsed(_parser(settings, "", settings.policy, taught), arguments)
     inner = [f"{part}.{name}" for part in ("network", "trainer") for name in values.get(part, {})]
-    concerned = _concerned(settings.policy, taught)
+    concerned = _concerned(settings.policy, taught, settings.trainer.kind)
     return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not concerned(name)]
 
 
 def _started(settings: Settings, folder: Path) -> Settings:
-    """Settings with what a policy to start from cannot do without: its network, and whether it
+    """Settings with what a policy to start from cannot do without: its networks, and whether it
     observes normalised numbers.
     """
     try:
         learned = load_policy(RunFolder(folder).policy).metadata["settings"]
-        kept = {name: completed(learned)[name] for name in ("network", "normalize_observations")}
+        learned = completed(learned)
+        kept = {name: learned[name] for name in ("network", "normalize_observations")}
+        kept["trainer"] = {name: learned["trainer"][name] for name in CRITIC}
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--from {folder}: {error}") from error
     except (KeyError, TypeError) as error:
@@ -332,15 +340,17 @@ def _parser(settings: Settings, program: str, policy: str | None, taught: bool) 
         epilog=more,
         allow_abbrev=False,
     )
-    add_options(parser, settings, _concerned(policy, taught))
+    add_options(parser, settings, _concerned(policy, taught, settings.trainer.kind))
     return parser
 
 
-def _concerned(policy: str | None, taught: bool) -> Callable[[str], bool]:
-    """Whether a setting, by its dotted name, matters to a policy."""
+def _concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bool]:
+    """Whether a setting, by its dotted name, matters to a policy and its kind of training."""
     if policy is None:
         return lambda name: "." not in name
     ignored = set(agents()[policy].ignores)
+    if kind == "supervised":
+        ignored |= {f"trainer.{name}" for name in (*CRITIC, *OF_REWARDS)}
     if not taught:
         ignored |= {"trainer.guided_steps", "trainer.opening"}
     return lambda name: name not in ignored

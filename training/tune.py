@@ -13,6 +13,7 @@ import itertools
 import json
 import shlex
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -237,7 +238,7 @@ class Worker:
     def __init__(self, study: Any, folder: Path) -> None:
         self.study, self.folder = study, folder / "workers"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.name = uuid.uuid4().hex
+        self.name, self.refused = uuid.uuid4().hex, 0
         self._lock = FileLock(self.folder / self.name)
         self._lock.acquire()
 
@@ -301,6 +302,7 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
         sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=REPORTS // 3),
     )
+    _check_same(study, options)
     worker = Worker(study, options.study)
     try:
         while True:
@@ -315,6 +317,22 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
     if best is None:
         raise UsageError("no trial came to its end; give more --trials")
     print(f"best of {_done(study)} trials: {best.value:.6g}; {options.study / 'best.yaml'} has it")
+
+
+def _check_same(study: Any, options: argparse.Namespace) -> None:
+    """Raises UsageError where the folder has a study of something else, whose values would mean
+    nothing beside those of this one.
+    """
+    asked = [study.study_name, f"--seeds {options.seeds}", shlex.join(options.rest)]
+    file = options.study / "study.json"  # one for all the studies that the journal may hold
+    if not file.is_file():
+        write_text(file, json.dumps(asked))
+    before = json.loads(file.read_text(encoding="utf-8"))
+    if before != asked:
+        raise UsageError(
+            f"{options.study} has a study of {' '.join(before)}, whose values cannot be compared "
+            "with those of this one; give another --study"
+        )
 
 
 def _try_one(
@@ -341,9 +359,13 @@ def _try_one(
         state = states.COMPLETE
     except optuna.TrialPruned:
         state = states.PRUNED
-    except UsageError:
+    except UsageError as error:  # settings that do not go together
         state = states.FAIL
-        raise
+        worker.refused += 1
+        if worker.refused == STARTUP and not _done(worker.study):
+            raise
+        print(f"trial {trial.number}: {error}", file=sys.stderr, flush=True)
+        return
     finally:  # where it has none, another process or the next call tries it again
         if state is not None:
             worker.study.tell(trial, value, state=state)
@@ -376,9 +398,10 @@ def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> 
     }
     words = [word for name, value in values.items() for word in _words(name, value)]
     chosen = ["--env", settings.env, "--policy", settings.policy, *options.rest, *words]
+    seeds = "1 seed" if options.seeds == 1 else f"{options.seeds} seeds"
     head = (
         f"# trial {best.number} of {_done(study)}: mean return {best.value:.6g} after "
-        f"training, over {options.seeds} seeds\n# spikepropamine train {shlex.join(chosen)}\n"
+        f"training, over {seeds}\n# spikepropamine train {shlex.join(chosen)}\n"
     )
     section = yaml.safe_dump({settings.policy: nested(values)}, sort_keys=False)
     write_text(options.study / "best.yaml", head + section)

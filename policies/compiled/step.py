@@ -1,5 +1,6 @@
 """An environment step of a whole spiking network, for rollouts on the CPU: a few compiled calls."""
 
+import threading
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -39,8 +40,17 @@ class _Plan(NamedTuple):
     keep_alive: list[Any]  # what else lies at the addresses in the tables
 
 
+class _Plans(threading.local):
+    """Plans by network, and by batch and number type: of each thread, since a step writes to the
+    memory of its plan.
+    """
+
+    def __init__(self) -> None:
+        self.of: WeakKeyDictionary[Any, dict[Any, _Plan]] = WeakKeyDictionary()
+
+
 # Not in the network: a copy of it must not come with addresses of what belongs to the original.
-_plans: WeakKeyDictionary[Any, dict[Any, _Plan]] = WeakKeyDictionary()
+_plans = _Plans()
 
 
 def step(
@@ -63,9 +73,9 @@ def step(
     """
     batch, ticks, dtype = state.shape[1], network.config.ticks, state.dtype
     observations, starts, state = (_plain(x, dtype) for x in (observations, starts, state))
-    plans = _plans.get(network)
+    plans = _plans.of.get(network)
     if plans is None:
-        plans = _plans[network] = {}
+        plans = _plans.of[network] = {}
     plan = plans.get((batch, dtype))
     if plan is None or plan.versions != _versions(plan.parameters):
         plan = plans[batch, dtype] = _plan(network, batch, dtype)
