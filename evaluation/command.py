@@ -1,6 +1,7 @@
 """`spikepropamine evaluate`: judges trained policies."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from spikepropamine.evaluation.ask.conditions import (
     severest,
 )
 from spikepropamine.evaluation.ask.lesions import LESIONS
-from spikepropamine.evaluation.ask.runs import Run, load_runs, load_teacher
+from spikepropamine.evaluation.ask.runs import NAME, Run, load_runs, load_teacher
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.judge.summarize import summarize
 from spikepropamine.evaluation.report.files import write
@@ -55,9 +56,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser.add_argument(
         "runs",
         nargs="+",
-        metavar="RUN|NAME",
-        help="folder of a run, or part of the path of one in trained/ "
-        "(`spikepropamine list trained`)",
+        metavar="[CALLED=]RUN|NAME",
+        help="folder of a run, or part of the path of one in trained/ (`spikepropamine list "
+        "trained`); variants of one policy are told apart by what they are CALLED",
     )
     parser.add_argument(
         "--suite", metavar="NAME", help=f"of conditions: {suites} ({STANDARD}, without --perturb)"
@@ -83,7 +84,10 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         help="hold policies against this one, which is told the contexts of each condition",
     )
     parser.add_argument(
-        "--conditions", nargs="+", metavar="NAME", help="only these of the suite, and clean (all)"
+        "--conditions",
+        nargs="+",
+        metavar="NAME",
+        help="only these of the suite, and clean (all); lesions of them stay",
     )
     parser.add_argument(
         "--episodes", type=int, help=f"per condition, the same in each ({EPISODES})"
@@ -113,7 +117,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="where results go (evaluations/SUITE in the folder that the runs have in common)",
+        help="where results go (evaluations/SUITE in the folder that the runs have in common, with "
+        "--quick evaluations/SUITE-quick)",
     )
     parser.add_argument(
         "--video",
@@ -196,9 +201,11 @@ def run_all(options: argparse.Namespace) -> int:
 def ask(options: argparse.Namespace) -> Asked:
     """Finds what the options name. Raises UsageError where something is missing or wrong."""
     seeds = range(options.seed, options.seed + options.episodes)
-    folders = [find(name) for name in options.runs]
+    named = [_named(text) for text in options.runs]
+    folders = [folder for _, folder in named]
+    names = {folder: name for name, folder in named if name}
     try:
-        runs, task = load_runs(folders, seeds, options.horizon_factor)
+        runs, task = load_runs(folders, seeds, options.horizon_factor, names)
         conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
         if options.conditions is not None:
             conditions = choose(conditions, [*options.conditions, *options.perturb])
@@ -211,7 +218,37 @@ def ask(options: argparse.Namespace) -> Asked:
         raise UsageError(
             "--teacher is for conditions with contexts, as in --suite motor-signs; there are none"
         )
-    return Asked(runs, task, conditions, teacher, skipped, _folder(options, folders))
+    folder = _folder(options, folders)
+    if options.out is None:
+        _check_kept(folder, options.episodes, conditions)
+    return Asked(runs, task, conditions, teacher, skipped, folder)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """What a run is to be called, empty where it has its own name, and its folder."""
+    name, equals, rest = text.partition("=")
+    if not equals or Path(text).exists():
+        return "", find(text)
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be the name of a policy: letters, digits, _, + and -")
+    return name, find(rest)
+
+
+def _check_kept(folder: Path, episodes: int, conditions: Sequence[Condition]) -> None:
+    """Raises UsageError where those of fewer episodes or conditions would replace results."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        kept = int(summary["settings"]["episodes"])
+        missing = {condition["key"] for condition in summary["conditions"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing, or of another version
+    missing -= {condition.key for condition in conditions}
+    if kept > episodes or missing:
+        more = "conditions" if missing else f"episodes ({kept})"
+        raise UsageError(
+            f"{folder} has results of more {more}, which these would replace; say with --out where "
+            "these are to go, or delete those"
+        )
 
 
 def measure(asked: Asked, options: argparse.Namespace) -> Summary:
@@ -296,7 +333,8 @@ def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
         return options.out
     common = Path(os.path.commonpath([run.resolve() for run in runs]))
     common = common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
-    folder = RunFolder(common).evaluations / (options.suite or "perturb")
+    suite = (options.suite or "perturb") + ("-quick" if options.quick else "")
+    folder = RunFolder(common).evaluations / suite
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):
         if path.is_symlink():
             raise UsageError(f"{path} is a link; say with --out where results may be written")

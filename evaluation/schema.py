@@ -85,6 +85,7 @@ class PolicySummary(TypedDict):
         training_seeds: one per run.
         runs: folders of the runs, relative to the folder of the evaluation.
         steps_trained: environment steps, one per run.
+        steps_planned: those that training was to have, one per run; null where that is not known.
         actor_parameters: learned numbers in the actor.
         perturb: perturbations that it was trained under; null for none.
         previous: whether it observes its previous action and reward.
@@ -102,6 +103,7 @@ class PolicySummary(TypedDict):
     training_seeds: list[int]
     runs: list[str]
     steps_trained: list[int]
+    steps_planned: list[int | None]
     actor_parameters: int
     perturb: str | None
     previous: bool

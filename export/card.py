@@ -70,8 +70,8 @@ def latest_evaluation(run: RunFolder) -> Path:
     found = sorted(run.evaluations.glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError(
-            f"{run.path} has no evaluation, which its card is made from; "
-            f"run: spikepropamine evaluate {run.path}"
+            f"{run.path} has no evaluation in its folder, which its card is made from; name one "
+            f"by --evaluation, or run: spikepropamine evaluate {run.path}"
         )
     return found[-1].parent
 

@@ -20,6 +20,7 @@ from spikepropamine.common import (
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.folder import RunFolder
+from spikepropamine.listing import find
 
 FORMATS = ("onnx", "nir")
 SEED = 1_000_000  # of the episodes in which a file is checked; no training has it
@@ -28,7 +29,7 @@ SEED = 1_000_000  # of the episodes in which a file is checked; no training has 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The command line."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("run", metavar="RUN|NAME", help="folder of a run, or one in trained/")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -73,12 +74,13 @@ def export(options: argparse.Namespace) -> int:
         raise UsageError("--after and --seed must be 0 or more")
     if options.format == "onnx" and options.after:
         raise UsageError("--after is for --format nir; an ONNX file goes on learning by itself")
+    folder = find(options.run)
     try:
-        (run,), task = load_runs([options.run], range(options.seed, options.seed + 1))
+        (run,), task = load_runs([folder], range(options.seed, options.seed + 1))
         env = make_env(task, CLEAN, run.previous, run.revealed)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
-    out = options.out or RunFolder(options.run).exports / f"policy.{options.format}"
+    out = options.out or RunFolder(folder).exports / f"policy.{options.format}"
     try:
         with whole_file(out) as part:
             write = _write_onnx if options.format == "onnx" else _write_nir

@@ -1,6 +1,7 @@
-"""`spikepropamine cards`: writes the card of each run, README.md, from its latest evaluation."""
+"""`spikepropamine cards`: writes the card of each run, README.md, from an evaluation of it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from spikepropamine.common import Parser, add_import, import_modules, run_command, write_text
 from spikepropamine.export.card import card_of, latest_evaluation
@@ -19,6 +20,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int
     parser.add_argument(
         "runs", nargs="+", metavar="RUN|NAME", help="folder of a run, or one in trained/"
     )
+    parser.add_argument(
+        "--evaluation", type=Path, metavar="FOLDER", help="(the latest in the run folder)"
+    )
     add_import(parser)
     options = parser.parse_args(arguments)
 
@@ -26,7 +30,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int
         import_modules(options.imports)
         for name in options.runs:
             run = RunFolder(find(name))
-            write_text(run.card, card_of(run, latest_evaluation(run), name_of(run.path)))
+            evaluation = options.evaluation or latest_evaluation(run)
+            write_text(run.card, card_of(run, evaluation, name_of(run.path)))
             print(run.card)
         return 0
 

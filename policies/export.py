@@ -245,7 +245,7 @@ def _digest(description: Mapping[str, Any]) -> str:
     return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def load_policy(folder: Path) -> DeployedPolicy:
+def load_policy(folder: Path | str) -> DeployedPolicy:
     """Loads what `save_policy` wrote.
 
     Names, types and sizes of what a file holds are checked before memory is taken for it, and from
@@ -255,6 +255,7 @@ def load_policy(folder: Path) -> DeployedPolicy:
         FileNotFoundError: no policy there; the message names the missing file.
         ValueError: another format, or damaged contents.
     """
+    folder = Path(folder)
     for name in ("policy.json", "weights.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"no policy in {folder}: {name} is missing")
@@ -384,6 +385,11 @@ def _arguments(policy: ActorCriticPolicy) -> dict[str, Any]:
     own = policy.features_extractor_kwargs.keys() - {"normalized_image"}  # which SB3 puts there
     if own or policy.features_extractor_class not in EXTRACTORS:
         raise ValueError("cannot export a features extractor other than SB3's, as it is by default")
+    for name in ("use_sde", "squash_output", "lstm_kwargs"):
+        if getattr(policy, name, None):
+            raise ValueError(f"cannot export a policy with {name}={getattr(policy, name)}")
+    if not policy.share_features_extractor and any(policy.features_extractor.parameters()):
+        raise ValueError("cannot export a policy with share_features_extractor=False")
     arguments: dict[str, Any] = {"activation_fn": names[policy.activation_fn]}
     if isinstance(policy, PlasticSpikingPolicy):
         arguments["network"] = policy.network_config.as_dict()

@@ -15,16 +15,21 @@ if not (_here / "envs").is_dir():  # a checkout, where the folders lie beside th
 from spikepropamine import envs  # noqa: E402  registers the environments
 
 if TYPE_CHECKING:
-    from spikepropamine.agents import PlasticPPO
+    from spikepropamine.agents import PlasticPPO, save_run
     from spikepropamine.envs.perturbations import Perturbed
     from spikepropamine.policies import PlasticSpikingPolicy
+    from spikepropamine.policies.export import load_policy
 
-__all__ = ["Perturbed", "PlasticPPO", "PlasticSpikingPolicy", "envs"]
+__all__ = [
+    "Perturbed", "PlasticPPO", "PlasticSpikingPolicy", "envs", "load_policy", "save_run",
+]  # fmt: skip
 
 _HOMES = {
     "PlasticPPO": "spikepropamine.agents",
     "PlasticSpikingPolicy": "spikepropamine.policies",
     "Perturbed": "spikepropamine.envs.perturbations",
+    "save_run": "spikepropamine.agents",
+    "load_policy": "spikepropamine.policies.export",
 }
 
 

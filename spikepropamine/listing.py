@@ -171,5 +171,5 @@ def what_card_says(card: Path) -> str:
 
 
 def first_line(thing: object) -> str:
-    """The first line of its docstring."""
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
+    """The first line of its own docstring, which is none of a class above it."""
+    return inspect.cleandoc(getattr(thing, "__doc__", None) or "").partition("\n")[0]

@@ -106,6 +106,7 @@ def example_summary(cue=False, contexts=False):
             "training_seeds": seeds,
             "runs": [f"../{policy}/seed-{seed}" for seed in seeds],
             "steps_trained": [1_000_000 for _ in seeds],
+            "steps_planned": [1_000_000 for _ in seeds],
             "actor_parameters": 15_624 - 4_000 * number,
             "perturb": None,
             "previous": False,

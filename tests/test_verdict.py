@@ -268,6 +268,16 @@ def test_caveats_name_what_the_numbers_cannot_tell(summary):
     assert "snn hardly got beyond random actions in training seed 2" in text
 
 
+def test_trainings_that_were_stopped_or_unequal_are_named(summary):
+    summary = copy.deepcopy(summary)
+    snn = summary["policies"]["snn"]
+    snn["steps_planned"] = [4_000_000 for _ in snn["training_seeds"]]
+    snn["steps_trained"] = [25_600, *[4_000_000 for _ in snn["training_seeds"][1:]]]
+    text = " ".join(caveats(summary))
+    assert "snn, training seed 0, was stopped after 25,600 of 4,000,000 steps" in text
+    assert "trained for different numbers of steps: " in text and "snn 4,000,000" in text
+
+
 def test_many_seeds_and_episodes_need_no_caveat(summary):
     summary = copy.deepcopy(summary)
     for part in summary["policies"].values():

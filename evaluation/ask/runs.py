@@ -6,13 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.preprocessing import is_image_space
 
-from spikepropamine.common import check_imported
+from spikepropamine.common import check_imported, shown
 from spikepropamine.envs.making import revealed_text
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.lesions import layout_of
@@ -22,6 +22,10 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import DeployedPolicy, load_policy
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")  # of a policy
+LEARNING = (
+    "network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards",
+)  # fmt: skip
+"""Settings that training seeds of one policy have in common, besides the task."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Run:
         folder: of the run.
         policy: as deployed.
         digest: of its files.
-        name: of the policy, as `train.py` has it.
+        name: of the policy, as `train.py` has it, or as it is called in this evaluation.
         environment, arguments: the task that it was trained in.
         perturb: text of the perturbations that it was trained under; None: none.
         previous: whether it observes its previous action and reward.
@@ -56,17 +60,28 @@ class Run:
 
 
 def load_runs(
-    folders: Sequence[Path], seeds: range, horizon_factor: int = 1
+    folders: Sequence[Path],
+    seeds: range,
+    horizon_factor: int = 1,
+    names: Mapping[Path, str] | None = None,
 ) -> tuple[list[Run], Task]:
     """The runs in these folders, each once, and the task that they have in common.
+
+    Args:
+        folders: of the runs.
+        seeds: of the episodes.
+        horizon_factor: times the length of an episode.
+        names: what policies are called in the place of their own names, by folder.
 
     Raises:
         FileNotFoundError: a run that is missing.
         ValueError: a run that does not work, runs of different tasks, the same policy and seed
-            twice or of different sizes, or seeds that a run was trained with.
+            twice or trained in different ways, or seeds that a run was trained with.
     """
     given = {folder.resolve(): folder for folder in reversed(folders)}
+    called = {folder.resolve(): name for folder, name in (names or {}).items()}
     runs = [_load_run(given[folder]) for folder in dict.fromkeys(f.resolve() for f in folders)]
+    runs = [replace(run, name=called.get(run.folder.resolve(), run.name)) for run in runs]
     tasks = []
     for run in runs:
         _check_seeds(run, seeds)
@@ -80,16 +95,16 @@ def load_runs(
     seen: dict[tuple[str, int], Path] = {}
     for run in runs:
         like = first.setdefault(run.name, run)
-        if _made_as(like) != _made_as(run):
+        if apart := _difference(like, run):
             raise ValueError(
-                f"{like.folder} and {run.folder} are both {run.name}, of other sizes or trained in "
-                "another way: evaluate them separately"
+                f"{like.folder} and {run.folder} are both {run.name}, but differ in {apart}; "
+                f"give one of them a name of its own: other={run.folder}"
             )
         other = seen.setdefault((run.name, run.seed), run.folder)
         if other != run.folder:
             raise ValueError(
-                f"{other} and {run.folder} are both {run.name} with seed {run.seed}: "
-                "evaluate them separately"
+                f"{other} and {run.folder} are both {run.name} with seed {run.seed}; "
+                f"give one of them a name of its own: other={run.folder}"
             )
     return runs, tasks[0]
 
@@ -211,10 +226,38 @@ def _imports_of(folder: Path) -> list[str]:
         return []
 
 
-def _made_as(run: Run) -> tuple[Any, ...]:
-    """What training seeds of one policy have in common."""
-    sizes = {name: tuple(x.shape) for name, x in run.policy.policy.state_dict().items()}
-    return sizes, run.perturb, run.previous, run.revealed
+def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What training seeds of one policy have in common, by dotted name."""
+    found = {name: settings[name] for name in LEARNING if name in settings}
+    flat: dict[str, Any] = {}
+    for name, value in found.items():
+        parts = value.items() if isinstance(value, Mapping) else ()
+        flat |= {f"{name}.{key}": part for key, part in parts} or {name: value}
+    for name in ("teacher", "start_from"):  # which may have the seed in its path
+        flat[name] = settings.get(name) is not None
+    return flat
+
+
+def task_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The task that a policy was trained in."""
+    names = ("env", "env_kwargs", "perturb", "previous", "reveal")
+    return {name: settings.get(name) for name in names}
+
+
+def _difference(one: Run, other: Run) -> str:
+    """In what two runs differ that should be seeds of one policy; empty where in nothing."""
+    for what in ("perturb", "previous", "revealed"):
+        if getattr(one, what) != getattr(other, what):
+            return f"--{'reveal' if what == 'revealed' else what}"
+    first, second = (learning_settings(run.policy.metadata["settings"]) for run in (one, other))
+    for name in first:  # a setting of another version is unknown
+        if name in second and first[name] != second[name]:
+            return f"--{name.replace('_', '-')} ({shown(first[name])}, {shown(second[name])})"
+    sizes = [
+        {name: x.shape for name, x in run.policy.policy.state_dict().items()}
+        for run in (one, other)
+    ]
+    return "" if sizes[0] == sizes[1] else "the sizes of their networks"
 
 
 def _check_observations(run: Run, task: Task) -> None:

@@ -124,6 +124,7 @@ def _policy(group: Group, dead: list[int], actor_parameters: Any, folder: Path) 
         training_seeds=[run.seed for run in group.runs],
         runs=[os.path.relpath(run.folder, folder) for run in group.runs],
         steps_trained=[run.steps for run in group.runs],
+        steps_planned=[run.policy.metadata["settings"].get("steps") for run in group.runs],
         actor_parameters=actor_parameters(first.policy.policy),
         perturb=first.perturb,
         previous=first.previous,

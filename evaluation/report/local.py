@@ -16,6 +16,7 @@ from markupsafe import Markup
 from scipy import stats
 
 from spikepropamine.common import write_text
+from spikepropamine.evaluation.ask.runs import learning_settings, task_settings
 from spikepropamine.evaluation.report import page, plots
 from spikepropamine.evaluation.report.page import (
     Cell,
@@ -44,13 +45,16 @@ SKIPPED = {"wandb", "checkpoints", "policy"}
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """A run folder and what it says of itself. `columns` are those of progress.csv, as floats."""
+    """A run folder and what it says of itself: its settings but for the seed, as one text; and the
+    columns of progress.csv, as floats.
+    """
 
     folder: Path
     environment: str
     policy: str
     seed: int
     planned: int | None
+    settings: str
     columns: Mapping[str, np.ndarray]
     changed: float
 
@@ -108,6 +112,7 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
         folder=folder.path,
         environment=environment,
         policy=policy,
+        settings=json.dumps(task_settings(settings) | learning_settings(settings), default=str),
         seed=seed,
         planned=planned if isinstance(planned, int) else None,
         columns=columns,
@@ -208,15 +213,18 @@ def _line(
 def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingLog]]:
     """Runs that differ in their seed alone, neighbours in one folder, by policy.
 
-    A second folder of the same policy has its name with it.
+    A second group of the same policy has the name of its folder with it, or where it shares that
+    with another group, of its first run.
     """
-    folders: dict[Path, list[TrainingLog]] = {}
+    alike: dict[tuple[Path, str], list[TrainingLog]] = {}
     for run in runs:
-        folders.setdefault(run.folder.parent, []).append(run)
+        alike.setdefault((run.folder.parent, run.settings), []).append(run)
     groups: dict[str, list[TrainingLog]] = {}
-    for folder, members in folders.items():
-        policy = members[0].policy
-        name = f"{policy}, {folder.relative_to(root)}" if policy in groups else policy
+    for (folder, _), members in alike.items():
+        name = policy = members[0].policy
+        for place in (folder, members[0].folder):
+            if name in groups:
+                name = f"{policy}, {place.relative_to(root)}"
         groups[name] = members
     return groups
 

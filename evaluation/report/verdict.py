@@ -27,6 +27,7 @@ from spikepropamine.evaluation.schema import (
 
 FEW_SEEDS = 5
 FEW_EPISODES = 20
+UNEQUAL = 1.1  # times the steps of the shortest training
 MANY_COMPARISONS = 10
 
 
@@ -142,6 +143,7 @@ def caveats(summary: Summary) -> list[str]:
             f"Few training seeds ({listed(few)}): intervals over so few runs are wide where they "
             "can be told at all, and know nothing of seeds that fail unless one did."
         )
+    sentences += _trained_for(summary)
     if summary["settings"]["episodes"] < FEW_EPISODES:
         episodes = plural(summary["settings"]["episodes"], "episode")
         sentences.append(f"Only {episodes} per condition and run: small effects cannot be seen.")
@@ -162,6 +164,24 @@ def caveats(summary: Summary) -> list[str]:
                 f"{name} hardly got beyond random actions in training {seeds}, "
                 "which all numbers include."
             )
+    return sentences
+
+
+def _trained_for(summary: Summary) -> list[str]:
+    """What is to be said of trainings that were stopped, or were not equally long."""
+    sentences, longest = [], {}
+    for name, part in summary["policies"].items():
+        longest[name] = max(part["steps_trained"])
+        runs = zip(part["training_seeds"], part["steps_trained"], part["steps_planned"])
+        for seed, steps, planned in runs:
+            if planned is not None and steps < planned:
+                sentences.append(
+                    f"{name}, training seed {seed}, was stopped after {steps:,} of {planned:,} "
+                    "steps."
+                )
+    if max(longest.values()) > UNEQUAL * min(longest.values()):
+        listing = listed([f"{name} {steps:,}" for name, steps in longest.items()])
+        sentences.append(f"Policies were trained for different numbers of steps: {listing}.")
     return sentences
 
 

@@ -14,6 +14,7 @@ class ProgressBar:
 
     def __init__(self, horizon: int) -> None:
         self.horizon = horizon
+        self.said: set[str] = set()
         self.bar = tqdm(
             total=0,
             unit=" steps",
@@ -30,6 +31,12 @@ class ProgressBar:
     def say(self, text: str) -> None:
         """A line above the bar."""
         self.bar.write(text, file=sys.stderr)
+
+    def say_once(self, text: str) -> None:
+        """A line above the bar, unless it was said before."""
+        if text not in self.said:
+            self.said.add(text)
+            self.say(text)
 
     def stepped(self, running: int) -> None:
         """So many episodes have gone on by one step."""

@@ -75,7 +75,7 @@ def read(path: Path) -> Outcome | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
 
 

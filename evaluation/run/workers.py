@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.common import import_modules, imported
+from spikepropamine.common import import_modules, imported, reason
 from spikepropamine.evaluation.run.jobs import Job, Outcome, environments, run_job
 from spikepropamine.evaluation.run.progress import ProgressBar
-from spikepropamine.evaluation.run.store import read, write
+from spikepropamine.evaluation.run.store import FOLDER, read, write
 
 SHORT = 300_000  # steps; starting other processes takes longer than these
 SECONDS = 0.3  # between two reports of a worker
@@ -60,12 +60,23 @@ def run_jobs(
             for index in left:
                 job, path = jobs[index]
                 outcomes[index] = run_job(job, progress)
-                write(path, outcomes[index])
+                _keep(path, outcomes[index], progress)
         finally:
             environments.close()
     else:
         _run_side_by_side(jobs, left, outcomes, min(workers, len(left)), progress)
     return outcomes
+
+
+def _keep(path: Path, outcome: Outcome, progress: ProgressBar) -> None:
+    """Writes an outcome, where there is a place for it: the evaluation does without, if need be."""
+    try:
+        write(path, outcome)
+    except OSError as error:
+        progress.say_once(
+            f"nothing is kept for the next time in {path.parent}, {reason(error)}; the environment "
+            f"variable {FOLDER} names another folder"
+        )
 
 
 def _run_side_by_side(
@@ -88,7 +99,7 @@ def _run_side_by_side(
                 index = running.pop(future)
                 outcomes[index] = future.result()
                 # written here, so that a worker that is stopped leaves no half file
-                write(jobs[index][1], outcomes[index])
+                _keep(jobs[index][1], outcomes[index], progress)
         _show(reports, progress)
         pool.shutdown()
     except BaseException:
