@@ -1,6 +1,8 @@
 """Contexts that a policy has to find out: measures by hand, and a whole evaluation of them."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +11,10 @@ import torch
 from saved_runs import command_line
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from spikepropamine.evaluation.ask.lesions import LESIONS, PlasticityOff
+from spikepropamine.envs.making import make
+from spikepropamine.evaluation.ask.conditions import Condition
+from spikepropamine.evaluation.ask.lesions import LESIONS, Wave
+from spikepropamine.evaluation.judge import contexts
 from spikepropamine.evaluation.judge.adaptation import (
     mean_of,
     pace,
@@ -18,6 +23,8 @@ from spikepropamine.evaluation.judge.adaptation import (
     since,
     time_to_identify,
 )
+from spikepropamine.evaluation.judge.group import Group
+from spikepropamine.evaluation.judge.statistics import Units
 from spikepropamine.policies.export import save_policy
 from spikepropamine.policies.state import StateLayout
 
@@ -71,6 +78,25 @@ def test_regained_are_nine_tenths_of_the_rate_before_a_change_from_what_had_been
     rewards[0, 0, 190:] = 0.0
     both = regained(rewards, random, teacher, [(0, 60, 120), (0, 100, 200), (1, 100, 200)])
     np.testing.assert_array_equal(both, [[1.0, 0.0, np.nan]])
+
+
+@pytest.mark.parametrize("everybody", [7.0, -7.0])
+def test_what_everybody_earns_changes_nothing(everybody):
+    random, teacher = np.full((3, 200), everybody), np.full((3, 200), 5.0 + everybody)
+    rewards = np.full((1, 3, 200), 4.0)
+    rewards[0, 0, 100:150], rewards[0, 1, 100:] = 0.0, 3.5
+    rewards[0, 2, :100] = 1.0
+    changes = [(episode, 100, 200) for episode in range(3)]
+    found = regained(rewards + everybody, random, teacher, changes)
+    np.testing.assert_array_equal(found, [[1.0, 0.0, np.nan]])
+    rate = np.where(np.arange(200) < 40, -1.0, 4.0) + everybody
+    assert time_to_identify(rate, random[0], teacher[0]) == 40 + 10
+
+
+def test_what_comes_after_the_settled_steps_does_not_count_as_settled():
+    rate = np.where(np.arange(300) < 40, -1.0, 4.0)
+    rate[191:] = 100.0  # the first window of ten steps with a step that is too late
+    assert time_to_identify(rate, np.zeros(300), np.full(300, 5.0)) == 40 + 10
 
 
 def test_frozen_at_the_change_of_each_row():
