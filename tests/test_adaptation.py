@@ -99,6 +99,58 @@ def test_what_comes_after_the_settled_steps_does_not_count_as_settled():
     assert time_to_identify(rate, np.zeros(300), np.full(300, 5.0)) == 40 + 10
 
 
+SIGNS = Condition("signs", "signs", "signs", "motor_signs=seen")
+SIGNS_OFF = replace(SIGNS, key="signs [off]", lesion=LESIONS["off"])
+
+
+def judged(earned, began, of_random=None, horizon=300):
+    """How a policy of one run adapts that earns so much per step, by condition; contexts begin at
+    these steps of each episode, and those that random actions met are others where they say so.
+    """
+
+    def outcome(earns, starts):
+        rewards = np.full((len(starts), horizon), earns)
+        return {"rewards": rewards, "began": np.array(starts), "return": rewards.sum(axis=1)}
+
+    group = Group.__new__(Group)
+    group.units, group.members = Units(1, len(began)), [0]
+    group.conditions = [c for c in (SIGNS, SIGNS_OFF) if c.key in earned]
+    group.evaluation = SimpleNamespace(
+        conditions=group.conditions,
+        seeds=range(len(began)),
+        task=SimpleNamespace(horizon=horizon),
+        outcomes=[{key: outcome(earns, began) for key, earns in earned.items()}],
+        references={"random": {"signs": outcome(0.0, of_random or began)}},
+    )
+    return {c.key: contexts.adaptation_of(group, c) for c in group.conditions}
+
+
+def test_what_plasticity_adds_to_the_opening_is_what_is_earned_more_than_without_it():
+    found = judged({"signs": 3.0, "signs [off]": 1.0}, [[0, 150]] * 4)
+    for part in ("first", "later"):
+        assert found["signs"][part]["opening_over_off"]["mean"] == 2.0
+        assert found["signs [off]"][part]["opening_over_off"] is None
+
+
+def test_contexts_that_end_before_they_can_be_known_are_not_settled():
+    found = judged({"signs": 3.0}, [[0, 60], [0, 60], [0, 130]])["signs"]
+    assert [found[part]["contexts"] for part in ("first", "later")] == [3, 3]
+    assert [found[part]["settled_contexts"] for part in ("first", "later")] == [1, 3]
+
+
+def test_contexts_are_those_that_anyone_met():
+    """An episode that ends early for the policy has them all the same."""
+    found = judged({"signs": 3.0}, [[0], [0]], of_random=[[0, 100], [0, 150]])["signs"]
+    assert found["later"]["contexts"] == 2
+
+
+def test_the_time_to_identify_of_most_runs_is_their_median():
+    found = contexts._time(np.array([40.0, 30.0, 50.0, np.nan, 100.0]))  # of all, and of each
+    assert (found["mean"], found["interquartile_mean"]) == (40.0, 50.0)
+    assert found["by_run"] == [30.0, 50.0, None, 100.0]
+    assert contexts._time(np.array([np.nan, 30.0])) is None
+
+
 def test_frozen_at_the_change_of_each_row():
     layout = StateLayout({"plasticity_off": (1,)})
     state = (np.zeros((1, 3, layout.size), np.float32),)
