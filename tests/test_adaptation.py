@@ -154,7 +154,7 @@ def test_the_time_to_identify_of_most_runs_is_their_median():
 def test_frozen_at_the_change_of_each_row():
     layout = StateLayout({"plasticity_off": (1,)})
     state = (np.zeros((1, 3, layout.size), np.float32),)
-    hook = PlasticityOff(layout, 50, at_change=True)
+    hook = LESIONS["frozen"].hook(Wave(layout, range(3), 3, freeze_at=50))
     starts = np.ones(3, bool)
 
     def frozen(step, began):
