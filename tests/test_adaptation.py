@@ -219,3 +219,28 @@ def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
     assert changing["first"]["regained"] is None
     assert "teacher, told" in (tmp_path / "out" / "report.html").read_text()
     assert command_line(run, "--teacher", run, "--episodes", 2, "--out", tmp_path / "no") == 2
+
+
+@pytest.mark.parametrize(
+    ("trained", "revealed"),
+    [
+        ({"previous": True}, None),
+        ({"perturb": "motor_signs=seen", "reveal": True}, "motor_signs=3"),
+    ],
+)
+def test_a_teacher_sees_what_it_saw_in_training(tmp_path, run, trained, revealed):
+    """One that is shown the context is not told of it in another way too."""
+    env = make(PAYING, previous="previous" in trained, reveal=revealed)
+    policy = ActorCriticPolicy(env.observation_space, env.action_space, lambda _: 0.0, net_arch=[])
+    with torch.no_grad():
+        policy.action_net.weight.zero_()
+        policy.action_net.bias.fill_(0.0 if revealed else 1.0)
+        if revealed:  # it acts as the signs ask for, which are shown after the two channels
+            policy.action_net.weight[:, 2:] = torch.eye(2)
+    settings = {"env": PAYING, "policy": "mlp", "seed": 0, "n_envs": 1, "env_kwargs": {}} | trained
+    metadata = {"settings": settings, "steps": 1}
+    save_policy(tmp_path / "teacher" / "policy", policy, metadata=metadata)
+    arguments = [run, "--teacher", tmp_path / "teacher", "--perturb", "motor_signs=3"]
+    assert command_line(*arguments, "--episodes", 3, "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert found["references"]["motor_signs=3"]["teacher"]["first"]["settled_rate"] == 2.0
