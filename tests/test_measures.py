@@ -118,6 +118,15 @@ def test_scores_by_hand():
     assert single.score(lambda weights: weights @ episodes * np.nan) is None
 
 
+def test_pseudo_values_of_a_mean_are_the_values_and_those_of_a_ratio_as_by_hand():
+    units, values, others = Units(4, 2), np.array([1.0, 4.0, 9.0, 2.0]), np.arange(1.0, 5.0)
+    np.testing.assert_allclose(units.pseudo_values(lambda weights: weights @ values), values)
+    found = units.pseudo_values(lambda weights: (weights @ values) / (weights @ others))
+    for unit in range(4):
+        left = np.delete(values, unit).mean() / np.delete(others, unit).mean()
+        assert found[unit] == pytest.approx(4 * values.mean() / others.mean() - 3 * left)
+
+
 def test_a_ratio_is_of_means_and_has_no_value_for_a_run_without_one():
     units = Units(3, 1)
     clean, value = np.array([11.0, 21.0, 0.5]), np.array([6.0, 11.0, 0.0])
