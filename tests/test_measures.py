@@ -212,6 +212,19 @@ def test_a_long_tail_makes_its_side_longer():
     assert values.mean() - low == pytest.approx(half) and high - values.mean() > 1.2 * half
 
 
+@pytest.mark.parametrize("values", [[1.0, 1.1, 1.2, 1.3, 5.0], [0.0, 3.0, 3.5, 4.0], [2.0, 2, 9]])
+def test_the_longer_side_is_that_of_halls_transformation(values):
+    values = np.array(values)
+    count, skewness = len(values), stats.skew(values) / np.sqrt(len(values))
+    edges = np.array(interval(float(values.mean()), values))
+    x = (values.mean() - edges) / (values.std(ddof=1) / np.sqrt(count))
+    transformed = x + skewness * x**2 / 3 + skewness**2 * x**3 / 27 + skewness / 6
+    t = stats.t.ppf(0.975, count - 1)
+    longer, shorter = (1, 0) if skewness > 0 else (0, 1)
+    assert abs(transformed[longer]) == pytest.approx(t)
+    assert abs(x[shorter]) == pytest.approx(t)  # never shorter than Student's
+
+
 def group_of(rewards: dict[str, np.ndarray], random=0.0) -> Group:
     """A policy of which the rewards [runs, episodes, steps] are known, by condition."""
     group = Group.__new__(Group)
