@@ -333,6 +333,22 @@ def test_a_difference_of_large_equal_samples_is_welchs():
     np.testing.assert_allclose(difference(one, other)["interval"], [low, high], atol=0.01)
 
 
+def test_the_difference_the_other_way_round_is_the_same_with_another_sign():
+    one, other = np.array([1.0, 1.1, 1.2, 1.3, 5.0]), np.array([0.0, 3.0, 3.5, 4.0])
+    low, high = difference(one, other)["interval"]
+    assert difference(other, one)["interval"] == pytest.approx([-high, -low])
+    value = one.mean() - other.mean()
+    assert value - low != pytest.approx(high - value, rel=0.1)  # its sides are no equals
+
+
+def test_the_probability_the_other_way_round_is_the_rest():
+    one, other = np.array([1.0, 2.0, 9.0, 4.0, 5.0, 7.0]), np.array([0.0, 3.0, 8.0])
+    first, second = probability_of_improvement(one, other), probability_of_improvement(other, one)
+    assert second["mean"] == pytest.approx(1 - first["mean"])
+    assert second["interval"] == pytest.approx([1 - edge for edge in first["interval"][::-1]])
+    assert first["interval"] == wilson(first["mean"], 3)  # as many as the smaller sample has
+
+
 def test_equal_differences_are_shown_by_their_number():
     assert shown_positive(np.full(6, 0.5)) is True
     assert shown_positive(np.full(6, -0.5)) is False
