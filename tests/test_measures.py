@@ -283,6 +283,16 @@ def test_a_change_that_does_nothing_is_seldom_called_a_drop():
     assert shown <= 0.05 * 200
 
 
+def test_a_drop_has_to_be_shown_among_as_many_windows_as_share_no_step():
+    """20 of 20 steps here; overlapping ones would be 381, and no guesses of their own."""
+    lost = 1 + 0.94 * np.linspace(-1, 1, 10)[None, :, None]
+    assert 0.05 / 381 < stats.ttest_1samp(lost.ravel(), 0).pvalue < 0.05 / 20
+    changed = 5 - lost * (np.arange(600) >= 200)
+    group = group_of({"clean": np.full((1, 10, 600), 5.0), "changed": changed})
+    found = summarize._recovery(group, group.conditions[1])
+    assert found["drop"]["mean"] == pytest.approx(1) and found["fraction"]["mean"] == 0
+
+
 def test_what_freezing_at_another_step_does_is_no_recovery():
     group = group_of({"clean": np.ones((1, 3, 600))})
     frozen = replace(group.conditions[0], key="clean [frozen]", lesion=LESIONS["frozen"])
