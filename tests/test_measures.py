@@ -293,6 +293,88 @@ def test_a_drop_has_to_be_shown_among_as_many_windows_as_share_no_step():
     assert found["drop"]["mean"] == pytest.approx(1) and found["fraction"]["mean"] == 0
 
 
+def with_off(group: Group, **conditions: dict) -> Group:
+    """The group, judged in these conditions and the clean one, each also with plasticity off."""
+    clean = Condition("clean", "clean", "clean")
+    others = [Condition(key, key, key, "mass=2", **about) for key, about in conditions.items()]
+    off = LESIONS["off"]
+    group.conditions = [clean, *others]
+    group.conditions += [replace(c, key=f"{c.key} [off]", lesion=off) for c in group.conditions]
+    return group
+
+
+def earning(**returns: float) -> dict[str, np.ndarray]:
+    """Rewards of three runs of one episode of one step, by condition; "_off" stands for [off]."""
+    runs = np.array([0.9, 1.0, 1.1])[:, None, None]
+    return {key.replace("_off", " [off]"): value * runs for key, value in returns.items()}
+
+
+def test_what_a_lesion_takes_away_by_hand():
+    returns = {"clean": [3.0, 5.0, 7.0, 9.0], "clean [off]": [3.0, 2.0, 8.0, 1.0]}
+    correct = {"clean": [0.0, 0, 1, 1], "clean [off]": [1.0, 1, 0, 0.5]}  # the late half counts
+    group = with_off(group_of({k: np.array(v)[None, :, None] for k, v in returns.items()}))
+    group.evaluation.trials = 4
+    for key, outcome in group.evaluation.outcomes[0].items():
+        outcome |= {"correct": np.tile(correct[key], (4, 1)), "length": np.ones(4)}
+    found = summarize._lesions(group)["off"]["clean"]
+    assert found["paired_difference"]["mean"] == 2.5
+    assert found["probability_of_improvement"]["mean"] == (0.5 + 1 + 0 + 1) / 4
+    assert found["late_accuracy_difference"]["mean"] == 0.75 and not found["identical"]
+    one = group.evaluation.outcomes[0]["clean"]
+    assert summarize._identical(one, dict(one))
+    for name in ("return", "length", "rewards", "correct"):
+        assert not summarize._identical(one, one | {name: one[name] + 1}), name
+
+
+def test_retention_is_averaged_split_by_split_with_and_without_a_lesion():
+    rewards = earning(clean=10, a=9, b=5, clean_off=8, a_off=7, b_off=3)
+    group = with_off(group_of(rewards), a={"split": "train"}, b={"split": "held-out"})
+    found = summarize._overall(group)
+    means = {name: {k: score["mean"] for k, score in part.items()} for name, part in found.items()}
+    assert means["intact"] == pytest.approx({"all": 0.7, "train": 0.9, "held-out": 0.5})
+    assert means["off"] == pytest.approx({"all": 0.5, "train": 0.7, "held-out": 0.3})
+
+
+def test_a_curve_over_severities_begins_at_the_clean_task_with_the_same_lesion():
+    rewards = earning(clean=10, a=8, b=4, clean_off=9, a_off=6, b_off=3)
+    about = {"a": {"severity": 0.5}, "b": {"severity": 1.0}}
+    group = with_off(group_of(rewards), **about)
+    group.conditions = [
+        replace(c, label="mass" if c.severity else c.label) for c in group.conditions
+    ]
+    intact, off = summarize._severity(group)
+    assert intact["severity"] == off["severity"] == [0, 0.5, 1]
+    assert intact["area"]["mean"] == pytest.approx(0.5 * 0.9 + 0.5 * 0.6)
+    assert off["area"]["mean"] == pytest.approx(0.5 * 0.75 + 0.5 * 0.45)
+    assert [x["mean"] for x in off["retention"]] == pytest.approx([0.9, 0.6, 0.3])
+
+
+def test_lesioned_conditions_are_no_part_of_a_comparison_of_policies():
+    more = with_off(group_of(earning(clean=10, a=9, clean_off=8, a_off=1)), a={})
+    less = with_off(group_of(earning(clean=10, a=5, clean_off=8, a_off=5)), a={})
+    found = {c["measure"]: c for c in summarize._comparisons({"more": more, "less": less})}
+    assert found["retention"]["difference"]["mean"] == pytest.approx(0.4)
+    assert found["return"]["difference"]["mean"] == pytest.approx(0)
+
+
+def test_a_lesioned_policy_recovers_from_what_it_was_with_the_same_lesion():
+    lost = np.where(np.arange(600) < 200, 0.0, 1.0) + np.zeros((1, 8, 1))
+    rewards = {"clean": 5.0 + 0 * lost, "a": 5 - 3 * lost, "clean [off]": 3.0 + 0 * lost,
+               "a [off]": 3 - lost}  # fmt: skip
+    group = with_off(group_of(rewards), a={"onset": 200})
+    intact, off = (summarize._recovery(group, group.conditions[index]) for index in (1, 3))
+    assert (intact["before"]["mean"], intact["drop"]["mean"]) == (5, 3)
+    assert (off["before"]["mean"], off["drop"]["mean"]) == (3, 1)
+
+
+def test_what_goes_on_inside_is_the_mean_over_the_episodes_that_were_running():
+    group = group_of({"clean": np.ones((2, 3, 400))})
+    for outcome, count in zip(group.evaluation.outcomes, ([3.0, 3.0], [3.0, 1.0])):
+        outcome["clean"] |= {"inside/count": np.array(count),
+                             "inside/firing_rate": np.array(count) * 0.25}  # fmt: skip
+    assert summarize._inside(group)["clean"] == {"step": [0, 2], "firing_rate": [0.25, 0.25]}
+
+
 def test_what_freezing_at_another_step_does_is_no_recovery():
     group = group_of({"clean": np.ones((1, 3, 600))})
     frozen = replace(group.conditions[0], key="clean [frozen]", lesion=LESIONS["frozen"])
