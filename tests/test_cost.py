@@ -19,10 +19,10 @@ ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32)
 SPACES = (OBSERVATIONS, ACTIONS, lambda _: 0.0)
 
 
-def spiking(**network: Any) -> PlasticSpikingPolicy:
+def spiking(backend: str = "auto", **network: Any) -> PlasticSpikingPolicy:
     torch.manual_seed(0)
     network = {"hidden": (5, 4), "plastic": (False, True), "gain": 3.0} | network
-    return PlasticSpikingPolicy(*SPACES, network=network)
+    return PlasticSpikingPolicy(*SPACES, network=network, backend=backend)
 
 
 def episode(steps: int = 40) -> np.ndarray:
@@ -110,6 +110,57 @@ def test_plasticity_and_neuromodulators_are_counted_apart():
     modulators = {"accumulates": first.sum() * 4 / 40, "multiply_accumulates": 3 * 4}
     assert layer["neuromodulators"] == pytest.approx(modulators)
     assert layer["state_bytes"] == 4 * (4 + 5 + 4 + 20)
+
+
+@pytest.mark.parametrize(
+    ("network", "updates", "drive", "traces"),
+    [
+        ({"rule": "oja"}, 2, 2 * 20, 0),  # F + eta D0 + |eta| (D - D0)
+        ({"rule": "oja", "decay": "plain"}, 1, 2 * 20, 0),
+        ({"rule": "bcm", "modulation": "direct"}, 1, 4 + 20, 3 * 4),  # D has no part with F
+        ({"rule": "hebb", "modulation": "retroactive"}, 4, 20, 0),  # and (1 - eta) e + eta D0
+        ({"rule": "bcm", "modulation": "retroactive", "decay": "plain"}, 3, 4 + 20, 3 * 4),
+    ],
+)
+def test_every_multiplication_of_an_update_is_counted(network, updates, drive, traces):
+    observations = episode()
+    policy = spiking("reference", **network)  # which needs no time to compile
+    first = outputs_of(policy, observations)[0]
+    layer = cost.cost_of(policy, observations)["layers"][1]
+    dense = 2 * (5 + 4) + traces + updates * 20 + drive
+    use = first.sum() * 4 / 40
+    assert layer["plasticity"] == pytest.approx(cost.operations(0, dense + use))
+
+
+def test_synapses_among_neurons_see_the_spikes_of_the_tick_before():
+    policy = spiking("reference", rule="hebb", recurrent=(False, True), gain=5.0)
+    first, second = outputs_of(policy, episode())
+    before = second[:-1].sum()  # none before the first tick
+    assert first.sum() != before > 0 and second[-1].sum() != 0
+    layer = cost.cost_of(policy, episode())["layers"][1]
+    assert layer["synapses"]["accumulates"] == pytest.approx((first.sum() + before) * 4 / 40)
+    dense = 2 * (4 + 4) + 2 * 16 + 16
+    expected = pytest.approx(dense + before * 4 / 40)
+    assert layer["plasticity"]["multiply_accumulates"] == expected
+
+
+def test_neuromodulators_multiply_the_channels_that_they_see():
+    policy = spiking(rule="oja", modulation="direct", exogenous=(2,))
+    layer = cost.cost_of(policy, episode())["layers"][1]
+    assert layer["neuromodulators"]["multiply_accumulates"] == 1 * 4
+
+
+def test_a_population_is_driven_once_a_step_and_fires_at_every_tick():
+    policy = spiking(rule="none", encoding="population", population=6, ticks=3)
+    observations = torch.as_tensor(episode()).repeat_interleave(3, dim=0)[:, None]
+    with torch.no_grad():
+        state = {"potential": torch.zeros(1, 18)}
+        spikes = policy.network.encoder(observations, torch.zeros(120, 1), state)[0]
+    encoder, first, *_ = cost.cost_of(policy, episode())["layers"]
+    assert encoder["name"] == "encoder" and encoder["state_bytes"] == 4 * 18
+    assert encoder["neurons"] == cost.operations(3 * 18, 3 * 18)  # a tick each; a step together
+    assert encoder["activation_sparsity"] == pytest.approx(1 - spikes.mean().item())
+    assert first["synapses"] == pytest.approx(cost.operations(spikes.sum() * 5 / 40, 0))
 
 
 def test_ticks_multiply_what_is_done_at_every_tick():
