@@ -137,6 +137,22 @@ def test_carry_over(plastic, before):
     np.testing.assert_array_equal(held["layer1.fast_weights"][-1], previous)
 
 
+def test_where_there_are_contexts_the_other_episode_is_the_same_one_in_the_opposite_context(
+    plastic,
+):
+    asked = []
+    for has_contexts in (True, False):
+        wave = Wave(
+            layout_of(plastic), SEEDS, WIDTH, has_contexts=has_contexts,
+            run_intact=lambda seeds, hook, **more: asked.append((list(seeds), more)),
+        )  # fmt: skip
+        LESIONS["carry-over"].hook(wave)
+    assert asked == [
+        (SEEDS, {"options": {"context": "opposite"}}),
+        ([seed + EPISODE_BEFORE for seed in SEEDS], {}),
+    ]
+
+
 @pytest.mark.parametrize("name", LESIONS)
 def test_a_static_network_has_nothing_to_lose(name):
     policy = make_policy(CUES, "snn")
