@@ -186,3 +186,9 @@ def test_what_goes_on_inside_by_hand(plastic, before):
     potentials = np.concatenate([state[f"layer{k}.potential"][5] for k in (0, 1)], axis=1)
     assert inside.sums["firing_rate"][1] == pytest.approx((potentials > 1).mean(axis=1).sum())
     assert 0 < inside.sums["firing_rate"][1] < 3
+
+
+def test_potentials_of_an_encoder_are_not_those_of_neurons():
+    layout = layout_of(make_policy(CUES, encoding="population"))
+    assert "encoder.potential" in layout.shapes
+    assert InsideSums(layout, 1).potential == ["layer0.potential", "layer1.potential"]
