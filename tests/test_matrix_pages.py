@@ -242,6 +242,22 @@ def test_adaptation_is_told_by_condition(tmp_path):
     assert pace.startswith("0.60 [")
 
 
+def test_intervals_of_shares_end_where_shares_do(tmp_path):
+    rows = [
+        Row(env="Ant-v5", policy=policy, seed=seed, condition="clean", settled_pace=share,
+            regained=share, late_accuracy=share)
+        for policy, shares in (("a", (0.85, 0.95, 1.0)), ("b", (0.0, 0.05, 0.15)))
+        for seed, share in enumerate(shares)
+    ]  # fmt: skip
+    write_rows(tmp_path / "shares.csv", rows)
+    (first, second) = cells(adaptation([tmp_path / "shares.csv"]))
+    pace, regained = first[3], first[5]
+    assert pace.startswith("0.93 [0.") and not pace.endswith(", 1.00]")  # a pace is no share
+    assert regained == f"{pace.split(',')[0]}, 1.00]" and second[5].startswith("0.07 [0.00, ")
+    (row,) = cells(comparisons([tmp_path / "shares.csv"]))
+    assert row[4].startswith("0.87 [0.") and row[4].endswith(", 1.00]")
+
+
 # pages
 
 
