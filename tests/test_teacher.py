@@ -95,6 +95,29 @@ def test_the_teacher_acts_in_all_episodes_at_first_and_in_none_after_the_guided_
         venv.step(np.zeros((2, 2)))
 
 
+def test_the_share_of_episodes_in_which_the_teacher_acts_falls_linearly():
+    venv = mirrors(guided_steps=1000, n_envs=400)
+    for steps, share in ((0, 1.0), (250, 0.75), (500, 0.5), (900, 0.1), (1000, 0.0)):
+        venv.steps_taken = steps
+        venv.reset()
+        assert venv._guided.mean() == pytest.approx(share, abs=0.08)
+
+
+def test_who_acts_in_an_episode_does_not_change_where_another_one_ends():
+    class Short(Mirror):
+        def step(self, action):
+            return *super().step(action)[:3], True, {"context_began": 0}
+
+    venv = Taught(DummyVecEnv([Mirror] * 40 + [Short]), Copier(), 10_000, 0, seed=0)
+    venv.steps_taken = 5_000
+    venv.reset()
+    guided = venv._guided[:40].copy()
+    assert 0 < guided.mean() < 1
+    for _ in range(LENGTH - 1):
+        assert venv.step(np.zeros((41, 2)))[2][40]
+        np.testing.assert_array_equal(venv._guided[:40], guided)
+
+
 def test_a_teacher_with_memory_is_told_where_episodes_start():
     teacher = Copier()
     venv = mirrors(teacher)
