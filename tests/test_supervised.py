@@ -134,3 +134,18 @@ def test_a_minibatch_whose_gradient_exploded_is_left_out_but_not_for_ever(
     cross_entropies(model, 1)
     assert model.logger.name_to_value["train/left_out"] == 0
     assert not all(torch.equal(a, b) for a, b in zip(before, model.policy.parameters()))
+
+
+def test_after_so_many_in_a_row_one_step_is_made_and_the_count_begins_anew(monkeypatch):
+    epochs = supervised.PATIENCE + 3  # of one minibatch each
+    model = make_model(copying(), SupervisedMlp, "MlpPolicy", n_epochs=epochs, batch_size=32)
+    evaluate, steps = model.policy.evaluate_actions, []
+
+    def exploding(*batch):
+        values, log_probs, entropy = evaluate(*batch)
+        return values, 1e9 * log_probs, entropy
+
+    monkeypatch.setattr(model.policy, "evaluate_actions", exploding)
+    monkeypatch.setattr(model.policy.optimizer, "step", lambda: steps.append(1))
+    cross_entropies(model, 1)
+    assert model.logger.name_to_value["train/left_out"] == epochs - 1 and len(steps) == 1
