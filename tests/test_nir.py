@@ -71,6 +71,24 @@ def test_the_graph_fires_as_the_policy_does(network, after):
     assert nir_file.check(graph, deployed, env, 5, state) > 100
 
 
+@pytest.mark.parametrize("ticks", [1, 3])
+def test_the_graph_acts_as_the_policy_does(ticks):
+    deployed = policy_of(rule="none", ticks=ticks)
+    policy, network = deployed.policy, deployed.policy.network
+    observations = np.random.default_rng(0).normal(size=(60, 6)) * 2
+    with torch.no_grad():
+        network.readout_decay.normal_()
+        policy.action_net.bias.normal_()
+        seen = torch.as_tensor(deployed.normalisation(observations))[:, None]
+        fields = network.layout.unpack(torch.zeros(1, network.layout.size))
+        features, _, _ = network.run(seen, torch.zeros(60, 1), fields)
+        expected = policy.action_net(features[:, 0]).numpy()
+    held = np.repeat(observations, ticks, axis=0)
+    found = nir_file.simulate(nir_file.to_nir(deployed, {}), held)["action"]
+    assert expected.std(axis=0).min() > 0
+    np.testing.assert_allclose(found[ticks - 1 :: ticks], expected, atol=1e-5)
+
+
 def test_what_was_learned_in_an_episode_is_in_the_graph():
     deployed, env = policy_of(rule="oja", modulation="direct"), Noise()
     state = nir_file.adapted_state(deployed, env, 60, 5)
