@@ -123,6 +123,36 @@ def test_actions_arrive_as_they_should():
     assert noisy.min() >= -1 and noisy.max() <= 1 and noisy.std() > 0.3
 
 
+def test_noise_of_actions_is_in_units_of_half_their_range():
+    class Wide(Echo):
+        action_space = gym.spaces.Box(-40.0, 40.0, (2,), np.float32)
+
+    env = Perturbed(Wide(), "action_noise=0.1")
+    env.reset(seed=0)
+    for _ in range(2000):
+        env.step(np.zeros(2, np.float32))
+    np.testing.assert_allclose(np.std(env.unwrapped.arrived, axis=0), 0.1 * 40, rtol=0.1)
+
+
+def test_a_bias_is_constant_within_an_episode_and_follows_the_spread():
+    spread, biases = np.array([0, 1, 10, 100]), []
+    for seed in range(200):
+        rows = echoes("obs_bias=0.5", 3, seed, spread=spread)[0] - echoes("none", 3, seed)[0]
+        np.testing.assert_allclose(rows, rows[:1].repeat(4, axis=0), atol=1e-4)
+        biases.append(rows[0])
+    np.testing.assert_allclose(np.std(biases, axis=0), 0.5 * spread, rtol=0.2)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.25, 1), (0.3, 2), (0.5, 2)])
+def test_a_share_of_sensors_that_stick_is_rounded_up(share, count):
+    assert (echoes(f"obs_stuck={share}")[0][-1] == 1).sum() == count
+
+
+def test_equal_terms_of_one_text_draw_apart():
+    noise = echoes("obs_noise=0.3 + obs_noise=0.3", 2000)[0] - echoes("none", 2000)[0]
+    assert noise.std() == pytest.approx(0.3 * np.sqrt(2), rel=0.05)
+
+
 def test_motors_are_counted_in_actions_of_any_shape():
     class Square(Echo):
         action_space = gym.spaces.Box(-1.0, 1.0, (2, 2), np.float32)
