@@ -235,6 +235,50 @@ def test_a_direction_that_is_not_paid_cannot_be_turned():
     assert "cue_reversal" in reason_against(make("HalfCheetahCue-v0"), "direction=-1")
 
 
+def test_wind_blows_against_the_robot_and_from_its_side_through_air():
+    env = Perturbed(make("Ant-v5"), "wind:head=5 + wind:side=3")
+    env.reset(seed=0)
+    option = env.unwrapped.model.opt
+    np.testing.assert_allclose(option.wind, [-5, 3, 0])
+    assert option.density == 1.2
+
+
+def test_gravity_is_tilted_to_the_side_and_keeps_its_size():
+    env = Perturbed(make("Ant-v5"), "gravity_tilt=10")
+    env.reset(seed=0)
+    angle = np.deg2rad(10)
+    expected = [0, 9.81 * np.sin(angle), -9.81 * np.cos(angle)]
+    np.testing.assert_allclose(env.unwrapped.model.opt.gravity, expected)
+
+
+@pytest.mark.parametrize(("name", "sideways"), [("HalfCheetah-v5", False), ("Ant-v5", True)])
+def test_pushes_begin_once_a_second_last_a_fifth_of_it_and_are_in_weights(name, sideways):
+    task = make(name).unwrapped
+    bound, forces = Bound(target=np.array([1]), random=np.random.default_rng(0)), []
+    for _ in range(20_000):
+        task.data.xfrc_applied[:] = 0
+        CATALOGUE["push"].each_step(task, 0.5, bound)
+        forces.append(task.data.xfrc_applied[1].copy())
+    forces = np.array(forces)
+    pushed = np.abs(forces).max(axis=1) > 0
+    weight = task.model.body_mass.sum() * 9.81
+    np.testing.assert_allclose(np.linalg.norm(forces[pushed], axis=1), 0.5 * weight)
+    assert (np.abs(forces[pushed, 1]).max() > 0) == sideways and not forces[:, 2:].any()
+    steps = round(0.2 / task.dt)
+    number = pushed.sum() / steps
+    assert number == pytest.approx(task.dt * (len(forces) - pushed.sum() + number), rel=0.1)
+    runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], pushed, [0]]))))[::2]
+    assert (runs[:-1] % steps == 0).all() and (runs == steps).mean() > 0.9
+
+
+def test_forces_of_a_push_last_one_step():
+    env = Perturbed(make("HalfCheetah-v5"), "push=1")
+    env.reset(seed=0)
+    for _ in range(100):
+        env.step(np.zeros(6))
+        assert not env.unwrapped.data.xfrc_applied.any()
+
+
 def test_slope_is_gravity_seen_from_the_ground():
     env = Perturbed(make("HalfCheetah-v5"), "slope=10")
     env.reset(seed=0)
