@@ -279,6 +279,28 @@ def test_forces_of_a_push_last_one_step():
         assert not env.unwrapped.data.xfrc_applied.any()
 
 
+def test_a_robot_whose_limbs_grow_stands_as_high_above_the_floor():
+    """At the start exactly so; later on limbs reach no deeper into the floor than they did."""
+    still = make("HalfCheetah-v5", reset_noise_scale=0.0)
+    env = Perturbed(make("HalfCheetah-v5", reset_noise_scale=0.0), "limb_length=1.5")
+    still.reset(seed=0)
+    env.reset(seed=0)
+    grown, nominal = EditableModel(env.unwrapped), EditableModel(still.unwrapped)
+    heights = [one.unwrapped.data.qpos.copy() for one in (still, env)]
+    assert heights[1][1] > heights[0][1] + 0.05
+    assert grown.clearance(heights[1]) == pytest.approx(nominal.clearance(heights[0]), abs=1e-6)
+    plain, env = make("HalfCheetah-v5"), Perturbed(make("HalfCheetah-v5"), "limb_length=1.5@30")
+    for one in (plain, env):
+        one.reset(seed=0)
+        for _ in range(30):
+            one.step(np.full(6, 0.2))
+    before = EditableModel(plain.unwrapped).clearance(plain.unwrapped.data.qpos)
+    grown = EditableModel(env.unwrapped)
+    assert grown.clearance(plain.unwrapped.data.qpos) < min(before, 0) - 0.05
+    after = grown.clearance(env.unwrapped.data.qpos)
+    assert after == pytest.approx(min(before, 0), abs=1e-6)
+
+
 def test_slope_is_gravity_seen_from_the_ground():
     env = Perturbed(make("HalfCheetah-v5"), "slope=10")
     env.reset(seed=0)
