@@ -277,6 +277,28 @@ def test_without_plasticity_the_network_is_the_static_one():
     assert not torch.equal(with_plasticity, expected)
 
 
+# initial weights
+
+
+def test_initial_weights_spread_as_their_gain_over_the_root_of_the_fan_in():
+    network = make_network(
+        channels=50, exogenous=range(40), hidden=(400, 300), recurrent=(False, True), rule="oja",
+        modulation="direct", input_gain=3.0, gain=2.0, plasticity_gain=0.5, modulator_gain=1.5,
+    )  # fmt: skip
+    first, second = network.layers
+    for weight, gain, fan_in in (
+        (first.weight, 3.0, 50),
+        (second.weight, 2.0, 400),
+        (second.recurrent_weight, 2.0, 300),
+        (second.plasticity_gain, 0.5, 300),
+        (second.modulator_weight, 1.5, 400),
+        (second.modulator_exogenous, 1.5, 40),
+    ):
+        assert weight.shape[1] == fan_in
+        assert weight.std().item() == pytest.approx(gain / math.sqrt(fan_in), rel=0.05)
+        assert abs(weight.mean().item()) < 0.05 * gain / math.sqrt(fan_in)
+
+
 # neuromodulators
 
 
