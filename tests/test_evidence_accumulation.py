@@ -106,6 +106,17 @@ def test_default_step_has_the_same_timing():
     np.testing.assert_array_equal(raster.mean(axis=2), expected)
 
 
+def test_a_phase_is_what_the_present_step_is_part_of():
+    env = EvidenceAccumulation()
+    env.reset(seed=0)
+    phases = [env.phase]
+    for _ in range(45):
+        env.step(0)
+        phases.append(env.phase)
+    # the last cue is on until 1050 ms, which is where step 21 begins
+    assert phases == ["cues"] * 21 + ["delay"] * 21 + ["recall"] * 3 + ["the end"]
+
+
 @pytest.mark.parametrize("step_ms", [1, 50])
 def test_firing_rates(step_ms):
     env = EvidenceAccumulation(step_ms=step_ms)
