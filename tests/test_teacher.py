@@ -204,7 +204,8 @@ def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, mon
     assert train("--policy", "snn", *hidden, *teacher) == 0
     taught = tmp_path / "runs/Reacher-v5/snn/seed-0"
     with (taught / "progress.csv").open() as file:
-        assert all(float(row["train/cross_entropy"]) < 100 for row in csv.DictReader(file))
+        losses = [float(row["train/cross_entropy"]) for row in csv.DictReader(file)]
+    assert losses and max(losses) < 100
     goes_on = ["--policy", "snn", *hidden, "--seed", "1", "--trainer.learning-rate", "1e-12"]
     assert train(*goes_on, "--from", str(taught)) == 0
     before, after = (
