@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -44,6 +45,7 @@ from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.ask.task import ENDLESS, task_of
 from spikepropamine.evaluation.film.recording import can_record, record_episode, recorded_layer
 from spikepropamine.evaluation.run.episodes import run_episodes
+from spikepropamine.evaluation.run.jobs import Job, run_job
 from spikepropamine.policies.export import load_policy, save_policy
 
 
@@ -133,6 +135,12 @@ def test_stochastic_actions_leave_pytorchs_generator_alone():
     before = torch.get_rng_state()
     run(policy, CUES, "clean", [1, 2], width=2, deterministic=False)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_random_actions_are_a_matter_of_the_episodes_seed():
+    job = Job(None, "", False, task_of(PENDULUM, {}), CLEAN, (3, 4), 20, True, baseline="random")
+    both, one = run_job(job), run_job(replace(job, seeds=(4,)))
+    assert both["return"][1] == one["return"][0] != both["return"][0]
 
 
 @pytest.mark.parametrize("seeds, width", [([1, 1], 5), ([-1], 5), ([1], 0)])
