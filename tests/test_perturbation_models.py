@@ -10,7 +10,8 @@ from tapes import STEPS, make, play
 
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, reason_against
-from spikepropamine.envs.perturbations.model import same_model
+from spikepropamine.envs.perturbations.family import Bound
+from spikepropamine.envs.perturbations.model import EditableModel, same_model
 
 quiet_mujoco()
 pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
@@ -299,6 +300,21 @@ def test_a_robot_whose_limbs_grow_stands_as_high_above_the_floor():
     assert grown.clearance(plain.unwrapped.data.qpos) < min(before, 0) - 0.05
     after = grown.clearance(env.unwrapped.data.qpos)
     assert after == pytest.approx(min(before, 0), abs=1e-6)
+
+
+def test_a_joint_loses_a_share_of_its_range_around_the_angle_that_it_has_at_the_onset():
+    env = Perturbed(make("HalfCheetah-v5"), "joint_lock:bshin=0.75@20")
+    task = env.unwrapped
+    joint = task.model.joint("bshin")
+    low, high = joint.range.copy()
+    env.reset(seed=0)
+    for _ in range(20):
+        np.testing.assert_array_equal(joint.range, [low, high])
+        env.step(np.full(6, 0.3))
+    angle = np.clip(task.data.qpos[joint.qposadr[0]], low, high)
+    assert abs(angle - (low + high) / 2) > 0.1
+    expected = [angle + 0.25 * (low - angle), angle + 0.25 * (high - angle)]
+    np.testing.assert_allclose(joint.range, expected)
 
 
 def test_slope_is_gravity_seen_from_the_ground():
