@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
@@ -22,7 +23,9 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.training import command as train
 from spikepropamine.training.callbacks import CueAccuracy
 from spikepropamine.training.checkpoints import listed, read
+from spikepropamine.training.environments import make_envs
 from spikepropamine.training.run import train as run
+from spikepropamine.training.settings import parse
 
 ROOT = Path(__file__).parent.parent
 CUE = ["--env", "CueAssociation-v0"]
@@ -302,6 +305,25 @@ def test_late_trials_are_those_of_the_task_however_short_a_rollout_is():
             assert "rollout/late_accuracy" not in seen
     callback._on_rollout_end()
     assert seen["rollout/late_accuracy"] == 1.0
+    callback.locals = {"infos": [{"trial": 6, "correct": False}]}
+    callback._on_step()
+    callback._on_rollout_end()
+    assert seen["rollout/late_accuracy"] == 0.0  # of this rollout alone
+
+
+@pytest.mark.parametrize(("observations", "rewards"), [(True, False), (False, True), (True, True)])
+def test_environments_are_seeded_and_normalised_as_the_settings_say(observations, rewards):
+    arguments = ["--env", "Pendulum-v1", "--policy", "mlp", "--n-envs", "2", "--seed", "5"]
+    names = {"--normalize-observations": observations, "--normalize-rewards": rewards}
+    arguments += [
+        name if wanted else name.replace("--", "--no-", 1) for name, wanted in names.items()
+    ]
+    venv = make_envs(parse([*arguments, "--trainer.gamma", "0.85"]))
+    assert (venv.norm_obs, venv.norm_reward, venv.gamma) == (observations, rewards, 0.85)
+    venv.reset()
+    expected = [gym.make("Pendulum-v1").reset(seed=seed)[0] for seed in (5, 6)]
+    np.testing.assert_array_equal(venv.get_original_obs(), expected)
+    venv.close()
 
 
 @pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "ndp-oja"])
