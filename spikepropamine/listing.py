@@ -113,7 +113,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine list") -> int:
         program: the command's name, as it was typed.
     """
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument("what", choices=LISTS)
+    parser.add_argument("what", choices=LISTS, metavar="|".join(LISTS))
     add_import(parser)
     options = parser.parse_args(arguments)
     return run_command(program, lambda: _print(options.what, options.imports), "interrupted")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from spikepropamine.common import write_text
 from spikepropamine.evaluation.report import costs, findings, page, within_episode
@@ -207,7 +207,11 @@ def _skipped(summary: Summary) -> Section:
 
 def _settings(summary: Summary) -> Section:
     settings = summary["settings"]
-    command = Markup("<code>python {}</code>").format(shlex.join(settings["command"]))
+    words = [shlex.quote(word) for word in settings["command"]]
+    # a line breaks after any hyphen, and an option has to stay whole
+    option = Markup('<span class="unbroken">{}</span>')
+    whole = [option.format(word) if word.startswith("-") else escape(word) for word in words]
+    command = Markup("<code>python {}</code>").format(Markup(" ").join(whole))
     rows: list[list[Any]] = [
         ["environment", settings["env"]],
         *[[f"environment: {key}", str(value)] for key, value in settings["env_kwargs"].items()],
