@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import yaml
 from example_evaluation import example_summary, write_example
 from saved_runs import write_run
 
@@ -278,6 +279,16 @@ def test_runs_of_one_policy_in_two_folders_are_two_lines(runs):
     write_run(runs / "wide" / "seed-0", "snn", 0, [(-10.0, 100), (-5.0, 200)])
     html = write_local(runs).read_text()
     assert '"label":"snn, wide"' in html and '"label":"snn (2)"' in html
+
+
+def test_so_are_runs_in_one_folder_that_were_trained_in_other_ways(runs):
+    config = runs / "Pendulum-v1" / "snn" / "seed-1" / "config.yaml"
+    settings = yaml.safe_load(config.read_text())["settings"]
+    settings["trainer"] = {"learning_rate": 1e-5}
+    config.write_text(yaml.safe_dump({"settings": settings}))
+    html = write_local(runs).read_text()
+    assert '"label":"snn"' in html and "snn (2)" not in html
+    assert "snn, Pendulum-v1/snn" in html
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
