@@ -104,6 +104,7 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
             None if reversal is None else check_integer("reversal", reversal, 1, self.trials - 1)
         )
 
+        self.return_range = (-float(self.trials), float(self.trials))
         self.trial_steps = self.cue_length + self.feedback_length + self.delay_length
         self.episode_steps = self.trials * self.trial_steps
 

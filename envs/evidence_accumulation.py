@@ -116,6 +116,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         self.episode_ms = self.cues * slot_ms + self.delay_ms + self.recall_ms
         self.episode_steps = self.episode_ms // self.step_ms
         self.recall_steps = self.recall_ms // self.step_ms
+        self.return_range = (-1.0, 1.0)
         # slow enough to be followed; an episode in fine steps lasts no longer than in coarse ones
         self.metadata = self.metadata | {"render_fps": max(3, self.episode_steps // 15)}
         self._recall_start = self.episode_steps - self.recall_steps

@@ -566,3 +566,14 @@ def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
     wrapped = make_vec_env(lambda: gym.wrappers.RescaleAction(gym.make("Pendulum-v1"), -1.0, 1.0))
     with pytest.raises(ValueError, match="wrapped in RescaleAction"):
         save_run_of(tmp_path, PPO("MlpPolicy", wrapped, n_steps=8, batch_size=8))
+
+
+def test_an_interval_of_a_return_ends_where_the_task_does(tmp_path):
+    run = save_run(tmp_path, CUES, "ndp-oja")
+    arguments = ["--conditions", "clean", "--episodes", "3", "--horizon-factor", "2"]
+    assert command_line(run, *arguments) == 0
+    summary = json.loads((run / "evaluations" / "standard" / "summary.json").read_text())
+    trials = 2 * gym.make(CUES, **ARGUMENTS.get(CUES, {})).unwrapped.trials
+    low, high = summary["policies"]["ndp-oja"]["clean_return"]["interval"]
+    assert -trials <= low < high <= trials
+    assert task_of(CUES, ARGUMENTS.get(CUES, {}), 2).return_range == (-trials, trials)

@@ -185,7 +185,7 @@ def test_a_return_ends_at_the_horizon_where_every_step_earns_the_same(reward, en
     def found():
         group = Group.__new__(Group)
         group.units, group.members = Units(1, 5), [0]
-        task = SimpleNamespace(horizon=500)
+        task = SimpleNamespace(horizon=500, return_range=None)
         group.evaluation = SimpleNamespace(task=task, outcomes=[{"clean": outcome}])
         return group.mean_return("clean")["interval"]
 

@@ -27,6 +27,8 @@ class Task:
             horizon.
         simulated: whether MuJoCo runs it, which takes more time than most policies.
         can_stand_still: whether an action of zeros means that nothing is done.
+        return_range: the least and the most that an episode can return, where the environment says
+            so by an attribute of that name; else None.
     """
 
     environment: str
@@ -37,6 +39,7 @@ class Task:
     window: int
     simulated: bool
     can_stand_still: bool
+    return_range: tuple[float, float] | None = None
 
 
 def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int = 1) -> Task:
@@ -55,6 +58,7 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     trials: Any = getattr(plain, "trials", None)
     trial_steps = getattr(plain, "trial_steps", None)
     simulated = is_mujoco(env)
+    earned = getattr(plain, "return_range", None)
     env.close()
     own_limit = limit if own_steps is None else own_steps
     horizon = (ENDLESS if own_limit is None else own_limit) * horizon_factor
@@ -79,6 +83,7 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
         trial_steps or max(1, horizon // 20),
         simulated,
         isinstance(env.action_space, gym.spaces.Box),
+        earned and (horizon_factor * earned[0], horizon_factor * earned[1]),
     )
 
 

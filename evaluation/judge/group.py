@@ -74,12 +74,12 @@ class Group:
         return self.units.score(statistic, bounds, int(there.sum()))
 
     def mean_return(self, condition: str) -> Score:
-        """Of all episodes. Where every step that was seen earns the same, as in CartPole, the
-        horizon bounds what can be earned.
+        """Of all episodes. What can be earned is bounded where the task says so, and where every
+        step that was seen earns the same, as in CartPole, by the horizon.
         """
         rewards, length = self.rewards(condition), self.stacked(condition, "length")
         earned = rewards[np.arange(rewards.shape[2]) < length[..., None]]
-        bounds = UNBOUNDED
+        bounds = self.evaluation.task.return_range or UNBOUNDED
         if earned[0] and (earned == earned[0]).all():
             most = float(earned[0]) * self.evaluation.task.horizon
             bounds = min(0.0, most), max(0.0, most)
