@@ -1,5 +1,7 @@
 """A model of one's own script as a run folder, which every command of this project takes."""
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,25 @@ from typing import Any
 import gymnasium as gym
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import (
+    VecCheckNan,
+    VecEnv,
+    VecEnvWrapper,
+    VecMonitor,
+    VecNormalize,
+    VecTransposeImage,
+)
 
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import save_policy
 
 PLAIN = ("Monitor",)  # wrappers that change neither what is observed nor what is done
+SIDE_BY_SIDE = (VecNormalize, VecTransposeImage, VecMonitor, VecCheckNan)  # those that are undone
+LEARNED_BY = (
+    "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "sequence_length",
+)  # fmt: skip
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 
 
 def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = None) -> Path:
@@ -20,7 +35,8 @@ def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = No
     `spikepropamine evaluate FOLDER`, `enjoy`, `export` and the rest know it.
 
     Args:
-        folder: created if it is missing; a policy that is there is replaced.
+        folder: created if it is missing; a policy that is there is replaced, unless it was
+            trained by `train.py` or has been evaluated.
         model: of an environment that Gymnasium can make again by its id and arguments, perhaps in
             `Perturbed` and `PreviousActionAndReward`, and perhaps in `VecNormalize`.
         name: of the policy: letters, digits, _, + and -. None: what `train.py` would call it.
@@ -29,24 +45,35 @@ def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = No
         The folder.
 
     Raises:
-        ValueError: the environment is not registered or has other wrappers, or the policy is of a
-            class that cannot be saved without code.
+        ValueError: the environment is not registered, has other wrappers or arguments that JSON
+            does not have, the policy is of a class that cannot be saved without code, the name is
+            none, or the folder has something else.
     """
     venv, run = model.get_env(), RunFolder(Path(folder))
     if venv is None:
         raise ValueError("the model has no environment; give it one by set_env")
-    specs = [spec for spec in venv.get_attr("spec") if spec is not None]
-    if not specs:
-        raise ValueError("the environment is not registered with Gymnasium, so it has no id")
-    network = getattr(model.policy, "network_config", None)
+    if run.config.exists() or run.evaluations.exists():
+        raise ValueError(f"{run.path} has a training or evaluations of another policy")
+    name = name or _name(model.policy)
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a policy: letters, digits, _, + and -")
     settings: dict[str, Any] = {
-        **_task(specs[0]),
-        "policy": name or _name(model.policy),
+        **_task(_spec(venv)),
+        "policy": name,
         "seed": model.seed or 0,
         "n_envs": model.n_envs,
+        "trainer": {
+            key: value
+            for key in LEARNED_BY
+            if isinstance(value := getattr(model, key, None), int | float)
+        },
     }
-    if network is not None:
-        settings["network"] = {**vars(network)}
+    if isinstance(model.policy, PlasticSpikingPolicy):
+        settings["network"] = model.policy.network_config.as_dict()
+    try:
+        json.dumps(settings)
+    except TypeError as error:
+        raise ValueError(f"the task's arguments cannot be written: {error}") from error
     save_policy(
         run.policy,
         model.policy,
@@ -56,19 +83,35 @@ def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = No
     return run.path
 
 
+def _spec(venv: VecEnv) -> Any:
+    """What the environments were made of, which has to be the same for all."""
+    while isinstance(venv, VecEnvWrapper):
+        if not isinstance(venv, SIDE_BY_SIDE):
+            raise ValueError(f"evaluation knows nothing of {type(venv).__name__}; leave it out")
+        venv = venv.venv
+    first, *others = venv.get_attr("spec")
+    if first is None:
+        raise ValueError("the environment is not registered with Gymnasium, so it has no id")
+    if any(other != first for other in others):
+        raise ValueError("the environments side by side are not alike")
+    return first
+
+
 def _task(spec: Any) -> dict[str, Any]:
     """Environment, arguments and wrappers, as settings of a training."""
     registered = gym.spec(spec.id)
     arguments = {k: v for k, v in spec.kwargs.items() if registered.kwargs.get(k) != v}
     arguments.pop("render_mode", None)
     if spec.max_episode_steps != registered.max_episode_steps:
+        if spec.max_episode_steps is None:
+            raise ValueError("the environment has no time limit, but that of its id has one")
         arguments["max_episode_steps"] = spec.max_episode_steps
     task = {"env": spec.id, "env_kwargs": arguments, "perturb": None, "previous": False}
     for wrapper in spec.additional_wrappers:
         kwargs: Mapping[str, Any] = wrapper.kwargs or {}
         if wrapper.name == "Perturbed" and not task["previous"] and task["perturb"] is None:
             task["perturb"] = kwargs["text"]
-        elif wrapper.name == "PreviousActionAndReward":
+        elif wrapper.name == "PreviousActionAndReward" and not task["previous"]:
             task["previous"] = True
         elif wrapper.name not in PLAIN:
             raise ValueError(

@@ -13,7 +13,7 @@ import torch
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.rollout import PPO
-from spikepropamine.agents.update import DIVERGED, Gradients, evaluator
+from spikepropamine.agents.update import Gradients, NotFinite, evaluator
 
 EXPLODED = 1e4
 """Norm of a gradient, before clipping, from which on a minibatch is left out. One of its sequences
@@ -70,19 +70,21 @@ class _Supervised(_Base):
                     continue
                 log_probs = evaluate(batch)[1]
                 weights = batch.advantages / batch.advantages.sum()
-                losses.append(-(log_probs.detach() @ weights))
+                loss = -(log_probs.detach() @ weights)
                 norm = gradients.backward([log_probs], [weights.neg_()])
                 if not norm < EXPLODED and self._left_out_in_a_row < PATIENCE:
                     left_out += 1
                     self._left_out_in_a_row += 1
                     continue
                 self._left_out_in_a_row = 0
+                losses.append(loss)
                 self.policy.optimizer.step()
             self._n_updates += 1
-        loss = torch.stack(losses).mean()
-        if not loss.isfinite():
-            raise ValueError(DIVERGED)
-        self.logger.record("train/cross_entropy", loss.item())
+        if losses:
+            mean = torch.stack(losses).mean().item()
+            if not np.isfinite(mean):
+                raise NotFinite
+            self.logger.record("train/cross_entropy", mean)
         self.logger.record("train/left_out", left_out)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 

@@ -17,7 +17,13 @@ else:
     _Base = object
 
 
-DIVERGED = "the loss is not a finite number; a smaller learning_rate or max_grad_norm may help"
+class NotFinite(ValueError):
+    """The loss of an update is not a finite number."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the loss is not a finite number; a smaller learning_rate or max_grad_norm may help"
+        )
 
 
 class PolicyLoss(NamedTuple):
@@ -124,7 +130,7 @@ class PlainUpdates(_Base):
         """Some passes over the rollout, in minibatches.
 
         Raises:
-            ValueError: the loss is not a finite number.
+            NotFinite: the loss is not a finite number.
         """
         ppo: Any = self
         self.policy.set_training_mode(True)
@@ -154,7 +160,7 @@ class PlainUpdates(_Base):
                 break
         found = torch.stack(terms)
         if not found.isfinite().all():
-            raise ValueError(DIVERGED)
+            raise NotFinite
         self._record(found, first, clip, clip_values)
 
     @torch.no_grad()

@@ -40,8 +40,8 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
     Reward: in the recall window 1/n for the right action and -1/n for the wrong one, n being the
     number of recall steps (3 by default): an episode returns between -1 and 1. Else 0.
 
-    Info of a recall step: `target` (int, the right action) and `feedback` (0.0: what may be known
-    of the reward). The last step, which is the last
+    Info of a recall step: `target` (int, the right action) and `feedback` (always 0.0, so
+    that `--previous` does not tell the reward either). The last step, which is the last
     recall step, adds `correct` (bool: more right than wrong actions in the recall window, the last
     action deciding a tie), `trial` (int, always 0) and `evidence` (int, the number of cues on the
     right less those on the left). All other infos are empty.

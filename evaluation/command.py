@@ -117,8 +117,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="where results go (evaluations/SUITE in the folder that the runs have in common, with "
-        "--quick evaluations/SUITE-quick)",
+        help="where results go (evaluations/SUITE in the folder that the runs have in common; with "
+        "--quick, --horizon-factor and --stochastic in one of their own)",
     )
     parser.add_argument(
         "--video",
@@ -203,7 +203,10 @@ def ask(options: argparse.Namespace) -> Asked:
     seeds = range(options.seed, options.seed + options.episodes)
     named = [_named(text) for text in options.runs]
     folders = [folder for _, folder in named]
-    names = {folder: name for name, folder in named if name}
+    names: dict[Path, str] = {}
+    for name, folder in named:
+        if name and names.setdefault(folder.resolve(), name) != name:
+            raise UsageError(f"{folder} has two names, {names[folder.resolve()]} and {name}")
     try:
         runs, task = load_runs(folders, seeds, options.horizon_factor, names)
         conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
@@ -220,34 +223,36 @@ def ask(options: argparse.Namespace) -> Asked:
         )
     folder = _folder(options, folders)
     if options.out is None:
-        _check_kept(folder, options.episodes, conditions)
+        _check_kept(folder, runs, options)
     return Asked(runs, task, conditions, teacher, skipped, folder)
 
 
 def _named(text: str) -> tuple[str, Path]:
     """What a run is to be called, empty where it has its own name, and its folder."""
-    name, equals, rest = text.partition("=")
-    if not equals or Path(text).exists():
+    name, _, rest = text.partition("=")
+    if not rest or not NAME.fullmatch(name) or Path(text).exists():
         return "", find(text)
-    if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot be the name of a policy: letters, digits, _, + and -")
     return name, find(rest)
 
 
-def _check_kept(folder: Path, episodes: int, conditions: Sequence[Condition]) -> None:
-    """Raises UsageError where those of fewer episodes or conditions would replace results."""
+def _check_kept(folder: Path, runs: Sequence[Run], options: argparse.Namespace) -> None:
+    """Raises UsageError where results of the same but of fewer episodes would replace others."""
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         kept = int(summary["settings"]["episodes"])
-        missing = {condition["key"] for condition in summary["conditions"]}
+        texts = summary["settings"]["perturb"]
+        judged = {
+            ((folder / run).resolve(), steps)
+            for part in summary["policies"].values()
+            for run, steps in zip(part["runs"], part["steps_trained"])
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return  # nothing, or of another version
-    missing -= {condition.key for condition in conditions}
-    if kept > episodes or missing:
-        more = "conditions" if missing else f"episodes ({kept})"
+    same = texts == options.perturb and judged == {(r.folder.resolve(), r.steps) for r in runs}
+    if same and kept > options.episodes:
         raise UsageError(
-            f"{folder} has results of more {more}, which these would replace; say with --out where "
-            "these are to go, or delete those"
+            f"{folder} has results of {kept} episodes, which those of {options.episodes} would "
+            "replace; say with --out where these are to go"
         )
 
 
@@ -323,6 +328,16 @@ def say(summary: Summary, folder: Path, report: Path) -> None:
     print(f"the report is {report}")
 
 
+def folder_name(options: argparse.Namespace) -> str:
+    """Of the folder for the results, where none is given: what is measured in another way has a
+    folder of its own.
+    """
+    parts = [options.suite or "perturb", "quick" if options.quick else ""]
+    parts.append(f"x{options.horizon_factor}" if options.horizon_factor > 1 else "")
+    parts.append("stochastic" if options.stochastic else "")
+    return "-".join(filter(None, parts))
+
+
 def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
     """For the results: `--out`, or one in the folder that the runs have in common.
 
@@ -333,8 +348,7 @@ def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
         return options.out
     common = Path(os.path.commonpath([run.resolve() for run in runs]))
     common = common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
-    suite = (options.suite or "perturb") + ("-quick" if options.quick else "")
-    folder = RunFolder(common).evaluations / suite
+    folder = RunFolder(common).evaluations / folder_name(options)
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):
         if path.is_symlink():
             raise UsageError(f"{path} is a link; say with --out where results may be written")

@@ -40,20 +40,24 @@ def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None 
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     metadata = loaded.metadata
-    policy = metadata["settings"]["policy"]
     try:
-        judged = summary["policies"].get(policy, {"runs": []})
-    except (KeyError, TypeError) as error:
+        judged = {
+            (evaluation / folder).resolve(): called
+            for called, part in summary["policies"].items()
+            for folder in part["runs"]
+        }
+    except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{evaluation / 'summary.json'} is of no evaluation") from error
-    if run.path.resolve() not in [(evaluation / folder).resolve() for folder in judged["runs"]]:
+    if run.path.resolve() not in judged:
         raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
+    policy = judged[run.path.resolve()]  # as it is called there
     own = metadata["settings"].get("imports") or ()
     more = f" --import {' '.join(own)}" if own else ""
     commands = [f"spikepropamine enjoy {name}{more}", f"spikepropamine evaluate {name}{more}"]
     if repository is not None:
         commands.insert(0, f"spikepropamine pull {repository}")
     try:
-        body = _body(summary, policy, metadata, commands)
+        body = _body(summary, policy, metadata, commands, layout_of(loaded) is not None)
     except KeyError as error:
         raise UsageError(f"{evaluation} is of an older version; evaluate the run again") from error
     if repository is not None:
@@ -95,7 +99,9 @@ def _front(summary: Any, name: str, spiking: bool) -> str:
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
 
 
-def _body(summary: Any, name: str, metadata: Mapping[str, Any], commands: Sequence[str]) -> str:
+def _body(
+    summary: Any, name: str, metadata: Mapping[str, Any], commands: Sequence[str], spiking: bool
+) -> str:
     settings, policy = summary["settings"], summary["policies"][name]
     cost = summary["cost"][name]
     first, *others = verdict(summary, name)
@@ -115,18 +121,20 @@ def _body(summary: Any, name: str, metadata: Mapping[str, Any], commands: Sequen
     ]
     training = metadata["settings"]
     chosen = {k: training[k] for k in ("network", "trainer") if k in training}
+    if not spiking and "network" in chosen:  # of which only the widths concern it
+        chosen["network"] = {"hidden": training["network"]["hidden"]}
     sections = [
         f"# {name} on {settings['env']}",
         f"{name} {first} {' '.join(others)}",
         _code(*commands),
         "## Training",
-        f"Task `{settings['env']}` with `{json.dumps(settings['env_kwargs'])}`, trained "
-        f"{'in the clean task' if policy['perturb'] is None else 'under ' + policy['perturb']}; "
-        f"{metadata['steps']:,} environment steps, training seeds judged: {seeds}; "
-        f"{policy['actor_parameters']:,} learned numbers in the actor.",
+        _training(metadata),
+        f"Training seeds judged: {seeds}; {policy['actor_parameters']:,} learned numbers in the "
+        "actor.",
         f"<details><summary>Settings</summary>\n\n```yaml\n{yaml.safe_dump(chosen)}```\n</details>",
         "## Results",
-        f"{settings['episodes']} new episodes per condition, the same in each; 95 % intervals. "
+        f"Judged with `{json.dumps(settings['env_kwargs'])}`, {settings['episodes']} new episodes "
+        "per condition, the same in each; 95 % intervals. "
         f"Random actions return {number(policy['random_return'])}.",
         _table(["condition", *RESULTS.values()], kept),
     ]
@@ -150,6 +158,22 @@ def _body(summary: Any, name: str, metadata: Mapping[str, Any], commands: Sequen
 
 
 RESULTS = {"return": "return", "retention": "return kept", "late_accuracy": "late accuracy"}
+
+
+def _training(metadata: Mapping[str, Any]) -> str:
+    """In which task, and by what, a policy was trained."""
+    settings = metadata["settings"]
+    text = f"Task `{settings['env']}` with `{json.dumps(settings['env_kwargs'])}`, "
+    perturb = settings.get("perturb")
+    text += "unperturbed" if perturb is None else f"under `{perturb}`"
+    if settings.get("previous"):
+        text += ", its previous action and reward observed"
+    if settings.get("reveal"):
+        text += ", told what is hidden"
+    text += f"; {metadata['steps']:,} environment steps"
+    teacher, start = settings.get("teacher"), settings.get("start_from")
+    text += "" if teacher is None else f", learned from the teacher `{teacher}`"
+    return text + ("." if start is None else f", starting from `{start}`.")
 
 
 def _score(score: Score | None, as_percent: bool = False) -> str:

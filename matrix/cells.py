@@ -17,12 +17,14 @@ from pathlib import Path
 from spikepropamine.common import HERE, UsageError, one_line, unknown, write_text
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.evaluation.ask.conditions import STANDARD
+from spikepropamine.evaluation.command import folder_name
 from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.card import card_of
 from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RunFolder
 from spikepropamine.listing import name_of
 from spikepropamine.matrix.file import Matrix
+from spikepropamine.training.settings import CHANGEABLE
 from spikepropamine.training.settings import parse as parse_training
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -80,8 +82,19 @@ class Cell:
         """Whether these very commands were run, with the policy and the results that are there."""
         try:
             return json.loads(self.stamp.read_text()) == self._state()
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return False
+
+    @property
+    def record(self) -> Path:
+        """The file that says what its training was asked for; beside the run folder."""
+        return self.run.path.with_suffix(".training.json")
+
+    def asked(self) -> dict[str, object]:
+        """What its training is asked for, defaults included; but for what changes no number."""
+        settings = parse_training(list(self.commands[0][1:])).as_dict()
+        same = CHANGEABLE - {"steps", "n_envs"}
+        return {name: value for name, value in settings.items() if name not in same}
 
     def finish(self) -> None:
         """Writes the stamp, and the copy that is kept, with a card."""
@@ -103,13 +116,15 @@ class Cell:
             "exports": _digest(sorted(self.run.exports.glob("*"))) if exports else None,
             "kept": None if kept is None else _digest(sorted(kept.policy.glob("*"))),
             "commands": [list(c) for c in self.commands],
+            "asked": self.asked(),
         }
 
 
 def _digest(files: Sequence[Path]) -> str:
     total = hashlib.sha256()
     for file in files:
-        total.update(file.read_bytes())
+        if file.is_file():
+            total.update(file.read_bytes())
     return total.hexdigest()
 
 
@@ -162,10 +177,11 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
         parsed = parse_evaluation(options, f"{matrix.name}: evaluate")
         if parsed.suite not in (None, STANDARD, *suite_names()):
             raise UsageError(f"{matrix.name}: {unknown('suite', parsed.suite, suite_names())}")
-        out = parsed.out or RunFolder(path).evaluations / (parsed.suite or "perturb")
+        out = parsed.out or RunFolder(path).evaluations / folder_name(parsed)
         if out in evaluations:
             raise UsageError(f"{matrix.name}: two evaluations would write to {out}; add --out")
         evaluations.append(out)
+        options += [] if parsed.out else ["--out", str(out)]
         commands.append(("evaluate", *options))
     commands += [("export", str(path), "--format", name) for name in matrix.export]
     keep = Path(matrix.keep, path.relative_to(runs / matrix.runs)) if matrix.keep else None
@@ -199,9 +215,16 @@ def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | No
     Returns:
         Why it failed, in a line; None where it is finished.
     """
-    if cell.finished():
-        return None
+    try:
+        return None if cell.finished() else _execute(cell, stopped)
+    except OSError as error:
+        return one_line(error)
+
+
+def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
     cell.log.parent.mkdir(parents=True, exist_ok=True)
+    if other := _trained_otherwise(cell):
+        return other
     for command in cell.commands:
         if command[0] == "train" and cell.run.path.exists():
             command = (*command, "--resume")  # returns at once where nothing is left to do
@@ -214,6 +237,21 @@ def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | No
         cell.finish()
     except (UsageError, OSError, ValueError, KeyError) as error:
         return f"what it left cannot be kept: {one_line(error)}"
+    return None
+
+
+def _trained_otherwise(cell: Cell) -> str | None:
+    """Why a cell cannot go on with the run folder that is there; writes what it is asked for."""
+    asked = json.loads(json.dumps(cell.asked()))
+    if cell.run.path.exists() and cell.record.is_file():
+        before = json.loads(cell.record.read_text())
+        for name in asked:
+            if before.get(name) != asked[name]:
+                return (
+                    f"{cell.path} was trained with another {name}; delete it, or give this cell a "
+                    "label of its own"
+                )
+    write_text(cell.record, json.dumps(asked, indent=1) + "\n")
     return None
 
 

@@ -15,8 +15,8 @@ from spikepropamine.common import UsageError, whole_file
 from spikepropamine.evaluation.judge.statistics import SHARE
 from spikepropamine.evaluation.report import figures
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
-from spikepropamine.matrix.rows import Row
-from spikepropamine.matrix.tables import of_one_task, rows_where, score_of
+from spikepropamine.matrix.rows import OBSERVER, Row
+from spikepropamine.matrix.tables import _once, of_one_task, rows_where, score_of
 
 ROWS = "rows"  # the name of the digest in a PNG file
 CHANCE = 0.5  # of the cue tasks, which have two answers
@@ -31,7 +31,7 @@ def conditions(rows: Sequence[Row], path: Path) -> None:
     if not groups:
         raise UsageError("these results do not have late accuracy")
     title = f"{_task(rows)}\nright responses in the second half of an episode, 95 % over seeds"
-    figures.scores(groups, "late accuracy", title, path, CHANCE)
+    figures.scores(groups, "late accuracy", title, path, CHANCE, OBSERVER)
 
 
 def trials(rows: Sequence[Row], path: Path) -> None:
@@ -50,10 +50,16 @@ def trials(rows: Sequence[Row], path: Path) -> None:
 
 def returns(rows: Sequence[Row], path: Path) -> None:
     """Return by environment in the clean task, relative to the best policy's mean there."""
-    grouped = _grouped([r for r in rows if r.condition == CLEAN_KEY], "env", "ret")
+    rows = _once([r for r in rows if r.condition == CLEAN_KEY])
+    for env in dict.fromkeys(row.env for row in rows):
+        of_one_task([row for row in rows if row.env == env])
+    grouped = _grouped(rows, "env", "ret")
     best: dict[str, float] = {}
     for (_, env), values in grouped.items():
         best[env] = max(best.get(env, -np.inf), float(np.mean(values)))
+    for env, most in best.items():
+        if most <= 0:
+            raise UsageError(f"{env}: no mean return is above 0, so none can be a share of it")
     groups: dict[str, dict[str, tuple[Score, list[float]]]] = {}
     for (policy, env), values in grouped.items():
         shares = [value / best[env] for value in values]

@@ -150,9 +150,14 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
             label: place
             for place, label in enumerate(dict.fromkeys(getattr(r, axis) for r in rows))
         }
-        for axis in ("env", "setting", "policy", "seed")
+        for axis in ("env", "setting", "policy")
     }
-    rows.sort(key=lambda row: [places[getattr(row, axis)] for axis, places in order.items()])
+    rows.sort(
+        key=lambda row: [
+            *(places[getattr(row, axis)] for axis, places in order.items()),
+            -1 if row.seed is None else row.seed,
+        ]
+    )
     write_rows(file, rows)
     return len(fresh)
 
@@ -182,7 +187,7 @@ def rows_of(cell: Cell) -> list[Row]:
                     seed=cell.seed,
                     parameters=policy["actor_parameters"],
                     steps=described["steps"],
-                    seconds=round(float(progress[-1]["time/time_elapsed"])),
+                    seconds=round(_seconds(progress)),
                     training_return=_rounded(last, 3),
                     best_training_return=_rounded(best, 3),
                     suite=settings["suite"] or "perturb",
@@ -207,6 +212,13 @@ def rows_of(cell: Cell) -> list[Row]:
                 )
             )
     return rows
+
+
+def _seconds(progress: Sequence[Mapping[str, str]]) -> float:
+    """Of a training, over all its sessions: the clock begins anew with each."""
+    clock = [float(row["time/time_elapsed"]) for row in progress if row["time/time_elapsed"]]
+    ends = [here for here, after in zip(clock, [*clock[1:], 0.0]) if after < here]
+    return sum(ends)
 
 
 def observer_rows(cell: Cell, known: set[Any]) -> list[Row]:

@@ -52,15 +52,16 @@ def plain_step(policy: Any, batch: int) -> Step | None:
     actor, critic = KINDS[type(policy)](policy)
     shape = (-1, *policy.action_space.shape)
     without_gradients = torch.no_grad()
-    exploration, version = None, -1
+    exploration, log_std = None, None
 
     def step(
         observations: Tensor, states: Any, starts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        nonlocal exploration, version
+        nonlocal exploration, log_std
         with without_gradients:
-            if exploration is None or version != policy.log_std._version:
-                exploration, version = _Gaussian(policy.log_std, batch), policy.log_std._version
+            if log_std is None or not torch.equal(log_std, policy.log_std):
+                log_std = policy.log_std.clone()
+                exploration = _Gaussian(log_std, batch)
             features = observations.float().flatten(1)
             means, memory, pi = actor(features, states and states.pi, starts[None])
             actions, log_probs = exploration.draw(means)

@@ -396,6 +396,14 @@ def test_what_is_told_is_told_anew_with_a_reversal(text):
         observation, _, _, _, info = env.step(np.zeros(6))
 
 
+def test_another_observation_is_left_as_it_is():
+    scaled = gym.wrappers.TransformObservation(
+        gym.make("HalfCheetahCueLesson-v0"), lambda x: x[:20], gym.spaces.Box(-9, 9, (20,))
+    )
+    env = Perturbed(scaled, "cue_reversal=1@3")
+    np.testing.assert_array_equal(env.reset(seed=0)[0], scaled.reset(seed=0)[0])
+
+
 def test_reversing_direction_turns_feedback_too():
     plain = play(gym.make("HalfCheetahDirection-v0"), 20, options={"direction": 1})
     turned = play(

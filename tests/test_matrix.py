@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -226,6 +227,52 @@ def test_training_goes_on_where_it_was(file, commands):
     cell.run.path.mkdir(parents=True)
     execute(cell)
     assert commands.seen[0] == (*cell.commands[0], "--resume")
+
+
+def test_a_run_that_was_trained_with_other_settings_is_not_taken_for_this_one(
+    file, commands, monkeypatch, capsys
+):
+    assert command.main([file(), "--seeds", "0", "--policies", "snn"]) == 0
+    more = file(train=f"{TINY} --trainer.n-epochs 3")
+    assert command.main([more, "--seeds", "0", "--policies", "snn"]) == 1
+    assert "was trained with another trainer" in capsys.readouterr().err
+    # defaults count, too
+    defaults = settings.defaults
+
+    def others(*arguments):
+        return replace(defaults(*arguments), normalize_rewards=True)
+
+    monkeypatch.setattr(settings, "defaults", others)
+    assert command.main([file(), "--dry-run", "--seeds", "0", "--policies", "snn"]) == 0
+    assert "2 cells, 0 done, 2 to do" in capsys.readouterr().out
+
+
+def test_a_quick_evaluation_has_a_folder_of_its_own(file, commands):
+    cell = of(file(evaluate=["--quick --episodes 2"]))[0]
+    assert cell.evaluations[0].name == "standard-quick"
+    assert cell.commands[1][-2:] == ("--out", str(cell.evaluations[0]))
+
+
+def test_a_cell_that_cannot_be_read_stops_no_other(file, commands, monkeypatch, capsys):
+    run = cells_module._execute
+
+    def unreadable(cell, stopped):
+        if cell.name.endswith("plain snn seed 0"):
+            raise NotADirectoryError(20, "Not a directory")
+        return run(cell, stopped)
+
+    monkeypatch.setattr(cells_module, "_execute", unreadable)
+    assert command.main([file(), "--seeds", "0"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("failed: ") == 1 and "Not a directory" in error
+    (of(file())[1].run.path / "policy" / "a folder").mkdir()  # in what is digested
+    assert not of(file())[0].finished()
+
+
+def test_a_training_in_two_sessions_took_the_time_of_both():
+    clock = [{"time/time_elapsed": x} for x in ("9", "13", "", "1", "4")]
+    assert rows_module._seconds(clock) == 17
+    assert rows_module._seconds(clock[:2]) == 13
 
 
 def test_a_cell_that_fails_stops_no_other_and_is_reported(file, commands, capsys):

@@ -471,3 +471,12 @@ def test_probabilities_of_improvement_cover_the_truth(pair, seeds):
     share, shown = coverage.covered_probability(pair, seeds, 500)
     assert share >= 0.92
     assert seeds > 3 or not shown
+
+
+def test_shares_at_the_end_of_their_scale_are_told_apart():
+    perfect, chance = np.ones(5), np.array([0.5, 0.52, 0.49, 0.51, 0.5])
+    assert difference(perfect, chance)["interval"] is None
+    low, high = difference(perfect, chance, (-1.0, 1.0))["interval"]
+    assert 0 < low < 0.496 <= high
+    low, high = difference(perfect, perfect, (-1.0, 1.0))["interval"]
+    assert low < 0 < high

@@ -221,6 +221,9 @@ def test_a_study_is_of_one_task_and_one_budget(study, capsys):
     assert tune.main(arguments(study, 1)) == 0
     assert tune.main(arguments(study, 1)) == 0  # which goes on with it
     capsys.readouterr()
+    same = arguments(study, 1)
+    assert tune.main([*same[4:], *same[:4], "--device", "cpu"]) == 0  # in another order
+    capsys.readouterr()
     for other in (["--steps", "128"], ["--seeds", "1"], ["--policy", "lstm"]):
         assert tune.main([*arguments(study, 2), *other]) == 2
         assert "give another --study" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
+from spikepropamine.agents.update import NotFinite
 from spikepropamine.policies.groups import parameter_group
 
 LIMIT = 1e15
@@ -92,6 +93,9 @@ class Guard(BaseCallback):
         if "constraint" in str(error) or "invalid values" in str(error):
             self.check_parameters()
             self._learner("the output of the policy")
+        if isinstance(error, NotFinite):
+            self.check_parameters()
+            self._learner("the loss")
 
     def _raw_observations(self) -> Any:
         if self.normalisation is not None:

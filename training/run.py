@@ -210,7 +210,7 @@ def _learn(
             guard.check_parameters()
             if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
                 dump_row(algorithm)
-            if algorithm.num_timesteps < settings.steps:
+            if not algorithm.rollout_buffer.full:
                 _begin_episodes(algorithm)
             saver.look()
         except KeyboardInterrupt:

@@ -149,7 +149,7 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     file = CONFIGS / f"{env.replace('/', '-')}.yaml"
     if not file.is_file():
         file = CONFIGS / "default.yaml"
-    files = with_bases(file)
+    files = with_bases(file, CONFIGS)
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
     passes = [names]
     if taught:
@@ -165,23 +165,22 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     return settings
 
 
-def with_bases(file: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """A file with sections, and before it its `base`, which lies beside it, and the base's own.
+def with_bases(file: Path, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """A file with sections, and before it its `base`, a name in the folder, and the base's own.
 
     Raises:
         UsageError: a file that cannot be read or has no sections, or that is its own base.
     """
     files: list[tuple[Path, dict[str, Any]]] = []
-    name: str | None = file.name
-    while name is not None:
-        part = file.parent / name
+    part: Path | None = file
+    while part is not None:
         if part in [later for later, _ in files]:
-            raise UsageError(f"{name} is its own base")
+            raise UsageError(f"{part.name} is its own base")
         content = read_yaml(part)
         if not isinstance(content, dict):
-            raise UsageError(f"{name}: must have sections such as `all`, got {content!r}")
+            raise UsageError(f"{part.name}: must have sections such as `all`, got {content!r}")
         files.insert(0, (part, content))
-        name = f"{content['base']}.yaml" if "base" in content else None
+        part = folder / f"{content['base']}.yaml" if "base" in content else None
     return files
 
 

@@ -168,18 +168,23 @@ def tracked(settings: Settings, config: dict[str, Any]) -> Iterator[list[KVWrite
 
 @contextmanager
 def _interrupted_later() -> Iterator[None]:
-    """Holds back Ctrl-C until what is inside is done."""
+    """Holds back Ctrl-C, and a stop that is taken as such, until what is inside is done."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is interrupted
         return
     came: list[Any] = []
-    before = signal.signal(signal.SIGINT, lambda *arguments: came.append(arguments))
+    before: dict[int, Any] = {
+        number: signal.signal(number, lambda *arguments: came.append(arguments))
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(signal.getsignal(number))
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if came and callable(before):
-            before(*came[0])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, frame in came[:1]:
+            before[number](number, frame)
 
 
 def loggable(value: Any) -> Any:

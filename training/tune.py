@@ -35,7 +35,7 @@ from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.options import nested, updated
 from spikepropamine.training.run import train
-from spikepropamine.training.settings import CONFIGS, Settings, validated, with_bases
+from spikepropamine.training.settings import CHANGEABLE, CONFIGS, Settings, validated, with_bases
 from spikepropamine.training.settings import parse as parse_settings
 
 REPORTS = 10  # of the return so far, in each training
@@ -107,7 +107,7 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
     if file is None:
         file = CONFIGS / "search" / f"{settings.env.replace('/', '-')}.yaml"
         file = file if file.is_file() else CONFIGS / "search" / "default.yaml"
-    files = with_bases(file)
+    files = with_bases(file, CONFIGS / "search")
     space: dict[str, Any] = {}
     names = dict.fromkeys(("all", settings.policy.split("-")[0], settings.policy))
     for name, (source, sections) in itertools.product(names, files):
@@ -293,6 +293,8 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
     options.study.mkdir(parents=True, exist_ok=True)
     # Optuna's own locks are files that a killed process leaves behind
     turn: Any = FileLock(options.study / "journal.lock")
+    with turn:
+        _check_same(options, settings, space)
     journal = JournalFileBackend(str(options.study / "journal.log"), turn)
     study = optuna.create_study(
         storage=JournalStorage(journal),
@@ -302,7 +304,6 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
         sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=REPORTS // 3),
     )
-    _check_same(study, options)
     worker = Worker(study, options.study)
     try:
         while True:
@@ -319,19 +320,22 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
     print(f"best of {_done(study)} trials: {best.value:.6g}; {options.study / 'best.yaml'} has it")
 
 
-def _check_same(study: Any, options: argparse.Namespace) -> None:
+def _check_same(
+    options: argparse.Namespace, settings: Settings, space: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Raises UsageError where the folder has a study of something else, whose values would mean
     nothing beside those of this one.
     """
-    asked = [study.study_name, f"--seeds {options.seeds}", shlex.join(options.rest)]
-    file = options.study / "study.json"  # one for all the studies that the journal may hold
+    told = CHANGEABLE - {"steps", "n_envs"}  # of which the values do not depend
+    plain = {name: value for name, value in settings.as_dict().items() if name not in told}
+    asked = json.dumps({"seeds": options.seeds, "settings": plain, "search": space}, indent=1)
+    file = options.study / "study.json"  # one for all the studies that a journal can hold
     if not file.is_file():
-        write_text(file, json.dumps(asked))
-    before = json.loads(file.read_text(encoding="utf-8"))
-    if before != asked:
+        write_text(file, asked)
+    if file.read_text(encoding="utf-8") != asked:
         raise UsageError(
-            f"{options.study} has a study of {' '.join(before)}, whose values cannot be compared "
-            "with those of this one; give another --study"
+            f"{options.study} has a study with other settings ({file.name} has them), whose values "
+            "cannot be compared with those of this one; give another --study"
         )
 
 
@@ -356,13 +360,13 @@ def _try_one(
             contextlib.redirect_stderr(log),
         ):
             value = value_of(trial, mine, options.seeds, folder)
-        state = states.COMPLETE
+        state, worker.refused = states.COMPLETE, 0
     except optuna.TrialPruned:
         state = states.PRUNED
     except UsageError as error:  # settings that do not go together
         state = states.FAIL
         worker.refused += 1
-        if worker.refused == STARTUP and not _done(worker.study):
+        if worker.refused >= STARTUP:  # it is not for their own settings that they fail
             raise
         print(f"trial {trial.number}: {error}", file=sys.stderr, flush=True)
         return

@@ -200,18 +200,18 @@ def by_label(acts: list[ContextAct]) -> dict[str, list[ContextAct]]:
     """The contexts of a text by their labels, sorted.
 
     Raises:
-        ValueError: two of one family draw from sets and meet in a channel, so that what both do
-            may be a context that is held out.
+        ValueError: two of one family, of which one draws from a set, meet in a channel, so that
+            what both do may be a context that is held out.
     """
     labels: dict[str, list[ContextAct]] = {}
     for act in acts:
         labels.setdefault(act.term.label, []).append(act)
-    drawn = [act for act in acts if act.term.context_set]
-    for one, other in itertools.combinations(drawn, 2):
+    for one, other in itertools.combinations(acts, 2):
         alike = (one.alternative, one.family) == (other.alternative, other.family)
-        if alike and len(np.intersect1d(one.channels, other.channels)):
+        drawn = one.term.context_set or other.term.context_set
+        if alike and drawn and len(np.intersect1d(one.channels, other.channels)):
             raise ValueError(
-                f"{one.term.label} and {other.term.label} draw contexts of the same channel, "
+                f"{one.term.label} and {other.term.label} have contexts of the same channel, "
                 "which together may be one that is held out"
             )
     return dict(sorted(labels.items()))

@@ -14,9 +14,10 @@ WEIGHT = "_forward_reward_weight"
 def _has_direction(task: Any) -> str | None:
     if hasattr(task, "target_velocity"):
         return "its reward asks for a velocity, whatever the direction"
-    if hasattr(task, "trial_steps"):
-        return "its cues tell the direction; cue_reversal reverses them"
-    return None if getattr(task, WEIGHT, 0) else "its reward has no part for moving forward"
+    if not getattr(task, WEIGHT, 0):
+        return "its reward has no part for moving forward"
+    cues = hasattr(task, "trial_steps")
+    return "its cues tell the direction; cue_reversal reverses them" if cues else None
 
 
 def _has_cues(task: Any) -> str | None:

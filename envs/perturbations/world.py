@@ -233,11 +233,12 @@ def _bumps(bound: Bound) -> tuple[np.ndarray, np.ndarray]:
 
 def _terrain_place(model: Any, bound: Bound) -> np.ndarray:
     """Position of the field's middle: whole periods from where it was first, next to the robot."""
-    period, floor = TERRAIN_CELLS * TERRAIN_CELL, floor_of(model)
+    period = TERRAIN_CELLS * TERRAIN_CELL
+    if "height" not in bound.kept:
+        bound.kept["height"] = model.geom_pos[floor_of(model), 2] - TERRAIN_DEPTH
     origin = bound.kept["origin"]
     away = bound.kept.get("robot", origin) - origin
-    height = model.geom_pos[floor, 2] - TERRAIN_DEPTH
-    return np.append(origin + period * np.round(away / period), height)
+    return np.append(origin + period * np.round(away / period), bound.kept["height"])
 
 
 def _move_terrain(task: Any, value: float, bound: Bound) -> None:

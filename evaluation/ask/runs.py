@@ -207,6 +207,8 @@ def _check_types(settings: Any, steps: Any) -> None:
             raise TypeError(f"{what} is {number!r}, and should be a whole number from 0 on")
     kinds: dict[str, type] = {"env": str, "env_kwargs": dict}
     optional: dict[str, type] = {"perturb": str, "previous": bool, "reveal": bool}
+    if not isinstance(settings.get("steps"), int | None):
+        raise TypeError(f"steps is {settings['steps']!r}, and should be a whole number")
     kinds |= {key: kind for key, kind in optional.items() if settings.get(key) is not None}
     for what, kind in kinds.items():
         if not isinstance(settings[what], kind):

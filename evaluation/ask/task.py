@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from spikepropamine.envs.making import make
+from spikepropamine.envs.making import horizon_of, make
 from spikepropamine.envs.rendering import is_mujoco
 
 ENDLESS = 1000  # steps after which an episode is cut, of a task that has no time limit
@@ -54,13 +54,13 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     if hasattr(plain, "told"):
         arguments["told"] = 0.0
     limit = env.spec.max_episode_steps if env.spec else None
+    own_limit = horizon_of(env)
     own_steps: int | None = getattr(plain, "episode_steps", None)
     trials: Any = getattr(plain, "trials", None)
     trial_steps = getattr(plain, "trial_steps", None)
     simulated = is_mujoco(env)
     earned = getattr(plain, "return_range", None)
     env.close()
-    own_limit = limit if own_steps is None else own_steps
     horizon = (ENDLESS if own_limit is None else own_limit) * horizon_factor
     if own_steps is None and horizon != limit:
         arguments["max_episode_steps"] = horizon

@@ -147,10 +147,19 @@ def difference(
     one: np.ndarray, other: np.ndarray, bounds: tuple[float, float] = UNBOUNDED
 ) -> Estimate:
     """Of the means of two independent samples, by the method of variance estimates recovery (Zou
-    and Donner 2008, doi:10.1002/sim.3095): the two intervals' sides add up in squares.
+    and Donner 2008, doi:10.1002/sim.3095): the two intervals' sides add up in squares. Shares that
+    are all at an end of their scale (`bounds` are then -1 and 1) have Wilson's interval.
     """
     first, second = float(one.mean()), float(other.mean())
     intervals = interval(first, one), interval(second, other)
+    if bounds == DIFFERENCE_OF_SHARES:
+        first_interval, second_interval = (
+            wilson(round(mean), len(values))
+            if found is None and len(values) >= FEWEST and (values == round(mean)).all()
+            else found
+            for found, mean, values in zip(intervals, (first, second), (one, other))
+        )
+        intervals = first_interval, second_interval
     value = first - second
     if intervals[0] is None or intervals[1] is None:
         return Estimate(mean=value, interval=None)

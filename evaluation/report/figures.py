@@ -76,7 +76,7 @@ def accuracy_by_trial(
             ax.set_ylim(0, 1.03)
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            ax.set_xlabel("trial in the episode")
+            ax.set_xlabel("trial that asks")
             ax.grid(axis="y")
             if len(panels) > 1:
                 ax.set_title(name)
@@ -92,6 +92,7 @@ def scores(
     title: str,
     path: Path,
     chance: float | None = None,
+    best: str = "",
 ) -> None:
     """A measure by condition: mean, 95 % interval, and faint dots for the single samples.
 
@@ -102,23 +103,27 @@ def scores(
         title: of the figure; a second line is set smaller.
         path: the PNG.
         chance: what guessing would reach, drawn as a line; None draws none.
+        best: the label of what could be reached, drawn as black dashes.
     """
     conditions = list(dict.fromkeys(name for group in groups.values() for name in group))
     with plt.rc_context(STYLE):
         figure, (ax,) = _panels(1)
+        room = 0.6 / len(groups)  # of each group in a condition
+        shift = min(0.09, 0.45 * room)  # of the mean, from the samples
         for index, (label, group) in enumerate(groups.items()):
-            colour = COLOURS[index % len(COLOURS)]
-            offset = 0.6 * ((index + 0.5) / len(groups) - 0.5)
+            colour = "black" if label == best else COLOURS[index % len(COLOURS)]
+            offset = room * (index + 0.5) - 0.3
             for name, (score, samples) in group.items():
                 x = conditions.index(name) + offset
                 if len(samples) > 1:
                     # spread evenly, so that equal samples can be told apart
-                    spread = x + np.linspace(-0.04, 0.04, len(samples))
+                    spread = x + min(0.04, 0.2 * room) * np.linspace(-1, 1, len(samples))
                     ax.plot(spread, samples, ".", color=colour, alpha=0.25, zorder=1)
                 if score["interval"] is not None:
                     low, high = score["interval"]
-                    ax.vlines(x + 0.09, low, high, color=colour, linewidth=2)
-                dots = ax.plot(x + 0.09, score["mean"], "o", color=colour, markersize=6)
+                    ax.vlines(x + shift, low, high, color=colour, linewidth=2)
+                marker = "_" if label == best else "o"
+                dots = ax.plot(x + shift, score["mean"], marker, color=colour, markersize=6)
             dots[0].set_label(label)
         if chance is not None:
             ax.axhline(chance, color="#7F7F7F", linestyle=":", zorder=0, label="chance")

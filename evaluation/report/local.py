@@ -64,6 +64,13 @@ class TrainingLog:
         return int(self.columns[STEPS][-1]) if self.columns.get(STEPS, np.array([])).size else 0
 
 
+def _alike(settings: Mapping[str, Any]) -> str:
+    """What runs of one line have in common; what an older version does not know is as if unset."""
+    found = task_settings(settings) | learning_settings(settings)
+    said = {name: value for name, value in found.items() if value not in (None, [], False)}
+    return json.dumps(said, sort_keys=True, default=str)
+
+
 def write_local(root: Path) -> Path:
     """Makes index.html over the runs in a folder; returns its path.
 
@@ -112,7 +119,7 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
         folder=folder.path,
         environment=environment,
         policy=policy,
-        settings=json.dumps(task_settings(settings) | learning_settings(settings), default=str),
+        settings=_alike(settings),
         seed=seed,
         planned=planned if isinstance(planned, int) else None,
         columns=columns,
