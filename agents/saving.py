@@ -53,7 +53,10 @@ def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = No
     if venv is None:
         raise ValueError("the model has no environment; give it one by set_env")
     if run.config.exists() or run.evaluations.exists():
-        raise ValueError(f"{run.path} has a training or evaluations of another policy")
+        raise ValueError(
+            f"{run.path} has a training or evaluations of another policy; give another folder, or "
+            "delete that one"
+        )
     name = name or _name(model.policy)
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of a policy: letters, digits, _, + and -")

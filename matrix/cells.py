@@ -92,9 +92,12 @@ class Cell:
 
     def asked(self) -> dict[str, object]:
         """What its training is asked for, defaults included; but for what changes no number."""
-        settings = parse_training(list(self.commands[0][1:])).as_dict()
-        same = CHANGEABLE - {"steps", "n_envs"}
-        return {name: value for name, value in settings.items() if name not in same}
+        asked: dict[str, object] = {}
+        for name, value in parse_training(list(self.commands[0][1:])).as_dict().items():
+            if name not in CHANGEABLE - {"steps", "n_envs"}:
+                parts = value.items() if name in ("network", "trainer") else ()
+                asked |= {f"{name}.{part}": of for part, of in parts} or {name: value}
+        return asked
 
     def finish(self) -> None:
         """Writes the stamp, and the copy that is kept, with a card."""
@@ -245,8 +248,8 @@ def _trained_otherwise(cell: Cell) -> str | None:
     asked = json.loads(json.dumps(cell.asked()))
     if cell.run.path.exists() and cell.record.is_file():
         before = json.loads(cell.record.read_text())
-        for name in asked:
-            if before.get(name) != asked[name]:
+        for name, value in before.items():
+            if name in asked and asked[name] != value:  # a version may have others
                 return (
                     f"{cell.path} was trained with another {name}; delete it, or give this cell a "
                     "label of its own"

@@ -236,7 +236,7 @@ def test_a_run_that_was_trained_with_other_settings_is_not_taken_for_this_one(
     assert command.main([file(), "--seeds", "0", "--policies", "snn"]) == 0
     more = file(train=f"{TINY} --trainer.n-epochs 3")
     assert command.main([more, "--seeds", "0", "--policies", "snn"]) == 1
-    assert "was trained with another trainer" in capsys.readouterr().err
+    assert "was trained with another trainer.n_epochs" in capsys.readouterr().err
     # defaults count, too
     defaults = settings.defaults
 
