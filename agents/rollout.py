@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spikepropamine.agents.buffer import PlainRolloutBuffer
 from spikepropamine.agents.update import PlainUpdates
-from spikepropamine.policies.plain import plain_step
+from spikepropamine.policies.plain import known, plain_step
 
 if TYPE_CHECKING:
     _Base = OnPolicyAlgorithm  # a mixin over PPO or RecurrentPPO
@@ -38,12 +38,12 @@ class PlainRollouts(_Base):
         n_rollout_steps: int,
     ) -> bool:
         """Fills the buffer; False where a callback ended the training."""
-        step = plain_step(self.policy, env.num_envs)
-        if step is None:
+        if not known(self.policy):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
+        step: Any = plain_step(self.policy, env.num_envs)  # of parameters as callbacks left them
         recurrent = isinstance(self.policy, RecurrentActorCriticPolicy)
         lstm_states: Any = self._last_lstm_states if recurrent else None
         space: Any = self.action_space
@@ -84,6 +84,7 @@ class PlainRollouts(_Base):
         starts = torch.as_tensor(dones, dtype=torch.float32)
         values = self._values(torch.as_tensor(new_obs), lstm_states, starts, slice(None))
         rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+        callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 

@@ -1,7 +1,6 @@
 """A model of one's own script as a run folder, which every command of this project takes."""
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from stable_baselines3.common.vec_env import (
     VecTransposeImage,
 )
 
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import save_policy
 
@@ -27,7 +26,6 @@ SIDE_BY_SIDE = (VecNormalize, VecTransposeImage, VecMonitor, VecCheckNan)  # tho
 LEARNED_BY = (
     "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "sequence_length",
 )  # fmt: skip
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 
 
 def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = None) -> Path:
@@ -58,7 +56,7 @@ def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = No
             "delete that one"
         )
     name = name or _name(model.policy)
-    if not NAME.fullmatch(name):
+    if not POLICY_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of a policy: letters, digits, _, + and -")
     settings: dict[str, Any] = {
         **_task(_spec(venv)),

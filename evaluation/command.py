@@ -30,7 +30,7 @@ from spikepropamine.evaluation.ask.conditions import (
     severest,
 )
 from spikepropamine.evaluation.ask.lesions import LESIONS
-from spikepropamine.evaluation.ask.runs import NAME, Run, load_runs, load_teacher
+from spikepropamine.evaluation.ask.runs import Run, load_runs, load_teacher
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.judge.summarize import summarize
 from spikepropamine.evaluation.report.files import write
@@ -39,7 +39,7 @@ from spikepropamine.evaluation.run.plan import evaluate
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.schema import Skipped, Summary
 from spikepropamine.evaluation.tracking import track_evaluation
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.listing import find
 from spikepropamine.tracking import check_credentials
 
@@ -230,7 +230,7 @@ def ask(options: argparse.Namespace) -> Asked:
 def _named(text: str) -> tuple[str, Path]:
     """What a run is to be called, empty where it has its own name, and its folder."""
     name, _, rest = text.partition("=")
-    if not rest or not NAME.fullmatch(name) or Path(text).exists():
+    if not rest or not POLICY_NAME.fullmatch(name) or Path(text).exists():
         return "", find(text)
     return name, find(rest)
 

@@ -16,7 +16,7 @@ from spikepropamine.evaluation.judge.statistics import SHARE
 from spikepropamine.evaluation.report import figures
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.matrix.rows import OBSERVER, Row
-from spikepropamine.matrix.tables import _once, of_one_task, rows_where, score_of
+from spikepropamine.matrix.tables import of_one_task, once, rows_where, score_of
 
 ROWS = "rows"  # the name of the digest in a PNG file
 CHANCE = 0.5  # of the cue tasks, which have two answers
@@ -50,7 +50,7 @@ def trials(rows: Sequence[Row], path: Path) -> None:
 
 def returns(rows: Sequence[Row], path: Path) -> None:
     """Return by environment in the clean task, relative to the best policy's mean there."""
-    rows = _once([r for r in rows if r.condition == CLEAN_KEY])
+    rows = once([r for r in rows if r.condition == CLEAN_KEY])
     for env in dict.fromkeys(row.env for row in rows):
         of_one_task([row for row in rows if row.env == env])
     grouped = _grouped(rows, "env", "ret")

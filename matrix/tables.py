@@ -72,7 +72,7 @@ def score_of(values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -
 
 def seeds(files: Sequence[Path], **where: str) -> str:
     """By policy and condition, the interquartile mean and every seed."""
-    rows = of_one_task(_once(rows_where(files, **where)))
+    rows = of_one_task(once(rows_where(files, **where)))
     measure, digits = measure_of(rows)
     conditions = list(dict.fromkeys(row.condition for row in rows))
     training = {} if measure == "late_accuracy" else {
@@ -91,7 +91,7 @@ def seeds(files: Sequence[Path], **where: str) -> str:
 
 def summary(files: Sequence[Path], **where: str) -> str:
     """By task, where there are several, policy and condition, the interquartile mean over seeds."""
-    rows = _once(rows_where(files, **where))
+    rows = once(rows_where(files, **where))
     measure, digits = measure_of(rows)
     conditions = list(dict.fromkeys(row.condition for row in rows))
     tasks = list(dict.fromkeys((row.env, row.setting) for row in rows))
@@ -110,7 +110,7 @@ def returns(files: Sequence[Path], **where: str) -> str:
     """By policy and environment, the interquartile mean and every seed; of plastic policies also
     with their plasticity off.
     """
-    rows = _once(rows_where(files, **where))
+    rows = once(rows_where(files, **where))
     envs = list(dict.fromkeys(row.env for row in rows))
     for env in envs:
         of_one_task([row for row in rows if row.env == env])
@@ -140,7 +140,7 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
         named = {name: value for name, value in where.items() if name != "condition"}
         rows = [r for r in rows_where(files, lesion="", **named) if r.condition != CLEAN_KEY]
     else:
-        rows = _once(rows_where(files, **{"condition": CLEAN_KEY} | where))
+        rows = once(rows_where(files, **{"condition": CLEAN_KEY} | where))
     what = "" if asked is None else asked.replace("_", " ")
     lines = _head("task", "policy", "", "other", "difference", "probability of improvement")
     for task in dict.fromkeys(_compared(row, every) for row in rows):
@@ -361,7 +361,7 @@ def _lines_where(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[s
     return lines
 
 
-def _once(rows: list[Row]) -> list[Row]:
+def once(rows: list[Row]) -> list[Row]:
     """Several suites have the clean condition, and no run may count twice."""
     if len({(row.run, row.condition) for row in rows}) < len(rows):
         raise UsageError("runs were judged by several suites here: add suite=NAME")

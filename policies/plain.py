@@ -47,7 +47,7 @@ def plain_step(policy: Any, batch: int) -> Step | None:
         for policies that are not known here: of other classes or distributions, for observations
         other than arrays of floats, elsewhere than on the CPU, or with hooks.
     """
-    if not _known(policy):
+    if not known(policy):
         return None
     actor, critic = KINDS[type(policy)](policy)
     shape = (-1, *policy.action_space.shape)
@@ -80,7 +80,7 @@ def plain_predict(policy: Any) -> Predict | None:
         without) and episode starts [batch] to actions [batch, ...] and the next state. None for
         policies that `plain_step` does not know either.
     """
-    if not _known(policy):
+    if not known(policy):
         return None
     actor, _ = KINDS[type(policy)](policy)
     space = policy.action_space
@@ -106,7 +106,7 @@ def plain_evaluate(policy: Any) -> Evaluate | None:
         other) to values, log-likelihoods of the actions and entropies, each [count], with
         gradients. None for policies that `plain_step` does not know either.
     """
-    if not _known(policy):
+    if not known(policy):
         return None
     actor, critic = KINDS[type(policy)](policy)
     log_std = policy.log_std
@@ -131,7 +131,8 @@ def plain_evaluate(policy: Any) -> Evaluate | None:
     return evaluate
 
 
-def _known(policy: Any) -> bool:
+def known(policy: Any) -> bool:
+    """Whether `plain_step` and the others know a policy."""
     space = policy.observation_space
     return (
         type(policy) in KINDS

@@ -1,11 +1,15 @@
 """The folder of a training run: nothing else in this project knows the names in it."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from spikepropamine.common import UsageError
+
+POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
+"""Names of policies, which become parts of names of files."""
 
 
 @dataclass(frozen=True)

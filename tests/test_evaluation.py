@@ -21,18 +21,14 @@ from saved_runs import (
     make_policy,
     save_run,
 )
-from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.agents import PlasticPPO
-from spikepropamine.agents import save_run as save_run_of
 from spikepropamine.envs.making import spread
-from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import (
     CLEAN,
@@ -46,8 +42,7 @@ from spikepropamine.evaluation.ask.task import ENDLESS, task_of
 from spikepropamine.evaluation.film.recording import can_record, record_episode, recorded_layer
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.evaluation.run.jobs import Job, run_job
-from spikepropamine.export import write_cards
-from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.policies.export import save_policy
 
 
 @pytest.fixture(autouse=True)
@@ -495,109 +490,3 @@ def test_errors_of_damaged_or_foreign_runs(tmp_path, capsys):
     description.write_text(json.dumps(content))
     assert command_line(folder) == 2
     assert "does not tell how" in capsys.readouterr().err
-
-
-def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
-    first, second = (save_run(tmp_path / name, CUES, "ndp-oja") for name in ("one", "other"))
-    arguments = ["--conditions", "clean", "--episodes", "4", "--out", tmp_path / "out"]
-    assert command_line(first, second, *arguments) == 2
-    assert f"a name of its own: other={second}" in capsys.readouterr().err
-    assert command_line(first, f"other={second}", *arguments) == 0
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert list(summary["policies"]) == ["ndp-oja", "other"]
-    assert command_line(f"a={first}", f"b={first}", *arguments) == 2
-    assert "has two names, a and b" in capsys.readouterr().err
-    assert command_line("runs/lr=0.1", *arguments) == 2
-    assert "'runs/lr=0.1' is neither a run folder" in capsys.readouterr().err
-
-
-def test_a_card_knows_a_run_by_its_folder(tmp_path):
-    run = save_run(tmp_path, CUES, "snn")
-    assert command_line(f"mine={run}", "--conditions", "clean", "--episodes", "4") == 0
-    assert write_cards.main([str(run)]) == 0
-    assert "# mine on CueAssociation-v0" in (run / "README.md").read_text()
-
-
-def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
-    runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
-    for run, rate in zip(runs, (1e-3, 1e-5)):
-        loaded = load_policy(run / "policy")
-        settings = loaded.metadata["settings"] | {"trainer": {"learning_rate": rate}}
-        save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
-    assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
-    assert "differ in --trainer.learning-rate (0.001, 1e-05)" in capsys.readouterr().err
-
-
-def test_fewer_episodes_do_not_take_the_place_of_more(tmp_path, capsys):
-    run = save_run(tmp_path, CUES, "snn")
-    kept = run / "evaluations" / "standard" / "summary.json"
-    assert command_line(run, "--conditions", "clean", "--episodes", "6") == 0
-    before = kept.read_bytes()
-    assert command_line(run, "--conditions", "clean", "--episodes", "4") == 2
-    assert "has results of 6 episodes, which those of 4 would replace" in capsys.readouterr().err
-    assert command_line(run, "--conditions", "clean", "--quick") == 0
-    assert kept.read_bytes() == before
-    assert (run / "evaluations" / "standard-quick" / "summary.json").is_file()
-
-
-def test_an_evaluation_does_without_a_place_to_keep_its_parts(tmp_path, capsys, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SPIKEPROPAMINE_CACHE", str(tmp_path / "file" / "below"))
-    run = save_run(tmp_path, CUES, "snn")
-    assert command_line(run, "--conditions", "clean", "--episodes", "4") == 0
-    error = capsys.readouterr().err
-    assert error.count("nothing is kept for the next time") == 1
-    assert "SPIKEPROPAMINE_CACHE" in error
-
-
-def test_a_model_of_a_script_of_ones_own_is_a_run(tmp_path, capsys):
-    env = make_vec_env(
-        lambda: PreviousActionAndReward(
-            Perturbed(gym.make("HalfCheetah-v5", max_episode_steps=20), "mass=1.5")
-        ),
-        n_envs=2,
-    )
-    model = PlasticPPO(
-        "PlasticSpikingPolicy", VecNormalize(env), n_steps=8, batch_size=8, seed=3,
-        policy_kwargs={"network": {"hidden": (8,), "plastic": (True,), "recurrent": (False,),
-                                   "rule": "oja", "modulation": "direct"}},
-    )  # fmt: skip
-    model.learn(16)
-    run = save_run_of(tmp_path / "mine", model)
-    settings = load_policy(str(run / "policy")).metadata["settings"]
-    assert settings["policy"] == "ndp-oja" and settings["seed"] == 3 and settings["previous"]
-    assert settings["perturb"] == "mass=1.5"
-    assert settings["env_kwargs"] == {"max_episode_steps": 20}
-    assert command_line(run, "--conditions", "clean", "--episodes", "2", "--workers", "1") == 0
-    assert "ndp-oja" in capsys.readouterr().out
-
-
-def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
-    wrapped = make_vec_env(lambda: gym.wrappers.RescaleAction(gym.make("Pendulum-v1"), -1.0, 1.0))
-    with pytest.raises(ValueError, match="wrapped in RescaleAction"):
-        save_run_of(tmp_path, PPO("MlpPolicy", wrapped, n_steps=8, batch_size=8))
-    unlike = DummyVecEnv([lambda g=g: gym.make("Pendulum-v1", g=g) for g in (10.0, 1.0)])
-    stacked = VecFrameStack(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), 2)
-    own = DummyVecEnv([gym.envs.classic_control.PendulumEnv])
-    for venv, message in (
-        (unlike, "not alike"), (stacked, "VecFrameStack"), (own, "not registered"),
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match=message):
-            save_run_of(tmp_path, PPO("MlpPolicy", venv, n_steps=8, batch_size=8))
-    model = PPO("MlpPolicy", "Pendulum-v1", n_steps=8, batch_size=8)
-    with pytest.raises(ValueError, match="'my model' is not the name of a policy"):
-        save_run_of(tmp_path, model, "my model")
-    (tmp_path / "config.yaml").write_text("")
-    with pytest.raises(ValueError, match="a training or evaluations of another policy"):
-        save_run_of(tmp_path, model)
-
-
-def test_an_interval_of_a_return_ends_where_the_task_does(tmp_path):
-    run = save_run(tmp_path, CUES, "ndp-oja")
-    arguments = ["--conditions", "clean", "--episodes", "3", "--horizon-factor", "2"]
-    assert command_line(run, *arguments) == 0
-    summary = json.loads((run / "evaluations" / "standard-x2" / "summary.json").read_text())
-    trials = 2 * gym.make(CUES, **ARGUMENTS.get(CUES, {})).unwrapped.trials
-    low, high = summary["policies"]["ndp-oja"]["clean_return"]["interval"]
-    assert -trials <= low < high <= trials
-    assert task_of(CUES, ARGUMENTS.get(CUES, {}), 2).return_range == (-trials, trials)

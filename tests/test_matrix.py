@@ -1,6 +1,5 @@
 """`spikepropamine matrix`: cells, what is left of them, engines, and the rows they leave."""
 
-import csv
 import json
 import re
 import shlex
@@ -11,7 +10,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -21,10 +19,9 @@ from spikepropamine.evaluation.command import main as evaluate
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
 from spikepropamine.matrix import command, engines
-from spikepropamine.matrix import rows as rows_module
 from spikepropamine.matrix.cells import cells_of, execute
 from spikepropamine.matrix.file import MATRICES, load_matrix
-from spikepropamine.matrix.rows import OBSERVER, Row, collect, read_rows, rows_of, write_rows
+from spikepropamine.matrix.rows import OBSERVER, read_rows
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import settings
 from spikepropamine.training.command import main as train
@@ -268,12 +265,6 @@ def test_a_cell_that_cannot_be_read_stops_no_other(file, commands, monkeypatch, 
     assert re.search("plain snn seed 0: .*Not a directory", error.splitlines()[-1])
 
 
-def test_a_training_in_two_sessions_took_the_time_of_both():
-    clock = [{"time/time_elapsed": x} for x in ("9", "13", "", "1", "4")]
-    assert rows_module._seconds(clock) == 17
-    assert rows_module._seconds(clock[:2]) == 13
-
-
 def test_a_cell_that_fails_stops_no_other_and_is_reported(file, commands, capsys):
     commands.failing = {"CueAssociation-v0 plain snn seed 0"}
     assert command.main([file(), "--seeds", "0"]) == 1
@@ -403,110 +394,3 @@ def test_ray_restores_an_experiment_after_a_failure(file, monkeypatch):
     ray.shutdown()
     assert seen[bad.name] is None and bad.finished()
     assert good.log.read_text() == before
-
-
-# rows
-
-
-def mean(value):
-    return {"mean": value}
-
-
-ADAPTATION = {
-    "first": {"settled_pace": mean(0.5), "opening_over_off": mean(0.25), "regained": None,
-              "time_to_identify": mean(40.0)},
-    "later": {"settled_pace": mean(0.75), "opening_over_off": mean(9.0), "regained": mean(0.125),
-              "time_to_identify": mean(9.0)},
-}  # fmt: skip
-RESULT = {
-    "return": mean(7.0), "retention": mean(0.8), "late_accuracy": mean(0.9),
-    "accuracy_by_trial": [mean(0.5), mean(1.0)],
-    "recovery": {"fraction": mean(0.6), "time": mean(30.0)}, "adaptation": ADAPTATION,
-}  # fmt: skip
-
-
-@pytest.fixture
-def finished(tmp_path):
-    """A cell of which everything is there, judged in some conditions."""
-    run = RunFolder(tmp_path / "run")
-    run.policy.mkdir(parents=True)
-    metadata = {"steps": 32, "versions": {"revision": "abc"}}
-    (run.policy / "policy.json").write_text(json.dumps({"metadata": metadata}))
-    lines = "rollout/ep_rew_mean,time/time_elapsed\n1.0,10\n9.0,20\n,25\n4.0,30.6\n"
-    run.progress.write_text(lines)
-
-    def write(env, conditions, episodes=2):
-        settings = {"env": env, "env_kwargs": {"noise": 0.0}, "suite": "standard",
-                    "episodes": episodes, "seeds": [0, episodes - 1]}  # fmt: skip
-        known = {"severity": None, "split": None, "lesion": None}
-        summary = {
-            "settings": settings,
-            "policies": {"own": {"actor_parameters": 123, "random_return": -1.0}},
-            "conditions": [{"key": key} | known | more for key, more in conditions.items()],
-            "results": {"own": dict.fromkeys(conditions, RESULT)},
-        }
-        (tmp_path / "judged").mkdir(exist_ok=True)
-        (tmp_path / "judged" / "summary.json").write_text(json.dumps(summary))
-        return SimpleNamespace(run=run, root=tmp_path, evaluations=["judged"], env=env,
-                               setting="plain", policy="ndp", seed=3)  # fmt: skip
-
-    return write
-
-
-def test_a_row_has_what_the_log_and_the_summary_say(finished):
-    told = {"severity": 0.5, "split": "train", "lesion": "off"}
-    (row,) = rows_of(finished("Ant-v5", {"signs": told}))
-    assert row == Row(
-        env="Ant-v5", setting="plain", policy="ndp", seed=3, parameters=123, steps=32, seconds=31,
-        training_return=4.0, best_training_return=9.0, suite="standard", condition="signs",
-        severity=0.5, split="train", lesion="off", episodes=2, ret=7.0, random_return=-1.0,
-        retention=0.8, late_accuracy=0.9, accuracy_by_trial="0.5 1", recovery_fraction=0.6,
-        recovery_time=30.0, settled_pace=0.5, later_settled_pace=0.75, opening_over_off=0.25,
-        time_to_identify=40.0, regained=0.125, revision="abc",
-    )  # fmt: skip
-
-
-def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it_did_before(
-    finished, tmp_path, monkeypatch
-):
-    asked = []
-
-    def observed(arguments, seeds):
-        asked.append((arguments["noise"], len(seeds)))
-        return {"late_accuracy": 1 - arguments["noise"]}
-
-    monkeypatch.setattr(rows_module, "observed", observed)
-    conditions = {"clean": {}, "noise-0.2": {"severity": 0.2}, "plasticity-off": {"lesion": "off"}}
-    file = tmp_path / "rows.csv"
-    for episodes in (2, 5):
-        collect([finished("CueAssociation-v0", conditions, episodes)], file)
-    assert asked == [(0.0, 2), (0.2, 2), (0.0, 5), (0.2, 5)]
-    observer = [row for row in read_rows(file) if row.policy == OBSERVER]
-    found = sorted((row.condition, row.episodes, row.late_accuracy) for row in observer)
-    assert found == [("clean", 5, 1.0), ("noise-0.2", 5, 0.8)]
-
-
-@pytest.mark.parametrize("name", ["cue-ppo", "cue-supervised", "robots", "Ant-v5-suites"])
-def test_the_committed_results_can_be_read(name):
-    """Older ones have fewer columns."""
-    file = ROOT / "benchmarks" / "results" / f"{name}.csv"
-    rows = read_rows(file)
-    with file.open() as stream:
-        lines = list(csv.DictReader(stream))
-    assert len(rows) == len(lines)
-    for row, line in zip(rows, lines):
-        assert row.ret == pytest.approx(float(line["return"]))
-        assert row.condition == line["condition"]
-
-
-def test_rows_survive_their_file(tmp_path):
-    rows = read_rows(ROOT / "benchmarks" / "results" / "robots.csv")
-    write_rows(tmp_path / "again.csv", rows)
-    assert read_rows(tmp_path / "again.csv") == rows
-
-
-def test_a_file_of_something_else_is_refused(tmp_path):
-    file = tmp_path / "other.csv"
-    file.write_text("env,policy\nCueAssociation-v0,snn\n")
-    with pytest.raises(UsageError, match="holds no results"):
-        read_rows(file)

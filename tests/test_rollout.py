@@ -63,13 +63,13 @@ def learned(kind, truncates=True):
 @pytest.mark.parametrize("kind", POLICIES)
 def test_a_training_is_the_same_to_the_last_bit(kind, monkeypatch):
     ours = learned(kind)
-    monkeypatch.setattr(rollout, "plain_step", lambda *_: None)
+    monkeypatch.setattr(rollout, "known", lambda _: False)
     assert same(ours, learned(kind))
 
 
 def test_episodes_that_end_for_good_are_no_other_case(monkeypatch):
     ours = learned("lstm", truncates=False)
-    monkeypatch.setattr(rollout, "plain_step", lambda *_: None)
+    monkeypatch.setattr(rollout, "known", lambda _: False)
     assert same(ours, learned("lstm", truncates=False))
 
 
@@ -143,6 +143,25 @@ def test_a_saved_model_says_nothing_of_its_buffer(tmp_path):
     model = make_model(make_venv(action="box"), PPO, "MlpPolicy")
     model.save(tmp_path / "model")
     assert PPO.load(tmp_path / "model").rollout_buffer_class is None
+
+
+def test_weights_that_a_callback_changes_act_at_once():
+    class Still(BaseCallback):
+        def _on_rollout_start(self):
+            with torch.no_grad():
+                for x in self.model.policy.action_net.parameters():
+                    x.data = torch.zeros_like(x)
+                self.model.policy.log_std.fill_(-20.0)
+
+        def _on_step(self):
+            assert np.abs(self.locals["actions"]).max() < 1e-6
+            return True
+
+        def _on_rollout_end(self):
+            assert len(self.locals["starts"]) == 2  # what is known at the end only
+
+    model = make_model(make_venv(action="box"), PPO, "MlpPolicy", learning_rate=1e-30)
+    model.learn(2 * 16 * 2, callback=Still())
 
 
 def test_hooks_on_gradients_are_called():

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +17,9 @@ from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.ask.task import Task, task_of
 from spikepropamine.evaluation.schema import Skipped
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.policies.export import DeployedPolicy, load_policy
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")  # of a policy
 LEARNING = (
     "network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards",
 )  # fmt: skip
@@ -199,7 +197,7 @@ def _check_types(settings: Any, steps: Any) -> None:
     if not isinstance(settings, dict):
         raise TypeError("its settings are no mapping")
     name = settings["policy"]
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not isinstance(name, str) or not POLICY_NAME.fullmatch(name):
         raise TypeError(f"{name!r} is not the name of a policy")
     numbers = {"seed": settings["seed"], "n_envs": settings["n_envs"], "steps": steps}
     for what, number in numbers.items():

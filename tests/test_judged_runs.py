@@ -1,0 +1,80 @@
+"""Which runs are judged together and by what name, and what stays of earlier results."""
+
+import json
+
+import gymnasium as gym
+from saved_runs import (
+    ARGUMENTS,
+    CUES,
+    command_line,
+    save_run,
+)
+
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.export import write_cards
+from spikepropamine.policies.export import load_policy, save_policy
+
+
+def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
+    first, second = (save_run(tmp_path / name, CUES, "ndp-oja") for name in ("one", "other"))
+    arguments = ["--conditions", "clean", "--episodes", "4", "--out", tmp_path / "out"]
+    assert command_line(first, second, *arguments) == 2
+    assert f"a name of its own: other={second}" in capsys.readouterr().err
+    assert command_line(first, f"other={second}", *arguments) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert list(summary["policies"]) == ["ndp-oja", "other"]
+    assert command_line(f"a={first}", f"b={first}", *arguments) == 2
+    assert "has two names, a and b" in capsys.readouterr().err
+    assert command_line("runs/lr=0.1", *arguments) == 2
+    assert "'runs/lr=0.1' is neither a run folder" in capsys.readouterr().err
+
+
+def test_a_card_knows_a_run_by_its_folder(tmp_path):
+    run = save_run(tmp_path, CUES, "snn")
+    assert command_line(f"mine={run}", "--conditions", "clean", "--episodes", "4") == 0
+    assert write_cards.main([str(run)]) == 0
+    assert "# mine on CueAssociation-v0" in (run / "README.md").read_text()
+
+
+def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
+    runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
+    for run, rate in zip(runs, (1e-3, 1e-5)):
+        loaded = load_policy(run / "policy")
+        settings = loaded.metadata["settings"] | {"trainer": {"learning_rate": rate}}
+        save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
+    assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
+    assert "differ in --trainer.learning-rate (0.001, 1e-05)" in capsys.readouterr().err
+
+
+def test_fewer_episodes_do_not_take_the_place_of_more(tmp_path, capsys):
+    run = save_run(tmp_path, CUES, "snn")
+    kept = run / "evaluations" / "standard" / "summary.json"
+    assert command_line(run, "--conditions", "clean", "--episodes", "6") == 0
+    before = kept.read_bytes()
+    assert command_line(run, "--conditions", "clean", "--episodes", "4") == 2
+    assert "has results of 6 episodes, which those of 4 would replace" in capsys.readouterr().err
+    assert command_line(run, "--conditions", "clean", "--quick") == 0
+    assert kept.read_bytes() == before
+    assert (run / "evaluations" / "standard-quick" / "summary.json").is_file()
+
+
+def test_an_evaluation_does_without_a_place_to_keep_its_parts(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SPIKEPROPAMINE_CACHE", str(tmp_path / "file" / "below"))
+    run = save_run(tmp_path, CUES, "snn")
+    assert command_line(run, "--conditions", "clean", "--episodes", "4") == 0
+    error = capsys.readouterr().err
+    assert error.count("nothing is kept for the next time") == 1
+    assert "SPIKEPROPAMINE_CACHE" in error
+
+
+def test_an_interval_of_a_return_ends_where_the_task_does(tmp_path):
+    run = save_run(tmp_path, CUES, "ndp-oja")
+    arguments = ["--conditions", "clean", "--episodes", "3", "--horizon-factor", "2"]
+    assert command_line(run, *arguments) == 0
+    summary = json.loads((run / "evaluations" / "standard-x2" / "summary.json").read_text())
+    trials = 2 * gym.make(CUES, **ARGUMENTS.get(CUES, {})).unwrapped.trials
+    low, high = summary["policies"]["ndp-oja"]["clean_return"]["interval"]
+    assert -trials <= low < high <= trials
+    assert task_of(CUES, ARGUMENTS.get(CUES, {}), 2).return_range == (-trials, trials)

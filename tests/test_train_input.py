@@ -1,0 +1,195 @@
+"""train.py: what wrong, idle and unusual input is answered."""
+
+import pytest
+from train_runs import (
+    CUE,
+    SHORT,
+    TINY,
+    folder_of,
+    run_process,
+)
+
+from spikepropamine.policies.export import load_policy
+
+SNN = [*CUE, "--policy", "snn"]
+ROBOT = ["--env", "HalfCheetah-v5", "--policy", "snn"]
+BAD = {
+    "a missing environment": (["--policy", "snn"], ["--env"]),
+    "a missing policy": (CUE, ["--policy"]),
+    "an unknown environment": (
+        ["--env", "CueAsociation-v0", "--policy", "snn"],
+        ["'CueAsociation-v0'", "did you mean", "CueAssociation-v0"],
+    ),
+    "an unknown policy": (
+        [*CUE, "--policy", "ndp-ojaa"],
+        ["'ndp-ojaa'", "did you mean 'ndp-oja'", "mlp, lstm"],
+    ),
+    "an unknown flag": ([*SNN, "--trainer.learning-rat", "3"], ["--trainer.learning-rate"]),
+    "a value of another type": (
+        [*SNN, "--trainer.learning-rate", "abc"],
+        ["--trainer.learning-rate", "abc"],
+    ),
+    "a name in a setting": ([*SNN, "--network.surrogate", "arctn"], ["did you mean 'arctan'"]),
+    "a value out of range": ([*SNN, "--network.ticks", "0"], ["ticks", "at least 1"]),
+    "no steps": ([*SNN, "--steps", "0"], ["steps", "at least 1"]),
+    "a negative seed": ([*SNN, "--seed", "-1"], ["seed"]),
+    "layers of unequal count": (
+        [*SNN, "--network.hidden", "8", "8", "8"],
+        ["recurrent", "3 hidden layers"],
+    ),
+    "a number that is none": ([*SNN, "--trainer.clip-range", "nan"], ["--trainer.clip-range"]),
+    "a share above 1": ([*SNN, "--trainer.gamma", "-1"], ["--trainer.gamma", "at least 0"]),
+    "no gradient": ([*SNN, "--trainer.max-grad-norm", "0"], ["--trainer.max-grad-norm", "above 0"]),
+    "a gain without measure": ([*SNN, "--network.gain", "1e30"], ["gain", "at most 1000"]),
+    "a device that is not there": ([*SNN, "--device", "cuda"], ["CUDA", "--device cpu"]),
+    "a module that is not there": ([*SNN, "--import", "no_such_module"], ["'no_such_module'"]),
+    "an unknown argument of the environment": (
+        [*SNN, *TINY, "--env-kwargs", "trails", "3"],
+        ["CueAssociation-v0", "trails"],
+    ),
+    "a bad argument of the environment": (
+        [*SNN, *TINY, "--env-kwargs", "trials", "0"],
+        ["trials", ">= 1"],
+    ),
+    "half an argument of the environment": ([*SNN, "--env-kwargs", "trials"], ["--env-kwargs"]),
+    "a batch shorter than a sequence": (
+        [*SNN, "--trainer.batch-size", "30"],
+        ["sequence_length", "at most batch_size", "40 is more than 30"],
+    ),
+    "a rollout shorter than a sequence": (
+        [*SNN, "--trainer.n-steps", "30"],
+        ["sequence_length", "at most n_steps", "40 is more than 30"],
+    ),
+    "an exogenous channel that is not there": (
+        [*CUE, "--policy", "ndp-oja", *TINY, "--network.exogenous", "rewrd"],
+        ["'rewrd'", "does not exist"],
+    ),
+    "a rule that the policy's name does not stand for": (
+        [*CUE, "--policy", "ndp-oja", *TINY, "--network.rule", "bcm"],
+        ["--network.rule bcm: ndp-oja stands for oja"],
+    ),
+    "a neuromodulator where there is none": (
+        [*CUE, "--policy", "dp-oja", *TINY, "--network.modulation", "direct"],
+        ["--network.modulation direct: dp-oja stands for none"],
+    ),
+    "two widths of an LSTM": (
+        [*CUE, "--policy", "lstm", *TINY, "--network.hidden", "32", "16"],
+        ["--network.hidden 32 16: lstm has one layer"],
+    ),
+    "going on and beginning anew": (
+        [*SNN, *TINY, "--resume", "--overwrite"],
+        ["--resume", "--overwrite", "give one"],
+    ),
+    "an argument that the robot divides by": (
+        [*ROBOT, *TINY, "--env-kwargs", "frame_skip", "0"],
+        ["'frame_skip': 0", "ZeroDivisionError"],
+    ),
+    "an argument that only playing shows to be wrong": (
+        [*ROBOT, *TINY, "--env-kwargs", "reset_noise_scale", "-1"],
+        ["cannot be played: ValueError: high - low < 0"],
+    ),
+    "a window to watch training in": (
+        [*ROBOT, *TINY, "--env-kwargs", "render_mode", "human"],
+        ["spikepropamine enjoy"],
+    ),
+    "a perturbation that no episode lives to see": (
+        [*ROBOT, *TINY, "--perturb", "mass=2@5000"],
+        ["mass begins at step 5000, but episodes have 1000 steps"],
+    ),
+    "an unknown policy to match": ([*SNN, "--match-parameters", "ndp-oj"], ["ndp-oja"]),
+    "nothing to resume": ([*SNN, *TINY, "--resume"], ["nothing to resume"]),
+    "supervision without targets": (
+        ["--env", "CartPole-v1", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
+        ["target"],
+    ),
+    "supervision by targets that are no actions": (
+        ["--env", "HalfCheetahCue-v0", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
+        ["no action", "target"],
+    ),
+    "supervision of continuous actions": (
+        ["--env", "Pendulum-v1", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
+        ["target"],
+    ),
+    "an observation space that is not supported": (
+        ["--env", "Blackjack-v1", "--policy", "snn", *TINY],
+        ["Tuple"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_line_exit_code_2_and_no_folder(tmp_path, run_here, capsys, case):
+    arguments, words = BAD[case]
+    assert run_here(*arguments) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert all(word in line for word in words), line
+    assert len(line) < 300 and "----" not in line, line
+    assert not printed.out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "case", ["an unknown environment", "an unknown flag", "an unknown argument of the environment"]
+)
+def test_a_process_given_bad_input_prints_that_line_and_nothing_else(tmp_path, case):
+    arguments, words = BAD[case]
+    result = run_process(tmp_path, *arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("train.py: error: ") and all(word in line for word in words)
+    assert not result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_change_nothing_are_named(run_here, capsys):
+    other = ["--trainer.sequence-length", "9", "--trainer.guided-steps", "5"]
+    assert run_here(*CUE, "--policy", "mlp", *SHORT, *other) == 0
+    said = capsys.readouterr().err
+    assert "--trainer.sequence-length, --trainer.guided-steps do not concern mlp" in said
+
+
+def test_options_of_reinforcement_learning_are_named_where_there_is_none(run_here, capsys):
+    idle = ["--trainer.ent-coef", "0.5", "--trainer.critic", "8"]
+    assert run_here(*CUE, "--policy", "snn", *TINY, "--trainer.kind", "supervised", *idle) == 0
+    assert "--trainer.ent-coef, --trainer.critic do not" in capsys.readouterr().err
+
+
+def test_help_explains_every_setting(tmp_path):
+    result = run_process(tmp_path, *CUE, "--policy", "ndp-oja", "--help")
+    assert result.returncode == 0
+    for words in ("--trainer.sequence-length", "--network.modulation", "--resume", "--seed"):
+        assert words in result.stdout
+
+
+def test_training_under_perturbations_and_with_the_previous_action(tmp_path, run_here):
+    """A suite's name, the wrapper's channels, and both kept in the policy's settings."""
+    arguments = ["--env", "InvertedPendulum-v5", "--policy", "snn", "--perturb", "body-damage"]
+    assert run_here(*arguments, "--previous", *TINY) == 0
+    policy = load_policy(folder_of(tmp_path, "InvertedPendulum-v5", "snn") / "policy")
+    assert policy.policy.observation_space.shape == (4 + 1 + 1,)
+    assert policy.metadata["settings"]["perturb"] == "body-damage"
+    assert policy.metadata["settings"]["previous"] is True
+
+
+@pytest.mark.parametrize(
+    ("perturb", "message"),
+    [
+        ("masss=2", "did you mean 'mass'?"),
+        ("mass=1.5@", "cannot read 'mass=1.5@'"),
+        ("friction=0.5", "would change nothing in InvertedPendulum-v5"),
+    ],
+)
+def test_perturbations_that_cannot_be(tmp_path, run_here, capsys, perturb, message):
+    code = run_here("--env", "InvertedPendulum-v5", "--policy", "snn", "--perturb", perturb, *TINY)
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_training_that_breaks_down_says_so_in_one_line(tmp_path, run_here, capsys):
+    arguments = ["--env", "InvertedPendulum-v5", "--policy", "snn", *TINY]
+    assert run_here(*arguments, "--steps", "320", "--trainer.learning-rate", "1e38") == 1
+    error = capsys.readouterr().err
+    assert "training diverged at step" in error and "Traceback" not in error
+    assert not (folder_of(tmp_path, "InvertedPendulum-v5", "snn") / "policy").exists()
