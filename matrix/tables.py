@@ -225,7 +225,7 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
     """By task, policy and condition with contexts: the pace, relative to random actions (0) and to
     the teacher that is told (1), that is settled on after the first context of an episode and after
     later ones, the share of changes after which the rate is back, and what plasticity adds to the
-    reward per step of the opening.
+    reward per step of the opening, where there is plasticity.
     """
     columns = ("settled_pace", "later_settled_pace", "regained", "opening_over_off")
     rows = [
@@ -242,8 +242,11 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
         for policy, mine in _by_policy(there):
             cells = [
                 _over_seeds(mine, name, 2, SHARE if name == "regained" else UNBOUNDED)
-                for name in columns
+                for name in columns[:3]
             ]
+            # the episodes of a network without plasticity are the same with plasticity off
+            added = [row for row in mine if row.opening_over_off != 0.0]
+            cells.append(_over_seeds(added, "opening_over_off", 2))
             lines.append(_line(task, condition, f"`{policy}`", *cells))
     return "\n".join(lines)
 

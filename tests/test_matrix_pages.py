@@ -242,6 +242,18 @@ def test_adaptation_is_told_by_condition(tmp_path):
     assert pace.startswith("0.60 [")
 
 
+def test_what_plasticity_adds_is_told_of_networks_that_have_it(tmp_path):
+    rows = [
+        Row(env="Ant-v5", policy=policy, seed=seed, condition="held out", settled_pace=0.5,
+            opening_over_off=added)
+        for policy, gains in (("ndp-oja", (0.4, 0.5)), ("snn", (0.0, 0.0)))
+        for seed, added in enumerate(gains)
+    ]  # fmt: skip
+    write_rows(tmp_path / "opening.csv", rows)
+    (plastic, static) = cells(adaptation([tmp_path / "opening.csv"]))
+    assert plastic[-1].startswith("0.45 [") and static[-1] == ""
+
+
 def test_intervals_of_shares_end_where_shares_do(tmp_path):
     rows = [
         Row(env="Ant-v5", policy=policy, seed=seed, condition="clean", settled_pace=share,
