@@ -251,6 +251,26 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
     return "\n".join(lines)
 
 
+def contexts(files: Sequence[Path], **where: str) -> str:
+    """By policy, in contexts held out of training: how many numbers are learned, the settled pace,
+    the same with plasticity off where there is plasticity, and the share of changes made good.
+    """
+    rows = of_one_task(rows_where(files, split="held-out", **where))
+    lines = _head("policy", "learned numbers", "pace", "plasticity off", "changes made good")
+    for policy, every in _by_policy(rows):
+        intact, off = ([row for row in every if row.lesion == name] for name in ("", "off"))
+        lines.append(
+            _line(
+                f"`{policy}`",
+                "" if (learned := every[0].parameters) is None else f"{learned:,}",
+                _over_seeds(intact, "settled_pace", 2),
+                _over_seeds(off, "settled_pace", 2) if policy.startswith(PLASTIC) else "",
+                _over_seeds(intact, "regained", 2, SHARE),
+            )
+        )
+    return "\n".join(lines)
+
+
 def revisions(files: Sequence[Path], **where: str) -> str:
     """By file and policy, how many runs there are, and the revisions of the code that trained them;
     "dirty" are those beside which something was not committed.
@@ -347,6 +367,7 @@ TABLES = {
     "behind_observer": behind_observer,
     "retention": retention,
     "adaptation": adaptation,
+    "contexts": contexts,
     "revisions": revisions,
     "speed": speed,
     "growth": growth,

@@ -19,6 +19,7 @@ from spikepropamine.matrix.tables import (
     adaptation,
     behind_observer,
     comparisons,
+    contexts,
     costs,
     growth,
     retention,
@@ -252,6 +253,23 @@ def test_what_plasticity_adds_is_told_of_networks_that_have_it(tmp_path):
     write_rows(tmp_path / "opening.csv", rows)
     (plastic, static) = cells(adaptation([tmp_path / "opening.csv"]))
     assert plastic[-1].startswith("0.45 [") and static[-1] == ""
+
+
+def test_contexts_held_out_of_training_are_told_by_policy(tmp_path):
+    held_out = [
+        Row(env="Ant-v5", policy=policy, seed=seed, parameters=learned, suite="motor-signs",
+            condition=f"held out {lesion}", split="held-out", lesion=lesion,
+            settled_pace=pace + seed / 10, regained=None if lesion else share)
+        for policy, learned, share in (("ndp-oja", 12345, 0.9), ("snn", 678, 0.1))
+        for lesion, pace in (("", 0.8), ("off", 0.2), ("frozen", 0.4))
+        for seed in range(3)
+    ]  # fmt: skip
+    seen = [replace(row, condition="seen", split="train", settled_pace=9.0) for row in held_out]
+    write_rows(tmp_path / "signs.csv", held_out + seen)
+    (plastic, static) = cells(contexts([tmp_path / "signs.csv"]))
+    assert plastic[:2] == ["`ndp-oja`", "12,345"] and static[:2] == ["`snn`", "678"]
+    assert plastic[2].startswith("0.90 [") and plastic[3].startswith("0.30 [")
+    assert plastic[4].startswith("0.90") and static[3] == ""
 
 
 def test_intervals_of_shares_end_where_shares_do(tmp_path):
