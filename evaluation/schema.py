@@ -220,11 +220,19 @@ class Adaptation(TypedDict):
 
 
 class Reference(TypedDict):
-    """The reward rate of a teacher or of random actions, as in `ContextScores`."""
+    """What `ContextScores` says of policies, of random actions or of a teacher.
+
+    Attributes:
+        step, mean: the reward rate.
+        settled_rate: reward per step.
+        regained: of a teacher, what can be expected of a policy: the rewards of one that is told
+            change as well, as its gait does. Null of random actions.
+    """
 
     step: list[int]
     mean: list[float]
     settled_rate: float | None
+    regained: float | None
 
 
 # "return" is a keyword

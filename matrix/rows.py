@@ -17,6 +17,9 @@ from spikepropamine.matrix.cells import Cell
 OBSERVER = "ideal observer"
 """Stands in the place of a policy, and has no seed."""
 
+TOLD = "teacher, told"
+"""Also: what a policy is held against where it has to find out the context."""
+
 CUE = "CueAssociation-v0"
 TEXT_COLUMNS = {"ret": "return"}  # which is a keyword
 
@@ -127,7 +130,8 @@ def write_rows(file: Path, rows: Iterable[Row]) -> None:
 def collect(cells: Sequence[Cell], file: Path) -> int:
     """Puts the rows of finished cells into a file, beside those of other runs that it has.
 
-    The ideal observer of cue association is measured anew, on the same episodes.
+    The ideal observer of cue association is measured anew, on the same episodes; of a teacher
+    that is told the context there is what the last of the cells says.
 
     Returns:
         How many rows the cells have.
@@ -139,7 +143,7 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
     old = [row for row in read_rows(file) if row.run not in runs] if file.is_file() else []
     known: set[Any] = set()
     for cell in cells:
-        for row in observer_rows(cell, known):
+        for row in (*observer_rows(cell, known), *told_rows(cell)):
             known.add((row.run, row.condition, row.episodes))
             same = row.run, row.condition  # before, in other episodes
             old = [one for one in old if (one.run, one.condition) != same]
@@ -249,6 +253,38 @@ def observer_rows(cell: Cell, known: set[Any]) -> list[Row]:
             if condition["lesion"] is None and (row.run, key, row.episodes) not in known:
                 arguments = settings["env_kwargs"] | {"noise": noises[key]}
                 rows.append(replace(row, **observed(arguments, seeds)))
+    return rows
+
+
+def told_rows(cell: Cell) -> list[Row]:
+    """The teacher that is told in the place of a cell's policy: its pace is 1, and what it regains
+    can be expected of nobody else.
+    """
+    rows = []
+    for folder in cell.evaluations:
+        summary = json.loads((cell.root / folder / "summary.json").read_text())
+        for condition in summary["conditions"]:
+            teacher = summary["references"].get(condition["key"], {}).get("teacher")
+            if teacher is None:
+                continue
+            first, later = teacher["first"], teacher["later"] or {}
+            settled = (part.get("settled_rate") is not None for part in (first, later))
+            paces = [1.0 if is_settled else None for is_settled in settled]
+            rows.append(
+                Row(
+                    env=cell.env,
+                    setting=cell.setting,
+                    policy=TOLD,
+                    suite=summary["settings"]["suite"] or "perturb",
+                    condition=condition["key"],
+                    severity=condition["severity"],
+                    split=condition["split"] or "",
+                    episodes=summary["settings"]["episodes"],
+                    settled_pace=paces[0],
+                    later_settled_pace=paces[1],
+                    regained=later.get("regained"),
+                )
+            )
     return rows
 
 

@@ -243,11 +243,13 @@ def references():
     steps = list(range(10, 1001, 10))
 
     def reference(rate):
-        return {"step": steps, "mean": [rate] * len(steps), "settled_rate": rate}
+        return {
+            "step": steps, "mean": [rate] * len(steps), "settled_rate": rate, "regained": None,
+        }  # fmt: skip
 
     both = {
-        name: {"first": reference(rate), "later": reference(rate)}
-        for name, rate in (("random", -0.3), ("teacher", 4.8))
+        name: {"first": reference(rate), "later": reference(rate) | {"regained": back}}
+        for name, rate, back in (("random", -0.3, None), ("teacher", 4.8, 0.95))
     }
     return {"held out": both}
 

@@ -207,6 +207,9 @@ def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
     assert references[texts[0]]["teacher"]["first"]["settled_rate"] == 2.0
     assert references[texts[1]]["teacher"]["later"]["settled_rate"] == 2.0
     assert set(references[texts[1]]["teacher"]["first"]["mean"]) == {2.0}
+    teacher, random = (references[texts[1]][name] for name in ("teacher", "random"))
+    assert teacher["later"]["regained"] == 1.0  # it loses nothing
+    assert [teacher["first"]["regained"], random["later"]["regained"]] == [None, None]
     reversed_, changing = (found["results"]["mlp"][text]["adaptation"] for text in texts)
     assert reversed_["first"]["contexts"] == 12 and reversed_["later"] is None
     assert reversed_["first"]["settled_rate"]["mean"] == -2

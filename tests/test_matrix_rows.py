@@ -10,7 +10,7 @@ from saved_runs import ROOT
 from spikepropamine.common import UsageError
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import rows as rows_module
-from spikepropamine.matrix.rows import OBSERVER, Row, collect, read_rows, rows_of, write_rows
+from spikepropamine.matrix.rows import OBSERVER, TOLD, Row, collect, read_rows, rows_of, write_rows
 
 
 def test_a_training_in_two_sessions_took_the_time_of_both():
@@ -46,7 +46,7 @@ def finished(tmp_path):
     lines = "rollout/ep_rew_mean,time/time_elapsed\n1.0,10\n9.0,20\n,25\n4.0,30.6\n"
     run.progress.write_text(lines)
 
-    def write(env, conditions, episodes=2):
+    def write(env, conditions, episodes=2, references=None):
         settings = {"env": env, "env_kwargs": {"noise": 0.0}, "suite": "standard",
                     "episodes": episodes, "seeds": [0, episodes - 1]}  # fmt: skip
         known = {"severity": None, "split": None, "lesion": None}
@@ -55,6 +55,7 @@ def finished(tmp_path):
             "policies": {"own": {"actor_parameters": 123, "random_return": -1.0}},
             "conditions": [{"key": key} | known | more for key, more in conditions.items()],
             "results": {"own": dict.fromkeys(conditions, RESULT)},
+            "references": references or {},
         }
         (tmp_path / "judged").mkdir(exist_ok=True)
         (tmp_path / "judged" / "summary.json").write_text(json.dumps(summary))
@@ -95,6 +96,19 @@ def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it
     observer = [row for row in read_rows(file) if row.policy == OBSERVER]
     found = sorted((row.condition, row.episodes, row.late_accuracy) for row in observer)
     assert found == [("clean", 5, 1.0), ("noise-0.2", 5, 0.8)]
+
+
+def test_a_teacher_that_is_told_is_on_file_beside_the_policies(finished, tmp_path):
+    conditions = {"clean": {}, "signs": {"split": "held-out"}, "signs [off]": {"lesion": "off"}}
+    random = {"first": {"settled_rate": 0.1, "regained": None}, "later": None}
+    for share in (0.5, 0.75):  # what was there is replaced
+        changes = {"settled_rate": None, "regained": share}
+        teacher = {"first": {"settled_rate": 5.0, "regained": None}, "later": changes}
+        references = {"signs": {"random": random, "teacher": teacher}}
+        collect([finished("Ant-v5", conditions, 4, references)], tmp_path / "rows.csv")
+    (told,) = (row for row in read_rows(tmp_path / "rows.csv") if row.policy == TOLD)
+    assert told == Row(env="Ant-v5", setting="plain", policy=TOLD, condition="signs",
+                       split="held-out", episodes=4, settled_pace=1.0, regained=0.75)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["cue-ppo", "cue-supervised", "robots", "Ant-v5-suites"])

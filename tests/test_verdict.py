@@ -147,6 +147,7 @@ def test_the_verdict_tells_how_contexts_are_found_out():
     assert "85 % [83, 87] of the pace of the teacher that is told" in text
     assert "after 40 steps (plasticity off: 0 %" in text
     assert "less than with plasticity off (difference: -0.500 [-0.600, -0.400] per" in text
+    assert "within 50 steps in 75 % [70, 80] (the teacher that is told: 95 %)." in text
     static = said(example_summary(contexts=True), "snn")
     assert "0 % [-2, 2] of the pace" in static and "opposite" not in static
 

@@ -1,6 +1,6 @@
 """What the summary says of conditions with contexts, beside a teacher and random actions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -43,9 +43,10 @@ def references_of(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Refer
     for condition in evaluation.conditions:
         if condition.lesion is None and condition.has_contexts:
             every = dict(zip(("first", "later"), _stretches(evaluation, condition.key)))
+            by_name = _rewards_of_references(evaluation, condition.key)
             found[condition.key] = {
-                name: {part: _reference(rewards, some) for part, some in every.items()}
-                for name, rewards in _rewards_of_references(evaluation, condition.key).items()
+                name: {part: _reference(name, by_name, some) for part, some in every.items()}
+                for name in by_name
             }
     return found
 
@@ -74,9 +75,7 @@ def _scores(
         )
         if pace is None or pace["mean"] < LEAST:
             time[:] = np.nan
-        changes = [stretch for stretch in stretches if stretch[1] > 0]
-        shares = regained(whole, of_references["random"], of_references[TEACHER], changes)
-        back = group.score(shares, (0.0, 1.0))
+        back = group.score(_regained(whole, of_references, stretches), (0.0, 1.0))
     if off is not None and off != condition:
         other = mean_of(since(group.rewards(off.key), stretches), range(OPENING))
         lost = group.score(opening - other)
@@ -111,18 +110,32 @@ def _curve(group: Group, rewards: np.ndarray) -> Curve:
     return group.units.curve(starts + WINDOW, rates[:, starts])
 
 
-def _reference(rewards: np.ndarray, stretches: list[Segment]) -> Reference | None:
+def _regained(
+    rewards: np.ndarray, references: Mapping[str, np.ndarray], stretches: list[Segment]
+) -> np.ndarray:
+    """By episode, of rewards [..., episodes, T]; the first context of one is no change."""
+    changes = [stretch for stretch in stretches if stretch[1] > 0]
+    return regained(rewards, references["random"], references[TEACHER], changes)
+
+
+def _reference(
+    name: str, references: Mapping[str, np.ndarray], stretches: list[Segment]
+) -> Reference | None:
     if not stretches:
         return None
-    by_step = since(rewards, stretches)
+    by_step = since(references[name], stretches)
     rates = _rate(by_step)
     starts = curve_points(len(rates))
     starts = starts[np.isfinite(rates[starts])]
-    settled = mean_of(mean_of_known(by_step, axis=0), SETTLED)
+    settled = float(mean_of(mean_of_known(by_step, axis=0), SETTLED))
+    back = np.nan
+    if name == TEACHER:
+        back = float(mean_of_known(_regained(references[name], references, stretches), axis=0))
     return Reference(
         step=(starts + WINDOW).tolist(),
         mean=rates[starts].tolist(),
-        settled_rate=float(settled) if np.isfinite(settled) else None,
+        settled_rate=settled if np.isfinite(settled) else None,
+        regained=back if np.isfinite(back) else None,
     )
 
 

@@ -311,10 +311,14 @@ def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> l
     if "later" in intact and (back := intact["later"]["regained"]) is not None:
         frozen = with_lesion("frozen")
         held = frozen["later"]["regained"] if "later" in frozen else None
-        beside = f" ({lesion_name('frozen')}: {_share(held)})" if held else ""
+        teacher = summary["references"][condition["key"]]["teacher"]["later"]
+        beside = [f"{lesion_name('frozen')}: {_share(held)}"] if held else []
+        if teacher is not None and teacher["regained"] is not None:
+            beside.append(f"the teacher that is told: {percent(teacher['regained'])}")
+        others = f" ({'; '.join(beside)})" if beside else ""
         sentences.append(
             "Of the changes from a context that it had found out, nine tenths of its reward rate "
-            f"are back within 50 steps in {_share(back)}{beside}."
+            f"are back within 50 steps in {_share(back)}{others}."
         )
     for lesion, kept in (("carry-over", ""), ("carry-over-frozen", " held")):
         carried = with_lesion(lesion)

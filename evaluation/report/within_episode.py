@@ -4,6 +4,7 @@ from typing import Any
 
 from spikepropamine.evaluation.report import plots
 from spikepropamine.evaluation.report.page import (
+    Cell,
     Plot,
     Plots,
     Section,
@@ -23,7 +24,7 @@ from spikepropamine.evaluation.report.verdict import (
     network_name,
     severest,
 )
-from spikepropamine.evaluation.report.words import edges_of
+from spikepropamine.evaluation.report.words import edges_of, number, percent
 from spikepropamine.evaluation.schema import (
     CLEAN_KEY,
     Summary,
@@ -36,6 +37,8 @@ SERIES = {
     "firing_rate": "Firing rate, spikes per neuron in the last tick of a step",
 }
 STEP = "step of the episode"
+REFERENCES = {"teacher": "teacher, told", "random": "random actions"}
+CONTEXTS = {"first": "with the episode", "later": "within the episode"}  # begin
 
 
 def trials(summary: Summary) -> Section:
@@ -153,15 +156,14 @@ def adaptation(summary: Summary) -> Section:
             for name, by_part in references.items():
                 reference = by_part[part]
                 if reference is not None and lines:
-                    label = {"teacher": "teacher, told", "random": "random actions"}[name]
-                    steps, mean = reference["step"], reference["mean"]
+                    label, steps, mean = REFERENCES[name], reference["step"], reference["mean"]
                     lines.append(plots.Line(label, plots.QUIET, steps, mean, dashed=True))
             if lines:
                 chart = plots.curves(lines, "steps since the context began", "reward per step")
                 name = condition_name(condition, onset=False)
                 charts.append(Plot(f"{name}: a context {when}", chart))
     for policy, where, result in every_result(summary):
-        for part, when in (("first", "with the episode"), ("later", "within the episode")):
+        for part, when in CONTEXTS.items():
             scores = context_scores(result).get(part)
             if scores is not None:
                 rows.append(
@@ -181,6 +183,7 @@ def adaptation(summary: Summary) -> Section:
                 )
     if not rows:
         return Section("Adaptation", [])
+    rows += _rows_of_teacher(summary)
     told = "the teacher is told; " if summary["settings"]["teacher"] else ""
     text = (
         "A context changes what every action does, nothing shows it, and it has to be found out "
@@ -201,6 +204,26 @@ def adaptation(summary: Summary) -> Section:
         "first 50 steps, more than with plasticity off",
     ]
     return Section("Adaptation", [Text([text]), Plots(charts), filled_table(columns, rows)])
+
+
+def _rows_of_teacher(summary: Summary) -> list[list[Any]]:
+    rows = []
+    for condition in summary["conditions"]:
+        by_part = summary["references"].get(condition["key"], {}).get("teacher", {})
+        for part, reference in by_part.items():
+            if reference is not None:
+                name = condition_name(condition, onset=False)
+                settled, back = reference["settled_rate"], reference["regained"]
+                rows.append(
+                    [
+                        *(REFERENCES["teacher"], name, CONTEXTS[part], None, None),
+                        None if settled is None else Cell(number(settled), settled),
+                        *(None, None, None),
+                        None if back is None else Cell(percent(back), back),
+                        None,
+                    ]
+                )
+    return rows
 
 
 def inside(summary: Summary) -> Section:
