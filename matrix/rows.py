@@ -282,7 +282,7 @@ def told_rows(cell: Cell) -> list[Row]:
                     episodes=summary["settings"]["episodes"],
                     settled_pace=paces[0],
                     later_settled_pace=paces[1],
-                    regained=later.get("regained"),
+                    regained=_rounded(later.get("regained"), 4),
                 )
             )
     return rows

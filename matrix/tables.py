@@ -247,7 +247,7 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
             # the episodes of a network without plasticity are the same with plasticity off
             added = [row for row in mine if row.opening_over_off != 0.0]
             cells.append(_over_seeds(added, "opening_over_off", 2))
-            lines.append(_line(task, condition, f"`{policy}`", *cells))
+            lines.append(_line(task, condition, _code(policy, mine), *cells))
     return "\n".join(lines)
 
 
@@ -261,7 +261,7 @@ def contexts(files: Sequence[Path], **where: str) -> str:
         intact, off = ([row for row in every if row.lesion == name] for name in ("", "off"))
         lines.append(
             _line(
-                f"`{policy}`",
+                _code(policy, every),
                 "" if (learned := every[0].parameters) is None else f"{learned:,}",
                 _over_seeds(intact, "settled_pace", 2),
                 _over_seeds(off, "settled_pace", 2) if policy.startswith(PLASTIC) else "",
