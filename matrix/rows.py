@@ -140,7 +140,8 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
         return 0
     fresh = [row for cell in cells for row in rows_of(cell)]
     runs = {row.run for row in fresh}
-    old = [row for row in read_rows(file) if row.run not in runs] if file.is_file() else []
+    before = read_rows(file) if file.is_file() else []
+    old = [row for row in before if row.run not in runs]
     known: set[Any] = set()
     for cell in cells:
         for row in (*observer_rows(cell, known), *told_rows(cell)):
@@ -149,10 +150,10 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
             old = [one for one in old if (one.run, one.condition) != same]
             old.append(row)
     rows = [*fresh, *old]
-    order = {
+    order = {  # what is new comes last
         axis: {
             label: place
-            for place, label in enumerate(dict.fromkeys(getattr(r, axis) for r in rows))
+            for place, label in enumerate(dict.fromkeys(getattr(r, axis) for r in [*before, *rows]))
         }
         for axis in ("env", "setting", "policy")
     }

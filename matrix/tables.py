@@ -150,7 +150,7 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
         by_policy = {policy: values for policy, values in found.items() if values}
         for (policy, one), (other, two) in itertools.combinations(by_policy.items(), 2):
             samples = np.array(one), np.array(two)
-            share = measure == "late_accuracy"
+            share = measure in ("late_accuracy", "regained")
             gap = difference(*samples, DIFFERENCE_OF_SHARES if share else UNBOUNDED)
             lines.append(
                 _line(

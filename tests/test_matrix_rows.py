@@ -98,6 +98,14 @@ def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it
     assert found == [("clean", 5, 1.0), ("noise-0.2", 5, 0.8)]
 
 
+def test_a_file_keeps_its_order_when_some_of_its_runs_are_made_anew(finished, tmp_path):
+    cell = finished("Ant-v5", {"clean": {}})
+    for policy in ("snn", "mlp", "lstm", "mlp"):
+        cell.policy = policy
+        collect([cell], tmp_path / "rows.csv")
+    assert [row.policy for row in read_rows(tmp_path / "rows.csv")] == ["snn", "mlp", "lstm"]
+
+
 def test_a_teacher_that_is_told_is_on_file_beside_the_policies(finished, tmp_path):
     conditions = {"clean": {}, "signs": {"split": "held-out"}, "signs [off]": {"lesion": "off"}}
     random = {"first": {"settled_rate": 0.1, "regained": None}, "later": None}
