@@ -173,7 +173,12 @@ def test_an_interval_ends_where_the_measure_does():
     assert Units(1, 20).score(lambda w: w @ np.full(20, 500.0), (0.0, 500.0))["interval"] is None
     low, high = np.array([0.0, 0.1, 0.3]), np.array([0.9, 1.0, 0.8])
     assert difference(high, low)["interval"][1] > 1
-    assert difference(high, low, DIFFERENCE_OF_SHARES)["interval"][1] == 1
+    found = difference(high, low, DIFFERENCE_OF_SHARES)["interval"]
+    ends = [Units(3, 1).score(lambda w, x=x: w @ x, SHARE)["interval"] for x in (high, low)]
+    (one, other), gap = ends, high.mean() - low.mean()
+    sides = [high.mean() - one[0], other[1] - low.mean()], [one[1] - high.mean(), low.mean()]
+    below, above = (np.hypot(*side) for side in sides)  # no share is beyond its end
+    np.testing.assert_allclose(found, [gap - below, gap + above])
 
 
 @pytest.mark.parametrize(("reward", "end"), [(1.0, 500.0), (-2.0, 0.0), (0.0, None)])

@@ -147,19 +147,18 @@ def difference(
     one: np.ndarray, other: np.ndarray, bounds: tuple[float, float] = UNBOUNDED
 ) -> Estimate:
     """Of the means of two independent samples, by the method of variance estimates recovery (Zou
-    and Donner 2008, doi:10.1002/sim.3095): the two intervals' sides add up in squares. Shares that
-    are all at an end of their scale (`bounds` are then -1 and 1) have Wilson's interval.
+    and Donner 2008, doi:10.1002/sim.3095): the two intervals' sides add up in squares. The
+    intervals of shares (`bounds` are then -1 and 1) end where shares do, and are Wilson's where
+    all are at an end.
     """
     first, second = float(one.mean()), float(other.mean())
-    intervals = interval(first, one), interval(second, other)
+    intervals = [interval(first, one), interval(second, other)]
     if bounds == DIFFERENCE_OF_SHARES:
-        first_interval, second_interval = (
-            wilson(round(mean), len(values))
-            if found is None and len(values) >= FEWEST and (values == round(mean)).all()
-            else found
-            for found, mean, values in zip(intervals, (first, second), (one, other))
-        )
-        intervals = first_interval, second_interval
+        for i, (mean, values) in enumerate(((first, one), (second, other))):
+            if (found := intervals[i]) is not None:
+                intervals[i] = [min(max(edge, 0.0), 1.0) for edge in found]
+            elif len(values) >= FEWEST and (values == round(mean)).all():
+                intervals[i] = wilson(round(mean), len(values))
     value = first - second
     if intervals[0] is None or intervals[1] is None:
         return Estimate(mean=value, interval=None)
