@@ -130,10 +130,11 @@ def returns(files: Sequence[Path], **where: str) -> str:
 
 
 def comparisons(files: Sequence[Path], **where: str) -> str:
-    """Each two policies in the clean task, or another condition: difference of their means,
-    probability that a seed of the one is better than a seed of the other, and what can be said at
-    95 %. They are compared by `measure`, a column, where one is given; where the condition is
-    "perturbed", suite by suite by the mean over all conditions that perturb.
+    """Each two policies that have several seeds, in the clean task or another condition:
+    difference of their means, probability that a seed of the one is better than a seed of the
+    other, and what can be said at 95 %. They are compared by `measure`, a column, where one is
+    given; where the condition is "perturbed", suite by suite by the mean over all conditions that
+    perturb.
     """
     asked, every = where.pop("measure", None), where.get("condition") == PERTURBED
     if every:
@@ -147,7 +148,7 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
         mine = [r for r in rows if _compared(r, every) == task and r.seed is not None]
         measure, digits = measure_of(mine) if asked is None else (asked, 2)
         found = {policy: _by_run(some, measure) for policy, some in _by_policy(mine)}
-        by_policy = {policy: values for policy, values in found.items() if values}
+        by_policy = {policy: values for policy, values in found.items() if len(values) > 1}
         for (policy, one), (other, two) in itertools.combinations(by_policy.items(), 2):
             samples = np.array(one), np.array(two)
             share = measure in ("late_accuracy", "regained")

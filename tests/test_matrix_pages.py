@@ -181,8 +181,7 @@ def test_a_comparison_says_what_can_be_told(tmp_path):
     write_rows(tmp_path / "cue.csv", cue_rows(a=[0.9, 0.91, 0.92], b=[0.5, 0.51, 0.52], c=[0.7]))
     rows = cells(comparisons([tmp_path / "cue.csv"]))
     said = {(row[1], row[3]): row[2] for row in rows}
-    assert said["`a`", "`b`"] == "ahead of"
-    assert said["`b`", "`c`"] == "cannot be told from"  # one seed says nothing
+    assert said == {("`a`", "`b`"): "ahead of"}  # one seed says nothing
     assert [verdict(i) for i in ([0.1, 1], [-1, -0.1], [-1, 1], None)] == [
         "ahead of", "behind", "cannot be told from", "cannot be told from",
     ]  # fmt: skip
