@@ -143,8 +143,11 @@ def test_the_verdict_tells_drop_and_recovery(summary):
 
 def test_the_verdict_tells_how_contexts_are_found_out():
     text = said(example_summary(contexts=True), "ndp-oja")
-    assert text.count("Under “held out”") == 2  # a context that an episode begins with, and others
-    assert "85 % [83, 87] of the pace of the teacher that is told" in text
+    assert text.startswith(
+        "has 85 % [83, 87] of the pace of the teacher that is told, in steps 100 to 200 of a "
+        "context that begins with the episode (“held out”), and nine tenths of that"
+    )
+    assert text.count("(“held out”)") == 2  # a context that an episode begins with, and others
     assert "after 40 steps (plasticity off: 0 %" in text
     assert "less than with plasticity off (difference: -0.500 [-0.600, -0.400] per" in text
     assert "within 50 steps in 75 % [70, 80] (the teacher that is told: 95 %)." in text
@@ -174,8 +177,8 @@ def test_contexts_that_are_too_short_to_settle_in_have_no_pace():
             short = result["adaptation"]["later"] | {"settled_pace": None, "settled_rate": None}
             result["adaptation"] |= {"later": short}
     text = said(summary, "ndp-oja")
-    assert "where a context begins with the episode" in text
-    assert "where a context begins within the episode" not in text
+    assert "of a context that begins with the episode" in text
+    assert "of a context that begins within the episode" not in text
 
 
 @pytest.mark.parametrize(

@@ -100,19 +100,15 @@ def share_kept(summary: Summary, policy: str, lesion: str = "intact") -> Score |
 
 def verdict(summary: Summary, policy: str) -> list[str]:
     """Sentences on one policy; the first one begins after its name: "earns 4,572 ..."."""
-    clean, kept = _clean(summary, policy), _kept(summary, policy)
+    clean, kept, adapted = (part(summary, policy) for part in (_clean, _kept, _adapted))
     trials = summary["results"][policy][CLEAN_KEY]["accuracy_by_trial"]
-    if kept and not trials:
-        # what is kept is the question; what there is to keep comes after it
-        kept = [kept[0].removeprefix("It "), f"In the clean task it {clean}", *kept[1:]]
+    # the question comes first: of contexts the pace, of other perturbations what is kept
+    asked = [*adapted, *kept] if adapted and adapted[0].startswith("It ") else [*kept, *adapted]
+    if asked and asked[0].startswith("It ") and not trials:
+        asked = [asked[0].removeprefix("It "), f"In the clean task it {clean}", *asked[1:]]
     else:
-        kept = [clean, *kept]
-    return [
-        *kept,
-        *_adapted(summary, policy),
-        *_recovered(summary, policy),
-        *_cause(summary, policy),
-    ]
+        asked = [clean, *asked]
+    return [*asked, *_recovered(summary, policy), *_cause(summary, policy)]
 
 
 def comparisons(summary: Summary) -> list[str]:
@@ -296,8 +292,9 @@ def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> l
     for part, scores in intact.items():
         if not _pace(scores):
             continue
-        begins = "begins with the episode" if part == "first" else "begins within the episode"
-        text = f"Under “{name}”, where a context {begins}, it {_pace_of(scores)}"
+        begins = "with the episode" if part == "first" else "within the episode"
+        where = f"of a context that begins {begins} (“{name}”)"
+        text = f"It {_pace_of(scores, where)}"
         lesions = []
         for lesion in ("off", "frozen"):
             other = with_lesion(lesion)
@@ -341,12 +338,13 @@ def _turned(score: Score | Estimate) -> Estimate:
     return Estimate(mean=-score["mean"], interval=[-high, -low])
 
 
-def _pace_of(scores: ContextScores) -> str:
-    if scores["settled_pace"] is None:
-        return f"earns {_pace(scores)} in steps 100 to 200 after that"
-    text = f"has {_pace(scores)} of the pace of the teacher that is told, in steps 100 to 200"
+def _pace_of(scores: ContextScores, where: str) -> str:
+    where = f"in steps 100 to 200 {where}"
     if scores["settled_contexts"] < scores["contexts"]:
-        text += f" (of the {scores['settled_contexts']} of {scores['contexts']} that last so long)"
+        where += f", as {scores['settled_contexts']} of {scores['contexts']} last so long"
+    if scores["settled_pace"] is None:
+        return f"earns {_pace(scores)} {where}"
+    text = f"has {_pace(scores)} of the pace of the teacher that is told, {where}"
     if scores["time_to_identify"] is None:
         return text
     return f"{text}, and nine tenths of that after {scores['time_to_identify']['mean']:.0f} steps"
