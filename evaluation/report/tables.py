@@ -1,25 +1,32 @@
 """The tables that an evaluation prints."""
 
+from collections.abc import Callable
 from typing import Any
 
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score, Summary
 
 MANY_CONDITIONS = 10  # from so many on, no table or figure has room for all of them
 
+PACE = "pace"
+WHAT_PACE_IS = (
+    "(pace: in steps 100 to 200 of a context, relative to the teacher that is told, 1, and to "
+    "random actions, 0)"
+)
+
 
 def tables(summary: Summary) -> str:
     """Plain text: every policy in every condition; and, where there are many, the policies."""
     results: Any = summary["results"]
     conditions = summary["conditions"]
-    has_trials = any(r["late_accuracy"] for of in results.values() for r in of.values())
-    shown = ["late_accuracy", "return"] if has_trials else ["return", "retention"]
+    measures = _measures([r for of in results.values() for r in of.values()])
+    legend = f"\n{WHAT_PACE_IS}" if PACE in measures else ""
     if len(conditions) <= MANY_CONDITIONS:
-        rows = [["policy", "condition", *(m.replace("_", " ") for m in shown)]]
+        rows = [["policy", "condition", *measures]]
         for name, of in results.items():
             for key, result in of.items():
-                rows.append([name, key, *(_cell(result[m]) for m in shown)])
+                rows.append([name, key, *(_cell(part(result)) for part in measures.values())])
                 name = ""  # once per policy
-        return _aligned(rows)
+        return _aligned(rows) + legend
     overall: Any = summary["overall"]
     splits = [
         s
@@ -39,11 +46,30 @@ def tables(summary: Summary) -> str:
                 cells = [_cell(of[keys[0]]["return"]), *(_cell(kept.get(s)) for s in splits)]
                 rows.append([name, lesion or "", *cells])
     by_condition = [["condition", *results]]
-    measure = "late_accuracy" if has_trials else "retention"
+    asked = next(measure for measure in measures if measure != "return")
     for c in conditions:
-        cells = [_cell(of[c["key"]][measure]) if c["key"] in of else "" for of in results.values()]
-        by_condition.append([c["key"], *cells])
-    return f"{_aligned(by_condition)}\n({measure.replace('_', ' ')})\n\n{_aligned(rows)}"
+        found = [of.get(c["key"]) for of in results.values()]
+        by_condition.append([c["key"], *(_cell(measures[asked](r)) if r else "" for r in found)])
+    legend = legend or f"\n({asked})"
+    return f"{_aligned(by_condition)}{legend}\n\n{_aligned(rows)}"
+
+
+def _measures(results: list[Any]) -> dict[str, Callable[[Any], Score | None]]:
+    """What a row of results has, by name."""
+
+    def earned(result: Any) -> Score | None:
+        return result["return"]
+
+    if any(result["late_accuracy"] for result in results):
+        return {"late accuracy": lambda result: result["late_accuracy"], "return": earned}
+    usual = {"return": earned, "retention": lambda result: result["retention"]}
+    return {PACE: _pace} | usual if any(map(_pace, results)) else usual
+
+
+def _pace(result: Any) -> Score | None:
+    """Of the contexts that episodes begin with, else of later ones."""
+    parts = [(result["adaptation"] or {}).get(part) for part in ("first", "later")]
+    return next((p["settled_pace"] for p in parts if p and p["settled_pace"]), None)
 
 
 def _aligned(rows: list[list[str]]) -> str:
