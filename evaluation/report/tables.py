@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from spikepropamine.evaluation.report.verdict import context_scores
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score, Summary
 
 MANY_CONDITIONS = 10  # from so many on, no table or figure has room for all of them
@@ -68,8 +69,8 @@ def _measures(results: list[Any]) -> dict[str, Callable[[Any], Score | None]]:
 
 def _pace(result: Any) -> Score | None:
     """Of the contexts that episodes begin with, else of later ones."""
-    parts = [(result["adaptation"] or {}).get(part) for part in ("first", "later")]
-    return next((p["settled_pace"] for p in parts if p and p["settled_pace"]), None)
+    paces = (scores["settled_pace"] for scores in context_scores(result).values())
+    return next((pace for pace in paces if pace is not None), None)
 
 
 def _aligned(rows: list[list[str]]) -> str:
