@@ -15,7 +15,7 @@ from spikepropamine.common import UsageError, whole_file
 from spikepropamine.evaluation.judge.statistics import SHARE
 from spikepropamine.evaluation.report import figures
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
-from spikepropamine.matrix.rows import OBSERVER, Row
+from spikepropamine.matrix.rows import CURVE, OBSERVER, Row
 from spikepropamine.matrix.tables import of_one_task, once, rows_where, score_of
 
 ROWS = "rows"  # the name of the digest in a PNG file
@@ -68,7 +68,26 @@ def returns(rows: Sequence[Row], path: Path) -> None:
     figures.scores(groups, "return", title, path)
 
 
-FIGURES = {"conditions": conditions, "trials": trials, "returns": returns}
+def learning(rows: Sequence[Row], path: Path) -> None:
+    """Return of training episodes by steps, a panel for each task; of the policies of which that is
+    known of every run.
+    """
+    panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    rows = [row for row in rows if row.condition == CLEAN_KEY and row.seed is not None]
+    for task, policy in dict.fromkeys((_task([row]), row.policy) for row in rows):
+        mine = [row for row in rows if (_task([row]), row.policy) == (task, policy)]
+        if all(row.returns_by_step for row in mine):
+            steps = np.mean([row.steps for row in mine]) / 1e6 * np.arange(1, CURVE + 1) / CURVE
+            runs = np.array([row.returns_by_step.split() for row in mine], dtype=float)
+            panels.setdefault(task, {})[policy] = steps, runs
+    if not panels:
+        raise UsageError("these results do not have returns by step")
+    name = next(iter(panels)) if len(panels) == 1 else "Learning"
+    title = f"{name}\nreturn of training episodes by environment steps, mean and every seed"
+    figures.learning(panels, title, path)
+
+
+FIGURES = {"conditions": conditions, "trials": trials, "returns": returns, "learning": learning}
 
 
 def draw(kind: str, files: Sequence[Path], where: Mapping[str, str], path: Path) -> None:

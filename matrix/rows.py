@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
+
 from spikepropamine.common import UsageError, whole_file
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
 from spikepropamine.evaluation.ask.runs import training_returns
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
 from spikepropamine.evaluation.judge.measures import late_accuracy
+from spikepropamine.evaluation.schema import CLEAN_KEY
 from spikepropamine.matrix.cells import Cell
 
 OBSERVER = "ideal observer"
@@ -21,6 +24,9 @@ TOLD = "teacher, told"
 """Also: what a policy is held against where it has to find out the context."""
 
 CUE = "CueAssociation-v0"
+CURVE = 20
+"""Points of a learning curve."""
+
 TEXT_COLUMNS = {"ret": "return"}  # which is a keyword
 
 
@@ -34,6 +40,8 @@ class Row:
         steps, seconds: of the training.
         training_return, best_training_return: mean return of training episodes, at its end and at
             its best.
+        returns_by_step: the same after each twentieth of the steps, separated by spaces, nan where
+            no episode had ended; in the row of the clean task alone.
         suite, condition, severity, split, lesion, episodes: of the evaluation.
         ret: the return, a column named `return`.
         random_return: of random actions.
@@ -53,6 +61,7 @@ class Row:
     seconds: int | None = None
     training_return: float | None = None
     best_training_return: float | None = None
+    returns_by_step: str = ""
     suite: str = STANDARD
     condition: str
     severity: float | None = None
@@ -173,6 +182,7 @@ def rows_of(cell: Cell) -> list[Row]:
         progress = list(csv.DictReader(stream))
     last, best = training_returns(cell.run.path)
     described = json.loads((cell.run.policy / "policy.json").read_text())["metadata"]
+    curve = learning_curve(progress, described["steps"])
     rows = []
     for folder in cell.evaluations:
         summary = json.loads((cell.root / folder / "summary.json").read_text())
@@ -195,6 +205,7 @@ def rows_of(cell: Cell) -> list[Row]:
                     seconds=round(_seconds(progress)),
                     training_return=_rounded(last, 3),
                     best_training_return=_rounded(best, 3),
+                    returns_by_step=curve if key == CLEAN_KEY else "",
                     suite=settings["suite"] or "perturb",
                     condition=key,
                     severity=condition["severity"],
@@ -217,6 +228,17 @@ def rows_of(cell: Cell) -> list[Row]:
                 )
             )
     return rows
+
+
+def learning_curve(progress: Sequence[Mapping[str, str]], steps: int) -> str:
+    """`Row.returns_by_step` of the rows of progress.csv and the steps of the training."""
+    names = "time/total_timesteps", "rollout/ep_rew_mean"
+    known = [[float(row[name]) for name in names] for row in progress if row.get(names[1])]
+    if not known:
+        return ""
+    when, returns = np.transpose(known)
+    ends = steps * np.arange(1, CURVE + 1) / CURVE
+    return " ".join(f"{value:.4g}" for value in np.interp(ends, when, returns, left=np.nan))
 
 
 def _seconds(progress: Sequence[Mapping[str, str]]) -> float:

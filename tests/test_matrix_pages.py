@@ -10,9 +10,10 @@ import pytest
 
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.judge.statistics import SHARE
+from spikepropamine.evaluation.report import figures as drawing
 from spikepropamine.matrix import make_figures, make_tables, pages
 from spikepropamine.matrix.claims import unsupported
-from spikepropamine.matrix.figures import agrees, draw
+from spikepropamine.matrix.figures import agrees, draw, learning
 from spikepropamine.matrix.pages import with_tables
 from spikepropamine.matrix.rows import OBSERVER, Row, read_rows, write_rows
 from spikepropamine.matrix.tables import (
@@ -352,6 +353,30 @@ def test_accuracy_by_trial_is_drawn_where_it_was_kept(results):
     for kind in ("trials", "conditions"):
         with pytest.raises(UsageError, match="of one environment and setting"):
             draw(kind, [COMMITTED / "cue-hard.csv"], {}, results / "trials.png")
+
+
+def test_a_learning_curve_is_drawn_of_policies_of_which_every_run_has_one(tmp_path, monkeypatch):
+    row = Row(env="A-v0", policy="snn", seed=0, steps=2_000_000, condition="clean")
+    curve = " ".join(["nan", *map(str, range(19))])
+    rows = [
+        replace(row, returns_by_step=curve),
+        replace(row, seed=1, returns_by_step=curve),
+        replace(row, policy="mlp", returns_by_step=curve),
+        replace(row, policy="mlp", seed=1),
+    ]
+    write_rows(tmp_path / "learning.csv", rows)
+    drawn = {}
+    monkeypatch.setattr(drawing, "learning", lambda panels, *_: drawn.update(panels))
+    learning(read_rows(tmp_path / "learning.csv"), tmp_path / "learning.png")
+    assert list(drawn) == ["A-v0"] and list(drawn["A-v0"]) == ["snn"]
+    steps, returns = drawn["A-v0"]["snn"]
+    assert steps[0] == pytest.approx(0.1) and steps[-1] == pytest.approx(2)
+    assert returns.shape == (2, 20) and returns[1, -1] == 18
+    monkeypatch.undo()
+    draw("learning", [tmp_path / "learning.csv"], {}, tmp_path / "learning.png")
+    assert agrees("learning", [tmp_path / "learning.csv"], {}, tmp_path / "learning.png")
+    with pytest.raises(UsageError, match="do not have returns by step"):
+        draw("learning", [COMMITTED / "cue-hard.csv"], {}, tmp_path / "none.png")
 
 
 # claims

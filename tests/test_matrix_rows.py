@@ -4,19 +4,43 @@ import csv
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from saved_runs import ROOT
 
 from spikepropamine.common import UsageError
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import rows as rows_module
-from spikepropamine.matrix.rows import OBSERVER, TOLD, Row, collect, read_rows, rows_of, write_rows
+from spikepropamine.matrix.rows import (
+    OBSERVER,
+    TOLD,
+    Row,
+    collect,
+    learning_curve,
+    read_rows,
+    rows_of,
+    write_rows,
+)
 
 
 def test_a_training_in_two_sessions_took_the_time_of_both():
     clock = [{"time/time_elapsed": x} for x in ("9", "13", "", "1", "4")]
     assert rows_module._seconds(clock) == 17
     assert rows_module._seconds(clock[:2]) == 13
+
+
+def test_a_learning_curve_is_known_from_the_first_episode_that_ended():
+    steps = ["16", "32", "48", "64"]
+    progress = [
+        {"time/total_timesteps": step, "rollout/ep_rew_mean": value}
+        for step, value in zip(steps, ["", "4", "8", "6"])
+    ]
+    curve = [float(value) for value in learning_curve(progress, 80).split()]
+    assert len(curve) == 20  # one every 4 steps
+    assert curve[7:16] == [4, 5, 6, 7, 8, 7.5, 7, 6.5, 6]
+    assert curve[16:] == [6, 6, 6, 6]
+    assert np.isnan(curve[:7]).all()
+    assert learning_curve(progress[:1], 80) == ""
 
 
 def mean(value):
@@ -43,7 +67,10 @@ def finished(tmp_path):
     run.policy.mkdir(parents=True)
     metadata = {"steps": 32, "versions": {"revision": "abc"}}
     (run.policy / "policy.json").write_text(json.dumps({"metadata": metadata}))
-    lines = "rollout/ep_rew_mean,time/time_elapsed\n1.0,10\n9.0,20\n,25\n4.0,30.6\n"
+    lines = (
+        "rollout/ep_rew_mean,time/time_elapsed,time/total_timesteps\n"
+        "1.0,10,8\n9.0,20,16\n,25,24\n4.0,30.6,32\n"
+    )
     run.progress.write_text(lines)
 
     def write(env, conditions, episodes=2, references=None):

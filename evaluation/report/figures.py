@@ -86,6 +86,39 @@ def accuracy_by_trial(
         _save(figure, path)
 
 
+def learning(
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], title: str, path: Path
+) -> None:
+    """Return in training by steps: the mean, and faint lines for the single runs.
+
+    Args:
+        panels: for each task, for each policy by its label, millions of steps [points] and returns
+            [runs, points], nan where there are none yet. One panel has no title.
+        title: of the figure; a second line is set smaller.
+        path: the PNG.
+    """
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    with plt.rc_context(STYLE):
+        columns = 3
+        figure, axes = _panels(len(panels), columns, share=False)
+        for ax, (name, lines) in zip(axes, panels.items()):
+            for label, (steps, returns) in lines.items():
+                colour = COLOURS[labels.index(label) % len(COLOURS)]
+                if len(returns) > 1:
+                    ax.plot(steps, returns.T, color=colour, alpha=0.3, linewidth=0.8, zorder=1)
+                ax.plot(steps, returns.mean(axis=0), color=colour, linewidth=2, label=label)
+            ax.set_xlim(left=0)
+            ax.set_xlabel("million steps")
+            ax.grid(axis="y")
+            if len(panels) > 1:
+                ax.set_title(name)
+        for ax in axes[::columns]:
+            ax.set_ylabel("return")
+        _legend(figure, axes)
+        _title(figure, title)
+        _save(figure, path)
+
+
 def scores(
     groups: Mapping[str, Mapping[str, tuple[Score, Sequence[float]]]],
     measure: str,
@@ -301,12 +334,17 @@ def _draw_matrices(figure: Figure, grid: Any, fast: np.ndarray, infos: list[Any]
     figure.colorbar(image, ax=axes, label="fast weight F", location="bottom", aspect=18, shrink=0.9)
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    width = 7.5 if count == 1 else 3.1 * count + 0.8
+def _panels(count: int, columns: int = 8, share: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure with panels in rows, of one scale where they share it."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    size = 7.5 if count == 1 else 3.1 * columns + 0.8, 4.6 if rows == 1 else 3.2 * rows + 0.8
     figure, axes = plt.subplots(
-        1, count, figsize=(width, 4.6), sharey=True, squeeze=False, layout="constrained"
+        rows, columns, figsize=size, sharey=share, squeeze=False, layout="constrained"
     )
-    return figure, list(axes[0])
+    for empty in axes.flat[count:]:
+        empty.set_axis_off()
+    return figure, list(axes.flat[:count])
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
