@@ -10,7 +10,7 @@ from spikepropamine.envs.validation import check_choice, check_integer, check_nu
 
 
 class HalfCheetahCue(HalfCheetahEnv):
-    """HalfCheetah-v5 that has to find out which cue means forward and which means backward.
+    """HalfCheetah-v5 that runs as a cue says, of which it has to find out, or is told, the meaning.
 
     Every episode draws new binary patterns and a new mapping from cue to direction. A trial shows
     a cue for `cue_length` steps, in which the robot should run; then, for `feedback_length` steps,

@@ -104,7 +104,6 @@ def _body(
 ) -> str:
     settings, policy = summary["settings"], summary["policies"][name]
     cost = summary["cost"][name]
-    first, *others = verdict(summary, name)
     seeds = ", ".join(map(str, policy["training_seeds"]))
     kept = [
         [name, *[_score(result.get(part), part != "return") for part in RESULTS]]
@@ -125,7 +124,7 @@ def _body(
         chosen["network"] = {"hidden": training["network"]["hidden"]}
     sections = [
         f"# {name} on {settings['env']}",
-        f"{name} {first} {' '.join(others)}",
+        " ".join([name, *verdict(summary, name)]),
         _code(*commands),
         "## Training",
         _training(metadata),

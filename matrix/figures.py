@@ -21,6 +21,8 @@ from spikepropamine.matrix.tables import of_one_task, once, rows_where, score_of
 ROWS = "rows"  # the name of the digest in a PNG file
 CHANCE = 0.5  # of the cue tasks, which have two answers
 
+Panels = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]  # see `figures.curves`
+
 
 def conditions(rows: Sequence[Row], path: Path) -> None:
     """Late accuracy by condition: mean, interval and every seed of each policy."""
@@ -35,17 +37,19 @@ def conditions(rows: Sequence[Row], path: Path) -> None:
 
 
 def trials(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy by trial in the clean task: flat where nothing is learned inside an episode."""
+    """Accuracy by trial, a panel for each condition: flat where nothing is learned inside an
+    episode.
+    """
     of_one_task(rows)
-    lines: dict[str, list[Score]] = {}
-    for policy in dict.fromkeys(row.policy for row in rows):
-        mine = [row for row in rows if row.policy == policy and row.condition == CLEAN_KEY]
+    panels: Panels = {}
+    for condition, policy in dict.fromkeys((row.condition, row.policy) for row in rows):
+        mine = [row for row in rows if (row.condition, row.policy) == (condition, policy)]
         if not all(row.accuracy_by_trial for row in mine):
             raise UsageError(f"the results of {policy} do not have accuracy by trial")
         runs = np.array([row.accuracy_by_trial.split() for row in mine], dtype=float)
-        lines[policy] = [score_of(column, SHARE) for column in runs.T]
-    title = f"{_task(rows)}\nmean and 95 % over seeds"
-    figures.accuracy_by_trial({"": lines}, CHANCE, title, path)
+        panels.setdefault(condition, {})[policy] = np.arange(1, runs.shape[1] + 1), runs
+    title = f"{_task(rows)}\nright responses by trial, mean and every seed"
+    figures.curves(panels, ("trial that asks", "right responses"), title, path, CHANCE, OBSERVER)
 
 
 def returns(rows: Sequence[Row], path: Path) -> None:
@@ -72,7 +76,7 @@ def learning(rows: Sequence[Row], path: Path) -> None:
     """Return of training episodes by steps, a panel for each task; of the policies of which that is
     known of every run.
     """
-    panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    panels: Panels = {}
     rows = [row for row in rows if row.condition == CLEAN_KEY and row.seed is not None]
     for task, policy in dict.fromkeys((_task([row]), row.policy) for row in rows):
         mine = [row for row in rows if (_task([row]), row.policy) == (task, policy)]
@@ -84,7 +88,7 @@ def learning(rows: Sequence[Row], path: Path) -> None:
         raise UsageError("these results do not have returns by step")
     name = next(iter(panels)) if len(panels) == 1 else "Learning"
     title = f"{name}\nreturn of training episodes by environment steps, mean and every seed"
-    figures.learning(panels, title, path)
+    figures.curves(panels, ("million steps", "return"), title, path)
 
 
 FIGURES = {"conditions": conditions, "trials": trials, "returns": returns, "learning": learning}

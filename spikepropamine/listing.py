@@ -2,6 +2,8 @@
 
 import inspect
 import itertools
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -35,7 +37,9 @@ def environments() -> Rows:
                 yield spec.id, first_line(entry)
             continue
         if entry.startswith("spikepropamine."):
-            yield spec.id, first_line(load_env_creator(entry))
+            variant = ", ".join(f"{name} {value}" for name, value in spec.kwargs.items())
+            summary = first_line(load_env_creator(entry))
+            yield spec.id, f"{summary} ({variant})" if variant else summary
             continue
         known = newest.setdefault((spec.namespace, spec.name), spec)
         if (spec.version or 0) > (known.version or 0):
@@ -61,9 +65,11 @@ def rules() -> Rows:
 
 
 def suites() -> Rows:
-    """What `--suite` takes, besides `standard`."""
+    """What `--suite` takes."""
     from spikepropamine.envs.perturbations.suites import SUITES, suite_names
+    from spikepropamine.evaluation.ask.conditions import STANDARD
 
+    yield STANDARD, "Noise in what is observed, two severities, and plasticity off; the default."
     for name in suite_names():
         lines = (SUITES / f"{name}.yaml").read_text().splitlines()
         comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
@@ -114,17 +120,25 @@ def main(arguments: Sequence[str], program: str = "spikepropamine list") -> int:
     """
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("what", choices=LISTS, metavar="|".join(LISTS))
+    parser.add_argument("part", nargs="?", default="", help="list names with this in them alone")
     add_import(parser)
     options = parser.parse_args(arguments)
-    return run_command(program, lambda: _print(options.what, options.imports), "interrupted")
+    return run_command(
+        program, lambda: _print(options.what, options.part, options.imports), "interrupted"
+    )
 
 
-def _print(what: str, modules: Sequence[str]) -> int:
+def _print(what: str, part: str, modules: Sequence[str]) -> int:
+    """Lists names, in a terminal a line each; elsewhere lines are whole."""
     import_modules(modules)
-    rows = list(LISTS[what]())
+    rows = [row for row in LISTS[what]() if part.lower() in row[0].lower()]
+    if part and not rows:
+        raise UsageError(f"{what}: no name has {part!r} in it")
     width = max((len(name) for name, _ in rows), default=0)
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for name, summary in rows:
-        print(f"{name:{width}}  {summary}".rstrip())
+        line = f"{name:{width}}  {summary}".rstrip()
+        print(line if room is None or len(line) <= room else f"{line[: room - 1]}…")
     return 0
 
 

@@ -366,7 +366,7 @@ def test_a_learning_curve_is_drawn_of_policies_of_which_every_run_has_one(tmp_pa
     ]
     write_rows(tmp_path / "learning.csv", rows)
     drawn = {}
-    monkeypatch.setattr(drawing, "learning", lambda panels, *_: drawn.update(panels))
+    monkeypatch.setattr(drawing, "curves", lambda panels, *_: drawn.update(panels))
     learning(read_rows(tmp_path / "learning.csv"), tmp_path / "learning.png")
     assert list(drawn) == ["A-v0"] and list(drawn["A-v0"]) == ["snn"]
     steps, returns = drawn["A-v0"]["snn"]

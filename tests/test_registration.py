@@ -122,6 +122,23 @@ def test_what_a_module_brings_is_listed_and_verified(module, capsys):
     assert "1 proven, 0 failed" in capsys.readouterr().out
 
 
+def test_a_list_can_be_of_a_part_of_the_names(capsys):
+    assert main(["list", "trained", "swimmer-v5/NDP"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and all("/Swimmer-v5/ndp-oja/seed-" in line.split()[0] for line in lines)
+    assert main(["list", "suites", "standard"]) == 0
+    assert capsys.readouterr().out.startswith("standard  Noise")
+    assert main(["list", "envs", "nowhere"]) == 2
+    assert "envs: no name has 'nowhere' in it" in capsys.readouterr().err
+
+
+def test_variants_of_a_task_are_told_apart(capsys):
+    assert main(["list", "envs", "v0"]) == 0
+    summaries = [line.split(None, 1)[1] for line in capsys.readouterr().out.splitlines()]
+    own = [summary for summary in summaries if " " in summary]  # Gymnasium's are classes
+    assert len(own) == len(set(own)) > 5
+
+
 def test_a_broken_module_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

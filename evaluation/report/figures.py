@@ -1,6 +1,7 @@
 """Figures of an evaluation, drawn without a display and saved as PNG."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,10 @@ def accuracy_by_trial(
         figure, axes = _panels(len(panels))
         for ax, (name, lines) in zip(axes, panels.items()):
             for label, trials in lines.items():
-                style = labels.index(label)
                 x = np.arange(1, len(trials) + 1)
                 unknown = [np.nan, np.nan]
                 low, high = np.transpose([trial["interval"] or unknown for trial in trials])
-                colour = COLOURS[style % len(COLOURS)]
+                colour = COLOURS[labels.index(label) % len(COLOURS)]
                 ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
                 ax.plot(
                     x,
@@ -72,9 +72,8 @@ def accuracy_by_trial(
                     label=label,
                 )
             if chance is not None:
-                ax.axhline(chance, color="#7F7F7F", linestyle=":", zorder=0, label="chance")
-            ax.set_ylim(0, 1.03)
-            ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+                _draw_chance(ax, chance)
+            _as_percent(ax)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             ax.set_xlabel("trial that asks")
             ax.grid(axis="y")
@@ -86,34 +85,52 @@ def accuracy_by_trial(
         _save(figure, path)
 
 
-def learning(
-    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], title: str, path: Path
+def curves(
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    axes_labels: tuple[str, str],
+    title: str,
+    path: Path,
+    chance: float | None = None,
+    best: str = "",
 ) -> None:
-    """Return in training by steps: the mean, and faint lines for the single runs.
+    """Curves of runs: their mean, and faint lines for the single ones.
 
     Args:
-        panels: for each task, for each policy by its label, millions of steps [points] and returns
-            [runs, points], nan where there are none yet. One panel has no title.
+        panels: for each panel by its title, for each line by its label, x [points] and y [runs,
+            points], nan where there is none. One panel has no title.
+        axes_labels: of x and y.
         title: of the figure; a second line is set smaller.
         path: the PNG.
+        chance: where y is a share of right responses, that of guessing, drawn as a line; panels
+            have one scale then.
+        best: the label of what could be reached, drawn as black dashes.
     """
-    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    labels = [label for lines in panels.values() for label in lines if label != best]
+    colours = dict(zip(dict.fromkeys(labels), cycle(COLOURS)))
+    columns = 3 if chance is None else 4
     with plt.rc_context(STYLE):
-        columns = 3
-        figure, axes = _panels(len(panels), columns, share=False)
+        figure, axes = _panels(len(panels), columns, share=chance is not None)
         for ax, (name, lines) in zip(axes, panels.items()):
-            for label, (steps, returns) in lines.items():
-                colour = COLOURS[labels.index(label) % len(COLOURS)]
-                if len(returns) > 1:
-                    ax.plot(steps, returns.T, color=colour, alpha=0.3, linewidth=0.8, zorder=1)
-                ax.plot(steps, returns.mean(axis=0), color=colour, linewidth=2, label=label)
-            ax.set_xlim(left=0)
-            ax.set_xlabel("million steps")
+            for label, (x, runs) in lines.items():
+                mean, colour = runs.mean(axis=0), colours.get(label)
+                if label == best:
+                    ax.plot(x, mean, "--", color="black", linewidth=1, label=label)
+                    continue
+                if len(runs) > 1:
+                    ax.plot(x, runs.T, color=colour, alpha=0.3, linewidth=0.8, zorder=1)
+                ax.plot(x, mean, color=colour, linewidth=2, label=label)
+            if chance is not None:
+                _draw_chance(ax, chance)
+                _as_percent(ax)
+                ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            else:
+                ax.set_xlim(left=0)
+            ax.set_xlabel(axes_labels[0])
             ax.grid(axis="y")
             if len(panels) > 1:
                 ax.set_title(name)
         for ax in axes[::columns]:
-            ax.set_ylabel("return")
+            ax.set_ylabel(axes_labels[1])
         _legend(figure, axes)
         _title(figure, title)
         _save(figure, path)
@@ -159,7 +176,7 @@ def scores(
                 dots = ax.plot(x + shift, score["mean"], marker, color=colour, markersize=6)
             dots[0].set_label(label)
         if chance is not None:
-            ax.axhline(chance, color="#7F7F7F", linestyle=":", zorder=0, label="chance")
+            _draw_chance(ax, chance)
         ax.set_xticks(range(len(conditions)), conditions)
         ax.set_xlim(-0.6, len(conditions) - 0.4)
         ax.set_ylabel(measure)
@@ -345,6 +362,15 @@ def _panels(count: int, columns: int = 8, share: bool = True) -> tuple[Figure, l
     for empty in axes.flat[count:]:
         empty.set_axis_off()
     return figure, list(axes.flat[:count])
+
+
+def _draw_chance(ax: Axes, chance: float) -> None:
+    ax.axhline(chance, color="#7F7F7F", linestyle=":", zorder=0, label="chance")
+
+
+def _as_percent(ax: Axes) -> None:
+    ax.set_ylim(0, 1.03)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:

@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-from scipy import stats
-
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.judge.cost import total
-from spikepropamine.evaluation.judge.statistics import MISSES
 from spikepropamine.evaluation.report.words import (
     listed,
     number,
@@ -100,14 +97,20 @@ def share_kept(summary: Summary, policy: str, lesion: str = "intact") -> Score |
 
 def verdict(summary: Summary, policy: str) -> list[str]:
     """Sentences on one policy; the first one begins after its name: "earns 4,572 ..."."""
-    clean, kept, adapted = (part(summary, policy) for part in (_clean, _kept, _adapted))
+    clean = _clean(summary, policy)
+    kept, adapted = _kept(summary, policy), _adapted(summary, policy)
     trials = summary["results"][policy][CLEAN_KEY]["accuracy_by_trial"]
-    # the question comes first: of contexts the pace, of other perturbations what is kept
-    asked = [*adapted, *kept] if adapted and adapted[0].startswith("It ") else [*kept, *adapted]
-    if asked and asked[0].startswith("It ") and not trials:
-        asked = [asked[0].removeprefix("It "), f"In the clean task it {clean}", *asked[1:]]
+    # the question comes first: of contexts the pace, of other perturbations what is kept of what
+    if trials or not (kept or adapted):
+        asked = [clean, *kept, *adapted]
+    elif adapted and adapted[0].startswith("It "):
+        first, *others = adapted
+        asked = [first.removeprefix("It "), f"In the clean task it {clean}", *others, *kept]
+    elif kept:
+        first, *others = kept
+        asked = [f"{clean[:-1]} and {first.removeprefix('It ')}", *others, *adapted]
     else:
-        asked = [clean, *asked]
+        asked = [clean, *adapted]
     return [*asked, *_recovered(summary, policy), *_cause(summary, policy)]
 
 
@@ -200,11 +203,13 @@ def _clean(summary: Summary, policy: str) -> str:
             text = f"has learned nothing that shows: it {text}"
         if trials and len(trials) > 1:
             first = f"{percent(trials[0]['mean'])} of the first trials"
-            text += f", after {first}: " + (
-                "it learns inside the episode"
-                if _above(late, trials[0])
-                else "no clear rise inside the episode"
-            )
+            known = trials[0]["interval"] is not None and trials[0]["interval"][0] > chance
+            if _above(late, trials[0]):
+                text += f", after {first}: it learns inside the episode"
+            elif known:  # as where it is told before it is asked
+                text += f", and in {first}"
+            else:
+                text += f", after {first}: no clear rise inside the episode"
         return f"{text}."
     others = f"random actions: {number(part['random_return'])}"
     if part["still_return"] is not None:
@@ -250,7 +255,13 @@ def _kept(summary: Summary, policy: str) -> list[str]:
     sentences = []
     overall, off = share_kept(summary, policy), share_kept(summary, policy, "off")
     if overall is not None:
-        text = f"It keeps {_part_kept(overall)}, on average over all perturbed conditions"
+        labels = {condition["label"] for condition in intact}
+        where = (
+            f"the severities of “{labels.pop()}”"
+            if len(labels) == 1
+            else "all perturbed conditions"
+        )
+        text = f"It keeps {_part_kept(overall)}, on average over {where}"
         if off is not None and not has_no_plasticity(summary, policy):
             text += f"; with plasticity off {_share(off)}"
         sentences.append(f"{text}.")
@@ -417,13 +428,11 @@ def _judged(differences: Sequence[Score]) -> str:
     sides = [side(difference) for difference in differences]
     unknown = sum(difference["interval"] is None for difference in differences)
     helps, harms = sides.count(1), sides.count(-1)
-    # so many of these intervals lie on one side where nothing is changed, one time in twenty
-    chance = stats.binom.ppf(1 - MISSES, len(sides), MISSES / 2)
-    if helps > chance and harms > chance:
-        claim = "Plasticity raises the return in some conditions and lowers it in others"
-    elif helps > chance:
+    # where nothing is changed, more than half of the intervals lie on one given side less often
+    # than one time in twenty, however much conditions have in common (Markov's inequality)
+    if 2 * helps > len(sides):
         claim = "Plasticity raises the return"
-    elif harms > chance:
+    elif 2 * harms > len(sides):
         claim = "Plasticity lowers the return"
     elif unknown == len(sides):
         return "Whether plasticity changes the return cannot be told from so little."
@@ -441,9 +450,7 @@ def _judged(differences: Sequence[Score]) -> str:
     found = [f"{where} in {count}" for where, count in counts.items() if count]
     if len(found) == 1:
         found = [found[0].removesuffix(f" {len(sides)}") + f" all {len(sides)}"]
-    text = f"{claim}: over conditions, the interval of the paired difference {listed(found)}"
-    by_chance = helps + harms > 0 and max(helps, harms) <= chance
-    return f"{text}, as chance alone may make it." if by_chance else f"{text}."
+    return f"{claim}: over conditions, the interval of the paired difference {listed(found)}."
 
 
 def _against_chance(score: Score, chance: float) -> str:
