@@ -273,7 +273,8 @@ def observer_rows(cell: Cell, known: set[Any]) -> list[Row]:
                 severity=condition["severity"],
                 episodes=len(seeds),
             )
-            if condition["lesion"] is None and (row.run, key, row.episodes) not in known:
+            new = (row.run, key, row.episodes) not in known
+            if condition["lesion"] is None and key in noises and new:
                 arguments = settings["env_kwargs"] | {"noise": noises[key]}
                 rows.append(replace(row, **observed(arguments, seeds)))
     return rows

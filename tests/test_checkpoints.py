@@ -173,12 +173,23 @@ def test_other_settings_than_those_of_the_checkpoint_are_named(run, capsys, with
     ("more", "words"),
     [(["--n-envs", "4"], "n_envs was 2"), (["--backend", "reference"], "backend was auto")],
 )
-def test_what_would_not_be_exact_is_named_and_done_when_asked(run, capsys, more, words):
+def test_what_would_not_be_exact_is_named_and_done_when_asked(
+    run, capsys, monkeypatch, more, words
+):
     folder, go_on = run
     assert go_on("--resume", *more) == 2
     assert words in error_of(capsys)
+    seeds = []
+    begin = resuming.OnPolicyAlgorithm.set_random_seed
+    monkeypatch.setattr(
+        resuming.OnPolicyAlgorithm,
+        "set_random_seed",
+        lambda self, seed=None: (seeds.append(seed), begin(self, seed))[1],
+    )
     assert go_on("--resume", "--inexact", *more, steps=128) == 0
     assert load_policy(folder / "policy").metadata["steps"] == 128
+    # far from those of training, and from those that evaluations count from
+    assert seeds[-1] > 2**29
 
 
 def test_other_versions_are_named(run, capsys, monkeypatch):

@@ -89,6 +89,13 @@ def test_a_context_may_begin_late():
     assert first == (0, (1,) * 6) and second == (4, (-1, 1, -1, 1, 1, -1))
 
 
+def test_a_context_begins_only_where_something_changes():
+    found = contexts_of("motor_signs:bshin=seen@2", 8, steps=4)
+    assert {len(rows) for rows in found} == {1, 2}  # in half of them it is the plain one
+    for rows in found:
+        assert rows[0] == (0, (1,)) and rows[1:] in ([], [(2, (-1,))])
+
+
 def test_one_sign_for_all_or_for_one_motor():
     assert {rows[0][1] for rows in contexts_of("motor_signs:all=seen")} == {(1,) * 6, (-1,) * 6}
     assert {rows[0][1] for rows in contexts_of("motor_signs:bshin=seen")} == {(1,), (-1,)}
@@ -173,6 +180,8 @@ def test_terms_draw_alone():
         ("motor_signs=64", "there are 64 contexts, from 0 to 63"),
         ("motor_signs=1.5", "a whole number from 0 on"),
         ("motor_signs=-1", "a whole number from 0 on"),
+        ("motor_signs=1e999", "a whole number from 0 on"),
+        ("motor_signs=seen@change(1..99999999999999999999)", "rising steps from 1 on"),
         ("mass=seen", "seen is a set of contexts"),
         ("motor_signs~seen", "seen is a set of contexts"),
         ("motor_signs=seen..3", "cannot read|set of contexts"),

@@ -24,6 +24,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from spikepropamine.envs.making import make
 from spikepropamine.evaluation import schema
 from spikepropamine.evaluation.ask.conditions import (
     choose,
@@ -415,6 +416,21 @@ def test_conditions_of_a_suite():
         conditions_of(task_of("Pendulum-v1", {}), "novel-dynamics", [], [])
     with pytest.raises(ValueError, match="has neither a time limit nor trials"):
         task_of("EvidenceAccumulation-v0", {}, horizon_factor=2)
+
+
+def test_a_limit_of_trials_is_multiplied_too():
+    limited = {"told": 0.5, "max_episode_steps": 16, "trials": 4, "cue_length": 2,
+               "feedback_length": 2, "settle_length": 0}  # fmt: skip
+    task = task_of("HalfCheetahCue-v0", limited, horizon_factor=3)
+    assert task.horizon == 48 and task.arguments["trials"] == 12
+    env = make(task.environment, task.arguments)
+    env.reset(seed=0)
+    steps = 0
+    done = False
+    while not done:
+        *_, terminated, truncated, _ = env.step(env.action_space.sample())
+        done, steps = terminated or truncated, steps + 1
+    assert steps == task.horizon
 
 
 def test_chosen_conditions_come_with_what_they_are_compared_with():

@@ -120,6 +120,8 @@ def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it
     for episodes in (2, 5):
         collect([finished("CueAssociation-v0", conditions, episodes)], file)
     assert asked == [(0.0, 2), (0.2, 2), (0.0, 5), (0.2, 5)]
+    collect([finished("CueAssociation-v0", {"obs_dropout=0.2": {}}, 5)], file)  # it knows of none
+    assert len(asked) == 4
     observer = [row for row in read_rows(file) if row.policy == OBSERVER]
     found = sorted((row.condition, row.episodes, row.late_accuracy) for row in observer)
     assert found == [("clean", 5, 1.0), ("noise-0.2", 5, 0.8)]

@@ -267,6 +267,54 @@ def test_a_comparison_of_retention_is_one_of_what_each_run_keeps():
     assert kept["probability_of_improvement"]["mean"] == pytest.approx(0.8)
 
 
+def test_the_difference_of_what_is_kept_is_that_of_what_is_reported():
+    clean = np.array([100.0, 200.0, 300.0, 400.0, 1000.0])[:, None, None]
+    kept = [
+        np.array(shares)[:, None, None]
+        for shares in ([1, 0.9, 0.9, 0.7, 0.1], [0.5, 0.4, 0.5, 0.6, 0.5])
+    ]
+    pair = [group_of({"clean": clean, "heavy": clean * share}, random=0.0) for share in kept]
+    reported = [group.mean_retention(["heavy"])["mean"] for group in pair]
+    found = {c["measure"]: c for c in summarize._comparisons(dict(zip("ab", pair)))}
+    difference = found["retention"]["difference"]
+    assert difference["mean"] == pytest.approx(reported[0] - reported[1])
+    assert difference["interval"][0] < difference["mean"] < difference["interval"][1]
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1)])
+def test_units_without_a_value_are_as_if_they_were_not_there(shape):
+    """Of episodes, and of runs, in which there was nothing to measure."""
+    group = Group.__new__(Group)
+    values = np.array([1.0, np.nan, 3.0, np.nan, 2.0, 7.0, np.nan, np.nan])
+    group.units = Units(*shape)
+    found = group.score(values.reshape(shape))
+    known = values[np.isfinite(values)]
+    assert found["mean"] == pytest.approx(known.mean())
+    assert found["interval"] == pytest.approx(interval(known.mean(), known))
+    ones = np.ones(shape)
+    assert group.ratio(values.reshape(shape), ones)["interval"] == pytest.approx(found["interval"])
+    if shape[0] > 1:
+        assert [x is None for x in found["by_run"]] == np.isnan(values).tolist()
+    values[[0, 2]] = np.nan
+    for measure in (group.score(values.reshape(shape)), group.ratio(values.reshape(shape), ones)):
+        assert measure["mean"] == pytest.approx(4.5) and measure["interval"] is None  # two are few
+    assert group.score(np.full(shape, np.nan)) is None
+
+
+def test_the_mean_of_runs_is_that_of_each_however_many_of_its_episodes_have_a_value():
+    group = Group.__new__(Group)
+    group.units = Units(3, 4)
+    values = np.zeros((3, 4))
+    values[0] = [1, np.nan, np.nan, np.nan]
+    found = group.score(values)
+    assert found["mean"] == pytest.approx(1 / 3) and found["by_run"] == [1, 0, 0]
+
+
+def test_a_curve_of_what_is_too_short_has_no_points():
+    assert not len(measures.curve_points(0)) and not len(measures.curve_points(-3))
+    assert measures.curve_points(1).tolist() == [0]
+
+
 def test_one_seed_against_several_is_no_pair_of_one_against_one():
     random = np.random.default_rng(0)
     once = group_of({"clean": 100 + random.normal(size=(1, 20, 1))})

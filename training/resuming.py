@@ -60,8 +60,9 @@ def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
 
 
 def _begin_anew(algorithm: OnPolicyAlgorithm, settings: Settings) -> None:
-    # a new stream of randomness: the old one would repeat the first episodes
-    algorithm.set_random_seed(settings.seed + algorithm.num_timesteps)
+    # a new stream of randomness: the old one would repeat the first episodes, and a seed near those
+    # that evaluations count from would bring theirs
+    algorithm.set_random_seed(2**30 + settings.seed + algorithm.num_timesteps)
     print("resuming inexactly: episodes and random numbers begin anew", file=sys.stderr)
 
 

@@ -172,7 +172,7 @@ class ContextAct(Act):
         if self.chosen and (self._held or self.term.schedule.strength(time)):
             context = next(one for step, one in reversed(self._plan) if step <= time)
         self.bound.time = time
-        self.changed = not time or context is not self.context
+        self.changed = not time or not np.array_equal(context, self.context)
         if not self.changed:
             return False
         self.began = time

@@ -168,7 +168,7 @@ def _checked(text: str, match: re.Match[str], family: Family) -> Term:
             raise ValueError(f"a severity is in [0, 1], got {number:g}")
         if not severities and not family.contexts:
             family.severity(number)
-        if not severities and family.contexts and (number < 0 or number != int(number)):
+        if not severities and family.contexts and (number < 0 or not number.is_integer()):
             raise ValueError(f"the code of a context is a whole number from 0 on, got {number:g}")
     excluded = None
     if match["except_low"] is not None:

@@ -11,6 +11,7 @@ FORMS = {
     "periodic": "periodic(100)",
     "change": "change(100) or change(40..160)",
 }
+MOST = 2**31  # steps, more than any episode has
 RANGE = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?")
 
 
@@ -100,4 +101,4 @@ def _range(text: str) -> tuple[int, int]:
     if not match:
         return 0, 0
     low, high = int(match[1]), int(match[2] or match[1])
-    return (low, high) if low <= high else (0, 0)
+    return (low, high) if low <= high < MOST else (0, 0)

@@ -71,6 +71,8 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
         )
     elif horizon_factor > 1:
         arguments["trials"] = trials * horizon_factor
+        if limit is not None:
+            arguments["max_episode_steps"] = limit * horizon_factor
     # robots answer with where they run: the task tells how many answers there are
     answers = getattr(plain, "actions", getattr(env.action_space, "n", None))
     chance = None if answers is None else 1 / int(answers)

@@ -58,7 +58,11 @@ class Group:
 
     def score(self, values: np.ndarray, bounds: tuple[float, float] = UNBOUNDED) -> Score | None:
         """Of [runs, episodes] values; those that are NaN do not count."""
-        return self.ratio(values, np.isfinite(values).astype(float), bounds)
+        there = np.isfinite(values)
+        units = values[0] if self.units.runs == 1 else measures.mean_of_known(values, axis=1)
+        known = np.isfinite(units)
+        units = np.where(known, units, 0.0)
+        return self.units.score(lambda weights: weights @ units, bounds, int(there.sum()), known)
 
     def ratio(
         self, above: np.ndarray, below: np.ndarray, bounds: tuple[float, float] = UNBOUNDED
@@ -71,7 +75,8 @@ class Group:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return (weights @ total) / (weights @ count)
 
-        return self.units.score(statistic, bounds, int(there.sum()))
+        known = self.units.of(there) > 0
+        return self.units.score(statistic, bounds, int(there.sum()), known)
 
     def mean_return(self, condition: str) -> Score:
         """Of all episodes. What can be earned is bounded where the task says so, and where every

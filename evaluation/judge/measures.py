@@ -65,7 +65,11 @@ def windowed(rewards: np.ndarray, window: int) -> np.ndarray:
 
 
 def curve_points(windows: int) -> np.ndarray:
-    """Which of so many windows are the points of a curve: evenly spread, the first and the last."""
+    """Which of so many windows are the points of a curve: evenly spread, the first and the last;
+    none where no window is as long as that.
+    """
+    if windows < 1:
+        return np.arange(0)
     return np.unique(np.linspace(0, windows - 1, POINTS).astype(int))
 
 

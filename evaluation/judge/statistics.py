@@ -47,29 +47,41 @@ class Units:
         """[runs, episodes, ...] to [units, ...]: means of the runs, or the episodes of the one."""
         return values.mean(axis=1) if self.runs > 1 else values[0]
 
-    def pseudo_values(self, statistic: Statistic) -> np.ndarray:
-        """Of the jackknife, [units]."""
-        one = np.eye(self.count)
-        whole = statistic(one.mean(axis=0, keepdims=True))
-        return self.count * whole - (self.count - 1) * statistic((1 - one) / (self.count - 1))
+    def pseudo_values(self, statistic: Statistic, known: np.ndarray | None = None) -> np.ndarray:
+        """Of the jackknife, one for each unit, or each that is known."""
+        each = np.eye(self.count)[... if known is None else known]
+        count, mean = len(each), each.mean(axis=0, keepdims=True)
+        others = (count * mean - each) / (count - 1)
+        return count * statistic(mean) - (count - 1) * statistic(others)
 
     def score(
         self,
         statistic: Statistic,
         bounds: tuple[float, float] = UNBOUNDED,
         answers: int | None = None,
+        known: np.ndarray | None = None,
     ) -> Score | None:
-        """A `Score`, whose interval has nothing outside the bounds of what can be; None where the
-        statistic is NaN. `answers` are the episodes that it is of; None: all.
+        """A `Score` of the units that have a value.
+
+        Args:
+            statistic: to be known.
+            bounds: of what can be; the interval has nothing outside.
+            answers: episodes that it is of; None: all.
+            known: whether a unit has a value, [units]; None: all have.
+
+        Returns:
+            None where no unit has a value, or the statistic is NaN.
         """
-        one = np.eye(self.count)
-        value = float(statistic(one.mean(axis=0, keepdims=True))[0])
+        known = np.ones(self.count, bool) if known is None else known
+        if not known.any():
+            return None
+        value = float(statistic((known / known.sum())[None])[0])
         if not np.isfinite(value):
             return None
-        by_unit = statistic(one)
+        by_unit = np.where(known, statistic(np.eye(self.count)), np.nan)
         found = None
-        if self.count >= FEWEST:
-            found = interval(value, self.pseudo_values(statistic))
+        if known.sum() >= FEWEST:
+            found = interval(value, self.pseudo_values(statistic, known))
         if found is None and bounds == SHARE and np.isclose(value, SHARE, rtol=0, atol=1e-9).any():
             # all units are at an end of the scale: as for so many equal answers to one question
             found = wilson(round(value), answers or self.runs * self.episodes)
@@ -144,14 +156,17 @@ def shown_positive(values: np.ndarray, misses: float = MISSES) -> bool | None:
 
 
 def difference(
-    one: np.ndarray, other: np.ndarray, bounds: tuple[float, float] = UNBOUNDED
+    one: np.ndarray,
+    other: np.ndarray,
+    bounds: tuple[float, float] = UNBOUNDED,
+    means: tuple[float, float] | None = None,
 ) -> Estimate:
     """Of the means of two independent samples, by the method of variance estimates recovery (Zou
     and Donner 2008, doi:10.1002/sim.3095): the two intervals' sides add up in squares. The
     intervals of shares (`bounds` are then -1 and 1) end where shares do, and are Wilson's where
-    all are at an end.
+    all are at an end. Of pseudo-values, `means` are the statistics that they are of.
     """
-    first, second = float(one.mean()), float(other.mean())
+    first, second = (float(one.mean()), float(other.mean())) if means is None else means
     intervals = [interval(first, one), interval(second, other)]
     if bounds == DIFFERENCE_OF_SHARES:
         for i, (mean, values) in enumerate(((first, one), (second, other))):

@@ -324,8 +324,8 @@ def _comparisons(groups: Mapping[str, Group]) -> list[Comparison]:
                         other=other,
                         measure=measure,
                         unit="episode" if _single(pair) else "run",
-                        difference=difference(one[0], two[0]),
-                        probability_of_improvement=probability_of_improvement(one[1], two[1]),
+                        difference=difference(one[1], two[1], means=(one[0], two[0])),
+                        probability_of_improvement=probability_of_improvement(one[2], two[2]),
                     )
                 )
     return found
@@ -336,17 +336,18 @@ def _single(pair: Sequence[Group]) -> bool:
     return min(len(group.members) for group in pair) == 1
 
 
-def _earned(group: Group, pair: Sequence[Group]) -> tuple[np.ndarray, np.ndarray]:
-    """Clean returns: of the group's own units, for its mean; and of what is compared one by one,
-    runs, or all episodes of all runs.
+def _earned(group: Group, pair: Sequence[Group]) -> tuple[float, np.ndarray, np.ndarray]:
+    """Clean returns: their mean; those of the group's own units, for its interval; and of what is
+    compared one by one, runs, or all episodes of all runs.
     """
     returns = group.stacked(CLEAN_KEY, "return")
-    return group.units.of(returns), returns.ravel() if _single(pair) else returns.mean(axis=1)
+    each = returns.ravel() if _single(pair) else returns.mean(axis=1)
+    return float(returns.mean()), group.units.of(returns), each
 
 
 def _retained(
     group: Group, pair: Sequence[Group], keys: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[float, np.ndarray, np.ndarray]:
     """The same of retention over conditions. An episode's is relative to the clean return of its
     run, which is taken as known; a run's is its own; both where it earns more than random actions.
     """
@@ -359,7 +360,8 @@ def _retained(
     episodes = measures.retention(returns, clean, group.random)
     values = group.units.pseudo_values(over) if group.units.runs > 1 else episodes[0]
     each = episodes.ravel() if _single(pair) else over(np.eye(group.units.count))
-    return values, each[np.isfinite(each)]
+    whole = float(over(np.full((1, group.units.count), 1 / group.units.count))[0])
+    return whole, values, each[np.isfinite(each)]
 
 
 def _inside(group: Group) -> dict[str, dict[str, list]]:

@@ -52,7 +52,9 @@ def write_parquet(source: Path, path: Path) -> None:
 
 
 def episodes_csv(evaluation: Evaluation) -> str:
-    """One row per episode; trial_K is 1 where the response of trial K was right."""
+    """One row per episode; trial_K is 1 where the response was right of the K-th trial that
+    asks for one, from 0 on.
+    """
     conditions = {c.key: c for c in evaluation.conditions}
     trials = evaluation.trials
     text = io.StringIO()
