@@ -197,8 +197,8 @@ class ContextScores(TypedDict):
             teacher at the same step. It has no interval. Null without a teacher, or where the
             settled pace is below a tenth.
         regained: share of the changes from a context that had been found out, 50 to 75 steps after
-            which nine tenths of the reward rate before are back. Null without a teacher, and where
-            there was no such change.
+            which nine tenths of the reward rate before are back. Null without a teacher, where
+            there was no such change, and where the settled pace is below a tenth.
     """
 
     contexts: int

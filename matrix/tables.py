@@ -83,7 +83,8 @@ def seeds(files: Sequence[Path], **where: str) -> str:
         intact = [row for row in mine if row.condition == CLEAN_KEY]
         cells = [_every(intact, key, digits) for key in training]
         cells += [
-            _every([r for r in mine if r.condition == c], measure, digits) for c in conditions
+            _every([r for r in mine if r.condition == c], measure, digits, intact)
+            for c in conditions
         ]
         lines.append(_line(_code(policy, mine), *cells))
     return "\n".join(lines)
@@ -415,14 +416,23 @@ def _by_run(rows: Sequence[Row], name: str) -> list[float]:
     return [float(np.mean(_values([r for r in rows if r.run == run], name))) for run in runs]
 
 
-def _every(rows: Sequence[Row], name: str, digits: int) -> str:
-    """The interquartile mean, and each seed."""
+def _every(
+    rows: Sequence[Row], name: str, digits: int, trained: Sequence[Row] | None = None
+) -> str:
+    """The interquartile mean, and each seed; of what is not known of each that was trained there is
+    no mean, and a dash for those that are missing.
+    """
     values = _values(rows, name)
     if not values:
         return ""
+    known = {row.seed: getattr(row, name) for row in rows}
+    each = [known.get(row.seed) for row in (trained or rows)]
+    if rows[0].seed is not None and None in each:
+        return " ".join("–" if value is None else f"{value:.{digits}f}" for value in each)
     middle = f"{score_of(values)['interquartile_mean']:.{digits}f}"
-    each = " ".join(f"{value:.{digits}f}" for value in values)
-    return middle if rows[0].seed is None else f"{middle} ({each})"
+    if rows[0].seed is None:
+        return middle
+    return f"{middle} ({' '.join(f'{value:.{digits}f}' for value in values)})"
 
 
 def _over_seeds(

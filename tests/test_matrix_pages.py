@@ -156,6 +156,18 @@ def test_a_table_of_seeds_has_the_interquartile_mean_and_every_seed(results):
     assert cells(summary([results / "cue.csv"]))[0] == ["`ndp-oja`", "0.92"]
 
 
+def test_seeds_that_are_missing_in_a_condition_have_a_dash_and_the_others_no_mean(tmp_path):
+    rows = [
+        Row(env="A-v0", policy="snn", seed=seed, condition=condition, ret=ret)
+        for seed, condition, ret in [
+            (0, "clean", 1.0), (1, "clean", 2.0), (2, "clean", 3.0), (1, "noise", 1.5)
+        ]
+    ]  # fmt: skip
+    write_rows(tmp_path / "some.csv", rows)
+    ((*_, clean, noise),) = cells(seeds([tmp_path / "some.csv"]))
+    assert (clean, noise) == ("2.00 (1.00 2.00 3.00)", "– 1.50 –")
+
+
 @pytest.mark.parametrize("values, shown", [((-0.5, 0.984), "-0.50 0.98"), ((3, 812.4), "3 812")])
 def test_small_returns_keep_their_decimals(tmp_path, values, shown):
     rows = [

@@ -90,11 +90,13 @@ class Panel:
         self._step = 0
         steps = max(len(curve.values) for curve in curves)
         inner = width - LEFT - RIGHT
-        shown = min(TICKS_SHOWN, max(steps * outline.ticks, 1))
-        scale = max(inner // shown, 1)  # pixels of a tick
-        self._columns = min(shown, inner)
-        if steps * outline.ticks <= self._columns:  # all plots have one axis of time
-            inner = self._columns * scale
+        ticks = max(steps * outline.ticks, 1)
+        wide = inner  # pixels of what fills from the left
+        if ticks <= inner:  # all plots have one axis of time
+            self._columns = ticks
+        else:
+            self._columns = min(TICKS_SHOWN, inner)
+            wide -= inner % self._columns
         self._right = LEFT + inner
         synapses = outline.synapses or (0, 0)
         self._lying = synapses[0] > synapses[1]  # so that the plot is as wide as it can be filled
@@ -114,7 +116,7 @@ class Panel:
             self.plots[name] = self.canvas[top : top + rows, LEFT : LEFT + inner]
             top += rows + GAP
         self._strips: dict[str, Strip] = {
-            name: Strip(self.plots[name][:, : self._columns * scale], scale, PAPER)
+            name: Strip(self.plots[name][:, :wide], self._columns, PAPER)
             for name in ("spikes", "modulator")
             if name in self.plots
         }
@@ -254,22 +256,30 @@ class Strip:
     """A plot that fills from the left, and then moves left to make room for the newest column.
 
     Args:
-        view: uint8 [rows, columns, 3] of a canvas, which is written into.
-        scale: pixels of a column.
+        view: uint8 [rows, pixels, 3] of a canvas, which is written into.
+        columns: that fill it, each as many pixels wide as the others, or one more.
         background: of the empty plot.
     """
 
-    def __init__(self, view: np.ndarray, scale: int, background: Colour) -> None:
-        self.view, self.scale, self._filled = view, scale, 0
+    def __init__(self, view: np.ndarray, columns: int, background: Colour) -> None:
+        self.view, self.columns, self._added, self._filled = view, columns, 0, 0
+        self._to_mark = 0  # pixels
         view[:] = background
 
     def add(self, column: np.ndarray) -> None:
         """Adds a column, uint8 [rows, 3]."""
-        self._next(self.scale)[:] = column[:, None]
+        left, right = (
+            count * self.view.shape[1] // self.columns for count in (self._added, self._added + 1)
+        )
+        self._added += 1
+        pixels = self._next(right - left)
+        pixels[:] = column[:, None]
+        pixels[:, : self._to_mark] = MARK
+        self._to_mark = max(self._to_mark - pixels.shape[1], 0)
 
     def mark(self) -> None:
-        """Adds a line in the colour of marks, as wide as thin things can be in a video."""
-        self._next(2)[:] = MARK
+        """Covers what comes next with a line, as wide as thin things can be in a video."""
+        self._to_mark = 2
 
     def _next(self, width: int) -> np.ndarray:
         missing = self._filled + width - self.view.shape[1]

@@ -75,7 +75,8 @@ def _scores(
         )
         if pace is None or pace["mean"] < LEAST:
             time[:] = np.nan
-        back = group.score(_regained(whole, of_references, stretches), (0.0, 1.0))
+        if pace is None or pace["mean"] >= LEAST:  # else there is no rate that could come back
+            back = group.score(_regained(whole, of_references, stretches), (0.0, 1.0))
     if off is not None and off != condition:
         other = mean_of(since(group.rewards(off.key), stretches), range(OPENING))
         lost = group.score(opening - other)
