@@ -428,7 +428,7 @@ def _every(
     known = {row.seed: getattr(row, name) for row in rows}
     each = [known.get(row.seed) for row in (trained or rows)]
     if rows[0].seed is not None and None in each:
-        return " ".join("–" if value is None else f"{value:.{digits}f}" for value in each)
+        return " ".join("-" if value is None else f"{value:.{digits}f}" for value in each)
     middle = f"{score_of(values)['interquartile_mean']:.{digits}f}"
     if rows[0].seed is None:
         return middle

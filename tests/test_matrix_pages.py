@@ -165,7 +165,7 @@ def test_seeds_that_are_missing_in_a_condition_have_a_dash_and_the_others_no_mea
     ]  # fmt: skip
     write_rows(tmp_path / "some.csv", rows)
     ((*_, clean, noise),) = cells(seeds([tmp_path / "some.csv"]))
-    assert (clean, noise) == ("2.00 (1.00 2.00 3.00)", "– 1.50 –")
+    assert (clean, noise) == ("2.00 (1.00 2.00 3.00)", "- 1.50 -")
 
 
 @pytest.mark.parametrize("values, shown", [((-0.5, 0.984), "-0.50 0.98"), ((3, 812.4), "3 812")])
