@@ -425,14 +425,13 @@ def _every(
     values = _values(rows, name)
     if not values:
         return ""
-    known = {row.seed: getattr(row, name) for row in rows}
-    each = [known.get(row.seed) for row in (trained or rows)]
-    if rows[0].seed is not None and None in each:
-        return " ".join("-" if value is None else f"{value:.{digits}f}" for value in each)
     middle = f"{score_of(values)['interquartile_mean']:.{digits}f}"
     if rows[0].seed is None:
         return middle
-    return f"{middle} ({' '.join(f'{value:.{digits}f}' for value in values)})"
+    there = [row for row in rows if getattr(row, name) is not None]
+    known = {row.seed: f"{value:.{digits}f}" for row, value in zip(there, values)}
+    each = " ".join(known.get(row.seed, "-") for row in (trained or there))
+    return each if "-" in each.split() else f"{middle} ({each})"
 
 
 def _over_seeds(

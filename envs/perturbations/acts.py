@@ -172,7 +172,8 @@ class ContextAct(Act):
         if self.chosen and (self._held or self.term.schedule.strength(time)):
             context = next(one for step, one in reversed(self._plan) if step <= time)
         self.bound.time = time
-        self.changed = not time or not np.array_equal(context, self.context)
+        same = context is self.context or np.array_equal(context, self.context)
+        self.changed = not time or not same
         if not self.changed:
             return False
         self.began = time

@@ -54,7 +54,7 @@ def accuracy_by_trial(
     labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
     with plt.rc_context(STYLE):
         figure, axes = _panels(len(panels))
-        for ax, (name, lines) in zip(axes, panels.items()):
+        for ax, lines in zip(axes, panels.values()):
             for label, trials in lines.items():
                 x = np.arange(1, len(trials) + 1)
                 unknown = [np.nan, np.nan]
@@ -77,12 +77,8 @@ def accuracy_by_trial(
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             ax.set_xlabel("trial that asks")
             ax.grid(axis="y")
-            if len(panels) > 1:
-                ax.set_title(name)
         axes[0].set_ylabel("right responses")
-        _legend(figure, axes)
-        _title(figure, title)
-        _save(figure, path)
+        _finish(figure, axes, list(panels), title, path)
 
 
 def curves(
@@ -110,7 +106,7 @@ def curves(
     columns = 3 if chance is None else 4
     with plt.rc_context(STYLE):
         figure, axes = _panels(len(panels), columns, share=chance is not None)
-        for ax, (name, lines) in zip(axes, panels.items()):
+        for ax, lines in zip(axes, panels.values()):
             for label, (x, runs) in lines.items():
                 mean, colour = runs.mean(axis=0), colours.get(label)
                 if label == best:
@@ -127,13 +123,9 @@ def curves(
                 ax.set_xlim(left=0)
             ax.set_xlabel(axes_labels[0])
             ax.grid(axis="y")
-            if len(panels) > 1:
-                ax.set_title(name)
         for ax in axes[::columns]:
             ax.set_ylabel(axes_labels[1])
-        _legend(figure, axes)
-        _title(figure, title)
-        _save(figure, path)
+        _finish(figure, axes, list(panels), title, path)
 
 
 def scores(
@@ -362,6 +354,18 @@ def _panels(count: int, columns: int = 8, share: bool = True) -> tuple[Figure, l
     for empty in axes.flat[count:]:
         empty.set_axis_off()
     return figure, list(axes.flat[:count])
+
+
+def _finish(
+    figure: Figure, axes: Sequence[Axes], names: Sequence[str], title: str, path: Path
+) -> None:
+    """Names the panels, where there are several, adds legend and title, and saves it."""
+    if len(axes) > 1:
+        for ax, name in zip(axes, names):
+            ax.set_title(name)
+    _legend(figure, axes)
+    _title(figure, title)
+    _save(figure, path)
 
 
 def _draw_chance(ax: Axes, chance: float) -> None:

@@ -101,16 +101,14 @@ def verdict(summary: Summary, policy: str) -> list[str]:
     kept, adapted = _kept(summary, policy), _adapted(summary, policy)
     trials = summary["results"][policy][CLEAN_KEY]["accuracy_by_trial"]
     # the question comes first: of contexts the pace, of other perturbations what is kept of what
-    if trials or not (kept or adapted):
-        asked = [clean, *kept, *adapted]
-    elif adapted and adapted[0].startswith("It "):
+    if adapted and adapted[0].startswith("It ") and not trials:
         first, *others = adapted
         asked = [first.removeprefix("It "), f"In the clean task it {clean}", *others, *kept]
-    elif kept:
+    elif kept and not trials:
         first, *others = kept
         asked = [f"{clean[:-1]} and {first.removeprefix('It ')}", *others, *adapted]
     else:
-        asked = [clean, *adapted]
+        asked = [clean, *kept, *adapted]
     return [*asked, *_recovered(summary, policy), *_cause(summary, policy)]
 
 
