@@ -1,6 +1,5 @@
 """Every agent by name: the plastic policies and their baselines, through one door."""
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -18,6 +17,7 @@ from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.rollout import PPO
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
+from spikepropamine.folder import POLICY_NAME
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.groups import Group, parameter_group
 from spikepropamine.policies.policy import ADAM
@@ -255,8 +255,8 @@ def register(name: str, agent: Agent) -> None:
     Raises:
         ValueError: a name that will not do for a folder, or that is taken.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        raise ValueError(f"a policy's name has letters, digits, _, . and - only, not {name!r}")
+    if not POLICY_NAME.fullmatch(name):
+        raise ValueError(f"a policy's name has letters, digits, _, + and - only, not {name!r}")
     if name in agents() and agents()[name] is not agent:
         raise ValueError(f"there is a policy {name} already; register yours under another name")
     _registered[name] = agent
@@ -332,12 +332,12 @@ def _of_group(policy: ActorCriticPolicy, group: Group) -> list[nn.Parameter]:
     return [x for name, x in policy.named_parameters() if parameter_group(name) == group]
 
 
-def actor_parameters(policy: ActorCriticPolicy) -> int:
-    """Number of learned numbers in the actor, with the CNN of pictures: all but the critic's, and
-    but those of exploration.
+def actor_parameters(policy: ActorCriticPolicy, untrained: Collection[Group] = ()) -> int:
+    """Number of learned numbers in the actor, with the CNN of pictures: all but the critic's, those
+    of exploration, and those of groups that were not trained.
     """
     named = [(n, p) for n, p in policy.named_parameters() if p.requires_grad and n != "log_std"]
-    return sum(p.numel() for n, p in named if parameter_group(n) != "critic")
+    return sum(p.numel() for n, p in named if parameter_group(n) not in ("critic", *untrained))
 
 
 def match_hidden(

@@ -70,7 +70,7 @@ class Settings(TypedDict):
     deterministic: bool
     horizon: int
     own_limit: bool
-    horizon_factor: float
+    horizon_factor: int
     chance: float | None
     window: int
     teacher: str | None
@@ -147,17 +147,19 @@ class Recovery(TypedDict):
     """What a change at step t0 of an episode does to the reward per step, averaged over `window`,
     relative to the same episodes without the change.
 
-    A step after the end of an episode counts as a reward of 0, with the change and without.
+    An episode that the change ends earns nothing more; one that ends without the change counts
+    until then, and windows go as far as half of these run.
 
     Attributes:
         before: mean over the `window` steps before t0.
-        drop: the most that is missing in any window from t0 on.
-        left: what is still missing in the last window.
-        fraction: 1 - left / drop: 1 where all is back. Null where no drop is shown: it has to be a
-            tenth of `before`, and above zero by an interval over episodes for all windows at once.
-        time: steps from t0 to the end of the first window, after the one with the drop, in which
-            nine tenths of what comes back are back. It has no interval. Null where `fraction` is
-            null or below 0.1: nothing came back.
+        drop: what is missing in the first window, from t0 on.
+        left: what is missing in the last window.
+        fraction: 1 - left / drop: 1 where all is back, below 0 where more is missing in the end.
+            Null where no drop is shown: it has to be a tenth of `before`, and above zero by an
+            interval over episodes.
+        time: steps from t0 to the end of the first window in which nine tenths of what comes back
+            are back. It has no interval. Null where `fraction` is null or below 0.1: nothing came
+            back.
     """
 
     before: Score
@@ -244,6 +246,7 @@ Result = TypedDict(
         "length": Score,
         "late_accuracy": Score | None,
         "accuracy_by_trial": list[Score] | None,
+        "accuracy_rise": Score | None,
         "recovery": Recovery | None,
         "reward_rate": Curve | None,
         "adaptation": Adaptation | None,
@@ -252,7 +255,8 @@ Result = TypedDict(
 """A policy in a condition.
 
 retention = (R - R_random) / (R_clean - R_random), null where the policy is not shown to have
-learned anything; late_accuracy is that of the second half of the trials;
+learned anything; late_accuracy is that of the second half of the trials, and accuracy_rise what it
+is above that of the first trial that asks, in the same episodes;
 reward_rate, the reward per step in windows, is there for the clean condition, lesioned or not,
 and for conditions with an onset; adaptation, where there are contexts, takes the place of recovery.
 """

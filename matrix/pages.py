@@ -4,7 +4,7 @@
     ... whatever stands here is replaced
     <!-- end -->
 
-    <!-- figure: noise cue-ppo -->
+    <!-- figure: conditions cue-ppo -->
     ![Accuracy by noise](docs/noise.png)
 
 A marker names a kind (`tables.TABLES`, `figures.FIGURES`), files of results without `.csv`, and

@@ -45,7 +45,7 @@ class Row:
         suite, condition, severity, split, lesion, episodes: of the evaluation.
         ret: the return, a column named `return`.
         random_return: of random actions.
-        retention, late_accuracy, recovery_fraction, recovery_time: as in `evaluation.schema`.
+        retention, late_accuracy: as in `evaluation.schema`.
         settled_pace, opening_over_off, time_to_identify: after the first context of an episode;
             later_settled_pace and regained, after those that begin within it.
         accuracy_by_trial: numbers, separated by spaces.
@@ -73,8 +73,7 @@ class Row:
     retention: float | None = None
     late_accuracy: float | None = None
     accuracy_by_trial: str = ""
-    recovery_fraction: float | None = None
-    recovery_time: float | None = None
+
     settled_pace: float | None = None
     later_settled_pace: float | None = None
     opening_over_off: float | None = None
@@ -190,7 +189,7 @@ def rows_of(cell: Cell) -> list[Row]:
         policy, settings = summary["policies"][name], summary["settings"]
         conditions = {condition["key"]: condition for condition in summary["conditions"]}
         for key, result in summary["results"][name].items():
-            condition, recovery = conditions[key], result["recovery"] or {}
+            condition = conditions[key]
             contexts = result["adaptation"] or {"first": {}}
             first, later = contexts["first"], contexts.get("later") or {}
             trials = result["accuracy_by_trial"] or []
@@ -217,8 +216,6 @@ def rows_of(cell: Cell) -> list[Row]:
                     retention=_mean(result["retention"]),
                     late_accuracy=_mean(result["late_accuracy"]),
                     accuracy_by_trial=" ".join(f"{trial['mean']:.4g}" for trial in trials),
-                    recovery_fraction=_mean(recovery.get("fraction")),
-                    recovery_time=_mean(recovery.get("time")),
                     settled_pace=_mean(first.get("settled_pace")),
                     later_settled_pace=_mean(later.get("settled_pace")),
                     opening_over_off=_mean(first.get("opening_over_off")),

@@ -1,7 +1,8 @@
 """Markdown tables out of results on file; each function is a kind of table that a page can ask for.
 
 All take the files and what their rows are to have: `env`, `setting` and so on. Statistics are those
-of `evaluation.judge`, over training seeds.
+of `evaluation.judge`, over training seeds, of one value for each: that of a ratio, as of retention,
+is the run's own, where an evaluation of several runs has the ratio of their mean returns.
 """
 
 import csv
@@ -148,8 +149,11 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
     for task in dict.fromkeys(_compared(row, every) for row in rows):
         mine = [r for r in rows if _compared(r, every) == task and r.seed is not None]
         measure, digits = measure_of(mine) if asked is None else (asked, 2)
-        found = {policy: _by_run(some, measure) for policy, some in _by_policy(mine)}
-        by_policy = {policy: values for policy, values in found.items() if len(values) > 1}
+        by_policy, named = {}, {}
+        for policy, some in _by_policy(mine):
+            if len(values := _by_run(some, measure)) > 1:
+                by_policy[policy] = values
+                named[policy] = f"`{policy}`" + _without_a_value(values, some)
         for (policy, one), (other, two) in itertools.combinations(by_policy.items(), 2):
             samples = np.array(one), np.array(two)
             share = measure in ("late_accuracy", "regained")
@@ -157,9 +161,9 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
             lines.append(
                 _line(
                     " ".join(filter(None, [*task, where.get("condition", ""), what])),
-                    f"`{policy}`",
+                    named[policy],
                     verdict(gap["interval"]),
-                    f"`{other}`",
+                    named[other],
                     _between(gap, digits),
                     _between(probability_of_improvement(*samples), 2),
                 )
@@ -442,7 +446,14 @@ def _over_seeds(
     if not values:
         return ""
     score = score_of(values, bounds)
-    return _between(score, digits) if len(values) > 1 else f"{score['mean']:.{digits}f}"
+    text = _between(score, digits) if len(values) > 1 else f"{score['mean']:.{digits}f}"
+    return text + _without_a_value(values, rows)
+
+
+def _without_a_value(values: Sequence[float], rows: Sequence[Row]) -> str:
+    """Says so where some runs have none, as those that found out nothing have nothing to lose."""
+    runs = len({row.run for row in rows})
+    return "" if len(values) == runs else f" ({len(values)} of {runs} seeds)"
 
 
 def _between(score: Score | Estimate, digits: int) -> str:

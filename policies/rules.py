@@ -59,7 +59,7 @@ def register(name: str, formula: Callable[..., Any]) -> None:
         ValueError: a name that will not do, or an argument that is neither a variable nor has a
             number as its default.
     """
-    if not name.isidentifier() or name == "none":
+    if not (name.isascii() and name.isidentifier()) or name == "none":
         raise ValueError(f"a rule's name has letters, digits and underscores only, not {name!r}")
     if name in RULES and RULES[name].formula is not formula:
         raise ValueError(f"there is a rule {name} already; register yours under another name")

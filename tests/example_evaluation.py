@@ -212,6 +212,7 @@ def result(condition, plastic, number, runs, trials):
         "length": score(1000.0, 0.0, runs),
         "late_accuracy": score(levels[-1], 0.02, runs) if trials else None,
         "accuracy_by_trial": [score(level, 0.02, runs) for level in levels] if trials else None,
+        "accuracy_rise": score(levels[-1] - levels[0], 0.02, runs) if trials else None,
         "recovery": recovery,
         "reward_rate": curve(onset, back) if onset or condition["label"] == "clean" else None,
         "adaptation": adaptation(plastic, condition["lesion"], runs)

@@ -32,6 +32,7 @@ from spikepropamine.envs.making import spread
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import (
     CLEAN,
+    STANDARD,
     STANDARD_CONDITIONS,
     conditions_of,
     make_env,
@@ -50,12 +51,14 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-CONDITIONS = {condition.key: condition for condition in STANDARD_CONDITIONS}
+def standard(task):
+    """The conditions of the standard suite, by key."""
+    return {c.key: c for c in conditions_of(task, STANDARD, [], [])[0]}
 
 
 def run(policy, environment, name, seeds, width=50, **arguments):
     task = task_of(environment, {})
-    condition, layout = CONDITIONS[name], layout_of(policy)
+    condition, layout = standard(task)[name], layout_of(policy)
     state = None if layout is None else policy.policy.initial_state(width)
     hooks = [] if condition.lesion is None else [PlasticityOff(layout, 0)]
     return run_episodes(
@@ -161,8 +164,9 @@ def test_ended_environments_are_not_stepped():
 
 def test_conditions_are_paired():
     tasks, observations = [], []
-    for name in CONDITIONS:
-        env = make_env(task_of(CUES, {}), CONDITIONS[name])
+    task = task_of(CUES, {})
+    for condition in standard(task).values():
+        env = make_env(task, condition)
         observations.append(env.reset(seed=5)[0])
         plain = env.unwrapped
         tasks.append([plain.patterns, plain.mapping, plain.order])
@@ -176,7 +180,7 @@ def test_conditions_are_paired():
 def test_clean_is_clean_for_policies_trained_with_noise():
     task = task_of(CUES, {"noise": 0.4, "trials": 3})
     assert make_env(task, CLEAN).unwrapped.noise == 0
-    noisy = make_env(task, CONDITIONS["noise-0.2"]).unwrapped
+    noisy = make_env(task, standard(task)["noise-0.2"]).unwrapped
     assert (noisy.noise, noisy.trials) == (0.2, 3)
 
 
@@ -190,10 +194,11 @@ def test_clean_does_not_tell_a_robot_where_to_run():
 
 def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
     task = task_of(PENDULUM, {})
-    noisy, plain = make_env(task, CONDITIONS["noise-0.2"]), make_env(task, CLEAN)
+    noisy, plain = make_env(task, standard(task)["noise-0.2"]), make_env(task, CLEAN)
     difference = noisy.reset(seed=3)[0] - plain.reset(seed=3)[0]
     _, _, _, _, info = noisy.step(np.zeros(1, np.float32))
     assert info["perturbations"]["obs_noise"]["value"] == 0.2
+    assert standard(task)["noise-0.2"].text == "obs_noise=0.2"  # as reports tell it
     assert (difference != 0).all()
 
 
@@ -230,7 +235,7 @@ def test_plasticity_off_changes_nothing_in_a_static_network():
 def test_noise_is_the_same_for_every_policy():
     """Whatever a policy's own normalisation: one spread for each task."""
     task = task_of("HalfCheetah-v5", {"max_episode_steps": 100})
-    noisy, clean = make_env(task, CONDITIONS["noise-0.2"]), make_env(task, CLEAN)
+    noisy, clean = make_env(task, standard(task)["noise-0.2"]), make_env(task, CLEAN)
     differences = [noisy.reset(seed=s)[0] - clean.reset(seed=s)[0] for s in range(500)]
     expected = 0.2 * np.array(spread("HalfCheetah-v5"))
     np.testing.assert_allclose(np.std(differences, axis=0), expected, rtol=0.15)
@@ -271,7 +276,7 @@ def test_command_line(tmp_path):
 
     results = tmp_path / CUES / "evaluations" / "standard"
     summary = json.loads((results / "summary.json").read_text())
-    assert [c["key"] for c in summary["conditions"]] == list(CONDITIONS)
+    assert [c["key"] for c in summary["conditions"]] == [c.key for c in STANDARD_CONDITIONS]
     assert list(summary["results"]) == ["ndp-oja", "mlp"]
     assert list(summary["results"]["mlp"]) == ["clean", "noise-0.1", "noise-0.2"]
     settings = summary["settings"]
@@ -366,7 +371,7 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path):
     policy = ActorCriticPolicy(*spaces, net_arch=[4])
     save_policy(tmp_path / "policy", policy, venv, {"settings": settings, "steps": 1})
     (run,), task = load_runs([tmp_path], range(1000, 1002))
-    noisy = make_env(task, CONDITIONS["noise-0.2"], run.previous)
+    noisy = make_env(task, standard(task)["noise-0.2"], run.previous)
     clean = make_env(task, CLEAN, run.previous)
     different = noisy.reset(seed=3)[0] != clean.reset(seed=3)[0]
     assert different.tolist() == [True, True, True, False, False]

@@ -7,7 +7,7 @@ import torch
 from conftest import make_venv
 from stable_baselines3.common.env_util import make_vec_env
 
-from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build
+from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build, register
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.groups import Group, parameter_group
 
@@ -69,6 +69,9 @@ def test_what_is_left_untrained_is_not_counted_as_learned():
     )
     removed = sum(x.numel() for x in by_group(whole)["neuromodulator"].values())
     assert actor_parameters(whole) - actor_parameters(part) == removed > 0
+    for parameter in part.parameters():
+        parameter.requires_grad_()  # as of a policy that was saved and loaded
+    assert actor_parameters(part, ["neuromodulator"]) == actor_parameters(whole) - removed
 
 
 def test_something_has_to_be_trained():
@@ -80,3 +83,9 @@ def test_something_has_to_be_trained():
 def test_only_what_is_there_can_be_left_untrained():
     with pytest.raises(ValueError, match="snn has no neuromodulator that could be left untrained"):
         build("snn", make_venv(), NetworkConfig(), TrainerSettings(untrained=("neuromodulator",)))
+
+
+@pytest.mark.parametrize("name", ["mlp.v2", "-mlp", "müller", "a/b"])
+def test_a_policy_has_a_name_that_a_run_folder_can_have(name):
+    with pytest.raises(ValueError, match="letters, digits"):
+        register(name, agents()["mlp"])

@@ -99,9 +99,9 @@ def test_a_row_has_what_the_log_and_the_summary_say(finished):
         env="Ant-v5", setting="plain", policy="ndp", seed=3, parameters=123, steps=32, seconds=31,
         training_return=4.0, best_training_return=9.0, suite="standard", condition="signs",
         severity=0.5, split="train", lesion="off", episodes=2, ret=7.0, random_return=-1.0,
-        retention=0.8, late_accuracy=0.9, accuracy_by_trial="0.5 1", recovery_fraction=0.6,
-        recovery_time=30.0, settled_pace=0.5, later_settled_pace=0.75, opening_over_off=0.25,
-        time_to_identify=40.0, regained=0.125, revision="abc",
+        retention=0.8, late_accuracy=0.9, accuracy_by_trial="0.5 1", settled_pace=0.5,
+        later_settled_pace=0.75, opening_over_off=0.25, time_to_identify=40.0, regained=0.125,
+        revision="abc",
     )  # fmt: skip
 
 

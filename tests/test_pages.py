@@ -9,6 +9,7 @@ import yaml
 from example_evaluation import example_summary, write_example
 from saved_runs import write_run
 
+from spikepropamine.evaluation.judge.statistics import interval
 from spikepropamine.evaluation.report import page, plots
 from spikepropamine.evaluation.report.local import find_runs, learning_curve, write_local
 from spikepropamine.evaluation.report.report import report, write_report
@@ -211,12 +212,12 @@ def runs(tmp_path):
 def test_a_learning_curve_is_the_mean_over_the_runs_that_got_there(runs):
     found = [run for run in find_runs(runs) if run.policy == "snn"]
     curve = learning_curve(found, "rollout/ep_rew_mean")
-    assert curve["step"].tolist() == [100, 200, 300]
-    assert curve["mean"].tolist() == [-90, -40, 0]
-    assert np.all(curve["low"] <= curve["mean"]) and np.all(curve["mean"] <= curve["high"])
-    # Student's t of one degree of freedom, 12.706, times the standard error, 10
-    np.testing.assert_allclose(curve["high"][0] - curve["mean"][0], 127.06, atol=0.01)
-    assert curve["low"][2] == curve["high"][2] == 0
+    assert curve["step"] == [100, 200, 300] and curve["mean"] == [-90, -40, 0]
+    assert curve["low"] == [None] * 3  # two seeds tell nothing of others
+    write_run(found[0].folder.parent / "seed-2", "snn", 2, [(-70.0, 100), (-35.0, 200)])
+    three = learning_curve([r for r in find_runs(runs) if r.policy == "snn"], "rollout/ep_rew_mean")
+    assert [three["low"][0], three["high"][0]] == interval(-250 / 3, np.array([-100.0, -80, -70]))
+    assert three["low"][2] is three["high"][2] is None
     assert learning_curve(found, "rollout/late_accuracy") is None
 
 

@@ -109,6 +109,8 @@ def test_a_suite_is_read(tmp_path):
         ("[0.5, 1.0]", "0.5", "severities must be a list"),
         ("[0.5, 1.0]", "[0.5, high]", "got 'high'"),
         ("[0.5, 1.0]", "[0.5, 1.5]", "a severity is in"),
+        ("[0.5, 1.0]", "[1.0, 0.5]", "severities must rise"),
+        ("[0.5, 1.0]", "[0.0, 0.5]", "and begin above 0"),
         ("onset: 7", "onset: -7", "at least 0, or a percentage, got -7"),
         ("onset: 7\n", "", "a schedule is a step"),
         ('"slope=5"', "5", "a perturbation is a text"),

@@ -182,6 +182,7 @@ def test_learned_coefficients_are_the_arguments_with_defaults():
     [
         ("oja", lambda p: p, ["a rule oja already"]),
         ("my-rule", lambda p: p, ["'my-rule'", "underscores"]),
+        ("öja", lambda p: p, ["'öja'", "underscores"]),
         ("none", lambda p: p, ["'none'"]),
         ("mine", lambda p, gain: p, ["'gain'", "p, q, theta, f, x, s", "default"]),
         ("mine", lambda p, kind="fast": p, ["'kind'", "default"]),

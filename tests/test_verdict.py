@@ -140,13 +140,24 @@ def test_a_text_that_is_its_own_label_tells_its_onset_once(summary):
 def test_the_verdict_tells_drop_and_recovery(summary):
     text = said(summary, "ndp-oja")
     falls = "When “crippled last limb, severity 1, from step 500” sets in"
-    assert f"{falls}, its reward per step falls by 3.00 of 4.00" in text
+    assert f"{falls}, its reward per step falls by 3.00 of 4.00 in the first 50 steps, and" in text
     assert "80 % [78, 82] of the loss comes back, within 230 steps (plasticity off: 0 %" in text
     assert "it is not shown that any of that comes back (0 % [-2, 2])" in said(summary, "snn")
-    for result in summary["results"]["snn"].values():
-        if result["recovery"]:
-            result["recovery"] |= {"fraction": None, "time": None}
-    assert "no fall of its reward per step can be shown" in said(summary, "snn")
+    found = [r["recovery"] for r in summary["results"]["snn"].values() if r["recovery"]]
+
+    def told(**changes: dict | None) -> str:
+        for recovery in found:
+            recovery |= {"time": None} | changes
+        return said(summary, "snn")
+
+    more = {"mean": -0.5, "interval": [-0.9, -0.1], "interquartile_mean": -0.5, "by_run": [-0.5]}
+    assert "and more than that is missing in the end (3.00)." in told(fraction=more)
+    small = {"mean": 0.2, "interval": [0.1, 0.3], "interquartile_mean": 0.2, "by_run": [0.2]}
+    assert "falls by 0.200 of 4.00 in the first 50 steps, which is less than a tenth." in told(
+        fraction=None, drop=small
+    )
+    text = told(fraction=None, drop=small | {"interval": [-0.1, 0.5]})
+    assert "no fall of its reward per step in the first 50 steps can be shown" in text
 
 
 def test_the_verdict_tells_how_contexts_are_found_out():
@@ -257,6 +268,7 @@ def test_a_task_of_trials_is_judged_by_accuracy_against_chance():
     assert "With plasticity off it is right in 50 % [48, 52] of the late trials, not to be" in text
     assert "no clear rise inside the episode" in said(summary, "snn")
     clean["accuracy_by_trial"][0] |= {"mean": 0.96, "interval": [0.9, 0.98]}  # told before
+    clean["accuracy_rise"] |= {"mean": -0.01, "interval": [-0.04, 0.02]}
     assert plain(verdict(summary, "ndp-oja")[0]).endswith(
         "above chance (50 %), and in 96 % of the first trials."
     )

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 class CueAccuracy(BaseCallback):
     """Logs the accuracy of the responses of a cue task, by trial and over the second half of the
-    `trials` that the task has, or where it does not say, of as many as there were so far.
+    `trials` that the task has, or where it does not say, of as many as there were so far. Trials
+    have the task's numbers, those that do not ask included.
     """
 
     def __init__(self) -> None:

@@ -82,6 +82,8 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
     for severity in severities:
         if isinstance(severity, bool) or not isinstance(severity, int | float):
             raise ValueError(f"severities must be numbers in [0, 1], got {severity!r}")
+    if any(after <= before for before, after in zip([0.0, *severities], severities)):
+        raise ValueError(f"severities must rise, and begin above 0, got {severities}")
     onset = content.get("onset")
     if isinstance(onset, str) and PERCENT_ONSET.fullmatch(onset):
         onset = int(_in_steps(f"{{{onset}}}", horizon))

@@ -24,8 +24,7 @@ class Condition:
 
     Attributes:
         lesion: of the policy; None: intact.
-        noise: of the observations. Where the environment has a `noise` argument, its value; else
-            that of the perturbation `obs_noise`.
+        noise: the environment's argument of that name; 0: as it is.
     """
 
     key: str
@@ -93,15 +92,19 @@ def make_env(
     Raises:
         ValueError: the environment cannot be made so; the message says why.
     """
-    arguments, text = dict(task.arguments), condition.text
-    if condition.noise and "noise" in arguments:
+    arguments, text = dict(task.arguments), condition.text or None
+    if condition.noise:
         arguments["noise"] = condition.noise
-    elif condition.noise:
-        text = f"obs_noise={condition.noise}"
     if not told:
-        return make(task.environment, arguments, text or None, previous, revealed)
-    env: gym.Env = Told(make(task.environment, arguments, text or None))
+        return make(task.environment, arguments, text, previous, revealed)
+    env: gym.Env = Told(make(task.environment, arguments, text))
     return PreviousActionAndReward(env) if previous else env
+
+
+def _of_the_senses(condition: Condition) -> Condition:
+    """The condition of a task that has no `noise` of its own."""
+    text = f"obs_noise={condition.noise}" if condition.noise else condition.text
+    return replace(condition, text=text, noise=0.0)
 
 
 def conditions_of(
@@ -129,8 +132,9 @@ def conditions_of(
     try:
         if suite == STANDARD:
             for condition in STANDARD_CONDITIONS[1:]:
-                own = "noise" in task.arguments or not condition.noise
-                if reason := "" if own else reason_against(env, f"obs_noise={condition.noise}"):
+                if "noise" not in task.arguments:
+                    condition = _of_the_senses(condition)
+                if reason := reason_against(env, condition.text) if condition.text else "":
                     skipped.append(Skipped(condition=condition.key, policy=None, reason=reason))
                 else:
                     found.append(condition)

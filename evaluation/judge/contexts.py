@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from scipy import stats
 
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.judge.adaptation import (
@@ -99,7 +100,7 @@ def _time(times: np.ndarray) -> Score | None:
         return None
     by_run = [float(time) if np.isfinite(time) else None for time in times[1:]]
     known = [time for time in by_run if time is not None]
-    middle = float(np.median(known)) if known else float(times[0])
+    middle = float(stats.trim_mean(known, 0.25)) if known else float(times[0])
     return Score(mean=float(times[0]), interquartile_mean=middle, interval=None, by_run=by_run)
 
 

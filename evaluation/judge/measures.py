@@ -73,40 +73,35 @@ def curve_points(windows: int) -> np.ndarray:
     return np.unique(np.linspace(0, windows - 1, POINTS).astype(int))
 
 
-def shortfall(rewards: np.ndarray, clean: np.ndarray, onset: int, window: int) -> np.ndarray:
-    """Reward per step, in windows, that is missing since a change: [K, T] to [K, windows].
-
-    Args:
-        rewards: at each step of episodes with the change.
-        clean: of the same episodes without it.
-        onset: first step of the change; no window begins before it.
-        window: steps that a rate is the mean of.
-    """
-    return windowed(clean - rewards, window)[:, onset:]
-
-
 def recovery(
-    rewards: np.ndarray, clean: np.ndarray, onset: int, window: int
+    missing: np.ndarray, clean: np.ndarray, running: np.ndarray, onset: int, window: int
 ) -> RecoveryValues | None:
     """What a change does to the reward per step, and what comes back of it.
 
-    The definitions are those of `evaluation.schema.Recovery`, the arguments those of `shortfall`;
-    rewards are means over the same episodes.
+    The definitions are those of `evaluation.schema.Recovery`; all curves are [K, steps].
+
+    Args:
+        missing: reward at each step that the change costs, the mean over episodes; nothing in one
+            that without the change has ended.
+        clean: the reward without the change.
+        running: share of the episodes that without the change are still running.
+        onset: first step of the change.
+        window: steps that a rate is the mean of.
 
     Returns:
         None where there is no window before the onset, or no two after it.
     """
-    if onset < window or rewards.shape[1] < onset + 2 * window:
+    if onset < window or missing.shape[1] < onset + 2 * window:
         return None
-    missing = shortfall(rewards, clean, onset, window)
-    before = windowed(clean, window)[:, onset - window]
-    drop, left = missing.max(axis=1), missing[:, -1]
-    dropped = drop > LEAST * np.abs(before)
     with np.errstate(divide="ignore", invalid="ignore"):
+        there = windowed(running, window)
+        before = (windowed(clean, window) / there)[:, onset - window]
+        lost = (windowed(missing, window) / there)[:, onset:]
+        drop, left = lost[:, 0], lost[:, -1]  # not the most of all, which chance has a part in
+        dropped = drop > LEAST * np.abs(before)
         fraction = np.where(dropped, 1 - left / drop, np.nan)
     goal = left + (1 - REGAINED) * (drop - left) + 1e-9 * np.abs(drop)  # sums are rounded
-    later = np.arange(missing.shape[1]) >= missing.argmax(axis=1)[:, None]
-    first = (later & (missing <= goal[:, None])).argmax(axis=1)  # the last one reaches the goal
+    first = (lost <= goal[:, None]).argmax(axis=1)  # the last one reaches the goal
     time = np.where(dropped & (fraction >= LEAST), first + window, np.nan)
     return RecoveryValues(before, drop, left, fraction, time)
 

@@ -82,9 +82,9 @@ class Units:
         found = None
         if known.sum() >= FEWEST:
             found = interval(value, self.pseudo_values(statistic, known))
-        if found is None and bounds == SHARE and np.isclose(value, SHARE, rtol=0, atol=1e-9).any():
-            # all units are at an end of the scale: as for so many equal answers to one question
-            found = wilson(round(value), answers or self.runs * self.episodes)
+            if found is None and bounds == SHARE and np.isclose(value, SHARE, rtol=0).any():
+                # all are at an end of the scale: as for so many equal answers to one question
+                found = wilson(round(value), answers or self.runs * self.episodes)
         finite = by_unit[np.isfinite(by_unit)]
         by_run = [float(x) if np.isfinite(x) else None for x in by_unit]
         return Score(
@@ -184,9 +184,12 @@ def difference(
     return Estimate(mean=value, interval=[float(edge) for edge in found])
 
 
-def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> Estimate:
+def probability_of_improvement(
+    one: np.ndarray, other: np.ndarray, units: int | None = None
+) -> Estimate:
     """That a member of the first sample's population is greater than one of the second's; ties
-    count half.
+    count half. Where members of a sample have something in common, as episodes of one run have,
+    `units` says how many of the smaller sample are independent.
 
     The variance of the share of pairs is at most that of a proportion in as many samples as the
     smaller of the two has (Birnbaum and Klose 1957, "Bounds for the variance of the Mann-Whitney
@@ -194,4 +197,4 @@ def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> Estimate:
     against three it always includes one half.
     """
     share = float(improved(one[:, None], other).mean())
-    return Estimate(mean=share, interval=wilson(share, min(len(one), len(other))))
+    return Estimate(mean=share, interval=wilson(share, units or min(len(one), len(other))))

@@ -15,7 +15,6 @@ from spikepropamine.evaluation.judge.cost import cost_of, mean_cost
 from spikepropamine.evaluation.judge.group import Group
 from spikepropamine.evaluation.judge.statistics import (
     DIFFERENCE_OF_SHARES,
-    MISSES,
     SHARE,
     difference,
     probability_of_improvement,
@@ -50,7 +49,8 @@ def summarize(
         evaluation: what was measured.
         settings: what else the summary's settings hold: suite, perturb, lesions, horizon_factor,
             versions, command.
-        actor_parameters: counts the learned numbers in the actor of a policy.
+        actor_parameters: counts the learned numbers in the actor of a policy, given also which
+            groups of them were not trained.
         folder: where the summary will be; runs are named relative to it.
     """
     names = list(dict.fromkeys(run.name for run in evaluation.runs))
@@ -119,13 +119,14 @@ def _dead_seeds(evaluation: Evaluation) -> dict[str, list[int]]:
 def _policy(group: Group, dead: list[int], actor_parameters: Any, folder: Path) -> PolicySummary:
     final, best = zip(*(training_returns(run.folder) for run in group.runs))
     first = group.runs[0]
+    trainer = first.policy.metadata["settings"].get("trainer", {})
     still = group.evaluation.references.get("still")
     return PolicySummary(
         training_seeds=[run.seed for run in group.runs],
         runs=[os.path.relpath(run.folder, folder) for run in group.runs],
         steps_trained=[run.steps for run in group.runs],
         steps_planned=[run.policy.metadata["settings"].get("steps") for run in group.runs],
-        actor_parameters=actor_parameters(first.policy.policy),
+        actor_parameters=actor_parameters(first.policy.policy, trainer.get("untrained") or ()),
         perturb=first.perturb,
         previous=first.previous,
         random_return=group.random,
@@ -145,11 +146,13 @@ def _needed(score: Score | None) -> Score:
 def _result(group: Group, condition: Condition) -> Result:
     key = condition.key
     correct = group.stacked(key, "correct")
-    late = by_trial = None
+    late = by_trial = rise = None
     if correct.size:
         late = group.score(_late_accuracy(group, key), SHARE)
         trials = [group.score(correct[:, :, t], SHARE) for t in range(correct.shape[2])]
         by_trial = [trial for trial in trials if trial is not None]
+        first = next((t for t, trial in enumerate(trials) if trial is not None), 0)
+        rise = group.score(_late_accuracy(group, key) - correct[:, :, first], DIFFERENCE_OF_SHARES)
     timed = key == CLEAN_KEY or condition.intact == CLEAN_KEY or condition.onset is not None
     return {
         "return": group.mean_return(key),
@@ -161,6 +164,7 @@ def _result(group: Group, condition: Condition) -> Result:
         ),
         "late_accuracy": late,
         "accuracy_by_trial": by_trial,
+        "accuracy_rise": rise,
         "recovery": _recovery(group, condition),
         "reward_rate": _reward_rate(group, key) if timed else None,
         "adaptation": adaptation_of(group, condition),
@@ -186,10 +190,15 @@ def _recovery(group: Group, condition: Condition) -> Recovery | None:
         return None  # what freezing does would be taken for what the change does
     changed, clean = (group.rewards(c.key) for c in (condition, unchanged))
     onset, window = condition.onset, group.evaluation.task.window
-    curves = group.units.of(changed), group.units.of(clean)
+    length = group.stacked(unchanged.key, "length")
+    running = np.arange(clean.shape[2]) < length[..., None]
+    missing = np.where(running, clean - changed, 0.0)
+    end = int(np.median(length))
+    curves = [group.units.of(part)[:, :end] for part in (missing, clean, running)]
 
     def measured(weights: np.ndarray) -> measures.RecoveryValues | None:
-        return measures.recovery(weights @ curves[0], weights @ curves[1], onset, window)
+        lost, earned, there = (weights @ curve for curve in curves)
+        return measures.recovery(lost, earned, there, onset, window)
 
     value = measured(np.full((1, group.units.count), 1 / group.units.count))
     if value is None:
@@ -198,11 +207,8 @@ def _recovery(group: Group, condition: Condition) -> Recovery | None:
     def score(name: str) -> Score | None:
         return group.units.score(lambda weights: getattr(measured(weights), name))
 
-    # whether these runs drop at all: by episode, in the window with the most missing
-    missing = measures.shortfall(changed.mean(axis=0), clean.mean(axis=0), onset, window)
-    missing = missing[:, ::window]  # windows that share no step, so that there are so many guesses
-    worst = int(missing.mean(axis=0).argmax())
-    dropped = shown_positive(missing[:, worst], MISSES / missing.shape[1])
+    # whether these runs drop at all: by episode
+    dropped = shown_positive(missing[:, :, onset : onset + window].mean(axis=(0, 2)))
     time = score("time") if dropped else None
     if time is not None:
         time["interval"] = None  # it jumps from window to window, and so would an interval
@@ -325,7 +331,9 @@ def _comparisons(groups: Mapping[str, Group]) -> list[Comparison]:
                         measure=measure,
                         unit="episode" if _single(pair) else "run",
                         difference=difference(one[1], two[1], means=(one[0], two[0])),
-                        probability_of_improvement=probability_of_improvement(one[2], two[2]),
+                        probability_of_improvement=probability_of_improvement(
+                            one[2], two[2], min(group.units.count for group in pair)
+                        ),
                     )
                 )
     return found

@@ -16,11 +16,11 @@ from spikepropamine.evaluation.report.words import edges_of, number, percent
 from spikepropamine.evaluation.schema import CLEAN_KEY, Operations
 
 TEXT = (
-    "Arithmetic per environment step, counted from what the neurons did in the first clean episode "
-    "of each run. A synaptic operation is an input that is not zero meeting a weight that is not "
-    "zero: an accumulate where inputs are spikes, and else a multiply-accumulate. Operations of "
-    "plasticity and of neuromodulators are counted apart, as dense as they are: fast weights "
-    "change at every tick."
+    "Arithmetic per environment step, counted from what the neurons did in one clean episode of "
+    "each run, with the likeliest actions. A synaptic operation is an input that is not zero "
+    "meeting a weight that is not zero: an accumulate where inputs are spikes, and else a "
+    "multiply-accumulate. Operations of plasticity and of neuromodulators are counted apart, as "
+    "dense as they are: fast weights change at every tick."
 )
 ENERGY = (
     f"Energy: of this arithmetic alone, at {PICOJOULES_PER_ADDITION:g} pJ for an addition and "

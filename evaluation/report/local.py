@@ -13,10 +13,10 @@ from urllib.parse import quote
 import numpy as np
 import yaml
 from markupsafe import Markup
-from scipy import stats
 
 from spikepropamine.common import write_text
 from spikepropamine.evaluation.ask.runs import learning_settings, task_settings
+from spikepropamine.evaluation.judge.statistics import Units
 from spikepropamine.evaluation.report import page, plots
 from spikepropamine.evaluation.report.page import (
     Cell,
@@ -30,7 +30,7 @@ from spikepropamine.evaluation.report.page import (
 )
 from spikepropamine.evaluation.report.verdict import share_kept
 from spikepropamine.evaluation.report.words import plural, with_interval
-from spikepropamine.evaluation.schema import CLEAN_KEY, Summary
+from spikepropamine.evaluation.schema import CLEAN_KEY, Curve, Summary
 from spikepropamine.folder import RunFolder
 
 STEPS = "time/total_timesteps"
@@ -146,14 +146,13 @@ def local(root: Path, runs: Sequence[TrainingLog]) -> str:
     return page.render(f"Runs in {root.resolve().name}/", subtitle, shown)
 
 
-def learning_curve(runs: Sequence[TrainingLog], measure: str) -> dict[str, np.ndarray] | None:
-    """Mean over runs by step, with Student's 95 % interval over runs.
+def learning_curve(runs: Sequence[TrainingLog], measure: str) -> Curve | None:
+    """Mean over runs by step, with its interval over runs, as everywhere.
 
-    At each step the mean is over the runs that got there; the interval has no width where only
-    one did.
+    At each step the mean is over the runs that got there.
 
     Returns:
-        {"step", "mean", "low", "high"}: float64 [points]; None where no run has the measure.
+        None where no run has the measure.
     """
     curves = []
     for run in runs:
@@ -169,13 +168,7 @@ def learning_curve(runs: Sequence[TrainingLog], measure: str) -> dict[str, np.nd
     table = np.array(
         [np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in curves]
     )  # [runs, points]
-    count = np.isfinite(table).sum(axis=0)
-    mean = np.nanmean(table, axis=0)
-    several = count > 1
-    spread = np.zeros(len(steps))
-    spread[several] = np.nanstd(table[:, several], axis=0, ddof=1) / np.sqrt(count[several])
-    half = np.where(several, stats.t.ppf(0.975, np.maximum(count - 1, 1)) * spread, 0.0)
-    return {"step": steps, "mean": mean, "low": mean - half, "high": mean + half}
+    return Units(len(table), 1).curve(steps, table)
 
 
 def _learning(root: Path, runs: Sequence[TrainingLog], environments: Sequence[str]) -> Section:
@@ -199,22 +192,21 @@ def _learning(root: Path, runs: Sequence[TrainingLog], environments: Sequence[st
     if not charts:
         return Section("Learning", [])
     text = (
-        "Means over training seeds, their number in brackets, with 95 % intervals over seeds "
-        "(Student's t); a line without a band is one seed. Where seeds are at different steps, "
+        "Means over training seeds, their number in brackets, with 95 % intervals over "
+        "seeds; fewer than three have none. Where seeds are at different steps, "
         "the mean is over those that got there."
     )
     return Section("Learning", [Text([text]), Plots(charts)])
 
 
-def _line(
-    name: str, colour: int, seeds: int, curve: Mapping[str, np.ndarray], accuracy: bool
-) -> plots.Line:
-    step, mean = curve["step"].tolist(), curve["mean"].tolist()
-    if seeds == 1:
-        return plots.Line(name, colour, step, mean)
-    bounds = (0.0, 1.0) if accuracy else (-np.inf, np.inf)
-    low, high = (np.clip(curve[side], *bounds).tolist() for side in ("low", "high"))
-    return plots.Line(f"{name} ({seeds})", colour, step, mean, low, high)
+def _line(name: str, colour: int, seeds: int, curve: Curve, accuracy: bool) -> plots.Line:
+    if seeds > 1:
+        name = f"{name} ({seeds})"
+    low, high = curve["low"], curve["high"]
+    if accuracy:  # a share, and so is its interval
+        low = [None if x is None else max(x, 0.0) for x in low]
+        high = [None if x is None else min(x, 1.0) for x in high]
+    return plots.Line(name, colour, curve["step"], curve["mean"], low, high)
 
 
 def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingLog]]:

@@ -202,7 +202,7 @@ def _clean(summary: Summary, policy: str) -> str:
         if trials and len(trials) > 1:
             first = f"{percent(trials[0]['mean'])} of the first trials"
             known = trials[0]["interval"] is not None and trials[0]["interval"][0] > chance
-            if _above(late, trials[0]):
+            if clean["accuracy_rise"] is not None and side(clean["accuracy_rise"]) > 0:
                 text += f", after {first}: it learns inside the episode"
             elif known:  # as where it is told before it is asked
                 text += f", and in {first}"
@@ -218,13 +218,6 @@ def _clean(summary: Summary, policy: str) -> str:
     if not part["learned"]:
         return f"has learned nothing that shows: it earns {earned}."
     return f"earns {earned}."
-
-
-def _above(one: Score, other: Score) -> bool:
-    """Whether two intervals lie apart."""
-    if one["interval"] is None or other["interval"] is None:
-        return False
-    return one["interval"][0] > other["interval"][1]
 
 
 def _kept(summary: Summary, policy: str) -> list[str]:
@@ -380,12 +373,18 @@ def _recovered(summary: Summary, policy: str) -> list[str]:
         return []
     recovery, condition = max(changes, key=lambda item: item[0]["drop"]["mean"])
     text = f"When “{condition_name(condition)}” sets in, "
+    before, drop = recovery["before"]["mean"], recovery["drop"]
+    first = f"in the first {summary['settings']['window']} steps"
+    falls = f"its reward per step falls by {number(drop['mean'])} of {number(before)} {first}"
     if recovery["fraction"] is None:
-        return [f"{text}no fall of its reward per step can be shown."]
-    before, drop = recovery["before"]["mean"], recovery["drop"]["mean"]
-    text += f"its reward per step falls by {number(drop)} of {number(before)}, and "
+        if side(drop) > 0:
+            return [f"{text}{falls}, which is less than a tenth."]
+        return [f"{text}no fall of its reward per step {first} can be shown."]
+    text += f"{falls}, and "
     back = f"{_share(recovery['fraction'])} of the loss comes back"
-    if side(recovery["fraction"]) <= 0:
+    if side(recovery["fraction"]) < 0:
+        text += f"more than that is missing in the end ({number(recovery['left']['mean'])})"
+    elif side(recovery["fraction"]) == 0:
         text += f"it is not shown that any of that comes back ({_share(recovery['fraction'])})"
     elif recovery["time"] is None:
         text += f"no more than {back}"

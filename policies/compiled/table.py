@@ -26,7 +26,7 @@ TABLE = np.dtype(
             # what is kept for the backward pass, and gradients
             *("saved_fast", "saved_eligibility"),
             *("d_spikes", "d_potentials", "d_inputs", "d_currents", "d_rate"),
-            *("d_weight", "d_bias", "d_beta", "d_gains", "d_coefficients", "d_decays"),
+            *("d_bias", "d_beta", "d_gains", "d_coefficients", "d_decays"),
             "scratch",
             # in a step of a network: neuromodulators and readout; fields of the flat state by their
             # way from its start, and from one environment to the next
