@@ -273,6 +273,17 @@ def test_a_change_that_does_nothing_is_seldom_called_a_drop():
     assert shown <= 0.05 * 200
 
 
+def test_a_loss_for_good_is_seldom_said_to_come_back():
+    random = np.random.default_rng(0)
+    back = 0
+    for _ in range(200):
+        clean, changed = random.normal(4, 1, size=(2, 1, 20, 1000))
+        changed[:, :, 200:] -= 1
+        group = group_of({"clean": clean, "changed": changed})
+        back += summarize._recovery(group, group.conditions[1])["fraction"]["interval"][0] > 0
+    assert back <= 0.05 * 200
+
+
 def test_a_drop_that_is_shown_to_be_small_is_told_as_such():
     changed = 5 - (0.3 + 0.01 * np.arange(10)[None, :, None]) * (np.arange(600) >= 200)
     group = group_of({"clean": np.full((1, 10, 600), 5.0), "changed": changed})
