@@ -121,9 +121,13 @@ class Taught(VecEnvWrapper):
             self._guided = np.where(dones, self._draw(), self._guided)
         return observations, rewards, dones, infos
 
+    @property
+    def share(self) -> float:
+        """Of the episodes that begin now, in which the teacher acts."""
+        return max(0.0, 1.0 - self.steps_taken / self.guided_steps) if self.guided_steps else 0.0
+
     def _draw(self) -> np.ndarray:
-        share = 1.0 - self.steps_taken / self.guided_steps if self.guided_steps else 0.0
-        return self.random.random(self.num_envs) < share
+        return self.random.random(self.num_envs) < self.share
 
     def _teach(self) -> np.ndarray:
         observed: Any = self._observations

@@ -1,8 +1,9 @@
 """`spikepropamine evaluate`: judges trained policies."""
 
 import argparse
-import json
+import hashlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,18 +34,19 @@ from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.ask.runs import Run, load_runs, load_teacher
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.judge.summarize import summarize
-from spikepropamine.evaluation.report.files import write
+from spikepropamine.evaluation.report.files import judged, summary_in, write
 from spikepropamine.evaluation.report.tables import tables
 from spikepropamine.evaluation.run.plan import evaluate
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.schema import Skipped, Summary
 from spikepropamine.evaluation.tracking import track_evaluation
-from spikepropamine.folder import POLICY_NAME, RunFolder
+from spikepropamine.folder import POLICY_NAME, RunFolder, check_writable
 from spikepropamine.listing import find
 from spikepropamine.tracking import check_credentials
 
 FIRST_SEED = 1_000_000
 EPISODES, FEW_EPISODES = 100, 5
+LONGEST_NAME = 100  # of a folder for results
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
 
 
@@ -222,8 +224,14 @@ def ask(options: argparse.Namespace) -> Asked:
             "--teacher is for conditions with contexts, as in --suite motor-signs; there are none"
         )
     folder = _folder(options, folders)
+    try:
+        check_writable(folder)
+    except UsageError as error:
+        raise UsageError(f"{error}; say with --out where results are to go") from error
     if options.out is None:
-        _check_kept(folder, runs, options)
+        _check_kept(folder, runs, conditions, options)
+    else:
+        _check_out(folder)
     return Asked(runs, task, conditions, teacher, skipped, folder)
 
 
@@ -235,24 +243,37 @@ def _named(text: str) -> tuple[str, Path]:
     return name, find(rest)
 
 
-def _check_kept(folder: Path, runs: Sequence[Run], options: argparse.Namespace) -> None:
-    """Raises UsageError where results of the same but of fewer episodes would replace others."""
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        kept = int(summary["settings"]["episodes"])
-        texts = summary["settings"]["perturb"]
-        judged = {
-            ((folder / run).resolve(), steps)
-            for part in summary["policies"].values()
-            for run, steps in zip(part["runs"], part["steps_trained"])
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # nothing, or of another version
-    same = texts == options.perturb and judged == {(r.folder.resolve(), r.steps) for r in runs}
-    if same and kept > options.episodes:
+def _check_kept(
+    folder: Path,
+    runs: Sequence[Run],
+    conditions: Sequence[Condition],
+    options: argparse.Namespace,
+) -> None:
+    """Raises UsageError where results of the same runs, but of fewer episodes or without some of
+    the conditions, would replace others.
+    """
+    summary = summary_in(folder)
+    if summary is None or judged(summary, folder) != {(r.folder.resolve(), r.steps) for r in runs}:
+        return
+    kept, elsewhere = summary["settings"]["episodes"], "say with --out where these are to go"
+    if kept > options.episodes:
         raise UsageError(
             f"{folder} has results of {kept} episodes, which those of {options.episodes} would "
-            "replace; say with --out where these are to go"
+            f"replace; {elsewhere}"
+        )
+    there = {condition.key for condition in conditions}
+    if lost := [c["key"] for c in summary["conditions"] if c["key"] not in there]:
+        raise UsageError(
+            f"{folder} has results that would be lost ({', '.join(lost)}); {elsewhere}"
+        )
+
+
+def _check_out(folder: Path) -> None:
+    """Raises UsageError where the folder holds something else than an evaluation."""
+    begun = (folder / "episodes.csv").is_file() and not (folder / "summary.json").exists()
+    if folder.is_dir() and any(folder.iterdir()) and not begun and summary_in(folder) is None:
+        raise UsageError(
+            f"--out {folder} holds something else than an evaluation; name a new folder"
         )
 
 
@@ -332,7 +353,11 @@ def folder_name(options: argparse.Namespace) -> str:
     """Of the folder for the results, where none is given: what is measured in another way has a
     folder of its own.
     """
-    parts = [options.suite or "perturb", "quick" if options.quick else ""]
+    texts = [re.sub(r"[^\w=.,@~+-]+", "_", text, flags=re.ASCII) for text in options.perturb]
+    name = options.suite or "-".join(["perturb", *texts])
+    if len(name) > LONGEST_NAME:
+        name = name[:LONGEST_NAME] + hashlib.sha256(name.encode()).hexdigest()[:8]
+    parts = [name, "quick" if options.quick else ""]
     parts.append(f"x{options.horizon_factor}" if options.horizon_factor > 1 else "")
     parts.append("stochastic" if options.stochastic else "")
     return "-".join(filter(None, parts))

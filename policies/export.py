@@ -308,7 +308,9 @@ def _build(description: dict[str, Any], size: int) -> ActorCriticPolicy:
     observations = space_from_json(description["observation_space"])
     actions = space_from_json(description["action_space"])
     if 4 * _weights_at_least(arguments, observations, actions) > size:
-        raise ValueError("it describes more weights than weights.safetensors holds")
+        raise ValueError(
+            "it describes more weights than weights.safetensors, which may be cut, holds"
+        )
     cls = POLICIES[description["policy"]]
     return cls(observations, actions, lr_schedule=lambda _: 0.0, **arguments)
 

@@ -103,8 +103,9 @@ def covariance(p, q, f, rest=0.1):
 
 
 def stdp(p, q, x, s):
-    """Pairs of spikes: a presynaptic one before a postsynaptic one strengthens, after it weakens
-    (Song, Miller and Abbott 2000).
+    """Pairs of spikes: pre before post strengthens, after it weakens.
+
+    Song, Miller and Abbott (2000).
     """
     return p * s - q * x
 

@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from spikepropamine.common import UsageError, run_command, unknown
+from spikepropamine.common import UsageError, run_command, unknown, versions
 
 # each module has a `main(arguments, program)` that returns the exit code; PyTorch and the rest are
 # imported with the one that is asked for
@@ -57,18 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in COMMANDS:
-        command = importlib.import_module(COMMANDS[arguments[0]][0])
-        program = f"spikepropamine {arguments[0]}"
-        return run_command(program, lambda: command.main(arguments[1:], program), "interrupted")
+        module, program = COMMANDS[arguments[0]][0], f"spikepropamine {arguments[0]}"
+
+        def run() -> int:
+            return importlib.import_module(module).main(arguments[1:], program)
+
+        return run_command(program, run, "interrupted")
     return run_command("spikepropamine", lambda: _usage(arguments), "interrupted")
 
 
 def _usage(arguments: Sequence[str]) -> int:
     if not arguments:
         raise UsageError(f"a command is missing: {', '.join(COMMANDS)}")
-    if arguments[0] not in ("-h", "--help"):
+    if arguments[0] not in ("-h", "--help", "--version"):
         raise UsageError(unknown("command", arguments[0], COMMANDS))
-    print(USAGE)
+    print(versions()["revision"] if arguments[0] == "--version" else USAGE)
     return 0
 
 

@@ -89,13 +89,7 @@ class RunFolder:
 
     def check_writable(self) -> None:
         """Raises UsageError where it cannot be made or written to."""
-        place = self.path
-        while not os.path.lexists(place) and place != place.parent:
-            place = place.parent
-        if not place.is_dir():
-            raise UsageError(f"{self.path} cannot be a folder: {place} is none")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise UsageError(f"{self.path} cannot be written to: {place} is read-only")
+        check_writable(self.path)
 
     def check_links(self) -> None:
         """Raises UsageError where the folder, or what is in it, is a link: it may come from a
@@ -104,3 +98,14 @@ class RunFolder:
         for path in (self.path, *(self.path.iterdir() if self.path.is_dir() else ())):
             if path.is_symlink():
                 raise UsageError(f"{path} is a link, and nothing is written through it: remove it")
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UsageError where a folder cannot be made or written to."""
+    place = folder
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UsageError(f"{folder} cannot be a folder: {place} is none")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written to: {place} is read-only")

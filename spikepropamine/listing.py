@@ -71,9 +71,7 @@ def suites() -> Rows:
 
     yield STANDARD, "Noise in what is observed, two severities, and plasticity off; the default."
     for name in suite_names():
-        lines = (SUITES / f"{name}.yaml").read_text().splitlines()
-        comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
-        yield name, " ".join(line.lstrip("# ") for line in comment).partition(". ")[0]
+        yield name, _says_of_itself(SUITES / f"{name}.yaml")
 
 
 def perturbations() -> Rows:
@@ -91,7 +89,14 @@ def matrices() -> Rows:
     from spikepropamine.matrix.file import MATRICES
 
     for file in sorted(MATRICES.glob("*.yaml")):
-        yield file.stem, file.read_text().partition("\n")[0].lstrip("# ")
+        yield file.stem, _says_of_itself(file)
+
+
+def _says_of_itself(file: Path) -> str:
+    """The first sentence of the comment that a YAML file begins with."""
+    lines = file.read_text().splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return " ".join(line.lstrip("# ") for line in comment).partition(". ")[0].rstrip(".")
 
 
 def trained() -> Rows:
@@ -160,7 +165,7 @@ def find(name: str | Path) -> Path:
         UsageError: there is none; the message has the nearest one.
     """
     if Path(name).exists():
-        return Path(name)
+        return _run_folder(Path(name))
     wanted = f"/{str(name).strip('/')}/"
     for folder in trained_runs():
         if wanted in f"/{name_of(folder)}/":
@@ -172,6 +177,17 @@ def find(name: str | Path) -> Path:
         f"{str(name)!r} is neither a run folder nor in trained/; {nearest}"
         "`spikepropamine list trained` lists them"
     )
+
+
+def _run_folder(path: Path) -> Path:
+    """The path itself. Raises UsageError where it is near a run folder, and none."""
+    if not RunFolder(path).policy.is_dir():
+        if (path / "policy.json").is_file():
+            raise UsageError(f"{path} is the policy of a run; name the run's folder, {path.parent}")
+        below = min(path.rglob("policy/policy.json"), default=None)
+        if below is not None:
+            raise UsageError(f"{path} is no run folder; below it is {below.parent.parent}")
+    return path
 
 
 def what_card_says(card: Path) -> str:

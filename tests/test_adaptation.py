@@ -144,10 +144,10 @@ def test_contexts_are_those_that_anyone_met():
     assert found["later"]["contexts"] == 2
 
 
-def test_the_time_to_identify_of_most_runs_is_their_median():
-    found = contexts._time(np.array([40.0, 30.0, 50.0, np.nan, 100.0]))  # of all, and of each
-    assert (found["mean"], found["interquartile_mean"]) == (40.0, 50.0)
-    assert found["by_run"] == [30.0, 50.0, None, 100.0]
+def test_the_time_to_identify_of_most_runs_is_their_interquartile_mean():
+    found = contexts._time(np.array([40.0, 30.0, 50.0, np.nan, 60.0, 100.0]))  # of all, and of each
+    assert (found["mean"], found["interquartile_mean"]) == (40.0, 55.0)
+    assert found["by_run"] == [30.0, 50.0, None, 60.0, 100.0]
     assert contexts._time(np.array([np.nan, 30.0])) is None
 
 

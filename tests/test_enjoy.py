@@ -79,6 +79,10 @@ def test_trained_policies_have_names():
     assert listing.find("spikes/CueAssociation-v0/ndp-oja").parts[-1] == "seed-0"
     with pytest.raises(UsageError, match="did you mean 'robots/Swimmer-v5/snn'"):
         listing.find("robots/Swimer-v5/snn")
+    with pytest.raises(UsageError, match=f"{found.parent} is no run folder; below it is {found}"):
+        listing.find(found.parent)
+    with pytest.raises(UsageError, match=f"is the policy of a run; name the run's folder, {found}"):
+        listing.find(found / "policy")
 
 
 def test_what_does_not_work_is_one_line(tmp_path, capsys):

@@ -59,6 +59,38 @@ def test_fewer_episodes_do_not_take_the_place_of_more(tmp_path, capsys):
     assert (run / "evaluations" / "standard-quick" / "summary.json").is_file()
 
 
+def test_other_questions_do_not_take_the_place_of_an_answer(tmp_path, capsys):
+    run = save_run(tmp_path, CUES, "snn")
+    few = ["--episodes", "2"]
+    assert command_line(run, *few) == 0
+    assert command_line(run, *few, "--conditions", "clean") == 2
+    error = capsys.readouterr().err
+    assert "has results that would be lost (noise-0.1, noise-0.2" in error and "--out" in error
+    long = " | ".join(f"obs_noise=0.{k}" for k in range(1, 10))
+    for text in ("obs_noise=0.1@3", "obs_noise=0.1 | none", long, f"{long} | none"):
+        assert command_line(run, *few, "--perturb", text) == 0
+    names = [folder.name for folder in (run / "evaluations").iterdir()]
+    assert {"standard", "perturb-obs_noise=0.1@3", "perturb-obs_noise=0.1_none"} < set(names)
+    assert len(names) == 5 and max(map(len, names)) == 108
+    assert command_line(run, *few, "--perturb", "novel-dynamics") == 2
+    assert "novel-dynamics is a suite: --suite novel-dynamics" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):
+    run = save_run(tmp_path / "run", CUES, "snn")
+    arguments = ["--conditions", "clean", "--episodes", "2", "--out"]
+    foreign = tmp_path / "mine" / "videos" / "talk.mp4"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    (tmp_path / "mine" / "summary.json").write_text("{}")
+    for folder in (tmp_path / "mine", run):
+        assert command_line(run, *arguments, folder) == 2
+        assert "holds something else than an evaluation" in capsys.readouterr().err
+    assert foreign.read_text() == "mine"
+    for _ in range(2):  # one that is there may be made again
+        assert command_line(run, *arguments, tmp_path / "new") == 0
+
+
 def test_an_evaluation_does_without_a_place_to_keep_its_parts(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPIKEPROPAMINE_CACHE", str(tmp_path / "file" / "below"))

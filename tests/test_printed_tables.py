@@ -30,7 +30,7 @@ def test_a_table_begins_with_what_the_task_asks(settings, head):
 
 def test_the_pace_is_explained_and_left_out_where_there_is_no_context():
     lines = tables(example_summary(contexts=True)).splitlines()
-    assert lines[2].split()[:4] == ["ndp-oja", "clean", "4000", "[3900,"]
+    assert lines[2].split()[:4] == ["ndp-oja", "clean", "-", "4000"]
     assert lines[3].split()[:4] == ["held", "out", "0.85", "[0.83,"]
     assert lines[-1].startswith("(pace: in steps 100 to 200 of a context")
 

@@ -122,12 +122,22 @@ def test_what_a_module_brings_is_listed_and_verified(module, capsys):
     assert "1 proven, 0 failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["mine.py", "./mine", "../mine"])
+def test_a_module_has_the_name_of_a_module(name, capsys):
+    assert main(["list", "envs", "--import", name]) == 2
+    assert f"--import takes the name of a module, as in package.module, not '{name}'" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_list_can_be_of_a_part_of_the_names(capsys):
     assert main(["list", "trained", "swimmer-v5/NDP"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines and all("/Swimmer-v5/ndp-oja/seed-" in line.split()[0] for line in lines)
     assert main(["list", "suites", "standard"]) == 0
     assert capsys.readouterr().out.startswith("standard  Noise")
+    assert main(["list", "matrices", "robots-suites"]) == 0
+    assert "keep their return under perturbations" in capsys.readouterr().out  # a whole sentence
     assert main(["list", "envs", "nowhere"]) == 2
     assert "envs: no name has 'nowhere' in it" in capsys.readouterr().err
 

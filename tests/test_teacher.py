@@ -195,7 +195,7 @@ def train(*arguments):
     return main(["--env", "Reacher-v5", *TINY, *arguments], "train.py")
 
 
-def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, monkeypatch):
+def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     hidden = ["--perturb", "motor_signs=seen", "--previous"]
 
@@ -206,6 +206,7 @@ def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, mon
     with (taught / "progress.csv").open() as file:
         losses = [float(row["train/cross_entropy"]) for row in csv.DictReader(file)]
     assert losses and max(losses) < 100
+    assert "the teacher still acted in 100% of the episodes" in capsys.readouterr().out
     goes_on = ["--policy", "snn", *hidden, "--seed", "1", "--trainer.learning-rate", "1e-12"]
     assert train(*goes_on, "--from", str(taught)) == 0
     before, after = (
@@ -275,7 +276,11 @@ def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(tmp_path, mon
             ["--env", "Reacher-v5", "--no-normalize-observations", "--from"],
             "it observes normalised numbers",
         ),
-        ([], ["--env", "Reacher-v5", *TINY, "--network.hidden", "9", "--from"], "size mismatch"),
+        (
+            [],
+            ["--env", "Reacher-v5", *TINY, "--network.hidden", "9", "--from"],
+            "of another network: of mlp on Reacher-v5, which differs from this one",
+        ),
     ],
 )
 def test_a_policy_that_does_not_fit_is_refused(

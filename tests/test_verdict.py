@@ -140,7 +140,9 @@ def test_a_text_that_is_its_own_label_tells_its_onset_once(summary):
 def test_the_verdict_tells_drop_and_recovery(summary):
     text = said(summary, "ndp-oja")
     falls = "When “crippled last limb, severity 1, from step 500” sets in"
-    assert f"{falls}, its reward per step falls by 3.00 of 4.00 in the first 50 steps, and" in text
+    assert (
+        f"{falls}, its reward per step falls from 4.00 by 3.00 in the first 50 steps, and" in text
+    )
     assert "80 % [78, 82] of the loss comes back, within 230 steps (plasticity off: 0 %" in text
     assert "it is not shown that any of that comes back (0 % [-2, 2])" in said(summary, "snn")
     found = [r["recovery"] for r in summary["results"]["snn"].values() if r["recovery"]]
@@ -153,7 +155,7 @@ def test_the_verdict_tells_drop_and_recovery(summary):
     more = {"mean": -0.5, "interval": [-0.9, -0.1], "interquartile_mean": -0.5, "by_run": [-0.5]}
     assert "and more than that is missing in the end (3.00)." in told(fraction=more)
     small = {"mean": 0.2, "interval": [0.1, 0.3], "interquartile_mean": 0.2, "by_run": [0.2]}
-    assert "falls by 0.200 of 4.00 in the first 50 steps, which is less than a tenth." in told(
+    assert "falls from 4.00 by 0.200 in the first 50 steps, which is less than a tenth." in told(
         fraction=None, drop=small
     )
     text = told(fraction=None, drop=small | {"interval": [-0.1, 0.5]})

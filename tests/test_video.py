@@ -278,13 +278,16 @@ def test_evaluation_films_what_was_asked_for(tmp_path, monkeypatch):
     options = ["--episodes", "2", "--workers", "1", "--video", "side-by-side"]
     texts = ["--perturb", "obs_noise=0.2@8"]
     assert evaluate.main([str(run), *texts, *options], "evaluate.py") == 0
-    folder = run / "evaluations" / "perturb"
+    folder = run / "evaluations" / "perturb-obs_noise=0.2@8"
     (video,) = (folder / "videos").iterdir()
     assert video.name == "ndp-oja-seed0-obs_noise=0.2@8-side-by-side.mp4"
     assert described(video)[2:] == ((2 * WIDTH, 2 * HEIGHT + 24), 2, 41)
     assert quote(video.name) in (folder / "report.html").read_text()
     assert evaluate.main([str(run), *texts, *options[:4]], "evaluate.py") == 0
-    assert not list((folder / "videos").iterdir())  # nor of an earlier evaluation
+    assert video.is_file()  # the policy is the same
+    os.utime(run / "policy" / "policy.json")  # as after another training
+    assert evaluate.main([str(run), *texts, *options[:4]], "evaluate.py") == 0
+    assert not list((folder / "videos").iterdir())
 
 
 def test_every_condition_that_is_named_has_a_film_of_its_own(tmp_path, monkeypatch):

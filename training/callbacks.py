@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 from tqdm import tqdm
+
+from spikepropamine.agents.teacher import Taught
 
 
 class CueAccuracy(BaseCallback):
@@ -39,6 +42,20 @@ class CueAccuracy(BaseCallback):
             name = f"adaptation/accuracy/trial_{trial}"
             self.logger.record(name, float(np.mean(some)), exclude="stdout")
         self.results.clear()
+
+
+class TeacherShare(BaseCallback):
+    """Logs the share of episodes in which a teacher acts, where there is one: as long as it does,
+    the returns of training are its own, too.
+    """
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        taught = unwrap_vec_wrapper(self.training_env, Taught)
+        if taught is not None:
+            self.logger.record("rollout/teacher_acts", taught.share)
 
 
 class Rows(BaseCallback):

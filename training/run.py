@@ -13,8 +13,9 @@ import yaml
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 
+from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, command_words, versions, write_text
 from spikepropamine.folder import RunFolder
@@ -22,7 +23,7 @@ from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training.allocator import keep_freed_memory
-from spikepropamine.training.callbacks import CueAccuracy, Progress, Rows, dump_row
+from spikepropamine.training.callbacks import CueAccuracy, Progress, Rows, TeacherShare, dump_row
 from spikepropamine.training.checkpoints import LOCK, Checkpoints, learn_on, listed, lock, log_on
 from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.environments import make_envs
@@ -192,6 +193,7 @@ def _learn(
         called: list[BaseCallback] = [
             guard,
             CueAccuracy(),
+            TeacherShare(),
             Diagnostics(settings.log_every),
             Health(settings.steps),
             Rows(settings.log_every),
@@ -230,6 +232,12 @@ def _learn(
         if interrupted:
             raise KeyboardInterrupt
     print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}")
+    taught = unwrap_vec_wrapper(algorithm.env, Taught) if algorithm.env is not None else None
+    if taught is not None and taught.share:
+        print(
+            f"the teacher still acted in {taught.share:.0%} of the episodes, whose returns are its "
+            "own; what the policy earns, `spikepropamine evaluate` says"
+        )
 
 
 def _begin_episodes(algorithm: OnPolicyAlgorithm) -> None:
@@ -270,8 +278,11 @@ def _start_from(algorithm: OnPolicyAlgorithm, folder: Path) -> None:
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--from {folder}: {error}") from error
     except RuntimeError as error:
-        reasons = [line.strip() for line in str(error).splitlines()[1:3]]
-        raise UsageError(f"--from {folder} is of another network: {' '.join(reasons)}") from error
+        theirs = trained.metadata["settings"]
+        raise UsageError(
+            f"--from {folder} is of another network: of {theirs['policy']} on {theirs['env']}, "
+            "which differs from this one in its layers, its observations or its actions"
+        ) from error
 
 
 def _matched(settings: Settings, policy: str, venv: VecEnv) -> NetworkConfig:

@@ -138,10 +138,14 @@ def _alternative(text: str, catalogue: Mapping[str, Family]) -> tuple[Term, ...]
 def _term(text: str, catalogue: Mapping[str, Family]) -> Term:
     match = TERM.fullmatch(text)
     if not match:
-        name = re.match(r"\w*", text)
-        if name and name[0] and name[0] not in catalogue:
-            raise ValueError(f"in {text!r}: " + unknown("perturbation", name[0], catalogue))
-        raise ValueError(f"cannot read {text!r}; a perturbation is written as in {EXAMPLE!r}")
+        name = text[: re.match(r"[\w-]*", text).end()]  # type: ignore[union-attr]
+        if not name:
+            raise ValueError(f"cannot read {text!r}; a perturbation is written as in {EXAMPLE!r}")
+        if name not in catalogue:
+            raise ValueError(f"in {text!r}: " + unknown("perturbation", name, catalogue))
+        forms = ("seen", "held_out", "37") if catalogue[name].contexts else ("1.5", "0.5..2")
+        written = " or ".join(repr(f"{name}={form}") for form in forms)
+        raise ValueError(f"cannot read {text!r}; {name} is written as in {written}")
     if match["name"] not in catalogue:
         raise ValueError(f"in {text!r}: " + unknown("perturbation", match["name"], catalogue))
     family = catalogue[match["name"]]

@@ -401,7 +401,7 @@ def line(row: Row) -> str:
     values = ", ".join(f"{value:.3g}" for value in row.values)
     values = row.note or values
     values += f" {CATALOGUE[row.family].unit}" if row.family in CATALOGUE else ""
-    deviations = ", ".join(f"{deviation:.2g}" for deviation in row.deviations)
+    deviations = ", ".join("0" if d <= SMALLEST else f"{d:.2g}" for d in row.deviations)
     verdict = "FAILED: " + "; ".join(row.failures) if row.failures else "proven"
     return start + f"{values:50}{deviations:24}{verdict}"
 

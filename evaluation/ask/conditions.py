@@ -155,6 +155,8 @@ def conditions_of(
                     f"{skipped[0]['reason'] if skipped else 'it has no conditions'}"
                 )
         for text in dict.fromkeys(texts):
+            if text in (STANDARD, *suite_names()):
+                raise ValueError(f"{text} is a suite: --suite {text}")
             if reason := reason_against(env, text, horizon=task.horizon):
                 raise ValueError(f"{task.environment} with {text!r}: {reason}")
             if text not in [condition.text for condition in found]:

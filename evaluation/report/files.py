@@ -18,6 +18,7 @@ from spikepropamine.evaluation.report import figures
 from spikepropamine.evaluation.report.tables import MANY_CONDITIONS
 from spikepropamine.evaluation.run.plan import Evaluation
 from spikepropamine.evaluation.schema import CLEAN_KEY, Summary
+from spikepropamine.folder import RunFolder
 
 MANY_ROWS = 20_000  # from so many on, a Parquet file is worth having: a fraction of the size
 
@@ -25,6 +26,7 @@ MANY_ROWS = 20_000  # from so many on, a Parquet file is worth having: a fractio
 def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
     """Fills the folder. The summary comes last: where it is, the rest is too."""
     folder.mkdir(parents=True, exist_ok=True)
+    stale = not _of_the_same_policies(summary, folder)
     (folder / "summary.json").unlink(missing_ok=True)
     write_text(folder / "episodes.csv", episodes_csv(evaluation))
     parquet = folder / "episodes.parquet"
@@ -36,10 +38,40 @@ def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
         except UsageError as error:  # the same is in the CSV file
             print(f"left out: {error}", file=sys.stderr)
     draw(evaluation, summary, folder / "figures")
-    for video in (folder / "videos").glob("*.mp4"):  # of an earlier evaluation
+    for video in (folder / "videos").glob("*.mp4") if stale else ():
         video.unlink()
     text = json.dumps(summary, indent=2, allow_nan=False)
     write_text(folder / "summary.json", text + "\n")
+
+
+def summary_in(folder: Path) -> Summary | None:
+    """That of an evaluation in the folder; None where there is none, or one of another version."""
+    try:
+        summary: Summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        judged(summary, folder)
+        int(summary["settings"]["episodes"])
+        [condition["key"] for condition in summary["conditions"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return summary
+
+
+def judged(summary: Summary, folder: Path) -> set[tuple[Path, int]]:
+    """The folders of the runs, and for how many steps these had been trained."""
+    return {
+        ((folder / run).resolve(), steps)
+        for part in summary["policies"].values()
+        for run, steps in zip(part["runs"], part["steps_trained"])
+    }
+
+
+def _of_the_same_policies(summary: Summary, folder: Path) -> bool:
+    """Whether the evaluation that is in the folder is of the same, unchanged since."""
+    before, runs = summary_in(folder), judged(summary, folder)
+    if before is None or judged(before, folder) != runs:
+        return False
+    when = (folder / "summary.json").stat().st_mtime
+    return all(when > (RunFolder(run).policy / "policy.json").stat().st_mtime for run, _ in runs)
 
 
 def write_parquet(source: Path, path: Path) -> None:

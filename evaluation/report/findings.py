@@ -116,7 +116,10 @@ def severity(summary: Summary) -> Section:
                 off = lesion == "off" and not has_no_plasticity(summary, policy)
                 if len(curve["severity"]) > 1 and (lesion is None or off):
                     means = [score["mean"] for score in curve["retention"]]
-                    low, high = zip(*map(edges_of, curve["retention"]))
+                    edges = [edges_of(score) for score in curve["retention"]]
+                    if not curve["severity"][0] and lesion is None:  # all, by definition
+                        edges[0] = means[0], means[0]
+                    low, high = zip(*edges)
                     lines.append(
                         plots.Line(
                             f"{policy}, off" if off else policy,

@@ -212,8 +212,8 @@ def _line(name: str, colour: int, seeds: int, curve: Curve, accuracy: bool) -> p
 def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingLog]]:
     """Runs that differ in their seed alone, neighbours in one folder, by policy.
 
-    A second group of the same policy has the name of its folder with it, or where it shares that
-    with another group, of its first run.
+    A second group of the same policy has the end of its folder with it that no other has, but for
+    the environment and the policy that a plot names anyway.
     """
     alike: dict[tuple[Path, str], list[TrainingLog]] = {}
     for run in runs:
@@ -222,8 +222,11 @@ def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingL
     for (folder, _), members in alike.items():
         name = policy = members[0].policy
         for place in (folder, members[0].folder):
+            known = (policy, members[0].environment)
+            parts = [part for part in place.relative_to(root).parts if part not in known]
+            ends = (f"{policy}, {'/'.join(parts[-n:])}" for n in range(1, len(parts) + 1))
             if name in groups:
-                name = f"{policy}, {place.relative_to(root)}"
+                name = next((end for end in ends if end not in groups), name)
         groups[name] = members
     return groups
 

@@ -140,9 +140,9 @@ def curves(
             )
         )
     layers.append(
-        base.transform_filter("isValid(datum.low)")
-        .mark_area(clip=True)
-        .encode(y=alt.Y("low:Q", **y_settings), y2="high:Q", opacity=opacity)
+        base.mark_area(clip=True).encode(  # which breaks where there is no interval
+            y=alt.Y("low:Q", **y_settings), y2="high:Q", opacity=opacity
+        )
     )
     layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
     if max(len(line.x) for line in lines) <= 12:

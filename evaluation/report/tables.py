@@ -63,8 +63,9 @@ def _measures(results: list[Any]) -> dict[str, Callable[[Any], Score | None]]:
 
     if any(result["late_accuracy"] for result in results):
         return {"late accuracy": lambda result: result["late_accuracy"], "return": earned}
-    usual = {"return": earned, "retention": lambda result: result["retention"]}
-    return {PACE: _pace} | usual if any(map(_pace, results)) else usual
+    relative = {PACE: _pace, "retention": lambda result: result["retention"]}
+    pace, kept = ({name: of} if any(map(of, results)) else {} for name, of in relative.items())
+    return pace | {"return": earned} | kept
 
 
 def _pace(result: Any) -> Score | None:
@@ -81,7 +82,7 @@ def _aligned(rows: list[list[str]]) -> str:
 
 def _cell(score: Score | None) -> str:
     if score is None:
-        return ""
+        return "-"
     if score["interval"] is None:
         return f"{_number(score['mean'])} [?]"
     low, high = score["interval"]

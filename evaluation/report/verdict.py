@@ -375,7 +375,7 @@ def _recovered(summary: Summary, policy: str) -> list[str]:
     text = f"When “{condition_name(condition)}” sets in, "
     before, drop = recovery["before"]["mean"], recovery["drop"]
     first = f"in the first {summary['settings']['window']} steps"
-    falls = f"its reward per step falls by {number(drop['mean'])} of {number(before)} {first}"
+    falls = f"its reward per step falls from {number(before)} by {number(drop['mean'])} {first}"
     if recovery["fraction"] is None:
         if side(drop) > 0:
             return [f"{text}{falls}, which is less than a tenth."]

@@ -231,13 +231,9 @@ def inside(summary: Summary) -> Section:
     inside = summary["inside"]
     conditions = {condition["key"]: condition for condition in summary["conditions"]}
     shown = [CLEAN_KEY]
-    drops = {
-        condition["key"]: max(_drops(summary, condition["key"]), default=0.0)
-        for condition in severest(summary)
-        if condition["onset"] is not None
-    }
-    if drops:
-        shown.append(max(drops, key=lambda key: drops[key]))
+    changes = [c["key"] for c in severest(summary) if c["onset"] is not None]
+    if changes:
+        shown.append(min(changes, key=lambda key: _least_return(summary, key)))
     blocks: list[Any] = []
     for key in shown:
         onset, last = conditions[key]["onset"], conditions[key]["last_onset"]
@@ -264,13 +260,13 @@ def inside(summary: Summary) -> Section:
             ]
     if blocks:
         text = "Means over episodes and runs, along the episode."
-        if len(drops) > 1:
-            text += " Of the changes, the one that costs most; summary.json has all."
+        if len(changes) > 1:
+            text += " Of the changes, the one after which least is earned; summary.json has all."
         blocks.insert(0, Text([text]))
     return Section("Inside the network", blocks)
 
 
-def _drops(summary: Summary, key: str) -> list[float]:
-    """Of the reward rate, by policy."""
-    found = [results[key]["recovery"] for results in summary["results"].values() if key in results]
-    return [recovery["drop"]["mean"] for recovery in found if recovery is not None]
+def _least_return(summary: Summary, key: str) -> float:
+    """Of all policies."""
+    found = [results[key] for results in summary["results"].values() if key in results]
+    return min((result["return"]["mean"] for result in found), default=float("inf"))
