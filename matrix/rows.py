@@ -73,7 +73,6 @@ class Row:
     retention: float | None = None
     late_accuracy: float | None = None
     accuracy_by_trial: str = ""
-
     settled_pace: float | None = None
     later_settled_pace: float | None = None
     opening_over_off: float | None = None

@@ -250,7 +250,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         try:
             check_agent(known.policy)
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            own = "" if imports else "; one of your own needs --import MODULE"
+            raise UsageError(f"{error}{own}") from error
     taught = known.teacher is not None
     settings = defaults(env or "ENV", known.policy or "POLICY", taught)
     if known.start is not None and not helping and RunFolder(known.start).policy.exists():

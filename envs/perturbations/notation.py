@@ -138,7 +138,7 @@ def _alternative(text: str, catalogue: Mapping[str, Family]) -> tuple[Term, ...]
 def _term(text: str, catalogue: Mapping[str, Family]) -> Term:
     match = TERM.fullmatch(text)
     if not match:
-        name = text[: re.match(r"[\w-]*", text).end()]  # type: ignore[union-attr]
+        name = re.split(r"[^\w-]", text, maxsplit=1)[0]
         if not name:
             raise ValueError(f"cannot read {text!r}; a perturbation is written as in {EXAMPLE!r}")
         if name not in catalogue:
