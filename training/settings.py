@@ -250,7 +250,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         try:
             check_agent(known.policy)
         except ValueError as error:
-            own = "" if imports else "; one of your own needs --import MODULE"
+            own = "" if imports else "; your own needs --import MODULE"
             raise UsageError(f"{error}{own}") from error
     taught = known.teacher is not None
     settings = defaults(env or "ENV", known.policy or "POLICY", taught)
