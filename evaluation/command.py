@@ -263,9 +263,8 @@ def _check_kept(
         )
     there = {condition.key for condition in conditions}
     if lost := [c["key"] for c in summary["conditions"] if c["key"] not in there]:
-        raise UsageError(
-            f"{folder} has results that would be lost ({', '.join(lost)}); {elsewhere}"
-        )
+        shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+        raise UsageError(f"{folder} has results that would be lost ({shown}); {elsewhere}")
 
 
 def _check_out(folder: Path) -> None:

@@ -15,9 +15,11 @@ CLAIM = re.compile(r"\b(better|ahead|more than|level)\b", re.IGNORECASE)
 REFERENCE = re.compile(
     rf"\[([^\]:]+): `(\S+)` ({AHEAD}|{BEHIND}|{EVEN}) `(\S+)`\]\([^)#]*#?([^)]*)\)"
 )
+SOME = r"(?: \(\d+ of \d+ seeds\))?"
 HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
 ROW = re.compile(
-    rf"^\| ([^|]+?) \| `(\S+)` \| ({AHEAD}|{BEHIND}|{EVEN}) \| `(\S+)` \|", re.MULTILINE
+    rf"^\| ([^|]+?) \| `(\S+)`{SOME} \| ({AHEAD}|{BEHIND}|{EVEN}) \| `(\S+)`{SOME} \|",
+    re.MULTILINE,
 )
 TURNED = {AHEAD: BEHIND, BEHIND: AHEAD, EVEN: EVEN}
 

@@ -27,6 +27,7 @@ from spikepropamine.evaluation.schema import CLEAN_KEY, Estimate, Score
 from spikepropamine.matrix.rows import OBSERVER, Row, read_rows
 
 AHEAD, BEHIND, EVEN = "ahead of", "behind", "cannot be told from"
+UNKNOWN = "has no interval against"
 PLASTIC = ("dp-", "ndp-")
 PERTURBED = "perturbed"
 """Stands for all conditions of a suite that perturb."""
@@ -195,7 +196,9 @@ def behind_observer(files: Sequence[Path], **where: str) -> str:
 
 def verdict(interval: Sequence[float] | None) -> str:
     """What the interval of a difference says."""
-    if interval is None or interval[0] <= 0 <= interval[1]:
+    if interval is None:
+        return UNKNOWN
+    if interval[0] <= 0 <= interval[1]:
         return EVEN
     return AHEAD if interval[0] > 0 else BEHIND
 
