@@ -19,6 +19,7 @@ from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
 from spikepropamine.policies import NetworkConfig
+from spikepropamine.policies.extractors import LSTM_EXTRACTORS
 from spikepropamine.policies.groups import Group, parameter_group
 from spikepropamine.policies.policy import ADAM
 from spikepropamine.policies.rules import RULES
@@ -129,12 +130,6 @@ def _lstm(
     supervised = trainer.kind == "supervised"
     if stock and supervised:
         raise ValueError("lstm-stock is for trainer.kind ppo; use lstm for supervised training")
-    parts = getattr(venv.observation_space, "spaces", {"": venv.observation_space}).values()
-    if any(isinstance(part, spaces.MultiDiscrete) for part in parts):
-        raise ValueError(
-            "sb3-contrib's LSTM policy cannot take MultiDiscrete observations; wrap the "
-            "environment in FlattenObservation"
-        )
     if stock and isinstance(venv.action_space, spaces.MultiBinary):
         raise ValueError("lstm-stock cannot take MultiBinary actions; use lstm")
     arguments["policy_kwargs"] |= {
@@ -142,6 +137,8 @@ def _lstm(
         "net_arch": {"pi": [], "vf": list(trainer.critic)},
     }
     policy = _named(venv, "LstmPolicy")
+    if policy in LSTM_EXTRACTORS:
+        arguments["policy_kwargs"]["features_extractor_class"] = LSTM_EXTRACTORS[policy]
     if stock:
         return RecurrentPPO(policy, venv, **arguments)
     arguments["policy_kwargs"]["optimizer_kwargs"] = ADAM

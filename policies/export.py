@@ -39,6 +39,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from spikepropamine.common import reason, sync_folder, whole_file
+from spikepropamine.policies.extractors import LSTM_EXTRACTORS
 from spikepropamine.policies.network import NetworkConfig
 from spikepropamine.policies.plain import plain_predict
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -66,7 +67,7 @@ POLICIES: dict[str, type[ActorCriticPolicy]] = {
     )
 }
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
-EXTRACTORS = (FlattenExtractor, NatureCNN, CombinedExtractor)
+EXTRACTORS = (FlattenExtractor, NatureCNN, CombinedExtractor, *LSTM_EXTRACTORS.values())
 # the constructor arguments that a policy folder may name, besides activation_fn and network
 ARGUMENTS = (
     "net_arch",
@@ -311,7 +312,10 @@ def _build(description: dict[str, Any], size: int) -> ActorCriticPolicy:
         raise ValueError(
             "it describes more weights than weights.safetensors, which may be cut, holds"
         )
-    cls = POLICIES[description["policy"]]
+    name = description["policy"]
+    if name in LSTM_EXTRACTORS:
+        arguments["features_extractor_class"] = LSTM_EXTRACTORS[name]
+    cls = POLICIES[name]
     return cls(observations, actions, lr_schedule=lambda _: 0.0, **arguments)
 
 
@@ -480,7 +484,8 @@ def space_from_json(description: Mapping[str, Any]) -> spaces.Space:
     """The space that `space_to_json` described."""
     kind = description["type"]
     if kind == "Dict":
-        return spaces.Dict({k: space_from_json(v) for k, v in description["spaces"].items()})
+        # pairs, of which Gymnasium keeps the order, in which weights see the keys
+        return spaces.Dict([(k, space_from_json(v)) for k, v in description["spaces"].items()])
     if kind == "Picture":
         if not 0 < prod(description["shape"]) <= MOST_PIXELS:
             raise ValueError(f"a picture of the shape {description['shape']} is not supported")

@@ -2,12 +2,16 @@
 
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import same
 from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.policies import NetworkConfig
+from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.training.spaces import obstacle
 
 BOX, TWO = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
@@ -47,15 +51,44 @@ def test_what_can_is_not_refused(observation, action):
     assert obstacle(observation, action) is None
 
 
-@pytest.mark.parametrize(
-    ("agent", "observation", "action", "words"),
-    [
-        ("lstm", spaces.MultiDiscrete([2, 3]), BOX, "cannot take MultiDiscrete observations"),
-        ("lstm", spaces.Dict(a=spaces.MultiDiscrete([2, 3])), BOX, "MultiDiscrete observations"),
-        ("lstm-stock", BOX, spaces.MultiBinary(2), "cannot take MultiBinary actions"),
-    ],
-)
-def test_what_one_policy_cannot_take_is_named(agent, observation, action, words):
-    venv = SimpleNamespace(observation_space=observation, action_space=action)
-    with pytest.raises(ValueError, match=words):
-        build(agent, venv, NetworkConfig(), TrainerSettings())
+def test_what_one_policy_cannot_take_is_named():
+    venv = SimpleNamespace(observation_space=BOX, action_space=spaces.MultiBinary(2))
+    with pytest.raises(ValueError, match="cannot take MultiBinary actions"):
+        build("lstm-stock", venv, NetworkConfig(), TrainerSettings())
+
+
+class Choices(gym.Env):
+    """Random observations of a space; what is done changes nothing."""
+
+    action_space = TWO
+
+    def __init__(self, space):
+        self.observation_space = space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 1.0, False, False, {}
+
+
+CHOICES = spaces.MultiDiscrete([2, 3])
+
+
+@pytest.mark.parametrize("agent", ["mlp", "lstm", "lstm-stock", "ndp-oja"])
+@pytest.mark.parametrize("space", [CHOICES, spaces.Dict(choices=CHOICES, body=BOX)])
+def test_what_learned_from_choices_acts_alike_out_of_its_folder(agent, space, tmp_path):
+    venv = DummyVecEnv([lambda: Choices(space)] * 2)
+    trainer = TrainerSettings(n_steps=8, batch_size=8, sequence_length=8, n_epochs=1)
+    model = build(agent, venv, NetworkConfig(hidden=(8, 8)), trainer)
+    model.learn(16)
+    save_policy(tmp_path / "policy", model.policy)
+    loaded = load_policy(tmp_path / "policy")
+    observation, state = venv.reset(), None
+    for _ in range(3):
+        action, after = model.policy.predict(observation, state, deterministic=True)
+        again, reread = loaded.predict(observation, state, deterministic=True)
+        assert same(action, again) and same(after, reread)
+        observation, state = venv.step(action)[0], after
