@@ -28,10 +28,15 @@ else:
     _Base = object
 
 
+class NothingToLearn(ValueError):
+    """Supervised training without anything that says what is right."""
+
+
 class _Supervised(_Base):
     """Replaces PPO's update; `n_steps` must be a whole number of episodes for exact gradients."""
 
     _left_out_in_a_row = 0  # minibatches until now
+    _episode_ended = _was_told = False  # whether any did, and whether any target came
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """PPO's, and keeps the targets that the environment reports."""
@@ -41,26 +46,36 @@ class _Supervised(_Base):
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: Any = None) -> None:
         super()._update_info_buffer(infos, dones)
         self._targets.append([info.get("taught", info.get("target")) for info in infos])
+        self._episode_ended |= bool(np.any(dones))
 
     def train(self) -> None:
-        """One pass per epoch over the rollout, raising the likelihood of the targets."""
+        """One pass per epoch over the rollout, raising the likelihood of the targets. A rollout
+        that ends before the first response is due has none, and changes nothing.
+
+        Raises:
+            NothingToLearn: an episode has ended, and there was no target yet.
+            ValueError: targets that are no actions.
+        """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         due = np.array([[target is not None for target in row] for row in self._targets])
-        if not due.any():
-            raise ValueError(
-                "the environment reported no info['target'], so there is nothing to learn from; "
-                "supervised training is for the cue tasks, or with a teacher"
+        self._was_told |= bool(due.any())
+        if self._episode_ended and not self._was_told:
+            raise NothingToLearn(
+                "an episode ended, and no info['target'] said what was right, so there is nothing "
+                "to learn from; supervised training is for the cue tasks, or with a teacher, in "
+                "episodes longer than trainer.opening"
             )
-        # what the buffer calls an action and its advantage are here a target and its weight
-        targets = np.array([t for row in self._targets for t in row if t is not None])
-        targets = targets.reshape(len(targets), -1)
-        if targets.shape[1] != self.rollout_buffer.actions.shape[2]:
-            raise ValueError(
-                f"the environment's targets are no actions of {self.action_space}; "
-                "supervised training is for the cue tasks, or with a teacher"
-            )
-        self.rollout_buffer.actions[due] = targets
+        if due.any():
+            # what the buffer calls an action and its advantage are here a target and its weight
+            targets = np.array([t for row in self._targets for t in row if t is not None])
+            targets = targets.reshape(len(targets), -1)
+            if targets.shape[1] != self.rollout_buffer.actions.shape[2]:
+                raise ValueError(
+                    f"the environment's targets are no actions of {self.action_space}; "
+                    "supervised training is for the cue tasks, or with a teacher"
+                )
+            self.rollout_buffer.actions[due] = targets
         self.rollout_buffer.advantages[...] = due
         evaluate, gradients = evaluator(self), Gradients(self.policy, self.max_grad_norm)
         losses, left_out = [], 0

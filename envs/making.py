@@ -228,11 +228,11 @@ def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS, seed: int = SPREAD_
     """
     env.action_space.seed(seed)
     observation, _ = env.reset(seed=seed)
-    seen = [observation]
+    seen = [np.array(observation)]  # a copy: what it fills again would be one observation
     while len(seen) < steps:
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
-        seen.append(observation)
+        seen.append(np.array(observation))
         if terminated or truncated:
-            seen.append(env.reset()[0])
+            seen.append(np.array(env.reset()[0]))
     env.close()
     return np.std(np.asarray(seen, dtype=np.float64), axis=0)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from spikepropamine.policies.dense import Dense
+from spikepropamine.policies.extractors import LstmFlattenExtractor
 from spikepropamine.policies.policy import Critic, PlasticSpikingPolicy, by_sequence, by_time
 
 Function = Callable[[Tensor], Tensor]
@@ -139,7 +140,7 @@ def known(policy: Any) -> bool:
         and policy.device.type == "cpu"
         and isinstance(space, spaces.Box)
         and np.issubdtype(space.dtype, np.floating)
-        and type(policy.features_extractor) is FlattenExtractor
+        and type(policy.features_extractor) in (FlattenExtractor, LstmFlattenExtractor)
         and policy.share_features_extractor
         and type(policy.action_dist) is DiagGaussianDistribution
         and type(policy.mlp_extractor) in (MlpExtractor, Critic)

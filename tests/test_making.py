@@ -7,11 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from benchmarks.spreads import measure
-from spikepropamine.envs.making import SPREADS, horizon_of, make, spread, training_text
+from spikepropamine.envs.making import (
+    SPREADS,
+    horizon_of,
+    make,
+    measured_spread,
+    spread,
+    training_text,
+)
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.suites import load_suite
 from spikepropamine.envs.previous import PreviousActionAndReward
@@ -120,6 +128,24 @@ def test_the_spread_of_another_task_is_measured_once_and_it_says_so(capsys):
     differences = [env.reset(seed=s)[0] - env.unwrapped._get_obs() for s in range(500)]
     np.testing.assert_allclose(np.std(differences, axis=0), 0.5 * found, rtol=0.15)
     assert not capsys.readouterr().err
+
+
+def test_the_spread_of_an_observation_that_is_filled_again_and_again():
+    class Filling(gym.Env):
+        observation_space = action_space = gym.spaces.Box(-1, 1, (2,))
+
+        def __init__(self):
+            self.seen = np.zeros(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return self.step(None)[0], {}
+
+        def step(self, action):
+            self.seen[:] = self.np_random.normal(size=2)
+            return self.seen, 0.0, False, False, {}
+
+    np.testing.assert_allclose(measured_spread(Filling()), 1.0, rtol=0.1)
 
 
 def test_what_is_stored_can_be_measured_again():

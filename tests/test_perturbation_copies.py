@@ -107,11 +107,13 @@ def test_nested_wrappers_are_one_with_both_terms(inner, outer):
 
 
 def test_the_forces_of_two_pushes_add_up():
-    single, double = Perturbed(make("Ant-v5"), "push=2"), Perturbed(make("Ant-v5"), "push=1")
-    double = Perturbed(double, "push=1")
-    # equal seeds are equal pushes
+    within = Perturbed(Perturbed(make("Ant-v5"), "push=1"), "push=1")
+    together = Perturbed(make("Ant-v5"), "push=1 + push=1")
+    alone = Perturbed(make("Ant-v5"), "push=1")
     for seed in range(3):
-        np.testing.assert_array_equal(play(double, 60, seed), play(single, 60, seed))
+        added = play(together, 60, seed)
+        np.testing.assert_array_equal(play(within, 60, seed), added)
+        assert not np.array_equal(play(alone, 60, seed), added)
 
 
 @pytest.mark.slow

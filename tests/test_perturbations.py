@@ -55,6 +55,14 @@ def echoes(text, steps=30, seed=0, action=(0.5, -0.5), **arguments):
     return np.array(rows), np.array(env.unwrapped.arrived), infos
 
 
+def test_noise_upon_the_same_noise_is_independent_of_it():
+    text = "obs_noise=0.5"
+    env = Perturbed(Perturbed(Echo(), text), text)
+    seen = [env.reset(seed=0)[0]] + [env.step(np.zeros(2))[0] for _ in range(2000)]
+    noise = np.array(seen) - np.arange(1, 2002)[:, None]
+    np.testing.assert_allclose(noise.std(axis=0), 0.5 * np.sqrt(2), rtol=0.1)
+
+
 def test_noise_follows_the_spread_of_each_dimension():
     spread = np.array([0, 1, 10, 100])
     noise = echoes("obs_noise=0.5", 2000, spread=spread)[0] - echoes("none", 2000)[0]

@@ -23,15 +23,16 @@ class Pictures(gym.Env):
 
     action_space = spaces.Discrete(2)
 
-    def __init__(self, beside=False, side=36):
-        picture = spaces.Box(0, 255, (side, side, 1), np.uint8)
+    def __init__(self, beside=False, side=36, colours=1):
+        picture = spaces.Box(0, 255, (side, side, colours), np.uint8)
         numbers = spaces.Box(-1.0, 1.0, (2,))
         together = spaces.Dict(numbers=numbers, picture=picture, reward=numbers)
         self.observation_space = together if beside else picture
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.observation_space.seed(seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
         return self.observation_space.sample(), {}
 
     def step(self, action):
@@ -82,6 +83,19 @@ def test_a_picture_gets_a_cnn_and_its_policy_is_judged_and_exported(task, policy
         capsys.readouterr()
         assert main(["export", str(run), "--format", "nir"]) == 2
         assert "--format onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("beside", ["False", "True"])
+@pytest.mark.parametrize("rewards", ["--normalize-rewards", "--no-normalize-rewards"])
+def test_a_run_on_pictures_is_resumed_to_the_last_bit(task, beside, rewards):
+    train = [*TRAIN, "--policy", "mlp", "--env-kwargs", "beside", beside, "colours", "3", rewards]
+    found = []
+    for runs, parts in (("whole", [["64"]]), ("resumed", [["32"], ["64", "--resume"]])):
+        for part in parts:
+            assert main([*train, "--runs", runs, "--steps", *part]) == 0
+        found.append(load_policy(f"{runs}/Pictures-v0/mlp/seed-0/policy").policy.state_dict())
+    whole, resumed = found
+    assert all(torch.equal(x, resumed[name]) for name, x in whole.items())
 
 
 def test_the_operations_of_a_cnn_are_counted():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import POLICIES, RandomEnv, make_model, make_venv, same
+from conftest import OBSERVATIONS, POLICIES, RandomEnv, make_model, make_venv, same
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.env_util import make_vec_env
@@ -11,6 +12,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.agents import PlasticPPO, rollout
 from spikepropamine.agents.rollout import PPO
+from spikepropamine.agents.zoo import TrainerSettings, build
+from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.policies.plain import _Gaussian, plain_step
 from spikepropamine.training.normalised import Normalised
@@ -77,6 +80,12 @@ def test_episodes_that_end_for_good_are_no_other_case(monkeypatch):
 def test_these_policies_are_known(kind):
     algorithm, policy, arguments = POLICIES[kind]
     model = make_model(make_venv(action="box"), algorithm, policy, policy_kwargs=arguments)
+    assert plain_step(model.policy, 2) is not None
+
+
+@pytest.mark.parametrize("agent", ["mlp", "lstm", "snn", "ndp-oja"])
+def test_so_are_those_that_are_trained_by_name(agent):
+    model = build(agent, make_venv(action="box"), NetworkConfig(), TrainerSettings())
     assert plain_step(model.policy, 2) is not None
 
 
@@ -202,6 +211,24 @@ def test_normalised_is_vec_normalize(observation, norm_obs, norm_reward, trainin
             found += [venv.get_original_reward(), venv.ret_rms.var, venv.returns]
         rows.append(found)
     assert same(*rows)
+
+
+WHOLE = spaces.Box(0, 255, (3,), np.uint8)
+NARROW = spaces.Box(-1, 1, (2,), np.float16)
+
+
+@pytest.mark.parametrize("space", [WHOLE, NARROW, spaces.Dict(z=WHOLE, a=NARROW)])
+def test_the_update_sees_the_normalised_observations_that_were_acted_on(space, monkeypatch):
+    monkeypatch.setitem(OBSERVATIONS, "odd", space)
+    monkeypatch.setattr(RandomEnv, "_draw", lambda env, part: part.sample())
+    keys = list(space) if isinstance(space, spaces.Dict) else None
+    venv = Normalised(make_venv("odd", "box"), norm_obs_keys=keys)
+    policy = "MultiInputPolicy" if keys else "MlpPolicy"
+    model = make_model(venv, PPO, policy, policy_kwargs={}, learning_rate=1e-30)
+    model.learn(32)
+    (batch,) = model.rollout_buffer.get(None)
+    log_probs = model.policy.evaluate_actions(batch.observations, batch.actions)[1]
+    torch.testing.assert_close(log_probs, batch.old_log_prob, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", POLICIES)

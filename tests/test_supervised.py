@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, make_venv
+from conftest import make_model, make_venv, same
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import spikepropamine  # noqa: F401  registers the environments
@@ -97,6 +97,17 @@ def test_it_trains_on_cue_association():
 def test_an_environment_without_targets_is_refused_with_a_reason():
     with pytest.raises(ValueError, match=r"info\['target'\].*cue tasks"):
         make_model(make_venv(), SupervisedPlastic).learn(32)
+
+
+def test_a_rollout_that_ends_before_a_response_is_due_changes_nothing():
+    venv = DummyVecEnv([lambda: gym.make("CueAssociation-v0", trials=2, cue_length=12)] * 4)
+    venv.seed(0)
+    model = make_model(venv, SupervisedPlastic, n_steps=8, batch_size=32)
+    weights = [{k: x.clone() for k, x in model.policy.state_dict().items()}]
+    for _ in range(2):
+        model.learn(8 * 4, reset_num_timesteps=False)
+        weights.append({k: x.clone() for k, x in model.policy.state_dict().items()})
+    assert same(*weights[:2]) and not same(*weights[1:])
 
 
 def test_targets_that_are_no_actions_are_refused_with_a_reason():

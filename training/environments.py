@@ -17,6 +17,7 @@ from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import is_normalised, load_policy
 from spikepropamine.training.normalised import Normalised
+from spikepropamine.training.pictures import channels_first
 from spikepropamine.training.settings import Settings
 from spikepropamine.training.side_by_side import SideBySide
 from spikepropamine.training.spaces import obstacle
@@ -88,6 +89,7 @@ def make_envs(settings: Settings) -> VecEnv:
     if settings.teacher is not None:
         venv = _taught(venv, settings, settings.teacher)
     env.close()
+    venv = channels_first(venv)
     space, keys = venv.observation_space, None
     has_numbers = is_normalised(space)
     if isinstance(space, gym.spaces.Dict):

@@ -1,8 +1,10 @@
 """Observations and rewards normalised as SB3 does it, with little around the arithmetic."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
@@ -11,8 +13,15 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 class Normalised(VecNormalize):
     """`VecNormalize` with fewer copies of what is never changed: the same numbers, to the last bit.
 
-    Arguments and attributes are those of `VecNormalize`.
+    Arguments and attributes are those of `VecNormalize`, but that the space of a normalised
+    observation has a float dtype, in which SB3's buffers then keep it: in that of whole numbers,
+    the update would see other observations than the policy acted on.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.norm_obs:
+            self.observation_space = _as_floats(self.observation_space, self.norm_obs_keys)
 
     def step_wait(self) -> VecEnvStepReturn:
         """The environments' answers, normalised; in training the statistics take them in."""
@@ -51,6 +60,16 @@ class Normalised(VecNormalize):
     def _normalize_obs(self, obs: np.ndarray, obs_rms: RunningMeanStd) -> np.ndarray:
         scaled = (obs - obs_rms.mean) / np.sqrt(obs_rms.var + self.epsilon)
         return np.minimum(np.maximum(scaled, -self.clip_obs), self.clip_obs)
+
+
+def _as_floats(space: spaces.Space, keys: Sequence[str] | None) -> spaces.Space:
+    """The space with its normalised parts, of a Dict those of the keys, as floats."""
+    if isinstance(space, spaces.Dict):
+        parts = [(k, _as_floats(x, None) if k in (keys or ()) else x) for k, x in space.items()]
+        return spaces.Dict(parts)  # pairs keep their order
+    if space.dtype in (np.float32, np.float64):
+        return space
+    return spaces.Box(-np.inf, np.inf, space.shape, np.float32)
 
 
 def _take_in(statistics: RunningMeanStd, x: np.ndarray) -> None:

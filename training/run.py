@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 
+from spikepropamine.agents.supervised import NothingToLearn
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, command_words, versions, write_text
@@ -220,6 +221,8 @@ def _learn(
                 raise
             interrupted = True
             learn_on(algorithm, saver.last.snapshot)  # an update may be half done
+        except NothingToLearn as error:
+            raise UsageError(str(error)) from error
         except ValueError as error:
             guard.explain(error)
             raise

@@ -1,6 +1,7 @@
 """The wrapper that perturbs an environment as a text says."""
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -223,11 +224,15 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         super().close()
 
     def _seed(self, seed: int) -> None:
-        self._choice = _child(seed, "choice")
-        seen: dict[str, int] = {}
+        seen: Counter[str] = Counter()  # of the wrappers below, too: what has one label is not one
+        inner, depth = self._inner, 0
+        while inner is not None:
+            seen.update(act.term.label for act in inner._acts)
+            inner, depth = inner._inner, depth + 1
+        self._choice = _child(seed, f"choice {depth}" if depth else "choice")
         for act in self._acts:
             label = act.term.label
-            seen[label] = seen.get(label, 0) + 1
+            seen[label] += 1
             act.bound.random = _child(seed, f"{label} {seen[label]}")
 
     def _observe(self, observation: Any) -> Any:
