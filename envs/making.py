@@ -4,17 +4,18 @@ import difflib
 import json
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.common import UsageError, shown
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, parse
 from spikepropamine.envs.perturbations.notation import Term
-from spikepropamine.envs.perturbations.suites import load_suite, suite_names
+from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
 from spikepropamine.envs.perturbations.wrapper import reason_against
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.envs.reveal import Revealed
@@ -78,6 +79,29 @@ def make(
         raise ValueError(f"{environment}: {error}") from error
 
 
+def split_env(env: str) -> tuple[str, list[str]]:
+    """The Gymnasium id in ID or MODULE:ID, and the module, if there is one, in a list."""
+    module, _, name = env.rpartition(":")
+    return name, [module] if module else []
+
+
+def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
+    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`.
+
+    Args:
+        env: Gymnasium id.
+        imports: the user's own modules, which have been imported.
+    """
+    try:
+        gym.spec(env)
+    except (gym.error.Error, ValueError) as error:
+        near = difflib.get_close_matches(env, gym.registry, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "`spikepropamine list envs` has all;"
+        own = f"{', '.join(imports)} registers none of that name"
+        own = own if imports else "one of your own needs --import MODULE"
+        raise UsageError(f"unknown environment {shown(env)}; {hint} {own}") from error
+
+
 def horizon_of(env: gym.Env) -> int | None:
     """Steps of an episode at most; None where there is no limit."""
     limit = env.spec.max_episode_steps if env.spec else None
@@ -101,7 +125,7 @@ def training_text(
         ValueError: the environment cannot be made, the text, or a part of it, would change nothing
             in it, or no condition of the suite would.
     """
-    if perturb in suite_names():
+    if is_suite(perturb):
         reasons = training_conditions(perturb, environment, arguments)
         texts = [text for text, reason in reasons.items() if not reason]
         if not texts:

@@ -63,7 +63,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "trained`); variants of one policy are told apart by what they are CALLED",
     )
     parser.add_argument(
-        "--suite", metavar="NAME", help=f"of conditions: {suites} ({STANDARD}, without --perturb)"
+        "--suite",
+        metavar="NAME|FILE",
+        help=f"of conditions: {suites}, or a YAML file of your own ({STANDARD}, without --perturb)",
     )
     parser.add_argument(
         "--perturb",
@@ -152,6 +154,12 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         raise UsageError(f"--out {options.out} is a file, and should be a folder")
     if options.video and options.stochastic:
         raise UsageError("--video shows the likeliest actions; leave out --stochastic or --video")
+    own = options.suite is not None and Path(options.suite).suffix == ".yaml"
+    if own and Path(options.suite).stem in (STANDARD, *suite_names()):
+        raise UsageError(
+            f"--suite {options.suite}: {Path(options.suite).stem} is one of this project's; give "
+            "yours another name"
+        )
     if options.suite is None and not options.perturb:
         options.suite = STANDARD
     return options
@@ -295,7 +303,7 @@ def measure(asked: Asked, options: argparse.Namespace) -> Summary:
     evaluation.skipped[:0] = asked.skipped
     lesions = [c.lesion.name for c in asked.conditions if c.lesion is not None]
     settings = {
-        "suite": options.suite,
+        "suite": None if options.suite is None else Path(options.suite).stem,
         "perturb": options.perturb,
         "lesions": list(dict.fromkeys(lesions)),
         "horizon_factor": options.horizon_factor,
@@ -353,7 +361,7 @@ def folder_name(options: argparse.Namespace) -> str:
     folder of its own.
     """
     texts = [re.sub(r"[^\w=.,@~+-]+", "_", text, flags=re.ASCII) for text in options.perturb]
-    name = options.suite or "-".join(["perturb", *texts])
+    name = "-".join(["perturb", *texts]) if options.suite is None else Path(options.suite).stem
     if len(name) > LONGEST_NAME:
         name = name[:LONGEST_NAME] + hashlib.sha256(name.encode()).hexdigest()[:8]
     parts = [name, "quick" if options.quick else ""]

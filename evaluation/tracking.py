@@ -1,6 +1,7 @@
 """An evaluation as a run in Weights & Biases: tables, curves, videos and all of its files."""
 
 import json
+import shlex
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def track_evaluation(mode: On, folder: Path) -> None:
     run.log_artifact(artifact)
     run.finish()
     if mode == "offline":
-        print(f"tracked offline; upload with: wandb sync {folder}/wandb/offline-run-*")
+        runs = shlex.quote(f"{folder}/wandb")
+        print(f"tracked offline; upload with: wandb sync {runs}/offline-run-*")
 
 
 def curves(summary: Summary) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikepropamine.common import HERE, UsageError, one_line, unknown, write_text
-from spikepropamine.envs.perturbations.suites import suite_names
+from spikepropamine.envs.perturbations.suites import is_suite, suite_names
 from spikepropamine.evaluation.ask.conditions import STANDARD
 from spikepropamine.evaluation.command import folder_name
 from spikepropamine.evaluation.command import parse as parse_evaluation
@@ -178,7 +178,7 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     for text in matrix.evaluate:
         options = [str(path), *arguments(text), "--workers", "1"]
         parsed = parse_evaluation(options, f"{matrix.name}: evaluate")
-        if parsed.suite not in (None, STANDARD, *suite_names()):
+        if parsed.suite not in (None, STANDARD) and not is_suite(parsed.suite):
             raise UsageError(f"{matrix.name}: {unknown('suite', parsed.suite, suite_names())}")
         out = parsed.out or RunFolder(path).evaluations / folder_name(parsed)
         if out in evaluations:

@@ -131,7 +131,6 @@ def main(arguments: Sequence[str], program: str = "spikepropamine matrix") -> in
         arguments: after the command's name.
         program: the command's name, as it was typed.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop, as from the keyboard
     hangup = getattr(signal, "SIGHUP", None)  # of a terminal that closes, unless by nohup
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         signal.signal(hangup, signal.default_int_handler)

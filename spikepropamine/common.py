@@ -9,14 +9,16 @@ import importlib
 import importlib.util
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 HERE = Path(__file__).parent
 PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
@@ -32,13 +34,16 @@ class UsageError(Exception):
 def run_command(
     program: str, action: Callable[[], int], interrupted: str | Callable[[], str]
 ) -> int:
-    """The exit code of a command. What is not its own fault becomes one line on standard error.
+    """The exit code of a command. What is not its own fault becomes one line on standard error, and
+    SIGTERM, with which clusters stop what they run, is as Ctrl-C.
 
     Args:
         program: its name, as it was typed.
         action: does the work and returns the exit code.
         interrupted: what to say after Ctrl-C, or finds it then.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return action()
     except UsageError as error:
@@ -62,6 +67,23 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """As UsageError."""
         raise UsageError(message)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As `argparse` does it, but that the nearest option is named where one is unknown."""
+        namespace, left = self.parse_known_args(args, namespace)
+        self.refuse(left)
+        return namespace
+
+    def refuse(self, left: Sequence[str]) -> None:
+        """Raises UsageError where anything was left by `parse_known_args`."""
+        known = [option for action in self._actions for option in action.option_strings]
+        for argument in left:
+            name = argument.partition("=")[0]
+            if name.startswith("-"):
+                hint = did_you_mean(name, known).strip()
+                raise UsageError(f"unknown option {name}; {hint or 'see --help'}")
+        if left:
+            raise UsageError(f"unexpected {' '.join(left)}; options begin with --, see --help")
 
 
 def one_line(message: object) -> str:
@@ -130,6 +152,11 @@ def import_modules(names: Sequence[str]) -> None:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UsageError(f"module {name!r} cannot be imported: {reason}") from error
         imported.append(name)
+
+
+def unless_imported() -> str:
+    """A hint, for what the user's own modules may register, to import them; once any is, none."""
+    return "" if imported else "; your own needs --import MODULE"
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:

@@ -344,7 +344,7 @@ def test_command_line_without_trials(tmp_path, capsys):
         (["RUN", "--seed", "2"], "overlap those of the training"),
         (["RUN", "--seed", "-1"], "--seed must be at least 0"),
         (["RUN", "MLP"], "different tasks"),
-        (["RUN", "--episode", "3"], "unrecognized arguments"),
+        (["RUN", "--episode", "3"], "unknown option --episode; did you mean '--episodes'?"),
         ([], "the following arguments are required: [CALLED=]RUN"),
     ],
 )

@@ -1,9 +1,13 @@
 """Suites: every condition can be had, and what is held out is held out."""
 
+import json
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
+from spikepropamine.__main__ import main
 from spikepropamine.envs import making, quiet_mujoco
 from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
 from spikepropamine.envs.perturbations.acts import act_of
@@ -128,3 +132,20 @@ def test_messages_say_where_and_what(tmp_path, old, new, message):
 def test_an_unknown_suite_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'noise'"):
         load_suite("nois", "Ant-v5")
+
+
+def test_a_suite_of_ones_own_is_trained_and_judged_under(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path, GOOD.replace("Ant-v5", "Swimmer-v5")).name
+    train = ["train", "--env", "Hopper-v5", "--policy", "mlp", "--n-envs", "2", "--steps", "64"]
+    train += ["--trainer.n-steps", "32", "--trainer.batch-size", "32", "--perturb", file]
+    run = "runs/Hopper-v5/mlp/seed-0"
+    judge = ["evaluate", run, "--episodes", "2", "--workers", "1", "--suite"]
+    assert main(train) == 0 and main([*judge, file]) == 0
+    summary = json.loads(Path(run, "evaluations", "mine", "summary.json").read_text())
+    assert summary["settings"]["suite"] == "mine"
+    assert {c["key"] for c in summary["conditions"]} == {"clean", "light 0.5", "light 1", "slope"}
+    Path("noise.yaml").write_text(GOOD)
+    capsys.readouterr()
+    for wrong, words in (("noise.yaml", "another name"), ("gone.yaml", "there is no file")):
+        assert main([*judge, wrong]) == 2 and words in capsys.readouterr().err

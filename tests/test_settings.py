@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from spikepropamine.common import UsageError
+from spikepropamine.envs.making import check_env_id
 from spikepropamine.training import settings
 
 CUE = ["--env", "CueAssociation-v0"]
@@ -83,7 +84,7 @@ def test_options_may_be_spelt_as_in_yaml_and_switched_off():
 @pytest.mark.parametrize("file", sorted(settings.CONFIGS.glob("*-v*.yaml")), ids=lambda f: f.stem)
 @pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "dp-bcm", "ndp-oja"])
 def test_every_configuration_is_of_a_task_and_works_with_every_kind_of_policy(file, policy):
-    settings.check_env_id(file.stem)
+    check_env_id(file.stem)
     for taught in (False, True):
         settings.validated(settings.defaults(file.stem, policy, taught))
 

@@ -24,6 +24,10 @@ BAD = {
         [*CUE, "--policy", "ndp-ojaa"],
         ["'ndp-ojaa'", "did you mean 'ndp-oja'", "mlp, lstm"],
     ),
+    "a misspelt policy flag": (
+        ["--env", "CueAssociation-v0", "--polcy", "snn"],
+        ["unknown option --polcy", "'--policy'"],
+    ),
     "an unknown flag": ([*SNN, "--trainer.learning-rat", "3"], ["--trainer.learning-rate"]),
     "a value of another type": (
         [*SNN, "--trainer.learning-rate", "abc"],

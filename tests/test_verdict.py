@@ -153,7 +153,7 @@ def test_the_verdict_tells_drop_and_recovery(summary):
         return said(summary, "snn")
 
     more = {"mean": -0.5, "interval": [-0.9, -0.1], "interquartile_mean": -0.5, "by_run": [-0.5]}
-    assert "and more than that is missing in the end (3.00)." in told(fraction=more)
+    assert "and more than that is missing in the end: 3.00, so that " in told(fraction=more)
     small = {"mean": 0.2, "interval": [0.1, 0.3], "interquartile_mean": 0.2, "by_run": [0.2]}
     assert "falls from 4.00 by 0.200 in the first 50 steps, which is less than a tenth." in told(
         fraction=None, drop=small

@@ -1,7 +1,6 @@
 """`spikepropamine train`: trains a policy."""
 
 import errno
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +62,6 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
         arguments: after the command's name.
         program: the command's name, as it was typed.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop, as from the keyboard
     settings: Settings | None = None
 
     def run() -> int:

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import UsageError, one_line
 from spikepropamine.envs import making
-from spikepropamine.envs.perturbations.suites import suite_names
+from spikepropamine.envs.perturbations.suites import is_suite
 from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import is_normalised, load_policy
@@ -68,7 +68,7 @@ def make_envs(settings: Settings) -> VecEnv:
     except Exception as error:  # of any kind: some arguments are found to be wrong only here
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise UsageError(f"{settings.env} with {arguments} cannot be played: {reason}") from error
-    if settings.perturb in suite_names():
+    if settings.perturb is not None and is_suite(settings.perturb):
         found = making.training_conditions(settings.perturb, settings.env, arguments)
         for reason in dict.fromkeys(filter(None, found.values())):
             print(f"left out of {settings.perturb}: {reason}", file=sys.stderr)

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import PlainValidator, TypeAdapter, ValidationError
 
-from spikepropamine.common import UsageError, did_you_mean, shown
+from spikepropamine.common import Parser, UsageError, did_you_mean, shown
 
 T = TypeVar("T")
 
@@ -207,7 +207,7 @@ class Pairs(argparse.Action):
         setattr(namespace, self.dest, {str(name): value for name, value in pairs.items()})
 
 
-def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
     """The values that were given, nested like the settings.
 
     Raises:
@@ -216,14 +216,7 @@ def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[st
     """
     arguments = [_spelt(argument) for argument in arguments]
     namespace, left = parser.parse_known_args(arguments)
-    known = [option for action in parser._actions for option in action.option_strings]
-    for argument in left:
-        name = argument.partition("=")[0]
-        if name.startswith("-"):
-            hint = did_you_mean(name, known).strip()
-            raise UsageError(f"unknown option {name}; {hint or 'see --help'}")
-    if left:
-        raise UsageError(f"unexpected {' '.join(left)}; options begin with --, see --help")
+    parser.refuse(left)
     return nested(vars(namespace))
 
 

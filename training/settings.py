@@ -1,13 +1,11 @@
 """Settings of a training run: the dataclass, its defaults in `configs/`, and the command line."""
 
-import difflib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import gymnasium as gym
 import torch
 import yaml
 
@@ -18,9 +16,10 @@ from spikepropamine.common import (
     import_modules,
     one_line,
     require,
-    shown,
     unknown,
+    unless_imported,
 )
+from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
@@ -49,7 +48,7 @@ class Settings:
     """Id of a Gymnasium environment with Box or discrete spaces (`spikepropamine list envs`), or
     MODULE:ID of one that your own module registers."""
     policy: str
-    """mlp, lstm, lstm-stock, snn, or dp-RULE or ndp-RULE with a RULE such as hebb, oja or bcm
+    """mlp, lstm, lstm-stock, snn, rsnn, or dp-RULE or ndp-RULE with a RULE such as hebb, oja or bcm
     (`spikepropamine list policies` has all)."""
     imports: tuple[str, ...] = field(default=(), metadata={"flag": "import"})
     """Your own modules, which register environments, policies, rules or perturbations."""
@@ -63,7 +62,8 @@ class Settings:
     """Arguments of the environment, as NAME VALUE pairs."""
     perturb: str | None = None
     """Train under perturbations, as in "mass=0.5..2 | obs_noise=0..0.2", or under those of a suite
-    that training may use, by its name (`spikepropamine list perturbations`, `list suites`).
+    that training may use, by its name or file (`spikepropamine list perturbations`, `list
+    suites`).
     Evaluation starts from the task without them."""
     previous: bool = False
     """Append the previous action and reward to the observation."""
@@ -200,23 +200,6 @@ def read_yaml(file: Path) -> Any:
         raise UsageError(f"{file} is no YAML: {one_line(error)}") from error
 
 
-def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
-    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`.
-
-    Args:
-        env: Gymnasium id.
-        imports: the user's own modules, which have been imported.
-    """
-    try:
-        gym.spec(env)
-    except (gym.error.Error, ValueError) as error:
-        near = difflib.get_close_matches(env, gym.registry, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "`spikepropamine list envs` has all;"
-        own = f"{', '.join(imports)} registers none of that name"
-        own = own if imports else "one of your own needs --import MODULE"
-        raise UsageError(f"unknown environment {shown(env)}; {hint} {own}") from error
-
-
 def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Settings:
     """Settings out of command-line arguments, over the defaults in `configs/`.
 
@@ -235,24 +218,23 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     first.add_argument("--import", dest="imports", nargs="*", default=[])
     known, _ = first.parse_known_args(arguments)
     helping = "--help" in arguments or "-h" in arguments
-    env, imports = known.env, list(known.imports)
-    if env is not None and ":" in env:
-        module, _, env = env.rpartition(":")
-        imports.append(module)
+    env, modules = (None, []) if known.env is None else making.split_env(known.env)
+    imports = [*known.imports, *modules]
     import_modules(imports)
+    taught = known.teacher is not None
     if not helping:
+        if not (env and known.policy):  # unless what is missing is misspelt
+            parsed(_parser(Settings("ENV", "POLICY"), program, None, taught), arguments)
         for name, example in (("env", "CueAssociation-v0"), ("policy", "ndp-oja")):
             if not getattr(known, name):
                 raise UsageError(f"--{name} is missing, for instance --{name} {example}")
     if env is not None:
-        check_env_id(env, imports)
+        making.check_env_id(env, imports)
     if known.policy is not None:
         try:
             check_agent(known.policy)
         except ValueError as error:
-            own = "" if imports else "; your own needs --import MODULE"
-            raise UsageError(f"{error}{own}") from error
-    taught = known.teacher is not None
+            raise UsageError(f"{error}{unless_imported()}") from error
     settings = defaults(env or "ENV", known.policy or "POLICY", taught)
     if known.start is not None and not helping and RunFolder(known.start).policy.exists():
         settings = _started(settings, known.start)  # where there is none, `train` says so
@@ -319,7 +301,10 @@ def _started(settings: Settings, folder: Path) -> Settings:
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--from {folder}: {error}") from error
     except (KeyError, TypeError) as error:
-        raise UsageError(f"--from {folder}: its policy does not say how it was trained") from error
+        raise UsageError(
+            f"--from {folder}: its policy does not say how it was trained, as one that `save_run` "
+            "wrote does not; --from takes runs of `train`"
+        ) from error
     return updated(settings, kept, f"--from {folder}")
 
 
@@ -340,6 +325,9 @@ def _parser(settings: Settings, program: str, policy: str | None, taught: bool) 
         epilog=more,
         allow_abbrev=False,
     )
+    if policy is not None:  # its name has a say in what is used
+        network = agents()[policy].network(settings.network)
+        settings = replace(settings, network=network)
     add_options(parser, settings, _concerned(policy, taught, settings.trainer.kind))
     return parser
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import signal
 import sys
 import threading
@@ -135,7 +136,8 @@ class WandbWriter(KVWriter):
         """Ends the run; says how to upload an offline one."""
         self._attempt(lambda: self.run.finish(exit_code=exit_code))
         if self.mode == "offline":
-            print(f"tracked offline; upload with: wandb sync {self.folder.wandb}/offline-run-*")
+            runs = shlex.quote(str(self.folder.wandb))
+            print(f"tracked offline; upload with: wandb sync {runs}/offline-run-*")
 
     def close(self) -> None:
         """Leaves the run open, for the checkpoint; `finish` ends it."""

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import gymnasium as gym
-
 from spikepropamine.common import (
     Parser,
     UsageError,
@@ -11,7 +9,9 @@ from spikepropamine.common import (
     import_modules,
     run_command,
     unknown,
+    unless_imported,
 )
+from spikepropamine.envs.making import check_env_id, split_env
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.perturbations.verify import TASKS
 from spikepropamine.envs.perturbations.verify import main as verify
@@ -25,7 +25,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
         program: the command's name, as it was typed.
     """
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--env", nargs="+", default=list(TASKS), help="Gymnasium ids (all)")
+    parser.add_argument(
+        "--env", nargs="+", default=list(TASKS), help="Gymnasium ids, or MODULE:ID (all)"
+    )
     parser.add_argument("--only", nargs="+", default=[], help="names of perturbations (all)")
     add_import(parser)
     options = parser.parse_args(arguments)
@@ -35,13 +37,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
 
 
 def _run(modules: Sequence[str], tasks: Sequence[str], names: Sequence[str]) -> int:
+    split = [split_env(task) for task in tasks]
+    modules = [*modules, *(module for _, of in split for module in of)]
     import_modules(modules)
     for name in names:
         if name not in CATALOGUE:
-            raise UsageError(unknown("perturbation", name, CATALOGUE))
-    for task in tasks:
-        try:
-            gym.spec(task)
-        except gym.error.Error as error:
-            raise UsageError(str(error)) from error
-    return verify(tasks, names)
+            raise UsageError(unknown("perturbation", name, CATALOGUE) + unless_imported())
+    for task, _ in split:
+        check_env_id(task, modules)
+    return verify([task for task, _ in split], names)

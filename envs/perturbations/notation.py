@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikepropamine.common import unknown
+from spikepropamine.common import unknown, unless_imported
 from spikepropamine.envs.perturbations.contexts import SETS, codes_of
 from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.schedule import Schedule
@@ -142,17 +142,24 @@ def _term(text: str, catalogue: Mapping[str, Family]) -> Term:
         if not name:
             raise ValueError(f"cannot read {text!r}; a perturbation is written as in {EXAMPLE!r}")
         if name not in catalogue:
-            raise ValueError(f"in {text!r}: " + unknown("perturbation", name, catalogue))
-        forms = ("seen", "held_out", "37") if catalogue[name].contexts else ("1.5", "0.5..2")
+            raise ValueError(f"in {text!r}: {_unknown(name, catalogue)}")
+        family = catalogue[name]
+        low, high = sorted((family.nominal, family.hardest))
+        forms = [f"{family.hardest:g}", f"{low:g}..{high:g}", f"{family.hardest:g}@500"]
+        forms = ["seen", "held_out", "37"] if family.contexts else forms
         written = " or ".join(repr(f"{name}={form}") for form in forms)
         raise ValueError(f"cannot read {text!r}; {name} is written as in {written}")
     if match["name"] not in catalogue:
-        raise ValueError(f"in {text!r}: " + unknown("perturbation", match["name"], catalogue))
+        raise ValueError(f"in {text!r}: {_unknown(match['name'], catalogue)}")
     family = catalogue[match["name"]]
     try:
         return _checked(text, match, family)
     except ValueError as error:
         raise ValueError(f"in {text!r}: {error}") from error
+
+
+def _unknown(name: str, catalogue: Mapping[str, Family]) -> str:
+    return unknown("perturbation", name, catalogue) + unless_imported()
 
 
 def _checked(text: str, match: re.Match[str], family: Family) -> Term:

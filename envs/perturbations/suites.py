@@ -41,6 +41,11 @@ def suite_names() -> list[str]:
     return sorted(file.stem for file in SUITES.glob("*.yaml"))
 
 
+def is_suite(text: str) -> bool:
+    """Whether a text is a suite: a name in `configs/suites/`, or the path of a YAML file."""
+    return text in suite_names() or text.endswith(".yaml")
+
+
 def load_suite(
     suite: str | Path, task: str, horizon: int | None = None
 ) -> tuple[SuiteCondition, ...]:
@@ -52,7 +57,7 @@ def load_suite(
     they are used, and `tasks`: from a task's id to what it has in place of these.
 
     Args:
-        suite: name of a file in `configs/suites/`, or the path of a file.
+        suite: name of a file in `configs/suites/`, or the path of a YAML file.
         task: Gymnasium id.
         horizon: steps of an episode; None where it has no limit.
 
@@ -60,14 +65,15 @@ def load_suite(
         ValueError: there is no such suite, it needs a limit, or its file is wrong; the message says
             where.
     """
-    file = suite if isinstance(suite, Path) else SUITES / f"{suite}.yaml"
+    own = str(suite).endswith(".yaml")
+    file = Path(suite) if own else SUITES / f"{suite}.yaml"
     if not file.is_file():
-        if isinstance(suite, Path):
+        if own:
             raise ValueError(f"there is no file {suite}")
-        raise ValueError(unknown("suite", suite, suite_names()))
+        raise ValueError(unknown("suite", str(suite), suite_names()))
     try:
         content = yaml.safe_load(file.read_text())
-        tasks = _checked(content, (*KEYS, "tasks"), file.name).pop("tasks", {})
+        tasks = _checked(content, (*KEYS, "tasks"), "").pop("tasks", {})
         for name, changes in _mapping(tasks, "tasks").items():
             _checked(changes, KEYS, f"tasks: {name}")
         return _conditions(content | tasks.get(task, {}), horizon)
@@ -117,13 +123,14 @@ def _in_steps(text: str, horizon: int | None) -> str:
 def _checked(content: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:
     for key in _mapping(content, where):
         if key not in keys:
-            raise ValueError(f"{where}: " + unknown("key", str(key), keys))
+            place = f"{where}: " if where else ""
+            raise ValueError(place + unknown("key", str(key), keys))
     return content
 
 
 def _mapping(content: Any, where: str) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise ValueError(f"{where} must be a mapping, got {content!r}")
+        raise ValueError(f"{where or 'it'} must be a mapping, got {content!r}")
     return content
 
 

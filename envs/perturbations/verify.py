@@ -8,6 +8,7 @@ import copy
 import itertools
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +121,7 @@ class Player:
         self.unstable = warnings_of(env) > 0
         rows = np.concatenate(list(self.plain.values()))
         scale = rows.std(axis=0)
-        self.scale = np.where(scale > 0, scale, 1.0)
+        self.scale = np.where(scale > SMALLEST, scale, 1.0)
         self.spread = self.scale[:-1]
         env.close()
 
@@ -383,38 +384,58 @@ def verify(task: str, families: Sequence[Family] = ()) -> list[Row]:
         player = Player(task)
     except Exception as error:  # of any kind: the task may be anybody's
         return [Row(task, "none", failures=[f"it cannot be played: {one_line(error)}"])]
-    rows = [verify_family(player, family) for family in families or CATALOGUE.values()]
+    rows = [_row(player, family) for family in families or CATALOGUE.values()]
     return rows if families else [*rows, verify_pairs(player, list(CATALOGUE.values()))]
 
 
-HEADER = (
-    f"{'task':26}{'perturbation':15}{'values at severity ' + ', '.join(map(str, SEVERITIES)):38}"
-    f"{'deviations':30}verdict"
+def _row(player: Player, family: Family) -> Row:
+    try:
+        return verify_family(player, family)
+    except Exception as error:  # of any kind: the family may be anybody's
+        failure = f"it cannot be played: {type(error).__name__}: {one_line(error)}"
+        return Row(player.task, family.name, failures=[failure])
+
+
+def _named(task: str, names: Sequence[str]) -> list[Row]:
+    return verify(task, [CATALOGUE[name] for name in names])
+
+
+COLUMNS = (25, 14, 49, 25)
+TITLES = (
+    "task",
+    "perturbation",
+    "values at severity " + ", ".join(map(str, SEVERITIES)),
+    "deviations",
+    "verdict",
 )
+
+
+def _columns(*texts: str) -> str:
+    padded = [text.ljust(width) for text, width in zip(texts, COLUMNS)]
+    return " ".join([*padded, *texts[len(COLUMNS) :]])
 
 
 def line(row: Row) -> str:
     """A row as a line of the table."""
-    start = f"{row.task:26}{row.family:15}"
     if row.reason:
-        return start + f"{'':68}not applicable: {row.reason}"
+        return _columns(row.task, row.family, "", "", f"not applicable: {row.reason}")
     values = ", ".join(f"{value:.3g}" for value in row.values)
     values = row.note or values
-    values += f" {CATALOGUE[row.family].unit}" if row.family in CATALOGUE else ""
+    values += f" {CATALOGUE[row.family].unit}" if row.values else ""
     deviations = ", ".join("0" if d <= SMALLEST else f"{d:.2g}" for d in row.deviations)
     verdict = "FAILED: " + "; ".join(row.failures) if row.failures else "proven"
-    return start + f"{values:50}{deviations:24}{verdict}"
+    return _columns(row.task, row.family, values, deviations, verdict)
 
 
 def main(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     """Print the table, several tasks at a time; the result is 1 if anything failed, else 0."""
     start = time.perf_counter()
-    print(HEADER, flush=True)
-    families = [CATALOGUE[name] for name in names]
+    print(_columns(*TITLES), flush=True)
     rows = []
-    # forked, so that the processes know of environments that were imported
-    with multiprocessing.get_context("fork").Pool(min(len(tasks), os.cpu_count() or 1)) as pool:
-        for found in pool.imap(partial(verify, families=families), tasks):
+    # forked, so that the processes know of environments and perturbations that were imported
+    context, workers = multiprocessing.get_context("fork"), min(len(tasks), os.cpu_count() or 1)
+    with context.Pool(workers, signal.signal, (signal.SIGTERM, signal.SIG_DFL)) as pool:
+        for found in pool.imap(partial(_named, names=names), tasks):
             print("\n".join(line(row) for row in found), flush=True)
             rows += found
     applied = [row for row in rows if not row.reason]

@@ -8,7 +8,7 @@ import gymnasium as gym
 from spikepropamine.common import unknown
 from spikepropamine.envs.making import contexts_of, make, terms_of
 from spikepropamine.envs.perturbations import reason_against
-from spikepropamine.envs.perturbations.suites import load_suite, suite_names
+from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion
 from spikepropamine.evaluation.ask.task import Task
@@ -139,7 +139,8 @@ def conditions_of(
                 else:
                     found.append(condition)
         elif suite is not None:
-            _check_name(suite, [STANDARD, *suite_names()], "suite")
+            if not is_suite(suite):
+                _check_name(suite, [STANDARD, *suite_names()], "suite")
             for one in load_suite(suite, task.environment, task.horizon):
                 key = one.name if one.severity is None else f"{one.name} {one.severity:g}"
                 if reason := reason_against(env, one.text, horizon=task.horizon):
@@ -155,7 +156,7 @@ def conditions_of(
                     f"{skipped[0]['reason'] if skipped else 'it has no conditions'}"
                 )
         for text in dict.fromkeys(texts):
-            if text in (STANDARD, *suite_names()):
+            if text == STANDARD or is_suite(text):
                 raise ValueError(f"{text} is a suite: --suite {text}")
             if reason := reason_against(env, text, horizon=task.horizon):
                 raise ValueError(f"{task.environment} with {text!r}: {reason}")

@@ -383,7 +383,8 @@ def _recovered(summary: Summary, policy: str) -> list[str]:
     text += f"{falls}, and "
     back = f"{_share(recovery['fraction'])} of the loss comes back"
     if side(recovery["fraction"]) < 0:
-        text += f"more than that is missing in the end ({number(recovery['left']['mean'])})"
+        left = number(recovery["left"]["mean"])
+        text += f"more than that is missing in the end: {left}, so that {back}"
     elif side(recovery["fraction"]) == 0:
         text += f"it is not shown that any of that comes back ({_share(recovery['fraction'])})"
     elif recovery["time"] is None:
