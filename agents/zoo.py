@@ -343,6 +343,9 @@ def match_hidden(
     """Scales `network.hidden` so that the agent's actor has nearly `target` learned numbers.
 
     All layers are scaled by one factor, found by bisection.
+
+    Raises:
+        ValueError: what is learned does not grow with the widths.
     """
 
     def scaled(factor: float) -> NetworkConfig:
@@ -353,8 +356,15 @@ def match_hidden(
         return actor_parameters(build(agent, venv, scaled(factor), trainer).policy)
 
     low, high = 1 / 64, 1.0
-    while count(high) < target:
+    size = count(high)
+    while size < target:
         high *= 2
+        size, smaller = count(high), size
+        if size <= smaller:
+            raise ValueError(
+                f"{agent} learns {size} numbers however wide it is, so it cannot have {target}; "
+                "leave out trainer.untrained, or match_parameters"
+            )
     for _ in range(12):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if count(middle) < target else (low, middle)

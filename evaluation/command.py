@@ -288,18 +288,20 @@ def measure(asked: Asked, options: argparse.Namespace) -> Summary:
     """Runs the episodes and leaves what they say in the folder."""
     found = versions()
     progress = ProgressBar(asked.task.horizon)
-    evaluation = evaluate(
-        asked.runs,
-        asked.task,
-        asked.conditions,
-        range(options.seed, options.seed + options.episodes),
-        not options.stochastic,
-        options.workers,
-        found,
-        progress,
-        asked.teacher,
-    )
-    progress.close()
+    try:
+        evaluation = evaluate(
+            asked.runs,
+            asked.task,
+            asked.conditions,
+            range(options.seed, options.seed + options.episodes),
+            not options.stochastic,
+            options.workers,
+            found,
+            progress,
+            asked.teacher,
+        )
+    finally:
+        progress.close()
     evaluation.skipped[:0] = asked.skipped
     lesions = [c.lesion.name for c in asked.conditions if c.lesion is not None]
     settings = {

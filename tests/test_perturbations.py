@@ -299,3 +299,10 @@ def test_a_spec_makes_it_again():
 def test_a_spread_has_to_fit(spread):
     with pytest.raises(ValueError, match="spread"):
         Perturbed(Echo(), "obs_noise=0.1", spread=np.array(spread))
+
+
+def test_what_changes_nothing_has_a_reason_against_it():
+    env = make("HalfCheetah-v5")
+    for text in ("mass=1", "mass~0", "mass~0 | gravity=1"):
+        assert "changes nothing: there mass is what it is anyway" in reason_against(env, text)
+    assert not reason_against(env, "mass=1 | mass=2")

@@ -101,9 +101,7 @@ def test_generators_go_on_where_they_were(generator):
     assert np.array_equal(other.normal(size=5), expected)
 
 
-@pytest.mark.parametrize(
-    "thing", [iter([1, 2]), np.array([object()]), (x for x in ()), np.array(["text"])]
-)
+@pytest.mark.parametrize("thing", [iter([1, 2]), np.array([object()]), (x for x in ())])
 def test_what_cannot_be_taken_is_named(thing):
     snapshot = Snapshot.of({"thing": Bag(inside=[0, thing])})
     assert len(snapshot.missing) == 1 and snapshot.missing[0].startswith("thing.inside[1] (")
@@ -161,7 +159,10 @@ def test_members_of_enumerations_are_state():
         snapshot.give_back({"thing": Bag(phase=0)})
 
 
-@pytest.mark.parametrize(("one", "other"), [(range(3), range(4)), (len, min), (seen, made)])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(range(3), range(4)), (len, min), (seen, made), (np.array([b"SG"]), np.array([b"SH"]))],
+)
 def test_constants_that_have_become_others_are_named(one, other):
     snapshot = Snapshot.of({"thing": Bag(made=one)})
     snapshot.give_back({"thing": Bag(made=one)})

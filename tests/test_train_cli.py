@@ -325,6 +325,12 @@ def test_matched_actors_are_of_equal_size(agent):
     assert matched.hidden != network.hidden
 
 
+def test_what_is_not_learned_cannot_be_matched():
+    trainer = TrainerSettings(n_steps=32, batch_size=32, untrained=("weights", "readout"))
+    with pytest.raises(ValueError, match="however wide it is, so it cannot have 9999"):
+        match_hidden("mlp", 9999, make_venv(), NetworkConfig(hidden=(64, 64)), trainer)
+
+
 def test_the_command_line_matches_sizes(tmp_path, run_here):
     other = [*CUE, "--policy", "ndp-oja", *SHORT]
     assert run_here(*other) == 0

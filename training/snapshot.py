@@ -139,10 +139,18 @@ def _is_path(text: str) -> bool:
     return os.path.isabs(text) or (("/" in text or "\\" in text) and os.path.exists(text))
 
 
+def _is_text_array(thing: Any) -> bool:
+    """Whether it is an array of texts, as tables of names and maps are, which do not change."""
+    return isinstance(thing, np.ndarray | np.generic) and thing.dtype.kind in "SU"
+
+
 def _name_of(constant: Any) -> str | None:
     """Tells a constant from others that could be in its place; None where none could."""
     if isinstance(constant, str):
         return hashlib.sha256(constant.encode(errors="surrogatepass")).hexdigest()
+    if _is_text_array(constant):
+        array = np.asarray(constant)
+        return _name_of(f"{array.dtype} {array.shape} {array.tobytes()!r}")
     if isinstance(constant, functools.partial):
         return _name_of(constant.func)
     if isinstance(constant, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
@@ -222,7 +230,7 @@ class _Taking:
             return {"kept": _name_of(thing)} if "/" in thing or "\\" in thing else thing
         if isinstance(thing, enum.Enum):
             return {"member": thing.name, "of": _class_of(thing)}
-        if isinstance(thing, CONSTANTS):
+        if isinstance(thing, CONSTANTS) or _is_text_array(thing):
             return {"kept": _name_of(thing) or True}
         if isinstance(thing, np.ndarray) and _belongs_to_simulator(thing):
             return KEPT

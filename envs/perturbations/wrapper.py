@@ -357,7 +357,8 @@ def reason_against(
     catalogue: Mapping[str, Family] = CATALOGUE,
     horizon: int | None = None,
 ) -> str:
-    """Why a text, or a part of it, cannot change an environment; empty where all of it can.
+    """Why a text, or a part of it, cannot change an environment; empty where all of it can (but
+    that of several terms some may have the nominal value).
 
     It leaves the environment as it is.
 
@@ -367,15 +368,18 @@ def reason_against(
         catalogue: the families, by name.
         horizon: steps of an episode, in which everything has to begin; None: it has no limit.
     """
+    acts = []
     try:
         for alternative in parse(text, catalogue):
             for term in alternative:
-                act_of(env, term, 0, np.ones(()))
+                acts.append(act_of(env, term, 0, np.ones(())))
                 if horizon is not None and term.schedule.onset >= horizon:
                     begins = f"{term.label} begins at step {term.schedule.onset}"
                     return f"{begins}, but episodes have {horizon} steps"
     except ValueError as error:
         return str(error)
+    if acts and not any(act.ever_acts or act.family.contexts for act in acts):
+        return f"{text!r} changes nothing: there {acts[0].term.label} is what it is anyway"
     return ""
 
 

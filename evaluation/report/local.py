@@ -252,6 +252,7 @@ def _evaluation(root: Path, path: Path) -> list[list[Any]]:
                 late and Cell(with_interval(late, as_percent=True), late["mean"]),
                 kept and Cell(with_interval(kept, as_percent=True), kept["mean"]),
                 off and Cell(with_interval(off, as_percent=True), off["mean"]),
+                path.parent.relative_to(root).as_posix(),
             ]
         )
     return rows
@@ -275,6 +276,7 @@ def _evaluations(root: Path, summaries: Sequence[Path]) -> Section:
         "late accuracy",
         "return kept",
         "kept, plasticity off",
+        "folder",
     ]
     return Section("Evaluations", [filled_table(columns, rows)] if rows else [])
 
