@@ -387,8 +387,9 @@ def test_a_learning_curve_is_drawn_of_policies_of_which_every_run_has_one(tmp_pa
     monkeypatch.undo()
     draw("learning", [tmp_path / "learning.csv"], {}, tmp_path / "learning.png")
     assert agrees("learning", [tmp_path / "learning.csv"], {}, tmp_path / "learning.png")
+    write_rows(tmp_path / "without.csv", [row])
     with pytest.raises(UsageError, match="do not have returns by step"):
-        draw("learning", [COMMITTED / "cue-hard.csv"], {}, tmp_path / "none.png")
+        draw("learning", [tmp_path / "without.csv"], {}, tmp_path / "none.png")
 
 
 # claims
