@@ -80,6 +80,10 @@ def latest_evaluation(run: RunFolder) -> Path:
     return found[-1].parent
 
 
+def _acted(settings: Any) -> str:
+    return "" if settings["deterministic"] else "actions sampled, in the place of the likeliest; "
+
+
 def _front(summary: Any, name: str, spiking: bool) -> str:
     env = summary["settings"]["env"]
     clean = summary["results"][name][CLEAN_KEY]
@@ -133,7 +137,7 @@ def _body(
         f"<details><summary>Settings</summary>\n\n```yaml\n{yaml.safe_dump(chosen)}```\n</details>",
         "## Results",
         f"Judged with `{json.dumps(settings['env_kwargs'])}`, {settings['episodes']} new episodes "
-        "per condition, the same in each; 95 % intervals. "
+        f"per condition, the same in each; {_acted(settings)}95 % intervals. "
         f"Random actions return {number(policy['random_return'])}.",
         _table(["condition", *RESULTS.values()], kept),
     ]

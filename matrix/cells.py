@@ -188,6 +188,10 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
         commands.append(("evaluate", *options))
     commands += [("export", str(path), "--format", name) for name in matrix.export]
     keep = Path(matrix.keep, path.relative_to(runs / matrix.runs)) if matrix.keep else None
+    if keep is not None:
+        copy, own = keep.resolve(), path.resolve()
+        if copy.is_relative_to(own) or own.is_relative_to(copy):
+            raise UsageError(f"{matrix.name}: keep: {matrix.keep} is where the runs are")
     return Cell(
         matrix.name, env, setting, policy, seed, path, tuple(commands), tuple(evaluations), keep,
         Path.cwd(),

@@ -1,7 +1,9 @@
 """Whether the claims of a page are no larger than their comparisons, as far as a machine can tell.
 
-In the section "Results" a sentence that compares ("better", "ahead", "more than", "level") has to
-refer to rows of a table of comparisons, in the section that it links to, which says the same:
+In the section "Results" a sentence that compares ("better", "ahead", "more than", "level" and the
+like) has to refer to rows of a table of comparisons, in the section that it links to. The verdicts
+of the references are those of the tables, and one of them is of the sentence's kind; whether the
+sentence says what they say is for its readers:
 
     On HalfCheetah it is ahead ([HalfCheetah-v5: `ndp-oja` ahead of `mlp`](docs/results.md#...)).
 """
@@ -11,7 +13,9 @@ from collections.abc import Iterator
 
 from spikepropamine.matrix.tables import AHEAD, BEHIND, EVEN
 
-CLAIM = re.compile(r"\b(better|ahead|more than|level)\b", re.IGNORECASE)
+CLAIM = re.compile(
+    r"\b(better|worse|ahead|behind|beats?|more than|level|cannot be told)\b", re.IGNORECASE
+)
 REFERENCE = re.compile(
     rf"\[([^\]:]+): `(\S+)` ({AHEAD}|{BEHIND}|{EVEN}) `(\S+)`\]\([^)#]*#?([^)]*)\)"
 )
@@ -20,6 +24,10 @@ HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
 ROW = re.compile(
     rf"^\| ([^|]+?) \| `(\S+)`{SOME} \| ({AHEAD}|{BEHIND}|{EVEN}) \| `(\S+)`{SOME} \|",
     re.MULTILINE,
+)
+MEANT = (
+    (re.compile(r"\b(ahead|behind|beats?)\b"), {AHEAD, BEHIND}),
+    (re.compile(r"\bcannot be told\b"), {EVEN}),
 )
 TURNED = {AHEAD: BEHIND, BEHIND: AHEAD, EVEN: EVEN}
 
@@ -37,6 +45,10 @@ def unsupported(page: str, results: str) -> list[str]:
         references = REFERENCE.findall(sentence)
         if CLAIM.search(REFERENCE.sub("", sentence)) and not references:
             found.append(f"no comparison is named: {sentence}")
+        plain, kinds = REFERENCE.sub("", sentence), {said for _, _, said, _, _ in references}
+        for words, fitting in MEANT:
+            if references and words.search(plain) and not kinds & fitting:
+                found.append(f"none of the comparisons says so: {sentence}")
         for task, one, said, other, anchor in references:
             there = _said(sections.get(anchor, ""), task, one, other)
             where = f" in #{anchor}" if anchor else ""

@@ -72,6 +72,8 @@ def load_matrix(name: str) -> Matrix:
     for axis in AXES:
         if axis in content:
             content[axis] = _labelled(content[axis], alone=axis != "settings")
+    if file.stem == "training":
+        raise UsageError(f"{file}: training.json has another meaning beside runs; rename the file")
     matrix = updated(Matrix(file.stem, runs=file.stem), content, file.name)
     for axis in ("envs", "policies", "settings", "seeds"):
         if not getattr(matrix, axis):

@@ -34,7 +34,8 @@ class RunFolder:
             folder = cls(Path(place))
             if folder.config.name in files:
                 yield folder
-                folders.clear()  # there are no runs in a run
+                if any(x.exists() for x in (folder.policy, folder.checkpoints, folder.progress)):
+                    folders.clear()  # there are no runs in a run
             folders.sort()
 
     @property

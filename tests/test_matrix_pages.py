@@ -403,7 +403,8 @@ ROW = "[Ant-v5: `ndp-oja` ahead of `mlp`](docs/results.md#comparisons)"
     ("text", "wrong"),
     [
         (f"It is far ahead on Ant ({ROW}).", 0),
-        (f"It is behind.\n\nIt is better ({ROW}). It is level.", 1),
+        (f"It is behind.\n\nIt is better ({ROW}). It is level.", 2),
+        (f"They cannot be told apart ({ROW}).", 1),
         ("It is far ahead\non Ant.", 1),
         ("The MLP is better ([Ant-v5: `mlp` behind `ndp-oja`](docs/results.md)).", 0),
         ("The MLP is better ([Ant-v5: `mlp` ahead of `ndp-oja`](docs/results.md)).", 1),

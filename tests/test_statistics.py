@@ -12,6 +12,7 @@ from spikepropamine.evaluation.judge.statistics import (
     Units,
     difference,
     interval,
+    lies_above,
     probability_of_improvement,
     shown_positive,
     wilson,
@@ -192,3 +193,10 @@ def test_shares_at_the_end_of_their_scale_are_told_apart():
     assert 0 < low < 0.496 <= high
     low, high = difference(perfect, perfect, (-1.0, 1.0))["interval"]
     assert low < 0 < high
+
+
+def test_few_values_lie_above_others_where_all_of_them_do():
+    good, random = np.array([3125.0, 1396, 3237, 3094, 2474]), np.array([5.0, 20, 17, 90, 16])
+    assert not shown_positive(good - random)  # one of five is far off
+    assert lies_above(good, random) and not lies_above(good[:3], random[:3])
+    assert not lies_above(good, np.append(random, 1400.0))

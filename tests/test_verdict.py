@@ -11,6 +11,7 @@ from spikepropamine.evaluation.report.verdict import (
     verdict,
 )
 from spikepropamine.evaluation.report.words import listed, number, percent, plural, with_interval
+from spikepropamine.evaluation.schema import CLEAN_KEY
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -300,6 +301,17 @@ def test_caveats_name_what_the_numbers_cannot_tell(summary):
     assert "Few training seeds (ndp-oja 3 and snn 3)" in text
     assert "Only 5 episodes per condition and run" in text
     assert "snn hardly got beyond random actions in training seed 2" in text
+
+
+def test_episodes_that_end_before_the_change_are_named(summary):
+    summary = copy.deepcopy(summary)
+    onset = max(c["onset"] for c in summary["conditions"] if c["onset"])
+    for condition in summary["conditions"]:
+        condition["onset"] = condition["onset"] and onset
+    length = summary["results"]["snn"][CLEAN_KEY]["length"]
+    for mean, said in ((onset + 1, False), (onset, True)):
+        length["mean"] = mean
+        assert ("Episodes of snn have" in " ".join(caveats(summary))) is said
 
 
 def test_trainings_that_were_stopped_or_unequal_are_named(summary):

@@ -28,7 +28,7 @@ class CueAccuracy(BaseCallback):
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
-            if "correct" in info:
+            if "correct" in info and "trial" in info:
                 self.trials = max(self.trials, info["trial"] + 1)
                 self.results.append((info["trial"], info["correct"]))
         return True

@@ -174,6 +174,8 @@ def _result(group: Group, condition: Condition) -> Result:
 def _late_accuracy(group: Group, key: str) -> np.ndarray:
     """[runs, episodes]."""
     correct = group.stacked(key, "correct")
+    if not correct.size:  # no response ever came
+        return np.full(correct.shape[:2], np.nan)
     episodes = correct.reshape(-1, correct.shape[2])
     return measures.late_accuracy(episodes, group.evaluation.trials).reshape(correct.shape[:2])
 

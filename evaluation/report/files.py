@@ -25,6 +25,7 @@ MANY_ROWS = 20_000  # from so many on, a Parquet file is worth having: a fractio
 
 def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
     """Fills the folder. The summary comes last: where it is, the rest is too."""
+    text = json.dumps(summary, indent=2, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     stale = not _of_the_same_policies(summary, folder)
     (folder / "summary.json").unlink(missing_ok=True)
@@ -40,7 +41,6 @@ def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
     draw(evaluation, summary, folder / "figures")
     for video in (folder / "videos").glob("*.mp4") if stale else ():
         video.unlink()
-    text = json.dumps(summary, indent=2, allow_nan=False)
     write_text(folder / "summary.json", text + "\n")
 
 

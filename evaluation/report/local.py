@@ -103,7 +103,7 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
         settings = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["settings"]
         environment, policy, seed = (settings[key] for key in ("env", "policy", "seed"))
         planned = settings.get("steps")
-    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError):
+    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError, OSError):
         return None
     if not (isinstance(environment, str) and isinstance(policy, str)):
         return None
@@ -223,7 +223,8 @@ def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingL
         name = policy = members[0].policy
         for place in (folder, members[0].folder):
             known = (policy, members[0].environment)
-            parts = [part for part in place.relative_to(root).parts if part not in known]
+            inside = place.relative_to(root).parts if place.is_relative_to(root) else ()
+            parts = [part for part in inside if part not in known]
             ends = (f"{policy}, {'/'.join(parts[-n:])}" for n in range(1, len(parts) + 1))
             if name in groups:
                 name = next((end for end in ends if end not in groups), name)
@@ -331,7 +332,7 @@ def _files(root: Path, pattern: str) -> list[Path]:
     return sorted(
         path
         for path in root.rglob(pattern)
-        if not SKIPPED.intersection(path.relative_to(root).parts[:-1])
+        if path.is_file() and not SKIPPED.intersection(path.relative_to(root).parts[:-1])
     )
 
 

@@ -47,7 +47,8 @@ def tables(summary: Summary) -> str:
                 cells = [_cell(of[keys[0]]["return"]), *(_cell(kept.get(s)) for s in splits)]
                 rows.append([name, lesion or "", *cells])
     by_condition = [["condition", *results]]
-    asked = next(measure for measure in measures if measure != "return")
+    # where nothing was learned, there is nothing to be kept
+    asked = next((measure for measure in measures if measure != "return"), "return")
     for c in conditions:
         found = [of.get(c["key"]) for of in results.values()]
         by_condition.append([c["key"], *(_cell(measures[asked](r)) if r else "" for r in found)])

@@ -154,7 +154,15 @@ def caveats(summary: Summary) -> list[str]:
             f"{len(summary['comparisons'])} comparisons: of policies that do not differ, one pair "
             "in twenty would be said to."
         )
+    onsets = [c["onset"] for c in summary["conditions"] if c["onset"]]
     for name, part in summary["policies"].items():
+        length = summary["results"][name][CLEAN_KEY]["length"]["mean"]
+        if onsets and length <= min(onsets):
+            sentences.append(
+                f"Episodes of {name} have {length:.0f} steps on average in the clean task, and the "
+                f"first change begins at step {min(onsets)}: what it keeps is mostly of episodes "
+                "that had no change."
+            )
         if part["dead_seeds"]:
             seeds = listed([f"seed {seed}" for seed in part["dead_seeds"]])
             sentences.append(

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from spikepropamine.common import UsageError
 from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run.progress import ProgressBar
 
@@ -162,7 +163,12 @@ def _run_wave(
             began[row] |= began_of(info)
             totals[row] += float(reward)
             rewards[row].append(float(reward))
-            if "correct" in info:
+            if not np.isfinite(rewards[row][-1]):
+                raise UsageError(
+                    f"the environment's reward is {reward} at step {step} of the episode with seed "
+                    f"{rows[row]}; nothing can be judged by that"
+                )
+            if "correct" in info and "trial" in info:
                 correct[row][info["trial"]] = bool(info["correct"])
             if terminated or truncated:
                 over.add(row)

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.conditions import Condition, make_env
 from spikepropamine.evaluation.ask.lesions import Wave, layout_of
 from spikepropamine.evaluation.ask.task import Task
@@ -221,6 +222,11 @@ def _run_baseline(job: Job, progress: ProgressBar | None) -> list[Episode]:
         while not over:
             _, reward, terminated, truncated, info = env.step(choose(env.action_space))
             rewards.append(float(reward))
+            if not np.isfinite(rewards[-1]):
+                raise UsageError(
+                    f"the environment's reward is {reward} at step {len(rewards) - 1} of the "
+                    f"episode with seed {seed}; nothing can be judged by that"
+                )
             began |= began_of(info)
             over = terminated or truncated
             if progress is not None:
