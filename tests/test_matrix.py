@@ -142,6 +142,7 @@ def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_t
         ({"train": f"{TINY} --seed 7"}, ["one run folder", "seed 0 and", "seed-7"]),
         ({"train": f"{TINY} --runs elsewhere"}, ["leave out --runs"]),
         ({"export": ["onx"]}, ["'onx'", "did you mean 'onnx'"]),
+        ({"keep": "runs/matrices/tiny"}, ["keep", "is where the runs are"]),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(file, commands, capsys, changes, words):
@@ -394,3 +395,9 @@ def test_ray_restores_an_experiment_after_a_failure(file, monkeypatch):
     ray.shutdown()
     assert seen[bad.name] is None and bad.finished()
     assert good.log.read_text() == before
+
+
+def test_a_matrix_has_no_name_that_stands_for_something_else(file, capsys):
+    Path(file()).rename("training.yaml")
+    assert command.main(["training.yaml"]) == 2
+    assert "rename the file" in capsys.readouterr().err

@@ -46,3 +46,11 @@ def test_many_conditions_have_one_measure(settings, measure):
     by_condition = tables(summary).split("\n\n")[0].splitlines()
     assert by_condition[0].split() == ["condition", "ndp-oja", "snn", "mlp"]
     assert by_condition[-1].startswith(measure)
+
+
+def test_who_has_learned_nothing_has_a_table_of_returns():
+    summary = example_summary()
+    for of in summary["results"].values():
+        for result in of.values():
+            result["retention"] = None
+    assert "(return)" in tables(summary)
