@@ -28,6 +28,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.common import UsageError
 from spikepropamine.envs.making import spread
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import (
@@ -41,7 +42,7 @@ from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.ask.task import ENDLESS, task_of
 from spikepropamine.evaluation.film.recording import can_record, record_episode, recorded_layer
-from spikepropamine.evaluation.run.episodes import run_episodes
+from spikepropamine.evaluation.run.episodes import finite_reward, run_episodes
 from spikepropamine.evaluation.run.jobs import Job, run_job
 from spikepropamine.policies.export import save_policy
 
@@ -160,6 +161,13 @@ def test_ended_environments_are_not_stepped():
     episodes = run_episodes(policy, lambda: Counting(gym.make("CartPole-v1")), range(8), width=8)
     assert Counting.steps == sum(e.length for e in episodes)
     assert all(e.total_reward == e.length and e.correct == () for e in episodes)
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf"), -np.inf])
+def test_a_reward_that_is_no_number_is_refused(reward):
+    assert finite_reward(np.float32(2), 0, 0) == 2.0
+    with pytest.raises(UsageError, match="at step 3 of the episode with seed 7"):
+        finite_reward(reward, 3, 7)
 
 
 def test_conditions_are_paired():

@@ -15,7 +15,8 @@ from spikepropamine.envs import making
 from spikepropamine.envs.perturbations.suites import is_suite
 from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.folder import RunFolder
-from spikepropamine.policies.export import is_normalised, load_policy
+from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.spaces import is_normalised
 from spikepropamine.training.normalised import Normalised
 from spikepropamine.training.pictures import channels_first
 from spikepropamine.training.settings import Settings

@@ -1,6 +1,7 @@
 """Episodes of a policy, one per seed, many of them stepped side by side."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -125,6 +126,17 @@ def run_episodes(
     return [records[seed] for seed in seeds]
 
 
+def finite_reward(reward: Any, step: int, seed: int) -> float:
+    """The reward as a float. Raises UsageError where it is no finite number."""
+    value = float(reward)
+    if not math.isfinite(value):
+        raise UsageError(
+            f"the environment's reward is {value} at step {step} of the episode with seed {seed}; "
+            "nothing can be judged by that"
+        )
+    return value
+
+
 def _run_wave(
     policy: Policy,
     envs: dict[int, gym.Env],
@@ -161,13 +173,9 @@ def _run_wave(
             observation, reward, terminated, truncated, info = envs[row].step(actions[row])
             observations[row], infos[row] = observation, info
             began[row] |= began_of(info)
-            totals[row] += float(reward)
-            rewards[row].append(float(reward))
-            if not np.isfinite(rewards[row][-1]):
-                raise UsageError(
-                    f"the environment's reward is {reward} at step {step} of the episode with seed "
-                    f"{rows[row]}; nothing can be judged by that"
-                )
+            value = finite_reward(reward, step, rows[row])
+            totals[row] += value
+            rewards[row].append(value)
             if "correct" in info and "trial" in info:
                 correct[row][info["trial"]] = bool(info["correct"])
             if terminated or truncated:

@@ -10,12 +10,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.conditions import Condition, make_env
 from spikepropamine.evaluation.ask.lesions import Wave, layout_of
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.hook import Hook
-from spikepropamine.evaluation.run.episodes import Episode, began_of, run_episodes
+from spikepropamine.evaluation.run.episodes import Episode, began_of, finite_reward, run_episodes
 from spikepropamine.evaluation.run.inside import InsideSums, ModulationSums
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.policies.export import DeployedPolicy, load_policy
@@ -218,15 +217,11 @@ def _run_baseline(job: Job, progress: ProgressBar | None) -> list[Episode]:
     for seed in job.seeds:
         _, info = env.reset(seed=seed)
         env.action_space.seed(seed)
-        rewards, over, began = [], False, began_of(info)
+        rewards: list[float] = []
+        over, began = False, began_of(info)
         while not over:
             _, reward, terminated, truncated, info = env.step(choose(env.action_space))
-            rewards.append(float(reward))
-            if not np.isfinite(rewards[-1]):
-                raise UsageError(
-                    f"the environment's reward is {reward} at step {len(rewards) - 1} of the "
-                    f"episode with seed {seed}; nothing can be judged by that"
-                )
+            rewards.append(finite_reward(reward, len(rewards), seed))
             began |= began_of(info)
             over = terminated or truncated
             if progress is not None:

@@ -1,0 +1,77 @@
+"""Observation and action spaces as plain JSON, and what policies make of them."""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
+
+MOST_PIXELS = 2**24  # of a picture, in all of its channels
+
+
+def is_normalised(space: spaces.Space) -> bool:
+    """Whether training can normalise observations of a space: numbers, and no pictures, which a
+    CNN takes as they are.
+    """
+    return isinstance(space, spaces.Box) and not is_image_space(space)
+
+
+def width_of(space: spaces.Space) -> int:
+    """How many numbers a value of a space has when it is given to a network; of images, 1."""
+    if is_image_space(space):
+        return 1
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(np.sum(space.nvec))
+    if isinstance(space, spaces.Dict):
+        return sum(width_of(part) for part in space.values())
+    return int(np.prod(space.shape or ()))
+
+
+def space_to_json(space: spaces.Space) -> dict[str, Any]:
+    """A plain description of a picture, Box, Discrete, MultiDiscrete, MultiBinary or Dict space."""
+    if isinstance(space, spaces.Dict):
+        return {"type": "Dict", "spaces": {k: space_to_json(v) for k, v in space.items()}}
+    if is_image_space(space):
+        return {"type": "Picture", "shape": list(space.shape or ())}
+    if isinstance(space, spaces.Box):
+        bounds = {"low": space.low.tolist(), "high": space.high.tolist()}
+        return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype)} | bounds
+    if isinstance(space, spaces.Discrete):
+        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist()}
+    if isinstance(space, spaces.MultiBinary):
+        return {"type": "MultiBinary", "n": np.asarray(space.n).tolist()}
+    raise ValueError(
+        f"{type(space).__name__} spaces are not supported; "
+        "use Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them"
+    )
+
+
+def space_from_json(description: Mapping[str, Any]) -> spaces.Space:
+    """The space that `space_to_json` described."""
+    kind = description["type"]
+    if kind == "Dict":
+        # pairs, of which Gymnasium keeps the order, in which weights see the keys
+        return spaces.Dict([(k, space_from_json(v)) for k, v in description["spaces"].items()])
+    if kind == "Picture":
+        if not 0 < prod(description["shape"]) <= MOST_PIXELS:
+            raise ValueError(f"a picture of the shape {description['shape']} is not supported")
+        return spaces.Box(0, 255, tuple(description["shape"]), np.uint8)
+    if kind == "Box":
+        dtype = np.dtype(description["dtype"])
+        if dtype.kind not in "biuf":
+            raise ValueError(f"a Box of {dtype} is not supported")
+        low, high = (np.array(description[k], dtype=dtype) for k in ("low", "high"))
+        return spaces.Box(low, high, tuple(description["shape"]), dtype.type)
+    if kind == "Discrete":
+        return spaces.Discrete(description["n"], start=description["start"])
+    if kind == "MultiDiscrete":
+        return spaces.MultiDiscrete(description["nvec"])
+    if kind == "MultiBinary":
+        return spaces.MultiBinary(description["n"])
+    raise ValueError(f"unknown space type {kind!r}")
