@@ -11,13 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from spikepropamine.common import Parser, UsageError, run_command
 from spikepropamine.matrix import engines
 from spikepropamine.matrix.cells import Cell, cells_of, chosen
 from spikepropamine.matrix.file import RESULTS, load_matrix
 from spikepropamine.matrix.rows import collect
+from spikepropamine.progress import progress_bar
 from spikepropamine.training.options import Pairs, literal
 
 RUNS = Path("runs/matrices")
@@ -92,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     failed: list[tuple[Cell, str]] = []
     try:
         if left:
-            with tqdm(total=len(left), unit=" cells", dynamic_ncols=True) as bar:
+            with progress_bar(len(left), "cells") as bar:
 
                 def report(cell: Cell, error: str | None) -> None:
                     if error is not None:

@@ -1,14 +1,13 @@
 """What is measured and shown while a policy trains."""
 
-import sys
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import unwrap_vec_wrapper
-from tqdm import tqdm
 
 from spikepropamine.agents.teacher import Taught
+from spikepropamine.progress import progress_bar
 
 
 class CueAccuracy(BaseCallback):
@@ -95,14 +94,7 @@ class Progress(BaseCallback):
         self.bar: Any = None
 
     def _on_training_start(self) -> None:
-        self.bar = tqdm(
-            total=self.total,
-            initial=self.num_timesteps,
-            unit=" steps",
-            unit_scale=True,
-            mininterval=0.5 if sys.stderr.isatty() else 30,
-            dynamic_ncols=True,
-        )
+        self.bar = progress_bar(self.total, "steps", initial=self.num_timesteps, unit_scale=True)
 
     def _on_step(self) -> bool:
         self.bar.update(self.num_timesteps - self.bar.n)

@@ -4,7 +4,6 @@ An episode is run twice: once to learn how long it is and what the scales of its
 and once to be drawn, frame by frame, so that memory does not grow with its length.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,7 +17,6 @@ import av
 import gymnasium as gym
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 from spikepropamine.common import whole_file
 from spikepropamine.envs.perturbations import CATALOGUE
@@ -38,6 +36,7 @@ from spikepropamine.evaluation.film.panel import (
 from spikepropamine.evaluation.film.recording import Moment, can_record, layer_spec, watch
 from spikepropamine.evaluation.hook import Hook
 from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.progress import progress_bar
 
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
 REWARD_HEIGHT = 136  # of a panel that has nothing but the reward rate
@@ -46,12 +45,6 @@ WINDOW = 50  # steps that the reward rate is a mean over, less in a short episod
 FASTEST = 60  # frames per second; a task with a finer clock shows some of its steps only
 UNTIMED = 20  # seconds that an episode lasts about, of a task without a clock
 LONGEST = 10_000  # steps of an episode that does not end by itself
-PROGRESS: dict[str, Any] = {
-    "unit": " steps",
-    "leave": False,
-    "mininterval": 0.5 if sys.stderr.isatty() else 30,
-    "dynamic_ncols": True,
-}
 
 
 @dataclass(frozen=True)
@@ -140,13 +133,15 @@ def film(
             panel = _panel(outlines, takes, number)
             scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
         height = BAR + scenes[0].height
-        with Mp4(path, WIDTH * columns, height, rate) as mp4:
-            for step in tqdm(range(steps + 1), path.stem, disable=not progress, **PROGRESS):
+        bar = progress_bar(steps + 1, "steps", desc=path.stem, leave=False, disable=not progress)
+        with bar, Mp4(path, WIDTH * columns, height, rate) as mp4:
+            for step in range(steps + 1):
                 for scene in scenes:
                     scene.advance()
                 if step % stride == 0 or step == steps:
                     pictures = np.concatenate([scene.frame() for scene in scenes], axis=1)
                     mp4.add(np.concatenate([header, pictures]))
+                bar.update()
     finally:
         for scene in scenes:
             scene.close()

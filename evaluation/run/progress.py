@@ -2,7 +2,7 @@
 
 import sys
 
-from tqdm import tqdm
+from spikepropamine.progress import progress_bar
 
 
 class ProgressBar:
@@ -15,13 +15,7 @@ class ProgressBar:
     def __init__(self, horizon: int) -> None:
         self.horizon = horizon
         self.said: set[str] = set()
-        self.bar = tqdm(
-            total=0,
-            unit=" steps",
-            unit_scale=True,
-            mininterval=0.5 if sys.stderr.isatty() else 30,
-            dynamic_ncols=True,
-        )
+        self.bar = progress_bar(0, "steps", unit_scale=True)
 
     def more(self, episodes: int) -> None:
         """So many more episodes will be run."""
