@@ -132,8 +132,9 @@ def drawing_arguments(env: gym.Env) -> dict[str, Any]:
 
 
 def is_mujoco(env: gym.Env) -> bool:
-    """Whether an environment has a MuJoCo model."""
-    return hasattr(env.unwrapped, "model") and hasattr(env.unwrapped, "mujoco_renderer")
+    """Whether MuJoCo simulates an environment, by a `model` and `data` of its own."""
+    parts = (getattr(env.unwrapped, name, None) for name in ("model", "data"))
+    return all(type(part).__module__.split(".")[0] == "mujoco" for part in parts)
 
 
 def _renderer(model: Any, width: int, height: int) -> Any:

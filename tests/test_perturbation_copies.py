@@ -106,6 +106,37 @@ def test_nested_wrappers_are_one_with_both_terms(inner, outer):
     np.testing.assert_array_equal(play(nested.unwrapped, 12, 0), plain)
 
 
+def test_what_is_asked_for_twice_is_asked_for_by_both():
+    """Whichever of two nested wrappers changes it last."""
+
+    def weights(*texts):
+        env = make("HalfCheetah-v5")
+        for text in texts:
+            env = Perturbed(env, text)
+        env.reset(seed=0)
+        found = []
+        for _ in range(8):
+            env.step(np.zeros(6))
+            found.append(env.unwrapped._forward_reward_weight)
+        env.undo()
+        return [found[0], found[4], found[-1]]
+
+    assert weights("direction=-1@3", "direction=0.5") == [0.5, -0.5, -0.5]
+    assert weights("direction=0.5", "direction=-1@3") == [0.5, -0.5, -0.5]
+    assert weights("direction=-1@3", "direction=-1@6") == [1, -1, 1]
+    assert weights("direction=-1@6", "direction=-1@3") == [1, -1, 1]
+
+
+@pytest.mark.parametrize("onset", ["", "@5"])
+@pytest.mark.parametrize("inner", ["obs_noise=1", "sensor_signs:all=1", "sensor_order=seen"])
+def test_what_a_sensor_reads_is_told_by_the_task_as_it_is_now(inner, onset):
+    """Also where the wrapper that changes the task is around the one that changes the sensor."""
+    task, outer = "HalfCheetahCueLesson-v0", f"cue_reversal=1{onset}"
+    both = Perturbed(make(task), f"{inner} + {outer}")
+    nested = Perturbed(Perturbed(make(task), inner), outer)
+    np.testing.assert_array_equal(play(nested, 12), play(both, 12))
+
+
 def test_forces_add_up():
     within = Perturbed(Perturbed(make("Ant-v5"), "push=1"), "wind:side=5")
     together = Perturbed(make("Ant-v5"), "push=1 + wind:side=5")

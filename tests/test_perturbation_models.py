@@ -324,6 +324,22 @@ def test_slope_is_gravity_seen_from_the_ground():
     np.testing.assert_allclose(gravity, [-9.81 * np.sin(np.pi / 18), 0, -9.81 * np.cos(np.pi / 18)])
 
 
+def test_a_slope_on_a_slope_is_one_of_both_angles():
+    env = Perturbed(Perturbed(make("HalfCheetah-v5"), "slope=15"), "slope=15")
+    env.reset(seed=0)
+    gravity = env.unwrapped.model.opt.gravity
+    np.testing.assert_allclose(gravity, [-9.81 * np.sin(np.pi / 6), 0, -9.81 * np.cos(np.pi / 6)])
+
+
+@pytest.mark.parametrize("length", [0.5, 1.5])
+def test_nothing_is_earned_by_growing(length):
+    """The way from the old body's centre to the new one's is not run."""
+    env = Perturbed(make("Humanoid-v5"), f"limb_length={length}@20")
+    env.reset(seed=0)
+    earned = [env.step(np.zeros(17))[4]["reward_forward"] for _ in range(22)]
+    assert max(np.abs(np.diff(earned))) < 0.5
+
+
 def test_rough_ground_has_no_end():
     """It is under the robot wherever that goes."""
     env = Perturbed(make("HalfCheetah-v5"), "rough_ground=0.15")

@@ -55,6 +55,38 @@ def echoes(text, steps=30, seed=0, action=(0.5, -0.5), **arguments):
     return np.array(rows), np.array(env.unwrapped.arrived), infos
 
 
+class Few(gym.ActionWrapper):
+    """Two numbers move all motors of HalfCheetah."""
+
+    action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def action(self, action):
+        return np.repeat(action, 3)
+
+
+@pytest.mark.parametrize("text", ["action_gain=0.5", "action_flip=-1", "motor_signs=1"])
+def test_actions_are_those_that_the_wrapper_sees(text):
+    env = Perturbed(Few(make("HalfCheetah-v5")), text)
+    env.reset(seed=0)
+    assert np.isfinite(env.step(np.ones(2, np.float32))[0]).all()
+
+
+class Own(Echo):
+    """Has attributes with names that MuJoCo's tasks and tasks with contexts have."""
+
+    model, data, context = np.zeros(3), np.zeros(5), {"of": "its own"}
+
+
+@pytest.mark.parametrize("text", ["obs_noise=0.5@3", "action_gain=0.5@3", "motor_signs=3"])
+def test_names_that_others_have_do_no_harm(text):
+    env = Perturbed(Own(), text)
+    env.reset(seed=0)
+    for _ in range(5):
+        *_, info = env.step(np.zeros(2, np.float32))
+    assert info.get("context", [-1, -1]) == [-1, -1]
+    assert reason_against(Own(), "mass=2").endswith("it has no MuJoCo model")
+
+
 def test_noise_upon_the_same_noise_is_independent_of_it():
     text = "obs_noise=0.5"
     env = Perturbed(Perturbed(Echo(), text), text)

@@ -10,6 +10,7 @@ import numpy as np
 
 from spikepropamine.envs.perturbations.contexts import Order, Signs, in_context
 from spikepropamine.envs.perturbations.family import Bound, Family
+from spikepropamine.envs.rendering import is_mujoco
 
 
 def _box(task: Any) -> str | None:
@@ -50,13 +51,15 @@ def joint_of_actuator(model: Any, actuator: int) -> int | None:
 
 
 def actuators(task: Any) -> dict[str, np.ndarray]:
-    """Indices of actions: all, and each by the name of its actuator or joint (or by number)."""
+    """Indices of actions: all, and each by the name of its actuator or joint; by number where
+    actions are not those of the actuators.
+    """
     size = int(np.prod(task.action_space.shape))
     targets = {}
-    model = getattr(task, "model", None)
+    model = task.unwrapped.model if is_mujoco(task) else None
     for index in range(size):
         name = f"action_{index}"
-        if model is not None:
+        if model is not None and model.nu == size:
             joint = joint_of_actuator(model, index)
             name = model.actuator(index).name or (
                 model.joint(joint).name if joint is not None else name

@@ -10,6 +10,7 @@ from spikepropamine.common import unknown
 from spikepropamine.envs.perturbations.contexts import Contexts
 from spikepropamine.envs.perturbations.family import Bound
 from spikepropamine.envs.perturbations.notation import Term
+from spikepropamine.envs.rendering import is_mujoco
 
 
 class Act:
@@ -26,13 +27,14 @@ class Act:
         task: Any = env.unwrapped
         # spaces are those that the wrapper sees: other wrappers may lie between it and the task
         wrapped = self.family.group in ("sensing", "acting")
-        reason = self.family.reason_against(env if wrapped else task)
+        seen = env if wrapped else task
+        reason = self.family.reason_against(seen)
         if reason:
             name = env.spec.id if env.spec else type(task).__name__
             raise ValueError(f"{term.label} would change nothing in {name}: {reason}")
         observing = self.family.observe is not None
         self.bound = Bound(
-            target=self._target(env if observing else task),
+            target=self._target(seen),
             spread=spread,
             space=env.observation_space if observing else env.action_space,
         )
@@ -68,7 +70,7 @@ class Act:
         strength = self.term.schedule.strength(time) if self.chosen else 0.0
         value = self.family.scaled(self._episode_value, strength)
         self.changed = value != self.value
-        if self.changed and not self.now and hasattr(task, "data"):
+        if self.changed and not self.now and task is not None and is_mujoco(task):
             self.bound.posture = task.data.qpos.copy()
         self.bound.time = time
         if self.changed:

@@ -6,6 +6,7 @@ import numpy as np
 
 from spikepropamine.envs.perturbations.acting import actuators, joint_of_actuator
 from spikepropamine.envs.perturbations.family import Bound, Family
+from spikepropamine.envs.rendering import is_mujoco
 
 
 def bodies(task: Any) -> dict[str, np.ndarray]:
@@ -80,7 +81,7 @@ def damped_joints(task: Any) -> dict[str, np.ndarray]:
 
 def needs_model(task: Any) -> str | None:
     """A reason against tasks that MuJoCo does not simulate."""
-    return None if hasattr(task, "model") else "it has no MuJoCo model"
+    return None if is_mujoco(task) else "it has no MuJoCo model"
 
 
 def _needs_limbs(task: Any) -> str | None:
@@ -185,7 +186,8 @@ MASS = Family(
 LIMB_LENGTH = Family(
     name="limb_length",
     group="body",
-    summary="Length of one limb segment, or of all, at the same radius and density.",
+    summary="Length of one limb segment, or of all, at the same radius and density. The height "
+    "below which a task counts its robot as fallen stays: at 0.5 Walker2d and Humanoid are below.",
     unit="x nominal",
     nominal=1,
     hardest=0.5,

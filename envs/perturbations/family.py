@@ -47,16 +47,17 @@ class Family:
         contexts: its targets are `Contexts`, of which an episode has one or several; the value is
             the share of their channels that is changed.
         constants: MuJoCo has to recompute the constants that derive from an edited model.
-        targets: from the task (unwrapped) to what may be targeted, by name.
+        targets: from the task to what may be targeted, by name. The task is unwrapped; for sensing
+            and acting it is the environment that the wrapper sees, whose spaces count.
         default: the target where none is named; None: the first.
-        reason_against: from the task (unwrapped) to the reason why this family could change
-            nothing there; None where it can.
+        reason_against: from the same to the reason why this family could change nothing there;
+            None where it can.
         observe: (observation, value, bound) -> observation of the same shape and dtype.
         act: (action, value, bound) -> action; it is clipped to the action space afterwards.
         edit_spec: (MjSpec, value, bound); the result is compiled.
         edit_model: (MjModel, value, bound); the model is nominal before.
         edit_task: (task, value, bound); once after each reset, and whenever the value changes.
-            With the nominal value it undoes itself.
+            With the nominal value it undoes itself, and forgets what it found.
         each_step: (task, value, bound); before every step.
         add_to_spec: (MjSpec, bound); once, for what no model of the same size can hold.
     """

@@ -146,6 +146,11 @@ class EditableModel:
                 lifted[place] += lift * model.jnt_axis[joint][2]
         return lifted
 
+    def find_places(self) -> None:
+        """Find where the parts of the body are that it has now, in the present posture."""
+        mujoco.mj_kinematics(self._task.model, self._task.data)
+        mujoco.mj_comPos(self._task.model, self._task.data)
+
     def _restore(self) -> None:
         if self._edited:
             self._pairs = self._pairs or _arrays(self._task.model, self._nominal)

@@ -29,6 +29,8 @@ def _has_cues(task: Any) -> str | None:
 def _turn(task: Any, value: float, bound: Bound) -> None:
     weight = bound.kept.setdefault("weight", getattr(task, WEIGHT))
     setattr(task, WEIGHT, weight * value)
+    if value == DIRECTION.nominal:
+        bound.kept.clear()
 
 
 def _remap(task: Any, value: float, bound: Bound) -> None:
@@ -41,6 +43,8 @@ def _remap(task: Any, value: float, bound: Bound) -> None:
     if hasattr(task, "context_began") and (task.targets[trial:] != changed[trial:]).any():
         task.context_began = bound.time
     task.targets[trial:] = changed[trial:]
+    if value == CUES.nominal:
+        bound.kept.clear()
 
 
 DIRECTION = Family(

@@ -23,6 +23,7 @@ from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
+from spikepropamine.envs.rendering import is_mujoco
 
 TASKS = (
     "HalfCheetah-v5",
@@ -229,7 +230,7 @@ def _verify(
     player: Player, family: Family, catalogue: Mapping[str, Family], env: gym.Env, row: Row
 ) -> None:
     task: Any = env.unwrapped
-    before = copy.copy(task.model) if hasattr(task, "model") else None
+    before = copy.copy(task.model) if is_mujoco(task) else None
     first = player.seeds[0]
 
     def perturbed(text: str) -> Perturbed:
@@ -320,7 +321,9 @@ def _verify(
 
 
 def verify_pairs(player: Player, families: Sequence[Family], every: bool = False) -> Row:
-    """All pairs of families that apply to a task, or of each family with one or two others."""
+    """All pairs of families that apply to a task, or of each family with one or two others; what
+    changes the task's wishes with every one.
+    """
     row = Row(player.task, "pairs")
     env = player.make()
     found = [f for f in families if not reason_against(env, f"{f.name}~1", {f.name: f})]
@@ -328,7 +331,11 @@ def verify_pairs(player: Player, families: Sequence[Family], every: bool = False
     pairs = list(itertools.combinations(found, 2))
     if not every:
         apart = len(found) // 3
-        pairs = [p for p in pairs if found.index(p[1]) - found.index(p[0]) == apart]
+        pairs = [
+            (one, other)
+            for one, other in pairs
+            if found.index(other) - found.index(one) == apart or one.edit_task or other.edit_task
+        ]
     for one, other in pairs:
         row.failures += verify_pair(player, one, other)
     row.note = f"{len(pairs)} pairs"
@@ -367,14 +374,14 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 def warnings_of(env: gym.Env) -> int:
     """How often MuJoCo found a state of this episode's simulation to be bad."""
+    if not is_mujoco(env):
+        return 0
     import mujoco
 
-    data = getattr(env.unwrapped, "data", None)
-    if data is None:
-        return 0
+    task: Any = env.unwrapped
     kinds = mujoco.mjtWarning
     bad = (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC)
-    return sum(int(data.warning[kind].number) for kind in bad)
+    return sum(int(task.data.warning[kind].number) for kind in bad)
 
 
 def verify(task: str, families: Sequence[Family] = ()) -> list[Row]:

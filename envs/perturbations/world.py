@@ -123,11 +123,13 @@ def _tilt_back(model: Any, value: float, bound: Bound) -> None:
 
 
 def _tilt(model: Any, degrees: float, direction: np.ndarray) -> None:
-    """Turn gravity by an angle, from downwards towards a direction."""
+    """Turn gravity by an angle, in the plane and sense from downwards to a level direction, by
+    Rodrigues' formula; what is turned already is turned further.
+    """
     gravity = model.opt.gravity.copy()
-    angle = np.deg2rad(degrees)
-    model.opt.gravity += gravity * (np.cos(angle) - 1)
-    model.opt.gravity += np.linalg.norm(gravity) * np.sin(angle) * direction
+    angle, axis = np.deg2rad(degrees), np.cross(-AXES["z"], direction)
+    model.opt.gravity += (gravity - axis * (axis @ gravity)) * (np.cos(angle) - 1)
+    model.opt.gravity += np.cross(axis, gravity) * np.sin(angle)
 
 
 def _scale_friction(model: Any, value: float, bound: Bound) -> None:

@@ -38,6 +38,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     the observation space has no bounds. Actions are clipped to the action space after they were
     perturbed.
 
+    A robot whose limbs grow in mid-episode is set on its feet at once; the observation of that step
+    is of just before.
+
     Args:
         env: the environment.
         text: what to change.
@@ -77,6 +80,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             assert isinstance(space, gym.spaces.Box)
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
         self._inner = _perturbed_below(env)
+        self._innermost: Perturbed = self._inner._innermost if self._inner else self
+        self._askers: list[Perturbed] = []  # of the innermost: those that edit the task, outwards
         self._model: Any = None  # an EditableModel, which wrappers of one task share
         if any(family.edits_model for family in families):
             from spikepropamine.envs.perturbations.model import EditableModel
@@ -95,6 +100,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._choice = np.random.default_rng()
         self._time = 0
         self._started = False
+        if self._asking:
+            self._innermost._askers.append(self)
         self._find_live()
 
     def reset(
@@ -139,7 +146,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if lift:
                 self._task.init_qpos = posture
         self._started = True
-        observation = self._edit_task(observation, info, force=True)
+        if self._askers:
+            observation = self._edit_task(observation, info, start=True)
         self._find_live()
         return self._observe(observation), self._with_values(info)
 
@@ -155,13 +163,16 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._time += 1
         for act in self._live:
             act.bound.time = self._time
-        changed = False
+        if self._askers:
+            observation = self._edit_task(observation, info)
+        changed = any(act.changed for act in self._asking)
         for act in self._moving:
             changed |= act.move_to(self._time, self._task)
         if changed:
             if lift := self._edit_model():
                 self._task.data.qpos[:] = self._model.lifted(self._task.data.qpos, lift)
-            observation = self._edit_task(observation, info)
+            if any(act.changed and act.family.edit_spec for act in self._editing):
+                self._model.find_places()
             self._show()
         return (
             self._observe(observation),
@@ -179,8 +190,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     @property
     def contexts(self) -> dict[str, list[int]]:
         """The same by label, the task's own by "task"."""
-        own = {"task": getattr(self._task, "context", [])}
-        return {**(self._inner.contexts if self._inner else own), **self._numbers}
+        below = self._inner.contexts if self._inner else {"task": _context_of(self._task)}
+        return {**below, **self._numbers}
 
     @property
     def context_began(self) -> int:
@@ -210,6 +221,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def undo(self) -> None:
         """Undo what was changed; the environment below can then go on without this wrapper."""
         self._undo_task()
+        if self in self._innermost._askers:
+            self._innermost._askers.remove(self)
         if self._model is not None:
             self._model.leave(self._layer)
 
@@ -289,13 +302,23 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._editing:
             self._choose_edits()
 
-    def _edit_task(self, observation: Any, info: dict[str, Any], force: bool = False) -> Any:
-        """Edit the task; the result is the observation, which tells what then holds."""
-        edits = [act for act in self._asking if force or act.changed]
-        for act in edits:
+    def _edit_task(self, observation: Any, info: dict[str, Any], start: bool = False) -> Any:
+        """Edit the task as this wrapper and all those around it want it at this step; the result is
+        the observation, which tells what then holds.
+
+        The innermost does it for all: before it observes, and so that of two edits of one thing
+        each is made on top of the other, whichever comes first in time.
+        """
+        acts = [act for layer in self._askers for act in layer._asking]
+        if not start:
+            moved = {a.family.name for a in acts if a.moves and a.move_to(self._time, self._task)}
+            acts = [act for act in acts if act.family.name in moved]
+            if len(acts) > 1:
+                for act in reversed(acts):
+                    act.hook("edit_task", self._task, act.family.nominal)
+        for act in acts:
             act.hook("edit_task", self._task)
-        own = self.env.observation_space == self._task.observation_space  # no wrapper changed it
-        if edits and own and hasattr(self._task, "told_again"):
+        if acts and hasattr(self._task, "told_again") and _observes_as_it_is(self.env):
             return self._task.told_again(observation, info)
         return observation
 
@@ -313,7 +336,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._live = [act for act in self._acts if act.chosen or not act.family.contexts]
         self._observing = [act for act in self._live if act.family.observe]
         self._acting = [act for act in self._live if act.family.act]
-        self._moving = [act for act in self._live if act.moves]
+        self._moving = [a for a in self._live if a.moves and not a.family.edit_task]
         for act in self._acts:
             act.changed = False
         self._show()
@@ -349,6 +372,24 @@ def _perturbed_below(env: gym.Env) -> Perturbed | None:
     while isinstance(env, gym.Wrapper) and not isinstance(env, Perturbed):
         env = env.env
     return env if isinstance(env, Perturbed) else None
+
+
+def _context_of(task: Any) -> list[int]:
+    """A task's own context; none where what has that name is none."""
+    context = getattr(task, "context", None)
+    numbers: Any = context if isinstance(context, list | tuple | np.ndarray) else []
+    return (
+        [int(n) for n in numbers] if all(isinstance(n, int | np.integer) for n in numbers) else []
+    )
+
+
+def _observes_as_it_is(env: gym.Env) -> bool:
+    """Whether no wrapper changes the observations of the task."""
+    same = env.observation_space == env.unwrapped.observation_space
+    while isinstance(env, gym.Wrapper):
+        same &= not isinstance(env, gym.ObservationWrapper)
+        env = env.env
+    return same
 
 
 def reason_against(
