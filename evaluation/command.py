@@ -269,6 +269,11 @@ def _check_kept(
             f"{folder} has results of {kept} episodes, which those of {options.episodes} would "
             f"replace; {elsewhere}"
         )
+    if summary["settings"]["teacher"] is not None and options.teacher is None:
+        raise UsageError(
+            f"{folder} has results beside those of a teacher, which would be lost; give the same "
+            f"--teacher, or {elsewhere}"
+        )
     there = {condition.key for condition in conditions}
     if lost := [c["key"] for c in summary["conditions"] if c["key"] not in there]:
         shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")

@@ -163,6 +163,34 @@ def test_ended_environments_are_not_stepped():
     assert all(e.total_reward == e.length and e.correct == () for e in episodes)
 
 
+class Asking(gym.Env):
+    """Three trials of which one answers to the second alone, rightly."""
+
+    observation_space = gym.spaces.Box(-1, 1, (4,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, trial=1):
+        self.trial = trial
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.clock = 0
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action):
+        self.clock += 1
+        info = {"trial": self.trial, "correct": True} if self.clock == 2 else {}
+        return np.zeros(4, np.float32), 0.0, self.clock == 3, False, info
+
+
+def test_responses_are_of_their_trials():
+    policy = make_policy("CartPole-v1")
+    (episode,) = run_episodes(policy, Asking, [0])
+    assert episode.correct == (None, True)
+    with pytest.raises(UsageError, match="trial 9 at step 1; trials are to be counted"):
+        run_episodes(policy, lambda: Asking(9), [0])
+
+
 @pytest.mark.parametrize("reward", [float("nan"), float("inf"), -np.inf])
 def test_a_reward_that_is_no_number_is_refused(reward):
     assert finite_reward(np.float32(2), 0, 0) == 2.0

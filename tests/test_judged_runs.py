@@ -59,6 +59,16 @@ def test_fewer_episodes_do_not_take_the_place_of_more(tmp_path, capsys):
     assert (run / "evaluations" / "standard-quick" / "summary.json").is_file()
 
 
+def test_the_order_of_arguments_makes_no_other_task(tmp_path):
+    runs = [save_run(tmp_path, CUES, "snn", seed) for seed in (0, 1)]
+    for run, kwargs in zip(runs, ({"cues": 2, "trials": 10}, {"trials": 10, "cues": 2})):
+        loaded = load_policy(run / "policy")
+        settings = loaded.metadata["settings"] | {"env_kwargs": kwargs}
+        save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
+    out = ["--out", tmp_path / "out"]
+    assert command_line(*runs, "--conditions", "clean", "--episodes", "2", *out) == 0
+
+
 def test_other_questions_do_not_take_the_place_of_an_answer(tmp_path, capsys):
     run = save_run(tmp_path, CUES, "snn")
     few = ["--episodes", "2"]

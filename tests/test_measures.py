@@ -216,6 +216,26 @@ def test_the_difference_of_what_is_kept_is_that_of_what_is_reported():
     assert difference["interval"][0] < difference["mean"] < difference["interval"][1]
 
 
+@pytest.mark.parametrize("together", [0.0, 0.9])
+def test_of_one_run_each_it_is_as_often_wrong_as_it_may_be(together):
+    """Whether or not what an episode earns when perturbed goes with what it earns when not."""
+    random = np.random.default_rng(0)
+
+    def run():
+        both, alone = random.standard_normal((2, 2, 50))
+        noise = together * both[0] + np.sqrt(1 - together**2) * alone
+        clean, heavy = 1000 + 400 * both[0], 700 + 300 * noise[0]
+        return group_of({"clean": clean[None, :, None], "heavy": heavy[None, :, None]}, random=0.0)
+
+    told = 0
+    for _ in range(200):
+        found = summarize._comparisons({"a": run(), "b": run()})
+        (kept,) = [c for c in found if c["measure"] == "retention"]
+        low, high = kept["difference"]["interval"]
+        told += not low <= 0 <= high
+    assert 1 <= told <= 20
+
+
 @pytest.mark.parametrize("shape", [(1, 8), (8, 1)])
 def test_units_without_a_value_are_as_if_they_were_not_there(shape):
     """Of episodes, and of runs, in which there was nothing to measure."""
@@ -306,7 +326,10 @@ def test_robots_that_fall_are_not_said_to_recover():
 def with_off(group: Group, **conditions: dict) -> Group:
     """The group, judged in these conditions and the clean one, each also with plasticity off."""
     clean = Condition("clean", "clean", "clean")
-    others = [Condition(key, key, key, "mass=2", **about) for key, about in conditions.items()]
+    others = [
+        Condition(key, key, key, f"mass=2@{about.get('onset', 0)}", **about)
+        for key, about in conditions.items()
+    ]
     off = LESIONS["off"]
     group.conditions = [clean, *others]
     group.conditions += [replace(c, key=f"{c.key} [off]", lesion=off) for c in group.conditions]
@@ -400,3 +423,6 @@ def test_a_change_that_episodes_draw_is_waited_for():
     assert (drawn.last_onset, drawn.freeze_at(200)) == (140, 140)
     sooner = replace(drawn, text=f"{text} + mass=2@60")
     assert sooner.freeze_at(200) == 60
+    either = replace(drawn, text="mass=2@40 | mass=2@150 + obs_noise=0.1@170 | none")
+    assert (either.last_onset, either.freeze_at(200)) == (150, 150)
+    assert summarize._recovery(None, either) is None

@@ -1,10 +1,13 @@
 """Settings out of configurations and of the command line: what wins, types, and what is shown."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
-from spikepropamine.common import UsageError
+from spikepropamine.agents.zoo import network_of
+from spikepropamine.common import UsageError, write_text
 from spikepropamine.envs.making import check_env_id
 from spikepropamine.training import settings
 
@@ -27,6 +30,23 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
     taught, untaught = (settings.defaults("Hopper-v5", "snn", taught) for taught in (True, False))
     assert (taught.steps, taught.n_envs, taught.trainer.kind) == (9, 6, "supervised")
     assert (untaught.steps, untaught.n_envs, untaught.trainer.kind) == (8, 5, "ppo")
+
+
+@pytest.mark.parametrize("policy", ["rsnn", "snn", "ndp-oja", "lstm", "mlp"])
+@pytest.mark.parametrize("more", [[], ["--match-parameters", "ndp-oja"]])
+@pytest.mark.parametrize("widths", [[], ["16"], ["16", "24"]])
+def test_the_command_that_a_run_was_started_with_goes_on_with_it(tmp_path, policy, more, widths):
+    """Though its folder has what the policy's name made of the network, and scaled widths."""
+    hidden = ["--network.hidden", *widths[: 1 if policy == "lstm" else None]] if widths else []
+    command = [*CUE, "--policy", policy, "--runs", str(tmp_path), *hidden, *more]
+    started = settings.parse(command)
+    network = network_of(policy, started.network)
+    if more:
+        network = replace(network, hidden=tuple(2 * width for width in network.hidden))
+    started = replace(started, network=network)
+    started.folder.path.mkdir(parents=True)
+    write_text(started.folder.config, yaml.safe_dump({"settings": started.as_dict()}))
+    assert settings.parse([*command, "--resume"]).network == started.network
 
 
 def test_arguments_of_the_environment_add_up_over_the_sections_of_configurations():

@@ -248,7 +248,11 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     stored = updated(settings, _read_config(config), config.name)
     # what is allowed is said each time: the folder may be a stranger's, or have allowed it once
     stored = replace(stored, trust=False, inexact=False, overwrite=False)
+    if stored.match_parameters is not None:  # the widths that were given have been scaled
+        values["network"] = {k: v for k, v in values.get("network", {}).items() if k != "hidden"}
     resumed = validated(_over(stored, values))
+    # the name of the policy has had its say, too
+    resumed = replace(resumed, network=agents()[stored.policy].network(resumed.network))
     for name, value in resumed.as_dict().items():
         if name not in CHANGEABLE and value != stored.as_dict()[name]:
             raise UsageError(

@@ -262,9 +262,11 @@ class Worker:
             worker = trial.user_attrs.get("worker")
             if worker is None or self._lives(worker):
                 continue
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, ValueError):
+                # which another worker makes it raise that was as fast
                 self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
                 self.study.enqueue_trial(trial.params)
+                shutil.rmtree(_folder_of(self.folder.parent, trial), ignore_errors=True)
                 print(f"trial {trial.number} was left behind, its settings are tried again")
 
     def _lives(self, worker: str) -> bool:
@@ -339,6 +341,10 @@ def _check_same(
         )
 
 
+def _folder_of(study: Path, trial: Any) -> Path:
+    return study / "trials" / f"{trial.number:04d}"
+
+
 def _try_one(
     worker: Worker,
     space: Mapping[str, Mapping[str, Any]],
@@ -349,7 +355,7 @@ def _try_one(
 
     trial = worker.begin()
     values = suggested(trial, space)
-    folder = options.study / "trials" / f"{trial.number:04d}"
+    folder = _folder_of(options.study, trial)
     folder.mkdir(parents=True, exist_ok=True)
     states, value, state = optuna.trial.TrialState, None, None
     try:
@@ -401,7 +407,7 @@ def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> 
         for name, value in best.params.items()
     }
     words = [word for name, value in values.items() for word in _words(name, value)]
-    chosen = ["--env", settings.env, "--policy", settings.policy, *options.rest, *words]
+    chosen = ["--env", options.env, "--policy", settings.policy, *options.rest, *words]
     seeds = "1 seed" if options.seeds == 1 else f"{options.seeds} seeds"
     head = (
         f"# trial {best.number} of {_done(study)}: mean return {best.value:.6g} after "

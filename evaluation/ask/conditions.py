@@ -7,7 +7,7 @@ import gymnasium as gym
 
 from spikepropamine.common import unknown
 from spikepropamine.envs.making import contexts_of, make, terms_of
-from spikepropamine.envs.perturbations import reason_against
+from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion
@@ -52,9 +52,12 @@ class Condition:
         """The last step at which it may begin, where an episode draws that; else its onset."""
         if self.onset is None:
             return None
-        schedules = [term.schedule for term in terms_of(self.text)]
-        begins = [s.changes[0][1] if s.changes else s.onset for s in schedules]
-        return min(begins, default=self.onset)
+        begins = [
+            min(s.changes[0][1] if s.changes else s.onset for s in (t.schedule for t in terms))
+            for terms in (parse(self.text, CATALOGUE) if self.text else ())
+            if terms
+        ]
+        return max(begins, default=self.onset)
 
     def freeze_at(self, horizon: int) -> int:
         """The step at which fast weights are frozen at the latest, where the lesion does that: at

@@ -85,7 +85,10 @@ def load_runs(
         _check_seeds(run, seeds)
         tasks.append(task_of(run.environment, run.arguments, horizon_factor))
         _check_observations(run, tasks[-1])
-    different = {f"{task.environment} {task.arguments}": r.folder for r, task in zip(runs, tasks)}
+    different = {
+        f"{task.environment} {dict(sorted(task.arguments.items()))}": run.folder
+        for run, task in zip(runs, tasks)
+    }
     if len(different) > 1:
         listed = "; ".join(f"{folder} of {text}" for text, folder in different.items())
         raise ValueError(f"the runs are of different tasks: {listed}")

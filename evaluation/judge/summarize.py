@@ -182,8 +182,8 @@ def _late_accuracy(group: Group, key: str) -> np.ndarray:
 
 def _recovery(group: Group, condition: Condition) -> Recovery | None:
     """Against the same episodes, with the same lesion, without the change."""
-    if condition.onset is None or condition.has_contexts:
-        return None
+    if condition.onset is None or condition.last_onset != condition.onset or condition.has_contexts:
+        return None  # nothing changes, or not everywhere at one step
     unchanged = next(
         c for c in group.conditions if c.intact == CLEAN_KEY and c.lesion == condition.lesion
     )
@@ -358,8 +358,8 @@ def _earned(group: Group, pair: Sequence[Group]) -> tuple[float, np.ndarray, np.
 def _retained(
     group: Group, pair: Sequence[Group], keys: Sequence[str]
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """The same of retention over conditions. An episode's is relative to the clean return of its
-    run, which is taken as known; a run's is its own; both where it earns more than random actions.
+    """The same of retention over conditions: where it earns more than random actions. What is
+    compared one by one of a single run, its episodes, is relative to its mean clean return.
     """
 
     def over(weights: np.ndarray) -> np.ndarray:
@@ -368,7 +368,7 @@ def _retained(
     returns = np.mean([group.stacked(key, "return") for key in keys], axis=0)
     clean = group.stacked(CLEAN_KEY, "return").mean(axis=1, keepdims=True)
     episodes = measures.retention(returns, clean, group.random)
-    values = group.units.pseudo_values(over) if group.units.runs > 1 else episodes[0]
+    values = group.units.pseudo_values(over)
     each = episodes.ravel() if _single(pair) else over(np.eye(group.units.count))
     whole = float(over(np.full((1, group.units.count), 1 / group.units.count))[0])
     return whole, values, each[np.isfinite(each)]

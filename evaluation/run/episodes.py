@@ -38,7 +38,8 @@ class Episode:
         seed: that the environment was reset with.
         total_reward: the return, undiscounted.
         length: in environment steps.
-        correct: in a cue task, whether the response of each trial was right; else empty.
+        correct: in a task with trials, whether the response of each was right, None where there was
+            none; else empty.
         rewards: of each step.
         began: steps at which a context began, rising from 0; empty where there are no contexts.
     """
@@ -46,7 +47,7 @@ class Episode:
     seed: int
     total_reward: float
     length: int
-    correct: tuple[bool, ...] = ()
+    correct: tuple[bool | None, ...] = ()
     rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)
     began: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
@@ -137,6 +138,17 @@ def finite_reward(reward: Any, step: int, seed: int) -> float:
     return value
 
 
+def _trial_of(info: Mapping[str, Any], step: int) -> int:
+    """The trial of a response. Raises UsageError where so many have not been yet."""
+    trial = int(info["trial"])
+    if not 0 <= trial <= step + 1:
+        raise UsageError(
+            f"the environment's info has trial {trial} at step {step}; trials are to be counted "
+            "from the start of each episode"
+        )
+    return trial
+
+
 def _run_wave(
     policy: Policy,
     envs: dict[int, gym.Env],
@@ -177,10 +189,11 @@ def _run_wave(
             totals[row] += value
             rewards[row].append(value)
             if "correct" in info and "trial" in info:
-                correct[row][info["trial"]] = bool(info["correct"])
+                correct[row][_trial_of(info, step)] = bool(info["correct"])
             if terminated or truncated:
                 over.add(row)
-                right = tuple(correct[row][trial] for trial in sorted(correct[row]))
+                trials = range(max(correct[row], default=-1) + 1)
+                right = tuple(correct[row].get(trial) for trial in trials)
                 earned = tuple(rewards[row])
                 steps = tuple(sorted(began[row]))
                 ended.append(Episode(rows[row], totals[row], len(earned), right, earned, steps))

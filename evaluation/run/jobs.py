@@ -239,7 +239,7 @@ def _outcome(episodes: Sequence[Episode]) -> Outcome:
     correct = np.full((len(episodes), max(len(e.correct) for e in episodes)), np.nan, np.float32)
     for row, episode in enumerate(episodes):
         rewards[row, : episode.length] = episode.rewards
-        correct[row, : len(episode.correct)] = episode.correct
+        correct[row, : len(episode.correct)] = np.array(episode.correct, np.float32)
     outcome = {
         "seed": np.array([episode.seed for episode in episodes]),
         "return": np.array([episode.total_reward for episode in episodes]),
