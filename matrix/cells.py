@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikepropamine.common import HERE, UsageError, one_line, unknown, write_text
+from spikepropamine.common import HERE, UsageError, digests_of, one_line, unknown, write_text
+from spikepropamine.envs.making import split_env
 from spikepropamine.envs.perturbations.suites import is_suite, suite_names
 from spikepropamine.evaluation.ask.conditions import STANDARD
 from spikepropamine.evaluation.command import folder_name
@@ -97,6 +98,8 @@ class Cell:
             if name not in CHANGEABLE - {"steps", "n_envs"}:
                 parts = value.items() if name in ("network", "trainer") else ()
                 asked |= {f"{name}.{part}": of for part, of in parts} or {name: value}
+        for text, digest in digests_of(self.commands[0], self.root).items():
+            asked[f"content of {text}"] = digest
         return asked
 
     def finish(self) -> None:
@@ -119,6 +122,7 @@ class Cell:
             "exports": _digest(sorted(self.run.exports.glob("*"))) if exports else None,
             "kept": None if kept is None else _digest(sorted(kept.policy.glob("*"))),
             "commands": [list(c) for c in self.commands],
+            "contents": digests_of(itertools.chain(*self.commands[1:]), self.root),
             "asked": self.asked(),
         }
 
@@ -145,10 +149,12 @@ def cells_of(matrix: Matrix, runs: Path) -> list[Cell]:
     cells = [_cell(matrix, runs, *labels) for labels in itertools.product(*axes)]
     first: dict[Path, Cell] = {}
     for cell in cells:
-        other = first.setdefault(cell.path, cell)
-        if other is not cell:
-            pair = f"{other.name} and {cell.name}"
-            raise UsageError(f"{matrix.name}: {pair} would have one run folder, {cell.path}")
+        results = [("folder of results", path) for path in cell.evaluations]
+        for what, path in [("run folder", cell.path), *results]:
+            other = first.setdefault(path, cell)
+            if other is not cell:
+                pair = f"{other.name} and {cell.name}"
+                raise UsageError(f"{matrix.name}: {pair} would have one {what}, {path}")
     return cells
 
 
@@ -168,9 +174,19 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     train = ["--env", env_id, "--policy", policy_name, "--seed", str(seed), "--runs", str(place)]
     train += arguments(matrix.train) + arguments(matrix.settings[setting])
     train += arguments(matrix.envs[env])[1:] + arguments(matrix.policies[policy])[1:]
-    path = parse_training(train, f"{matrix.name}: train").folder.path
+    settings = parse_training(train, f"{matrix.name}: train")
+    path = settings.folder.path
     if not path.is_relative_to(place):
         raise UsageError(f"{matrix.name}: leave out --runs, which is {place}")
+    meant = split_env(env_id)[0], policy_name, seed
+    if (settings.env, settings.policy, settings.seed) != meant:
+        raise UsageError(
+            f"{matrix.name}: leave out --env, --policy and --seed, which are those of each cell"
+        )
+    if settings.resume or settings.overwrite:
+        raise UsageError(
+            f"{matrix.name}: leave out --resume and --overwrite; what is there is gone on with"
+        )
     for name in matrix.export:
         if name not in FORMATS:
             raise UsageError(f"{matrix.name}: {unknown('export', name, FORMATS)}")
@@ -180,7 +196,10 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
         parsed = parse_evaluation(options, f"{matrix.name}: evaluate")
         if parsed.suite not in (None, STANDARD) and not is_suite(parsed.suite):
             raise UsageError(f"{matrix.name}: {unknown('suite', parsed.suite, suite_names())}")
-        out = parsed.out or RunFolder(path).evaluations / folder_name(parsed)
+        name = folder_name(parsed)
+        if matrix.runs != matrix.name:  # others judge the same runs
+            name = f"{matrix.name}-{name}"
+        out = parsed.out or RunFolder(path).evaluations / name
         if out in evaluations:
             raise UsageError(f"{matrix.name}: two evaluations would write to {out}; add --out")
         evaluations.append(out)

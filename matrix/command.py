@@ -70,6 +70,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         raise UsageError(f"--jobs must be 1 or more, got {options.jobs}")
+    if options.slurm and options.engine != "slurm":
+        raise UsageError("--slurm has options of a SLURM cluster; it needs --engine slurm")
     return options
 
 

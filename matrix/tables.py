@@ -52,7 +52,24 @@ def rows_where(files: Sequence[Path], **where: str) -> list[Row]:
     ]
     if not rows:
         raise UsageError(f"no rows with {where} in {', '.join(map(str, files))}")
+    _check_alike(rows)
     return rows
+
+
+def _check_alike(rows: Sequence[Row]) -> None:
+    """Raises UsageError where a run counts twice, or runs of a policy were made otherwise."""
+    first: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        what = row.env, row.setting, row.policy, row.suite, row.condition, row.lesion
+        other = first.setdefault(what, row)
+        name = " ".join(filter(None, what))
+        if (row.steps, row.episodes) != (other.steps, other.episodes):
+            raise UsageError(
+                f"{name}: seed {other.seed} has {other.steps} steps and {other.episodes} episodes, "
+                f"seed {row.seed} {row.steps} and {row.episodes}; run the matrix for all its seeds"
+            )
+        if first.setdefault((*what, row.seed), row) is not row:
+            raise UsageError(f"{name}, seed {row.seed}: it is there twice, of two evaluations")
 
 
 def measure_of(rows: Sequence[Row]) -> tuple[str, int]:

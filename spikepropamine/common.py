@@ -5,6 +5,7 @@ versions.
 import argparse
 import difflib
 import errno
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -16,6 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape, glob
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -260,6 +262,24 @@ def versions() -> dict[str, str]:
     if revision and git("diff", "--quiet", "HEAD", "--", ":/", *kept).returncode:
         revision += "-dirty"
     return found | {"revision": revision or "unknown"}
+
+
+def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
+    """Of what lies where texts, relative to a folder, say: of a file, or of the policy of a run;
+    those that name neither are left out.
+    """
+    found = {}
+    for text in texts:
+        place = os.path.join(root, text)
+        files = (
+            [place] if os.path.isfile(place) else glob(os.path.join(escape(place), "policy", "*"))
+        )
+        if files := [file for file in sorted(files) if os.path.isfile(file)]:
+            total = hashlib.sha256()
+            for file in files:
+                total.update(Path(file).read_bytes())
+            found[text] = total.hexdigest()
+    return found
 
 
 def git(*words: str) -> subprocess.CompletedProcess[str]:

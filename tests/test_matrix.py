@@ -115,7 +115,10 @@ def test_every_cell_has_a_folder_of_its_own(file):
 
 
 def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_the_cell(file):
-    path = file(evaluate=["--suite standard --out runs/{policy}/{env}-{seed}"])
+    path = file(
+        settings={"noisy": "--env-kwargs noise 0.1"},
+        evaluate=["--suite standard --out runs/{policy}/{env}-{seed}"],
+    )
     (cell,) = [cell for cell in of(path) if cell.name == "CueAssociation-v0 noisy sized seed 1"]
     train, evaluate = (shlex.join(command) for command in cell.commands)
     assert train.startswith("train --env CueAssociation-v0 --policy mlp --seed 1 --runs ")
@@ -139,7 +142,10 @@ def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_t
         ({"train": "--perturb 'mass=2"}, ["quotes"]),
         ({"policies": {"mine": 3}}, ["policies", "text"]),
         ({"seeds": [0, 0]}, ["one run folder"]),
-        ({"train": f"{TINY} --seed 7"}, ["one run folder", "seed 0 and", "seed-7"]),
+        ({"train": f"{TINY} --seed 7"}, ["leave out", "--seed", "of each cell"]),
+        ({"settings": {"other": "--policy mlp"}}, ["leave out", "--policy", "of each cell"]),
+        ({"train": f"{TINY} --overwrite"}, ["leave out", "--overwrite"]),
+        ({"evaluate": ["--episodes 3 --out shared"]}, ["one folder of results, shared"]),
         ({"train": f"{TINY} --runs elsewhere"}, ["leave out --runs"]),
         ({"export": ["onx"]}, ["'onx'", "did you mean 'onnx'"]),
         ({"keep": "runs/matrices/tiny"}, ["keep", "is where the runs are"]),
@@ -186,14 +192,19 @@ def test_what_is_finished_is_not_done_again(file, commands, capsys):
     assert len(commands.seen) == 16
 
 
-@pytest.mark.parametrize("what", ["policy", "summary", "command", "kept", "keep"])
+@pytest.mark.parametrize("what", ["policy", "summary", "command", "kept", "keep", "suite"])
 def test_a_cell_whose_results_are_of_something_else_is_not_finished(
     file, commands, monkeypatch, what
 ):
     monkeypatch.setattr(cells_module, "card_of", lambda *_: "a card")
-    cell = of(file(keep="kept"))[0]
+    suite = Path("own.yaml")
+    suite.write_text("train: {light: mass=1.5}\n")
+    asked = ["--suite own.yaml --episodes 2"] if what == "suite" else PLAIN["evaluate"]
+    cell = of(file(keep="kept", evaluate=asked))[0]
     assert execute(cell) is None and cell.finished()
-    if what == "kept":
+    if what == "suite":
+        suite.write_text("train: {light: mass=2}\n")
+    elif what == "kept":
         shutil.rmtree(cell.root / "kept")
     elif what == "keep":
         cell = of(file(keep="elsewhere"))[0]
@@ -235,7 +246,15 @@ def test_a_run_that_was_trained_with_other_settings_is_not_taken_for_this_one(
     more = file(train=f"{TINY} --trainer.n-epochs 3")
     assert command.main([more, "--seeds", "0", "--policies", "snn"]) == 1
     assert "was trained with another trainer.n_epochs" in capsys.readouterr().err
-    # defaults count, too
+    # what a file says counts, too
+    suite = Path("own.yaml")
+    for mass in ("1.5", "2"):
+        suite.write_text(f"train: {{light: mass={mass}}}\n")
+        own = file(train=f"{TINY} --perturb own.yaml", settings={"own": None})
+        code = command.main([own, "--seeds", "0", "--policies", "snn"])
+        assert code == (mass == "2")
+    assert "was trained with another content of own.yaml" in capsys.readouterr().err
+    # and defaults
     defaults = settings.defaults
 
     def others(*arguments):
@@ -244,6 +263,12 @@ def test_a_run_that_was_trained_with_other_settings_is_not_taken_for_this_one(
     monkeypatch.setattr(settings, "defaults", others)
     assert command.main([file(), "--dry-run", "--seeds", "0", "--policies", "snn"]) == 0
     assert "2 cells, 0 done, 2 to do" in capsys.readouterr().out
+
+
+def test_matrices_that_judge_the_same_runs_have_folders_of_their_own(file, commands):
+    first, second = (of(file(runs=runs))[0] for runs in ("tiny", "others"))
+    assert first.evaluations[0].name == "standard"
+    assert second.evaluations[0].name == "tiny-standard"
 
 
 def test_a_quick_evaluation_has_a_folder_of_its_own(file, commands):

@@ -210,6 +210,18 @@ def test_no_run_counts_twice_where_several_suites_have_the_clean_condition(tmp_p
     assert table([tmp_path / "cue.csv"], suite="noise")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"episodes": 9}, "None and 9; run the matrix"), ({}, "it is there twice")],
+)
+def test_what_cannot_be_averaged_is_not(tmp_path, change, words):
+    rows = cue_rows(a=[0.9, 0.8, 0.7])
+    rows.append(replace(rows[-1], seed=3 if change else 2, **change))
+    write_rows(tmp_path / "cue.csv", rows)
+    with pytest.raises(UsageError, match=words):
+        seeds([tmp_path / "cue.csv"])
+
+
 def test_returns_of_plastic_policies_have_those_without_plasticity(tmp_path):
     rows = [
         Row(env="Ant-v5", policy=policy, seed=0, condition=condition, ret=ret)

@@ -5,7 +5,7 @@ from typing import Any
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from spikepropamine.common import UsageError, versions
+from spikepropamine.common import UsageError, digests_of, versions
 from spikepropamine.training.checkpoints import Checkpoint, go_on, latest, learn_on
 from spikepropamine.training.old_checkpoints import find_old, learn_on_old
 from spikepropamine.training.settings import CHANGEABLE, Settings, completed
@@ -59,6 +59,13 @@ def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
     return checkpoint.snapshot
 
 
+def contents_of(settings: Settings) -> dict[str, str]:
+    """Digests of the files and policies that a training depends on, by what is said of them."""
+    texts = [settings.perturb, settings.teacher, *settings.env_kwargs.values()]
+    digests = digests_of(str(text) for text in texts if text is not None)
+    return {f"the content of {text}": digest[:12] for text, digest in digests.items()}
+
+
 def _begin_anew(algorithm: OnPolicyAlgorithm, settings: Settings) -> None:
     # a new stream of randomness: the old one would repeat the first episodes, and a seed near those
     # that evaluations count from would bring theirs
@@ -81,7 +88,7 @@ def _check_settings(then: dict[str, Any], now: dict[str, Any]) -> None:
 
 def _reasons_against(checkpoint: Checkpoint, settings: Settings) -> list[str]:
     """Why the run cannot go on exactly."""
-    now, reasons = versions(), []
+    now, reasons = versions() | contents_of(settings), []
     for name, version in checkpoint.versions.items():
         if name != "revision" and now.get(name) != version:
             reasons.append(f"{name} was {version}, and is {now.get(name)} now")

@@ -33,7 +33,7 @@ from spikepropamine.training.guard import Guard
 from spikepropamine.training.health import Health
 from spikepropamine.training.logs import BarFriendly, ProgressCSV, ResumableTensorBoard
 from spikepropamine.training.old_checkpoints import find_old
-from spikepropamine.training.resuming import resume
+from spikepropamine.training.resuming import contents_of, resume
 from spikepropamine.training.settings import Settings, defaults
 from spikepropamine.training.snapshot import Snapshot
 from spikepropamine.training.tracking import tracked
@@ -187,7 +187,7 @@ def _learn(
             folder.checkpoints,
             settings.checkpoint_every,
             config["settings"],
-            config["versions"],
+            config["versions"] | contents_of(settings),
             rows.sync,
         )
         guard, progress = Guard(), Progress(settings.steps)

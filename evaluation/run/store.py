@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import platformdirs
 
-from spikepropamine.common import imported, whole_file
+from spikepropamine.common import digests_of, imported, whole_file
 from spikepropamine.evaluation.run.jobs import Job, Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,7 @@ def name_of(job: Job, versions: Mapping[str, str]) -> str:
         "baseline": job.baseline,
         "environment": job.task.environment,
         "arguments": job.task.arguments,
+        "files": digests_of(x for x in job.task.arguments.values() if isinstance(x, str)),
         "horizon": job.task.horizon,
         "text": condition.text,
         "noise": condition.noise,
