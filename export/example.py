@@ -13,6 +13,10 @@ if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
 session = onnxruntime.InferenceSession(sys.argv[1])
 task = json.loads(session.get_modelmeta().custom_metadata_map["task"])
 inputs = {x.name: x.shape[1:] for x in session.get_inputs()}
+types = {
+    x.name: {"tensor(float)": "f4", "tensor(double)": "f8"}.get(x.type)
+    for x in session.get_inputs()
+}
 if task["env"] not in gymnasium.registry or task["revealed"] or "observation" not in inputs:
     sys.exit("this example needs one of Gymnasium's own tasks, and arrays as observations")
 env = gymnasium.make(task["env"], **task["env_kwargs"])
@@ -23,7 +27,7 @@ for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
     if task["previous"]:  # it also sees its previous action and reward, which begin with 0
         before = np.zeros(inputs["observation"][0] - np.size(observation))
     while not over:
-        observation = np.asarray(observation)
+        observation = np.asarray(observation, types["observation"])
         if task["previous"]:
             observation = np.concatenate([observation, before]).astype(observation.dtype)
         action, *new = session.run(None, {"observation": observation[None], **state})

@@ -25,6 +25,8 @@ from spikepropamine.policies.state import StateLayout
 OPSET = 17
 STEPS = 1000  # of the check
 TOLERANCE = 1e-3  # of actions that are numbers; it is rounding alone that they differ by
+NUMPY = {"float": "float32", "double": "float64"}
+"""Types of arrays by ONNX's names, where these are others."""
 OBSERVATION, STATE, ACTION, NEW_STATE = "observation", "state", "action", "new_state"
 
 
@@ -236,7 +238,9 @@ class OnnxPolicy:
         parts = {OBSERVATION: observation}
         if isinstance(observation, dict):
             parts = {f"{OBSERVATION}.{key}": x for key, x in observation.items()}
-        feed = {name: np.asarray(x)[None] for name, x in parts.items()}
+        # environments may give other types than their spaces say, as training lets them
+        types = {x.name: x.type[len("tensor(") : -1] for x in self.session.get_inputs()}
+        feed = {n: np.asarray(x, NUMPY.get(types[n], types[n]))[None] for n, x in parts.items()}
         action, *state = self.session.run(None, feed | self.state)
         self.state = dict(zip(self.state, state))
         return action[0]

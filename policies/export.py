@@ -5,7 +5,7 @@ Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles,
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import pairwise
 from math import prod
@@ -54,7 +54,7 @@ LARGEST_DESCRIPTION = 2**24  # bytes
 MOST_TICKS = 10_000
 BROKEN = (
     LookupError, TypeError, ValueError, AssertionError, ArithmeticError, AttributeError,
-    RuntimeError,
+    RuntimeError, MemoryError,
 )  # fmt: skip
 """What reading damaged contents can raise."""
 DTYPES = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64, "BOOL": torch.bool}
@@ -222,6 +222,13 @@ def save_policy(
     description["sha256"] = {name: sha256(x).hexdigest() for name, x in contents.items()}
     description["digest"] = _digest(description)
     contents["policy.json"] = (json.dumps(description, indent=2) + "\n").encode()
+    with torch.random.fork_rng(devices=[]):  # new weights are drawn, which nobody is to notice
+        again = _build(json.loads(contents["policy.json"]), len(contents["weights.safetensors"]))
+    if _shapes(again) != _shapes(policy):
+        raise ValueError(
+            "cannot export this policy: its class makes other weights out of its arguments, as "
+            "where it has another features extractor than by default"
+        )
     new, old = (folder.with_name(f"{folder.name}.{end}") for end in ("new", "old"))
     _remove(new)
     new.mkdir(parents=True)
@@ -273,8 +280,7 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
         raise ValueError(f"{folder / 'policy.json'} is damaged: {reason(error)}") from error
     normalisation = None
     try:
-        weights = {k: (list(v.shape), v.dtype) for k, v in policy.state_dict().items()}
-        policy.load_state_dict(_load(folder / "weights.safetensors", weights, digests))
+        policy.load_state_dict(_load(folder / "weights.safetensors", _shapes(policy), digests))
         if settings is not None:
             sizes = _statistics_of(policy.observation_space, settings)
             tensors = _load(folder / "normalisation.safetensors", sizes, digests)
@@ -312,11 +318,11 @@ def _build(description: dict[str, Any], size: int) -> ActorCriticPolicy:
         arguments["network"] = NetworkConfig.of({"decay": "plain"} | given["network"])
     observations = space_from_json(description["observation_space"])
     actions = space_from_json(description["action_space"])
-    if 4 * _weights_at_least(arguments, observations, actions) > size:
+    name = description["policy"]
+    if 4 * _weights_at_least(name, arguments, observations, actions) > size:
         raise ValueError(
             "it describes more weights than weights.safetensors, which may be cut, holds"
         )
-    name = description["policy"]
     if name in LSTM_EXTRACTORS:
         arguments["features_extractor_class"] = LSTM_EXTRACTORS[name]
     cls = POLICIES[name]
@@ -324,26 +330,41 @@ def _build(description: dict[str, Any], size: int) -> ActorCriticPolicy:
 
 
 def _weights_at_least(
-    arguments: Mapping[str, Any], observations: spaces.Space, actions: spaces.Space
+    name: str, arguments: Mapping[str, Any], observations: spaces.Space, actions: spaces.Space
 ) -> int:
     """A lower bound of the number of weights, so that nobody asks for more memory than a file's."""
-    inputs = width_of(observations)
-    chains, below = [], inputs
+    as_they_are = not arguments.get("normalize_images", True)
+    inputs = width_of(observations, normalized_image=as_they_are)
+    chains, below, more = [], inputs, 0
+    if "Cnn" in name:
+        more = _weights_of_cnn(observations.shape or ())
     network = arguments.get("network")
     if network is not None:
         if network.ticks > MOST_TICKS:
             raise ValueError(f"network.ticks must be at most {MOST_TICKS}, got {network.ticks}")
         encoded = inputs * (network.population if network.encoding == "population" else 1)
         chains.append((encoded, *network.hidden))
+        more += sum(n * n for n, recurs in zip(network.hidden, network.recurrent) if recurs)
     if "lstm_hidden_size" in arguments:
         below = int(arguments["lstm_hidden_size"])
-        chains.append((inputs, *[below] * (1 + int(arguments.get("n_lstm_layers", 1)))))
+        chains.append((inputs, below))
+        more += int(arguments.get("n_lstm_layers", 1)) * below**2
     architecture = arguments.get("net_arch") or []
     parts = architecture.values() if isinstance(architecture, dict) else [architecture]
     chains += [(below, *part) for part in parts]
     if any(width < 1 for chain in chains for width in chain):
         raise ValueError("every layer must have at least 1 unit")
-    return max([width_of(actions), *(sum(a * b for a, b in pairwise(c)) for c in chains)])
+    return more + max([width_of(actions), *(sum(a * b for a, b in pairwise(c)) for c in chains)])
+
+
+def _weights_of_cnn(shape: Sequence[int]) -> int:
+    """Of the last and largest layer of SB3's NatureCNN, for [channels, height, width]."""
+    height, width = (((n - 8) // 4 + 1 - 4) // 2 + 1 - 2 for n in shape[-2:])
+    return 64 * height * width * 512
+
+
+def _shapes(policy: nn.Module) -> dict[str, tuple[list[int], torch.dtype]]:
+    return {name: (list(x.shape), x.dtype) for name, x in policy.state_dict().items()}
 
 
 def _load(
@@ -378,7 +399,10 @@ def _load(
 def _arguments(policy: ActorCriticPolicy) -> dict[str, Any]:
     names = {cls: name for name, cls in ACTIVATIONS.items()}
     if policy.activation_fn not in names:
-        raise ValueError(f"cannot export the activation {policy.activation_fn}; use {names}")
+        raise ValueError(
+            f"cannot export the activation {policy.activation_fn.__name__}; "
+            f"use {' or '.join(cls.__name__ for cls in names)}"
+        )
     own = policy.features_extractor_kwargs.keys() - {"normalized_image"}  # which SB3 puts there
     if own or policy.features_extractor_class not in EXTRACTORS:
         raise ValueError("cannot export a features extractor other than SB3's, as it is by default")

@@ -18,16 +18,21 @@ def is_normalised(space: spaces.Space) -> bool:
     return isinstance(space, spaces.Box) and not is_image_space(space)
 
 
-def width_of(space: spaces.Space) -> int:
-    """How many numbers a value of a space has when it is given to a network; of images, 1."""
-    if is_image_space(space):
+def width_of(space: spaces.Space, normalized_image: bool = False) -> int:
+    """How many numbers a value of a space has when it is given to a network; of images, 1.
+
+    Args:
+        space: the space.
+        normalized_image: whether images may be of numbers of any kind, which are taken as they are.
+    """
+    if is_image_space(space, normalized_image=normalized_image):
         return 1
     if isinstance(space, spaces.Discrete):
         return int(space.n)
     if isinstance(space, spaces.MultiDiscrete):
         return int(np.sum(space.nvec))
     if isinstance(space, spaces.Dict):
-        return sum(width_of(part) for part in space.values())
+        return sum(width_of(part, normalized_image) for part in space.values())
     return int(np.prod(space.shape or ()))
 
 

@@ -110,6 +110,26 @@ def test_every_observation_space(kind, observations):
     check(kind, observations, "discrete", 150)
 
 
+class Careless(Noise):
+    """Gives other types than its space says."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None):
+        observation, info = super().reset(seed=seed)
+        return np.asarray(observation).astype(np.float32), info
+
+    def step(self, action: Any):
+        observation, *rest = super().step(action)
+        return np.asarray(observation).astype(np.int32), *rest
+
+
+@pytest.mark.parametrize("observations", ["box", "discrete", "bits"])
+def test_observations_of_another_type_than_their_space_says(observations):
+    deployed = policy_of("ndp-oja", observations, "discrete")
+    contents = onnx_file.to_onnx(deployed, {"summary": "a test"})
+    env = Careless(OBSERVATIONS[observations], ACTIONS["discrete"])
+    onnx_file.check(contents, deployed, env, seed=1, steps=50)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("actions", ACTIONS)
 @pytest.mark.parametrize("kind", POLICIES)

@@ -8,12 +8,18 @@ import pytest
 import torch
 from conftest import SMALL, make_model
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    FlattenExtractor,
+    NatureCNN,
+)
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.__main__ import main
 from spikepropamine.agents.zoo import NetworkConfig, TrainerSettings, actor_parameters, build
 from spikepropamine.evaluation.judge.cost import cost_of
+from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.training.spaces import obstacle
 
@@ -96,6 +102,49 @@ def test_a_run_on_pictures_is_resumed_to_the_last_bit(task, beside, rewards):
         found.append(load_policy(f"{runs}/Pictures-v0/mlp/seed-0/policy").policy.state_dict())
     whole, resumed = found
     assert all(torch.equal(x, resumed[name]) for name, x in whole.items())
+
+
+def test_pictures_of_any_numbers_go_into_policy_folders(tmp_path):
+    space = spaces.Box(0.0, 1.0, (1, 64, 64))
+    network = {"hidden": (64,), "plastic": (True,), "recurrent": (False,)}
+    policy = PlasticSpikingPolicy(
+        space, spaces.Discrete(2), lambda _: 0.0, network=network, normalize_images=False
+    )
+    save_policy(tmp_path / "policy", policy)
+    assert cnns_of(load_policy(tmp_path / "policy").policy)
+
+
+def test_a_policy_that_could_not_be_loaded_is_not_saved(tmp_path):
+    """Nor are random numbers drawn, which a training that goes on would miss."""
+    picture = spaces.Box(0, 255, (1, 36, 36), np.uint8)
+    policy = PlasticSpikingPolicy(
+        picture, spaces.Discrete(2), lambda _: 0.0, features_extractor_class=FlattenExtractor
+    )
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match="another features extractor than by default"):
+        save_policy(tmp_path / "policy", policy)
+    assert not (tmp_path / "policy").exists()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"policy": "ActorCriticCnnPolicy",
+         "observation_space": {"type": "Picture", "shape": [1, 4000, 4000]}},
+        {"policy": "RecurrentActorCriticPolicy",
+         "arguments": {"lstm_hidden_size": 4, "n_lstm_layers": 10**9}},
+    ],
+)  # fmt: skip
+def test_a_description_that_asks_for_memory_gets_none(tmp_path, change):
+    policy = ActorCriticPolicy(spaces.Discrete(2), spaces.Discrete(2), lambda _: 0.0, net_arch=[])
+    save_policy(tmp_path, policy)
+    file = tmp_path / "policy.json"
+    description = json.loads(file.read_text()) | {"format": 1}  # of which nothing is digested
+    description["arguments"] |= change.pop("arguments", {})
+    file.write_text(json.dumps(description | change))
+    with pytest.raises(ValueError, match="more weights than"):
+        load_policy(tmp_path)
 
 
 def test_the_operations_of_a_cnn_are_counted():
