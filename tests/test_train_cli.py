@@ -84,6 +84,26 @@ def test_a_run_leaves_its_folder_and_goes_on_with_resume(tmp_path, run_here, cap
     assert steps_of(folder) == [160, 320]
 
 
+def test_a_longer_training_with_falling_steps_is_said_to_be_another(tmp_path, run_here, capsys):
+    arguments = [*CUE, "--policy", "snn", *TINY, "--trainer.learning-rate-schedule", "linear"]
+    assert run_here(*arguments) == 0
+    assert run_here(*arguments, "--resume", "--steps", "64") == 0
+    assert "fell over 32 steps and falls over 64 from here on" in capsys.readouterr().err
+
+
+def test_files_that_a_training_reads_are_the_same_when_it_goes_on(tmp_path, run_here, capsys):
+    suite = tmp_path / "own.yaml"
+    held_out = "held-out: {noisier: obs_noise=0.3}"
+    suite.write_text(f"train: {{noisy: obs_noise=0.1}}\n{held_out}\n")
+    arguments = [*CUE, "--policy", "snn", *TINY, "--perturb", str(suite)]
+    assert run_here(*arguments) == 0
+    suite.write_text(f"train: {{noisy: obs_noise=0.2}}\n{held_out}\n")
+    more = ["--resume", "--steps", "64"]
+    assert run_here(*arguments, *more) == 2
+    assert "the content of" in capsys.readouterr().err
+    assert run_here(*arguments, *more, "--inexact") == 0
+
+
 def test_a_run_shorter_than_a_row_still_has_a_row(tmp_path, run_here):
     assert run_here(*CUE, "--policy", "snn", *TINY) == 0
     assert steps_of(folder_of(tmp_path, policy="snn"))[-1] == 32

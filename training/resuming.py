@@ -39,6 +39,13 @@ def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
         return None
     _check_settings(completed(checkpoint.settings), settings.as_dict())
     finished = checkpoint.steps >= settings.steps  # nothing is left that could differ
+    then = checkpoint.settings["steps"]
+    if then != settings.steps and settings.trainer.learning_rate_schedule == "linear":
+        print(
+            f"the step size fell over {then:,} steps and falls over {settings.steps:,} from here "
+            "on: a training of that length from the start would be another one",
+            file=sys.stderr,
+        )
     reasons = [] if finished else _reasons_against(checkpoint, settings)
     try:
         if settings.inexact or finished:

@@ -127,7 +127,7 @@ def _alternative(text: str, catalogue: Mapping[str, Family]) -> tuple[Term, ...]
         return ()
     # a plus that begins a number follows one of these; all others join terms
     parts = re.split(r"(?<![=~.eE])\s*\+\s*", text.strip())
-    terms = tuple(_term(part, catalogue) for part in parts)
+    terms = tuple(_term(part.strip(), catalogue) for part in parts)
     labels = [term.label for term in terms]
     for label in labels:
         if labels.count(label) > 1:
