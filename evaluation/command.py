@@ -99,7 +99,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help=f"a first answer: {FEW_EPISODES} episodes, and of each perturbation the severest",
+        help=f"a first answer: {FEW_EPISODES} episodes, and of each perturbation the severest, "
+        "unless --conditions names others",
     )
     parser.add_argument(
         "--seed", type=int, default=FIRST_SEED, help="of the first episode (%(default)s)"
@@ -222,7 +223,7 @@ def ask(options: argparse.Namespace) -> Asked:
         conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
         if options.conditions is not None:
             conditions = choose(conditions, [*options.conditions, *options.perturb])
-        if options.quick:
+        elif options.quick:
             conditions = severest(conditions)
         teacher = None if options.teacher is None else load_teacher(options.teacher, task)
     except (FileNotFoundError, ValueError) as error:

@@ -24,7 +24,7 @@ from spikepropamine.policies.state import StateLayout
 
 OPSET = 17
 STEPS = 1000  # of the check
-TOLERANCE = 1e-3  # of actions that are numbers; it is rounding alone that they differ by
+TOLERANCE = 1e-3  # of numbers up to 1, and relative of larger ones; they differ by rounding alone
 NUMPY = {"float": "float32", "double": "float64"}
 """Types of arrays by ONNX's names, where these are others."""
 OBSERVATION, STATE, ACTION, NEW_STATE = "observation", "state", "action", "new_state"
@@ -301,7 +301,7 @@ def check(
             difference = float(np.abs(action - actions[0]).max())
         else:
             difference = 0.0 if np.array_equal(action, actions[0]) else np.inf
-        if difference <= TOLERANCE:
+        if difference <= TOLERANCE * max(1.0, float(np.abs(actions[0]).max())):
             worst = max(worst, difference)
         else:
             apart += 1

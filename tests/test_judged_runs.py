@@ -57,6 +57,10 @@ def test_fewer_episodes_do_not_take_the_place_of_more(tmp_path, capsys):
     assert command_line(run, "--conditions", "clean", "--quick") == 0
     assert kept.read_bytes() == before
     assert (run / "evaluations" / "standard-quick" / "summary.json").is_file()
+    named = ["--conditions", "noise-0.1", "noise-0.2", "--quick", "--out", tmp_path / "both"]
+    assert command_line(run, *named) == 0
+    summary = json.loads((tmp_path / "both" / "summary.json").read_text())
+    assert {"noise-0.1", "noise-0.2"} <= {c["key"] for c in summary["conditions"]}
 
 
 def test_the_order_of_arguments_makes_no_other_task(tmp_path):
