@@ -93,14 +93,23 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-def model_card(run: Run) -> dict[str, Any]:
-    """What a file tells about the policy in it."""
+ONNX_CALL = (
+    "One call is one environment step; zero the state where an episode starts. Observations are "
+    "taken as the environment gives them; the action is the likeliest one."
+)
+NIR_CALL = (
+    "An environment step is `ticks` steps of the graph, all on the same observation, choices as "
+    "one-hot; zero the membrane potentials where an episode starts. The output after the last of "
+    "them is what `action` says."
+)
+
+
+def model_card(run: Run, call: str) -> dict[str, Any]:
+    """What a file tells about the policy in it, and about how it is called."""
     settings = run.policy.metadata["settings"]
     return {
         "summary": f"{run.name} on {run.environment}, trained for {run.steps} steps (seed "
-        f"{run.seed}) with spikepropamine. One call is one environment step; zero the state where "
-        "an episode starts. Observations are taken as the environment gives them; the action is "
-        "the likeliest one.",
+        f"{run.seed}) with spikepropamine. {call}",
         "task": {
             "env": run.environment,
             "env_kwargs": run.arguments,
@@ -119,7 +128,7 @@ def _write_onnx(path: Path, run: Run, env: Any, options: argparse.Namespace) -> 
         require(module, "export", "--format onnx")
     from spikepropamine.export import onnx_file
 
-    contents = onnx_file.to_onnx(run.policy, model_card(run), env.observation_space)
+    contents = onnx_file.to_onnx(run.policy, model_card(run, ONNX_CALL), env.observation_space)
     found = onnx_file.check(contents, run.policy, env, options.seed)
     path.write_bytes(contents)
     told = f"{len(contents) / 1000:.0f} kB, {found.steps} steps beside the policy: actions "
@@ -140,7 +149,8 @@ def _write_nir(path: Path, run: Run, env: Any, options: argparse.Namespace) -> s
     if options.after:
         state = nir_file.adapted_state(deployed, env, options.after, options.seed)
     adapted = {"after": options.after, "episode": options.seed} if options.after else None
-    graph = nir_file.to_nir(deployed, model_card(run) | {"adapted": adapted}, state)
+    card = model_card(run, NIR_CALL) | {"adapted": adapted}
+    graph = nir_file.to_nir(deployed, card, state)
     spikes = nir_file.check(graph, deployed, env, options.seed, state)
     nir_file.write(graph, path)
     told = f"all {spikes:,} spikes of {nir_file.STEPS} steps are those of the policy"

@@ -51,7 +51,7 @@ def _action_obstacle(space: spaces.Space) -> str | None:
     if not isinstance(space, known):
         return f"is {_article(space)}; supported are {ACTIONS}"
     if isinstance(space, spaces.Box) and not space.is_bounded():
-        return "is unbounded; give it bounds, or wrap the environment in RescaleAction"
+        return "is unbounded; give it bounds, for instance in an ActionWrapper"
     if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
         return f"is a Box of {space.dtype}; give it a float dtype, or use MultiDiscrete"
     if isinstance(space, spaces.MultiBinary) and len(space.shape) != 1:
