@@ -40,7 +40,11 @@ def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
     _check_settings(completed(checkpoint.settings), settings.as_dict())
     finished = checkpoint.steps >= settings.steps  # nothing is left that could differ
     then = checkpoint.settings["steps"]
-    if then != settings.steps and settings.trainer.learning_rate_schedule == "linear":
+    if (
+        not finished
+        and then != settings.steps
+        and settings.trainer.learning_rate_schedule == "linear"
+    ):
         print(
             f"the step size fell over {then:,} steps and falls over {settings.steps:,} from here "
             "on: a training of that length from the start would be another one",

@@ -57,9 +57,11 @@ def actuators(task: Any) -> dict[str, np.ndarray]:
     size = int(np.prod(task.action_space.shape))
     targets = {}
     model = task.unwrapped.model if is_mujoco(task) else None
+    if model is not None and model.nu != size:
+        model = None
     for index in range(size):
         name = f"action_{index}"
-        if model is not None and model.nu == size:
+        if model is not None:
             joint = joint_of_actuator(model, index)
             name = model.actuator(index).name or (
                 model.joint(joint).name if joint is not None else name
