@@ -220,11 +220,7 @@ def ask(options: argparse.Namespace) -> Asked:
             raise UsageError(f"{folder} has two names, {names[folder.resolve()]} and {name}")
     try:
         runs, task = load_runs(folders, seeds, options.horizon_factor, names)
-        conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
-        if options.conditions is not None:
-            conditions = choose(conditions, [*options.conditions, *options.perturb])
-        elif options.quick:
-            conditions = severest(conditions)
+        conditions, skipped = conditions_asked(task, options)
         teacher = None if options.teacher is None else load_teacher(options.teacher, task)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
@@ -242,6 +238,21 @@ def ask(options: argparse.Namespace) -> Asked:
     else:
         _check_out(folder)
     return Asked(runs, task, conditions, teacher, skipped, folder)
+
+
+def conditions_asked(
+    task: Task, options: argparse.Namespace
+) -> tuple[list[Condition], list[Skipped]]:
+    """The conditions that the options name, and those of the suite that do not apply to the task.
+
+    Raises ValueError where one of them is unknown or does not apply.
+    """
+    conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
+    if options.conditions is not None:
+        conditions = choose(conditions, [*options.conditions, *options.perturb])
+    elif options.quick:
+        conditions = severest(conditions)
+    return conditions, skipped
 
 
 def _named(text: str) -> tuple[str, Path]:

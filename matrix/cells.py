@@ -1,5 +1,6 @@
 """A cell of a matrix: one run, as the commands that make it, and how far it is."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -14,11 +15,18 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikepropamine.common import HERE, UsageError, digests_of, one_line, unknown, write_text
+from spikepropamine.common import (
+    HERE,
+    UsageError,
+    digests_of,
+    import_modules,
+    one_line,
+    unknown,
+    write_text,
+)
 from spikepropamine.envs.making import split_env
-from spikepropamine.envs.perturbations.suites import is_suite, suite_names
-from spikepropamine.evaluation.ask.conditions import STANDARD
-from spikepropamine.evaluation.command import folder_name
+from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.evaluation.command import conditions_asked, folder_name
 from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.card import card_of
 from spikepropamine.export.command import FORMATS
@@ -192,10 +200,12 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
             raise UsageError(f"{matrix.name}: {unknown('export', name, FORMATS)}")
     commands, evaluations = [("train", *train)], []
     for text in matrix.evaluate:
-        options = [str(path), *arguments(text), "--workers", "1"]
+        asked = arguments(text)
+        options = [str(path), *asked, "--workers", "1"]
         parsed = parse_evaluation(options, f"{matrix.name}: evaluate")
-        if parsed.suite not in (None, STANDARD) and not is_suite(parsed.suite):
-            raise UsageError(f"{matrix.name}: {unknown('suite', parsed.suite, suite_names())}")
+        task = settings.env, json.dumps(settings.env_kwargs, sort_keys=True)
+        if objection := _objection(*task, tuple(asked)):
+            raise UsageError(f"{matrix.name}: evaluate: {objection}")
         name = folder_name(parsed)
         if matrix.runs != matrix.name:  # others judge the same runs
             name = f"{matrix.name}-{name}"
@@ -215,6 +225,19 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
         matrix.name, env, setting, policy, seed, path, tuple(commands), tuple(evaluations), keep,
         Path.cwd(),
     )  # fmt: skip
+
+
+@functools.cache  # asked once for all policies and seeds
+def _objection(environment: str, env_kwargs: str, asked: tuple[str, ...]) -> str:
+    """What is wrong with the conditions of an evaluation; empty where nothing is."""
+    options = parse_evaluation([".", *asked], "evaluate")
+    import_modules(options.imports)
+    try:
+        task = task_of(environment, json.loads(env_kwargs), options.horizon_factor)
+        conditions_asked(task, options)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def chosen(cells: list[Cell], axis: str, names: Collection[str] | None) -> list[Cell]:

@@ -135,7 +135,10 @@ def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_t
         ({"policies": ["snnn"]}, ["unknown policy", "snn"]),
         ({"policies": {"nobody": "  "}}, ["policies", "'nobody' has no name"]),
         ({"train": "--stepps 3"}, ["--stepps", "--steps"]),
-        ({"evaluate": ["--suite standart"]}, ["standart"]),
+        ({"evaluate": ["--suite standart"]}, ["'standart'", "did you mean 'standard'"]),
+        ({"evaluate": ["--lesions of"]}, ["'of'", "did you mean 'off'"]),
+        ({"evaluate": ["--suite standard --conditions noise-0.3"]}, ["'noise-0.3'", "noise-0.2"]),
+        ({"evaluate": ["--perturb mass=2"]}, ["CueAssociation-v0", "mass=2"]),
         ({"evaluate": ["--episodes 2", "--suite standard"]}, ["two evaluations", "--out"]),
         ({"settings": ["plain"]}, ["settings"]),
         ({"train": "--teacher runs/{task}"}, ["runs/{task}", "{env}"]),
@@ -198,12 +201,13 @@ def test_a_cell_whose_results_are_of_something_else_is_not_finished(
 ):
     monkeypatch.setattr(cells_module, "card_of", lambda *_: "a card")
     suite = Path("own.yaml")
-    suite.write_text("train: {light: mass=1.5}\n")
+    text = "train: {noise: obs_noise=0.1}\nheld-out: {bias: obs_bias=0.1}\n"
+    suite.write_text(text)
     asked = ["--suite own.yaml --episodes 2"] if what == "suite" else PLAIN["evaluate"]
     cell = of(file(keep="kept", evaluate=asked))[0]
     assert execute(cell) is None and cell.finished()
     if what == "suite":
-        suite.write_text("train: {light: mass=2}\n")
+        suite.write_text(text.replace("noise=0.1", "noise=0.2"))
     elif what == "kept":
         shutil.rmtree(cell.root / "kept")
     elif what == "keep":
