@@ -6,6 +6,8 @@ of the references are those of the tables, and one of them is of the sentence's 
 sentence says what they say is for its readers:
 
     On HalfCheetah it is ahead ([HalfCheetah-v5: `ndp-oja` ahead of `mlp`](docs/results.md#...)).
+
+There and in the section "Claims", an estimate that comes with an interval is in a table.
 """
 
 import re
@@ -29,6 +31,8 @@ MEANT = (
     (re.compile(r"\b(ahead|behind|beats?)\b"), {AHEAD, BEHIND}),
     (re.compile(r"\bcannot be told\b"), {EVEN}),
 )
+NUMBER = r"(-?\d[\d,.]*)"
+ESTIMATE = re.compile(rf"{NUMBER} \[{NUMBER}, {NUMBER}\]")
 TURNED = {AHEAD: BEHIND, BEHIND: AHEAD, EVEN: EVEN}
 
 
@@ -36,12 +40,19 @@ def unsupported(page: str, results: str) -> list[str]:
     """What is wrong with the claims of a page, one line each.
 
     Args:
-        page: Markdown; its section "## Results" is read.
-        results: Markdown with the tables of comparisons.
+        page: Markdown; its sections "## Results" and "## Claims" are read.
+        results: Markdown with the tables.
     """
     sections = {"": results} | _sections_of(results)
+    tabled = set(ESTIMATE.findall("\n".join(re.findall(r"^\|.*$", results, re.MULTILINE))))
+    tabled |= {(_negative(value), _negative(b), _negative(a)) for value, a, b in tabled}
     found = []
-    for sentence in _sentences(page):
+    for title in ("Results", "Claims"):
+        for sentence in _sentences(page, title):
+            for value, *ends in ESTIMATE.findall(sentence):
+                if (value, *ends) not in tabled:
+                    found.append(f"no table has {value} [{', '.join(ends)}]: {sentence}")
+    for sentence in _sentences(page, "Results"):
         references = REFERENCE.findall(sentence)
         if CLAIM.search(REFERENCE.sub("", sentence)) and not references:
             found.append(f"no comparison is named: {sentence}")
@@ -58,6 +69,10 @@ def unsupported(page: str, results: str) -> list[str]:
                 verdicts = " and ".join(sorted(there))
                 found.append(f"on {task}, {one} {verdicts} {other}{where}, not: {said}")
     return found
+
+
+def _negative(number: str) -> str:
+    return number.removeprefix("-") if number.startswith("-") else f"-{number}"
 
 
 def _said(text: str, task: str, one: str, other: str) -> set[str]:
@@ -80,9 +95,9 @@ def _sections_of(text: str) -> dict[str, str]:
     return sections
 
 
-def _sentences(page: str) -> Iterator[str]:
-    """Of the section "Results", without tables, comments and headings."""
-    section = re.search(r"^## Results\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+def _sentences(page: str, title: str) -> Iterator[str]:
+    """Of the section of this title, without tables, comments and headings."""
+    section = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
     if section is None:
         return
     text = re.sub(r"^[|<#].*$", "", section[1], flags=re.MULTILINE)

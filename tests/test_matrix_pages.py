@@ -430,6 +430,16 @@ def test_claims_name_comparisons_that_say_the_same(text, wrong):
     assert len(unsupported(page, f"## Comparisons\n\n{TABLE}")) == wrong
 
 
+def test_estimates_with_intervals_are_in_a_table():
+    text = "By 5 [1,\n9], by -5 [-9, -1], by 5 [1, 8], and by -5 [1, 9] or 1,000 [900, 1,100]."
+    for title in ("Results", "Claims"):
+        wrong = unsupported(f"## {title}\n\n{text}\n", f"{TABLE}| 1,000 [900, 1,100] |\n")
+        assert [line.partition(":")[0] for line in wrong] == [
+            "no table has 5 [1, 8]",
+            "no table has -5 [1, 9]",
+        ]
+
+
 def test_a_claim_may_be_of_policies_of_which_some_seeds_have_no_value():
     results = "## Comparisons\n\n" + TABLE.replace("`mlp`", "`mlp` (4 of 5 seeds)")
     assert not unsupported(f"## Results\n\nIt is ahead ({ROW}).\n", results)
