@@ -1,10 +1,13 @@
 """Spikes: a step forwards, a bump backwards."""
 
 import math
+import shutil
+import subprocess
 
 import pytest
 import torch
 
+from spikepropamine.common import HERE
 from spikepropamine.policies.neurons import THRESHOLD, fire
 from spikepropamine.policies.surrogates import SURROGATES, spike
 
@@ -64,3 +67,11 @@ def test_the_gradient_from_above_is_scaled_by_the_derivative():
     u = torch.tensor([0.1], dtype=torch.float64, requires_grad=True)
     (3.0 * spike(u, "triangle", 2.0)).sum().backward()
     assert u.grad.item() == pytest.approx(3.0 * 0.8)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_patch_that_makes_spikes_graded_fits_the_code():
+    """`docs/results.md` has results that it made."""
+    patch = "benchmarks/graded-spikes.patch"
+    done = subprocess.run(["git", "apply", "--check", patch], cwd=HERE.parent, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
