@@ -76,7 +76,11 @@ def measure_of(rows: Sequence[Row]) -> tuple[str, int]:
     """What to show of them, and with how many decimals: accuracies where the task has trials."""
     if any(row.late_accuracy is not None for row in rows):
         return "late_accuracy", 2
-    return "ret", 0 if any(abs(row.ret or 0) > 10 for row in rows) else 2
+    return "ret", _digits(rows, "ret")
+
+
+def _digits(rows: Sequence[Row], measure: str) -> int:
+    return 0 if any(abs(getattr(row, measure) or 0) > 10 for row in rows) else 2
 
 
 def score_of(values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -> Score:
@@ -166,7 +170,7 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
     lines = _head("task", "policy", "", "other", "difference", "probability of improvement")
     for task in dict.fromkeys(_compared(row, every) for row in rows):
         mine = [r for r in rows if _compared(r, every) == task and r.seed is not None]
-        measure, digits = measure_of(mine) if asked is None else (asked, 2)
+        measure, digits = measure_of(mine) if asked is None else (asked, _digits(mine, asked))
         by_policy, named = {}, {}
         for policy, some in _by_policy(mine):
             if len(values := _by_run(some, measure)) > 1:
