@@ -203,8 +203,8 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
         asked = arguments(text)
         options = [str(path), *asked, "--workers", "1"]
         parsed = parse_evaluation(options, f"{matrix.name}: evaluate")
-        task = settings.env, json.dumps(settings.env_kwargs, sort_keys=True)
-        if objection := _objection(*task, tuple(asked)):
+        env_kwargs = json.dumps(settings.env_kwargs, sort_keys=True)
+        if objection := _objection(settings.env, env_kwargs, tuple(asked)):
             raise UsageError(f"{matrix.name}: evaluate: {objection}")
         name = folder_name(parsed)
         if matrix.runs != matrix.name:  # others judge the same runs

@@ -72,7 +72,7 @@ def unsupported(page: str, results: str) -> list[str]:
 
 
 def _negative(number: str) -> str:
-    return number.removeprefix("-") if number.startswith("-") else f"-{number}"
+    return number[1:] if number.startswith("-") else f"-{number}"
 
 
 def _said(text: str, task: str, one: str, other: str) -> set[str]:
