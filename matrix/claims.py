@@ -5,13 +5,15 @@ like) has to refer to rows of a table of comparisons, in the section that it lin
 of the references are those of the tables, and one of them is of the sentence's kind; whether the
 sentence says what they say is for its readers:
 
-    On HalfCheetah it is ahead ([HalfCheetah-v5: `ndp-oja` ahead of `mlp`](docs/results.md#...)).
+    On Ant it is ahead ([Ant-v5: `ndp-oja` ahead of `mlp`](docs/results/robots.md#comparisons)).
 
 There and in the section "Claims", an estimate that comes with an interval is in a table.
 """
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from spikepropamine.matrix.tables import AHEAD, BEHIND, EVEN
 
@@ -19,7 +21,7 @@ CLAIM = re.compile(
     r"\b(better|worse|ahead|behind|beats?|more than|level|cannot be told)\b", re.IGNORECASE
 )
 REFERENCE = re.compile(
-    rf"\[([^\]:]+): `(\S+)` ({AHEAD}|{BEHIND}|{EVEN}) `(\S+)`\]\([^)#]*#?([^)]*)\)"
+    rf"\[([^\]:]+): `(\S+)` ({AHEAD}|{BEHIND}|{EVEN}) `(\S+)`\]\(([^)#]*)#?([^)]*)\)"
 )
 SOME = r"(?: \(\d+ of \d+ seeds\))?"
 HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
@@ -36,33 +38,35 @@ ESTIMATE = re.compile(rf"{NUMBER} \[{NUMBER}, {NUMBER}\]")
 TURNED = {AHEAD: BEHIND, BEHIND: AHEAD, EVEN: EVEN}
 
 
-def unsupported(page: str, results: str) -> list[str]:
+def unsupported(page: Path, texts: Mapping[Path, str]) -> list[str]:
     """What is wrong with the claims of a page, one line each.
 
     Args:
-        page: Markdown; its sections "## Results" and "## Claims" are read.
-        results: Markdown with the tables.
+        page: its sections "## Results" and "## Claims" are read.
+        texts: Markdown of this page and of those with the tables, by path.
     """
-    sections = {"": results} | _sections_of(results)
-    tabled = set(ESTIMATE.findall("\n".join(re.findall(r"^\|.*$", results, re.MULTILINE))))
+    rows = re.findall(r"^\|.*$", "\n".join(texts.values()), re.MULTILINE)
+    tabled = set(ESTIMATE.findall("\n".join(rows)))
     tabled |= {(_negative(value), _negative(b), _negative(a)) for value, a, b in tabled}
     found = []
     for title in ("Results", "Claims"):
-        for sentence in _sentences(page, title):
+        for sentence in _sentences(texts[page], title):
             for value, *ends in ESTIMATE.findall(sentence):
                 if (value, *ends) not in tabled:
                     found.append(f"no table has {value} [{', '.join(ends)}]: {sentence}")
-    for sentence in _sentences(page, "Results"):
+    for sentence in _sentences(texts[page], "Results"):
         references = REFERENCE.findall(sentence)
         if CLAIM.search(REFERENCE.sub("", sentence)) and not references:
             found.append(f"no comparison is named: {sentence}")
-        plain, kinds = REFERENCE.sub("", sentence), {said for _, _, said, _, _ in references}
+        plain, kinds = REFERENCE.sub("", sentence), {said for _, _, said, *_ in references}
         for words, fitting in MEANT:
             if references and words.search(plain) and not kinds & fitting:
                 found.append(f"none of the comparisons says so: {sentence}")
-        for task, one, said, other, anchor in references:
-            there = _said(sections.get(anchor, ""), task, one, other)
-            where = f" in #{anchor}" if anchor else ""
+        for task, one, said, other, file, anchor in references:
+            target = Path(os.path.normpath(page.parent / file)) if file else page
+            text = texts.get(target, "")
+            there = _said(_section(text, anchor) if anchor else text, task, one, other)
+            where = f" in {target}#{anchor}" if anchor else f" in {target}"
             if not there:
                 found.append(f"there is no comparison of {one} and {other} on {task}{where}")
             elif there != {said}:
@@ -83,16 +87,15 @@ def _said(text: str, task: str, one: str, other: str) -> set[str]:
     return {said for of, first, said, second in rows + turned if (of, first, second) == names}
 
 
-def _sections_of(text: str) -> dict[str, str]:
-    """The text below each heading, as far as the next one that is no deeper, by anchor."""
+def _section(text: str, anchor: str) -> str:
+    """The text below the heading of this anchor, as far as the next one that is no deeper."""
     headings = list(HEADING.finditer(text))
-    sections: dict[str, str] = {}
     for index, heading in enumerate(headings):
-        deep = len(heading[1])
-        ends = (other.start() for other in headings[index + 1 :] if len(other[1]) <= deep)
-        anchor = re.sub(r"[^\w\- ]", "", heading[2].lower()).replace(" ", "-")
-        sections[anchor] = text[heading.end() : next(ends, len(text))]
-    return sections
+        if re.sub(r"[^\w\- ]", "", heading[2].lower()).replace(" ", "-") == anchor:
+            deep = len(heading[1])
+            ends = (other.start() for other in headings[index + 1 :] if len(other[1]) <= deep)
+            return text[heading.end() : next(ends, len(text))]
+    return ""
 
 
 def _sentences(page: str, title: str) -> Iterator[str]:

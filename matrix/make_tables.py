@@ -29,8 +29,8 @@ def make(pages: Sequence[Path], results: Path, check: bool) -> int:
         elif before != after:
             write_text(page, after)
             print(f"{page}: made anew")
-    texts = [page.read_text(encoding="utf-8") for page in pages]
-    wrong += [line for text in texts for line in unsupported(text, "\n".join(texts))]
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    wrong += [line for page in pages for line in unsupported(page, texts)]
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0

@@ -24,9 +24,19 @@ from spikepropamine.matrix.figures import FIGURES
 from spikepropamine.matrix.file import RESULTS
 from spikepropamine.matrix.tables import TABLES
 
-PAGES = [Path("README.md"), Path("docs/results.md"), Path("docs/deployment.md")]
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
+
+
+def pages_of(root: Path) -> list[Path]:
+    """The pages of this project that have tables and figures.
+
+    Args:
+        root: folder of the README.
+    """
+    docs = root / "docs"
+    parts = sorted((docs / "results").glob("*.md"))
+    return [root / "README.md", docs / "deployment.md", docs / "results.md", *parts]
 
 
 @dataclass(frozen=True)
@@ -91,9 +101,9 @@ def parse(arguments: Sequence[str], program: str, description: str) -> argparse.
         "pages",
         nargs="*",
         type=Path,
-        default=PAGES,
+        default=pages_of(Path()),
         metavar="PAGE",
-        help=f"Markdown ({' '.join(map(str, PAGES))})",
+        help="Markdown (README.md, docs/deployment.md, docs/results.md and those in docs/results)",
     )
     parser.add_argument(
         "--results",

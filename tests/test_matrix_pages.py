@@ -11,10 +11,10 @@ import pytest
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.judge.statistics import SHARE
 from spikepropamine.evaluation.report import figures as drawing
-from spikepropamine.matrix import make_figures, make_tables, pages
+from spikepropamine.matrix import make_figures, make_tables
 from spikepropamine.matrix.claims import unsupported
 from spikepropamine.matrix.figures import agrees, draw, learning
-from spikepropamine.matrix.pages import with_tables
+from spikepropamine.matrix.pages import pages_of, with_tables
 from spikepropamine.matrix.rows import OBSERVER, Row, read_rows, write_rows
 from spikepropamine.matrix.tables import (
     adaptation,
@@ -33,7 +33,7 @@ from spikepropamine.matrix.tables import (
 )
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / page for page in pages.PAGES]
+PAGES = pages_of(ROOT)
 COMMITTED = ROOT / "benchmarks" / "results"
 
 
@@ -408,7 +408,13 @@ def test_a_learning_curve_is_drawn_of_policies_of_which_every_run_has_one(tmp_pa
 
 
 TABLE = "| Ant-v5 | `ndp-oja` | ahead of | `mlp` | 5 [1, 9] | 0.9 [0.6, 1.0] |\n"
-ROW = "[Ant-v5: `ndp-oja` ahead of `mlp`](docs/results.md#comparisons)"
+TABLES_OF = Path("docs/results/robots.md")
+ROW = f"[Ant-v5: `ndp-oja` ahead of `mlp`]({TABLES_OF}#comparisons)"
+
+
+def wrong_in(page, tables):
+    """What is wrong with the claims of a page that links to another one with tables."""
+    return unsupported(Path("README.md"), {Path("README.md"): page, TABLES_OF: tables})
 
 
 @pytest.mark.parametrize(
@@ -418,22 +424,31 @@ ROW = "[Ant-v5: `ndp-oja` ahead of `mlp`](docs/results.md#comparisons)"
         (f"It is behind.\n\nIt is better ({ROW}). It is level.", 2),
         (f"They cannot be told apart ({ROW}).", 1),
         ("It is far ahead\non Ant.", 1),
-        ("The MLP is better ([Ant-v5: `mlp` behind `ndp-oja`](docs/results.md)).", 0),
-        ("The MLP is better ([Ant-v5: `mlp` ahead of `ndp-oja`](docs/results.md)).", 1),
-        ("It is better ([Hopper-v5: `ndp-oja` ahead of `mlp`](docs/results.md)).", 1),
+        ("The MLP is better ([Ant-v5: `mlp` behind `ndp-oja`](docs/results/robots.md)).", 0),
+        ("The MLP is better ([Ant-v5: `mlp` ahead of `ndp-oja`](docs/results/robots.md)).", 1),
+        ("It is better ([Hopper-v5: `ndp-oja` ahead of `mlp`](docs/results/robots.md)).", 1),
         ("| better | a table |", 0),
         ("It runs.\n\n## More\nIt is better.", 0),
     ],
 )
 def test_claims_name_comparisons_that_say_the_same(text, wrong):
     page = f"# Title\nbetter\n\n## Results\n\n{text}\n"
-    assert len(unsupported(page, f"## Comparisons\n\n{TABLE}")) == wrong
+    assert len(wrong_in(page, f"## Comparisons\n\n{TABLE}")) == wrong
+
+
+def test_a_claim_is_of_the_page_that_it_links_to():
+    page = Path("docs/results.md")
+    texts = {TABLES_OF: f"## Comparisons\n\n{TABLE}", page: ""}
+    for file, there in (("results/robots.md", True), ("results/cues.md", False), ("", False)):
+        link = f"[Ant-v5: `ndp-oja` ahead of `mlp`]({file}#comparisons)"
+        texts[page] = f"## Results\n\nIt is better ({link}).\n"
+        assert (not unsupported(page, texts)) == there
 
 
 def test_estimates_with_intervals_are_in_a_table():
     text = "By 5 [1,\n9], by -5 [-9, -1], by 5 [1, 8], and by -5 [1, 9] or 1,000 [900, 1,100]."
     for title in ("Results", "Claims"):
-        wrong = unsupported(f"## {title}\n\n{text}\n", f"{TABLE}| 1,000 [900, 1,100] |\n")
+        wrong = wrong_in(f"## {title}\n\n{text}\n", f"{TABLE}| 1,000 [900, 1,100] |\n")
         assert [line.partition(":")[0] for line in wrong] == [
             "no table has 5 [1, 8]",
             "no table has -5 [1, 9]",
@@ -442,7 +457,7 @@ def test_estimates_with_intervals_are_in_a_table():
 
 def test_a_claim_may_be_of_policies_of_which_some_seeds_have_no_value():
     results = "## Comparisons\n\n" + TABLE.replace("`mlp`", "`mlp` (4 of 5 seeds)")
-    assert not unsupported(f"## Results\n\nIt is ahead ({ROW}).\n", results)
+    assert not wrong_in(f"## Results\n\nIt is ahead ({ROW}).\n", results)
 
 
 def test_a_claim_is_of_the_section_that_it_links_to():
@@ -450,11 +465,11 @@ def test_a_claim_is_of_the_section_that_it_links_to():
     results = f"## Comparisons\n\n### As it is\n\n{TABLE}\n## In noise\n\n{other}"
 
     def wrong(anchor):
-        link = f"[Ant-v5: `ndp-oja` ahead of `mlp`](docs/results.md{anchor})"
-        return unsupported(f"## Results\n\nIt is better ({link}).\n", results)
+        link = f"[Ant-v5: `ndp-oja` ahead of `mlp`]({TABLES_OF}{anchor})"
+        return wrong_in(f"## Results\n\nIt is better ({link}).\n", results)
 
     assert not wrong("#comparisons") and not wrong("#as-it-is")
-    assert "`" not in wrong("#in-noise")[0] and "in #in-noise" in wrong("#in-noise")[0]
+    assert "`" not in wrong("#in-noise")[0] and f"in {TABLES_OF}#in-noise" in wrong("#in-noise")[0]
     assert "there is no comparison" in wrong("#elsewhere")[0]
     assert "ahead of and cannot be told from" in wrong("")[0]
 

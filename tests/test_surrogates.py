@@ -71,7 +71,7 @@ def test_the_gradient_from_above_is_scaled_by_the_derivative():
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_the_patch_that_makes_spikes_graded_fits_the_code():
-    """`docs/results.md` has results that it made."""
+    """`docs/results/robots.md` has results that it made."""
     patch = "benchmarks/graded-spikes.patch"
     done = subprocess.run(["git", "apply", "--check", patch], cwd=HERE.parent, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
