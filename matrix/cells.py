@@ -18,6 +18,7 @@ from pathlib import Path
 from spikepropamine.common import (
     HERE,
     UsageError,
+    code_of,
     digests_of,
     import_modules,
     one_line,
@@ -102,12 +103,15 @@ class Cell:
     def asked(self) -> dict[str, object]:
         """What its training is asked for, defaults included; but for what changes no number."""
         asked: dict[str, object] = {}
-        for name, value in parse_training(list(self.commands[0][1:])).as_dict().items():
+        settings = parse_training(list(self.commands[0][1:]))
+        for name, value in settings.as_dict().items():
             if name not in CHANGEABLE - {"steps", "n_envs"}:
                 parts = value.items() if name in ("network", "trainer") else ()
                 asked |= {f"{name}.{part}": of for part, of in parts} or {name: value}
         for text, digest in digests_of(self.commands[0], self.root).items():
             asked[f"content of {text}"] = digest
+        for module, digest in code_of(settings.imports).items():
+            asked[f"code of {module}"] = digest
         return asked
 
     def finish(self) -> None:

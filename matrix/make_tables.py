@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spikepropamine.common import write_text
 from spikepropamine.matrix.claims import unsupported
-from spikepropamine.matrix.pages import run, with_tables
+from spikepropamine.matrix.pages import pages_of, run, with_tables
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine tables") -> int:
@@ -29,7 +29,8 @@ def make(pages: Sequence[Path], results: Path, check: bool) -> int:
         elif before != after:
             write_text(page, after)
             print(f"{page}: made anew")
-    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    others = [page for page in pages_of(Path()) if page.is_file()]  # what these refer to
+    texts = {page: page.read_text(encoding="utf-8") for page in dict.fromkeys([*pages, *others])}
     wrong += [line for page in pages for line in unsupported(page, texts)]
     for line in wrong:
         print(line, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -37,7 +38,8 @@ class Row:
     Attributes:
         env, setting, policy, seed: of the training, by their labels in the matrix.
         parameters: learned numbers in the actor.
-        steps, seconds: of the training.
+        steps, seconds: of the training; too few seconds where a session was stopped after its first
+            row of progress.csv.
         training_return, best_training_return: mean return of training episodes, at its end and at
             its best.
         returns_by_step: the same after each twentieth of the steps, separated by spaces, nan where
@@ -100,7 +102,10 @@ def read_rows(file: Path) -> list[Row]:
     def value(name: str, text: str) -> Any:
         if hints[name] is str:
             return text
-        return int(text) if hints[name] == int | None else float(text)
+        number = int(text) if hints[name] == int | None else float(text)
+        if not math.isfinite(number):
+            raise ValueError(f"{name} is {text}")
+        return number
 
     try:
         with file.open(newline="") as stream:
@@ -153,8 +158,8 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
     for cell in cells:
         for row in (*observer_rows(cell, known), *told_rows(cell)):
             known.add((row.run, row.condition, row.episodes))
-            same = row.run, row.condition  # before, in other episodes
-            old = [one for one in old if (one.run, one.condition) != same]
+            same = row.run, row.suite, row.condition  # before, in other episodes
+            old = [one for one in old if (one.run, one.suite, one.condition) != same]
             old.append(row)
     rows = [*fresh, *old]
     order = {  # what is new comes last

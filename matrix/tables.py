@@ -260,7 +260,7 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
     columns = ("settled_pace", "later_settled_pace", "regained", "opening_over_off")
     rows = [
         row
-        for row in rows_where(files, **where)
+        for row in once(rows_where(files, **where))
         if any(getattr(row, name) is not None for name in columns)
     ]
     lines = _head(
@@ -285,7 +285,7 @@ def contexts(files: Sequence[Path], **where: str) -> str:
     """By policy, in contexts held out of training: how many numbers are learned, the settled pace,
     the same with plasticity off where there is plasticity, and the share of changes made good.
     """
-    rows = of_one_task(rows_where(files, split="held-out", **where))
+    rows = of_one_task(once(rows_where(files, split="held-out", **where)))
     lines = _head("policy", "learned numbers", "pace", "plasticity off", "changes made good")
     for policy, every in _by_policy(rows):
         intact, off = ([row for row in every if row.lesion == name] for name in ("", "off"))

@@ -282,6 +282,25 @@ def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
     return found
 
 
+def code_of(modules: Iterable[str]) -> dict[str, str]:
+    """Digests of the user's own modules, which are installed or loaded: of a package all that is
+    in it, of any other module its file.
+    """
+    found = {}
+    for name in modules:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+        assert spec is not None
+        places = spec.submodule_search_locations or []
+        files = [file for place in places for file in sorted(Path(place).rglob("*.py"))]
+        if not files and spec.origin is not None:
+            files = [Path(spec.origin)]
+        total = hashlib.sha256()
+        for file in files:
+            total.update(file.read_bytes())
+        found[name] = total.hexdigest()
+    return found
+
+
 def git(*words: str) -> subprocess.CompletedProcess[str]:
     """Answer of git about the checkout."""
     return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=False)

@@ -24,9 +24,11 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from spikepropamine.common import UsageError
 from spikepropamine.envs.making import make
 from spikepropamine.evaluation import schema
 from spikepropamine.evaluation.ask.conditions import (
+    CLEAN,
     choose,
     conditions_of,
     make_env,
@@ -36,7 +38,9 @@ from spikepropamine.evaluation.ask.conditions import (
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.report import files
 from spikepropamine.evaluation.run import jobs, store, workers
-from spikepropamine.evaluation.run.jobs import joined, waves
+from spikepropamine.evaluation.run.episodes import Episode
+from spikepropamine.evaluation.run.jobs import Job, joined, waves
+from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import read, write
 from spikepropamine.policies.export import load_policy, save_policy
 
@@ -296,13 +300,14 @@ def test_what_the_users_own_code_does_is_in_that_name_too(tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)
     found = []
     for helper in ("SCALE = 1", "SCALE = 2"):
-        (tmp_path / "own_task.py").write_text("import own_helper\n")
-        (tmp_path / "own_helper.py").write_text(f"{helper}\n")
+        (tmp_path / "own_task.py").write_text("import own_helpers.physics\n")
+        (tmp_path / "own_helpers").mkdir(exist_ok=True)
+        (tmp_path / "own_helpers" / "physics.py").write_text(f"{helper}\n")
         importlib.invalidate_caches()
         importlib.import_module("own_task")
         store.own_digest.cache_clear()
         found.append(store.own_digest(("own_task", store.module_of("HalfCheetah-v5"))))
-        for name in ("own_task", "own_helper"):
+        for name in ("own_task", "own_helpers", "own_helpers.physics"):
             monkeypatch.delitem(sys.modules, name)
     assert found[0] != found[1]
     # what is told apart by its version is not read
@@ -371,11 +376,44 @@ def test_a_quick_evaluation_has_few_episodes_of_the_severest_conditions(tmp_path
 
 
 def test_outcomes_survive_the_way_through_files(tmp_path):
-    outcome = {"return": np.array([0.1, 1 / 3]), "correct": np.array([[1, np.nan]], np.float32)}
-    write(tmp_path / "deep" / "x.npz", outcome)
-    back = read(tmp_path / "deep" / "x.npz")
+    outcome = {name: np.array([1]) for name in ("seed", "length", "rewards", "began")}
+    outcome |= {"return": np.array([0.1, 1 / 3]), "correct": np.array([[1, np.nan]], np.float32)}
+    file = tmp_path / "deep" / "x.npz"
+    write(file, outcome)
+    back = read(file)
     assert all(np.array_equal(back[k], outcome[k], equal_nan=True) for k in outcome)
     assert read(tmp_path / "nothing.npz") is None
+    damaged = bytearray(file.read_bytes())
+    damaged[damaged.rindex(b"PK\x01\x02") + 10] = 99  # a way to compress that nobody knows
+    file.write_bytes(damaged)
+    assert read(file) is None
+    write(file, {"return": outcome["return"]})  # a member is missing
+    assert read(file) is None
+
+
+def test_a_worker_that_is_killed_is_said_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "deadly.py").write_text(
+        "import os\n"
+        "import gymnasium as gym\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n\n\n"
+        "class Deadly(CartPoleEnv):\n"
+        "    def step(self, action):\n"
+        "        os._exit(9)\n\n\n"
+        "gym.register('Deadly-v0', Deadly, max_episode_steps=20)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setattr(workers, "imported", ["deadly"])
+    importlib.import_module("deadly")
+    task = task_of("Deadly-v0", {})
+    job = Job(None, "", False, task, CLEAN, (0,), 1, True, baseline="random")
+    pairs = [(job, tmp_path / "a.npz"), (job, tmp_path / "b.npz")]
+    try:
+        with pytest.raises(UsageError, match="a worker was killed"):
+            workers.run_jobs(pairs, 2, ProgressBar(20))
+    finally:
+        gym.registry.pop("Deadly-v0")
+        sys.modules.pop("deadly")
 
 
 def test_many_episodes_are_also_there_as_parquet(tmp_path, monkeypatch):
@@ -397,6 +435,9 @@ def test_waves_and_how_they_are_joined():
     assert both["seed"].tolist() == [1, 2] and both["rewards"].tolist() == [[1, 1, 0], [1, 1, 1]]
     np.testing.assert_array_equal(both["correct"], [[1, np.nan], [1, 1]])
     assert both["inside/count"].tolist() == [2, 2, 1] and both["modulation/count"] == 5
+    # nothing changes in the episodes of one wave
+    steps = [jobs._outcome([Episode(0, 1.0, 1, (), (1.0,), at)]) for at in ((0, 2), ())]
+    assert joined(steps)["began"].tolist() == [[0, 2], [-1, -1]]
 
 
 def test_conditions_of_a_suite():
@@ -416,6 +457,24 @@ def test_conditions_of_a_suite():
         conditions_of(task_of("Pendulum-v1", {}), "novel-dynamics", [], [])
     with pytest.raises(ValueError, match="has neither a time limit nor trials"):
         task_of("EvidenceAccumulation-v0", {}, horizon_factor=2)
+
+
+@pytest.mark.parametrize(
+    ("condition", "texts", "name"),
+    [
+        ('{clean: "obs_noise=0.5"}', [], "clean"),
+        ('{n: "obs_noise={severity}"}', [], "n 0.123457"),
+        ('{"obs_bias=1": "obs_noise=0.5"}', ["obs_bias=1"], "obs_bias=1"),
+    ],
+)
+def test_two_conditions_of_one_name_are_refused(condition, texts, name, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        f"severities: [0.12345671, 0.12345672]\ntrain: {condition}\n"
+        'held-out: {shift: "obs_bias=0.7"}\n'
+    )
+    with pytest.raises(ValueError, match=f"would both be called '{name}'"):
+        conditions_of(task_of("CartPole-v1", {}), str(file), texts, [])
 
 
 def test_a_limit_of_trials_is_multiplied_too():

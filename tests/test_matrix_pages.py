@@ -341,6 +341,11 @@ def test_a_marker_that_is_wrong_is_explained(results, marker, words):
         with_tables(f"<!-- table: {marker} -->\n<!-- end -->", results)
 
 
+def test_a_page_alone_is_checked_against_those_that_it_refers_to(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert make_tables.main(["README.md", "--check"]) == 0, capsys.readouterr().err
+
+
 def test_a_check_changes_nothing(results, capsys):
     page = results / "page.md"
     page.write_text("<!-- table: summary cue -->\n<!-- end -->\n")

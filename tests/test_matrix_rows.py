@@ -21,6 +21,7 @@ from spikepropamine.matrix.rows import (
     rows_of,
     write_rows,
 )
+from spikepropamine.matrix.tables import adaptation, contexts
 
 
 def test_a_training_in_two_sessions_took_the_time_of_both():
@@ -73,8 +74,8 @@ def finished(tmp_path):
     )
     run.progress.write_text(lines)
 
-    def write(env, conditions, episodes=2, references=None):
-        settings = {"env": env, "env_kwargs": {"noise": 0.0}, "suite": "standard",
+    def write(env, conditions, episodes=2, references=None, suite="standard"):
+        settings = {"env": env, "env_kwargs": {"noise": 0.0}, "suite": suite,
                     "episodes": episodes, "seeds": [0, episodes - 1]}  # fmt: skip
         known = {"severity": None, "split": None, "lesion": None}
         summary = {
@@ -84,9 +85,9 @@ def finished(tmp_path):
             "results": {"own": dict.fromkeys(conditions, RESULT)},
             "references": references or {},
         }
-        (tmp_path / "judged").mkdir(exist_ok=True)
-        (tmp_path / "judged" / "summary.json").write_text(json.dumps(summary))
-        return SimpleNamespace(run=run, root=tmp_path, evaluations=["judged"], env=env,
+        (tmp_path / suite).mkdir(exist_ok=True)
+        (tmp_path / suite / "summary.json").write_text(json.dumps(summary))
+        return SimpleNamespace(run=run, root=tmp_path, evaluations=[suite], env=env,
                                setting="plain", policy="ndp", seed=3)  # fmt: skip
 
     return write
@@ -146,6 +147,15 @@ def test_a_teacher_that_is_told_is_on_file_beside_the_policies(finished, tmp_pat
     (told,) = (row for row in read_rows(tmp_path / "rows.csv") if row.policy == TOLD)
     assert told == Row(env="Ant-v5", setting="plain", policy=TOLD, condition="signs",
                        split="held-out", episodes=4, settled_pace=1.0, regained=0.75)  # fmt: skip
+    with_suites = {"clean": {}, "signs": {"split": "held-out"}}
+    cells = [finished("Ant-v5", with_suites, 4, references, suite) for suite in ("one", "two")]
+    collect(cells, tmp_path / "suites.csv")
+    told = [row for row in read_rows(tmp_path / "suites.csv") if row.policy == TOLD]
+    assert [row.suite for row in told] == ["one", "two"]
+    with pytest.raises(UsageError, match="judged by several suites"):
+        adaptation([tmp_path / "suites.csv"])
+    with pytest.raises(UsageError, match="judged by several suites"):
+        contexts([tmp_path / "suites.csv"])
 
 
 @pytest.mark.parametrize("name", ["cue-ppo", "cue-supervised", "robots"])
@@ -165,6 +175,13 @@ def test_rows_survive_their_file(tmp_path):
     rows = read_rows(ROOT / "benchmarks" / "results" / "robots.csv")
     write_rows(tmp_path / "again.csv", rows)
     assert read_rows(tmp_path / "again.csv") == rows
+
+
+def test_a_number_that_is_not_finite_is_refused(tmp_path):
+    file = tmp_path / "rows.csv"
+    write_rows(file, [Row(env="Ant-v5", policy="snn", condition="clean", ret=float("nan"))])
+    with pytest.raises(UsageError, match="ret is nan"):
+        read_rows(file)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):

@@ -9,6 +9,8 @@ import pytest
 
 from spikepropamine import common
 from spikepropamine.__main__ import main
+from spikepropamine.matrix.cells import cells_of
+from spikepropamine.matrix.file import load_matrix
 from spikepropamine.policies.backends import available
 from spikepropamine.policies.reference import LayerSpec
 from spikepropamine.policies.rules import RULES
@@ -109,6 +111,22 @@ def test_an_own_environment_policy_rule_and_perturbation_train_and_are_judged(
 
     assert main([*judge, "--import", module]) == 0
     assert "blinded=1" in capsys.readouterr().out
+
+
+def test_a_run_does_not_go_on_unasked_with_other_code_of_ones_own(module, tmp_path, capsys):
+    train = ["train", "--env", f"{module}:Corridor-v0", "--policy", "mlp", *TINY]
+    (tmp_path / "own.yaml").write_text(
+        f"envs: [Corridor-v0]\npolicies: [mlp]\nseeds: [0]\ntrain: --import {module}\n"
+    )
+    (cell,) = cells_of(load_matrix(str(tmp_path / "own.yaml")), tmp_path)
+    before = cell.asked()
+    assert main(train) == 0
+    with (tmp_path / f"{module}.py").open("a") as file:
+        file.write("# changed\n")
+    assert main([*train, "--resume", "--steps", "64"]) == 2
+    assert f"would not be exact (the code of {module} was" in capsys.readouterr().err
+    changed = {name for name, value in cell.asked().items() if value != before[name]}
+    assert changed == {f"code of {module}"}
 
 
 def test_what_a_module_brings_is_listed_and_verified(module, capsys):

@@ -36,7 +36,7 @@ LARGEST = 2**32  # bytes
 LOCK = ".lock"
 PROGRESS = (
     "num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining",
-    "ep_info_buffer", "ep_success_buffer", "_left_out_in_a_row",
+    "ep_info_buffer", "ep_success_buffer", "_left_out_in_a_row", "_episode_ended", "_was_told",
 )  # fmt: skip
 EPISODES = ("_last_obs", "_last_original_obs", "_last_episode_starts", "_last_lstm_states")
 LASTING = ("obs_rms", "ret_rms", "steps_taken")

@@ -5,7 +5,7 @@ from typing import Any
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from spikepropamine.common import UsageError, digests_of, versions
+from spikepropamine.common import UsageError, code_of, digests_of, versions
 from spikepropamine.training.checkpoints import Checkpoint, go_on, latest, learn_on
 from spikepropamine.training.old_checkpoints import find_old, learn_on_old
 from spikepropamine.training.settings import CHANGEABLE, Settings, completed
@@ -71,10 +71,14 @@ def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
 
 
 def contents_of(settings: Settings) -> dict[str, str]:
-    """Digests of the files and policies that a training depends on, by what is said of them."""
+    """Digests of the files, policies and own modules that a training depends on, by what is said
+    of them.
+    """
     texts = [settings.perturb, settings.teacher, *settings.env_kwargs.values()]
     digests = digests_of(str(text) for text in texts if text is not None)
-    return {f"the content of {text}": digest[:12] for text, digest in digests.items()}
+    contents = {f"the content of {text}": digest for text, digest in digests.items()}
+    contents |= {f"the code of {name}": of for name, of in code_of(settings.imports).items()}
+    return {name: digest[:12] for name, digest in contents.items()}
 
 
 def _begin_anew(algorithm: OnPolicyAlgorithm, settings: Settings) -> None:

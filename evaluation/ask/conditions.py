@@ -1,5 +1,6 @@
 """The conditions that a policy is judged in: each changes the task, or the policy's state."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -125,8 +126,8 @@ def conditions_of(
         The conditions, the clean one first, and those of the suite that do not apply.
 
     Raises:
-        ValueError: an unknown suite or lesion, a text that cannot be read or does not apply, or a
-            suite of which nothing applies.
+        ValueError: an unknown suite or lesion, a text that cannot be read or does not apply, a
+            suite of which nothing applies, or two conditions of one name.
     """
     for name in lesions:
         _check_name(name, LESIONS, "lesion")
@@ -167,6 +168,12 @@ def conditions_of(
                 found.append(Condition(text, text, text, text, None, None, onset_of(text)))
     finally:
         env.close()
+    for first, second in itertools.combinations(found, 2):
+        if first.key == second.key:
+            texts = " and ".join(
+                repr(c.text) if c.text else "the clean task" for c in (first, second)
+            )
+            raise ValueError(f"{texts} would both be called {first.key!r}: rename one in its suite")
     there = {(condition.intact, condition.lesion) for condition in found}
     intact = [condition for condition in found if condition.lesion is None]
     for lesion in [LESIONS[name] for name in dict.fromkeys(lesions)]:

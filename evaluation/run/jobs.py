@@ -126,7 +126,7 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
         the end; "correct" float32 [episodes, trials], NaN where there was no response. Of a
         spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count"); of an intact
         one in the clean condition those of `ModulationSums` ("modulation/NAME",
-        "modulation/count"). Where there are contexts "began", int64 [episodes, changes]: the steps
+        "modulation/count"). "began", int64 [episodes, changes]: the steps
         at which one began, and -1 for no more.
     """
     if job.folder is None:
@@ -237,19 +237,16 @@ def _run_baseline(job: Job, progress: ProgressBar | None) -> list[Episode]:
 def _outcome(episodes: Sequence[Episode]) -> Outcome:
     rewards = np.zeros((len(episodes), max(e.length for e in episodes)), dtype=np.float32)
     correct = np.full((len(episodes), max(len(e.correct) for e in episodes)), np.nan, np.float32)
+    began = np.full((len(episodes), max(len(e.began) for e in episodes)), -1)
     for row, episode in enumerate(episodes):
+        began[row, : len(episode.began)] = episode.began
         rewards[row, : episode.length] = episode.rewards
         correct[row, : len(episode.correct)] = np.array(episode.correct, np.float32)
-    outcome = {
+    return {
         "seed": np.array([episode.seed for episode in episodes]),
         "return": np.array([episode.total_reward for episode in episodes]),
         "length": np.array([episode.length for episode in episodes]),
         "rewards": rewards,
         "correct": correct,
+        "began": began,
     }
-    changes = max(len(e.began) for e in episodes)
-    if changes:
-        outcome["began"] = np.full((len(episodes), changes), -1)
-        for row, episode in enumerate(episodes):
-            outcome["began"][row, : len(episode.began)] = episode.began
-    return outcome

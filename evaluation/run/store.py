@@ -6,6 +6,7 @@ A job whose file is there is never run again.
 import hashlib
 import json
 import os
+import site
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -25,6 +26,9 @@ SOURCES = ["envs", "envs/spreads.json", "policies", "evaluation/hook.py"]
 SOURCES += ["evaluation/ask/conditions.py", "evaluation/ask/lesions.py", "evaluation/ask/task.py"]
 SOURCES += ["evaluation/ask/told.py", "evaluation/run/episodes.py", "evaluation/run/inside.py"]
 SOURCES += ["evaluation/run/jobs.py"]
+
+ELSEWHERE = ("spikepropamine", "gymnasium", "__main__")
+ALWAYS = {"seed", "return", "length", "rewards", "correct", "began"}
 
 FOLDER = "SPIKEPROPAMINE_CACHE"  # the environment variable that names another folder
 
@@ -75,9 +79,10 @@ def read(path: Path) -> Outcome | None:
     """What `write` wrote; None where there is nothing, or something damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            outcome = dict(file)
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile):
         return None
+    return outcome if outcome.keys() >= ALWAYS else None
 
 
 def write(path: Path, outcome: Outcome) -> None:
@@ -95,16 +100,21 @@ def module_of(environment: str) -> str:
 @cache
 def own_digest(modules: tuple[str, ...]) -> str:
     """Of the code of the user's own modules, and of what is loaded of their packages, or lies
-    beside them. Code of this project and of Gymnasium is told apart otherwise.
+    beside them or below. What is installed, and this project, are told apart otherwise.
     """
     places = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
     files = {name: Path(place) for name, place in places.items() if place is not None}
     own = set()
     for name in modules:
         package = _package(name)
-        if name in files and package not in ("spikepropamine", "gymnasium"):
+        if name in files and package not in ELSEWHERE:
             folder = files[name].parent
-            own |= {x for n, x in files.items() if x.parent == folder or _package(n) == package}
+            own |= {x for n, x in files.items() if _package(n) == package}
+            own |= {
+                x
+                for n, x in files.items()
+                if folder in x.parents and _package(n) not in ELSEWHERE and not _installed(x)
+            }
     total = hashlib.sha256()
     for file in sorted(own):
         total.update(file.read_bytes())
@@ -113,6 +123,10 @@ def own_digest(modules: tuple[str, ...]) -> str:
 
 def _package(module: str) -> str:
     return module.partition(".")[0]
+
+
+def _installed(file: Path) -> bool:
+    return any(file.is_relative_to(place) for place in site.getsitepackages())
 
 
 @cache

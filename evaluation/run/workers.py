@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.common import import_modules, imported, reason
+from spikepropamine.common import UsageError, import_modules, imported, reason
 from spikepropamine.evaluation.run.jobs import Job, Outcome, environments, run_job
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import FOLDER, read, write
@@ -41,6 +42,7 @@ def run_jobs(
 
     Raises:
         KeyboardInterrupt: what was finished is in its files.
+        UsageError: a worker was killed.
     """
     outcomes: list[Any] = [read(path) for _, path in jobs]
     left = [index for index, outcome in enumerate(outcomes) if outcome is None]
@@ -102,10 +104,15 @@ def _run_side_by_side(
                 _keep(jobs[index][1], outcomes[index], progress)
         _show(reports, progress)
         pool.shutdown()
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
             child.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise UsageError(
+                "a worker was killed, as where memory runs out; the same command goes on from what "
+                "was measured, with a smaller --workers in less memory"
+            ) from error
         raise
 
 
