@@ -182,10 +182,14 @@ def listing() -> str:
         lines += [f"### {title}", ""]
         for family in (one for one in CATALOGUE.values() if one.group == group):
             low, high = family.bounds
+            values = (
+                f"After `~` stands a {family.unit}, after `=` [which context](#contexts)."
+                if family.contexts
+                else f"From {low:g} to {high:g} ({family.unit}); nothing changes at "
+                f"{family.nominal:g}, severity 1 is {family.hardest:g}."
+            )
             lines += [
-                f"**`{family.name}`**: {family.summary} From {low:g} to {high:g} "
-                f"({family.unit}); nothing changes at {family.nominal:g}, "
-                f"severity 1 is {family.hardest:g}.",
+                f"**`{family.name}`**: {family.summary} {values}",
                 "",
                 f"![{family.name}: the same episode without it and with "
                 f"it](perturbations/{family.name}.png)",

@@ -51,6 +51,7 @@ def make(
     Raises:
         ValueError: the environment cannot be made so; the message says why.
     """
+    meant = f"{environment} with {dict(arguments)}" if arguments else environment
     try:
         entry = gym.spec(environment).entry_point
         if isinstance(entry, str):
@@ -61,10 +62,10 @@ def make(
             warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
             env = gym.make(environment, **dict(arguments or {}))
     except (TypeError, ValueError, ImportError, gym.error.Error) as error:
-        raise ValueError(f"{environment} with {dict(arguments or {})}: {error}") from error
+        raise ValueError(f"{meant}: {error}") from error
     except Exception as error:  # of any kind: the arguments meet code of others
         kind = type(error).__name__
-        raise ValueError(f"{environment} with {dict(arguments or {})}: {kind}: {error}") from error
+        raise ValueError(f"{meant}: {kind}: {error}") from error
     if reveal is not None:
         perturb = _with_contexts(perturb or "", reveal) or None
     try:

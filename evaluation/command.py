@@ -269,13 +269,20 @@ def _check_kept(
     conditions: Sequence[Condition],
     options: argparse.Namespace,
 ) -> None:
-    """Raises UsageError where results of the same runs, but of fewer episodes or without some of
-    the conditions, would replace others.
+    """Raises UsageError where results of other runs, or of the same, but of fewer episodes or
+    without some of the conditions, would replace others.
     """
-    summary = summary_in(folder)
-    if summary is None or judged(summary, folder) != {(r.folder.resolve(), r.steps) for r in runs}:
+    summary, elsewhere = summary_in(folder), "say with --out where these are to go"
+    if summary is None:
         return
-    kept, elsewhere = summary["settings"]["episodes"], "say with --out where these are to go"
+    before, now = judged(summary, folder), {(r.folder.resolve(), r.steps) for r in runs}
+    gone = {run for run, _ in before} - {run for run, _ in now}
+    if gone and options.out is None:
+        names = ", ".join(sorted(f"{run.parent.name}/{run.name}" for run in gone)[:3])
+        raise UsageError(f"{folder} has results of runs that would be lost ({names}); {elsewhere}")
+    if before != now:
+        return
+    kept = summary["settings"]["episodes"]
     if kept > options.episodes:
         raise UsageError(
             f"{folder} has results of {kept} episodes, which those of {options.episodes} would "

@@ -27,7 +27,7 @@ def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None 
         repository: that it is pulled from, with its evaluation beside it; None: it is there.
 
     Raises:
-        UsageError: no evaluation there, or one of other runs.
+        UsageError: no evaluation there, or one of other runs, or from before more training.
     """
     try:
         summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
@@ -42,15 +42,20 @@ def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None 
     metadata = loaded.metadata
     try:
         judged = {
-            (evaluation / folder).resolve(): called
+            (evaluation / folder).resolve(): (called, steps)
             for called, part in summary["policies"].items()
-            for folder in part["runs"]
+            for folder, steps in zip(part["runs"], part["steps_trained"])
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{evaluation / 'summary.json'} is of no evaluation") from error
     if run.path.resolve() not in judged:
         raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
-    policy = judged[run.path.resolve()]  # as it is called there
+    policy, steps = judged[run.path.resolve()]  # as it is called there
+    if steps != metadata["steps"]:
+        raise UsageError(
+            f"{evaluation} is of the policy after {steps:,} steps, and {run.path} has one of "
+            f"{metadata['steps']:,}: evaluate it again"
+        )
     own = metadata["settings"].get("imports") or ()
     more = f" --import {' '.join(own)}" if own else ""
     commands = [f"spikepropamine enjoy {name}{more}", f"spikepropamine evaluate {name}{more}"]

@@ -81,6 +81,8 @@ def perturbations() -> Rows:
     for family in CATALOGUE.values():
         low, high = family.bounds
         values = f"{low:g} to {high:g}, nominal {family.nominal:g} ({family.unit})"
+        if family.contexts:
+            values = f"After ~ a {family.unit}, after = seen, held_out or a code"
         yield family.name, f"{family.group}: {family.summary} {values}"
 
 

@@ -174,6 +174,15 @@ def test_a_run_without_an_evaluation_of_its_own_is_not_pushed(run, service, tmp_
     evaluation = run / "evaluations" / "standard"
     assert push.main([str(other), NAME, "--evaluation", str(evaluation)]) == 2
     assert "is not an evaluation of" in capsys.readouterr().err
+    file = evaluation / "summary.json"
+    before = file.read_text()
+    summary = json.loads(before)
+    for part in summary["policies"].values():  # as where the run has gone on since
+        part["steps_trained"] = [steps - 1 for steps in part["steps_trained"]]
+    file.write_text(json.dumps(summary))
+    assert push.main([str(run), NAME]) == 2
+    assert "evaluate it again" in capsys.readouterr().err
+    file.write_text(before)
     assert push.main([str(run), "plastic"]) == 2
     assert "OWNER/NAME" in capsys.readouterr().err
     assert not REPOSITORIES

@@ -63,6 +63,17 @@ def test_fewer_episodes_do_not_take_the_place_of_more(tmp_path, capsys):
     assert {"noise-0.1", "noise-0.2"} <= {c["key"] for c in summary["conditions"]}
 
 
+def test_other_runs_do_not_take_the_place_of_these(tmp_path, capsys):
+    runs = [save_run(tmp_path, CUES, policy, 0) for policy in ("snn", "mlp")]
+    others = [save_run(tmp_path, CUES, policy, 1) for policy in ("snn", "mlp")]
+    few = ["--conditions", "clean", "--episodes", "2"]
+    assert command_line(*runs, *few) == 0 and command_line(*runs, *few) == 0
+    assert command_line(*others, *few) == 2
+    error = capsys.readouterr().err
+    assert "has results of runs that would be lost (mlp" in error and "--out" in error
+    assert command_line(*runs, *others, *few) == 0  # the same, and more
+
+
 def test_the_order_of_arguments_makes_no_other_task(tmp_path):
     runs = [save_run(tmp_path, CUES, "snn", seed) for seed in (0, 1)]
     for run, kwargs in zip(runs, ({"cues": 2, "trials": 10}, {"trials": 10, "cues": 2})):

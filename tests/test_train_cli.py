@@ -187,7 +187,11 @@ def test_a_run_with_arguments_of_its_environment_goes_on(tmp_path, run_here, cap
     capsys.readouterr()
     other = [*arguments[:-1], "0.2", "--resume", "--steps", "128"]
     assert run_here(*other) == 2
-    assert "env_kwargs cannot change" in capsys.readouterr().err
+    assert "--env-kwargs noise was 0.1 when the run was made, and is 0.2 now" in (
+        capsys.readouterr().err
+    )
+    assert run_here(*arguments, "--resume", "--trainer.n-epochs", "9") == 2
+    assert "--trainer.n-epochs was" in capsys.readouterr().err
 
 
 def test_resuming_keeps_the_normalisation(tmp_path, run_here):

@@ -1,14 +1,13 @@
 """Going on with a run: exactly where that is possible, and otherwise only when asked."""
 
 import sys
-from typing import Any
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from spikepropamine.common import UsageError, code_of, digests_of, versions
 from spikepropamine.training.checkpoints import Checkpoint, go_on, latest, learn_on
 from spikepropamine.training.old_checkpoints import find_old, learn_on_old
-from spikepropamine.training.settings import CHANGEABLE, Settings, completed
+from spikepropamine.training.settings import Settings, check_unchanged, completed
 from spikepropamine.training.snapshot import CannotRestore, Snapshot
 
 DECISIVE = ("n_envs", "backend", "device")
@@ -37,7 +36,7 @@ def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
         learn_on_old(algorithm, old)
         _begin_anew(algorithm, settings)
         return None
-    _check_settings(completed(checkpoint.settings), settings.as_dict())
+    check_unchanged(completed(checkpoint.settings), settings.as_dict())
     finished = checkpoint.steps >= settings.steps  # nothing is left that could differ
     then = checkpoint.settings["steps"]
     if (
@@ -86,19 +85,6 @@ def _begin_anew(algorithm: OnPolicyAlgorithm, settings: Settings) -> None:
     # that evaluations count from would bring theirs
     algorithm.set_random_seed(2**30 + settings.seed + algorithm.num_timesteps)
     print("resuming inexactly: episodes and random numbers begin anew", file=sys.stderr)
-
-
-def _check_settings(then: dict[str, Any], now: dict[str, Any]) -> None:
-    for name, value in then.items():
-        if name not in CHANGEABLE and name in now and now[name] != value:
-            nested = isinstance(value, dict) and isinstance(now[name], dict)
-            changed = [k for k in value if now[name].get(k) != value[k]] if nested else []
-            old = value[changed[0]] if changed else value
-            new = now[name][changed[0]] if changed else now[name]
-            raise UsageError(
-                f"{'.'.join([name, *changed[:1]])} was {old!r} when the run was made, and is "
-                f"{new!r} now: it cannot change when a run is resumed"
-            )
 
 
 def _reasons_against(checkpoint: Checkpoint, settings: Settings) -> list[str]:

@@ -253,13 +253,26 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     resumed = validated(_over(stored, values))
     # the name of the policy has had its say, too
     resumed = replace(resumed, network=agents()[stored.policy].network(resumed.network))
-    for name, value in resumed.as_dict().items():
-        if name not in CHANGEABLE and value != stored.as_dict()[name]:
-            raise UsageError(
-                f"{name} cannot change when a run is resumed "
-                f"({', '.join(sorted(CHANGEABLE - {'resume', 'overwrite'}))} can)"
-            )
+    check_unchanged(stored.as_dict(), resumed.as_dict())
     return resumed
+
+
+def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises UsageError where settings differ that cannot change when a run is resumed."""
+    for name, old in then.items():
+        if name in CHANGEABLE or name not in now or now[name] == old:
+            continue
+        new = now[name]
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            inner = next(k for k in [*old, *new] if old.get(k) != new.get(k))
+            option = name.replace("_", "-")
+            old, new = old.get(inner), new.get(inner)
+            dashed = inner.replace("_", "-")
+            name = f"{option} {inner}" if name == "env_kwargs" else f"{option}.{dashed}"
+        raise UsageError(
+            f"--{name} was {old!r} when the run was made, and is {new!r} now: it cannot change "
+            "when a run is resumed; a new one can begin with its weights (--from)"
+        )
 
 
 def _check_given(settings: Settings, values: Mapping[str, Any]) -> None:

@@ -180,7 +180,10 @@ def _checked(text: str, match: re.Match[str], family: Family) -> Term:
         if not severities and not family.contexts:
             family.severity(number)
         if not severities and family.contexts and (number < 0 or not number.is_integer()):
-            raise ValueError(f"the code of a context is a whole number from 0 on, got {number:g}")
+            raise ValueError(
+                f"the code of a context is a whole number from 0 on, got {number:g}; a "
+                f"{family.unit} is written {family.name}~{number:g}"
+            )
     excluded = None
     if match["except_low"] is not None:
         excluded = float(match["except_low"]), float(match["except_high"])
