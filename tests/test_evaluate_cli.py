@@ -83,7 +83,8 @@ def test_command_line_without_trials(tmp_path, capsys):
     folder, out = save_run(tmp_path, PENDULUM, "snn"), tmp_path / "out"
     arguments = ["--episodes", 2, "--conditions", "plasticity-off", "noise-0.2"]
     assert command_line(folder, *arguments, "--stochastic", "--out", out) == 0
-    assert "accuracy" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "accuracy" not in printed and "(no retention: no policy is shown to earn" in printed
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary["results"]["snn"]) == ["clean", "noise-0.2", "plasticity-off"]
     assert summary["results"]["snn"]["noise-0.2"]["late_accuracy"] is None

@@ -14,6 +14,10 @@ WHAT_PACE_IS = (
     "random actions, 0)"
 )
 
+NOTHING_KEPT = (
+    "(no retention: no policy is shown to earn more than random actions and standing still)"
+)
+
 
 def tables(summary: Summary) -> str:
     """Plain text: every policy in every condition; and, where there are many, the policies."""
@@ -21,13 +25,15 @@ def tables(summary: Summary) -> str:
     conditions = summary["conditions"]
     measures = _measures([r for of in results.values() for r in of.values()])
     legend = f"\n{WHAT_PACE_IS}" if PACE in measures else ""
+    kept_nothing = list(measures) == ["return"] and len(conditions) > 1
+    reason = f"\n{NOTHING_KEPT}" if kept_nothing else ""
     if len(conditions) <= MANY_CONDITIONS:
         rows = [["policy", "condition", *measures]]
         for name, of in results.items():
             for key, result in of.items():
                 rows.append([name, key, *(_cell(part(result)) for part in measures.values())])
                 name = ""  # once per policy
-        return _aligned(rows) + legend
+        return _aligned(rows) + legend + reason
     overall: Any = summary["overall"]
     splits = [
         s
@@ -53,7 +59,7 @@ def tables(summary: Summary) -> str:
         found = [of.get(c["key"]) for of in results.values()]
         by_condition.append([c["key"], *(_cell(measures[asked](r)) if r else "" for r in found)])
     legend = legend or f"\n({asked})"
-    return f"{_aligned(by_condition)}{legend}\n\n{_aligned(rows)}"
+    return f"{_aligned(by_condition)}{legend}{reason}\n\n{_aligned(rows)}"
 
 
 def _measures(results: list[Any]) -> dict[str, Callable[[Any], Score | None]]:
