@@ -13,6 +13,7 @@ from spikepropamine.common import (
     add_import,
     did_you_mean,
     import_modules,
+    reason,
     run_command,
 )
 from spikepropamine.folder import RunFolder
@@ -45,7 +46,12 @@ def environments() -> Rows:
         if (spec.version or 0) > (known.version or 0):
             newest[spec.namespace, spec.name] = spec
     for spec in sorted(newest.values(), key=lambda spec: spec.id):
-        yield spec.id, str(spec.entry_point)
+        entry = str(spec.entry_point)
+        try:
+            load_env_creator(entry)
+        except (ImportError, gymnasium.error.Error) as error:
+            entry += f" (needs more than is installed: {reason(error)})"
+        yield spec.id, entry
 
 
 def policies() -> Rows:

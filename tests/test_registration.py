@@ -167,6 +167,12 @@ def test_variants_of_a_task_are_told_apart(capsys):
     assert len(own) == len(set(own)) > 5
 
 
+def test_what_lacks_a_package_is_listed_with_that(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gymnasium.envs.box2d.lunar_lander", None)  # as if not there
+    assert main(["list", "envs", "LunarLander-v3"]) == 0
+    assert "(needs more than is installed: " in capsys.readouterr().out
+
+
 def test_a_broken_module_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
