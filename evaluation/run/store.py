@@ -81,6 +81,7 @@ def read(path: Path) -> Outcome | None:
         with np.load(path, allow_pickle=False) as file:
             outcome = dict(file)
     except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile):
+        # zipfile says "not implemented" where damage names a compression that nobody knows
         return None
     return outcome if outcome.keys() >= ALWAYS else None
 
