@@ -1,7 +1,6 @@
 """A cell of a matrix: one run, as the commands that make it, and how far it is."""
 
 import functools
-import hashlib
 import itertools
 import json
 import os
@@ -19,6 +18,7 @@ from spikepropamine.common import (
     HERE,
     UsageError,
     code_of,
+    digest_of,
     digests_of,
     import_modules,
     one_line,
@@ -140,11 +140,7 @@ class Cell:
 
 
 def _digest(files: Sequence[Path]) -> str:
-    total = hashlib.sha256()
-    for file in files:
-        if file.is_file():
-            total.update(file.read_bytes())
-    return total.hexdigest()
+    return digest_of(file for file in files if file.is_file())
 
 
 def cells_of(matrix: Matrix, runs: Path) -> list[Cell]:

@@ -264,6 +264,14 @@ def versions() -> dict[str, str]:
     return found | {"revision": revision or "unknown"}
 
 
+def digest_of(files: Iterable[str | Path]) -> str:
+    """Of the bytes of files, in their order."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(Path(file).read_bytes())
+    return total.hexdigest()
+
+
 def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
     """Of what lies where texts, relative to a folder, say: of a file, or of the policy of a run;
     those that name neither are left out.
@@ -275,10 +283,7 @@ def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
             [place] if os.path.isfile(place) else glob(os.path.join(escape(place), "policy", "*"))
         )
         if files := [file for file in sorted(files) if os.path.isfile(file)]:
-            total = hashlib.sha256()
-            for file in files:
-                total.update(Path(file).read_bytes())
-            found[text] = total.hexdigest()
+            found[text] = digest_of(files)
     return found
 
 
@@ -294,10 +299,7 @@ def code_of(modules: Iterable[str]) -> dict[str, str]:
         files = [file for place in places for file in sorted(Path(place).rglob("*.py"))]
         if not files and spec.origin is not None:
             files = [Path(spec.origin)]
-        total = hashlib.sha256()
-        for file in files:
-            total.update(file.read_bytes())
-        found[name] = total.hexdigest()
+        found[name] = digest_of(files)
     return found
 
 

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import platformdirs
 
-from spikepropamine.common import digests_of, imported, whole_file
+from spikepropamine.common import digest_of, digests_of, imported, whole_file
 from spikepropamine.evaluation.run.jobs import Job, Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,8 @@ SOURCES += ["evaluation/ask/conditions.py", "evaluation/ask/lesions.py", "evalua
 SOURCES += ["evaluation/ask/told.py", "evaluation/run/episodes.py", "evaluation/run/inside.py"]
 SOURCES += ["evaluation/run/jobs.py"]
 
-ELSEWHERE = ("spikepropamine", "gymnasium", "__main__")
-ALWAYS = {"seed", "return", "length", "rewards", "correct", "began"}
+VERSIONED = ("spikepropamine", "gymnasium", "__main__")  # packages whose code is told otherwise
+MEMBERS = {"seed", "return", "length", "rewards", "correct", "began"}  # of every outcome
 
 FOLDER = "SPIKEPROPAMINE_CACHE"  # the environment variable that names another folder
 
@@ -83,7 +83,7 @@ def read(path: Path) -> Outcome | None:
     except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile):
         # zipfile says "not implemented" where damage names a compression that nobody knows
         return None
-    return outcome if outcome.keys() >= ALWAYS else None
+    return outcome if outcome.keys() >= MEMBERS else None
 
 
 def write(path: Path, outcome: Outcome) -> None:
@@ -108,18 +108,15 @@ def own_digest(modules: tuple[str, ...]) -> str:
     own = set()
     for name in modules:
         package = _package(name)
-        if name in files and package not in ELSEWHERE:
+        if name in files and package not in VERSIONED:
             folder = files[name].parent
             own |= {x for n, x in files.items() if _package(n) == package}
             own |= {
                 x
                 for n, x in files.items()
-                if folder in x.parents and _package(n) not in ELSEWHERE and not _installed(x)
+                if folder in x.parents and _package(n) not in VERSIONED and not _installed(x)
             }
-    total = hashlib.sha256()
-    for file in sorted(own):
-        total.update(file.read_bytes())
-    return total.hexdigest()
+    return digest_of(sorted(own))
 
 
 def _package(module: str) -> str:
@@ -133,9 +130,7 @@ def _installed(file: Path) -> bool:
 @cache
 def sources_digest() -> str:
     """Of the code that makes the numbers."""
-    total = hashlib.sha256()
-    for name in SOURCES:
-        path = ROOT / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            total.update(file.read_bytes())
-    return total.hexdigest()
+    paths = [ROOT / name for name in SOURCES]
+    return digest_of(
+        file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
+    )
