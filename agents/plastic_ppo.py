@@ -73,7 +73,10 @@ class PlasticPPO(PlainRollouts, PlainUpdates, RecurrentPPO):
                 raise ValueError(
                     f"sequence_length must be at most {name}, but {length} is more than {limit}"
                 )
+        # its buffer, which is replaced below, would hold the state of every step
+        steps, self.n_steps = self.n_steps, 1
         super()._setup_model()
+        self.n_steps = steps
         is_dict = isinstance(self.observation_space, spaces.Dict)
         buffer_class = SequenceDictRolloutBuffer if is_dict else SequenceRolloutBuffer
         self.rollout_buffer = buffer_class(

@@ -8,13 +8,12 @@ action, of an equal network in snnTorch; columns that begin with `spiking` are o
 """
 
 import argparse
-import csv
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.rows import write_rows
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.judge.cost import PARTS, added, cost_of, energy, total
 from spikepropamine.evaluation.run.observe import observed
@@ -104,12 +103,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [measured(name) for name in options.runs]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    for stream in [sys.stdout] + ([options.out.open("w", newline="")] if options.out else []):
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = []
+    for name in options.runs:
+        rows.append(measured(name))
+        print(rows[-1], flush=True)
+    if options.out is not None:
+        write_rows(rows, options.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ is that of a whole network, with its neuromodulators and its readout.
 """
 
 import argparse
-import csv
 import itertools
 import math
 import statistics
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.peak import peak_of
+from benchmarks.rows import write_rows
 from spikepropamine.policies.backends import BACKENDS, obstacle
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
@@ -149,22 +150,13 @@ def peak_memory(name: str, kind: tuple[str, str, bool], size: tuple[int, int, in
 
 def measure_memory(name: str, rule: str, modulation: str, recurrent: str, *size: str) -> None:
     """Prints the MiB by which a second training pass raises the resident memory at its peak."""
-
-    def status(field: str) -> float:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(field))
-
     kind = rule, modulation, bool(int(recurrent))
     passes(kind, 2, int(size[1]), 4)[name]()  # compiled code, before the count
-    function = passes(kind, *map(int, size))[name]
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
-    before = status("VmRSS")
-    function()
-    print(status("VmHWM") - before)
+    print(peak_of(passes(kind, *map(int, size))[name]))
 
 
 class Table:
-    """Prints rows as they come, and keeps them for a CSV file."""
+    """Prints rows as they come, and keeps them."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, object]] = []
@@ -176,14 +168,6 @@ class Table:
         cells = (f"{x:.4g}" if isinstance(x, float) else str(x) for x in row.values())
         print(" ".join(f"{'-' if c == 'nan' else c:>12}" for c in cells), flush=True)
         self.rows.append(row)
-
-    def write(self, path: Path) -> None:
-        """Writes a CSV file with the columns of all sections."""
-        columns = list(dict.fromkeys(itertools.chain.from_iterable(self.rows)))
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
 
 
 def training(table: Table, cells: list[tuple], peak: float, turns: int) -> None:
@@ -306,7 +290,7 @@ def main() -> None:
     if Path("/proc/self/clear_refs").exists():
         memory(table, [(GRID_KIND, 64, 64, 64), (("oja", "direct", True), 64, 64, 64)])
     if arguments.csv:
-        table.write(arguments.csv)
+        write_rows(table.rows, arguments.csv)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import torch
 from stable_baselines3.common.logger import Logger
 
 import spikepropamine  # noqa: F401  registers the environments
+from benchmarks.peak import peak_of
 from benchmarks.rows import write_rows
 from spikepropamine.agents import zoo
 from spikepropamine.training.allocator import keep_freed_memory
@@ -94,17 +95,7 @@ def collected(policy: str, length: int) -> Any:
 
 def memory(policy: str, length: int) -> float:
     """Peak of an update above what this process had before it, in MiB."""
-    algorithm = collected(policy, length)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
-    before = _status("VmRSS")
-    algorithm.train()
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (found,) = (line for line in lines if line.startswith(name))
-    return int(found.split()[1]) / 1024
+    return peak_of(collected(policy, length).train)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """A table of a benchmark as a file."""
 
 import csv
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Writes rows of equal columns as CSV."""
+    """Writes rows as CSV, with the columns of all of them."""
+    columns = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
     with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

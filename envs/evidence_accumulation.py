@@ -1,6 +1,5 @@
 """Evidence accumulation: Bellec et al. 2020's T-maze, in which a decision must outlive a delay."""
 
-from math import comb
 from typing import Any
 
 import gymnasium as gym
@@ -223,40 +222,6 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         from spikepropamine.envs.pictures import evidence_accumulation
 
         return evidence_accumulation(self)
-
-
-def oracle_accuracy(last: int, cues: int = 7, side_probability: float = 0.3) -> float:
-    """Accuracy in [0, 1] of deciding by the majority of the last few cues, ties by a coin flip.
-
-    It says what a policy is worth that has seen the cues without error but forgotten the first
-    ones: 0.727, 0.831, 0.907 and 1.0 for the last 1, 3, 5 and 7 of 7 cues. It is exact: the sum
-    over all numbers of right-hand cues among the last and among the earlier ones.
-
-    Args:
-        last: cues that are remembered, in [1, cues].
-        cues: cues of an episode, odd.
-        side_probability: probability of a cue on the unlikely side, in [0, 1].
-
-    Raises:
-        ValueError: if an argument is outside its range.
-    """
-    cues = check_odd("cues", cues)
-    last = check_integer("last", last, 1, cues)
-    unlikely = check_number("side_probability", side_probability, 0, 1)
-    accuracy = 0.0
-    for right_last in range(last + 1):
-        for right_before in range(cues - last + 1):
-            right = right_last + right_before
-            sequences = comb(last, right_last) * comb(cues - last, right_before)
-            probability = sequences * (
-                0.5 * unlikely**right * (1 - unlikely) ** (cues - right)
-                + 0.5 * (1 - unlikely) ** right * unlikely ** (cues - right)
-            )
-            if 2 * right_last == last:
-                accuracy += 0.5 * probability
-            elif (2 * right_last > last) == (2 * right > cues):
-                accuracy += probability
-    return accuracy
 
 
 def check_odd(name: str, value: int) -> int:

@@ -247,12 +247,12 @@ def _found_spread(environment: str, arguments: Mapping[str, Any]) -> np.ndarray 
     return measured_spread(env)
 
 
-def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS, seed: int = SPREAD_SEED) -> np.ndarray:
+def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:
     """Standard deviation of each dimension of the observation under random actions, float64; the
     environment is closed.
     """
-    env.action_space.seed(seed)
-    observation, _ = env.reset(seed=seed)
+    env.action_space.seed(SPREAD_SEED)
+    observation, _ = env.reset(seed=SPREAD_SEED)
     seen = [np.array(observation)]  # a copy: what it fills again would be one observation
     while len(seen) < steps:
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())

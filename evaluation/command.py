@@ -40,7 +40,7 @@ from spikepropamine.evaluation.run.plan import evaluate
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.schema import Skipped, Summary
 from spikepropamine.evaluation.tracking import track_evaluation
-from spikepropamine.folder import POLICY_NAME, RunFolder, check_writable
+from spikepropamine.folder import POLICY_NAME, RunFolder, check_writable, refuse_link
 from spikepropamine.listing import find
 from spikepropamine.tracking import check_credentials
 
@@ -277,7 +277,7 @@ def _check_kept(
         return
     before, now = judged(summary, folder), {(r.folder.resolve(), r.steps) for r in runs}
     gone = {run for run, _ in before} - {run for run, _ in now}
-    if gone and options.out is None:
+    if gone:
         names = ", ".join(sorted(f"{run.parent.name}/{run.name}" for run in gone)[:3])
         raise UsageError(f"{folder} has results of runs that would be lost ({names}); {elsewhere}")
     if before != now:
@@ -408,8 +408,7 @@ def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
     common = common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
     folder = RunFolder(common).evaluations / folder_name(options)
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):
-        if path.is_symlink():
-            raise UsageError(f"{path} is a link; say with --out where results may be written")
+        refuse_link(path, "--out")
     return folder
 
 

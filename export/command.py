@@ -19,7 +19,7 @@ from spikepropamine.common import (
 )
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import RunFolder, refuse_link
 from spikepropamine.listing import find
 
 FORMATS = ("onnx", "nir")
@@ -75,12 +75,15 @@ def export(options: argparse.Namespace) -> int:
     if options.format == "onnx" and options.after:
         raise UsageError("--after is for --format nir; an ONNX file goes on learning by itself")
     folder = find(options.run)
+    exports = RunFolder(folder).exports
+    if options.out is None:
+        refuse_link(exports, "--out")
+    out = options.out or exports / f"policy.{options.format}"
     try:
         (run,), task = load_runs([folder], range(options.seed, options.seed + 1))
         env = make_env(task, CLEAN, run.previous, run.revealed)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
-    out = options.out or RunFolder(folder).exports / f"policy.{options.format}"
     try:
         with whole_file(out) as part:
             write = _write_onnx if options.format == "onnx" else _write_nir

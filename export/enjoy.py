@@ -27,7 +27,7 @@ from spikepropamine.evaluation.ask.conditions import (
 )
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.ask.task import Task
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import RunFolder, refuse_link
 from spikepropamine.listing import find
 
 SEED = 1_000_000  # of the first episode; no training has it
@@ -81,8 +81,10 @@ def enjoy(options: argparse.Namespace) -> int:
         return 0
     from spikepropamine.evaluation.film.camera import film_run  # the encoder takes a moment
 
+    place = options.video or RunFolder(folder).videos
+    if options.video is None:
+        refuse_link(place, "--video")
     try:
-        place = options.video or RunFolder(folder).videos
         video = film_run(run, task, conditions[-1], options.seed, [], place)
     except CannotDraw as error:
         raise UsageError(str(error)) from error

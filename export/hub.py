@@ -1,6 +1,5 @@
 """Run folders on the Hugging Face Hub: what is pushed, and what of it is trusted when pulled."""
 
-import hashlib
 import json
 import os
 import re
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.common import UsageError, reason, require
+from spikepropamine.common import UsageError, digest_of, reason, require
 from spikepropamine.export.card import card_of, latest_evaluation
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
@@ -47,6 +46,11 @@ def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     evaluation = evaluation or latest_evaluation(run)
+    taken = [run.path / name for name in POLICY]
+    taken += [run.policy, run.config, run.progress, evaluation, *evaluation.rglob("*")]
+    for path in taken:
+        if path.is_symlink():  # the run may be a stranger's, and lead to what is nobody's business
+            raise UsageError(f"{path} is a link, and what it leads to is not pushed: remove it")
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary)
         (staged / "policy").mkdir()
@@ -61,7 +65,7 @@ def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool
         card = card_of(run, evaluation, f"pulled/{repository}", repository)
         RunFolder(staged).card.write_text(card, encoding="utf-8")
         named = [name for name in (*POLICY, CARD) if (staged / name).is_file()]
-        digests = {name: _digest(staged / name) for name in named}
+        digests = {name: digest_of([staged / name]) for name in named}
         (staged / MANIFEST).write_text(json.dumps({"format": 1, "sha256": digests}, indent=2))
         with _service() as api:
             api.create_repo(repository, repo_type="model", exist_ok=True, private=private)
@@ -134,7 +138,7 @@ def _check(folder: Path, repository: str) -> None:
         different = ", ".join(sorted(set(digests) ^ there))
         raise UsageError(f"{repository}: {MANIFEST} and the files do not agree on {different}")
     for name, digest in digests.items():
-        if _digest(folder / name) != digest:
+        if digest_of([folder / name]) != digest:
             raise UsageError(f"{repository}: {name} is not the file that was pushed")
     try:
         settings: Any = load_policy(RunFolder(folder).policy).metadata["settings"]
@@ -145,10 +149,6 @@ def _check(folder: Path, repository: str) -> None:
         # these become parts of paths when it is evaluated
         if not NAME.fullmatch(name) or ".." in name:
             raise UsageError(f"{repository}: {what} is called {name!r}, which no {what} is")
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _check_repository(repository: str) -> None:

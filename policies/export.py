@@ -51,7 +51,6 @@ from spikepropamine.policies.spaces import (
 
 FORMAT = 2
 LARGEST_DESCRIPTION = 2**24  # bytes
-MOST_TICKS = 10_000
 BROKEN = (
     LookupError, TypeError, ValueError, AssertionError, ArithmeticError, AttributeError,
     RuntimeError, MemoryError,
@@ -340,8 +339,6 @@ def _weights_at_least(
         more = _weights_of_cnn(observations.shape or ())
     network = arguments.get("network")
     if network is not None:
-        if network.ticks > MOST_TICKS:
-            raise ValueError(f"network.ticks must be at most {MOST_TICKS}, got {network.ticks}")
         encoded = inputs * (network.population if network.encoding == "population" else 1)
         chains.append((encoded, *network.hidden))
         more += sum(n * n for n, recurs in zip(network.hidden, network.recurrent) if recurs)

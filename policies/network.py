@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ class NetworkConfig:
     """Initial rate of plasticity, and initial level of the neuromodulator (learned)."""
     exogenous: tuple[int | str, ...] | None = None
     """Observation channels that the neuromodulators see: indices, or keys of a Dict observation;
-    none given means all of them."""
+    left out: all of them."""
 
     def __post_init__(self) -> None:
         # JSON and YAML have lists only
@@ -129,14 +129,9 @@ class NetworkConfig:
             )
 
     def _check_names(self) -> None:
-        choices: dict[str, Sequence[str]] = {
-            "rule": ("none", *RULES),
-            "modulation": ("none", "direct", "retroactive"),
-            "encoding": ("current", "population"),
-            "decay": ("contracting", "plain"),
-            "readout": ("spikes", "spikes+potentials"),
-            "surrogate": tuple(SURROGATES),
-        }
+        hints = get_type_hints(type(self)).items()
+        choices = {name: get_args(hint) for name, hint in hints if get_origin(hint) is Literal}
+        choices |= {"rule": ("none", *RULES), "surrogate": tuple(SURROGATES)}
         for name, valid in choices.items():
             value = getattr(self, name)
             if value not in valid:

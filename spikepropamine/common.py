@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 HERE = Path(__file__).parent
-PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy")
-"""Those that results depend on."""
+PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy", "numba")
+"""Those that results depend on. Only Numba may be missing."""
 RESULTS = ("trained", "benchmarks/results")
 """Folders of the checkout that runs write."""
 
@@ -254,7 +254,9 @@ def versions() -> dict[str, str]:
     "dirty" where files differ from it, other than those that runs leave (RESULTS).
     """
     found = {"python": platform.python_version(), "processor": platform.machine()}
-    found |= {name: version(name) for name in PACKAGES}
+    for name in PACKAGES:
+        there = name != "numba" or importlib.util.find_spec(name) is not None
+        found[name] = version(name) if there else "none"
     if (HERE / "envs").is_dir():
         return found | {"revision": version("spikepropamine")}
     revision = git("describe", "--always").stdout.strip()
@@ -297,12 +299,17 @@ def code_of(modules: Iterable[str]) -> dict[str, str]:
         assert spec is not None
         places = spec.submodule_search_locations or []
         files = [file for place in places for file in sorted(Path(place).rglob("*.py"))]
-        if not files and spec.origin is not None:
+        if not files and spec.has_location and spec.origin is not None:
             files = [Path(spec.origin)]
         found[name] = digest_of(files)
     return found
 
 
 def git(*words: str) -> subprocess.CompletedProcess[str]:
-    """Answer of git about the checkout."""
-    return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=False)
+    """Answer of git about the checkout; that of a failure where there is no git."""
+    try:
+        return subprocess.run(
+            ["git", *words], cwd=HERE, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(words, 127, "", "git is not installed")

@@ -101,6 +101,12 @@ class RunFolder:
                 raise UsageError(f"{path} is a link, and nothing is written through it: remove it")
 
 
+def refuse_link(path: Path, option: str) -> None:
+    """Raises UsageError where a place for results, which an option names, is a link."""
+    if path.is_symlink():
+        raise UsageError(f"{path} is a link; say with {option} where results may be written")
+
+
 def check_writable(folder: Path) -> None:
     """Raises UsageError where a folder cannot be made or written to."""
     place = folder

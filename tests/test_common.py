@@ -1,5 +1,6 @@
 """Files that are whole or not there, run folders, revisions, and what is one line."""
 
+import importlib.util
 import os
 
 import pytest
@@ -104,6 +105,19 @@ def test_where_no_folder_can_be_is_said_first(tmp_path):
         RunFolder.of(tmp_path / "file", "Ant-v5", "snn", 0).check_writable()
     RunFolder.of(tmp_path / "new", "Ant-v5", "snn", 0).check_writable()
     assert not (tmp_path / "new").exists()
+
+
+def test_versions_do_without_git_and_numba(monkeypatch):
+    assert common.versions()["numba"] != "none"
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda x: None if x == "numba" else found(x))
+    monkeypatch.setenv("PATH", "")
+    there = common.versions()
+    assert (there["numba"], there["revision"]) == ("none", "unknown")
+
+
+def test_a_module_that_is_no_file_has_no_code_of_its_own():
+    assert common.code_of(["sys"]) == {"sys": common.digest_of([])}
 
 
 def test_a_revision_is_dirty_if_code_differs_and_not_for_what_runs_leave(tmp_path, monkeypatch):

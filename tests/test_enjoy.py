@@ -7,6 +7,7 @@ from saved_runs import CUES, make_policy, save_run
 
 from spikepropamine import listing
 from spikepropamine.common import UsageError
+from spikepropamine.export import command as export
 from spikepropamine.export import enjoy
 from spikepropamine.policies.export import save_policy
 
@@ -83,6 +84,17 @@ def test_trained_policies_have_names():
         listing.find(found.parent)
     with pytest.raises(UsageError, match=f"is the policy of a run; name the run's folder, {found}"):
         listing.find(found / "policy")
+
+
+def test_nothing_is_written_through_a_link(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(enjoy, "has_display", lambda: False)
+    run, elsewhere = save_run(tmp_path, CUES, "ndp-oja"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name, command in (("videos", enjoy.main), ("exports", export.main)):
+        (run / name).symlink_to(elsewhere)
+        assert command([str(run), *(["--format", "onnx"] if name == "exports" else [])]) == 2
+        assert f"{run / name} is a link; say with --" in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
 
 
 def test_what_does_not_work_is_one_line(tmp_path, capsys):

@@ -16,13 +16,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.guard import Diverged, Guard
 from spikepropamine.training.health import Health
+from spikepropamine.training.normalised import Normalised
 
 
 class Breaking(RandomEnv):
     """Gives something unsound at its fourth step."""
 
-    def __init__(self, what, value, observation="box"):
-        super().__init__(observation, length=10)
+    def __init__(self, what, value, observation="box", length=10):
+        super().__init__(observation, length=length)
         self.what, self.value = what, value
 
     def step(self, action):
@@ -70,6 +71,15 @@ def test_what_an_environment_breaks_is_laid_at_its_door(what, observation, value
     assert message.startswith("environment 1 gave the ") and "at step 8" in message
     assert (place if what == "observation" else "reward") in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("observation", ["box", "dict"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_the_last_observation_of_an_episode_is_looked_at_before_normalisation(value, observation):
+    venv = DummyVecEnv([lambda: Monitor(Breaking("observation", value, observation, length=4))])
+    keys = ["cue"] if observation == "dict" else None
+    with pytest.raises(Diverged, match=r"environment 0 gave the observation.*\[1\]"):
+        guarded(make_model(Normalised(venv, norm_obs_keys=keys)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e25])

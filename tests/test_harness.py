@@ -12,6 +12,7 @@ import sys
 import time
 import typing
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -411,6 +412,17 @@ def test_a_worker_that_is_killed_is_said_in_one_line(tmp_path, monkeypatch):
     finally:
         gym.registry.pop("Deadly-v0")
         sys.modules.pop("deadly")
+
+
+def test_dots_of_a_figure_are_runs_or_the_known_episodes_of_one():
+    correct = np.array([[1, np.nan], [np.nan, np.nan], [1, 1.0]])
+    outcome = {"clean": {"return": np.array([1.0, 2.0, 3.0]), "correct": correct}}
+    runs = [SimpleNamespace(name="snn")]
+    evaluation = SimpleNamespace(runs=runs, outcomes=[outcome], trials=2)
+    several, one = {"by_run": [0.5, None, 0.7]}, {"by_run": [0.5]}
+    found = [files._samples(evaluation, "snn", "clean", score, measure)
+             for score in (several, one) for measure in ("return", "late_accuracy")]  # fmt: skip
+    assert found == [[0.5, 0.7], [0.5, 0.7], [1.0, 2.0, 3.0], [1.0]]
 
 
 def test_many_episodes_are_also_there_as_parquet(tmp_path, monkeypatch):

@@ -76,6 +76,18 @@ def test_pushed_is_what_others_need_and_no_pickle(pushed):
     assert not [name for name in pushed if "checkpoints" in name or name.endswith(".zip")]
 
 
+def test_what_a_link_leads_to_is_not_pushed(tmp_path, service, capsys):
+    run, secret = save_run(tmp_path, CUES, "snn"), tmp_path / "secret"
+    secret.write_text("of nobody's business")
+    assert command_line(run, "--episodes", "2", "--conditions", "clean") == 0
+    link = run / "evaluations" / "standard" / "figures" / "notes.txt"
+    for path in (link, run / "progress.csv"):
+        path.symlink_to(secret)
+        assert push.main([str(run), NAME]) == 2
+        assert f"{path} is a link" in capsys.readouterr().err
+        path.unlink()
+
+
 def test_the_card_is_made_from_the_evaluation(pushed):
     _, front, body = pushed["README.md"].decode().split("---\n", 2)
     summary = json.loads(pushed["evaluation/summary.json"])

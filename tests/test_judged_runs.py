@@ -11,6 +11,7 @@ from saved_runs import (
 )
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.evaluation.ask.runs import training_returns
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.export import write_cards
 from spikepropamine.policies.export import load_policy, save_policy
@@ -99,6 +100,12 @@ def test_other_questions_do_not_take_the_place_of_an_answer(tmp_path, capsys):
     assert len(names) == 5 and max(map(len, names)) == 108
     assert command_line(run, *few, "--perturb", "novel-dynamics") == 2
     assert "novel-dynamics is a suite: --suite novel-dynamics" in capsys.readouterr().err
+
+
+def test_returns_that_are_no_numbers_do_not_count(tmp_path):
+    rows = ["rollout/ep_rew_mean", "3", "nan", "inf", "", "1", "torn,a"]
+    (tmp_path / "progress.csv").write_text("\n".join(rows))
+    assert training_returns(tmp_path) == (1.0, 3.0)
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):

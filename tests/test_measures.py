@@ -411,7 +411,9 @@ def test_what_goes_on_inside_is_the_mean_over_the_episodes_that_were_running():
 def test_what_freezing_at_another_step_does_is_no_recovery():
     group = group_of({"clean": np.ones((1, 3, 600))})
     frozen = replace(group.conditions[0], key="clean [frozen]", lesion=LESIONS["frozen"])
-    changed = replace(frozen, key="changed [frozen]", intact="changed", onset=200)
+    changed = replace(
+        frozen, key="changed [frozen]", intact="changed", text="mass=2@200", onset=200
+    )
     group.conditions += [frozen, changed]
     assert frozen.freeze_at(600) == 300 and changed.freeze_at(600) == 200
     assert summarize._recovery(group, changed) is None
@@ -426,3 +428,19 @@ def test_a_change_that_episodes_draw_is_waited_for():
     either = replace(drawn, text="mass=2@40 | mass=2@150 + obs_noise=0.1@170 | none")
     assert (either.last_onset, either.freeze_at(200)) == (150, 150)
     assert summarize._recovery(None, either) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "onset", "stays"),
+    [
+        ("mass=2@60", 60, True),
+        ("mass=2@60 + obs_noise=0.1@60", 60, True),
+        ("mass=2@60 | gravity=2@60", 60, True),
+        ("mass=2@60 | gravity=2@80", 60, False),  # not everywhere at one step
+        ("mass=2@60 | none", 60, False),
+        ("mass=2@periodic(120)", 60, False),  # and back again
+        ("mass=2", None, False),
+    ],
+)
+def test_recovery_is_of_what_changes_once_and_for_good(text, onset, stays):
+    assert Condition("it", "it", "it", text, onset=onset).changes_for_good == stays

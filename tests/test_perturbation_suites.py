@@ -118,6 +118,8 @@ def test_a_suite_is_read(tmp_path):
         ("onset: 7", "onset: -7", "at least 0, or a percentage, got -7"),
         ("onset: 7\n", "", "a schedule is a step"),
         ('"slope=5"', "5", "a perturbation is a text"),
+        ("{slope: ", "{1: ", "held-out: a condition is called by some text, not 1"),
+        ("{slope: ", "{'': ", "held-out: a condition is called by some text, not ''"),
         ('"slope=5"', '"mass~0.5@7"', "two conditions have the same text"),
         ("{slope: ", "[slope], x: {", "mine.yaml"),
         ("Ant-v5: {", "Ant-v5: {tran: {}, ", "did you mean 'train'"),

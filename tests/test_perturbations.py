@@ -339,4 +339,6 @@ def test_what_changes_nothing_has_a_reason_against_it():
     env = make("HalfCheetah-v5")
     for text in ("mass=1", "mass~0", "mass~0 | gravity=1"):
         assert "changes nothing: there mass is what it is anyway" in reason_against(env, text)
+    assert reason_against(env, "none") == "'none' changes nothing"
     assert not reason_against(env, "mass=1 | mass=2")
+    assert not reason_against(env, "none | mass=2")

@@ -49,6 +49,16 @@ def test_the_command_that_a_run_was_started_with_goes_on_with_it(tmp_path, polic
     assert settings.parse([*command, "--resume"]).network == started.network
 
 
+def test_a_width_that_is_given_again_says_nothing_of_plasticity(tmp_path):
+    command = [*CUE, "--policy", "ndp-oja", "--runs", str(tmp_path), "--network.hidden", "16"]
+    started = settings.parse([*command, "--network.plastic", "false"])
+    started = replace(started, network=network_of("ndp-oja", started.network))
+    assert started.network.plastic == (False,)
+    started.folder.path.mkdir(parents=True)
+    write_text(started.folder.config, yaml.safe_dump({"settings": started.as_dict()}))
+    assert settings.parse([*command, "--resume"]).network == started.network
+
+
 def test_arguments_of_the_environment_add_up_over_the_sections_of_configurations():
     """Who learns from a teacher sees the task that it is configured for, in shorter episodes."""
     found = settings.defaults("Ant-v5", "snn", taught=True).env_kwargs

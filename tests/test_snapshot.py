@@ -109,6 +109,15 @@ def test_what_cannot_be_taken_is_named(thing):
         snapshot.give_back({"thing": Bag(inside=[0, thing])})
 
 
+@pytest.mark.parametrize("bound", ["method", "closure", "partial"])
+def test_random_numbers_that_only_a_function_knows_are_named(bound):
+    rng = np.random.default_rng(0)
+    kinds = {"method": rng.normal, "closure": lambda: rng.normal(), "partial": partial(rng.normal)}
+    (line,) = Snapshot.of({"thing": Bag(noise=kinds[bound])}).missing
+    assert line == "thing.noise (a function with random numbers of its own)"
+    assert not Snapshot.of({"thing": Bag(noise=kinds[bound], rng=rng)}).missing
+
+
 def test_arrays_that_share_memory_are_named():
     array = np.zeros(4)
     (line,) = Snapshot.of({"thing": Bag(all=array, half=array[:2])}).missing

@@ -134,12 +134,12 @@ def test_what_was_allowed_once_is_not_allowed_for_ever(tmp_path, run_here, capsy
     assert run_here(*arguments, "--n-envs", "3", "--resume", "--inexact", "--steps", "64") == 0
     config = folder_of(tmp_path, policy="snn") / "config.yaml"
     stored = yaml.safe_load(config.read_text())
-    stored["settings"] |= {"trust": True, "inexact": True, "overwrite": True}
+    stored["settings"] |= {"inexact": True, "overwrite": True}
     config.write_text(yaml.safe_dump(stored))
     settings = train.parse(
         with_folder(tmp_path, *arguments, "--n-envs", "3", "--resume"), "train.py"
     )
-    assert not (settings.trust or settings.inexact or settings.overwrite)
+    assert not (settings.inexact or settings.overwrite)
     capsys.readouterr()
     assert run_here(*arguments, "--n-envs", "2", "--resume", "--steps", "128") == 2
     assert "--inexact" in capsys.readouterr().err

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -173,12 +175,33 @@ def test_a_trial_that_falls_behind_is_given_up():
     assert [t.intermediate_values for t in study.trials] == [{5: 5.0}, {5: 6.0}, {5: 1.0}]
 
 
-@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "dp-bcm", "ndp-oja"])
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "rsnn", "dp-bcm", "ndp-oja"])
 def test_every_policy_has_something_to_search(policy):
     space = tune.search_space(None, defaults("CueAssociation-v0", policy))
     assert "trainer.learning_rate" in space
     assert ("network.plasticity_gain" in space) == policy.startswith(("dp", "ndp"))
     assert ("network.modulator_gain" in space) == policy.startswith("ndp")
+    assert ("network.slope" in space) == (policy not in ("mlp", "lstm"))
+
+
+def test_nothing_is_searched_that_has_no_effect():
+    settings = defaults("EvidenceAccumulation-v0", "snn")
+    supervised = replace(settings, trainer=replace(settings.trainer, kind="supervised"))
+    by_rewards = {"trainer.gae_lambda", "trainer.ent_coef"}
+    reinforced = replace(settings, trainer=replace(settings.trainer, kind="ppo"))
+    assert by_rewards <= tune.search_space(None, reinforced).keys()
+    assert not by_rewards & tune.search_space(None, supervised).keys()
+
+
+def test_no_report_falls_on_one_of_the_next_training():
+    study = optuna.create_study()
+    reports = tune.Reports(study.ask(), [], steps=100)
+    reports.model = SimpleNamespace(num_timesteps=0, ep_info_buffer=[{"r": 1.0}])
+    for steps in range(14, 126, 14):
+        reports.num_timesteps = steps
+        reports._on_rollout_end()
+    study.tell(reports.trial, 1.0)
+    assert max(study.trials[0].intermediate_values) == tune.REPORTS
 
 
 @pytest.mark.parametrize(

@@ -343,7 +343,7 @@ class Checkpoints(BaseCallback):
         )
 
     def save(self) -> None:
-        """Writes the latest snapshot, unless it has been written."""
+        """Writes the latest snapshot, if there is any."""
         if self.last is None:
             return
         self.before()

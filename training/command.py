@@ -15,7 +15,6 @@ from spikepropamine.training.checkpoints import newest_steps
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.filming import Film
 from spikepropamine.training.guard import Diverged
-from spikepropamine.training.old_checkpoints import find_old
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import Settings, parse, without_effect
 
@@ -84,9 +83,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
 
     def told() -> str:
         kept = None if settings is None else newest_steps(settings.folder.checkpoints)
-        if kept is None and (settings is None or find_old(settings.folder.checkpoints) is None):
+        if kept is None:
             return "interrupted before there was a checkpoint; nothing of this training is kept"
-        step = "" if kept is None else f" from step {kept:,}"
-        return f"interrupted; go on{step} with the same command and --resume"
+        return f"interrupted; go on from step {kept:,} with the same command and --resume"
 
     return run_command(program, run, told)

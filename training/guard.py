@@ -72,8 +72,10 @@ class Guard(BaseCallback):
             rewards = self.normalisation.old_reward
         if not _sound(rewards):
             self._environment("reward", rewards)
+        plain: dict[int, Any] = getattr(self.normalisation, "old_last", {})  # SB3's own has none
         for index in np.flatnonzero(self.locals["dones"]):
-            final = self.locals["infos"][index].get("terminal_observation")
+            normalised = self.locals["infos"][index].get("terminal_observation")
+            final = plain.get(int(index), normalised)
             for name, array in _arrays(final):
                 if not _sound(array):
                     self._environment(name, array[None], int(index))

@@ -20,6 +20,7 @@ class Normalised(VecNormalize):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.old_last: dict[int, Any] = {}
         if self.norm_obs:
             self.observation_space = _as_floats(self.observation_space, self.norm_obs_keys)
 
@@ -37,9 +38,10 @@ class Normalised(VecNormalize):
         if self.training:
             self.returns = self.returns * self.gamma + rewards
             _take_in(self.ret_rms, self.returns)
+        self.old_last = {}
         for index in np.flatnonzero(dones):
             if "terminal_observation" in infos[index]:
-                last = infos[index]["terminal_observation"]
+                last = self.old_last[int(index)] = infos[index]["terminal_observation"]
                 infos[index]["terminal_observation"] = self.normalize_obs(last)
         self.returns[dones] = 0
         return self.normalize_obs(obs), self.normalize_reward(rewards), dones, infos

@@ -6,7 +6,6 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from spikepropamine.common import UsageError, code_of, digests_of, versions
 from spikepropamine.training.checkpoints import Checkpoint, go_on, latest, learn_on
-from spikepropamine.training.old_checkpoints import find_old, learn_on_old
 from spikepropamine.training.settings import Settings, check_unchanged, completed
 from spikepropamine.training.snapshot import CannotRestore, Snapshot
 
@@ -14,28 +13,17 @@ DECISIVE = ("n_envs", "backend", "device")
 """Settings that may change, but not without changing every number from there on."""
 
 
-def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot | None:
+def resume(algorithm: OnPolicyAlgorithm, settings: Settings) -> Snapshot:
     """Makes a new algorithm the one that was interrupted.
 
     Returns:
-        The snapshot that it goes on from; None for a checkpoint of an older format.
+        The snapshot that it goes on from.
 
     Raises:
         UsageError: it cannot be the same, or not exactly and `settings.inexact` is not set.
     """
-    folder = settings.folder.checkpoints
-    checkpoint = latest(folder, lambda line: print(line, file=sys.stderr))
-    if checkpoint is None:
-        old = find_old(folder)
-        assert old is not None
-        if not settings.trust:
-            raise UsageError(
-                f"{old} is of an older format, whose files can run code when they are read: "
-                "if you know where it comes from, go on with --trust"
-            )
-        learn_on_old(algorithm, old)
-        _begin_anew(algorithm, settings)
-        return None
+    checkpoint = latest(settings.folder.checkpoints, lambda line: print(line, file=sys.stderr))
+    assert checkpoint is not None  # the caller has seen one
     check_unchanged(completed(checkpoint.settings), settings.as_dict())
     finished = checkpoint.steps >= settings.steps  # nothing is left that could differ
     then = checkpoint.settings["steps"]

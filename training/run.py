@@ -32,7 +32,6 @@ from spikepropamine.training.filming import Film, Films
 from spikepropamine.training.guard import Guard
 from spikepropamine.training.health import Health
 from spikepropamine.training.logs import BarFriendly, ProgressCSV, ResumableTensorBoard
-from spikepropamine.training.old_checkpoints import find_old
 from spikepropamine.training.resuming import contents_of, resume
 from spikepropamine.training.settings import Settings, defaults
 from spikepropamine.training.snapshot import Snapshot
@@ -50,7 +49,8 @@ def train(
         callbacks: more of SB3's callbacks.
 
     Raises:
-        UsageError: input that cannot work; nothing has been written then.
+        UsageError: input that cannot work; but for a task in which nothing was asked, nothing has
+            been written then.
         KeyboardInterrupt: after the checkpoint of an interrupted run has been written.
         Diverged: training broke down.
     """
@@ -84,13 +84,11 @@ def train(
         _start_from(algorithm, settings.start_from)
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path):
-        if begun:
-            snapshot = resume(algorithm, settings)
-        else:
-            snapshot = None
+        snapshot = resume(algorithm, settings) if begun else None
+        if snapshot is None:
             _clear(folder.path)
         films = [] if film is None else [Films(film, settings.video_every)]
-        _learn(algorithm, settings, [*callbacks, *films], begun, snapshot)
+        _learn(algorithm, settings, [*callbacks, *films], snapshot)
     venv.close()
 
 
@@ -107,7 +105,7 @@ def _check_folder(settings: Settings) -> bool:
         return False
     if not folder.path.is_dir():
         raise UsageError(f"nothing to resume: there is no {folder.path}")
-    return bool(listed(folder.checkpoints) or find_old(folder.checkpoints))
+    return bool(listed(folder.checkpoints))
 
 
 def _is_finished(settings: Settings) -> bool:
@@ -146,7 +144,6 @@ def _learn(
     algorithm: OnPolicyAlgorithm,
     settings: Settings,
     more: list[BaseCallback],
-    begun: bool,
     snapshot: Snapshot | None,
 ) -> None:
     """Trains an algorithm on, and writes all of the run folder.
@@ -155,8 +152,7 @@ def _learn(
         algorithm: new, or as the run left it.
         settings: of the run.
         more: callbacks besides those of every training.
-        begun: whether the algorithm has trained before.
-        snapshot: what it goes on from, if that is known.
+        snapshot: what it goes on from; None: it is new.
     """
     folder, done = settings.folder, algorithm.num_timesteps
     config: dict[str, Any] = {
@@ -208,7 +204,7 @@ def _learn(
                 settings.steps - done,
                 callback=CallbackList(called),
                 log_interval=None,  # type: ignore[arg-type]  # `Rows` does it
-                reset_num_timesteps=not begun,
+                reset_num_timesteps=snapshot is None,
             )
             guard.check_parameters()
             if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`

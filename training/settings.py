@@ -30,7 +30,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 # what may differ when a run is resumed
 CHANGEABLE = {
-    "resume", "inexact", "trust", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
+    "resume", "inexact", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
     "log_every", "threads", "device", "backend", "track", "registry", "tensorboard",
     "video_every", "imports",
 }  # fmt: skip
@@ -92,8 +92,6 @@ class Settings:
     """Continue the run from its last checkpoint."""
     inexact: bool = False
     """Resume although it cannot be exact: with what was learned, but in new episodes."""
-    trust: bool = False
-    """Resume from a checkpoint of an older format, whose files can run code when they are read."""
     overwrite: bool = False
     """Replace a run that is already there."""
     checkpoint_every: Count = 50_000
@@ -247,7 +245,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         return validated(given)
     stored = updated(settings, _read_config(config), config.name)
     # what is allowed is said each time: the folder may be a stranger's, or have allowed it once
-    stored = replace(stored, trust=False, inexact=False, overwrite=False)
+    stored = replace(stored, inexact=False, overwrite=False)
     if stored.match_parameters is not None:  # the widths that were given have been scaled
         values["network"] = {k: v for k, v in values.get("network", {}).items() if k != "hidden"}
     resumed = validated(_over(stored, values))
@@ -302,8 +300,8 @@ def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
     taught = settings.teacher is not None
     values = parsed(_parser(settings, "", settings.policy, taught), arguments)
     inner = [f"{part}.{name}" for part in ("network", "trainer") for name in values.get(part, {})]
-    concerned = _concerned(settings.policy, taught, settings.trainer.kind)
-    return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not concerned(name)]
+    matters = concerned(settings.policy, taught, settings.trainer.kind)
+    return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not matters(name)]
 
 
 def _started(settings: Settings, folder: Path) -> Settings:
@@ -345,11 +343,11 @@ def _parser(settings: Settings, program: str, policy: str | None, taught: bool) 
     if policy is not None:  # its name has a say in what is used
         network = agents()[policy].network(settings.network)
         settings = replace(settings, network=network)
-    add_options(parser, settings, _concerned(policy, taught, settings.trainer.kind))
+    add_options(parser, settings, concerned(policy, taught, settings.trainer.kind))
     return parser
 
 
-def _concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bool]:
+def concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bool]:
     """Whether a setting, by its dotted name, matters to a policy and its kind of training."""
     if policy is None:
         return lambda name: "." not in name
@@ -370,7 +368,7 @@ def _over(settings: Settings, values: dict[str, Any]) -> Settings:
     values = dict(values)
     if "env_kwargs" in values:
         values["env_kwargs"] = settings.env_kwargs | values["env_kwargs"]
-    network = values.get("network", {})
+    network = values["network"] = dict(values.get("network", {}))
     widths, ignored = network.get("hidden", ()), agents()[settings.policy].ignores
     for name in ("plastic", "recurrent"):
         if len(widths) == 1:
@@ -383,7 +381,8 @@ def _over(settings: Settings, values: dict[str, Any]) -> Settings:
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a run, with what older ones do not say, as it was before there was a choice."""
     later = _plain(asdict(TrainerSettings()))
-    return dict(settings) | {
+    gone = {"trust"}  # once an option
+    return {name: value for name, value in settings.items() if name not in gone} | {
         "network": {"decay": "plain"} | settings["network"],
         "trainer": later | settings["trainer"],
     }

@@ -12,6 +12,7 @@ Every value that is not a plain number or text is a node of a table, and where i
 index, so that what was one object stays one.
 """
 
+import contextlib
 import enum
 import functools
 import hashlib
@@ -80,6 +81,7 @@ class Snapshot:
         for name, part in parts.items():
             snapshot.parts[name] = taking.value(part, name)
         taking.check_overlaps()
+        taking.check_functions()
         return snapshot
 
     def give_back(self, parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,6 +162,16 @@ def _name_of(constant: Any) -> str | None:
     return None
 
 
+def _behind(function: Any) -> Iterator[Any]:
+    """What a function has bound: its object, its arguments, and the variables around it."""
+    if isinstance(function, functools.partial):
+        yield from (*function.args, *function.keywords.values(), *_behind(function.func))
+    yield getattr(function, "__self__", None)
+    for cell in getattr(function, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # an empty one
+            yield cell.cell_contents
+
+
 def _class_of(thing: Any) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
@@ -219,6 +231,7 @@ class _Taking:
         self.alive: list[Any] = []  # an identity is only unique while its object lives
         self.contents: dict[Any, str] = {}
         self.taken: list[tuple[str, np.ndarray]] = []
+        self.constants: list[tuple[str, Any]] = []
 
     def value(self, thing: Any, where: str) -> Any:
         if thing is None or type(thing) in (bool, int, float):
@@ -231,6 +244,7 @@ class _Taking:
         if isinstance(thing, enum.Enum):
             return {"member": thing.name, "of": _class_of(thing)}
         if isinstance(thing, CONSTANTS) or _is_text_array(thing):
+            self.constants.append((where, thing))
             return {"kept": _name_of(thing) or True}
         if isinstance(thing, np.ndarray) and _belongs_to_simulator(thing):
             return KEPT
@@ -328,6 +342,12 @@ class _Taking:
         for (_, end, one), (start, _, other) in itertools.pairwise(spans):
             if start < end:
                 self.snapshot.missing.append(f"{one} and {other} (which share memory)")
+
+    def check_functions(self) -> None:
+        """Random numbers that nothing but a function knows would begin anew."""
+        for where, thing in self.constants:
+            if any(isinstance(x, GENERATORS) and id(x) not in self.seen for x in _behind(thing)):
+                self.cannot(thing, where, "a function with random numbers of its own")
 
 
 class _Giving:

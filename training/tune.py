@@ -35,7 +35,14 @@ from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.options import nested, updated
 from spikepropamine.training.run import train
-from spikepropamine.training.settings import CHANGEABLE, CONFIGS, Settings, validated, with_bases
+from spikepropamine.training.settings import (
+    CHANGEABLE,
+    CONFIGS,
+    Settings,
+    concerned,
+    validated,
+    with_bases,
+)
 from spikepropamine.training.settings import parse as parse_settings
 
 REPORTS = 10  # of the return so far, in each training
@@ -115,7 +122,8 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
             space |= dict(sections.get(name) or {})
         except (TypeError, ValueError) as error:
             raise UsageError(f"{source}, section {name}: must name settings") from error
-    space = {name: of for name, of in space.items() if of is not None}
+    matters = concerned(settings.policy, settings.teacher is not None, settings.trainer.kind)
+    space = {name: of for name, of in space.items() if of is not None and matters(name)}
     for name, of in space.items():
         _check_range(settings, name, of, f"{file}: {name}")
     if not space:
@@ -186,7 +194,7 @@ class Reports(BaseCallback):
     def _on_rollout_end(self) -> None:
         import optuna
 
-        due = int(REPORTS * self.num_timesteps / self.steps)
+        due = min(REPORTS, int(REPORTS * self.num_timesteps / self.steps))
         if due <= self.told or self.latest is None:
             return
         self.told = due

@@ -98,6 +98,8 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
     conditions = []
     for split in SPLITS:
         for name, text in _mapping(content.get(split), split).items():
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"{split}: a condition is called by some text, not {name!r}")
             if not isinstance(text, str):
                 raise ValueError(f"{split}: {name}: a perturbation is a text, got {text!r}")
             for severity in severities if "{severity}" in text else [None]:

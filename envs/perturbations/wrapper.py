@@ -419,9 +419,10 @@ def reason_against(
                     return f"{begins}, but episodes have {horizon} steps"
     except ValueError as error:
         return str(error)
-    if acts and not any(act.ever_acts or act.family.contexts for act in acts):
-        return f"{text!r} changes nothing: there {acts[0].term.label} is what it is anyway"
-    return ""
+    if any(act.ever_acts or act.family.contexts for act in acts):
+        return ""
+    why = f": there {acts[0].term.label} is what it is anyway" if acts else ""
+    return f"{text!r} changes nothing{why}"
 
 
 def _child(seed: int, name: str) -> np.random.Generator:

@@ -60,6 +60,16 @@ class Condition:
         ]
         return max(begins, default=self.onset)
 
+    @property
+    def changes_for_good(self) -> bool:
+        """Whether every episode changes at one and the same step, and never back."""
+        if self.onset is None or self.last_onset != self.onset or self.has_contexts:
+            return False
+        alternatives = parse(self.text, CATALOGUE)
+        return all(alternatives) and all(
+            term.schedule.period is None for terms in alternatives for term in terms
+        )
+
     def freeze_at(self, horizon: int) -> int:
         """The step at which fast weights are frozen at the latest, where the lesion does that: at
         a change of context before it they are frozen then.

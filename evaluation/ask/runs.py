@@ -4,6 +4,7 @@ import contextlib
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,7 +148,8 @@ def training_returns(folder: Path) -> tuple[float | None, float | None]:
         with RunFolder(folder).progress.open(newline="", errors="replace") as file:
             for row in csv.DictReader(file):
                 with contextlib.suppress(ValueError):
-                    returns.append(float(row.get("rollout/ep_rew_mean") or ""))
+                    value = float(row.get("rollout/ep_rew_mean") or "")
+                    returns += [value] if math.isfinite(value) else []
     except FileNotFoundError:
         return None, None
     return (returns[-1], max(returns)) if returns else (None, None)

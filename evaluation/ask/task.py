@@ -74,7 +74,9 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
         if limit is not None:
             arguments["max_episode_steps"] = limit * horizon_factor
     # robots answer with where they run: the task tells how many answers there are
-    answers = getattr(plain, "actions", getattr(env.action_space, "n", None))
+    answers = getattr(plain, "actions", None)
+    if not isinstance(answers, int):  # other people's tasks call other things so
+        answers = getattr(env.action_space, "n", None)
     chance = None if answers is None else 1 / int(answers)
     return Task(
         environment,

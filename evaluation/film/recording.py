@@ -16,6 +16,8 @@ from spikepropamine.policies.layers import LayerOutput
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.reference import LayerSpec
 
+LONGEST = 200  # steps that are recorded of an episode, since fast weights are large
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -136,25 +138,17 @@ def watch(
         starts, over, step = np.zeros(width, dtype=bool), terminated or truncated, step + 1
 
 
-def record_episode(
-    policy: DeployedPolicy,
-    env: gym.Env,
-    seed: int,
-    plasticity: bool = True,
-    max_steps: int = 200,
-) -> Recording:
-    """Runs one episode with deterministic actions and records it.
+def record_episode(policy: DeployedPolicy, env: gym.Env, seed: int) -> Recording:
+    """Runs one episode with deterministic actions and records its first `LONGEST` steps.
 
     Args:
         policy: a deployed `PlasticSpikingPolicy`.
         env: reset with `seed`; not closed.
         seed: of the episode.
-        plasticity: off holds the fast weights at zero.
-        max_steps: environment steps after which to stop, since fast weights are large.
     """
     inner: Any = policy.policy
-    state = inner.initial_state(1, plasticity=plasticity)
-    _, *moments = islice(watch(policy, env, seed, state), max_steps + 1)
+    state = inner.initial_state(1)
+    _, *moments = islice(watch(policy, env, seed, state), LONGEST + 1)
     spec = layer_spec(policy)
 
     def joined(name: str, join: Callable[[list[np.ndarray]], np.ndarray]) -> np.ndarray:

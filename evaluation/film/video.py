@@ -68,17 +68,11 @@ class Video:
 
     Attributes:
         path: of the file.
-        frames: how many, the first one right after the reset.
-        rate: frames per second.
         returns: of the episodes.
-        onset: step at which the world first changes in mid-episode; None: it does not.
     """
 
     path: Path
-    frames: int
-    rate: float
     returns: tuple[float, ...]
-    onset: int | None
 
 
 def film(
@@ -145,9 +139,7 @@ def film(
     finally:
         for scene in scenes:
             scene.close()
-    onsets = [step for outline in outlines for step, _ in outline.onsets]
-    returns = tuple(float(outline.rewards.sum()) for outline in outlines)
-    return Video(path, mp4.frames, float(rate), returns, min(onsets, default=None))
+    return Video(path, tuple(float(outline.rewards.sum()) for outline in outlines))
 
 
 def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
@@ -245,16 +237,18 @@ def _has_contexts(label: str) -> bool:
 
 
 def context_now(info: dict[str, Any]) -> str:
-    """The context after a step, in words: its signs, or the order that it makes of channels."""
-    context = info.get("context", [])
-    every = info.get("perturbations", {})
-    labels = [label.replace("_", " ") for label in every if _has_contexts(label)]
+    """The context after a step, in words: its signs, or the order that it makes of channels. What
+    the task itself has is no perturbation, and is left out.
+    """
+    labels = [label for label in info.get("perturbations", {}) if _has_contexts(label)]
     if not labels:
         return ""
+    context = [number for label in labels for number in info["contexts"][label]]
     signs = all(number in (-1, 1) for number in context)
     shown = ["+" if number > 0 else "\u2212" for number in context] if signs else context
     since = f" since step {info['context_began']}" if info["context_began"] else ""
-    return f"hidden {', '.join(labels)}: {' '.join(map(str, shown))}{since}"
+    names = ", ".join(labels).replace("_", " ")
+    return f"hidden {names}: {' '.join(map(str, shown))}{since}"
 
 
 class _Scene:
@@ -335,14 +329,12 @@ class Mp4:
 
     def __init__(self, path: Path, width: int, height: int, rate: Fraction) -> None:
         self.path, self.width, self.height, self.rate = path, width, height, rate
-        self.frames = 0
         self._whole = whole_file(path)
 
     def add(self, frame: np.ndarray) -> None:
         """Appends a frame, uint8 [height, width, 3]."""
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         self._file.mux(self._stream.encode(picture))
-        self.frames += 1
 
     def __enter__(self) -> "Mp4":
         part = str(self._whole.__enter__())

@@ -112,13 +112,12 @@ class Units:
         return curve
 
 
-def interval(value: float, values: np.ndarray, misses: float = MISSES) -> list[float] | None:
+def interval(value: float, values: np.ndarray) -> list[float] | None:
     """Of a mean; None where it cannot be told.
 
     Args:
         value: the estimate.
         values: one for each unit, or pseudo-values; those of which one is NaN have no interval.
-        misses: probability that the truth lies outside.
     """
     count = len(values)
     if count < FEWEST or not np.isfinite(values).all():
@@ -126,7 +125,7 @@ def interval(value: float, values: np.ndarray, misses: float = MISSES) -> list[f
     spread = values.std(ddof=1)
     if spread <= 1e-9 * np.abs(values).max():  # equal but for rounding
         return None
-    t = stats.t.ppf(1 - misses / 2, count - 1)
+    t = stats.t.ppf(1 - MISSES / 2, count - 1)
     skewness = np.mean(((values - values.mean()) / values.std()) ** 3) / np.sqrt(count)
     sides = np.array([t, -t])
     if abs(skewness) > 1e-6:
@@ -146,9 +145,9 @@ def wilson(share: float, count: int) -> list[float]:
     return [max(float(centre - half), 0.0), min(float(centre + half), 1.0)]
 
 
-def shown_positive(values: np.ndarray, misses: float = MISSES) -> bool | None:
+def shown_positive(values: np.ndarray) -> bool | None:
     """Whether the mean of the population is above zero; None where that cannot be told."""
-    found = interval(float(values.mean()), values, misses)
+    found = interval(float(values.mean()), values)
     if found is not None:
         return found[0] > 0
     if len(values) >= ALL_EQUAL and np.isfinite(values).all():

@@ -182,8 +182,8 @@ def _late_accuracy(group: Group, key: str) -> np.ndarray:
 
 def _recovery(group: Group, condition: Condition) -> Recovery | None:
     """Against the same episodes, with the same lesion, without the change."""
-    if condition.onset is None or condition.last_onset != condition.onset or condition.has_contexts:
-        return None  # nothing changes, or not everywhere at one step
+    if condition.onset is None or not condition.changes_for_good:
+        return None
     unchanged = next(
         c for c in group.conditions if c.intact == CLEAN_KEY and c.lesion == condition.lesion
     )

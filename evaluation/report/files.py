@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,21 @@ from spikepropamine.evaluation.judge import measures
 from spikepropamine.evaluation.report import figures
 from spikepropamine.evaluation.report.tables import MANY_CONDITIONS
 from spikepropamine.evaluation.run.plan import Evaluation
-from spikepropamine.evaluation.schema import CLEAN_KEY, Summary
+from spikepropamine.evaluation.schema import CLEAN_KEY, Score, Summary
 from spikepropamine.folder import RunFolder
 
 MANY_ROWS = 20_000  # from so many on, a Parquet file is worth having: a fraction of the size
 
 
 def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
-    """Fills the folder. The summary comes last: where it is, the rest is too."""
+    """Fills the folder. The summary comes last: where it is, the rest is too. A report of what was
+    there before goes.
+    """
     text = json.dumps(summary, indent=2, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
-    stale = not _of_the_same_policies(summary, folder)
-    (folder / "summary.json").unlink(missing_ok=True)
+    stale = not _films_the_same(summary, folder)
+    for name in ("summary.json", "report.html"):
+        (folder / name).unlink(missing_ok=True)
     write_text(folder / "episodes.csv", episodes_csv(evaluation))
     parquet = folder / "episodes.parquet"
     parquet.unlink(missing_ok=True)
@@ -65,13 +67,21 @@ def judged(summary: Summary, folder: Path) -> set[tuple[Path, int]]:
     }
 
 
-def _of_the_same_policies(summary: Summary, folder: Path) -> bool:
-    """Whether the evaluation that is in the folder is of the same, unchanged since."""
+def _films_the_same(summary: Summary, folder: Path) -> bool:
+    """Whether the evaluation that is in the folder has the same first episode, of the same
+    policies, unchanged since.
+    """
     before, runs = summary_in(folder), judged(summary, folder)
-    if before is None or judged(before, folder) != runs:
+    if before is None or judged(before, folder) != runs or _filmed(before) != _filmed(summary):
         return False
     when = (folder / "summary.json").stat().st_mtime
     return all(when > (RunFolder(run).policy / "policy.json").stat().st_mtime for run, _ in runs)
+
+
+def _filmed(summary: Summary) -> list[Any]:
+    settings: Any = summary["settings"]
+    first = settings.get("seeds", [None])[0]
+    return [first, *(settings.get(name) for name in ("env", "env_kwargs", "horizon"))]
 
 
 def write_parquet(source: Path, path: Path) -> None:
@@ -84,8 +94,8 @@ def write_parquet(source: Path, path: Path) -> None:
 
 
 def episodes_csv(evaluation: Evaluation) -> str:
-    """One row per episode; trial_K is 1 where the response was right of the K-th trial that
-    asks for one, from 0 on.
+    """One row per episode; trial_K is 1 where the response to the episode's K-th trial, from 0 on,
+    was right, and empty where the trial asked for none.
     """
     conditions = {c.key: c for c in evaluation.conditions}
     trials = evaluation.trials
@@ -133,15 +143,15 @@ def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
                 folder / "accuracy_by_trial.png",
             )
         measure = "late_accuracy" if trials else "return"
+        bars: dict[str, dict[str, Any]] = {label: {} for label in labels.values()}
+        for key in keys:
+            found = parts(key, measure)
+            for name, label in labels.items():
+                if label in found:
+                    samples = _samples(evaluation, name, key, found[label], measure)
+                    bars[label][key] = found[label], samples
         figures.scores(
-            {
-                label: {
-                    key: (parts(key, measure)[label], _samples(evaluation, name, key, measure))
-                    for key in keys
-                    if label in parts(key, measure)
-                }
-                for name, label in labels.items()
-            },
+            bars,
             measure.replace("_", " "),
             f"{measure.replace('_', ' ').capitalize()} by condition: {what}",
             folder / f"{measure}.png",
@@ -167,11 +177,15 @@ def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
         )
 
 
-def _samples(evaluation: Evaluation, name: str, key: str, measure: str) -> Sequence[float]:
+def _samples(
+    evaluation: Evaluation, name: str, key: str, score: Score, measure: str
+) -> list[float]:
     """What the dots of a figure are: runs, or the episodes of a single one."""
-    outcomes = [x[key] for run, x in zip(evaluation.runs, evaluation.outcomes) if run.name == name]
-    if measure == "return":
-        values = [outcome["return"] for outcome in outcomes]
-    else:
-        values = [measures.late_accuracy(x["correct"], evaluation.trials) for x in outcomes]
-    return list(values[0]) if len(values) == 1 else [float(np.mean(value)) for value in values]
+    if len(score["by_run"]) > 1:
+        return [value for value in score["by_run"] if value is not None]
+    (run,) = (number for number, run in enumerate(evaluation.runs) if run.name == name)
+    outcome = evaluation.outcomes[run][key]
+    each = outcome["return"]
+    if measure != "return":
+        each = measures.late_accuracy(outcome["correct"], evaluation.trials)
+    return list(each[np.isfinite(each)])

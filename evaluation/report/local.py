@@ -264,8 +264,8 @@ def _evaluations(root: Path, summaries: Sequence[Path]) -> Section:
     for path in summaries:
         try:
             rows += _evaluation(root, path)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # of another tool, or of an older version
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # gone by now, of another tool, or of an older version
     columns = [
         "made",
         "report",

@@ -60,7 +60,7 @@ def trials(summary: Summary) -> Section:
             chance = settings["chance"]
             chart = plots.curves(
                 lines,
-                "trial of the episode",
+                "trial that asks",
                 "right answers",
                 as_percent=True,
                 x_format="d",

@@ -20,6 +20,10 @@ from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.policies.export import DeployedPolicy, load_policy
 
 SAMPLES = 200  # of what goes on inside the network, over the horizon
+APART = 1_000_000_000
+"""Between the seeds of an episode and of its random actions: of one seed, these would be what the
+task itself draws, and so its right answers, for instance.
+"""
 
 Outcome = dict[str, np.ndarray]
 
@@ -210,13 +214,13 @@ def _policy(folder: Path, digest: str) -> DeployedPolicy:
 
 
 def _run_baseline(job: Job, progress: ProgressBar | None) -> list[Episode]:
-    """Actions of a baseline, with the action space seeded like the episode."""
+    """Actions of a baseline, drawn from a seed of the episode's own."""
     env = make_env(job.task, job.condition)
     choose = BASELINES[job.baseline]
     episodes = []
     for seed in job.seeds:
         _, info = env.reset(seed=seed)
-        env.action_space.seed(seed)
+        env.action_space.seed(seed + APART)
         rewards: list[float] = []
         over, began = False, began_of(info)
         while not over:
