@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from safetensors import safe_open
 
@@ -17,7 +18,10 @@ from spikepropamine.agents import zoo
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import checkpoints, command, resuming
 from spikepropamine.training.checkpoints import listed, lock, read
+from spikepropamine.training.environments import make_envs
 from spikepropamine.training.logs import ProgressCSV, read_rows
+from spikepropamine.training.run import _start_from
+from spikepropamine.training.settings import parse
 
 DATA = Path(__file__).parent / "data"
 TINY = [
@@ -394,9 +398,39 @@ def test_a_policy_that_describes_more_than_it_holds_takes_no_memory(run):
             load_policy(folder / "policy")
 
 
-def test_every_agent_can_be_resumed_exactly():
+def test_what_a_checkpoint_takes_is_there_in_every_algorithm():
     """The names of what a checkpoint takes of an algorithm are names that SB3 has, or ours."""
     for cls in (zoo.PlasticPPO, zoo.PPO, zoo.RecurrentPPO):
         model = cls("MlpPolicy" if cls is zoo.PPO else "MlpLstmPolicy", "Pendulum-v1")
         for name in checkpoints.PROGRESS:
             assert hasattr(model, name) or hasattr(zoo.SupervisedPlastic, name), name
+
+
+def test_an_inexact_run_goes_on_with_what_was_learned(run, monkeypatch):
+    folder, go_on = run
+    before, seen = load_policy(folder / "policy"), []
+    anew = resuming._begin_anew
+
+    def spying(algorithm, settings):
+        anew(algorithm, settings)
+        seen.append({name: x.clone() for name, x in algorithm.policy.state_dict().items()})
+        seen.append(algorithm.get_vec_normalize_env().obs_rms.mean.copy())
+
+    monkeypatch.setattr(resuming, "_begin_anew", spying)
+    assert go_on("--resume", "--inexact", "--n-envs", "4", steps=128) == 0
+    weights, mean = seen
+    assert all(torch.equal(x, weights[name]) for name, x in before.policy.state_dict().items())
+    np.testing.assert_array_equal(mean, before.normalisation.mean)
+    assert steps_of(folder) == [32, 64, 128]
+
+
+def test_a_run_that_starts_from_another_has_the_statistics_of_its_observations(run):
+    folder, _ = run
+    settings = parse([*TINY, "--seed", "1", "--from", str(folder)])
+    venv = make_envs(settings)
+    model = zoo.build(settings.policy, venv, settings.network, settings.trainer)
+    _start_from(model, folder)
+    trained = load_policy(folder / "policy").normalisation
+    np.testing.assert_array_equal(venv.obs_rms.mean, trained.mean)
+    np.testing.assert_array_equal(venv.obs_rms.var, trained.var)
+    venv.close()

@@ -238,3 +238,13 @@ def test_errors_of_damaged_or_foreign_runs(tmp_path, capsys):
     description.write_text(json.dumps(content))
     assert command_line(folder) == 2
     assert "does not tell how" in capsys.readouterr().err
+
+
+def test_sampled_actions_are_measured_apart_from_the_likeliest(tmp_path):
+    run, found = save_run(tmp_path, PENDULUM, "mlp"), []
+    for more in ((), ("--stochastic",)):
+        out = tmp_path / f"out{len(found)}"
+        assert command_line(run, "--conditions", "clean", "--episodes", 3, "--out", out, *more) == 0
+        rows = list(csv.DictReader((out / "episodes.csv").open()))
+        found.append([row["return"] for row in rows])
+    assert found[0] != found[1]

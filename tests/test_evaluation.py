@@ -343,3 +343,18 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path):
     about = found["policies"]["mlp"]
     assert (about["previous"], about["perturb"]) == (True, "obs_noise=0.5")
     assert list(found["results"]["mlp"]) == ["clean", "obs_noise=0.2"]
+
+
+@pytest.mark.parametrize("environment", [CUES, PENDULUM])
+def test_stochastic_actions_are_drawn(environment):
+    policy, task = make_policy(environment), task_of(environment, {})
+    with torch.no_grad():
+        policy.policy.action_net.weight.mul_(0.01)
+
+    def earned(deterministic):
+        found = run_episodes(
+            policy, lambda: make_env(task, CLEAN), range(20), width=20, deterministic=deterministic
+        )
+        return [e.total_reward for e in found]
+
+    assert earned(False) == earned(False) != earned(True)

@@ -467,3 +467,15 @@ def test_previous_passes_the_checkers_and_refuses_other_spaces():
     check_sb3(env, skip_render_check=True)
     with pytest.raises(ValueError, match="one dimension"):
         PreviousActionAndReward(gym.make("FrozenLake-v1"))
+
+
+def test_equal_seeds_are_equal_tasks_whatever_the_noise():
+    for arguments in ({}, LESSON, {"told": 0.5}):
+        drawn = []
+        for noise in (0.0, 0.2):
+            env = cue_task(noise=noise, **arguments)
+            for seed in (3, None):
+                env.reset(seed=seed)
+                names = ("patterns", "mapping", "order", "targets", "_tells")
+                drawn.append([getattr(env, name).tolist() for name in names])
+        assert drawn[:2] == drawn[2:]

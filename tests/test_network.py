@@ -464,3 +464,26 @@ def test_every_parameter_gets_a_gradient(rule, modulation):
     (features * torch.randn_like(features)).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_layers_are_of_the_kind_that_the_settings_say():
+    settings = {
+        "surrogate": "triangle",
+        "slope": 2.0,
+        "soft_reset": True,
+        "clip": 0.3,
+        "decay": "plain",
+    }
+    for layer in make_network(**settings).layers:
+        assert {name: getattr(layer.spec, name) for name in settings} == settings
+
+
+def test_neurons_begin_with_the_decays_of_the_settings():
+    network = make_network(membrane_decay=0.3, readout_decay=0.7)
+    for layer in network.layers:
+        torch.testing.assert_close(
+            layer.membrane_decay.sigmoid(), torch.full_like(layer.membrane_decay, 0.3)
+        )
+    torch.testing.assert_close(
+        network.readout_decay.sigmoid(), torch.full_like(network.readout_decay, 0.7)
+    )

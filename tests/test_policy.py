@@ -434,3 +434,15 @@ def test_a_policy_from_before_the_setting_keeps_its_plain_decay(tmp_path):
     config = NetworkConfig()
     del config.__dict__["decay"]
     assert pickle.loads(pickle.dumps(config)).decay == "plain"
+
+
+@pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ReLU])
+def test_a_policy_folder_keeps_activation_and_bounds(activation, tmp_path):
+    venv = VecNormalize(make_venv(action="box"), clip_obs=0.7, epsilon=0.1)
+    model = make_model(venv, PPO, "MlpPolicy", policy_kwargs={"activation_fn": activation}).learn(
+        32
+    )
+    save_policy(tmp_path / "policy", model.policy, venv)
+    deployed, raw = load_policy(tmp_path / "policy"), np.random.default_rng(0).normal(size=(20, 3))
+    expected = model.predict(venv.normalize_obs(raw), deterministic=True)[0]
+    np.testing.assert_allclose(deployed.predict(raw, deterministic=True)[0], expected, atol=1e-6)

@@ -1,6 +1,7 @@
 """A model of a script of one's own becomes a run that can be judged, or is refused."""
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from saved_runs import (
     command_line,
@@ -57,3 +58,10 @@ def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(ValueError, match="a training or evaluations of another policy"):
         save_run_of(tmp_path, model)
+
+
+def test_a_run_of_a_script_takes_its_normalisation_along(tmp_path):
+    venv = VecNormalize(make_vec_env("Pendulum-v1", 2))
+    model = PlasticPPO("PlasticSpikingPolicy", venv, n_steps=8, batch_size=8, seed=3).learn(16)
+    found = load_policy(save_run_of(tmp_path / "mine", model) / "policy").normalisation
+    np.testing.assert_array_equal(found.mean, venv.obs_rms.mean)

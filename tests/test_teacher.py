@@ -204,8 +204,9 @@ def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, mon
     assert train("--policy", "snn", *hidden, *teacher) == 0
     taught = tmp_path / "runs/Reacher-v5/snn/seed-0"
     with (taught / "progress.csv").open() as file:
-        losses = [float(row["train/cross_entropy"]) for row in csv.DictReader(file)]
-    assert losses and max(losses) < 100
+        rows = list(csv.DictReader(file))
+    assert rows and max(float(row["train/cross_entropy"]) for row in rows) < 100
+    assert all(0 <= float(row["rollout/teacher_acts"]) <= 1 for row in rows)
     assert "the teacher still acted in 100% of the episodes" in capsys.readouterr().out
     goes_on = ["--policy", "snn", *hidden, "--seed", "1", "--trainer.learning-rate", "1e-12"]
     assert train(*goes_on, "--from", str(taught)) == 0
@@ -310,3 +311,41 @@ def test_a_teacher_that_is_not_there_is_named_before_anything_is_written(
     assert main(["--env", "Pendulum-v1", "--policy", "mlp", *arguments], "train.py") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+class Counting:
+    """A teacher whose action is how often it was asked since the episode began."""
+
+    def __init__(self):
+        self.observation_space, self.action_space, self.policy = BOX, BOX, self
+
+    def predict(self, observation, state, starts, deterministic):
+        before = np.zeros((1, len(starts), 1)) if state is None else state[0]
+        now = np.where(starts[None, :, None], 0.0, before) + 0.125
+        return np.repeat(now[0], 2, axis=1), (now,)
+
+
+def test_a_teacher_keeps_its_memory_within_an_episode():
+    venv = Taught(DummyVecEnv([Mirror] * 2), Counting(), 0, 0, seed=0)
+    venv.translates = False
+    venv.reset()
+    taught = [venv.step(np.zeros((2, 2)))[3][0]["taught"][0] for _ in range(2 * LENGTH)]
+    assert taught == [0.125 * step for step in range(1, LENGTH + 1)] * 2
+
+
+def test_the_teacher_sees_the_plain_task():
+    class Flipped(Mirror):
+        def _answer(self):
+            observation, info = super()._answer()
+            observation[:2] *= self.sign
+            return observation, info
+
+        def untold(self, observation):
+            return observation * self.sign
+
+    venv = Taught(DummyVecEnv([Flipped] * 2), Copier(), 0, 0, seed=0)
+    venv.reset()
+    for _ in range(2 * LENGTH):
+        right = [env.unwrapped.shown * env.unwrapped.sign for env in venv.envs]
+        *_, infos = venv.step(np.zeros((2, 2)))
+        np.testing.assert_allclose([info["taught"] for info in infos], right, atol=1e-6)

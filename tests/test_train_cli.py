@@ -364,3 +364,9 @@ def test_the_command_line_matches_sizes(tmp_path, run_here):
         for p in ("ndp-oja", "snn")
     )
     assert abs(static - plastic) < 0.05 * plastic
+
+
+def test_rows_tell_whether_a_policy_moves(tmp_path, run_here):
+    assert run_here(*CUE, "--policy", "snn", *TINY, "--steps", "64", "--log-every", "1") == 0
+    row = rows_of(folder_of(tmp_path, policy="snn"))[-1]
+    assert {"learning/steered", "learning/policy_change"} <= row.keys()

@@ -1,5 +1,7 @@
 """train.py: what wrong, idle and unusual input is answered."""
 
+import gymnasium as gym
+import numpy as np
 import pytest
 from train_runs import (
     CUE,
@@ -10,6 +12,8 @@ from train_runs import (
 )
 
 from spikepropamine.policies.export import load_policy
+from spikepropamine.training.environments import make_envs
+from spikepropamine.training.settings import parse
 
 SNN = [*CUE, "--policy", "snn"]
 ROBOT = ["--env", "HalfCheetah-v5", "--policy", "snn"]
@@ -197,3 +201,13 @@ def test_training_that_breaks_down_says_so_in_one_line(tmp_path, run_here, capsy
     error = capsys.readouterr().err
     assert "training diverged at step" in error and "Traceback" not in error
     assert not (folder_of(tmp_path, "InvertedPendulum-v5", "snn") / "policy").exists()
+
+
+def test_training_environments_are_perturbed_as_asked():
+    arguments = ["--env", "HalfCheetah-v5", "--policy", "mlp", "--n-envs", "2"]
+    venv = make_envs(parse([*arguments, "--perturb", "mass=2"]))
+    venv.reset()
+    plain = gym.make("HalfCheetah-v5").unwrapped.model.body_mass
+    for env in venv.unwrapped.envs:
+        np.testing.assert_allclose(env.unwrapped.model.body_mass, 2 * plain)
+    venv.close()
