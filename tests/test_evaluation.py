@@ -136,34 +136,6 @@ def test_random_actions_are_a_matter_of_the_episodes_seed():
     assert both["return"][1] == one["return"][0] != both["return"][0]
 
 
-class Guessing(gym.Env):
-    """Twenty steps; each is paid where the action is what the task has drawn."""
-
-    observation_space = gym.spaces.Box(-1, 1, (4,), np.float32)
-    action_space = gym.spaces.Discrete(4)
-    actions = ("n", "e", "s", "w")  # not how many answers there are, as other tasks have it
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.clock = 0
-        return np.zeros(4, np.float32), {}
-
-    def step(self, action):
-        self.clock += 1
-        reward = float(action == self.np_random.integers(4))
-        return np.zeros(4, np.float32), reward, self.clock == 20, False, {}
-
-
-def test_random_actions_are_not_what_the_task_draws():
-    gym.register("Guessing-v0", Guessing, max_episode_steps=20)
-    try:
-        task = task_of("Guessing-v0", {})
-        job = Job(None, "", False, task, CLEAN, tuple(range(40)), 20, True, baseline="random")
-        assert run_job(job)["return"].mean() == pytest.approx(5, abs=1.2)  # 4 standard errors
-    finally:
-        del gym.registry["Guessing-v0"]
-
-
 @pytest.mark.parametrize("seeds, width", [([1, 1], 5), ([-1], 5), ([1], 0)])
 def test_refuses_seeds_and_widths(seeds, width):
     with pytest.raises(ValueError, match="must be"):
@@ -210,6 +182,28 @@ def test_responses_are_of_their_trials():
     assert episode.correct == (None, True)
     with pytest.raises(UsageError, match="trial 9 at step 1; trials are to be counted"):
         run_episodes(policy, lambda: Asking(9), [0])
+
+
+class Guessing(Asking):
+    """Twenty steps; each is paid where the action is what the task has drawn."""
+
+    action_space = gym.spaces.Discrete(4)
+    actions = ("n", "e", "s", "w")  # not how many answers there are, as other tasks have it
+
+    def step(self, action):
+        self.clock += 1
+        reward = float(action == self.np_random.integers(4))
+        return np.zeros(4, np.float32), reward, self.clock == 20, False, {}
+
+
+def test_random_actions_are_not_what_the_task_draws():
+    gym.register("Guessing-v0", Guessing, max_episode_steps=20)
+    try:
+        task = task_of("Guessing-v0", {})
+        job = Job(None, "", False, task, CLEAN, tuple(range(40)), 20, True, baseline="random")
+        assert run_job(job)["return"].mean() == pytest.approx(5, abs=1.2)  # 4 standard errors
+    finally:
+        del gym.registry["Guessing-v0"]
 
 
 @pytest.mark.parametrize("reward", [float("nan"), float("inf"), -np.inf])
