@@ -47,7 +47,8 @@ def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool
         raise UsageError(str(error)) from error
     evaluation = evaluation or latest_evaluation(run)
     taken = [run.path / name for name in POLICY]
-    taken += [run.policy, run.config, run.progress, evaluation, *evaluation.rglob("*")]
+    taken += [run.policy, run.config, run.progress, run.evaluations]
+    taken += [evaluation, *evaluation.rglob("*")]
     for path in taken:
         if path.is_symlink():  # the run may be a stranger's, and lead to what is nobody's business
             raise UsageError(f"{path} is a link, and what it leads to is not pushed: remove it")

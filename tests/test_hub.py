@@ -86,6 +86,10 @@ def test_what_a_link_leads_to_is_not_pushed(tmp_path, service, capsys):
         assert push.main([str(run), NAME]) == 2
         assert f"{path} is a link" in capsys.readouterr().err
         path.unlink()
+    (run / "evaluations").rename(tmp_path / "elsewhere")
+    (run / "evaluations").symlink_to(tmp_path / "elsewhere")
+    assert push.main([str(run), NAME]) == 2
+    assert f"{run / 'evaluations'} is a link" in capsys.readouterr().err
 
 
 def test_the_card_is_made_from_the_evaluation(pushed):
