@@ -1,11 +1,11 @@
 """Whether the claims of a page are no larger than their comparisons, as far as a machine can tell.
 
 In the section "Results" a sentence that compares ("better", "ahead", "more than", "level" and the
-like) has to refer to rows of a table of comparisons, in the section that it links to. The verdicts
-of the references are those of the tables, and one of them is of the sentence's kind; whether the
-sentence says what they say is for its readers:
+like) has to refer to rows of a table of comparisons, by the titles of its links, in the sections
+that they lead to. The verdicts of the references are those of the tables, and one of them is of
+the sentence's kind; whether the sentence says what they say is for its readers:
 
-    On Ant it is ahead ([Ant-v5: `ndp-oja` ahead of `mlp`](docs/results/robots.md#comparisons)).
+    On Ant it is [ahead](docs/results/robots.md#comparisons "Ant-v5: ndp-oja ahead of mlp").
 
 There and in the section "Claims", an estimate that comes with an interval is in a table.
 """
@@ -20,9 +20,8 @@ from spikepropamine.matrix.tables import AHEAD, BEHIND, EVEN
 CLAIM = re.compile(
     r"\b(better|worse|ahead|behind|beats?|more than|level|cannot be told)\b", re.IGNORECASE
 )
-REFERENCE = re.compile(
-    rf"\[([^\]:]+): `(\S+)` ({AHEAD}|{BEHIND}|{EVEN}) `(\S+)`\]\(([^)#]*)#?([^)]*)\)"
-)
+LINK = re.compile(r'\[([^\]]*)\]\(([^)\s#]*)#?([^)\s]*) "([^"]*)"\)')
+TITLE = re.compile(rf"(.+): (\S+) ({AHEAD}|{BEHIND}|{EVEN}) (\S+)")
 SOME = r"(?: \(\d+ of \d+ seeds\))?"
 HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
 ROW = re.compile(
@@ -55,10 +54,15 @@ def unsupported(page: Path, texts: Mapping[Path, str]) -> list[str]:
                 if (value, *ends) not in tabled:
                     found.append(f"no table has {value} [{', '.join(ends)}]: {sentence}")
     for sentence in _sentences(texts[page], "Results"):
-        references = REFERENCE.findall(sentence)
-        if CLAIM.search(REFERENCE.sub("", sentence)) and not references:
+        references, plain = [], LINK.sub(r"\1", sentence)
+        for _, file, anchor, name in LINK.findall(sentence):
+            if said := TITLE.fullmatch(name):
+                references.append((*said.groups(), file, anchor))
+            else:
+                found.append(f"the title of a link names no comparison, {name!r}: {sentence}")
+        if CLAIM.search(plain) and not references:
             found.append(f"no comparison is named: {sentence}")
-        plain, kinds = REFERENCE.sub("", sentence), {said for _, _, said, *_ in references}
+        kinds = {said for _, _, said, *_ in references}
         for words, fitting in MEANT:
             if references and words.search(plain) and not kinds & fitting:
                 found.append(f"none of the comparisons says so: {sentence}")
