@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.layer import Table, in_turn, passes, ratio
+from benchmarks.rows import write_rows
 from spikepropamine.training.allocator import keep_freed_memory
 
 STATIC = ("none", "none", False)
@@ -199,7 +200,7 @@ def main() -> None:
         for size in sizes:
             compare(table, peers, recurrent, size, arguments.turns)
     if arguments.csv:
-        table.write(arguments.csv)
+        write_rows(table.rows, arguments.csv)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
 from spikepropamine.evaluation.judge.measures import late_accuracy
 from spikepropamine.evaluation.schema import CLEAN_KEY
 from spikepropamine.matrix.cells import Cell
+from spikepropamine.progress_csv import RETURN, STEPS, read_progress
 
 OBSERVER = "ideal observer"
 """Stands in the place of a policy, and has no seed."""
@@ -181,8 +182,7 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
 
 def rows_of(cell: Cell) -> list[Row]:
     """Of a finished cell."""
-    with cell.run.progress.open(newline="") as stream:
-        progress = list(csv.DictReader(stream))
+    progress = read_progress(cell.run.progress)[1]
     last, best = training_returns(cell.run.path)
     described = json.loads((cell.run.policy / "policy.json").read_text())["metadata"]
     curve = learning_curve(progress, described["steps"])
@@ -233,8 +233,7 @@ def rows_of(cell: Cell) -> list[Row]:
 
 def learning_curve(progress: Sequence[Mapping[str, str]], steps: int) -> str:
     """`Row.returns_by_step` of the rows of progress.csv and the steps of the training."""
-    names = "time/total_timesteps", "rollout/ep_rew_mean"
-    known = [[float(row[name]) for name in names] for row in progress if row.get(names[1])]
+    known = [[float(row[name]) for name in (STEPS, RETURN)] for row in progress if row.get(RETURN)]
     if not known:
         return ""
     when, returns = np.transpose(known)

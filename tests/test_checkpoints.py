@@ -16,10 +16,11 @@ from safetensors import safe_open
 
 from spikepropamine.agents import zoo
 from spikepropamine.policies.export import load_policy
+from spikepropamine.progress_csv import read_progress
 from spikepropamine.training import checkpoints, command, resuming
 from spikepropamine.training.checkpoints import listed, lock, read
 from spikepropamine.training.environments import make_envs
-from spikepropamine.training.logs import ProgressCSV, read_rows
+from spikepropamine.training.logs import ProgressCSV
 from spikepropamine.training.run import _start_from
 from spikepropamine.training.settings import parse
 
@@ -61,7 +62,7 @@ def error_of(capsys):
 
 
 def steps_of(folder):
-    return [int(row["time/total_timesteps"]) for row in read_rows(folder / "progress.csv")[1]]
+    return [int(row["time/total_timesteps"]) for row in read_progress(folder / "progress.csv")[1]]
 
 
 def test_two_checkpoints_are_kept_and_hold_no_pickle(run):
@@ -228,7 +229,7 @@ def test_new_columns_keep_all_rows(tmp_path):
         values = {"time/total_timesteps": step} | {f"value{i}": i for i in range(step)}
         rows.write(values, dict.fromkeys(values), step)
     rows.close()
-    keys, found = read_rows(tmp_path / "progress.csv")
+    keys, found = read_progress(tmp_path / "progress.csv")
     assert len(keys) == 4 and [row["value2"] for row in found] == ["", "", "2"]
 
 

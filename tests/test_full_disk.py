@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from spikepropamine.progress_csv import read_progress
 from spikepropamine.training import command
 from spikepropamine.training.checkpoints import listed, read
-from spikepropamine.training.logs import read_rows
 
 NEW_USER, NEW_MOUNTS = 0x10000000, 0x00020000
 REMOUNT, PRIVATE = 32, 0x44000
@@ -98,7 +98,9 @@ def filled_up(runs, kibibytes, expected):
     if code:
         assert not [path.name for path in folder.rglob("*") if path.name.endswith(".part")]
         checkpoints = [read(path).steps for path in listed(folder / "checkpoints")]
-        rows = [int(row["time/total_timesteps"]) for row in read_rows(folder / "progress.csv")[1]]
+        rows = [
+            int(row["time/total_timesteps"]) for row in read_progress(folder / "progress.csv")[1]
+        ]
         assert rows == [32, 64, 96][: len(rows)]
         assert all(steps in rows for steps in checkpoints)  # and the curve up to there with it
         small_disk(runs, 10_000)

@@ -103,9 +103,11 @@ def test_other_questions_do_not_take_the_place_of_an_answer(tmp_path, capsys):
 
 
 def test_returns_that_are_no_numbers_do_not_count(tmp_path):
-    rows = ["rollout/ep_rew_mean", "3", "nan", "inf", "", "1", "torn,a"]
-    (tmp_path / "progress.csv").write_text("\n".join(rows))
+    rows = ["3,10", "nan,20", "inf,30", ",40", "1,50", "torn,a,60", "9", "9,no", "9,70"]
+    text = "\n".join(["rollout/ep_rew_mean,time/total_timesteps", *rows])
+    (tmp_path / "progress.csv").write_text(text)  # the last row was still being written
     assert training_returns(tmp_path) == (1.0, 3.0)
+    assert training_returns(tmp_path / "missing") == (None, None)
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):

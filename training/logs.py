@@ -1,6 +1,5 @@
 """Where the rows of SB3's logger go: the console, progress.csv and TensorBoard."""
 
-import contextlib
 import csv
 import os
 import sys
@@ -11,8 +10,7 @@ from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat, f
 from tqdm import tqdm
 
 from spikepropamine.common import whole_file
-
-STEPS = "time/total_timesteps"
+from spikepropamine.progress_csv import STEPS, read_progress
 
 
 class BarFriendly:
@@ -41,7 +39,7 @@ class ProgressCSV(KVWriter):
 
     def __init__(self, path: Path, steps: int) -> None:
         self.path, self.last_step = path, steps
-        keys, rows = read_rows(path) if steps else ([], [])
+        keys, rows = read_progress(path) if steps else ([], [])
         self._rewrite(keys, [row for row in rows if float(row[STEPS]) <= steps])
 
     def _rewrite(self, keys: list[str], rows: list[dict[str, str]]) -> None:
@@ -63,7 +61,7 @@ class ProgressCSV(KVWriter):
         row = filter_excluded_keys(key_values, key_excluded, "csv")
         if new := sorted(row.keys() - self.keys):
             self.close()
-            self._rewrite([*self.keys, *new], read_rows(self.path)[1])
+            self._rewrite([*self.keys, *new], read_progress(self.path)[1])
         csv.DictWriter(self.file, self.keys, lineterminator="\n").writerow(row)
         self.file.flush()
         self.last_step = step
@@ -76,20 +74,6 @@ class ProgressCSV(KVWriter):
     def close(self) -> None:
         """Closes the file."""
         self.file.close()
-
-
-def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a progress.csv; without rows that were torn when a process died."""
-    if not path.is_file():
-        return [], []
-    text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
-    lines: list[list[str]] = []
-    for line in text[: text.rfind("\n") + 1].splitlines():
-        with contextlib.suppress(csv.Error):
-            lines += csv.reader([line])
-    keys = lines[0] if lines else []
-    rows = [dict(zip(keys, line)) for line in lines[1:] if len(line) == len(keys)]
-    return keys, [row for row in rows if row.get(STEPS, "").replace(".", "", 1).isdecimal()]
 
 
 class ResumableTensorBoard(TensorBoardOutputFormat):

@@ -1,7 +1,5 @@
 """Trained policies to be judged: loading their run folders, and checking that they can be."""
 
-import contextlib
-import csv
 import hashlib
 import json
 import math
@@ -20,6 +18,7 @@ from spikepropamine.evaluation.ask.task import Task, task_of
 from spikepropamine.evaluation.schema import Skipped
 from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.policies.export import DeployedPolicy, load_policy
+from spikepropamine.progress_csv import RETURN, read_progress, value_of
 
 LEARNING = (
     "network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards",
@@ -140,18 +139,9 @@ def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Conditio
 
 
 def training_returns(folder: Path) -> tuple[float | None, float | None]:
-    """The last and the best mean return of training episodes in progress.csv; None without one. A
-    row that a crash tore apart does not count.
-    """
-    returns = []
-    try:
-        with RunFolder(folder).progress.open(newline="", errors="replace") as file:
-            for row in csv.DictReader(file):
-                with contextlib.suppress(ValueError):
-                    value = float(row.get("rollout/ep_rew_mean") or "")
-                    returns += [value] if math.isfinite(value) else []
-    except FileNotFoundError:
-        return None, None
+    """The last and the best mean return of training episodes in progress.csv; None without one."""
+    found = [value_of(row.get(RETURN)) for row in read_progress(RunFolder(folder).progress)[1]]
+    returns = [value for value in found if math.isfinite(value)]
     return (returns[-1], max(returns)) if returns else (None, None)
 
 

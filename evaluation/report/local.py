@@ -1,11 +1,9 @@
 """The page over all runs of a folder: learning curves, evaluations, videos, links to reports."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,10 +30,10 @@ from spikepropamine.evaluation.report.verdict import share_kept
 from spikepropamine.evaluation.report.words import plural, with_interval
 from spikepropamine.evaluation.schema import CLEAN_KEY, Curve, Summary
 from spikepropamine.folder import RunFolder
+from spikepropamine.progress_csv import RETURN, STEPS, read_progress, value_of
 
-STEPS = "time/total_timesteps"
 MEASURES = {
-    "rollout/ep_rew_mean": "return of a training episode",
+    RETURN: "return of a training episode",
     "rollout/late_accuracy": "right answers in late trials",
 }
 GRID = 120  # points of a learning curve
@@ -61,7 +59,7 @@ class TrainingLog:
     @property
     def steps(self) -> int:
         """Trained so far."""
-        return int(self.columns[STEPS][-1]) if self.columns.get(STEPS, np.array([])).size else 0
+        return int(self.columns[STEPS][-1]) if self.columns[STEPS].size else 0
 
 
 def _alike(settings: Mapping[str, Any]) -> str:
@@ -108,12 +106,8 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
     if not (isinstance(environment, str) and isinstance(policy, str)):
         return None
     progress = folder.progress
-    columns: dict[str, np.ndarray] = {}
-    if progress.is_file():
-        with progress.open(newline="", encoding="utf-8", errors="replace") as file:
-            rows = [row for row in csv.DictReader(file) if isfinite(_float(row.get(STEPS)) or nan)]
-        for name in (STEPS, *MEASURES):
-            columns[name] = np.array([_float(row.get(name)) for row in rows], dtype=np.float64)
+    rows = read_progress(progress)[1]
+    columns = {name: np.array([value_of(r.get(name)) for r in rows]) for name in (STEPS, *MEASURES)}
     newest = progress if progress.is_file() else folder.config
     return TrainingLog(
         folder=folder.path,
@@ -156,7 +150,7 @@ def learning_curve(runs: Sequence[TrainingLog], measure: str) -> Curve | None:
     """
     curves = []
     for run in runs:
-        values = run.columns.get(measure, np.array([]))
+        values = run.columns[measure]
         known = np.isfinite(values)
         if known.any():
             curves.append((run.columns[STEPS][known], values[known]))
@@ -297,7 +291,7 @@ def _videos(root: Path, videos: Sequence[Path]) -> Section:
 def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:
     rows = []
     for run in runs:
-        returns = run.columns.get("rollout/ep_rew_mean", np.array([]))
+        returns = run.columns[RETURN]
         returns = returns[np.isfinite(returns)]
         # the last rollout is finished, so that there may be more than were planned
         left = run.planned is not None and run.steps < run.planned
@@ -338,10 +332,3 @@ def _files(root: Path, pattern: str) -> list[Path]:
 
 def _link(path: Path, text: str) -> Markup:
     return Markup('<a href="{}">{}</a>').format(quote(path.as_posix()), text)
-
-
-def _float(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None

@@ -1,0 +1,33 @@
+"""Reading progress.csv, which SB3's logger writes while a policy trains."""
+
+import contextlib
+import csv
+import math
+from pathlib import Path
+
+STEPS = "time/total_timesteps"
+RETURN = "rollout/ep_rew_mean"
+
+
+def read_progress(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of a progress.csv; without rows that were torn when a process died, and with
+    none where there is no file.
+    """
+    if not path.is_file():
+        return [], []
+    text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+    lines: list[list[str]] = []
+    for line in text[: text.rfind("\n") + 1].splitlines():
+        with contextlib.suppress(csv.Error):
+            lines += csv.reader([line])
+    keys = lines[0] if lines else []
+    rows = [dict(zip(keys, line)) for line in lines[1:] if len(line) == len(keys)]
+    return keys, [row for row in rows if math.isfinite(value_of(row.get(STEPS)))]
+
+
+def value_of(text: str | None) -> float:
+    """What a cell says; NaN where that is nothing."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return math.nan
