@@ -413,12 +413,7 @@ def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine evaluate") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     torch.set_num_threads(1)
     return run_command(
         program,

@@ -56,12 +56,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine export") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     torch.set_num_threads(1)
     options = parse(arguments, program)
     return run_command(program, lambda: export(options), "interrupted; nothing was kept")

@@ -11,13 +11,7 @@ from typing import Any
 
 import torch
 
-from spikepropamine.common import (
-    Parser,
-    UsageError,
-    add_import,
-    import_modules,
-    run_command,
-)
+from spikepropamine.common import Parser, UsageError, add_import, import_modules
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import (
@@ -34,12 +28,7 @@ SEED = 1_000_000  # of the first episode; no training has it
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "run", metavar="RUN|NAME", help="folder of a run, or part of the path of one in trained/"
@@ -57,8 +46,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     )
     add_import(parser)
     torch.set_num_threads(1)
-    options = parser.parse_args(arguments)
-    return run_command(program, lambda: enjoy(options), "interrupted")
+    return enjoy(parser.parse_args(arguments))
 
 
 def enjoy(options: argparse.Namespace) -> int:

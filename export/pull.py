@@ -8,12 +8,7 @@ from spikepropamine.export import hub
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine pull") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("repository", metavar="OWNER/NAME")
     parser.add_argument("--revision", help="branch, tag or commit (the latest)")

@@ -3,18 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import Parser, add_import, import_modules, run_command
+from spikepropamine.common import Parser, add_import, import_modules
 from spikepropamine.export import hub
 from spikepropamine.folder import RunFolder
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine push") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("repository", metavar="OWNER/NAME", help="made if it is missing")
@@ -27,14 +22,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine push") -> int:
     parser.add_argument("--private", action="store_true", help="make a private repository")
     add_import(parser)
     options = parser.parse_args(arguments)
-
-    def push() -> int:
-        import_modules(options.imports)
-        print(
-            hub.push(
-                RunFolder(options.run), options.repository, options.evaluation, options.private
-            )
-        )
-        return 0
-
-    return run_command(program, push, "interrupted")
+    import_modules(options.imports)
+    run = RunFolder(options.run)
+    print(hub.push(run, options.repository, options.evaluation, options.private))
+    return 0

@@ -3,19 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import Parser, add_import, import_modules, run_command, write_text
+from spikepropamine.common import Parser, add_import, import_modules, write_text
 from spikepropamine.export.card import card_of, latest_evaluation
 from spikepropamine.folder import RunFolder
 from spikepropamine.listing import find, name_of
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "runs", nargs="+", metavar="RUN|NAME", help="folder of a run, or one in trained/"
@@ -25,14 +20,10 @@ def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int
     )
     add_import(parser)
     options = parser.parse_args(arguments)
-
-    def write() -> int:
-        import_modules(options.imports)
-        for name in options.runs:
-            run = RunFolder(find(name))
-            evaluation = options.evaluation or latest_evaluation(run)
-            write_text(run.card, card_of(run, evaluation, name_of(run.path)))
-            print(run.card)
-        return 0
-
-    return run_command(program, write, "interrupted")
+    import_modules(options.imports)
+    for name in options.runs:
+        run = RunFolder(find(name))
+        evaluation = options.evaluation or latest_evaluation(run)
+        write_text(run.card, card_of(run, evaluation, name_of(run.path)))
+        print(run.card)
+    return 0

@@ -126,12 +126,7 @@ def _start(
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine matrix") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     hangup = getattr(signal, "SIGHUP", None)  # of a terminal that closes, unless by nohup
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         signal.signal(hangup, signal.default_int_handler)

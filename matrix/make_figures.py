@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikepropamine.matrix.figures import agrees, draw
-from spikepropamine.matrix.pages import figures_of, run
+from spikepropamine.matrix.pages import figures_of, parse
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine figures") -> int:
     """Runs the command line; returns its exit code."""
-    return run(arguments, program, str(__doc__), make)
+    options = parse(arguments, program, str(__doc__))
+    return make(options.pages, options.results, options.check)
 
 
 def make(pages: Sequence[Path], results: Path, check: bool) -> int:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from spikepropamine.common import write_text
 from spikepropamine.matrix.claims import unsupported
-from spikepropamine.matrix.pages import pages_of, run, with_tables
+from spikepropamine.matrix.pages import pages_of, parse, with_tables
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine tables") -> int:
     """Runs the command line; returns its exit code."""
-    return run(arguments, program, str(__doc__), make)
+    options = parse(arguments, program, str(__doc__))
+    return make(options.pages, options.results, options.check)
 
 
 def make(pages: Sequence[Path], results: Path, check: bool) -> int:

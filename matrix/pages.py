@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikepropamine.common import Parser, UsageError, run_command, unknown
+from spikepropamine.common import Parser, UsageError, unknown
 from spikepropamine.matrix.figures import FIGURES
 from spikepropamine.matrix.file import RESULTS
 from spikepropamine.matrix.tables import TABLES
@@ -120,20 +120,3 @@ def parse(arguments: Sequence[str], program: str, description: str) -> argparse.
         if not page.is_file():
             raise UsageError(f"there is no page {page}")
     return options
-
-
-def run(
-    arguments: Sequence[str],
-    program: str,
-    description: str,
-    make: Callable[[Sequence[Path], Path, bool], int],
-) -> int:
-    """Runs `make` with the pages, the folder of results, and whether to check alone; returns the
-    exit code.
-    """
-
-    def action() -> int:
-        options = parse(arguments, program, description)
-        return make(options.pages, options.results, options.check)
-
-    return run_command(program, action, "interrupted")

@@ -14,7 +14,6 @@ from spikepropamine.common import (
     did_you_mean,
     import_modules,
     reason,
-    run_command,
 )
 from spikepropamine.folder import RunFolder
 
@@ -125,20 +124,13 @@ LISTS: dict[str, Callable[[], Rows]] = {
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine list") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("what", choices=LISTS, metavar="|".join(LISTS))
     parser.add_argument("part", nargs="?", default="", help="list names with this in them alone")
     add_import(parser)
     options = parser.parse_args(arguments)
-    return run_command(
-        program, lambda: _print(options.what, options.part, options.imports), "interrupted"
-    )
+    return _print(options.what, options.part, options.imports)
 
 
 def _print(what: str, part: str, modules: Sequence[str]) -> int:

@@ -6,8 +6,8 @@ import pytest
 from saved_runs import CUES, make_policy, save_run
 
 from spikepropamine import listing
+from spikepropamine.__main__ import main as command_line
 from spikepropamine.common import UsageError
-from spikepropamine.export import command as export
 from spikepropamine.export import enjoy
 from spikepropamine.policies.export import save_policy
 
@@ -90,14 +90,14 @@ def test_nothing_is_written_through_a_link(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(enjoy, "has_display", lambda: False)
     run, elsewhere = save_run(tmp_path, CUES, "ndp-oja"), tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for name, command in (("videos", enjoy.main), ("exports", export.main)):
+    for name, command in (("videos", ["enjoy"]), ("exports", ["export", "--format", "onnx"])):
         (run / name).symlink_to(elsewhere)
-        assert command([str(run), *(["--format", "onnx"] if name == "exports" else [])]) == 2
+        assert command_line([*command, str(run)]) == 2
         assert f"{run / name} is a link; say with --" in capsys.readouterr().err
     assert not list(elsewhere.iterdir())
 
 
 def test_what_does_not_work_is_one_line(tmp_path, capsys):
     run = save_run(tmp_path, CUES, "ndp-oja")
-    assert enjoy.main([str(run), "--perturb", "mass=2"]) == 2
+    assert command_line(["enjoy", str(run), "--perturb", "mass=2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -10,8 +10,8 @@ import yaml
 from hub_service import REPOSITORIES, hub
 from saved_runs import CUES, command_line, save_run
 
+from spikepropamine.__main__ import main
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.export import pull, push, write_cards
 
 NAME = "someone/plastic"
 
@@ -39,13 +39,13 @@ def service(monkeypatch, tmp_path):
 @pytest.fixture
 def pushed(run, service, capsys):
     """The files of the repository; they can be tampered with."""
-    assert push.main([str(run), NAME]) == 0
+    assert main(["push", str(run), NAME]) == 0
     assert capsys.readouterr().out == f"{service}/{NAME}\n"
     return REPOSITORIES[NAME]
 
 
 def refused(tmp_path, capsys) -> str:
-    assert pull.main([NAME, "--out", str(tmp_path / "it")]) == 2
+    assert main(["pull", NAME, "--out", str(tmp_path / "it")]) == 2
     assert not (tmp_path / "it").exists()
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -62,7 +62,7 @@ def sign(files) -> None:
 
 def test_a_pulled_policy_is_the_one_that_was_pushed_and_can_be_judged(pushed, run, tmp_path):
     out = tmp_path / "it"
-    assert pull.main([NAME, "--out", str(out)]) == 0
+    assert main(["pull", NAME, "--out", str(out)]) == 0
     for name in ("policy.json", "weights.safetensors"):
         assert (out / "policy" / name).read_bytes() == (run / "policy" / name).read_bytes()
     (found,), _ = load_runs([out], range(1_000_000, 1_000_001))
@@ -83,12 +83,12 @@ def test_what_a_link_leads_to_is_not_pushed(tmp_path, service, capsys):
     link = run / "evaluations" / "standard" / "figures" / "notes.txt"
     for path in (link, run / "progress.csv"):
         path.symlink_to(secret)
-        assert push.main([str(run), NAME]) == 2
+        assert main(["push", str(run), NAME]) == 2
         assert f"{path} is a link" in capsys.readouterr().err
         path.unlink()
     (run / "evaluations").rename(tmp_path / "elsewhere")
     (run / "evaluations").symlink_to(tmp_path / "elsewhere")
-    assert push.main([str(run), NAME]) == 2
+    assert main(["push", str(run), NAME]) == 2
     assert f"{run / 'evaluations'} is a link" in capsys.readouterr().err
 
 
@@ -111,10 +111,10 @@ def test_an_evaluation_of_an_older_version_is_one_line(run, tmp_path, capsys):
     summary = json.loads(file.read_text())
     del summary["cost"]
     file.write_text(json.dumps(summary))
-    assert write_cards.main([str(old)]) == 2
+    assert main(["cards", str(old)]) == 2
     error = capsys.readouterr().err
     assert "evaluate the run again" in error and error.count("\n") == 1
-    assert write_cards.main([str(run)]) == 0 and "# ndp-oja on" in (run / "README.md").read_text()
+    assert main(["cards", str(run)]) == 0 and "# ndp-oja on" in (run / "README.md").read_text()
 
 
 def test_what_is_interrupted_while_it_is_kept_leaves_nothing(pushed, tmp_path, monkeypatch):
@@ -122,12 +122,12 @@ def test_what_is_interrupted_while_it_is_kept_leaves_nothing(pushed, tmp_path, m
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "rename", stop)
-    assert pull.main([NAME, "--out", str(tmp_path / "new/it")]) == 130
+    assert main(["pull", NAME, "--out", str(tmp_path / "new/it")]) == 130
     assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_a_pull_that_fails_leaves_no_folder(service, tmp_path, capsys):
-    assert pull.main([NAME, "--out", str(tmp_path / "pulled/someone/it")]) == 2
+    assert main(["pull", NAME, "--out", str(tmp_path / "pulled/someone/it")]) == 2
     assert not (tmp_path / "pulled").exists()
 
 
@@ -135,7 +135,7 @@ def test_nothing_but_policy_and_card_is_taken(pushed, tmp_path):
     pushed["policy/extra.py"] = b"raise SystemExit('run')"
     pushed["checkpoints/model.zip"] = b"pickles"
     pushed["../outside.txt"] = b"outside"
-    assert pull.main([NAME, "--out", str(tmp_path / "it")]) == 0
+    assert main(["pull", NAME, "--out", str(tmp_path / "it")]) == 0
     there = {p.relative_to(tmp_path / "it").as_posix() for p in (tmp_path / "it").rglob("*")}
     policy = {"policy", "policy/policy.json", "policy/weights.safetensors"}
     assert there == policy | {"README.md", "spikepropamine.json"}
@@ -179,16 +179,16 @@ def test_what_cannot_be_reached_is_one_line(service, tmp_path, capsys):
 
 def test_what_is_there_already_is_not_overwritten(pushed, tmp_path, capsys):
     (tmp_path / "it").mkdir()
-    assert pull.main([NAME, "--out", str(tmp_path / "it")]) == 2
+    assert main(["pull", NAME, "--out", str(tmp_path / "it")]) == 2
     assert "is there already" in capsys.readouterr().err
 
 
 def test_a_run_without_an_evaluation_of_its_own_is_not_pushed(run, service, tmp_path, capsys):
     other = save_run(tmp_path, CUES, "ndp-oja", seed=1)
-    assert push.main([str(other), NAME]) == 2
+    assert main(["push", str(other), NAME]) == 2
     assert "spikepropamine evaluate" in capsys.readouterr().err
     evaluation = run / "evaluations" / "standard"
-    assert push.main([str(other), NAME, "--evaluation", str(evaluation)]) == 2
+    assert main(["push", str(other), NAME, "--evaluation", str(evaluation)]) == 2
     assert "is not an evaluation of" in capsys.readouterr().err
     file = evaluation / "summary.json"
     before = file.read_text()
@@ -196,9 +196,9 @@ def test_a_run_without_an_evaluation_of_its_own_is_not_pushed(run, service, tmp_
     for part in summary["policies"].values():  # as where the run has gone on since
         part["steps_trained"] = [steps - 1 for steps in part["steps_trained"]]
     file.write_text(json.dumps(summary))
-    assert push.main([str(run), NAME]) == 2
+    assert main(["push", str(run), NAME]) == 2
     assert "evaluate it again" in capsys.readouterr().err
     file.write_text(before)
-    assert push.main([str(run), "plastic"]) == 2
+    assert main(["push", str(run), "plastic"]) == 2
     assert "OWNER/NAME" in capsys.readouterr().err
     assert not REPOSITORIES

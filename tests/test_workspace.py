@@ -7,6 +7,7 @@ import pytest
 import wandb
 
 from spikepropamine import tracking as shared
+from spikepropamine.common import UsageError
 from spikepropamine.evaluation import tracking as tracked_evaluation
 from spikepropamine.evaluation.report import workspace
 from spikepropamine.evaluation.report.command import main as dashboards
@@ -126,4 +127,5 @@ def test_the_report_explains_each_section_and_shows_its_plots():
 def test_without_an_account_the_report_is_printed(capsys):
     assert dashboards(["--report"]) == 0
     assert json.loads(capsys.readouterr().out)["blocks"]
-    assert dashboards(["--report", "--local", "runs"]) == 2
+    with pytest.raises(UsageError, match="give one of them"):
+        dashboards(["--report", "--local", "runs"])

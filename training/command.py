@@ -55,12 +55,7 @@ def filming(settings: Settings) -> Film | None:
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     settings: Settings | None = None
 
     def run() -> int:

@@ -435,12 +435,7 @@ def _words(name: str, value: Any) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine tune") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
 
     def run() -> int:
         tune(*parse(arguments, program))

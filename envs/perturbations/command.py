@@ -7,7 +7,6 @@ from spikepropamine.common import (
     UsageError,
     add_import,
     import_modules,
-    run_command,
     unknown,
     unless_imported,
 )
@@ -18,12 +17,7 @@ from spikepropamine.envs.perturbations.verify import main as verify
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--env", nargs="+", default=list(TASKS), help="Gymnasium ids, or MODULE:ID (all)"
@@ -31,18 +25,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
     parser.add_argument("--only", nargs="+", default=[], help="names of perturbations (all)")
     add_import(parser)
     options = parser.parse_args(arguments)
-    return run_command(
-        program, lambda: _run(options.imports, options.env, options.only), "interrupted"
-    )
-
-
-def _run(modules: Sequence[str], tasks: Sequence[str], names: Sequence[str]) -> int:
-    split = [split_env(task) for task in tasks]
-    modules = [*modules, *(module for _, of in split for module in of)]
+    split = [split_env(task) for task in options.env]
+    modules = [*options.imports, *(module for _, of in split for module in of)]
     import_modules(modules)
-    for name in names:
+    for name in options.only:
         if name not in CATALOGUE:
             raise UsageError(unknown("perturbation", name, CATALOGUE) + unless_imported())
     for task, _ in split:
         check_env_id(task, modules)
-    return verify([task for task, _ in split], names)
+    return verify([task for task, _ in split], options.only)

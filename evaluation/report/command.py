@@ -6,18 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import Parser, UsageError, run_command
+from spikepropamine.common import Parser, UsageError
 from spikepropamine.evaluation.report.local import write_local
 from spikepropamine.evaluation.report.workspace import save_or_print
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -> int:
-    """Runs the command line; returns its exit code.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-    """
+    """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--local",
@@ -31,19 +26,15 @@ def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -
         help="save the project's report: the same plots with explanations, to be shared",
     )
     options = parser.parse_args(arguments)
-    return run_command(program, lambda: _run(options.local, options.report), "interrupted")
-
-
-def _run(local: Path | None, report: bool) -> int:
-    if local is not None and report:
+    if options.local is not None and options.report:
         raise UsageError("--local needs no account and --report does; give one of them")
-    if local is None:
-        output, explanation = save_or_print("report" if report else "workspace")
+    if options.local is None:
+        output, explanation = save_or_print("report" if options.report else "workspace")
         print(explanation, file=sys.stderr)
         print(output)
         return 0
     try:
-        print(write_local(local))
+        print(write_local(options.local))
     except ValueError as error:
         raise UsageError(str(error)) from error
     return 0
