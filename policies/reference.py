@@ -114,9 +114,9 @@ def layer_sequence(
         with plain decay: F(t+1) = clip(F(t) + r D)
         and retroactive:  F(t+1) = clip(F(t) + r e),            e(t+1) = (1-eta) e + eta D
 
-    The part of D that depends on F, which is decay, thus shrinks F whatever the sign of r, and
-    gradients through long sequences stay bounded. Hebb's rule becomes gated forgetting,
-    F(t+1) = (1 - |r|) F + r q p.
+    The part of D that depends on F, which is decay, thus shrinks F whatever the sign of r. Hebb's
+    rule becomes gated forgetting, F(t+1) = (1 - |r|) F + r q p, whose gradients stay bounded
+    through long sequences; those of Oja's rule may grow.
 
     s_pre is the input, or in a recurrent layer the layer's own spikes of the tick before.
 
