@@ -13,7 +13,7 @@ import numpy as np
 
 from spikepropamine.common import UsageError, shown
 from spikepropamine.envs import quiet_mujoco
-from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, parse
+from spikepropamine.envs.perturbations import Perturbed, parse
 from spikepropamine.envs.perturbations.notation import Term
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
 from spikepropamine.envs.perturbations.wrapper import reason_against
@@ -199,7 +199,7 @@ def _with_contexts(text: str, trained: str) -> str:
 
 def terms_of(text: str) -> list[Term]:
     """All terms of a text for `Perturbed`, whatever alternative they are of; none of no text."""
-    return [term for one in parse(text, CATALOGUE) for term in one] if text else []
+    return [term for one in parse(text) for term in one] if text else []
 
 
 def spread(environment: str, arguments: Mapping[str, Any] | None = None) -> np.ndarray | float:

@@ -1,6 +1,7 @@
 """`spikepropamine evaluate`: judges trained policies."""
 
 import argparse
+import glob
 import hashlib
 import os
 import re
@@ -212,7 +213,7 @@ def run_all(options: argparse.Namespace) -> int:
 def ask(options: argparse.Namespace) -> Asked:
     """Finds what the options name. Raises UsageError where something is missing or wrong."""
     seeds = range(options.seed, options.seed + options.episodes)
-    named = [_named(text) for text in options.runs]
+    named = [_named(text) for given in options.runs for text in _matching(given)]
     folders = [folder for _, folder in named]
     names: dict[Path, str] = {}
     for name, folder in named:
@@ -253,6 +254,11 @@ def conditions_asked(
     elif options.quick:
         conditions = severest(conditions)
     return conditions, skipped
+
+
+def _matching(text: str) -> list[str]:
+    """The folders that a pattern stands for, which not every shell expands."""
+    return [text] if Path(text).exists() else sorted(glob.glob(text)) or [text]
 
 
 def _named(text: str) -> tuple[str, Path]:

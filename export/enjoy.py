@@ -7,7 +7,6 @@ import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -84,15 +83,12 @@ def enjoy(options: argparse.Namespace) -> int:
 
 def live(run: Run, task: Task, condition: Condition, seed: int) -> float:
     """Shows an episode in a window; returns its return."""
-    from spikepropamine.evaluation.film.recording import can_record, watch
+    from spikepropamine.evaluation.film.recording import watch
 
     shown = replace(task, arguments={**task.arguments, "render_mode": "human"})
     env = make_env(shown, condition, run.previous, run.revealed)
-    policy: Any = run.policy.policy
-    state = policy.initial_state(1) if can_record(run.policy) else None
     try:
-        moments = watch(run.policy, env, seed, state)
-        return sum(moment.reward for moment in moments)
+        return sum(moment.reward for moment in watch(run.policy, env, seed))
     finally:
         env.close()
 

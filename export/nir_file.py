@@ -19,6 +19,7 @@ from stable_baselines3.common.torch_layers import NatureCNN
 
 from spikepropamine.evaluation.run.episodes import stacked
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
+from spikepropamine.policies.groups import PLASTICITY
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.spaces import space_to_json
@@ -157,8 +158,7 @@ def _normalisation(normalisation: Normalisation) -> nir.Affine:
 def _plasticity(layer: Any) -> dict[str, Any]:
     """What changes these synapses: names of the rule and its kind, and all learned numbers."""
     spec, p = layer.spec, layer.parameters_in_use()
-    names = ("plasticity_gain", "pre_decay", "post_decay", "threshold_decay", "eta", "coefficients")
-    found = {name: getattr(p, name) for name in names}
+    found = {name: getattr(p, name) for name in PLASTICITY}
     for name in ("modulator_weight", "modulator_exogenous", "modulator_bias"):
         found[name] = getattr(layer, name, None)
     numbers = {name: _array(x) for name, x in found.items() if x is not None and x.numel()}

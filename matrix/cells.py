@@ -34,7 +34,7 @@ from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RunFolder
 from spikepropamine.listing import name_of
 from spikepropamine.matrix.file import Matrix
-from spikepropamine.training.settings import CHANGEABLE
+from spikepropamine.training.settings import CHANGES_NO_NUMBER
 from spikepropamine.training.settings import parse as parse_training
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -105,7 +105,7 @@ class Cell:
         asked: dict[str, object] = {}
         settings = parse_training(list(self.commands[0][1:]))
         for name, value in settings.as_dict().items():
-            if name not in CHANGEABLE - {"steps", "n_envs"}:
+            if name not in CHANGES_NO_NUMBER:
                 parts = value.items() if name in ("network", "trainer") else ()
                 asked |= {f"{name}.{part}": of for part, of in parts} or {name: value}
         for text, digest in digests_of(self.commands[0], self.root).items():

@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 def _numba(*arguments) -> tuple[Tensor, Tensor, LayerState]:
     from spikepropamine.policies.compiled.autograd import layer_sequence  # slow to import
 
-    BACKENDS["numba"] = layer_sequence
     return layer_sequence(*arguments)
 
 

@@ -63,6 +63,11 @@ def run_command(
         return 130
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError, one line, in the place of printing its usage."""
 

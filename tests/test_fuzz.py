@@ -18,7 +18,7 @@ from saved_runs import CUES, save_run
 
 from spikepropamine.agents.zoo import agents, build
 from spikepropamine.common import UsageError
-from spikepropamine.envs.perturbations import CATALOGUE, parse, suites
+from spikepropamine.envs.perturbations import parse, suites
 from spikepropamine.evaluation import command as evaluation
 from spikepropamine.training import command as training
 from spikepropamine.training import settings as settings_module
@@ -244,7 +244,7 @@ def test_texts_of_perturbations():
     texts = ["mass:torso=1.5 + obs_noise=0.2@500", "mass=0.5..2 except 0.9..1.1 | friction~0.5",
              "joint_lock:0~1@500", "obs_dropout=0.3@ramp:10..50"]  # fmt: skip
     failures = [
-        judge("texts", text, lambda t=text: parse(t, CATALOGUE))
+        judge("texts", text, lambda t=text: parse(t))
         for text in (mutated(chance.choice(texts), chance) for _ in range(300 * FACTOR))
     ]
     check(failures)

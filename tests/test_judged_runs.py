@@ -27,6 +27,8 @@ def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
     assert list(summary["policies"]) == ["ndp-oja", "other"]
     assert command_line(f"a={first}", f"b={first}", *arguments) == 2
     assert "has two names, a and b" in capsys.readouterr().err
+    assert command_line(tmp_path / "*/*/*/seed-0", *arguments) == 2  # not every shell expands it
+    assert "are both ndp-oja with seed 0" in capsys.readouterr().err
     assert command_line("runs/lr=0.1", *arguments) == 2
     assert "'runs/lr=0.1' is neither a run folder" in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ import pytest
 
 from spikepropamine.__main__ import main
 from spikepropamine.envs import making, quiet_mujoco
-from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
+from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.acts import act_of
 from spikepropamine.envs.perturbations.suites import SPLITS, load_suite, suite_names
 from spikepropamine.envs.perturbations.verify import TASKS
@@ -69,7 +69,7 @@ def test_what_is_held_out_is_nothing_that_training_may_use_under_another_name(su
     changes = {split: set() for split in SPLITS}
     for condition in load_suite(suite, task, horizon):
         if not reason_against(env, condition.text, horizon=horizon):
-            terms = [t for one in parse(condition.text, CATALOGUE) for t in one]
+            terms = [t for one in parse(condition.text) for t in one]
             acts = [act_of(env, term, 0, np.ones(())) for term in terms]
             changes[condition.split].add(
                 tuple(

@@ -295,9 +295,9 @@ def test_messages_say_what_would_be_right(text, message):
 
 
 def test_a_plus_may_belong_to_a_number():
-    ((first, second),) = parse("mass=+1.5e+0+slope=-1.5@500", CATALOGUE)
+    ((first, second),) = parse("mass=+1.5e+0+slope=-1.5@500")
     assert (first.low, second.low, second.schedule.start) == (1.5, -1.5, 500)
-    ((first, second),) = parse("mass=2. + obs_noise=0.2", CATALOGUE)
+    ((first, second),) = parse("mass=2. + obs_noise=0.2")
     assert (first.low, second.low) == (2, 0.2)
 
 

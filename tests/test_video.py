@@ -28,11 +28,11 @@ from spikepropamine.evaluation.film.panel import font
 from spikepropamine.evaluation.film.video import (
     HEIGHT,
     WIDTH,
-    Mp4,
     Take,
     acting_now,
     context_now,
     film,
+    mp4,
     pace,
     written,
 )
@@ -173,12 +173,12 @@ def test_a_policy_without_spikes_is_filmed_too(tmp_path):
 
 def test_a_video_that_fails_leaves_nothing(tmp_path):
     frame = np.zeros((16, 16, 3), dtype=np.uint8)
-    with pytest.raises(KeyboardInterrupt), Mp4(tmp_path / "x.mp4", 16, 16, Fraction(5)) as mp4:
-        mp4.add(frame)
+    with pytest.raises(KeyboardInterrupt), mp4(tmp_path / "x.mp4", 16, 16, Fraction(5)) as add:
+        add(frame)
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
-    with Mp4(tmp_path / "x.mp4", 16, 16, Fraction(5)) as mp4:
-        mp4.add(frame)
+    with mp4(tmp_path / "x.mp4", 16, 16, Fraction(5)) as add:
+        add(frame)
     assert described(tmp_path / "x.mp4")[2:] == ((16, 16), 5, 1)
 
 

@@ -10,6 +10,13 @@ from spikepropamine.agents.teacher import Taught
 from spikepropamine.progress import progress_bar
 
 
+class BetweenSteps(BaseCallback):
+    """Has nothing to do at single steps, of which SB3 wants every callback to say something."""
+
+    def _on_step(self) -> bool:
+        return True
+
+
 class CueAccuracy(BaseCallback):
     """Logs the accuracy of the responses of a cue task, by trial and over the second half of the
     `trials` that the task has, or where it does not say, of as many as there were so far. Trials
@@ -43,13 +50,10 @@ class CueAccuracy(BaseCallback):
         self.results.clear()
 
 
-class TeacherShare(BaseCallback):
+class TeacherShare(BetweenSteps):
     """Logs the share of episodes in which a teacher acts, where there is one: as long as it does,
     the returns of training are its own, too.
     """
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_end(self) -> None:
         taught = unwrap_vec_wrapper(self.training_env, Taught)
@@ -57,7 +61,7 @@ class TeacherShare(BaseCallback):
             self.logger.record("rollout/teacher_acts", taught.share)
 
 
-class Rows(BaseCallback):
+class Rows(BetweenSteps):
     """Writes a row of the logs after every so many rollouts, counted from the start of the run.
 
     SB3's own `log_interval` counts from where a run was resumed.
@@ -66,9 +70,6 @@ class Rows(BaseCallback):
     def __init__(self, every: int) -> None:
         super().__init__()
         self.every = every
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_end(self) -> None:
         if rollouts_of(self.model) % self.every == 0:

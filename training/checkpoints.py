@@ -22,11 +22,11 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from spikepropamine.common import UsageError, reason, whole_file
+from spikepropamine.training.callbacks import BetweenSteps
 from spikepropamine.training.snapshot import CannotRestore, Snapshot
 
 NUMBERS = (int, float, np.number)
@@ -288,7 +288,7 @@ def lock(folder: Path) -> Iterator[None]:
         file.release()
 
 
-class Checkpoints(BaseCallback):
+class Checkpoints(BetweenSteps):
     """Saves checkpoints, between an update and the next rollout.
 
     A snapshot is taken in memory at the start of rollouts too, as often as costs little time, so
@@ -320,9 +320,6 @@ class Checkpoints(BaseCallback):
     def _on_training_start(self) -> None:
         self.saved_at = self.num_timesteps
         self.next_look = 0.0
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_start(self) -> None:
         now = time.perf_counter()

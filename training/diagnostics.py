@@ -24,7 +24,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
@@ -32,7 +31,7 @@ from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.groups import parameter_group
 from spikepropamine.policies.layers import SpikingLayer
 from spikepropamine.policies.rules import RULES
-from spikepropamine.training.callbacks import rollouts_of
+from spikepropamine.training.callbacks import BetweenSteps, rollouts_of
 
 SATURATED = 0.9
 """Share of ticks from which on a neuron counts as saturated."""
@@ -41,7 +40,7 @@ LOOKS = 8
 """How often the fast weights are looked at in a rollout."""
 
 
-class Diagnostics(BaseCallback):
+class Diagnostics(BetweenSteps):
     """Records the diagnostics with every row of the logs.
 
     A rollout is replayed through the network at its end, since neither spikes nor neuromodulator
@@ -64,9 +63,6 @@ class Diagnostics(BaseCallback):
         self.spiking = isinstance(self.model.policy, PlasticSpikingPolicy)
         if self.spiking:
             self.state = self.model._last_lstm_states.pi[0][0].clone()  # type: ignore[attr-defined]
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_end(self) -> None:
         rollouts = rollouts_of(self.model)

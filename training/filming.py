@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from spikepropamine.common import reason
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
+from spikepropamine.training.callbacks import BetweenSteps
 
 Film = Callable[[DeployedPolicy, int], Path]
 """Makes a video of a policy after so many steps of training."""
@@ -18,7 +18,7 @@ Film = Callable[[DeployedPolicy, int], Path]
 CANNOT_SHOW = ("stdout", "log", "json", "csv", "tensorboard")  # formats of the logger
 
 
-class Films(BaseCallback):
+class Films(BetweenSteps):
     """Every so many steps, a video of the policy as it is now.
 
     Training is the same with it and without it. Whatever goes wrong with a video is told in one
@@ -36,9 +36,6 @@ class Films(BaseCallback):
 
     def _on_training_start(self) -> None:
         self.filmed_at = self.num_timesteps
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_start(self) -> None:
         due = self.num_timesteps // self.every > self.filmed_at // self.every

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from tqdm import tqdm
 
 from spikepropamine.policies.groups import parameter_group
+from spikepropamine.training.callbacks import BetweenSteps
 
 STILL = 1e-8
 """Relative change of an actor's parameters in an update from which on it does not move."""
@@ -19,7 +19,7 @@ STEERED = 0.005
 the rest is exploration."""
 
 
-class Health(BaseCallback):
+class Health(BetweenSteps):
     """Reports a silent layer, saturated fast weights, a policy that updates leave where it is, and
     one that acts alike in all states. What it goes by is logged: `spikes/silent` and
     `plasticity/clipped` (see `training.diagnostics`, whose callback comes before this one), and
@@ -34,9 +34,6 @@ class Health(BaseCallback):
         self.total = total
         self.said: set[str] = set()
         self.before: Tensor | None = None
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_end(self) -> None:
         found = self.logger.name_to_value

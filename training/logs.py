@@ -1,28 +1,14 @@
-"""Where the rows of SB3's logger go: the console, progress.csv and TensorBoard."""
+"""Where the rows of SB3's logger go besides the console: progress.csv and TensorBoard."""
 
 import csv
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat, filter_excluded_keys
-from tqdm import tqdm
 
 from spikepropamine.common import whole_file
 from spikepropamine.progress_csv import STEPS, read_progress
-
-
-class BarFriendly:
-    """Standard output for tables that must not tear a progress bar apart."""
-
-    def write(self, text: str) -> None:
-        """Prints above the bar."""
-        tqdm.write(text, file=sys.stdout, end="")
-
-    def flush(self) -> None:
-        """Shows what was printed."""
-        sys.stdout.flush()
 
 
 class ProgressCSV(KVWriter):

@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
+from tqdm.contrib import DummyTqdmFile
 
 from spikepropamine.agents.supervised import NothingToLearn
 from spikepropamine.agents.teacher import Taught
@@ -31,7 +32,7 @@ from spikepropamine.training.environments import make_envs
 from spikepropamine.training.filming import Film, Films
 from spikepropamine.training.guard import Guard
 from spikepropamine.training.health import Health
-from spikepropamine.training.logs import BarFriendly, ProgressCSV, ResumableTensorBoard
+from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard
 from spikepropamine.training.resuming import contents_of, resume
 from spikepropamine.training.settings import Settings, defaults
 from spikepropamine.training.snapshot import Snapshot
@@ -173,7 +174,7 @@ def _learn(
     )
     with tracked(settings, config) as writers:
         rows = ProgressCSV(folder.progress, done)
-        console = HumanOutputFormat(cast(TextIO, BarFriendly()))
+        console = HumanOutputFormat(cast(TextIO, DummyTqdmFile(sys.stdout)))  # above the bar
         if settings.tensorboard:
             writers.append(ResumableTensorBoard(folder.tensorboard, done))
         algorithm.set_logger(Logger(str(folder.path), [console, rows, *writers]))

@@ -24,7 +24,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.ranges import Count, Few, Number, Seed
-from spikepropamine.training.options import Scalar, add_options, parsed, updated
+from spikepropamine.training.options import Scalar, add_options, flag, parsed, updated
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -34,6 +34,7 @@ CHANGEABLE = {
     "log_every", "threads", "device", "backend", "track", "registry", "tensorboard",
     "video_every", "imports",
 }  # fmt: skip
+CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs"}
 
 
 CRITIC = ("critic", "critic_sees_spikes")
@@ -260,15 +261,13 @@ def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name, old in then.items():
         if name in CHANGEABLE or name not in now or now[name] == old:
             continue
-        new = now[name]
+        new, option = now[name], flag(Settings.__dataclass_fields__[name])
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             inner = next(k for k in [*old, *new] if old.get(k) != new.get(k))
-            option = name.replace("_", "-")
             old, new = old.get(inner), new.get(inner)
-            dashed = inner.replace("_", "-")
-            name = f"{option} {inner}" if name == "env_kwargs" else f"{option}.{dashed}"
+            option += f" {inner}" if name == "env_kwargs" else f".{inner.replace('_', '-')}"
         raise UsageError(
-            f"--{name} was {old!r} when the run was made, and is {new!r} now: it cannot change "
+            f"{option} was {old!r} when the run was made, and is {new!r} now: it cannot change "
             "when a run is resumed; a new one can begin with its weights (--from)"
         )
 

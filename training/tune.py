@@ -24,19 +24,19 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 from gymnasium.wrappers import TimeLimit
-from stable_baselines3.common.callbacks import BaseCallback
 
 from spikepropamine.common import Parser, UsageError, require, run_command, unknown, write_text
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.export import load_policy
+from spikepropamine.training.callbacks import BetweenSteps
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.options import nested, updated
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import (
-    CHANGEABLE,
+    CHANGES_NO_NUMBER,
     CONFIGS,
     Settings,
     concerned,
@@ -168,7 +168,7 @@ def suggested(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     return values
 
 
-class Reports(BaseCallback):
+class Reports(BetweenSteps):
     """Tells a trial the return so far, and gives it up where it falls behind.
 
     Args:
@@ -187,9 +187,6 @@ class Reports(BaseCallback):
         """Mean return of the last episodes of training; None before the first is over."""
         episodes = self.model.ep_info_buffer
         return float(np.mean([episode["r"] for episode in episodes])) if episodes else None
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_end(self) -> None:
         import optuna
@@ -336,8 +333,7 @@ def _check_same(
     """Raises UsageError where the folder has a study of something else, whose values would mean
     nothing beside those of this one.
     """
-    told = CHANGEABLE - {"steps", "n_envs"}  # of which the values do not depend
-    plain = {name: value for name, value in settings.as_dict().items() if name not in told}
+    plain = {name: x for name, x in settings.as_dict().items() if name not in CHANGES_NO_NUMBER}
     asked = json.dumps({"seeds": options.seeds, "settings": plain, "search": space}, indent=1)
     file = options.study / "study.json"  # one for all the studies that a journal can hold
     if not file.is_file():

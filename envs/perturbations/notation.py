@@ -1,12 +1,12 @@
 """The notation of perturbations: texts such as "mass:torso=1.5 + obs_noise=0.2@500"."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from spikepropamine.common import unknown, unless_imported
+from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.contexts import SETS, codes_of
 from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.schedule import Schedule
@@ -89,7 +89,7 @@ class Term:
         ]
 
 
-def parse(text: str, catalogue: Mapping[str, Family]) -> tuple[tuple[Term, ...], ...]:
+def parse(text: str) -> tuple[tuple[Term, ...], ...]:
     """Read a text.
 
     Its grammar, by example:
@@ -111,7 +111,6 @@ def parse(text: str, catalogue: Mapping[str, Family]) -> tuple[tuple[Term, ...],
 
     Args:
         text: what to read.
-        catalogue: families by name.
 
     Returns:
         The alternatives, each a tuple of terms.
@@ -119,15 +118,15 @@ def parse(text: str, catalogue: Mapping[str, Family]) -> tuple[tuple[Term, ...],
     Raises:
         ValueError: the text is malformed, or has an unknown name or a value out of range.
     """
-    return tuple(_alternative(part, catalogue) for part in text.split("|"))
+    return tuple(_alternative(part) for part in text.split("|"))
 
 
-def _alternative(text: str, catalogue: Mapping[str, Family]) -> tuple[Term, ...]:
+def _alternative(text: str) -> tuple[Term, ...]:
     if text.strip() == "none":
         return ()
     # a plus that begins a number follows one of these; all others join terms
     parts = re.split(r"(?<![=~.eE])\s*\+\s*", text.strip())
-    terms = tuple(_term(part.strip(), catalogue) for part in parts)
+    terms = tuple(_term(part.strip()) for part in parts)
     labels = [term.label for term in terms]
     for label in labels:
         if labels.count(label) > 1:
@@ -135,31 +134,30 @@ def _alternative(text: str, catalogue: Mapping[str, Family]) -> tuple[Term, ...]
     return terms
 
 
-def _term(text: str, catalogue: Mapping[str, Family]) -> Term:
+def _term(text: str) -> Term:
     match = TERM.fullmatch(text)
     if not match:
         name = re.split(r"[^\w-]", text, maxsplit=1)[0]
         if not name:
             raise ValueError(f"cannot read {text!r}; a perturbation is written as in {EXAMPLE!r}")
-        if name not in catalogue:
-            raise ValueError(f"in {text!r}: {_unknown(name, catalogue)}")
-        family = catalogue[name]
+        family = _family(name, text)
         low, high = sorted((family.nominal, family.hardest))
         forms = [f"{family.hardest:g}", f"{low:g}..{high:g}", f"{family.hardest:g}@500"]
         forms = ["seen", "held_out", "37"] if family.contexts else forms
         written = " or ".join(repr(f"{name}={form}") for form in forms)
         raise ValueError(f"cannot read {text!r}; {name} is written as in {written}")
-    if match["name"] not in catalogue:
-        raise ValueError(f"in {text!r}: {_unknown(match['name'], catalogue)}")
-    family = catalogue[match["name"]]
+    family = _family(match["name"], text)
     try:
         return _checked(text, match, family)
     except ValueError as error:
         raise ValueError(f"in {text!r}: {error}") from error
 
 
-def _unknown(name: str, catalogue: Mapping[str, Family]) -> str:
-    return unknown("perturbation", name, catalogue) + unless_imported()
+def _family(name: str, text: str) -> Family:
+    if name not in CATALOGUE:
+        known = unknown("perturbation", name, CATALOGUE) + unless_imported()
+        raise ValueError(f"in {text!r}: {known}")
+    return CATALOGUE[name]
 
 
 def _checked(text: str, match: re.Match[str], family: Family) -> Term:

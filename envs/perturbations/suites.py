@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from spikepropamine.common import one_line, unknown
-from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.notation import parse
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
@@ -106,7 +105,7 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
                 filled = text.replace("{severity}", f"{severity}").replace("{onset}", f"{onset}")
                 try:
                     filled = _in_steps(filled, horizon)
-                    parse(filled, CATALOGUE)
+                    parse(filled)
                 except ValueError as error:
                     raise ValueError(f"{split}: {name}: {error}") from error
                 conditions.append(SuiteCondition(name, filled, severity, split))

@@ -7,10 +7,10 @@ end, through falls, so that all trajectories have the same length.
 import copy
 import itertools
 import multiprocessing
-import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,12 +18,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.common import one_line
+from spikepropamine.common import cores, one_line
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 from spikepropamine.envs.rendering import is_mujoco
+from spikepropamine.envs.told import Told
 
 TASKS = (
     "HalfCheetah-v5",
@@ -126,7 +127,7 @@ class Player:
         self.spread = self.scale[:-1]
         env.close()
 
-    def make(self, text: str | None = None, catalogue: Mapping[str, Family] = CATALOGUE) -> gym.Env:
+    def make(self, text: str | None = None) -> gym.Env:
         """The task, perturbed if there is a text."""
         env: gym.Env = Probe(
             gym.make(
@@ -136,15 +137,14 @@ class Player:
                 **ARGUMENTS.get(self.task, {}),
             )
         )
-        return env if text is None else Perturbed(env, text, self.spread, catalogue)
+        return env if text is None else Perturbed(env, text, self.spread)
 
     def play(self, env: gym.Env, seed: int) -> np.ndarray:
         """Observations and rewards of an episode, [steps + 1, channels + 1]."""
         return np.stack(list(self.steps_of(env, seed)))
 
-    def steps_of(self, env: gym.Env, seed: int, told: bool = False) -> Iterator[np.ndarray]:
-        """The same, step by step, also after the robot has fallen; `told`: contexts of `env` are
-        undone.
+    def steps_of(self, env: gym.Env, seed: int) -> Iterator[np.ndarray]:
+        """The same, step by step, also after the robot has fallen.
 
         Raises:
             AssertionError: an observation of the episode is not in the observation space.
@@ -155,11 +155,8 @@ class Player:
         for action in [*self.tapes[seed], None]:
             if not over and not env.observation_space.contains(observation):
                 raise AssertionError("an observation is not in the observation space")
-            if told:
-                observation = env.get_wrapper_attr("untold")(observation)
             yield np.append(np.asarray(observation, dtype=np.float64), reward)
             if action is not None:
-                action = env.get_wrapper_attr("told")(action) if told else action
                 observation, reward, terminated, truncated, _ = env.step(action)
                 over |= terminated or truncated
 
@@ -211,30 +208,27 @@ def tape_of(space: gym.Space, steps: int, seed: int) -> list[Any]:
 def verify_family(player: Player, family: Family) -> Row:
     """Everything that has to hold for one family in one task."""
     row = Row(player.task, family.name)
-    catalogue = {family.name: family}
     env = player.make()
-    row.reason = reason_against(env, f"{family.name}~1", catalogue)
+    row.reason = reason_against(env, f"{family.name}~1")
     if row.reason:
         row.reason = row.reason.split(": ", 1)[-1]
         env.close()
         return row
     try:
-        _verify(player, family, catalogue, env, row)
+        _verify(player, family, env, row)
     except (AssertionError, ValueError, FloatingPointError) as error:
         row.failures.append(str(error))
     env.close()
     return row
 
 
-def _verify(
-    player: Player, family: Family, catalogue: Mapping[str, Family], env: gym.Env, row: Row
-) -> None:
+def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     task: Any = env.unwrapped
     before = copy.copy(task.model) if is_mujoco(task) else None
     first = player.seeds[0]
 
     def perturbed(text: str) -> Perturbed:
-        return Perturbed(env, text, player.spread, catalogue)
+        return Perturbed(env, text, player.spread)
 
     def require(truth: bool, otherwise: str) -> None:
         if not truth:
@@ -294,12 +288,12 @@ def _verify(
 
     if family.contexts:
         changing = perturbed(f"{family.name}=seen@change({ONSET})")
-        undone = np.stack(list(player.steps_of(changing, first, told=True)))
+        undone = player.play(Told(changing), first)
         require(_equal(undone, player.plain[first]), "who is told does not get the plain task")
         changing.undo()
 
     wrapper, plain = perturbed(f"{family.name}~1"), player.make()
-    milder = player.make(f"{family.name}~{SEVERITIES[0]}", catalogue)
+    milder = player.make(f"{family.name}~{SEVERITIES[0]}")
     together = zip(*(player.steps_of(other, first) for other in (wrapper, milder, plain)))
     ours, theirs, untouched = (np.stack(rows) for rows in zip(*together))
     require(_equal(untouched, player.plain[first]), "it reaches another environment")
@@ -326,7 +320,7 @@ def verify_pairs(player: Player, families: Sequence[Family], every: bool = False
     """
     row = Row(player.task, "pairs")
     env = player.make()
-    found = [f for f in families if not reason_against(env, f"{f.name}~1", {f.name: f})]
+    found = [f for f in families if not reason_against(env, f"{f.name}~1")]
     env.close()
     pairs = list(itertools.combinations(found, 2))
     if not every:
@@ -346,12 +340,11 @@ def verify_pair(player: Player, one: Family, other: Family) -> list[str]:
     """What is wrong with two families at once: nothing, if that is one inside the other. (Two that
     change actions may differ in what is clipped on the way; these must be finite.)
     """
-    catalogue = {family.name: family for family in (one, other)}
     pair = f"{one.name} and {other.name}"
     texts = f"{one.name}~0.5", f"{other.name}~0.5@{PAIR_STEPS // 2}"
     try:
-        together = player.make(" + ".join(texts), catalogue)
-        nested = Perturbed(player.make(texts[0], catalogue), texts[1], player.spread, catalogue)
+        together = player.make(" + ".join(texts))
+        nested = Perturbed(player.make(texts[0]), texts[1], player.spread)
         for seed in player.seeds[:2]:  # the second episode does not begin like the first
             rows = [
                 np.stack(list(itertools.islice(player.steps_of(env, seed), PAIR_STEPS)))
@@ -434,15 +427,26 @@ def line(row: Row) -> str:
     return _columns(row.task, row.family, values, deviations, verdict)
 
 
+@contextmanager
+def _workers(count: int) -> Iterator[Any]:
+    """A `map` over processes; they are forked, so that they know of environments and perturbations
+    that were imported, and where that is not possible (Windows) it is `map` itself.
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        yield map
+        return
+    context = multiprocessing.get_context("fork")
+    with context.Pool(count, signal.signal, (signal.SIGTERM, signal.SIG_DFL)) as pool:
+        yield pool.imap
+
+
 def main(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     """Print the table, several tasks at a time; the result is 1 if anything failed, else 0."""
     start = time.perf_counter()
     print(_columns(*TITLES), flush=True)
     rows = []
-    # forked, so that the processes know of environments and perturbations that were imported
-    context, workers = multiprocessing.get_context("fork"), min(len(tasks), os.cpu_count() or 1)
-    with context.Pool(workers, signal.signal, (signal.SIGTERM, signal.SIG_DFL)) as pool:
-        for found in pool.imap(partial(_named, names=names), tasks):
+    with _workers(min(len(tasks), cores())) as each:
+        for found in each(partial(_named, names=names), tasks):
             print("\n".join(line(row) for row in found), flush=True)
             rows += found
     applied = [row for row in rows if not row.reason]

@@ -2,7 +2,6 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,8 +9,6 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.envs.perturbations.acts import ContextAct, act_of, by_label, present
-from spikepropamine.envs.perturbations.catalogue import CATALOGUE
-from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.notation import parse
 
 
@@ -46,7 +43,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         text: what to change.
         spread: natural standard deviation of each dimension of the observation, at least 0: an
             array that broadcasts to its shape, or one number for all.
-        catalogue: the families, by name.
 
     Raises:
         ValueError: the text cannot be read, a target is unknown, a value out of range, or a
@@ -58,15 +54,13 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         env: gym.Env,
         text: str,
         spread: np.ndarray | float = 1.0,
-        catalogue: Mapping[str, Family] = CATALOGUE,
     ) -> None:
-        other: Any = {} if catalogue is CATALOGUE else {"catalogue": catalogue}
         plain = np.asarray(spread).tolist()  # which a spec can be written with
-        gym.utils.RecordConstructorArgs.__init__(self, text=text, spread=plain, **other)
+        gym.utils.RecordConstructorArgs.__init__(self, text=text, spread=plain)
         gym.Wrapper.__init__(self, env)
         self.text = text
         self._task: Any = env.unwrapped
-        alternatives = parse(text, catalogue)
+        alternatives = parse(text)
         self._alternatives = len(alternatives)
         spread = _checked_spread(spread, env.observation_space)
         self._acts = [
@@ -395,7 +389,6 @@ def _observes_as_it_is(env: gym.Env) -> bool:
 def reason_against(
     env: gym.Env,
     text: str,
-    catalogue: Mapping[str, Family] = CATALOGUE,
     horizon: int | None = None,
 ) -> str:
     """Why a text, or a part of it, cannot change an environment; empty where all of it can (but
@@ -406,12 +399,11 @@ def reason_against(
     Args:
         env: the environment.
         text: for `Perturbed`.
-        catalogue: the families, by name.
         horizon: steps of an episode, in which everything has to begin; None: it has no limit.
     """
     acts = []
     try:
-        for alternative in parse(text, catalogue):
+        for alternative in parse(text):
             for term in alternative:
                 acts.append(act_of(env, term, 0, np.ones(())))
                 if horizon is not None and term.schedule.onset >= horizon:

@@ -8,12 +8,12 @@ import gymnasium as gym
 
 from spikepropamine.common import unknown
 from spikepropamine.envs.making import contexts_of, make, terms_of
-from spikepropamine.envs.perturbations import CATALOGUE, parse, reason_against
+from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
+from spikepropamine.envs.told import Told
 from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion
 from spikepropamine.evaluation.ask.task import Task
-from spikepropamine.evaluation.ask.told import Told
 from spikepropamine.evaluation.schema import CLEAN_KEY, Skipped
 
 STANDARD = "standard"
@@ -55,7 +55,7 @@ class Condition:
             return None
         begins = [
             min(s.changes[0][1] if s.changes else s.onset for s in (t.schedule for t in terms))
-            for terms in (parse(self.text, CATALOGUE) if self.text else ())
+            for terms in (parse(self.text) if self.text else ())
             if terms
         ]
         return max(begins, default=self.onset)
@@ -65,7 +65,7 @@ class Condition:
         """Whether every episode changes at one and the same step, and never back."""
         if self.onset is None or self.last_onset != self.onset or self.has_contexts:
             return False
-        alternatives = parse(self.text, CATALOGUE)
+        alternatives = parse(self.text)
         return all(alternatives) and all(
             term.schedule.period is None for terms in alternatives for term in terms
         )
@@ -141,34 +141,10 @@ def conditions_of(
     """
     for name in lesions:
         _check_name(name, LESIONS, "lesion")
-    found, skipped = [CLEAN], []
     env = make(task.environment, task.arguments)
     try:
-        if suite == STANDARD:
-            for condition in STANDARD_CONDITIONS[1:]:
-                if "noise" not in task.arguments:
-                    condition = _of_the_senses(condition)
-                if reason := reason_against(env, condition.text) if condition.text else "":
-                    skipped.append(Skipped(condition=condition.key, policy=None, reason=reason))
-                else:
-                    found.append(condition)
-        elif suite is not None:
-            if not is_suite(suite):
-                _check_name(suite, [STANDARD, *suite_names()], "suite")
-            for one in load_suite(suite, task.environment, task.horizon):
-                key = one.name if one.severity is None else f"{one.name} {one.severity:g}"
-                if reason := reason_against(env, one.text, horizon=task.horizon):
-                    skipped.append(Skipped(condition=key, policy=None, reason=reason))
-                    continue
-                onset = onset_of(one.text)
-                found.append(
-                    Condition(key, one.name, key, one.text, one.severity, one.split, onset)
-                )
-            if len(found) == 1:
-                raise ValueError(
-                    f"nothing of the suite {suite} applies to {task.environment}: "
-                    f"{skipped[0]['reason'] if skipped else 'it has no conditions'}"
-                )
+        found, skipped = _of_suite(env, task, suite) if suite is not None else ([], [])
+        found = [CLEAN, *found]
         for text in dict.fromkeys(texts):
             if text == STANDARD or is_suite(text):
                 raise ValueError(f"{text} is a suite: --suite {text}")
@@ -184,13 +160,47 @@ def conditions_of(
                 repr(c.text) if c.text else "the clean task" for c in (first, second)
             )
             raise ValueError(f"{texts} would both be called {first.key!r}: rename one in its suite")
-    there = {(condition.intact, condition.lesion) for condition in found}
-    intact = [condition for condition in found if condition.lesion is None]
-    for lesion in [LESIONS[name] for name in dict.fromkeys(lesions)]:
-        for c in intact:
-            if (c.intact, lesion) not in there:
-                found.append(replace(c, key=f"{c.key} [{lesion.name}]", lesion=lesion))
+    return found + _lesioned(found, lesions), skipped
+
+
+def _of_suite(env: gym.Env, task: Task, suite: str) -> tuple[list[Condition], list[Skipped]]:
+    """The conditions of a suite, but for the clean one, that apply, and those that do not."""
+    if suite == STANDARD:
+        asked = list(STANDARD_CONDITIONS[1:])
+        if "noise" not in task.arguments:
+            asked = [_of_the_senses(condition) for condition in asked]
+    else:
+        if not is_suite(suite):
+            _check_name(suite, [STANDARD, *suite_names()], "suite")
+        asked = []
+        for one in load_suite(suite, task.environment, task.horizon):
+            key = one.name if one.severity is None else f"{one.name} {one.severity:g}"
+            onset = onset_of(one.text)
+            asked.append(Condition(key, one.name, key, one.text, one.severity, one.split, onset))
+    found, skipped = [], []
+    for condition in asked:
+        text = condition.text
+        if reason := reason_against(env, text, horizon=task.horizon) if text else "":
+            skipped.append(Skipped(condition=condition.key, policy=None, reason=reason))
+        else:
+            found.append(condition)
+    if not found:
+        raise ValueError(
+            f"nothing of the suite {suite} applies to {task.environment}: "
+            f"{skipped[0]['reason'] if skipped else 'it has no conditions'}"
+        )
     return found, skipped
+
+
+def _lesioned(conditions: Sequence[Condition], lesions: Sequence[str]) -> list[Condition]:
+    """Each condition with each lesion, where it is not among them."""
+    there = {(condition.intact, condition.lesion) for condition in conditions}
+    return [
+        replace(condition, key=f"{condition.key} [{lesion.name}]", lesion=lesion)
+        for lesion in [LESIONS[name] for name in dict.fromkeys(lesions)]
+        for condition in conditions
+        if condition.lesion is None and (condition.intact, lesion) not in there
+    ]
 
 
 def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condition]:

@@ -92,7 +92,6 @@ def watch(
     policy: DeployedPolicy,
     env: gym.Env,
     seed: int,
-    state: tuple[np.ndarray, ...] | None = None,
     *,
     hook: Hook | None = None,
     width: int = 1,
@@ -105,8 +104,6 @@ def watch(
         policy: any deployed one; a spiking one is looked into.
         env: reset with `seed`; not closed.
         seed: of the episode.
-        state: for `predict` at the first step, arrays [any, width, any]; None is the policy's
-            own, and will not do for a spiking one.
         hook: a lesion.
         width: rows of a batch; with that of `run_episodes` it is the same episode to the last bit.
     """
@@ -114,6 +111,7 @@ def watch(
     row, spiking = seed % width, can_record(policy)
     layer = recorded_layer(policy) if spiking else 0
     plastic = spiking and layer_spec(policy).plastic
+    state = inner.initial_state(width) if spiking else None
     observation, info = env.reset(seed=seed)
     yield Moment(info)
     starts, over, step = np.ones(width, dtype=bool), False, 0
@@ -147,8 +145,7 @@ def record_episode(policy: DeployedPolicy, env: gym.Env, seed: int) -> Recording
         seed: of the episode.
     """
     inner: Any = policy.policy
-    state = inner.initial_state(1)
-    _, *moments = islice(watch(policy, env, seed, state), LONGEST + 1)
+    _, *moments = islice(watch(policy, env, seed), LONGEST + 1)
     spec = layer_spec(policy)
 
     def joined(name: str, join: Callable[[list[np.ndarray]], np.ndarray]) -> np.ndarray:

@@ -5,6 +5,7 @@ and once to be drawn, frame by frame, so that memory does not grow with its leng
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -106,11 +107,8 @@ def film(
     """
 
     def run(take: Take, env: gym.Env) -> Iterator[Moment]:
-        inner: Any = policy.policy
-        state = inner.initial_state(width) if can_record(policy) else None
         hook = None if take.hook is None else take.hook()
-        moments = watch(policy, env, seed, state, hook=hook, width=width)
-        return islice(moments, max_steps + 1)
+        return islice(watch(policy, env, seed, hook=hook, width=width), max_steps + 1)
 
     surveys = [_survey(policy, take.make({}), partial(run, take)) for take in takes]
     outlines = [survey.outline for survey in surveys]
@@ -128,13 +126,13 @@ def film(
             scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
         height = BAR + scenes[0].height
         bar = progress_bar(steps + 1, "steps", desc=path.stem, leave=False, disable=not progress)
-        with bar, Mp4(path, WIDTH * columns, height, rate) as mp4:
+        with bar, mp4(path, WIDTH * columns, height, rate) as add:
             for step in range(steps + 1):
                 for scene in scenes:
                     scene.advance()
                 if step % stride == 0 or step == steps:
                     pictures = np.concatenate([scene.frame() for scene in scenes], axis=1)
-                    mp4.add(np.concatenate([header, pictures]))
+                    add(np.concatenate([header, pictures]))
                 bar.update()
     finally:
         for scene in scenes:
@@ -318,38 +316,27 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
     return np.asarray(picture)
 
 
-class Mp4:
-    """A file that frames are added to; it appears under its name when the block ends well.
+@contextmanager
+def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callable]:
+    """A function that appends a frame, uint8 [height, width, 3], to a file, which appears under its
+    name when the block ends well.
 
     Args:
         path: the mp4.
-        width, height: even, in pixels.
+        width: even, in pixels.
+        height: likewise.
         rate: frames per second.
     """
+    options = {"movflags": "+faststart"}
+    with whole_file(path) as part, av.open(str(part), "w", format="mp4", options=options) as file:
+        stream = file.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "26"})
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1
 
-    def __init__(self, path: Path, width: int, height: int, rate: Fraction) -> None:
-        self.path, self.width, self.height, self.rate = path, width, height, rate
-        self._whole = whole_file(path)
+        def add(frame: np.ndarray) -> None:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            file.mux(stream.encode(picture))
 
-    def add(self, frame: np.ndarray) -> None:
-        """Appends a frame, uint8 [height, width, 3]."""
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        self._file.mux(self._stream.encode(picture))
-
-    def __enter__(self) -> "Mp4":
-        part = str(self._whole.__enter__())
-        self._file = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
-        settings = {"preset": "veryfast", "crf": "26"}
-        self._stream = self._file.add_stream("libx264", rate=self.rate, options=settings)
-        self._stream.width, self._stream.height = self.width, self.height
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.thread_count = 1
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        try:
-            if kind is None:
-                self._file.mux(self._stream.encode())
-        finally:
-            self._file.close()
-            self._whole.__exit__(kind, error, trace)
+        yield add
+        file.mux(stream.encode())

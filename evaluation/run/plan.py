@@ -54,11 +54,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class _Part:
-    """What is measured of one run, or of a reference, in one condition."""
+    """What is measured in one condition: of a run, by its index, or of a reference, by its name."""
 
+    of: int | str
     run: Run | None
     condition: Condition
-    reference: str = ""
+
+    @property
+    def late(self) -> bool:
+        """Whether it needs the neuromodulators' means, known once the clean episodes are over."""
+        return self.condition.lesion is not None and self.condition.lesion.needs_means
 
 
 def evaluate(
@@ -89,9 +94,7 @@ def evaluate(
     """
     width = width_of(task)
 
-    def jobs_of(
-        part: _Part, modulation: Mapping[str, np.ndarray] | None = None
-    ) -> list[tuple[Job, Path]]:
+    def jobs_of(part: _Part) -> list[tuple[Job, Path]]:
         """One for each wave, with its file."""
         run, found = part.run, []
         for wave in waves(seeds, width):
@@ -104,43 +107,28 @@ def evaluate(
                 seeds=wave,
                 width=width,
                 # the measure of pace is one, whatever the policies do
-                deterministic=deterministic or part.reference == TEACHER,
-                modulation=modulation,
+                deterministic=deterministic or part.of == TEACHER,
+                modulation=modulator_means(outcomes[part.of][CLEAN_KEY]) if part.late else None,
                 revealed=None if run is None else run.revealed,
-                told=part.reference == TEACHER and run is not None and run.revealed is None,
-                baseline="" if run is not None else part.reference,
+                told=part.of == TEACHER and run is not None and run.revealed is None,
+                baseline=str(part.of) if run is None else "",
             )
             found.append((job, store.folder() / store.name_of(job, versions)))
         return found
 
-    def measure(plans: Sequence[list[tuple[Job, Path]]]) -> list[Outcome]:
-        done = iter(run_jobs([job for parts in plans for job in parts], workers, progress))
-        return [joined([next(done) for _ in parts]) for parts in plans]
-
-    chosen, skipped = [], list[Skipped]()
-    for run in runs:
+    parts, skipped = _references(task, conditions, teacher), list[Skipped]()
+    for index, run in enumerate(runs):
         kept, left_out = applicable(run, conditions)
-        chosen.append(kept)
+        parts += [_Part(index, run, condition) for condition in kept]
         skipped += [entry for entry in left_out if entry not in skipped]
-    every = [(i, c) for i in range(len(runs)) for c in chosen[i]]
-    # the means of the neuromodulators are known only once the clean episodes are over
-    later = [(i, c) for i, c in every if c.lesion is not None and c.lesion.needs_means]
-    now = [entry for entry in every if entry not in later]
-    parts = [*_references(task, conditions, teacher), *[_Part(runs[i], c) for i, c in now]]
-    measured = measure([jobs_of(part) for part in parts])
-    references: dict[str, dict[str, Outcome]] = {}
-    for part, outcome in zip(parts, measured):
-        if part.reference:
-            references.setdefault(part.reference, {})[part.condition.key] = outcome
-    outcomes: list[dict[str, Outcome]] = [{} for _ in runs]
-    for (i, condition), outcome in zip(now, measured[-len(now) :]):
-        outcomes[i][condition.key] = outcome
-    if later:
-        means = [modulator_means(outcome[CLEAN_KEY]) for outcome in outcomes]
-        plans = [jobs_of(_Part(runs[i], condition), means[i]) for i, condition in later]
-        for (i, condition), outcome in zip(later, measure(plans)):
-            outcomes[i][condition.key] = outcome
-    observations = [observed(run, task, seeds[0]) for run in runs]
+    outcomes: dict[str | int, dict[str, Outcome]] = {}
+    for late in (False, True):
+        due = [part for part in parts if part.late is late]
+        plans = [jobs_of(part) for part in due]
+        done = iter(run_jobs([job for jobs in plans for job in jobs], workers, progress))
+        for part, jobs in zip(due, plans):
+            measured = outcomes.setdefault(part.of, {})
+            measured[part.condition.key] = joined([next(done) for _ in jobs])
     return Evaluation(
         runs,
         task,
@@ -148,20 +136,20 @@ def evaluate(
         seeds,
         deterministic,
         teacher,
-        outcomes,
-        references,
-        observations,
+        [outcomes[index] for index in range(len(runs))],
+        {name: found for name, found in outcomes.items() if isinstance(name, str)},
+        [observed(run, task, seeds[0]) for run in runs],
         skipped,
     )
 
 
 def _references(task: Task, conditions: Sequence[Condition], teacher: Run | None) -> list[_Part]:
     contexts = [c for c in conditions if c.lesion is None and c.has_contexts]
-    parts = [_Part(None, condition, "random") for condition in [CLEAN, *contexts]]
+    parts = [_Part("random", None, condition) for condition in [CLEAN, *contexts]]
     if task.can_stand_still:
-        parts.append(_Part(None, CLEAN, "still"))
+        parts.append(_Part("still", None, CLEAN))
     if teacher is not None:
-        parts += [_Part(teacher, condition, TEACHER) for condition in contexts]
+        parts += [_Part(TEACHER, teacher, condition) for condition in contexts]
     return parts
 
 

@@ -24,8 +24,7 @@ ROOT = Path(__file__).parents[2]
 # what the numbers depend on, besides the packages
 SOURCES = ["envs", "envs/spreads.json", "policies", "evaluation/hook.py"]
 SOURCES += ["evaluation/ask/conditions.py", "evaluation/ask/lesions.py", "evaluation/ask/task.py"]
-SOURCES += ["evaluation/ask/told.py", "evaluation/run/episodes.py", "evaluation/run/inside.py"]
-SOURCES += ["evaluation/run/jobs.py"]
+SOURCES += ["evaluation/run/episodes.py", "evaluation/run/inside.py", "evaluation/run/jobs.py"]
 
 VERSIONED = ("spikepropamine", "gymnasium", "__main__")  # packages whose code is told otherwise
 MEMBERS = {"seed", "return", "length", "rewards", "correct", "began"}  # of every outcome

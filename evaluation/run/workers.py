@@ -16,18 +16,13 @@ from typing import Any
 import torch
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.common import UsageError, import_modules, imported, reason
+from spikepropamine.common import UsageError, cores, import_modules, imported, reason
 from spikepropamine.evaluation.run.jobs import Job, Outcome, environments, run_job
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import FOLDER, read, write
 
 SHORT = 300_000  # steps; starting other processes takes longer than these
 SECONDS = 0.3  # between two reports of a worker
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(

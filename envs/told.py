@@ -1,4 +1,4 @@
-"""A policy of the plain task, told the context: it sees and acts as if there were none."""
+"""Being told the context: seeing and acting as if there were none."""
 
 from typing import Any
 
