@@ -17,8 +17,8 @@ from benchmarks.rows import write_rows
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.judge.cost import PARTS, added, cost_of, energy, total
 from spikepropamine.evaluation.run.observe import observed
-from spikepropamine.listing import find
 from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.trained import find
 
 SEED = 1_000_000  # of the episode
 KINDS = ("accumulates", "multiply_accumulates")

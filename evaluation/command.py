@@ -13,15 +13,7 @@ from pathlib import Path
 import torch
 
 from spikepropamine.agents.zoo import actor_parameters
-from spikepropamine.common import (
-    Parser,
-    UsageError,
-    add_import,
-    command_words,
-    import_modules,
-    run_command,
-    versions,
-)
+from spikepropamine.common import Parser, UsageError, command_words, run_command
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
 from spikepropamine.evaluation.ask.conditions import (
@@ -42,8 +34,10 @@ from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.schema import Skipped, Summary
 from spikepropamine.evaluation.tracking import track_evaluation
 from spikepropamine.folder import POLICY_NAME, RunFolder, check_writable, refuse_link
-from spikepropamine.listing import find
+from spikepropamine.own_modules import add_import, import_modules
 from spikepropamine.tracking import check_credentials
+from spikepropamine.trained import find
+from spikepropamine.versions import versions
 
 FIRST_SEED = 1_000_000
 EPISODES, FEW_EPISODES = 100, 5

@@ -10,7 +10,8 @@ import yaml
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.judge.cost import PARTS, energy, total
-from spikepropamine.evaluation.report.verdict import has_no_plasticity, lesion_name, verdict
+from spikepropamine.evaluation.report.reading import has_no_plasticity, lesion_name
+from spikepropamine.evaluation.report.verdict import verdict
 from spikepropamine.evaluation.report.words import number, percent, with_interval
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.folder import RunFolder

@@ -7,20 +7,13 @@ from typing import Any
 
 import torch
 
-from spikepropamine.common import (
-    Parser,
-    UsageError,
-    add_import,
-    import_modules,
-    require,
-    run_command,
-    versions,
-    whole_file,
-)
+from spikepropamine.common import Parser, UsageError, require, run_command, whole_file
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.folder import RunFolder, refuse_link
-from spikepropamine.listing import find
+from spikepropamine.own_modules import add_import, import_modules
+from spikepropamine.trained import find
+from spikepropamine.versions import versions
 
 FORMATS = ("onnx", "nir")
 SEED = 1_000_000  # of the episodes in which a file is checked; no training has it

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from spikepropamine.common import Parser, UsageError, add_import, import_modules
+from spikepropamine.common import Parser, UsageError
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import (
@@ -21,7 +21,8 @@ from spikepropamine.evaluation.ask.conditions import (
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.folder import RunFolder, refuse_link
-from spikepropamine.listing import find
+from spikepropamine.own_modules import add_import, import_modules
+from spikepropamine.trained import find
 
 SEED = 1_000_000  # of the first episode; no training has it
 

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.common import UsageError, digest_of, reason, require
+from spikepropamine.common import UsageError, reason, require
 from spikepropamine.export.card import card_of, latest_evaluation
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
+from spikepropamine.versions import digest_of
 
 MANIFEST = "spikepropamine.json"
 CARD = RunFolder(Path()).card.name

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import Parser, add_import, import_modules, run_command
+from spikepropamine.common import Parser, run_command
 from spikepropamine.export import hub
+from spikepropamine.own_modules import add_import, import_modules
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine pull") -> int:

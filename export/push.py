@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import Parser, add_import, import_modules
+from spikepropamine.common import Parser
 from spikepropamine.export import hub
 from spikepropamine.folder import RunFolder
+from spikepropamine.own_modules import add_import, import_modules
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine push") -> int:

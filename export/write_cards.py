@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import Parser, add_import, import_modules, write_text
+from spikepropamine.common import Parser, write_text
 from spikepropamine.export.card import card_of, latest_evaluation
 from spikepropamine.folder import RunFolder
-from spikepropamine.listing import find, name_of
+from spikepropamine.own_modules import add_import, import_modules
+from spikepropamine.trained import find, name_of
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int:

@@ -14,17 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikepropamine.common import (
-    HERE,
-    UsageError,
-    code_of,
-    digest_of,
-    digests_of,
-    import_modules,
-    one_line,
-    unknown,
-    write_text,
-)
+from spikepropamine.common import UsageError, one_line, unknown, write_text
 from spikepropamine.envs.making import split_env
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.command import conditions_asked, folder_name
@@ -32,10 +22,12 @@ from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.card import card_of
 from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RunFolder
-from spikepropamine.listing import name_of
 from spikepropamine.matrix.file import Matrix
+from spikepropamine.own_modules import code_of, import_modules
+from spikepropamine.trained import name_of
 from spikepropamine.training.settings import CHANGES_NO_NUMBER
 from spikepropamine.training.settings import parse as parse_training
+from spikepropamine.versions import HERE, digest_of, digests_of
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 PATIENCE = 0.2  # seconds between looks at whether to stop

@@ -4,7 +4,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from spikepropamine.common import UsageError, run_command, unknown, versions
+from spikepropamine.common import UsageError, run_command, unknown
+from spikepropamine.versions import versions
 
 # each module has a `main(arguments, program)` that returns the exit code; PyTorch and the rest are
 # imported with the one that is asked for

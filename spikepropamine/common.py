@@ -1,32 +1,19 @@
-"""What every folder may use: errors for the person at the command line, names, whole files,
-versions.
-"""
+"""What every folder may use: errors for the person at the command line, names, whole files."""
 
 import argparse
 import difflib
 import errno
-import hashlib
 import importlib
 import importlib.util
 import os
-import platform
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from glob import escape, glob
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
-
-HERE = Path(__file__).parent
-PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy", "numba")
-"""Those that results depend on. Only Numba may be missing."""
-RESULTS = ("trained", "benchmarks/results")
-"""Folders of the checkout that runs write."""
 
 
 class UsageError(Exception):
@@ -124,69 +111,6 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> str:
     return f"unknown {what} {shown(name)}; {hint}choose from {', '.join(listed)}"
 
 
-imported: list[str] = []
-"""The user's own modules that this process has imported, in their order."""
-
-
-def import_modules(names: Sequence[str]) -> None:
-    """Imports modules of the user's own, which register what they bring: environments with
-    Gymnasium; policies, rules and perturbations with this project.
-
-    They are looked for as any module, and then in the working directory.
-
-    Raises:
-        UsageError: there is no such module, or it does not work.
-    """
-    for name in names:
-        if name in imported:
-            continue
-        if not all(part.isidentifier() for part in name.split(".")) or name.endswith(".py"):
-            raise UsageError(
-                f"--import takes the name of a module, as in package.module, not {shown(name)}"
-            )
-        here = os.getcwd()
-        if here not in sys.path:
-            sys.path.append(here)
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-                raise UsageError(
-                    f"there is no module {name!r}, neither installed nor in {here}"
-                ) from error
-            raise UsageError(f"module {name!r} cannot be imported: {error}") from error
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UsageError(f"module {name!r} cannot be imported: {reason}") from error
-        imported.append(name)
-
-
-def unless_imported() -> str:
-    """A hint, for what the user's own modules may register, to import them; once any is, none."""
-    return "" if imported else "; your own needs --import MODULE"
-
-
-def add_import(parser: argparse.ArgumentParser) -> None:
-    """The option --import of a command line; its `imports` are for `import_modules`."""
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        nargs="+",
-        default=[],
-        metavar="MODULE",
-        help="your own modules, which register environments, policies, rules or perturbations",
-    )
-
-
-def check_imported(names: Sequence[str], what: str) -> None:
-    """Raises ValueError unless the user has named these modules, which come from a file: nothing
-    is imported because a file says so.
-    """
-    left = [name for name in names if name not in imported]
-    if left:
-        raise ValueError(f"{what} needs modules of its own: add --import {' '.join(left)}")
-
-
 def require(module: str, extra: str, what: str) -> None:
     """Raises UsageError, which names the extra, unless a module of an extra is there."""
     if importlib.util.find_spec(module) is None:
@@ -250,71 +174,3 @@ def command_words() -> list[str]:
     if program.stem in ("__main__", "spikepropamine"):
         return ["-m", "spikepropamine", *words]
     return [program.name, *words]
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, the packages that results depend on, the processor, and the revision.
-
-    The revision is that of the checkout, or the version of the installed package. It is marked
-    "dirty" where files differ from it, other than those that runs leave (RESULTS).
-    """
-    found = {"python": platform.python_version(), "processor": platform.machine()}
-    for name in PACKAGES:
-        there = name != "numba" or importlib.util.find_spec(name) is not None
-        found[name] = version(name) if there else "none"
-    if (HERE / "envs").is_dir():
-        return found | {"revision": version("spikepropamine")}
-    revision = git("describe", "--always").stdout.strip()
-    kept = [f":(top,exclude){folder}" for folder in RESULTS]
-    if revision and git("diff", "--quiet", "HEAD", "--", ":/", *kept).returncode:
-        revision += "-dirty"
-    return found | {"revision": revision or "unknown"}
-
-
-def digest_of(files: Iterable[str | Path]) -> str:
-    """Of the bytes of files, in their order."""
-    total = hashlib.sha256()
-    for file in files:
-        total.update(Path(file).read_bytes())
-    return total.hexdigest()
-
-
-def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
-    """Of what lies where texts, relative to a folder, say: of a file, or of the policy of a run;
-    those that name neither are left out.
-    """
-    found = {}
-    for text in texts:
-        place = os.path.join(root, text)
-        files = (
-            [place] if os.path.isfile(place) else glob(os.path.join(escape(place), "policy", "*"))
-        )
-        if files := [file for file in sorted(files) if os.path.isfile(file)]:
-            found[text] = digest_of(files)
-    return found
-
-
-def code_of(modules: Iterable[str]) -> dict[str, str]:
-    """Digests of the user's own modules, which are installed or loaded: of a package all that is
-    in it, of any other module its file.
-    """
-    found = {}
-    for name in modules:
-        spec = importlib.util.find_spec(name.partition(".")[0])
-        assert spec is not None
-        places = spec.submodule_search_locations or []
-        files = [file for place in places for file in sorted(Path(place).rglob("*.py"))]
-        if not files and spec.has_location and spec.origin is not None:
-            files = [Path(spec.origin)]
-        found[name] = digest_of(files)
-    return found
-
-
-def git(*words: str) -> subprocess.CompletedProcess[str]:
-    """Answer of git about the checkout; that of a failure where there is no git."""
-    try:
-        return subprocess.run(
-            ["git", *words], cwd=HERE, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return subprocess.CompletedProcess(words, 127, "", "git is not installed")

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from spikepropamine import common
+from spikepropamine import common, own_modules, versions
 from spikepropamine.common import UsageError, run_command, unknown, whole_file, write_text
 from spikepropamine.folder import RunFolder
 
@@ -108,30 +108,30 @@ def test_where_no_folder_can_be_is_said_first(tmp_path):
 
 
 def test_versions_do_without_git_and_numba(monkeypatch):
-    assert common.versions()["numba"] != "none"
+    assert versions.versions()["numba"] != "none"
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda x: None if x == "numba" else found(x))
     monkeypatch.setenv("PATH", "")
-    there = common.versions()
+    there = versions.versions()
     assert (there["numba"], there["revision"]) == ("none", "unknown")
 
 
 def test_a_module_that_is_no_file_has_no_code_of_its_own():
-    assert common.code_of(["sys"]) == {"sys": common.digest_of([])}
+    assert own_modules.code_of(["sys"]) == {"sys": versions.digest_of([])}
 
 
 def test_a_revision_is_dirty_if_code_differs_and_not_for_what_runs_leave(tmp_path, monkeypatch):
     for name in ("spikepropamine/code.py", "trained/policy", "benchmarks/results/table.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("as committed")
-    monkeypatch.setattr(common, "HERE", tmp_path / "spikepropamine")
+    monkeypatch.setattr(versions, "HERE", tmp_path / "spikepropamine")
     who = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
     for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "x")):
-        assert common.git(*words).returncode == 0
-    clean = common.versions()["revision"]
-    assert clean == common.git("rev-parse", "--short", "HEAD").stdout.strip()
+        assert versions.git(*words).returncode == 0
+    clean = versions.versions()["revision"]
+    assert clean == versions.git("rev-parse", "--short", "HEAD").stdout.strip()
     (tmp_path / "trained/policy").write_text("trained again")
     (tmp_path / "benchmarks/results/table.csv").write_text("measured again")
-    assert common.versions()["revision"] == clean
+    assert versions.versions()["revision"] == clean
     (tmp_path / "spikepropamine/code.py").write_text("edited")
-    assert common.versions()["revision"] == f"{clean}-dirty"
+    assert versions.versions()["revision"] == f"{clean}-dirty"

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from saved_runs import CUES, make_policy, save_run
 
-from spikepropamine import listing
 from spikepropamine.__main__ import main as command_line
 from spikepropamine.common import UsageError
 from spikepropamine.export import enjoy
 from spikepropamine.policies.export import save_policy
+from spikepropamine.trained import find
 
 
 class Window(gym.Env):
@@ -75,15 +75,15 @@ def test_the_video_is_opened_where_that_is_asked_for_and_can_be(display, tmp_pat
 
 
 def test_trained_policies_have_names():
-    found = listing.find("Swimmer-v5/snn")
+    found = find("Swimmer-v5/snn")
     assert found.parts[-4:] == ("robots", "Swimmer-v5", "snn", "seed-0")
-    assert listing.find("spikes/CueAssociation-v0/ndp-oja").parts[-1] == "seed-0"
+    assert find("spikes/CueAssociation-v0/ndp-oja").parts[-1] == "seed-0"
     with pytest.raises(UsageError, match="did you mean 'robots/Swimmer-v5/snn'"):
-        listing.find("robots/Swimer-v5/snn")
+        find("robots/Swimer-v5/snn")
     with pytest.raises(UsageError, match=f"{found.parent} is no run folder; below it is {found}"):
-        listing.find(found.parent)
+        find(found.parent)
     with pytest.raises(UsageError, match=f"is the policy of a run; name the run's folder, {found}"):
-        listing.find(found / "policy")
+        find(found / "policy")
 
 
 def test_nothing_is_written_through_a_link(tmp_path, capsys, monkeypatch):

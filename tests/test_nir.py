@@ -17,9 +17,9 @@ from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.command import FIRST_SEED
 from spikepropamine.export import nir_file
-from spikepropamine.listing import TRAINED
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
 from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.trained import TRAINED
 
 OBSERVATIONS = spaces.Box(-5.0, 5.0, (6,), np.float64)
 ACTIONS = spaces.Box(-1.0, 1.0, (3,), np.float32)

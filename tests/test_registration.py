@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spikepropamine import common
+from spikepropamine import own_modules
 from spikepropamine.__main__ import main
 from spikepropamine.matrix.cells import cells_of
 from spikepropamine.matrix.file import load_matrix
@@ -78,7 +78,7 @@ def module(tmp_path, monkeypatch, request):
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield name
     sys.modules.pop(name, None)
-    common.imported.clear()
+    own_modules.imported.clear()
     import gymnasium
 
     from spikepropamine.agents import zoo
@@ -103,7 +103,7 @@ def test_an_own_environment_policy_rule_and_perturbation_train_and_are_judged(
     judge = ["evaluate", str(run), "--perturb", "blinded=1", "--episodes", "4", "--workers", "2"]
     capsys.readouterr()
 
-    common.imported.clear()  # as in a process of its own, which imports nothing by itself
+    own_modules.imported.clear()  # as in a process of its own, which imports nothing by itself
     assert main(judge) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(f"needs modules of its own: add --import {module}")
@@ -209,4 +209,4 @@ def test_the_page_adds_a_rule_that_trains_on_every_backend(tmp_path, monkeypatch
         for rule in set(RULES) - before:
             del RULES[rule]
         sys.modules.pop(name, None)
-        common.imported.clear()
+        own_modules.imported.clear()

@@ -7,9 +7,9 @@ import subprocess
 import pytest
 import torch
 
-from spikepropamine.common import HERE
 from spikepropamine.policies.neurons import THRESHOLD, fire
 from spikepropamine.policies.surrogates import SURROGATES, spike
+from spikepropamine.versions import HERE
 
 # derivative at u = 0.1 and slope 2, and at u = -0.4 and slope 2, by hand
 BY_HAND = {

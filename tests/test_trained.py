@@ -8,7 +8,8 @@ import pytest
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs, training_returns
 from spikepropamine.folder import RunFolder
-from spikepropamine.listing import find, name_of, trained, trained_runs
+from spikepropamine.listing import trained
+from spikepropamine.trained import find, name_of, trained_runs
 
 FOLDERS = trained_runs()
 

@@ -3,13 +3,8 @@ import copy
 import pytest
 from example_evaluation import example_summary
 
-from spikepropamine.evaluation.report.verdict import (
-    caveats,
-    comparisons,
-    condition_name,
-    severest,
-    verdict,
-)
+from spikepropamine.evaluation.report.reading import condition_name, severest
+from spikepropamine.evaluation.report.verdict import caveats, comparisons, verdict
 from spikepropamine.evaluation.report.words import listed, number, percent, plural, with_interval
 from spikepropamine.evaluation.schema import CLEAN_KEY
 

@@ -4,10 +4,12 @@ import sys
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from spikepropamine.common import UsageError, code_of, digests_of, versions
+from spikepropamine.common import UsageError
+from spikepropamine.own_modules import code_of
 from spikepropamine.training.checkpoints import Checkpoint, go_on, latest, learn_on
 from spikepropamine.training.settings import Settings, check_unchanged, completed
 from spikepropamine.training.snapshot import CannotRestore, Snapshot
+from spikepropamine.versions import digests_of, versions
 
 DECISIVE = ("n_envs", "backend", "device")
 """Settings that may change, but not without changing every number from there on."""

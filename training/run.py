@@ -19,7 +19,7 @@ from tqdm.contrib import DummyTqdmFile
 from spikepropamine.agents.supervised import NothingToLearn
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
-from spikepropamine.common import UsageError, command_words, versions, write_text
+from spikepropamine.common import UsageError, command_words, write_text
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
@@ -37,6 +37,7 @@ from spikepropamine.training.resuming import contents_of, resume
 from spikepropamine.training.settings import Settings, defaults
 from spikepropamine.training.snapshot import Snapshot
 from spikepropamine.training.tracking import tracked
+from spikepropamine.versions import versions
 
 
 def train(
@@ -187,45 +188,7 @@ def _learn(
             config["versions"] | contents_of(settings),
             rows.sync,
         )
-        guard, progress = Guard(), Progress(settings.steps)
-        called: list[BaseCallback] = [
-            guard,
-            CueAccuracy(),
-            TeacherShare(),
-            Diagnostics(settings.log_every),
-            Health(settings.steps),
-            Rows(settings.log_every),
-            saver,
-            progress,
-            *more,
-        ]
-        interrupted = False
-        try:
-            algorithm.learn(
-                settings.steps - done,
-                callback=CallbackList(called),
-                log_interval=None,  # type: ignore[arg-type]  # `Rows` does it
-                reset_num_timesteps=snapshot is None,
-            )
-            guard.check_parameters()
-            if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
-                dump_row(algorithm)
-            if not algorithm.rollout_buffer.full:
-                _begin_episodes(algorithm)
-            saver.look()
-        except KeyboardInterrupt:
-            if saver.last is None:
-                raise
-            interrupted = True
-            learn_on(algorithm, saver.last.snapshot)  # an update may be half done
-        except NothingToLearn as error:
-            raise UsageError(str(error)) from error
-        except ValueError as error:
-            guard.explain(error)
-            raise
-        finally:
-            guard.close()
-            progress.close()
+        interrupted = _train(algorithm, settings, rows, saver, more, snapshot is not None)
         saver.save()
         _save(algorithm, folder.policy, config)
         algorithm.logger.close()
@@ -238,6 +201,58 @@ def _learn(
             f"the teacher still acted in {taught.share:.0%} of the episodes, whose returns are its "
             "own; what the policy earns, `spikepropamine evaluate` says"
         )
+
+
+def _train(
+    algorithm: OnPolicyAlgorithm,
+    settings: Settings,
+    rows: ProgressCSV,
+    saver: Checkpoints,
+    more: Sequence[BaseCallback],
+    resumed: bool,
+) -> bool:
+    """Trains for what is left of the steps; returns whether that was interrupted, after which the
+    algorithm is that of the last checkpoint.
+    """
+    guard, progress = Guard(), Progress(settings.steps)
+    called: list[BaseCallback] = [
+        guard,
+        CueAccuracy(),
+        TeacherShare(),
+        Diagnostics(settings.log_every),
+        Health(settings.steps),
+        Rows(settings.log_every),
+        saver,
+        progress,
+        *more,
+    ]
+    try:
+        algorithm.learn(
+            settings.steps - algorithm.num_timesteps,
+            callback=CallbackList(called),
+            log_interval=None,  # type: ignore[arg-type]  # `Rows` does it
+            reset_num_timesteps=not resumed,
+        )
+        guard.check_parameters()
+        if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
+            dump_row(algorithm)
+        if not algorithm.rollout_buffer.full:
+            _begin_episodes(algorithm)
+        saver.look()
+    except KeyboardInterrupt:
+        if saver.last is None:
+            raise
+        learn_on(algorithm, saver.last.snapshot)  # an update may be half done
+        return True
+    except NothingToLearn as error:
+        raise UsageError(str(error)) from error
+    except ValueError as error:
+        guard.explain(error)
+        raise
+    finally:
+        guard.close()
+        progress.close()
+    return False
 
 
 def _begin_episodes(algorithm: OnPolicyAlgorithm) -> None:

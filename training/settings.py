@@ -10,17 +10,10 @@ import torch
 import yaml
 
 from spikepropamine.agents.zoo import TrainerSettings, agents, check_agent
-from spikepropamine.common import (
-    Parser,
-    UsageError,
-    import_modules,
-    one_line,
-    require,
-    unknown,
-    unless_imported,
-)
+from spikepropamine.common import Parser, UsageError, one_line, require, unknown
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder
+from spikepropamine.own_modules import import_modules, unless_imported
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.ranges import Count, Few, Number, Seed

@@ -2,18 +2,12 @@
 
 from collections.abc import Sequence
 
-from spikepropamine.common import (
-    Parser,
-    UsageError,
-    add_import,
-    import_modules,
-    unknown,
-    unless_imported,
-)
+from spikepropamine.common import Parser, UsageError, unknown
 from spikepropamine.envs.making import check_env_id, split_env
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.perturbations.verify import TASKS
 from spikepropamine.envs.perturbations.verify import main as verify
+from spikepropamine.own_modules import add_import, import_modules, unless_imported
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> int:

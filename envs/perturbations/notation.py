@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikepropamine.common import unknown, unless_imported
+from spikepropamine.common import unknown
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.contexts import SETS, codes_of
 from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.schedule import Schedule
+from spikepropamine.own_modules import unless_imported
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 TERM = re.compile(

@@ -10,13 +10,14 @@ from typing import Any
 
 from stable_baselines3.common.preprocessing import is_image_space
 
-from spikepropamine.common import check_imported, shown
+from spikepropamine.common import shown
 from spikepropamine.envs.making import revealed_text
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.ask.task import Task, task_of
 from spikepropamine.evaluation.schema import Skipped
 from spikepropamine.folder import POLICY_NAME, RunFolder
+from spikepropamine.own_modules import check_imported
 from spikepropamine.policies.export import DeployedPolicy, load_policy
 from spikepropamine.progress_csv import RETURN, read_progress, value_of
 

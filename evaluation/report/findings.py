@@ -11,19 +11,19 @@ from spikepropamine.evaluation.report.page import (
     Text,
     filled_table,
 )
+from spikepropamine.evaluation.report.reading import (
+    condition_name,
+    has_no_plasticity,
+    lesion_name,
+    network_name,
+    severest,
+)
 from spikepropamine.evaluation.report.shared import (
     colours,
     dot_of,
     score_cell,
     variants,
     where_cells,
-)
-from spikepropamine.evaluation.report.verdict import (
-    condition_name,
-    has_no_plasticity,
-    lesion_name,
-    network_name,
-    severest,
 )
 from spikepropamine.evaluation.report.words import edges_of
 from spikepropamine.evaluation.schema import (

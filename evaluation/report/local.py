@@ -26,7 +26,7 @@ from spikepropamine.evaluation.report.page import (
     Videos,
     filled_table,
 )
-from spikepropamine.evaluation.report.verdict import share_kept
+from spikepropamine.evaluation.report.reading import share_kept
 from spikepropamine.evaluation.report.words import plural, with_interval
 from spikepropamine.evaluation.schema import CLEAN_KEY, Curve, Summary
 from spikepropamine.folder import RunFolder

@@ -6,11 +6,7 @@ from spikepropamine.evaluation.report import plots
 from spikepropamine.evaluation.report.page import (
     Cell,
 )
-from spikepropamine.evaluation.report.verdict import (
-    condition_name,
-    has_no_plasticity,
-    lesioned,
-)
+from spikepropamine.evaluation.report.reading import condition_name, has_no_plasticity, lesioned
 from spikepropamine.evaluation.report.words import edges_of, with_interval
 from spikepropamine.evaluation.schema import (
     ConditionSummary,

@@ -11,18 +11,18 @@ from spikepropamine.evaluation.report.page import (
     Text,
     filled_table,
 )
+from spikepropamine.evaluation.report.reading import (
+    condition_name,
+    context_scores,
+    network_name,
+    severest,
+)
 from spikepropamine.evaluation.report.shared import (
     colours,
     every_result,
     score_cell,
     variants,
     where_cells,
-)
-from spikepropamine.evaluation.report.verdict import (
-    condition_name,
-    context_scores,
-    network_name,
-    severest,
 )
 from spikepropamine.evaluation.report.words import edges_of, number, percent
 from spikepropamine.evaluation.schema import (

@@ -17,8 +17,10 @@ import gymnasium as gym
 import numpy as np
 import platformdirs
 
-from spikepropamine.common import digest_of, digests_of, imported, whole_file
+from spikepropamine.common import whole_file
 from spikepropamine.evaluation.run.jobs import Job, Outcome
+from spikepropamine.own_modules import imported
+from spikepropamine.versions import digest_of, digests_of
 
 ROOT = Path(__file__).parents[2]
 # what the numbers depend on, besides the packages

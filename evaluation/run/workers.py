@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.common import UsageError, cores, import_modules, imported, reason
+from spikepropamine.common import UsageError, cores, reason
 from spikepropamine.evaluation.run.jobs import Job, Outcome, environments, run_job
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import FOLDER, read, write
+from spikepropamine.own_modules import import_modules, imported
 
 SHORT = 300_000  # steps; starting other processes takes longer than these
 SECONDS = 0.3  # between two reports of a worker

@@ -1,0 +1,90 @@
+"""The user's own modules: importing them, and what their code was."""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from spikepropamine.common import UsageError, shown
+from spikepropamine.versions import digest_of
+
+imported: list[str] = []
+"""The user's own modules that this process has imported, in their order."""
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Imports modules of the user's own, which register what they bring: environments with
+    Gymnasium; policies, rules and perturbations with this project.
+
+    They are looked for as any module, and then in the working directory.
+
+    Raises:
+        UsageError: there is no such module, or it does not work.
+    """
+    for name in names:
+        if name in imported:
+            continue
+        if not all(part.isidentifier() for part in name.split(".")) or name.endswith(".py"):
+            raise UsageError(
+                f"--import takes the name of a module, as in package.module, not {shown(name)}"
+            )
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.append(here)
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+                raise UsageError(
+                    f"there is no module {name!r}, neither installed nor in {here}"
+                ) from error
+            raise UsageError(f"module {name!r} cannot be imported: {error}") from error
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UsageError(f"module {name!r} cannot be imported: {reason}") from error
+        imported.append(name)
+
+
+def unless_imported() -> str:
+    """A hint, for what the user's own modules may register, to import them; once any is, none."""
+    return "" if imported else "; your own needs --import MODULE"
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """The option --import of a command line; its `imports` are for `import_modules`."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="your own modules, which register environments, policies, rules or perturbations",
+    )
+
+
+def check_imported(names: Sequence[str], what: str) -> None:
+    """Raises ValueError unless the user has named these modules, which come from a file: nothing
+    is imported because a file says so.
+    """
+    left = [name for name in names if name not in imported]
+    if left:
+        raise ValueError(f"{what} needs modules of its own: add --import {' '.join(left)}")
+
+
+def code_of(modules: Iterable[str]) -> dict[str, str]:
+    """Digests of the user's own modules, which are installed or loaded: of a package all that is
+    in it, of any other module its file.
+    """
+    found = {}
+    for name in modules:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+        assert spec is not None
+        places = spec.submodule_search_locations or []
+        files = [file for place in places for file in sorted(Path(place).rglob("*.py"))]
+        if not files and spec.has_location and spec.origin is not None:
+            files = [Path(spec.origin)]
+        found[name] = digest_of(files)
+    return found
