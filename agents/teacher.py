@@ -28,9 +28,10 @@ class Taught(VecEnvWrapper):
     where nothing is taught.
 
     A teacher of the plain task sees what the plain task would show, and its action is translated
-    into the present context (`untold` and `told` of a perturbed environment, where it has one). A
-    teacher trained with `reveal` is shown what is hidden instead. In a share of the episodes, which
-    falls linearly from 1 to 0, the teacher itself acts, so that the learner soon sees good states.
+    into the present context (`out_of_context` and `in_context` of a perturbed environment, where it
+    has one). A teacher trained with `reveal` is shown what is hidden instead. In a share of the
+    episodes, which falls linearly from 1 to 0, the teacher itself acts, so that the learner soon
+    sees good states.
 
     Args:
         venv: the learner's environments, before any normalisation. Their observations begin with
@@ -63,10 +64,10 @@ class Taught(VecEnvWrapper):
         self.random = np.random.default_rng(seed)
         self.steps_taken = 0
         self._check_spaces()
-        perturbed = [venv.has_attr(name) for name in ("told", "untold")]
-        self.translates = hidden is None and all(perturbed)
+        self.translates = hidden is None and venv.has_attr("in_context")
         if self.translates:
-            self._told, self._untold = self._methods("told"), self._methods("untold")
+            self._in_context = self._methods("in_context")
+            self._out_of_context = self._methods("out_of_context")
 
     def _check_spaces(self) -> None:
         ours: Any = self.observation_space
@@ -139,7 +140,7 @@ class Taught(VecEnvWrapper):
                 plain = observed[:, : channels - told.shape[1]]
                 observed = np.concatenate([plain, told], axis=1)
             elif self.translates:
-                observed = _translated(self._untold, observed[:, :channels])
+                observed = _translated(self._out_of_context, observed[:, :channels])
             else:
                 observed = observed[:, :channels]
         actions, state = self.teacher.predict(
@@ -147,7 +148,7 @@ class Taught(VecEnvWrapper):
         )
         # its parts may share their memory; a checkpoint takes each by itself
         self._state = None if state is None else tuple(part.copy() for part in state)
-        return _translated(self._told, actions) if self.translates else actions
+        return _translated(self._in_context, actions) if self.translates else actions
 
     def _methods(self, name: str) -> list[Callable[[np.ndarray], np.ndarray]]:
         """A method of each environment; `env_method` would look it up at every call."""

@@ -13,11 +13,11 @@ class Told(gym.Wrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return self.env.get_wrapper_attr("untold")(observation), info
+        return self.env.get_wrapper_attr("out_of_context")(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take the action that has the effect of this one in the plain task."""
-        told = self.env.get_wrapper_attr("told")(action)
-        observation, reward, terminated, truncated, info = self.env.step(told)
-        observation = self.env.get_wrapper_attr("untold")(observation)
+        action = self.env.get_wrapper_attr("in_context")(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation = self.env.get_wrapper_attr("out_of_context")(observation)
         return observation, reward, terminated, truncated, info

@@ -148,10 +148,10 @@ def test_who_is_told_moves_as_in_the_plain_task(text, nested):
     random = np.random.default_rng(0)
     expected, (observation, _) = plain.reset(seed=0)[0], env.reset(seed=0)
     for _ in range(12):
-        np.testing.assert_array_equal(env.untold(observation), expected)
+        np.testing.assert_array_equal(env.out_of_context(observation), expected)
         action = random.uniform(-1.5, 1.5, 6).astype(np.float32)  # some out of bounds
         expected, reward, *_ = plain.step(action)
-        observation, same, *_ = env.step(env.told(action))
+        observation, same, *_ = env.step(env.in_context(action))
         assert same == reward
 
 
@@ -218,7 +218,7 @@ def test_the_opposite_order_leaves_no_channel_in_its_place():
 def test_channels_are_counted_from_the_first():
     env = Perturbed(make("HalfCheetah-v5"), "motor_signs:0=1")
     env.reset(seed=0)
-    assert env.told(np.arange(1.0, 7.0)).tolist() == [-1, 2, 3, 4, 5, 6]
+    assert env.in_context(np.arange(1.0, 7.0)).tolist() == [-1, 2, 3, 4, 5, 6]
 
 
 def test_the_code_of_a_context_is_a_whole_number():

@@ -44,10 +44,10 @@ class Mirror(gym.Env):
         observation, info = self._answer()
         return observation, 0.0, False, self.clock == LENGTH, info
 
-    def told(self, action):
+    def in_context(self, action):
         return action * self.sign
 
-    def untold(self, observation):
+    def out_of_context(self, observation):
         return observation
 
 
@@ -340,7 +340,7 @@ def test_the_teacher_sees_the_plain_task():
             observation[:2] *= self.sign
             return observation, info
 
-        def untold(self, observation):
+        def out_of_context(self, observation):
             return observation * self.sign
 
     venv = Taught(DummyVecEnv([Flipped] * 2), Copier(), 0, 0, seed=0)

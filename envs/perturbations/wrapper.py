@@ -193,24 +193,24 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         below = self._inner or self._task
         return max(getattr(below, "context_began", 0), self._began)
 
-    def told(self, action: np.ndarray) -> np.ndarray:
+    def in_context(self, action: np.ndarray) -> np.ndarray:
         """The action that arrives in the task, in its present context, as this one would in the
         plain task: what a policy would do that knew the context. Only contexts are undone.
         """
         action = np.asarray(action)
         if self._inner:
-            action = self._inner.told(action)
+            action = self._inner.in_context(action)
         for act in reversed(self._acting):
             if isinstance(act, ContextAct) and act.now:
                 action = act.undone(action)
         return action
 
-    def untold(self, observation: np.ndarray) -> np.ndarray:
+    def out_of_context(self, observation: np.ndarray) -> np.ndarray:
         """The observation as it would be without the present contexts of its sensors."""
         for act in reversed(self._observing):
             if isinstance(act, ContextAct) and act.now:
                 observation = act.undone(observation)
-        return self._inner.untold(observation) if self._inner else observation
+        return self._inner.out_of_context(observation) if self._inner else observation
 
     def undo(self) -> None:
         """Undo what was changed; the environment below can then go on without this wrapper."""
