@@ -14,20 +14,20 @@ from typing import Any
 import torch
 
 from benchmarks.rows import write_rows
+from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.judge.cost import PARTS, added, cost_of, energy, total
 from spikepropamine.evaluation.run.observe import observed
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.trained import find
 
-SEED = 1_000_000  # of the episode
 KINDS = ("accumulates", "multiply_accumulates")
 
 
 def measured(name: str) -> dict[str, Any]:
     """The row of a run."""
-    (run,), task = load_runs([find(name)], range(SEED, SEED + 1))
-    observations = observed(run, task, SEED)
+    (run,), task = load_runs([find(name)], range(UNSEEN_SEED, UNSEEN_SEED + 1))
+    observations = observed(run, task, UNSEEN_SEED)
     policy: Any = run.policy.policy
     cost = cost_of(policy, observations)
     row: dict[str, Any] = {"env": run.environment, "policy": run.name, "seed": run.seed}

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from spikepropamine.agents.zoo import actor_parameters
-from spikepropamine.common import Parser, UsageError, command_words, run_command
+from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, run_command
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
 from spikepropamine.evaluation.ask.conditions import (
@@ -39,7 +39,6 @@ from spikepropamine.tracking import check_credentials
 from spikepropamine.trained import find
 from spikepropamine.versions import versions
 
-FIRST_SEED = 1_000_000
 EPISODES, FEW_EPISODES = 100, 5
 LONGEST_NAME = 100  # of a folder for results
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
@@ -98,7 +97,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "unless --conditions names others",
     )
     parser.add_argument(
-        "--seed", type=int, default=FIRST_SEED, help="of the first episode (%(default)s)"
+        "--seed", type=int, default=UNSEEN_SEED, help="of the first episode (%(default)s)"
     )
     parser.add_argument(
         "--horizon-factor",

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from spikepropamine.common import Parser, UsageError, require, run_command, whole_file
+from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, require, run_command, whole_file
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.folder import RunFolder, refuse_link
@@ -16,7 +16,6 @@ from spikepropamine.trained import find
 from spikepropamine.versions import versions
 
 FORMATS = ("onnx", "nir")
-SEED = 1_000_000  # of the episodes in which a file is checked; no training has it
 
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
@@ -42,7 +41,10 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "(%(default)s: none)",
     )
     parser.add_argument(
-        "--seed", type=int, default=SEED, help="of that episode, and of the check (%(default)s)"
+        "--seed",
+        type=int,
+        default=UNSEEN_SEED,
+        help="of that episode, and of the check (%(default)s)",
     )
     add_import(parser)
     return parser.parse_args(arguments)

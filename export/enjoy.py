@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from spikepropamine.common import Parser, UsageError
+from spikepropamine.common import UNSEEN_SEED, Parser, UsageError
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import (
@@ -24,8 +24,6 @@ from spikepropamine.folder import RunFolder, refuse_link
 from spikepropamine.own_modules import add_import, import_modules
 from spikepropamine.trained import find
 
-SEED = 1_000_000  # of the first episode; no training has it
-
 
 def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int:
     """Runs the command line; returns its exit code."""
@@ -33,7 +31,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     parser.add_argument(
         "run", metavar="RUN|NAME", help="folder of a run, or part of the path of one in trained/"
     )
-    parser.add_argument("--seed", type=int, default=SEED, help="of the episode (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=UNSEEN_SEED, help="of the episode (%(default)s)"
+    )
     parser.add_argument("--perturb", metavar="TEXT", help='as "mass=1.5@500"')
     parser.add_argument(
         "--video",

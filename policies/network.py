@@ -137,9 +137,6 @@ class NetworkConfig:
             if value not in valid:
                 raise ValueError(unknown(name, value, valid))
 
-    def __setstate__(self, fields: dict[str, Any]) -> None:
-        self.__dict__.update({"decay": "plain"} | fields)  # older pickles do not say
-
     @classmethod
     def of(cls, value: "NetworkConfig | dict[str, Any] | None") -> "NetworkConfig":
         """A config out of a config, a mapping of its fields, or nothing (the defaults)."""

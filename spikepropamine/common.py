@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+UNSEEN_SEED = 1_000_000
+"""Of the first episode that no training has."""
+
 
 class UsageError(Exception):
     """Bad input, explained in one line for the person at the command line."""

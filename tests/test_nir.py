@@ -13,9 +13,9 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.evaluation.command import FIRST_SEED
 from spikepropamine.export import nir_file
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -132,15 +132,15 @@ def test_snntorch_fires_as_the_policy_does(tmp_path):
 
 @pytest.mark.parametrize("folder", SPIKES, ids=lambda folder: "-".join(folder.parts[-3:-1]))
 def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(folder, tmp_path):
-    (run,), task = load_runs([folder], range(FIRST_SEED, FIRST_SEED + 1))
+    (run,), task = load_runs([folder], range(UNSEEN_SEED, UNSEEN_SEED + 1))
     env, deployed = make_env(task, CLEAN, run.previous), run.policy
-    state = nir_file.adapted_state(deployed, env, 30, FIRST_SEED)
+    state = nir_file.adapted_state(deployed, env, 30, UNSEEN_SEED)
     whole = nir_file.to_nir(deployed, {}, state)
-    assert nir_file.check(whole, deployed, env, FIRST_SEED, state) > 1000  # on its own steps
+    assert nir_file.check(whole, deployed, env, UNSEEN_SEED, state) > 1000  # on its own steps
     seen, carried, over = [], None, True
     for _ in range(nir_file.STEPS):
         if over:
-            observation, _ = env.reset(seed=FIRST_SEED + len(seen))
+            observation, _ = env.reset(seed=UNSEEN_SEED + len(seen))
         seen.append(observation)
         batch = np.asarray(observation)[None]
         actions, carried = deployed.predict(batch, carried, np.array([over]), deterministic=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from spikepropamine.common import UsageError, run_command
+from spikepropamine.common import UNSEEN_SEED, UsageError, run_command
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.training.checkpoints import newest_steps
@@ -19,7 +19,7 @@ from spikepropamine.training.run import train
 from spikepropamine.training.settings import Settings, parse, without_effect
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, or what of it a user may have
-FILMED_SEED, FILMED_STEPS = 1_000_000, 400  # always the same episode, which training never sees
+FILMED_STEPS = 400  # always of the same episode
 
 
 def filming(settings: Settings) -> Film | None:
@@ -48,7 +48,7 @@ def filming(settings: Settings) -> Film | None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{settings.policy}-seed{settings.seed}-step{steps:09d}.mp4"
         title = f"{settings.policy} on {settings.env}, {steps:,} steps of training"
-        film(path, policy, [Take(make)], FILMED_SEED, title, max_steps=FILMED_STEPS, progress=False)
+        film(path, policy, [Take(make)], UNSEEN_SEED, title, max_steps=FILMED_STEPS, progress=False)
         return path
 
     return film_now
