@@ -1,7 +1,6 @@
 """The policy in Stable-Baselines3's hands: learn, predict, recompute, save, load, evaluate."""
 
 import json
-import pickle
 
 import gymnasium as gym
 import numpy as np
@@ -18,7 +17,7 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import PlasticPPO
-from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy
+from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import load_policy, save_policy
 
 SPACES = [(o, a) for o in ("box", "discrete", "dict") for a in ("box", "discrete")] + [
@@ -431,9 +430,6 @@ def test_a_policy_from_before_the_setting_keeps_its_plain_decay(tmp_path):
     description["format"] = 1  # whose descriptions are not digested
     (tmp_path / "policy.json").write_text(json.dumps(description))
     assert load_policy(tmp_path).policy.network_config.decay == "plain"
-    config = NetworkConfig()
-    del config.__dict__["decay"]
-    assert pickle.loads(pickle.dumps(config)).decay == "plain"
 
 
 @pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ReLU])
