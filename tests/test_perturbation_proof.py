@@ -1,6 +1,7 @@
 """The proof of the perturbations: it passes what is right, catches what is broken, and prints."""
 
 import dataclasses
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,13 @@ def test_the_command_lists_and_verifies(capsys):
     assert "proven" in out and "not applicable: it has no contacts" in out
     assert command_line(["verify", "--only", "mas"]) == 2
     assert "did you mean 'mass'" in capsys.readouterr().err
+
+
+def test_tasks_are_verified_one_by_one_where_nothing_can_be_forked(capsys, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: pytest.fail(kind))
+    assert command_line(["verify", "--env", "InvertedPendulum-v5", "--only", "mass"]) == 0
+    assert "1 proven, 0 failed" in capsys.readouterr().out
 
 
 OWN = """
