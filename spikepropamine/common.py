@@ -63,6 +63,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """As UsageError."""
+        if message.endswith("expected one argument"):  # argparse takes -1e-3 for an option
+            message += "; one that begins with - follows an =, without a space"
         raise UsageError(message)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:

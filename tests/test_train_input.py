@@ -46,6 +46,10 @@ BAD = {
         ["recurrent", "3 hidden layers"],
     ),
     "a number that is none": ([*SNN, "--trainer.clip-range", "nan"], ["--trainer.clip-range"]),
+    "a negative number that looks like an option": (
+        [*SNN, "--trainer.log-std-init", "-1e-3"],
+        ["--trainer.log-std-init", "follows an ="],
+    ),
     "a share above 1": ([*SNN, "--trainer.gamma", "-1"], ["--trainer.gamma", "at least 0"]),
     "no gradient": ([*SNN, "--trainer.max-grad-norm", "0"], ["--trainer.max-grad-norm", "above 0"]),
     "a gain without measure": ([*SNN, "--network.gain", "1e30"], ["gain", "at most 1000"]),
