@@ -29,7 +29,7 @@ lock:  ## resolve requirements-dev.txt anew; run the tests before this is commit
 	rm -rf .lock
 
 try: .venv/installed  ## watch a trained robot that is told once which cue means which way
-	$(BIN)/python -m spikepropamine enjoy cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb/seed-0 \
+	$(BIN)/python -m spikepropamine enjoy cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb \
 	  --video runs/try --open
 
 demo: .venv/installed  ## train and judge a plastic and a static actor (minutes)
