@@ -1,0 +1,153 @@
+"""The results table: its columns, reading, writing, selecting and pivoting.
+
+Everything measured is a row of one long table, from the `results.csv` of an evaluation to the files
+in benchmarks/results. A row is one number: `measure` of one run (environment, setting, policy,
+seed) in one condition (suite, condition, lesion). Empty is null, and no number is NaN. Retention,
+intervals and comparisons are computed when a table is read.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from spikepropamine.common import UsageError, reason, unknown, whole_file
+
+COLUMNS = {
+    "environment": pl.String,
+    "setting": pl.String,  # label of a variant of the training, in a matrix
+    "suite": pl.String,
+    "policy": pl.String,
+    "seed": pl.Int64,  # of the training
+    "steps": pl.Int64,  # environment steps trained
+    "condition": pl.String,
+    "lesion": pl.String,
+    "severity": pl.Float64,
+    "split": pl.String,  # "train": training may use the condition; "held-out"
+    "measure": pl.String,
+    "at": pl.Int64,  # step of the episode, trial, or training step; null: of the whole
+    "episode": pl.Int64,  # its seed; null: the mean over episodes, or a fact of the run
+    "value": pl.Float64,
+    "revision": pl.String,  # of the code that trained
+}
+NEEDED = ("environment", "policy", "measure", "value")
+TASK = ("environment", "setting")
+RUN = (*TASK, "policy", "seed")
+CONDITION = ("suite", "condition", "lesion", "severity", "split")
+DIGITS = 10
+"""Significant digits of the numbers in a file."""
+
+
+def table(rows: Iterable[Mapping[str, Any]] = ()) -> pl.DataFrame:
+    """A table of rows, in which columns that a row lacks are null.
+
+    Raises:
+        UsageError: a row has an unknown column, or a value is missing, not finite or of another
+            type.
+    """
+    rows = list(rows)
+    for row in rows:
+        for name in row:
+            if name not in COLUMNS:
+                raise UsageError(unknown("column", name, COLUMNS))
+    columns = {name: [row.get(name) or None for row in rows] if kind == pl.String
+               else [row.get(name) for row in rows] for name, kind in COLUMNS.items()}  # fmt: skip
+    try:
+        frame = pl.DataFrame(columns, COLUMNS)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise UsageError(f"no row of results: {reason(error)}") from error
+    return _checked(frame, "these rows")
+
+
+def read(paths: Path | Sequence[Path]) -> pl.DataFrame:
+    """The rows of one or several files, in their order.
+
+    Raises:
+        UsageError: a file is missing, has other columns, or has a value of another type, none
+            where one is needed, or one that is not finite.
+    """
+    frames = []
+    for path in [paths] if isinstance(paths, Path) else paths:
+        try:
+            frame = pl.read_csv(path, infer_schema=False)
+        except FileNotFoundError as error:
+            raise UsageError(f"there is no file {path}") from error
+        except pl.exceptions.PolarsError as error:
+            raise UsageError(f"{path} is no table of results: {reason(error)}") from error
+        for name in frame.columns:
+            if name not in COLUMNS:
+                raise UsageError(f"{path}: {unknown('column', name, COLUMNS)}")
+        if missing := [name for name in COLUMNS if name not in frame.columns]:
+            raise UsageError(f"{path}: the column {missing[0]} is missing")
+        typed = frame.cast(COLUMNS, strict=False)
+        for name in COLUMNS:
+            wrong = frame[name].filter(frame[name].is_not_null() & typed[name].is_null())
+            if len(wrong):
+                kind = "an integer" if COLUMNS[name] == pl.Int64 else "a number"
+                raise UsageError(f"{path}: {name} must be {kind}, got {wrong[0]!r}")
+        frames.append(_checked(typed.select(list(COLUMNS)), str(path)))
+    return pl.concat(frames) if frames else table()
+
+
+def write(path: Path, frame: pl.DataFrame) -> None:
+    """Writes a whole file, floats with ten significant digits.
+
+    Raises:
+        UsageError: as `table` does.
+    """
+    frame = _checked(frame.select(list(COLUMNS)).cast(COLUMNS), str(path))  # type: ignore[arg-type]
+    with whole_file(path) as part:
+        frame.with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS)).write_csv(part)
+
+
+def where(frame: pl.DataFrame, **columns: Any) -> pl.DataFrame:
+    """The rows that have these values: one, one of several (a list or tuple), or None for null.
+
+    Raises:
+        UsageError: an unknown column.
+    """
+    for name, value in columns.items():
+        if name not in frame.columns:
+            raise UsageError(unknown("column", name, frame.columns))
+        values = list(value) if isinstance(value, list | tuple | set) else [value]
+        frame = frame.filter(pl.col(name).is_in(values, nulls_equal=True))
+    return frame
+
+
+def by_run(frame: pl.DataFrame, measure: str, *also: str) -> pl.DataFrame:
+    """One value of a measure for each run and condition, the mean over the rows that it has.
+
+    Args:
+        frame: rows.
+        measure: its name.
+        also: further columns to keep apart, such as `at`.
+
+    Returns:
+        The columns of `RUN`, `CONDITION`, `also`, and `value`, in the order of the rows.
+    """
+    keys = [*RUN, *CONDITION, *also]
+    return where(frame, measure=measure).group_by(keys, maintain_order=True).agg(
+        pl.col("value").mean()
+    )  # fmt: skip
+
+
+def pivot(frame: pl.DataFrame, on: str = "measure") -> pl.DataFrame:
+    """One row for each run and condition, and one column for each value of `on`.
+
+    Means are over whatever else differs: episodes, steps, trials; what is missing is null.
+    """
+    index = [name for name in (*RUN, "steps", *CONDITION) if name != on]
+    return frame.pivot(
+        on, index=index, values="value", aggregate_function="mean", maintain_order=True
+    )
+
+
+def _checked(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    for column in NEEDED:
+        if frame[column].null_count():
+            raise UsageError(f"{name}: {column} is missing in a row")
+    for column in ("severity", "value"):
+        if not frame[column].is_finite().all():
+            raise UsageError(f"{name}: {column} must be finite")
+    return frame
