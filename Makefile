@@ -5,7 +5,10 @@ export PYTHONPATH := $(CURDIR)
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: try demo test slow fuzz lint format links type check site notebook verify bench lock clean
+.PHONY: help try demo test nightly slow fuzz lint format links type check site notebook verify bench lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 14
 
 .venv/installed: requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -39,6 +42,9 @@ demo: .venv/installed  ## train and judge a plastic and a static actor (minutes)
 
 test: .venv/installed  ## the default tests
 	$(BIN)/python -m pytest -q -n 2
+
+nightly: .venv/installed  ## the tests of data on file and of oddities of platforms
+	$(BIN)/python -m pytest -q -n 2 -m nightly
 
 slow: .venv/installed  ## the tests that train until something is learned
 	$(BIN)/python -m pytest -q -m slow

@@ -8,6 +8,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.2.0"
+
 _here = Path(__file__).parent
 if not (_here / "envs").is_dir():  # a checkout, where the folders lie beside this one
     __path__.append(str(_here.parent))

@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from spikepropamine import __version__
 from spikepropamine.common import UsageError, run_command, unknown
 from spikepropamine.versions import versions
 
@@ -72,7 +73,10 @@ def _usage(arguments: Sequence[str]) -> int:
         raise UsageError(f"a command is missing: {', '.join(COMMANDS)}")
     if arguments[0] not in ("-h", "--help", "--version"):
         raise UsageError(unknown("command", arguments[0], COMMANDS))
-    print(versions()["revision"] if arguments[0] == "--version" else USAGE)
+    if arguments[0] == "--version":
+        print(f"spikepropamine {__version__} ({versions()['revision']})")
+    else:
+        print(USAGE)
     return 0
 
 

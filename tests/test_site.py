@@ -18,6 +18,7 @@ from spikepropamine.export import command as export
 from spikepropamine.training import settings as train
 from spikepropamine.training import tune
 
+pytestmark = pytest.mark.nightly
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 PARSERS = {

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
+import pytest
 from saved_runs import ROOT
 from wandb.sdk.launch.sweeps import utils
 
 from spikepropamine.training.settings import parse
 
+pytestmark = pytest.mark.nightly
 SWEEP = ROOT / "configs" / "sweep.yaml"
 
 

@@ -11,6 +11,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.listing import trained
 from spikepropamine.trained import find, name_of, trained_runs
 
+pytestmark = pytest.mark.nightly
 FOLDERS = trained_runs()
 
 
