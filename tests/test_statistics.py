@@ -1,202 +1,111 @@
-"""Statistics against answers known by hand, and their intervals against the truth."""
-
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks import coverage
-from spikepropamine.evaluation.judge import measures
-from spikepropamine.evaluation.judge.statistics import (
-    DIFFERENCE_OF_SHARES,
-    SHARE,
-    Units,
+from spikepropamine.statistics import (
+    HIGHER,
+    LOWER,
+    NO_DIFFERENCE,
+    UNTESTED,
+    decisive,
     difference,
+    holm,
     interval,
-    lies_above,
-    probability_of_improvement,
-    shown_positive,
-    wilson,
-)
+    pooled,
+    verdict,
+)  # fmt: skip
+
+SAMPLES = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=6)
 
 
-def test_scores_by_hand():
-    runs = np.array([[1.0, 3.0], [4.0, 6.0], [9.0, 13.0]])  # three runs of two episodes
-    units = Units(3, 2)
-    values = units.of(runs)
-    score = units.score(lambda weights: weights @ values)
-    assert score["by_run"] == [2.0, 5.0, 11.0]
-    assert score["mean"] == pytest.approx(6.0, rel=1e-14)
-    assert score["interval"][0] < 2.0 and score["interval"][1] > 11.0  # three seeds tell little
-    assert units.score(lambda weights: weights @ values, (2.0, 11.0))["interval"] == [2.0, 11.0]
-    # sorted 0 1 2 4 6 7 9 100: a quarter off each end leaves 2 4 6 7
-    single = Units(1, 8)
-    episodes = single.of(np.array([[100.0, 0, 2, 1, 4, 9, 6, 7]]))
-    score = single.score(lambda weights: weights @ episodes)
-    assert score["interquartile_mean"] == 19 / 4 and score["by_run"] == [129 / 8]
-    assert single.score(lambda weights: weights @ episodes * np.nan) is None
+def test_the_interval_of_a_mean_is_students():
+    # mean 3, standard error sqrt(2.5 / 5), t(0.975, 4) = 2.776445
+    assert interval([1, 2, 3, 4, 5]) == pytest.approx((3 - 1.963243, 3 + 1.963243), abs=1e-5)
 
 
-def test_pseudo_values_of_a_mean_are_the_values_and_those_of_a_ratio_as_by_hand():
-    units, values, others = Units(4, 2), np.array([1.0, 4.0, 9.0, 2.0]), np.arange(1.0, 5.0)
-    np.testing.assert_allclose(units.pseudo_values(lambda weights: weights @ values), values)
-    found = units.pseudo_values(lambda weights: (weights @ values) / (weights @ others))
-    for unit in range(4):
-        left = np.delete(values, unit).mean() / np.delete(others, unit).mean()
-        assert found[unit] == pytest.approx(4 * values.mean() / others.mean() - 3 * left)
+@pytest.mark.parametrize("values", [[7.0], [0.1 + 0.2, 0.3, 0.3]])
+def test_values_that_do_not_vary_have_no_interval(values):
+    assert interval(values) is None
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("values", [[2.5], [2.5, 3.5], [2.5, 2.5, 2.5], [0.1 + 0.2, 0.3, 0.3]])
-def test_what_tells_nothing_of_the_spread_has_no_interval(values):
-    assert interval(float(np.mean(values)), np.array(values)) is None
-    assert difference(np.array(values), np.arange(5.0))["interval"] is None
+def test_a_difference_is_welchs():
+    one, other = [1, 2, 3, 4, 5], [3.5, 7, 9, 11, 14.5]
+    found, tested = difference(one, other), stats.ttest_ind(one, other, equal_var=False)
+    assert found.mean == -6
+    assert found.interval == pytest.approx(tested.confidence_interval())
+    assert found.p == pytest.approx(tested.pvalue)
 
 
-def test_an_interval_is_never_without_width():
-    for values in ([0.0, 0.0, 1.0], [1.0, 2.0, 3.0], [1.0] * 9 + [1.001]):
-        low, high = interval(float(np.mean(values)), np.array(values))
-        assert low < np.mean(values) < high
+def test_the_rank_test_counts_the_ways_to_order_the_runs():
+    above = difference([4, 5, 6], [1, 2, 3])
+    assert above.rank_p == pytest.approx(2 / 20)  # 1 of C(6, 3) orders, on both sides
+    assert above.better == 1.0
+    tied = difference([1, 1, 1, 1, 1], [0, 0, 0, 0, 0])
+    assert tied.rank_p == pytest.approx(2 / 252)
+    assert tied.p is None and decisive(tied) == tied.rank_p
+    assert verdict(tied) == HIGHER
 
 
-def test_an_interval_ends_where_the_measure_does():
-    values = np.array([0.7, 0.95, 1.0, 0.98])
-    free, bounded = (
-        Units(4, 20).score(lambda weights: weights @ values, *bounds) for bounds in ((), (SHARE,))
-    )
-    assert free["interval"][1] > 1
-    assert bounded["interval"] == [free["interval"][0], 1.0]
-    steps = Units(4, 20).score(lambda weights: weights @ (500 * values), (0.0, 500.0))
-    np.testing.assert_allclose(steps["interval"], 500 * np.array(bounded["interval"]))
-    # no share, so not as many equal answers to a question
-    assert Units(1, 20).score(lambda w: w @ np.full(20, 500.0), (0.0, 500.0))["interval"] is None
-    low, high = np.array([0.0, 0.1, 0.3]), np.array([0.9, 1.0, 0.8])
-    assert difference(high, low)["interval"][1] > 1
-    found = difference(high, low, DIFFERENCE_OF_SHARES)["interval"]
-    ends = [Units(3, 1).score(lambda w, x=x: w @ x, SHARE)["interval"] for x in (high, low)]
-    (one, other), gap = ends, high.mean() - low.mean()
-    sides = [high.mean() - one[0], other[1] - low.mean()], [one[1] - high.mean(), low.mean()]
-    below, above = (np.hypot(*side) for side in sides)  # no share is beyond its end
-    np.testing.assert_allclose(found, [gap - below, gap + above])
+def test_pairs_are_compared_with_one_another():
+    one, other = [10.0, 20.0, 30.0, 40.0], [9.0, 18.9, 29.1, 39.0]
+    found = difference(one, other, paired=True)
+    assert found.interval == pytest.approx(interval(np.subtract(one, other)))
+    assert verdict(found) == HIGHER and verdict(difference(one, other)) == NO_DIFFERENCE
+    assert found.rank_p == pytest.approx(2 / 2**4)  # all four signs alike
+    assert difference(one, one, paired=True)[1:] == (None, None, 1.0, 0.5)
 
 
-def test_symmetric_samples_have_students_interval():
-    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    half = stats.t.ppf(0.975, 4) * values.std(ddof=1) / np.sqrt(5)
-    np.testing.assert_allclose(interval(3.0, values), [3 - half, 3 + half])
+@settings(max_examples=25, deadline=None)
+@given(SAMPLES, SAMPLES)
+def test_turned_round_a_difference_changes_its_sign(one, other):
+    there, back = difference(one, other), difference(other, one)
+    assert there.mean == pytest.approx(-back.mean)
+    assert there.better == pytest.approx(1 - back.better)
+    assert there.rank_p == pytest.approx(back.rank_p)
+    if there.interval is not None:
+        assert there.interval == pytest.approx((-back.interval[1], -back.interval[0]))
+        assert (there.p < 0.05) == (there.interval[0] > 0 or there.interval[1] < 0)
 
 
-def test_a_long_tail_makes_its_side_longer():
-    values = np.array([1.0, 1.1, 1.2, 1.3, 5.0])
-    low, high = interval(float(values.mean()), values)
-    half = stats.t.ppf(0.975, 4) * values.std(ddof=1) / np.sqrt(5)
-    assert values.mean() - low == pytest.approx(half) and high - values.mean() > 1.2 * half
+def test_one_run_is_not_tested():
+    found = difference([1.0], [2.0, 3.0])
+    assert found.interval is None and found.p is None
 
 
-@pytest.mark.parametrize("values", [[1.0, 1.1, 1.2, 1.3, 5.0], [0.0, 3.0, 3.5, 4.0], [2.0, 2, 9]])
-def test_the_longer_side_is_that_of_halls_transformation(values):
-    values = np.array(values)
-    count, skewness = len(values), stats.skew(values) / np.sqrt(len(values))
-    edges = np.array(interval(float(values.mean()), values))
-    x = (values.mean() - edges) / (values.std(ddof=1) / np.sqrt(count))
-    transformed = x + skewness * x**2 / 3 + skewness**2 * x**3 / 27 + skewness / 6
-    t = stats.t.ppf(0.975, count - 1)
-    longer, shorter = (1, 0) if skewness > 0 else (0, 1)
-    assert abs(transformed[longer]) == pytest.approx(t)
-    assert abs(x[shorter]) == pytest.approx(t)  # never shorter than Student's
+def test_a_verdict_follows_the_p_value_that_is_given():
+    found = difference([1, 2, 3, 4, 5], [11, 12, 13, 14, 15])
+    assert verdict(found) == LOWER
+    assert verdict(found, p=0.06) == NO_DIFFERENCE
+    assert verdict(found._replace(p=None, rank_p=None)) == UNTESTED
 
 
-def test_wilsons_interval():
-    low, high = wilson(0.3, 50)
-    z = stats.norm.ppf(0.975)
-    for end in (low, high):  # both ends are z standard errors of their own away
-        assert abs(0.3 - end) == pytest.approx(z * np.sqrt(end * (1 - end) / 50))
+def test_holms_correction_by_hand():
+    assert holm([0.01, None, 0.04, 0.03, 0.9]) == pytest.approx([0.04, None, 0.09, 0.09, 0.9])
 
 
-def test_two_policies_compared_by_hand():
-    one, other = np.array([3.0, 5.0, 7.0]), np.array([1.0, 3.0, 4.0])
-    found, wins = difference(one, other), probability_of_improvement(one, other)
-    assert found["mean"] == pytest.approx(5 - 8 / 3)
-    # 3 beats 1 and ties with 3; 5 and 7 beat all
-    assert wins["mean"] == pytest.approx((1 + 0.5 + 3 + 3) / 9)
-    assert wins["mean"] == stats.mannwhitneyu(one, other).statistic / 9
-    assert 0 <= wins["interval"][0] <= wins["mean"] <= wins["interval"][1] <= 1
-    low, high = found["interval"]
-    assert low < found["mean"] < high
-    np.testing.assert_array_equal(measures.improved(one[:2], np.array([3.0, 2.0])), [0.5, 1.0])
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_a_corrected_p_is_no_smaller_and_keeps_its_rank(p_values):
+    corrected = np.array(holm(p_values))
+    assert (corrected >= p_values).all() and (corrected <= 1).all()
+    assert (np.diff(corrected[np.argsort(p_values)]) >= 0).all()
 
 
-def test_three_against_three_never_show_that_one_is_better():
-    worst, best = np.arange(3.0), np.arange(3.0) + 100
-    assert probability_of_improvement(best, worst)["interval"][0] < 0.5
-    assert probability_of_improvement(np.arange(4.0) + 100, np.arange(4.0))["interval"][0] > 0.5
-
-
-def test_a_difference_of_large_equal_samples_is_welchs():
+def test_pooled_tasks_count_in_their_own_units():
     random = np.random.default_rng(0)
-    one, other = random.normal(1.0, 2.0, 3000), random.normal(0.0, 1.0, 3000)
-    low, high = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
-    np.testing.assert_allclose(difference(one, other)["interval"], [low, high], atol=0.01)
+    one = {"a": random.normal(3, 1, 40), "b": random.normal(100, 10, 40)}
+    other = {"a": random.normal(1, 1, 40), "b": random.normal(100, 10, 40)}
+    found = pooled(one, other, {"a": 2.0, "b": 50.0})
+    gaps = [np.mean(one[t]) - np.mean(other[t]) for t in "ab"]
+    assert found.mean == pytest.approx((gaps[0] / 2 + gaps[1] / 50) / 2)
+    error = np.sqrt(2 * (1 / 2**2 + 10**2 / 50**2) / 40) / 2
+    assert np.subtract(*found.interval[::-1]) == pytest.approx(2 * 1.96 * error, rel=0.2)
+    assert verdict(found) == HIGHER
+    assert pooled(other, one, {"a": 2.0, "b": 50.0}).p < 0.05
 
 
-def test_the_difference_the_other_way_round_is_the_same_with_another_sign():
-    one, other = np.array([1.0, 1.1, 1.2, 1.3, 5.0]), np.array([0.0, 3.0, 3.5, 4.0])
-    low, high = difference(one, other)["interval"]
-    assert difference(other, one)["interval"] == pytest.approx([-high, -low])
-    value = one.mean() - other.mean()
-    assert value - low != pytest.approx(high - value, rel=0.1)  # its sides are no equals
-
-
-def test_the_probability_the_other_way_round_is_the_rest():
-    one, other = np.array([1.0, 2.0, 9.0, 4.0, 5.0, 7.0]), np.array([0.0, 3.0, 8.0])
-    first, second = probability_of_improvement(one, other), probability_of_improvement(other, one)
-    assert second["mean"] == pytest.approx(1 - first["mean"])
-    assert second["interval"] == pytest.approx([1 - edge for edge in first["interval"][::-1]])
-    assert first["interval"] == wilson(first["mean"], 3)  # as many as the smaller sample has
-
-
-def test_equal_differences_are_shown_by_their_number():
-    assert shown_positive(np.full(6, 0.5)) is True
-    assert shown_positive(np.full(6, -0.5)) is False
-    assert shown_positive(np.full(5, 0.5)) is None
-    assert shown_positive(np.array([0.5])) is None
-    assert shown_positive(np.array([1.0, 2.0, 3.0, 2.0, 1.5])) is True
-
-
-@pytest.mark.parametrize(
-    ("population", "seeds", "least"),
-    [
-        ("normal", 3, 0.95),
-        ("normal", 5, 0.95),
-        ("normal", 10, 0.94),
-        ("long tail above", 5, 0.9),
-        ("1 in 5 fails", 3, 0.85),
-        ("1 in 5 fails", 5, 0.82),
-        ("very long tail", 3, 0.85),
-    ],
-)
-def test_intervals_cover_the_truth(population, seeds, least):
-    assert coverage.covered(coverage.ours, population, seeds, 1000)[0] >= least
-
-
-@pytest.mark.parametrize("seeds", [3, 5, 10])
-@pytest.mark.parametrize("pair", coverage.PAIRS)
-def test_probabilities_of_improvement_cover_the_truth(pair, seeds):
-    share, shown = coverage.covered_probability(pair, seeds, 500)
-    assert share >= 0.92
-    assert seeds > 3 or not shown
-
-
-def test_shares_at_the_end_of_their_scale_are_told_apart():
-    perfect, chance = np.ones(5), np.array([0.5, 0.52, 0.49, 0.51, 0.5])
-    assert difference(perfect, chance)["interval"] is None
-    low, high = difference(perfect, chance, (-1.0, 1.0))["interval"]
-    assert 0 < low < 0.496 <= high
-    low, high = difference(perfect, perfect, (-1.0, 1.0))["interval"]
-    assert low < 0 < high
-
-
-def test_few_values_lie_above_others_where_all_of_them_do():
-    good, random = np.array([3125.0, 1396, 3237, 3094, 2474]), np.array([5.0, 20, 17, 90, 16])
-    assert not shown_positive(good - random)  # one of five is far off
-    assert lies_above(good, random) and not lies_above(good[:3], random[:3])
-    assert not lies_above(good, np.append(random, 1400.0))
+def test_equal_policies_are_seldom_called_different():
+    random = np.random.default_rng(0)
+    tests = [difference(*random.normal(size=(2, 5))) for _ in range(500)]
+    assert 0.02 <= np.mean([verdict(test) != NO_DIFFERENCE for test in tests]) <= 0.07
