@@ -2,7 +2,7 @@
 
 import sys
 
-from spikepropamine.evaluation.command import main
+from spikepropamine.report.evaluate import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], "evaluate.py"))

@@ -5,17 +5,12 @@ import glob
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from spikepropamine.agents.zoo import actor_parameters
-from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, run_command
+from spikepropamine.common import UNSEEN_SEED, Parser, UsageError
 from spikepropamine.envs.perturbations.suites import suite_names
-from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
 from spikepropamine.evaluation.ask.conditions import (
     STANDARD,
     Condition,
@@ -26,18 +21,10 @@ from spikepropamine.evaluation.ask.conditions import (
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.ask.runs import Run, load_runs, load_teacher
 from spikepropamine.evaluation.ask.task import Task
-from spikepropamine.evaluation.judge.summarize import summarize
-from spikepropamine.evaluation.report.files import judged, summary_in, write
-from spikepropamine.evaluation.report.tables import tables
-from spikepropamine.evaluation.run.plan import evaluate
-from spikepropamine.evaluation.run.progress import ProgressBar
-from spikepropamine.evaluation.schema import Skipped, Summary
-from spikepropamine.evaluation.tracking import track_evaluation
+from spikepropamine.evaluation.schema import Skipped
 from spikepropamine.folder import POLICY_NAME, RunFolder, check_writable, refuse_link
-from spikepropamine.own_modules import add_import, import_modules
-from spikepropamine.tracking import check_credentials
+from spikepropamine.own_modules import add_import
 from spikepropamine.trained import find
-from spikepropamine.versions import versions
 
 EPISODES, FEW_EPISODES = 100, 5
 LONGEST_NAME = 100  # of a folder for results
@@ -120,6 +107,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "--quick, --horizon-factor and --stochastic in one of their own)",
     )
     parser.add_argument(
+        "--overwrite", action="store_true", help="replace results that are in that folder"
+    )
+    parser.add_argument(
         "--video",
         nargs="?",
         const="single",
@@ -178,31 +168,6 @@ class Asked:
     folder: Path
 
 
-def run_all(options: argparse.Namespace) -> int:
-    """Evaluates, writes and prints; returns the exit code, 1 where a video could not be made.
-
-    Raises UsageError before anything is written.
-    """
-    import_modules(options.imports)
-    can_draw = options.video is None or choose_backend() is not None  # before MuJoCo is imported
-    check_credentials(options.track)
-    asked = ask(options)
-    filming = options.video is not None and (can_draw or not asked.task.simulated)
-    if options.video is not None and not filming:
-        print(f"no video: {cannot_draw()}", file=sys.stderr)
-    summary = measure(asked, options)
-    filmed = film_asked(asked, options) if filming else options.video is None
-    from spikepropamine.evaluation.report.report import write_report  # and the plots
-
-    report = write_report(asked.folder, summary)
-    say(summary, asked.folder, report)
-    if options.quick:
-        print("this is a first answer, of few episodes: the intervals say how sure it is")
-    if options.track != "off":
-        track_evaluation(options.track, asked.folder)
-    return 0 if filmed else 1
-
-
 def ask(options: argparse.Namespace) -> Asked:
     """Finds what the options name. Raises UsageError where something is missing or wrong."""
     seeds = range(options.seed, options.seed + options.episodes)
@@ -227,10 +192,7 @@ def ask(options: argparse.Namespace) -> Asked:
         check_writable(folder)
     except UsageError as error:
         raise UsageError(f"{error}; say with --out where results are to go") from error
-    if options.out is None:
-        _check_kept(folder, runs, conditions, options)
-    else:
-        _check_out(folder)
+    _check_out(folder, options.overwrite)
     return Asked(runs, task, conditions, teacher, skipped, folder)
 
 
@@ -262,123 +224,16 @@ def _named(text: str) -> tuple[str, Path]:
     return name, find(rest)
 
 
-def _check_kept(
-    folder: Path,
-    runs: Sequence[Run],
-    conditions: Sequence[Condition],
-    options: argparse.Namespace,
-) -> None:
-    """Raises UsageError where results of other runs, or of the same, but of fewer episodes or
-    without some of the conditions, would replace others.
+def _check_out(folder: Path, overwrite: bool) -> None:
+    """Raises UsageError where the folder holds results, unless they may be replaced, or anything
+    else.
     """
-    summary, elsewhere = summary_in(folder), "say with --out where these are to go"
-    if summary is None:
+    if not folder.is_dir() or not any(folder.iterdir()):
         return
-    before, now = judged(summary, folder), {(r.folder.resolve(), r.steps) for r in runs}
-    gone = {run for run, _ in before} - {run for run, _ in now}
-    if gone:
-        names = ", ".join(sorted(f"{run.parent.name}/{run.name}" for run in gone)[:3])
-        raise UsageError(f"{folder} has results of runs that would be lost ({names}); {elsewhere}")
-    if before != now:
-        return
-    kept = summary["settings"]["episodes"]
-    if kept > options.episodes:
-        raise UsageError(
-            f"{folder} has results of {kept} episodes, which those of {options.episodes} would "
-            f"replace; {elsewhere}"
-        )
-    if summary["settings"]["teacher"] is not None and options.teacher is None:
-        raise UsageError(
-            f"{folder} has results beside those of a teacher, which would be lost; give the same "
-            f"--teacher, or {elsewhere}"
-        )
-    there = {condition.key for condition in conditions}
-    if lost := [c["key"] for c in summary["conditions"] if c["key"] not in there]:
-        shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        raise UsageError(f"{folder} has results that would be lost ({shown}); {elsewhere}")
-
-
-def _check_out(folder: Path) -> None:
-    """Raises UsageError where the folder holds something else than an evaluation."""
-    begun = (folder / "episodes.csv").is_file() and not (folder / "summary.json").exists()
-    if folder.is_dir() and any(folder.iterdir()) and not begun and summary_in(folder) is None:
-        raise UsageError(
-            f"--out {folder} holds something else than an evaluation; name a new folder"
-        )
-
-
-def measure(asked: Asked, options: argparse.Namespace) -> Summary:
-    """Runs the episodes and leaves what they say in the folder."""
-    found = versions()
-    progress = ProgressBar(asked.task.horizon)
-    try:
-        evaluation = evaluate(
-            asked.runs,
-            asked.task,
-            asked.conditions,
-            range(options.seed, options.seed + options.episodes),
-            not options.stochastic,
-            options.workers,
-            found,
-            progress,
-            asked.teacher,
-        )
-    finally:
-        progress.close()
-    evaluation.skipped[:0] = asked.skipped
-    lesions = [c.lesion.name for c in asked.conditions if c.lesion is not None]
-    settings = {
-        "suite": None if options.suite is None else Path(options.suite).stem,
-        "perturb": options.perturb,
-        "lesions": list(dict.fromkeys(lesions)),
-        "horizon_factor": options.horizon_factor,
-        "versions": found,
-        "command": command_words(),
-    }
-    summary = summarize(evaluation, settings, actor_parameters, asked.folder)
-    write(evaluation, summary, asked.folder)
-    return summary
-
-
-def film_asked(asked: Asked, options: argparse.Namespace) -> bool:
-    """Makes the videos; returns whether they could be made."""
-    from spikepropamine.evaluation.film.camera import film_all  # and the encoder
-
-    sides = [FILMED[name] for name in options.lesions if name in FILMED] or [FILMED["off"]]
-    try:
-        film_all(
-            asked.runs,
-            asked.task,
-            asked.conditions,
-            [*options.perturb, *(options.conditions or ())],
-            options.seed,
-            sides if options.video == "side-by-side" else (),
-            asked.folder / "videos",
-        )
-    except CannotDraw as error:
-        print(f"no video: {error}", file=sys.stderr)
-        return False
-    return True
-
-
-def say(summary: Summary, folder: Path, report: Path) -> None:
-    """Prints what was found, and where the rest is."""
-    settings = summary["settings"]
-    several = any(len(policy["runs"]) > 1 for policy in summary["policies"].values())
-    episodes = f"{settings['episodes']} new episodes per condition, the same in each"
-    print(f"{settings['env']}, {episodes}")
-    if not settings["own_limit"]:
-        print(f"the task has no time limit: episodes are cut after {settings['horizon']} steps")
-    over = "training seeds, or over episodes where there is one seed" if several else "episodes"
-    print(f"mean [95 % interval over {over}; ? where it cannot be told]")
-    print()
-    print(tables(summary))
-    print()
-    for entry in summary["skipped"]:
-        whom = "" if entry["policy"] is None else f" for {entry['policy']}"
-        print(f"left out: {entry['condition']}{whom}: {entry['reason']}")
-    print(f"results are in {folder}")
-    print(f"the report is {report}")
+    if not (folder / "summary.json").is_file():
+        raise UsageError(f"{folder} holds something else than an evaluation; give another --out")
+    if not overwrite:
+        raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
 
 
 def folder_name(options: argparse.Namespace) -> str:
@@ -409,13 +264,3 @@ def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):
         refuse_link(path, "--out")
     return folder
-
-
-def main(arguments: Sequence[str], program: str = "spikepropamine evaluate") -> int:
-    """Runs the command line; returns its exit code."""
-    torch.set_num_threads(1)
-    return run_command(
-        program,
-        lambda: run_all(parse(arguments, program)),
-        "interrupted; the same command goes on where this one was",
-    )

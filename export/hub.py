@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from spikepropamine.common import UsageError, reason, require
-from spikepropamine.export.card import card_of, latest_evaluation
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
+from spikepropamine.report.card import card_of, latest_evaluation
 from spikepropamine.versions import digest_of
 
 MANIFEST = "spikepropamine.json"

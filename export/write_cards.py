@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikepropamine.common import Parser, write_text
-from spikepropamine.export.card import card_of, latest_evaluation
 from spikepropamine.folder import RunFolder
 from spikepropamine.own_modules import add_import, import_modules
+from spikepropamine.report.card import card_of, latest_evaluation
 from spikepropamine.trained import find, name_of
 
 

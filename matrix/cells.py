@@ -19,11 +19,11 @@ from spikepropamine.envs.making import split_env
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.command import conditions_asked, folder_name
 from spikepropamine.evaluation.command import parse as parse_evaluation
-from spikepropamine.export.card import card_of
 from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix.file import Matrix
 from spikepropamine.own_modules import code_of, import_modules
+from spikepropamine.report.card import card_of
 from spikepropamine.trained import name_of
 from spikepropamine.training.settings import CHANGES_NO_NUMBER
 from spikepropamine.training.settings import parse as parse_training
@@ -193,7 +193,7 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     commands, evaluations = [("train", *train)], []
     for text in matrix.evaluate:
         asked = arguments(text)
-        options = [str(path), *asked, "--workers", "1"]
+        options = [str(path), *asked, "--workers", "1", "--overwrite"]
         parsed = parse_evaluation(options, f"{matrix.name}: evaluate")
         env_kwargs = json.dumps(settings.env_kwargs, sort_keys=True)
         if objection := _objection(settings.env, env_kwargs, tuple(asked)):

@@ -13,15 +13,15 @@ from PIL.PngImagePlugin import PngInfo
 
 from spikepropamine.common import UsageError, whole_file
 from spikepropamine.evaluation.judge.statistics import SHARE
-from spikepropamine.evaluation.report import figures
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.matrix.rows import CURVE, OBSERVER, Row
 from spikepropamine.matrix.tables import of_one_task, once, rows_where, score_of
+from spikepropamine.report import pictures
 
 ROWS = "rows"  # the name of the digest in a PNG file
 CHANCE = 0.5  # of the cue tasks, which have two answers
 
-Panels = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]  # see `figures.curves`
+Panels = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]  # see `pictures.curves`
 
 
 def conditions(rows: Sequence[Row], path: Path) -> None:
@@ -33,7 +33,7 @@ def conditions(rows: Sequence[Row], path: Path) -> None:
     if not groups:
         raise UsageError("these results do not have late accuracy")
     title = f"{_task(rows)}\nright responses in the second half of an episode, 95 % over seeds"
-    figures.scores(groups, "late accuracy", title, path, CHANCE, OBSERVER)
+    pictures.scores(groups, "late accuracy", title, path, CHANCE, OBSERVER)
 
 
 def trials(rows: Sequence[Row], path: Path) -> None:
@@ -49,7 +49,7 @@ def trials(rows: Sequence[Row], path: Path) -> None:
         runs = np.array([row.accuracy_by_trial.split() for row in mine], dtype=float)
         panels.setdefault(condition, {})[policy] = np.arange(1, runs.shape[1] + 1), runs
     title = f"{_task(rows)}\nright responses by trial, mean and every seed"
-    figures.curves(panels, ("trial that asks", "right responses"), title, path, CHANCE, OBSERVER)
+    pictures.curves(panels, ("trial that asks", "right responses"), title, path, CHANCE, OBSERVER)
 
 
 def returns(rows: Sequence[Row], path: Path) -> None:
@@ -69,7 +69,7 @@ def returns(rows: Sequence[Row], path: Path) -> None:
         shares = [value / best[env] for value in values]
         groups.setdefault(policy, {})[env] = score_of(shares), shares
     title = "Return, relative to the best mean\n95 % over seeds, and every seed"
-    figures.scores(groups, "return", title, path)
+    pictures.scores(groups, "return", title, path)
 
 
 def learning(rows: Sequence[Row], path: Path) -> None:
@@ -88,7 +88,7 @@ def learning(rows: Sequence[Row], path: Path) -> None:
         raise UsageError("these results do not have returns by step")
     name = next(iter(panels)) if len(panels) == 1 else "Learning"
     title = f"{name}\nreturn of training episodes by environment steps, mean and every seed"
-    figures.curves(panels, ("million steps", "return"), title, path)
+    pictures.curves(panels, ("million steps", "return"), title, path)
 
 
 FIGURES = {"conditions": conditions, "trials": trials, "returns": returns, "learning": learning}

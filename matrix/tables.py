@@ -22,9 +22,9 @@ from spikepropamine.evaluation.judge.statistics import (
     difference,
     probability_of_improvement,
 )
-from spikepropamine.evaluation.report.words import number, percent
 from spikepropamine.evaluation.schema import CLEAN_KEY, Estimate, Score
 from spikepropamine.matrix.rows import OBSERVER, Row, read_rows
+from spikepropamine.report.words import number, percent
 
 AHEAD, BEHIND, EVEN = "ahead of", "behind", "cannot be told from"
 UNKNOWN = "has no interval against"

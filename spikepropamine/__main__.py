@@ -13,7 +13,7 @@ from spikepropamine.versions import versions
 COMMANDS = {
     "train": ("spikepropamine.training.command", "train a policy"),
     "tune": ("spikepropamine.training.tune", "find settings of a policy"),
-    "evaluate": ("spikepropamine.evaluation.command", "judge trained policies"),
+    "evaluate": ("spikepropamine.report.evaluate", "judge trained policies"),
     "matrix": (
         "spikepropamine.matrix.command",
         "train and judge environments x policies x seeds x settings",
@@ -36,7 +36,7 @@ COMMANDS = {
         "prove that every perturbation does what it says",
     ),
     "dashboards": (
-        "spikepropamine.evaluation.report.command",
+        "spikepropamine.report.dashboards",
         "a page over many runs, or a workspace in Weights & Biases",
     ),
     "list": (

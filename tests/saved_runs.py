@@ -9,9 +9,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
-from spikepropamine.evaluation import command as evaluate
 from spikepropamine.policies.export import DeployedPolicy, save_policy
 from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.report import evaluate
 
 CUES, PENDULUM = "CueAssociation-v0", "Pendulum-v1"
 ROBOT, LESSON = "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"
@@ -67,8 +67,9 @@ def save_run(
     return run
 
 
-def command_line(*arguments) -> int:
-    return evaluate.main(list(map(str, arguments)), "evaluate.py")
+def command_line(*arguments, overwrite=True) -> int:
+    arguments = [*map(str, arguments), *["--overwrite"] * overwrite]
+    return evaluate.main(arguments, "evaluate.py")
 
 
 def write_run(folder, policy, seed, rows):

@@ -19,7 +19,7 @@ from saved_runs import CUES, save_run
 from spikepropamine.agents.zoo import agents, build
 from spikepropamine.common import UsageError
 from spikepropamine.envs.perturbations import parse, suites
-from spikepropamine.evaluation import command as evaluation
+from spikepropamine.report import evaluate as evaluation
 from spikepropamine.training import command as training
 from spikepropamine.training import settings as settings_module
 from spikepropamine.training.environments import make_envs

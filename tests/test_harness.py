@@ -34,13 +34,13 @@ from spikepropamine.evaluation.ask.conditions import (
     severest,
 )
 from spikepropamine.evaluation.ask.task import task_of
-from spikepropamine.evaluation.report import files
 from spikepropamine.evaluation.run import jobs, store, workers
 from spikepropamine.evaluation.run.episodes import Episode
 from spikepropamine.evaluation.run.jobs import Job, joined, waves
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import read, write
 from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.report import files
 
 PROGRAMMED = "Programmed-v0"
 

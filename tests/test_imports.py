@@ -13,8 +13,9 @@ ALLOWED = {
     "agents": {"policies"},
     "benchmarks": PACKAGES,
     "evaluation": {"agents", "envs", "policies"},
-    "export": {"envs", "evaluation", "policies"},
-    "matrix": {"envs", "evaluation", "export", "training"},
+    "export": {"envs", "evaluation", "policies", "report"},
+    "matrix": {"envs", "evaluation", "export", "report", "training"},
+    "report": {"agents", "envs", "evaluation", "policies"},
     "training": {"agents", "envs", "evaluation", "policies"},
 }
 LEARNING = {"torch", "stable_baselines3", "sb3_contrib", "safetensors"}

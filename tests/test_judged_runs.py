@@ -50,33 +50,6 @@ def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
     assert "differ in --trainer.learning-rate (0.001, 1e-05)" in capsys.readouterr().err
 
 
-def test_fewer_episodes_do_not_take_the_place_of_more(tmp_path, capsys):
-    run = save_run(tmp_path, CUES, "snn")
-    kept = run / "evaluations" / "standard" / "summary.json"
-    assert command_line(run, "--conditions", "clean", "--episodes", "6") == 0
-    before = kept.read_bytes()
-    assert command_line(run, "--conditions", "clean", "--episodes", "4") == 2
-    assert "has results of 6 episodes, which those of 4 would replace" in capsys.readouterr().err
-    assert command_line(run, "--conditions", "clean", "--quick") == 0
-    assert kept.read_bytes() == before
-    assert (run / "evaluations" / "standard-quick" / "summary.json").is_file()
-    named = ["--conditions", "noise-0.1", "noise-0.2", "--quick", "--out", tmp_path / "both"]
-    assert command_line(run, *named) == 0
-    summary = json.loads((tmp_path / "both" / "summary.json").read_text())
-    assert {"noise-0.1", "noise-0.2"} <= {c["key"] for c in summary["conditions"]}
-
-
-def test_other_runs_do_not_take_the_place_of_these(tmp_path, capsys):
-    runs = [save_run(tmp_path, CUES, policy, 0) for policy in ("snn", "mlp")]
-    others = [save_run(tmp_path, CUES, policy, 1) for policy in ("snn", "mlp")]
-    few = ["--conditions", "clean", "--episodes", "2"]
-    assert command_line(*runs, *few) == 0 and command_line(*runs, *few) == 0
-    assert command_line(*others, *few) == 2
-    error = capsys.readouterr().err
-    assert "has results of runs that would be lost (mlp" in error and "--out" in error
-    assert command_line(*runs, *others, *few) == 0  # the same, and more
-
-
 def test_the_order_of_arguments_makes_no_other_task(tmp_path):
     runs = [save_run(tmp_path, CUES, "snn", seed) for seed in (0, 1)]
     for run, kwargs in zip(runs, ({"cues": 2, "trials": 10}, {"trials": 10, "cues": 2})):
@@ -87,16 +60,16 @@ def test_the_order_of_arguments_makes_no_other_task(tmp_path):
     assert command_line(*runs, "--conditions", "clean", "--episodes", "2", *out) == 0
 
 
-def test_other_questions_do_not_take_the_place_of_an_answer(tmp_path, capsys):
+def test_results_are_replaced_where_that_is_asked(tmp_path, capsys):
     run = save_run(tmp_path, CUES, "snn")
-    few = ["--episodes", "2"]
+    few = ["--conditions", "clean", "--episodes", "2"]
+    assert command_line(run, *few, overwrite=False) == 0
+    assert command_line(run, *few, overwrite=False) == 2
+    assert "--overwrite" in capsys.readouterr().err
     assert command_line(run, *few) == 0
-    assert command_line(run, *few, "--conditions", "clean") == 2
-    error = capsys.readouterr().err
-    assert "has results that would be lost (noise-0.1, noise-0.2" in error and "--out" in error
     long = " | ".join(f"obs_noise=0.{k}" for k in range(1, 10))
     for text in ("obs_noise=0.1@3", "obs_noise=0.1 | none", long, f"{long} | none"):
-        assert command_line(run, *few, "--perturb", text) == 0
+        assert command_line(run, *few[2:], "--perturb", text, overwrite=False) == 0
     names = [folder.name for folder in (run / "evaluations").iterdir()]
     assert {"standard", "perturb-obs_noise=0.1@3", "perturb-obs_noise=0.1_none"} < set(names)
     assert len(names) == 5 and max(map(len, names)) == 108
@@ -118,7 +91,6 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):
     foreign = tmp_path / "mine" / "videos" / "talk.mp4"
     foreign.parent.mkdir(parents=True)
     foreign.write_text("mine")
-    (tmp_path / "mine" / "summary.json").write_text("{}")
     for folder in (tmp_path / "mine", run):
         assert command_line(run, *arguments, folder) == 2
         assert "holds something else than an evaluation" in capsys.readouterr().err

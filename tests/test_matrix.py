@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from spikepropamine.common import UsageError
-from spikepropamine.evaluation.command import main as evaluate
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
 from spikepropamine.matrix import command, engines
@@ -23,6 +22,7 @@ from spikepropamine.matrix.cells import cells_of, execute
 from spikepropamine.matrix.file import MATRICES, load_matrix
 from spikepropamine.matrix.rows import OBSERVER, read_rows
 from spikepropamine.policies.export import load_policy
+from spikepropamine.report.evaluate import main as evaluate
 from spikepropamine.training import settings
 from spikepropamine.training.command import main as train
 

@@ -10,7 +10,6 @@ import pytest
 
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.judge.statistics import SHARE
-from spikepropamine.evaluation.report import figures as drawing
 from spikepropamine.matrix import make_figures, make_tables
 from spikepropamine.matrix.claims import unsupported
 from spikepropamine.matrix.figures import agrees, draw, learning
@@ -31,6 +30,7 @@ from spikepropamine.matrix.tables import (
     summary,
     verdict,
 )
+from spikepropamine.report import pictures as drawing
 
 ROOT = Path(__file__).parent.parent
 PAGES = pages_of(ROOT)

@@ -10,9 +10,10 @@ from example_evaluation import example_summary, write_example
 from saved_runs import write_run
 
 from spikepropamine.evaluation.judge.statistics import interval
-from spikepropamine.evaluation.report import page, plots
-from spikepropamine.evaluation.report.local import find_runs, learning_curve, write_local
-from spikepropamine.evaluation.report.report import report, write_report
+from spikepropamine.report import charts as plots
+from spikepropamine.report import page
+from spikepropamine.report.html import report, write_report
+from spikepropamine.report.runs import find_runs, learning_curve, write_local
 
 
 @pytest.fixture(autouse=True, scope="module")

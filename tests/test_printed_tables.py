@@ -3,7 +3,7 @@
 import pytest
 from example_evaluation import example_summary
 
-from spikepropamine.evaluation.report.tables import MANY_CONDITIONS, tables
+from spikepropamine.report.terminal import MANY_CONDITIONS, tables
 
 
 def few(summary):

@@ -13,8 +13,8 @@ from saved_runs import ROOT
 from spikepropamine.__main__ import COMMANDS
 from spikepropamine.common import UsageError
 from spikepropamine.envs.perturbations import CATALOGUE
-from spikepropamine.evaluation import command as evaluate
 from spikepropamine.export import command as export
+from spikepropamine.report import evaluate
 from spikepropamine.training import settings as train
 from spikepropamine.training import tune
 

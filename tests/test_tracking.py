@@ -16,9 +16,8 @@ from example_evaluation import example_summary, write_example
 from stable_baselines3.common.logger import Figure, FormatUnsupportedError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from spikepropamine.evaluation import command as evaluate
 from spikepropamine.evaluation import tracking as tracked_evaluation
-from spikepropamine.evaluation.report import workspace
+from spikepropamine.report import evaluate, workspace
 from spikepropamine.training import command as train
 from spikepropamine.training import tracking
 from spikepropamine.training.settings import Settings

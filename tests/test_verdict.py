@@ -3,10 +3,10 @@ import copy
 import pytest
 from example_evaluation import example_summary
 
-from spikepropamine.evaluation.report.reading import condition_name, severest
-from spikepropamine.evaluation.report.verdict import caveats, comparisons, verdict
-from spikepropamine.evaluation.report.words import listed, number, percent, plural, with_interval
 from spikepropamine.evaluation.schema import CLEAN_KEY
+from spikepropamine.report.reading import condition_name, severest
+from spikepropamine.report.verdict import caveats, comparisons, verdict
+from spikepropamine.report.words import listed, number, percent, plural, with_interval
 
 NBSP = "\N{NO-BREAK SPACE}"
 

@@ -9,8 +9,8 @@ import wandb
 from spikepropamine import tracking as shared
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation import tracking as tracked_evaluation
-from spikepropamine.evaluation.report import workspace
-from spikepropamine.evaluation.report.command import main as dashboards
+from spikepropamine.report import workspace
+from spikepropamine.report.dashboards import main as dashboards
 
 pytestmark = pytest.mark.usefixtures("no_account")
 

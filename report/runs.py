@@ -15,8 +15,12 @@ from markupsafe import Markup
 from spikepropamine.common import write_text
 from spikepropamine.evaluation.ask.runs import learning_settings, task_settings
 from spikepropamine.evaluation.judge.statistics import Units
-from spikepropamine.evaluation.report import page, plots
-from spikepropamine.evaluation.report.page import (
+from spikepropamine.evaluation.schema import CLEAN_KEY, Curve, Summary
+from spikepropamine.folder import RunFolder
+from spikepropamine.progress_csv import RETURN, STEPS, read_progress, value_of
+from spikepropamine.report import charts as plots
+from spikepropamine.report import page
+from spikepropamine.report.page import (
     Cell,
     Plot,
     Plots,
@@ -26,11 +30,8 @@ from spikepropamine.evaluation.report.page import (
     Videos,
     filled_table,
 )
-from spikepropamine.evaluation.report.reading import share_kept
-from spikepropamine.evaluation.report.words import plural, with_interval
-from spikepropamine.evaluation.schema import CLEAN_KEY, Curve, Summary
-from spikepropamine.folder import RunFolder
-from spikepropamine.progress_csv import RETURN, STEPS, read_progress, value_of
+from spikepropamine.report.reading import share_kept
+from spikepropamine.report.words import plural, with_interval
 
 MEASURES = {
     RETURN: "return of a training episode",

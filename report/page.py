@@ -12,7 +12,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup, escape
 
-from spikepropamine.evaluation.report.words import number
+from spikepropamine.report.words import number
 
 FOLDER = Path(__file__).parent
 

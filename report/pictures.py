@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.film.recording import Recording
-from spikepropamine.evaluation.report.words import plural
 from spikepropamine.evaluation.schema import Score
+from spikepropamine.report.words import plural
 
 # Okabe and Ito's palette, which the colour-blind can tell apart
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F"]

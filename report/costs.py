@@ -10,10 +10,10 @@ from spikepropamine.evaluation.judge.cost import (
     energy,
     total,
 )
-from spikepropamine.evaluation.report import plots
-from spikepropamine.evaluation.report.page import Cell, Plot, Plots, Section, Table, Text
-from spikepropamine.evaluation.report.words import edges_of, number, percent
 from spikepropamine.evaluation.schema import CLEAN_KEY, Operations
+from spikepropamine.report import charts as plots
+from spikepropamine.report.page import Cell, Plot, Plots, Section, Table, Text
+from spikepropamine.report.words import edges_of, number, percent
 
 TEXT = (
     "Arithmetic per environment step, counted from what the neurons did in one clean episode of "

@@ -2,8 +2,12 @@
 
 from typing import Any
 
-from spikepropamine.evaluation.report import plots
-from spikepropamine.evaluation.report.page import (
+from spikepropamine.evaluation.schema import (
+    CLEAN_KEY,
+    Summary,
+)
+from spikepropamine.report import charts as plots
+from spikepropamine.report.page import (
     Cell,
     Plot,
     Plots,
@@ -11,24 +15,20 @@ from spikepropamine.evaluation.report.page import (
     Text,
     filled_table,
 )
-from spikepropamine.evaluation.report.reading import (
+from spikepropamine.report.reading import (
     condition_name,
     context_scores,
     network_name,
     severest,
 )
-from spikepropamine.evaluation.report.shared import (
+from spikepropamine.report.shared import (
     colours,
     every_result,
     score_cell,
     variants,
     where_cells,
 )
-from spikepropamine.evaluation.report.words import edges_of, number, percent
-from spikepropamine.evaluation.schema import (
-    CLEAN_KEY,
-    Summary,
-)
+from spikepropamine.report.words import edges_of, number, percent
 
 SERIES = {
     "fast_weight_norm": "Fast weights, root mean square",

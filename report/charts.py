@@ -8,8 +8,8 @@ from typing import Any
 
 import altair as alt
 
-from spikepropamine.evaluation.report.words import number, percent, with_interval
 from spikepropamine.evaluation.schema import Estimate
+from spikepropamine.report.words import number, percent, with_interval
 
 HEIGHT = 240  # pixels of a plot of curves
 ROW, TIGHT_ROW = 16, 11  # pixels between dots; where there are many

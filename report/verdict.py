@@ -2,7 +2,16 @@
 
 from collections.abc import Sequence
 
-from spikepropamine.evaluation.report.reading import (
+from spikepropamine.evaluation.schema import (
+    CLEAN_KEY,
+    Comparison,
+    ConditionSummary,
+    ContextScores,
+    Estimate,
+    Score,
+    Summary,
+)
+from spikepropamine.report.reading import (
     condition_name,
     context_scores,
     has_no_plasticity,
@@ -12,21 +21,12 @@ from spikepropamine.evaluation.report.reading import (
     severest,
     share_kept,
 )
-from spikepropamine.evaluation.report.words import (
+from spikepropamine.report.words import (
     listed,
     number,
     percent,
     plural,
     with_interval,
-)
-from spikepropamine.evaluation.schema import (
-    CLEAN_KEY,
-    Comparison,
-    ConditionSummary,
-    ContextScores,
-    Estimate,
-    Score,
-    Summary,
 )
 
 FEW_SEEDS = 5

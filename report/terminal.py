@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from spikepropamine.evaluation.report.reading import context_scores
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score, Summary
+from spikepropamine.report.reading import context_scores
 
 MANY_CONDITIONS = 10  # from so many on, no table or figure has room for all of them
 

@@ -2,8 +2,14 @@
 
 from typing import Any
 
-from spikepropamine.evaluation.report import plots
-from spikepropamine.evaluation.report.page import (
+from spikepropamine.evaluation.schema import (
+    CLEAN_KEY,
+    Result,
+    Score,
+    Summary,
+)
+from spikepropamine.report import charts as plots
+from spikepropamine.report.page import (
     Plot,
     Plots,
     Section,
@@ -11,27 +17,21 @@ from spikepropamine.evaluation.report.page import (
     Text,
     filled_table,
 )
-from spikepropamine.evaluation.report.reading import (
+from spikepropamine.report.reading import (
     condition_name,
     has_no_plasticity,
     lesion_name,
     network_name,
     severest,
 )
-from spikepropamine.evaluation.report.shared import (
+from spikepropamine.report.shared import (
     colours,
     dot_of,
     score_cell,
     variants,
     where_cells,
 )
-from spikepropamine.evaluation.report.words import edges_of
-from spikepropamine.evaluation.schema import (
-    CLEAN_KEY,
-    Result,
-    Score,
-    Summary,
-)
+from spikepropamine.report.words import edges_of
 
 
 def overview(summary: Summary) -> Section:

@@ -10,13 +10,13 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from spikepropamine.common import write_text
-from spikepropamine.evaluation.report import costs, findings, page, within_episode
-from spikepropamine.evaluation.report.page import Cell, Section, Table, Text, Videos, filled_table
-from spikepropamine.evaluation.report.reading import lesion_name, network_name, severest
-from spikepropamine.evaluation.report.shared import every_result, score_cell, where_cells
-from spikepropamine.evaluation.report.verdict import caveats, comparisons, verdict
-from spikepropamine.evaluation.report.words import listed, number, plural
 from spikepropamine.evaluation.schema import Summary
+from spikepropamine.report import costs, findings, page, within_episode
+from spikepropamine.report.page import Cell, Section, Table, Text, Videos, filled_table
+from spikepropamine.report.reading import lesion_name, network_name, severest
+from spikepropamine.report.shared import every_result, score_cell, where_cells
+from spikepropamine.report.verdict import caveats, comparisons, verdict
+from spikepropamine.report.words import listed, number, plural
 
 
 def write_report(folder: Path, summary: Summary | None = None) -> Path:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikepropamine.common import Parser, UsageError
-from spikepropamine.evaluation.report.local import write_local
-from spikepropamine.evaluation.report.workspace import save_or_print
+from spikepropamine.report.runs import write_local
+from spikepropamine.report.workspace import save_or_print
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -> int:

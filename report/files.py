@@ -13,11 +13,10 @@ from spikepropamine.common import UsageError, require, whole_file, write_text
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.film.recording import can_record, record_episode
 from spikepropamine.evaluation.judge import measures
-from spikepropamine.evaluation.report import figures
-from spikepropamine.evaluation.report.tables import MANY_CONDITIONS
 from spikepropamine.evaluation.run.plan import Evaluation
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score, Summary
-from spikepropamine.folder import RunFolder
+from spikepropamine.report import pictures
+from spikepropamine.report.terminal import MANY_CONDITIONS
 
 MANY_ROWS = 20_000  # from so many on, a Parquet file is worth having: a fraction of the size
 
@@ -28,7 +27,6 @@ def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
     """
     text = json.dumps(summary, indent=2, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
-    stale = not _films_the_same(summary, folder)
     for name in ("summary.json", "report.html"):
         (folder / name).unlink(missing_ok=True)
     write_text(folder / "episodes.csv", episodes_csv(evaluation))
@@ -41,47 +39,9 @@ def write(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
         except UsageError as error:  # the same is in the CSV file
             print(f"left out: {error}", file=sys.stderr)
     draw(evaluation, summary, folder / "figures")
-    for video in (folder / "videos").glob("*.mp4") if stale else ():
+    for video in (folder / "videos").glob("*.mp4"):
         video.unlink()
     write_text(folder / "summary.json", text + "\n")
-
-
-def summary_in(folder: Path) -> Summary | None:
-    """That of an evaluation in the folder; None where there is none, or one of another version."""
-    try:
-        summary: Summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        judged(summary, folder)
-        int(summary["settings"]["episodes"])
-        [condition["key"] for condition in summary["conditions"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return summary
-
-
-def judged(summary: Summary, folder: Path) -> set[tuple[Path, int]]:
-    """The folders of the runs, and for how many steps these had been trained."""
-    return {
-        ((folder / run).resolve(), steps)
-        for part in summary["policies"].values()
-        for run, steps in zip(part["runs"], part["steps_trained"])
-    }
-
-
-def _films_the_same(summary: Summary, folder: Path) -> bool:
-    """Whether the evaluation that is in the folder has the same first episode, of the same
-    policies, unchanged since.
-    """
-    before, runs = summary_in(folder), judged(summary, folder)
-    if before is None or judged(before, folder) != runs or _filmed(before) != _filmed(summary):
-        return False
-    when = (folder / "summary.json").stat().st_mtime
-    return all(when > (RunFolder(run).policy / "policy.json").stat().st_mtime for run, _ in runs)
-
-
-def _filmed(summary: Summary) -> list[Any]:
-    settings: Any = summary["settings"]
-    first = settings.get("seeds", [None])[0]
-    return [first, *(settings.get(name) for name in ("env", "env_kwargs", "horizon"))]
 
 
 def write_parquet(source: Path, path: Path) -> None:
@@ -136,7 +96,7 @@ def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
         panels = {key: parts(key, "accuracy_by_trial") for key in keys}
         trials = max((len(line) for lines in panels.values() for line in lines.values()), default=0)
         if trials > 1:
-            figures.accuracy_by_trial(
+            pictures.accuracy_by_trial(
                 panels,
                 settings["chance"],
                 f"Learning inside an episode: {what}",
@@ -150,7 +110,7 @@ def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
                 if label in found:
                     samples = _samples(evaluation, name, key, found[label], measure)
                     bars[label][key] = found[label], samples
-        figures.scores(
+        pictures.scores(
             bars,
             measure.replace("_", " "),
             f"{measure.replace('_', ' ').capitalize()} by condition: {what}",
@@ -169,7 +129,7 @@ def draw(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
         judged = evaluation.outcomes[evaluation.runs.index(run)][CLEAN_KEY]["length"][0]
         whole = length == judged or not evaluation.deterministic
         how = "" if evaluation.deterministic else ", the likeliest actions"
-        figures.episode(
+        pictures.episode(
             recording,
             f"Inside one episode: {name} on {settings['env']}\nepisode of seed {seed}, "
             f"{'' if whole else 'first '}{length} steps{how}",

@@ -2,12 +2,6 @@
 
 from collections.abc import Iterator
 
-from spikepropamine.evaluation.report import plots
-from spikepropamine.evaluation.report.page import (
-    Cell,
-)
-from spikepropamine.evaluation.report.reading import condition_name, has_no_plasticity, lesioned
-from spikepropamine.evaluation.report.words import edges_of, with_interval
 from spikepropamine.evaluation.schema import (
     ConditionSummary,
     Estimate,
@@ -15,6 +9,12 @@ from spikepropamine.evaluation.schema import (
     Score,
     Summary,
 )
+from spikepropamine.report import charts as plots
+from spikepropamine.report.page import (
+    Cell,
+)
+from spikepropamine.report.reading import condition_name, has_no_plasticity, lesioned
+from spikepropamine.report.words import edges_of, with_interval
 
 
 def variants(

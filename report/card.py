@@ -10,12 +10,12 @@ import yaml
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.judge.cost import PARTS, energy, total
-from spikepropamine.evaluation.report.reading import has_no_plasticity, lesion_name
-from spikepropamine.evaluation.report.verdict import verdict
-from spikepropamine.evaluation.report.words import number, percent, with_interval
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
+from spikepropamine.report.reading import has_no_plasticity, lesion_name
+from spikepropamine.report.verdict import verdict
+from spikepropamine.report.words import number, percent, with_interval
 
 
 def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None = None) -> str:
