@@ -23,7 +23,7 @@ from spikepropamine.envs.rendering import Camera, choose_backend
 from spikepropamine.policies.export import load_policy
 
 ROOT = Path(__file__).parent.parent
-PAGE, PICTURES = ROOT / "docs" / "perturbations.md", ROOT / "docs" / "perturbations"
+PAGE, PICTURES = ROOT / "docs" / "reference" / "perturbations.md", ROOT / "docs" / "perturbations"
 START, END = "<!-- made by `python docs/perturbations.py` -->\n", "<!-- end -->\n"
 ONSET, STEPS, SEED = 40, 160, 3
 ROBOTS, CUES = ("HalfCheetah-v5", "Ant-v5"), "CueAssociation-v0"
@@ -192,7 +192,7 @@ def listing() -> str:
                 f"**`{family.name}`**: {family.summary} {values}",
                 "",
                 f"![{family.name}: the same episode without it and with "
-                f"it](perturbations/{family.name}.png)",
+                f"it](../perturbations/{family.name}.png)",
                 "",
             ]
     return "\n".join(lines)

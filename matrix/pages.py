@@ -36,7 +36,7 @@ def pages_of(root: Path) -> list[Path]:
     """
     docs = root / "docs"
     parts = sorted((docs / "results").glob("*.md"))
-    return [root / "README.md", docs / "deployment.md", docs / "results.md", *parts]
+    return [root / "README.md", docs / "guides" / "deployment.md", docs / "results.md", *parts]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def parse(arguments: Sequence[str], program: str, description: str) -> argparse.
         type=Path,
         default=pages_of(Path()),
         metavar="PAGE",
-        help="Markdown (README.md, docs/deployment.md, docs/results.md and those in docs/results)",
+        help="Markdown (README.md, docs/guides/deployment.md, docs/results.md and those in docs/results)",
     )
     parser.add_argument(
         "--results",

@@ -184,10 +184,9 @@ def test_a_broken_module_is_one_line(tmp_path, monkeypatch, capsys):
 
 def test_the_page_adds_a_rule_that_trains_on_every_backend(tmp_path, monkeypatch):
     """Its module and its commands, as they stand there; only the budget is small."""
-    page = (Path(__file__).parents[1] / "docs" / "own.md").read_text()
-    (recipe,) = re.findall(r"^## A rule$(.*?)^## ", page, re.MULTILINE | re.DOTALL)
-    ((name, code),) = re.findall(r"`(\w+)\.py`.*?```python\n(.*?)```", recipe, re.DOTALL)
-    train, evaluate = re.findall(r"^python (.*)$", recipe, re.MULTILINE)
+    page = (Path(__file__).parents[1] / "docs" / "tutorials" / "own-rule.md").read_text()
+    name, code = re.search(r"`(\w+)\.py`.*?```python\n(.*?)```", page, re.DOTALL).groups()
+    _, train, evaluate = re.findall(r"^python (.*)$", page, re.MULTILINE)[:3]
     (tmp_path / f"{name}.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -203,6 +202,7 @@ def test_the_page_adds_a_rule_that_trains_on_every_backend(tmp_path, monkeypatch
             assert run(train, *TINY, "--backend", backend, *out) == 0
         (rule,) = set(RULES) - before
         assert available("auto", LayerSpec(1, 1, rule, "direct")) == "numba"
+        evaluate = evaluate.replace("*", f"ndp-{rule}")
         assert run(evaluate, "--episodes", "2", "--workers", "1") == 0
         assert list(tmp_path.glob("runs/*/*/*/evaluations/*/summary.json"))
     finally:
