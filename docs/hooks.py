@@ -67,7 +67,8 @@ def commands() -> str:
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
             main([name, "--help"])
-        parts += [f"## {name}", f"{summary[0].upper()}{summary[1:]}.", f"```text\n{said.getvalue()}```"]
+        parts += [f"## {name}", f"{summary[0].upper()}{summary[1:]}."]
+        parts.append(f"```text\n{said.getvalue()}```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -103,7 +103,7 @@ def parse(arguments: Sequence[str], program: str, description: str) -> argparse.
         type=Path,
         default=pages_of(Path()),
         metavar="PAGE",
-        help="Markdown (README.md, docs/guides/deployment.md, docs/results.md and those in docs/results)",
+        help="Markdown; all that have tables, where none is given",
     )
     parser.add_argument(
         "--results",
