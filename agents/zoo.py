@@ -15,6 +15,7 @@ from torch import nn
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.rollout import PPO
+from spikepropamine.agents.shown import shown
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
@@ -23,6 +24,7 @@ from spikepropamine.policies.extractors import LSTM_EXTRACTORS
 from spikepropamine.policies.groups import Group, parameter_group
 from spikepropamine.policies.policy import ADAM
 from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.told import ToldLstmPolicy, ToldMlpPolicy
 from spikepropamine.ranges import Count, Few, Logarithm, NotNegative, Number, Positive, Share
 
 
@@ -116,7 +118,10 @@ def _mlp(
         "vf": list(trainer.critic),
     }
     arguments["policy_kwargs"]["optimizer_kwargs"] = ADAM
-    return cls(_named(venv, "Policy"), venv, **arguments)
+    policy: Any = _named(venv, "Policy")
+    if told := _told(venv):
+        policy, arguments["policy_kwargs"]["told"] = ToldMlpPolicy, told
+    return cls(policy, venv, **arguments)
 
 
 def _lstm(
@@ -136,9 +141,11 @@ def _lstm(
         "lstm_hidden_size": network.hidden[-1],
         "net_arch": {"pi": [], "vf": list(trainer.critic)},
     }
-    policy = _named(venv, "LstmPolicy")
+    policy: Any = _named(venv, "LstmPolicy")
     if policy in LSTM_EXTRACTORS:
         arguments["policy_kwargs"]["features_extractor_class"] = LSTM_EXTRACTORS[policy]
+    if told := _told(venv):
+        policy, arguments["policy_kwargs"]["told"] = ToldLstmPolicy, told
     if stock:
         return RecurrentPPO(policy, venv, **arguments)
     arguments["policy_kwargs"]["optimizer_kwargs"] = ADAM
@@ -158,6 +165,7 @@ def _spiking(
         "network": network,
         "net_arch": {"vf": list(trainer.critic)},
         "critic_sees_spikes": trainer.critic_sees_spikes,
+        "told": _told(venv),
         "backend": backend,
     }
     sequence_length = trainer.sequence_length
@@ -172,6 +180,12 @@ def _named(venv: VecEnv, policy: str) -> str:
     if isinstance(space, spaces.Dict):
         return f"MultiInput{policy}"
     return f"Cnn{policy}" if is_image_space(space) else f"Mlp{policy}"
+
+
+def _told(venv: VecEnv) -> int:
+    """How many of the last channels the critic alone sees."""
+    helped = shown(venv)
+    return 0 if helped is None else helped.told
 
 
 def _recurrent(network: NetworkConfig) -> NetworkConfig:

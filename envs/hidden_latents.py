@@ -107,6 +107,11 @@ class HiddenLatent(MujocoEnv, ABC):
     def checked(self, latent: float) -> float:
         """The latent. Raises ValueError where it cannot be."""
 
+    @property
+    def hidden(self) -> list[float]:
+        """The latent as a policy that is told observes it."""
+        return [getattr(self, self.latent)]
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -123,15 +128,19 @@ class HiddenLatent(MujocoEnv, ABC):
         drawn = self.draw()
         setattr(self, self.latent, self.checked(float(options.get(self.latent, drawn))))
         self.feedback.begin(self.np_random.random() < self.told)
-        info |= {self.latent: getattr(self, self.latent), "feedback": 0.0}
-        return np.append(observation, 0.0), info
+        return np.append(observation, 0.0), info | self._said(0.0)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
         """Take one step; see the class."""
         observation, reward, terminated, truncated, info = super().step(action)
         shown = self.feedback(info["reward_forward"])
-        shown_info = {**info, self.latent: getattr(self, self.latent), "feedback": shown}
-        return np.append(observation, shown), np.float64(reward), terminated, truncated, shown_info
+        told = {**info, **self._said(shown)}
+        return np.append(observation, shown), np.float64(reward), terminated, truncated, told
+
+    def _said(self, feedback: float) -> dict[str, Any]:
+        """What infos say of the latent."""
+        latent = getattr(self, self.latent)
+        return {self.latent: latent, "feedback": feedback, "hidden": self.hidden}
 
 
 class HalfCheetahDirection(HiddenLatent, HalfCheetahEnv):
@@ -246,6 +255,11 @@ class AntDirection(HiddenLatent, AntEnv):
         self.direction = 0.0
         super().__init__(**({"include_cfrc_ext_in_observation": False} | arguments))
         self._ezpickle_kwargs |= {"directions": directions}
+
+    @property
+    def hidden(self) -> list[float]:
+        """Cosine and sine of the direction."""
+        return [float(np.cos(self.direction)), float(np.sin(self.direction))]
 
     def draw(self) -> float:
         """One of the directions, or any angle."""

@@ -8,7 +8,10 @@ import numpy as np
 
 
 def hidden_numbers(
-    info: Mapping[str, Any], labels: Sequence[str], values: Mapping[str, float]
+    info: Mapping[str, Any],
+    labels: Sequence[str],
+    values: Mapping[str, float],
+    one_hot: bool = False,
 ) -> list[float]:
     """What an info tells that no observation does.
 
@@ -16,13 +19,19 @@ def hidden_numbers(
         info: of a perturbed environment, or of a task with a context of its own.
         labels: of contexts; others that there may be are not told.
         values: of perturbations by label, where they do not act.
+        one_hot: whether each place of an order is told as one number for each place there is.
 
     Returns:
-        The numbers of the task's own context, those of the labels, and the present value of each
-        perturbation.
+        The numbers of the task's own latent and context, those of the labels, and the present value
+        of each perturbation.
     """
     contexts = info.get("contexts", {"task": info.get("context", [])})
-    numbers = [number for label in ("task", *labels) for number in contexts[label]]
+    numbers = list(info.get("hidden", []))
+    for label in ("task", *labels):
+        context = contexts[label]
+        if one_hot and label.partition(":")[0].endswith("_order"):
+            context = np.eye(len(context))[context].ravel().tolist()
+        numbers += context
     acting = info.get("perturbations", {})
     present = [acting[label]["value"] if label in acting else values[label] for label in values]
     return [*numbers, *present]
@@ -50,7 +59,7 @@ class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         space = env.observation_space
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"observations must be a Box of one dimension, got {space}")
-        known = [name for name in ("contexts", "context") if env.has_wrapper_attr(name)]
+        known = [name for name in ("contexts", "context", "hidden") if env.has_wrapper_attr(name)]
         before = {name: env.get_wrapper_attr(name) for name in known}
         numbers = len(hidden_numbers(before, self.labels, self.values))
         if not numbers:

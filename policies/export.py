@@ -109,8 +109,9 @@ class Normalisation:
             var = {key: rms.var for key, rms in venv.obs_rms.items()}
         return cls(mean, var, venv.clip_obs, venv.epsilon)
 
-    def give(self, venv: VecNormalize) -> None:
-        """Lets `venv` go on from these statistics, as if it had seen as many observations.
+    def give(self, venv: VecNormalize, more: int = 0) -> None:
+        """Lets `venv` go on from these statistics, as if it had seen as many observations; `more`
+        channels that come after them are left as they are.
 
         Raises:
             ValueError: observations of another structure.
@@ -121,7 +122,8 @@ class Normalisation:
                 raise ValueError("its observations are of another structure")
             pairs = [(rms, self.mean[key], self.var[key]) for key, rms in venv.obs_rms.items()]
         for rms, mean, var in pairs:
-            rms.mean, rms.var, rms.count = mean.copy(), var.copy(), 1e6
+            rms.mean, rms.count = np.append(mean, np.zeros(more)) if more else mean.copy(), 1e6
+            rms.var = np.append(var, np.ones(more)) if more else var.copy()
 
     def __call__(self, observation: Any) -> Any:
         """Normalised observations, float32, of the same structure."""
@@ -174,7 +176,7 @@ class DeployedPolicy:
 def save_policy(
     folder: Path,
     policy: ActorCriticPolicy,
-    venv: VecNormalize | None = None,
+    venv: VecNormalize | Normalisation | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `policy.json`, `weights.safetensors` and, with `venv`, `normalisation.safetensors`.
@@ -184,7 +186,7 @@ def save_policy(
     Args:
         folder: created if it is missing.
         policy: of a class in `POLICIES`.
-        venv: the training environment's `VecNormalize`, if there is one.
+        venv: the training environment's `VecNormalize`, if there is one, or its statistics.
         metadata: anything JSON can hold (the run's settings, versions).
 
     Raises:
@@ -194,7 +196,7 @@ def save_policy(
     name = type(policy).__name__
     if name not in POLICIES:
         raise ValueError(f"cannot export a {name}; the format knows {', '.join(POLICIES)}")
-    normalisation = Normalisation.of(venv) if venv is not None else None
+    normalisation = Normalisation.of(venv) if isinstance(venv, VecNormalize) else venv
     settings: dict[str, Any] | None = None
     statistics: dict[str, torch.Tensor] = {}
     if normalisation is not None:
@@ -208,7 +210,7 @@ def save_policy(
     description = {
         "format": FORMAT,
         "policy": name,
-        "arguments": _arguments(policy),
+        "arguments": arguments_of(policy),
         "observation_space": space_to_json(policy.observation_space),
         "action_space": space_to_json(policy.action_space),
         "normalisation": settings,
@@ -222,7 +224,7 @@ def save_policy(
     description["digest"] = _digest(description)
     contents["policy.json"] = (json.dumps(description, indent=2) + "\n").encode()
     with torch.random.fork_rng(devices=[]):  # new weights are drawn, which nobody is to notice
-        again = _build(json.loads(contents["policy.json"]), len(contents["weights.safetensors"]))
+        again = policy_of(json.loads(contents["policy.json"]), len(contents["weights.safetensors"]))
     if _shapes(again) != _shapes(policy):
         raise ValueError(
             "cannot export this policy: its class makes other weights out of its arguments, as "
@@ -272,7 +274,7 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
             raise FileNotFoundError(f"no policy in {folder}: {name} is missing")
     description = _read_description(folder / "policy.json")
     try:
-        policy = _build(description, (folder / "weights.safetensors").stat().st_size)
+        policy = policy_of(description, (folder / "weights.safetensors").stat().st_size)
         settings, digests = description["normalisation"], description.get("sha256")
         metadata = dict(description["metadata"])
     except BROKEN as error:
@@ -307,7 +309,7 @@ def _read_description(file: Path) -> dict[str, Any]:
     return description
 
 
-def _build(description: dict[str, Any], size: int) -> ActorCriticPolicy:
+def policy_of(description: dict[str, Any], size: int) -> ActorCriticPolicy:
     """The policy of a description, with weights that are yet to be loaded from `size` bytes."""
     given = description["arguments"]
     arguments = {name: given[name] for name in ARGUMENTS if name in given}
@@ -393,7 +395,12 @@ def _load(
     return loaded
 
 
-def _arguments(policy: ActorCriticPolicy) -> dict[str, Any]:
+def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
+    """What a policy's class was made with, as plain values.
+
+    Raises:
+        ValueError: something that the format does not know.
+    """
     names = {cls: name for name, cls in ACTIVATIONS.items()}
     if policy.activation_fn not in names:
         raise ValueError(

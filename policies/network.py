@@ -262,7 +262,7 @@ class SpikingNetwork(nn.Module):
         """Runs a sequence of environment steps, `ticks` ticks each with the observation constant.
 
         Args:
-            observations: [T, B, channels].
+            observations: [T, B, channels or more], of which the network sees the leading ones.
             starts: [T, B], 1 where an episode starts.
             state: fields of `layout`, each [B, ...]. The flags, [B, 1], are 0 in training. Where
                 `plasticity_off` is 1, fast weights keep the value that they have (zero after a
@@ -275,7 +275,7 @@ class SpikingNetwork(nn.Module):
             Features for the action head [T, B, output_size], each layer's output
             [T * ticks, B, neurons], and the new state.
         """
-        ticks = self.config.ticks
+        ticks, observations = self.config.ticks, self._seen(observations)
         if ticks > 1:
             observations = observations.repeat_interleave(ticks, dim=0)
             first_tick = torch.zeros_like(starts).repeat(ticks, 1)
@@ -314,6 +314,12 @@ class SpikingNetwork(nn.Module):
             features = torch.cat([features, potentials], dim=2)
         return features, outputs, new_state
 
+    def _seen(self, observations: Tensor) -> Tensor:
+        """What a critic is told comes last, and is not for the network."""
+        if observations.shape[-1] == self.input_size:
+            return observations
+        return observations[..., : self.input_size].contiguous()
+
     @contextmanager
     def observed(self, observer: Callable[[list[LayerOutput]], None]) -> Iterator[None]:
         """Every call inside hands each layer's output, [T * ticks, B, neurons], to an observer,
@@ -334,7 +340,7 @@ class SpikingNetwork(nn.Module):
         flat = states[0]
         step = choose_step(self.backend, self._specs, flat.device.type)
         if step is not None and len(observations) == 1 and not torch.is_grad_enabled():
-            features, flat, outputs = step(self, observations, starts, flat)
+            features, flat, outputs = step(self, self._seen(observations), starts, flat)
         else:
             features, outputs, state = self.run(observations, starts, self.layout.unpack(flat[0]))
             flat = self.layout.pack(state).unsqueeze(0)

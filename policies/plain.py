@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from spikepropamine.policies.dense import Dense
 from spikepropamine.policies.extractors import LstmFlattenExtractor
 from spikepropamine.policies.policy import Critic, PlasticSpikingPolicy, by_sequence, by_time
+from spikepropamine.policies.told import ToldLstmPolicy, ToldMlpPolicy
 
 Function = Callable[[Tensor], Tensor]
 Step = Callable[[Tensor, Any, Tensor], tuple[Tensor, Tensor, Tensor, Any]]
@@ -278,7 +279,7 @@ def _memory(lstm: nn.LSTM) -> Callable[[Tensor, Pair, Tensor], tuple[Tensor, Pai
 
     def run(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Pair]:
         steps, batch = starts.shape
-        inputs = features.view(steps, batch, -1)
+        inputs = features.view(steps, batch, -1)[..., : lstm.input_size]  # the critic may see more
         begun = starts.any(dim=1).tolist()
         cuts = [0, *(t for t in range(1, steps) if begun[t]), steps]
         outputs = []
@@ -322,6 +323,8 @@ def _spiking(policy: PlasticSpikingPolicy) -> tuple[Any, Any]:
 
 KINDS: dict[type, Callable[[Any], tuple[Any, Any]]] = {
     ActorCriticPolicy: _mlp,
+    ToldMlpPolicy: _mlp,
     RecurrentActorCriticPolicy: _lstm,
+    ToldLstmPolicy: _lstm,
     PlasticSpikingPolicy: _spiking,
 }

@@ -82,6 +82,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         network: a `NetworkConfig`, or a dict of its fields.
         net_arch: widths of the critic, `dict(vf=[...])` (the actor is the spiking network).
         critic_sees_spikes: the critic also sees the spiking features, detached.
+        told: how many of the last channels of a Box the critic alone sees.
         backend: what runs the layers: auto, numba, torch or reference.
         use_sde: must be False.
         activation_fn: of the critic. What else there is, is as in SB3's `ActorCriticPolicy`.
@@ -98,6 +99,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         network: NetworkConfig | dict[str, Any] | None = None,
         net_arch: dict[str, list[int]] | None = None,
         critic_sees_spikes: bool = True,
+        told: int = 0,
         backend: str = "auto",
         activation_fn: type[nn.Module] = nn.Tanh,
         ortho_init: bool = True,
@@ -124,6 +126,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             )
         self.network_config = NetworkConfig.of(network)
         self.critic_sees_spikes = critic_sees_spikes
+        self.told = told
         self.backend = backend
         if features_extractor_class is None:
             if isinstance(observation_space, spaces.Dict):
@@ -175,7 +178,10 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         # the optimiser is made right after this, so the network has to exist by now
         self.lstm_actor = SpikingNetwork(
-            self.features_dim, self.network_config, self._exogenous_channels(), self.backend
+            self.features_dim - self.told,
+            self.network_config,
+            self._exogenous_channels(),
+            self.backend,
         )
         self.mlp_extractor = Critic(
             self.network.output_size,
@@ -187,7 +193,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
 
     def _exogenous_channels(self) -> list[int]:
         """Indices into the extracted features of the channels named in `exogenous`."""
-        channels = list(range(self.features_dim))
+        channels = list(range(self.features_dim - self.told))
         if self.network_config.exogenous is None:
             return channels
         named, start = {}, 0
@@ -296,5 +302,6 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             parameters.pop(name)
         parameters["network"] = self.network_config
         parameters["critic_sees_spikes"] = self.critic_sees_spikes
+        parameters["told"] = self.told
         parameters["backend"] = self.backend
         return parameters

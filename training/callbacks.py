@@ -6,7 +6,9 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 
+from spikepropamine.agents.shown import shown
 from spikepropamine.agents.teacher import Taught
+from spikepropamine.policies.groups import parameter_group
 from spikepropamine.progress import progress_bar
 
 
@@ -50,15 +52,38 @@ class CueAccuracy(BaseCallback):
         self.results.clear()
 
 
-class TeacherShare(BetweenSteps):
+class Shares(BetweenSteps):
     """Logs the share of episodes in which a teacher acts, where there is one: as long as it does,
-    the returns of training are its own, too.
+    the returns of training are its own, too; and of those with a cue, where there is one.
     """
 
     def _on_rollout_end(self) -> None:
         taught = unwrap_vec_wrapper(self.training_env, Taught)
         if taught is not None:
             self.logger.record("rollout/teacher_acts", taught.share)
+        helped = shown(self.training_env)
+        if helped is not None and helped.cue is not None:
+            self.logger.record("rollout/cue_shown", helped.share)
+
+
+class CriticFirst(BetweenSteps):
+    """Lets the critic alone learn for so many environment steps, to the end of the rollout."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.waiting: list[Any] = []
+
+    def _on_rollout_start(self) -> None:
+        for parameter in self.waiting:
+            parameter.requires_grad_(True)
+        self.waiting = []
+        if self.num_timesteps < self.steps:
+            named = self.model.policy.named_parameters()
+            others = [x for name, x in named if parameter_group(name) != "critic"]
+            self.waiting = [x for x in others if x.requires_grad]
+            for parameter in self.waiting:
+                parameter.requires_grad_(False)
 
 
 class Rows(BetweenSteps):

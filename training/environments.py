@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from spikepropamine.agents.shown import Shown
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import UsageError, one_line
 from spikepropamine.envs import making
@@ -89,6 +90,16 @@ def make_envs(settings: Settings) -> VecEnv:
     venv: VecEnv = SideBySide([make_one] * settings.n_envs, settings.seed, settings.threads)
     if settings.teacher is not None:
         venv = _taught(venv, settings, settings.teacher)
+    if settings.cue is not None or settings.critic_told:
+        text = make_one.keywords["perturb"] or ""
+        hidden = _hidden(text, one_hot=True)
+        numbers = len(hidden(env.reset(seed=0)[1]))
+        cue = None if settings.cue is None else (settings.cue[0], settings.cue[1])
+        try:
+            venv = Shown(venv, hidden, numbers, cue, settings.critic_told, settings.seed)
+        except ValueError as error:
+            option = "--critic-told" if cue is None else "--cue"
+            raise UsageError(f"{option}: {settings.env}: {error}") from error
     env.close()
     venv = channels_first(venv)
     space, keys = venv.observation_space, None
@@ -103,6 +114,7 @@ def make_envs(settings: Settings) -> VecEnv:
             norm_obs=normalize,
             norm_reward=settings.normalize_rewards,
             gamma=settings.trainer.gamma,
+            raw=venv.columns if isinstance(venv, Shown) else 0,
             norm_obs_keys=keys if normalize else None,
         )
     return venv
@@ -119,12 +131,17 @@ def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
         hidden = None
         if shown is not None:
             _check_contexts(shown, settings)
-            labels, values = making.contexts_of(shown), making.nominal_values(shown)
-            hidden = partial(hidden_numbers, labels=labels, values=values)
+            hidden = _hidden(shown)
         trainer = settings.trainer
         return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed, hidden)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--teacher {teacher}: {error}") from error
+
+
+def _hidden(text: str, one_hot: bool = False) -> partial[list[float]]:
+    """From an info to what a text for `Perturbed`, and the task itself, hide."""
+    labels, values = making.contexts_of(text), making.nominal_values(text)
+    return partial(hidden_numbers, labels=labels, values=values, one_hot=one_hot)
 
 
 def _check_task(learned: dict[str, Any], settings: Settings) -> None:

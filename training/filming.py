@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from spikepropamine.agents.shown import deployed
 from spikepropamine.common import reason
-from spikepropamine.policies.export import DeployedPolicy, Normalisation
+from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.training.callbacks import BetweenSteps
 
 Film = Callable[[DeployedPolicy, int], Path]
@@ -43,12 +44,10 @@ class Films(BetweenSteps):
             return
         self.filmed_at = self.num_timesteps
         policy: Any = self.model.policy
-        venv = self.model.get_vec_normalize_env()
-        normalisation = None if venv is None else Normalisation.of(venv)
         was_training = policy.training
         try:
             with torch.random.fork_rng():
-                path = self.film(DeployedPolicy(policy, normalisation, {}), self.num_timesteps)
+                path = self.film(DeployedPolicy(*deployed(self.model), {}), self.num_timesteps)
             self.logger.record("adaptation/videos", path, exclude=CANNOT_SHOW)
         except Exception as error:  # a video is never worth a training
             self.film = None

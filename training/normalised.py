@@ -15,10 +15,12 @@ class Normalised(VecNormalize):
 
     Arguments and attributes are those of `VecNormalize`, but that the space of a normalised
     observation has a float dtype, in which SB3's buffers then keep it: in that of whole numbers,
-    the update would see other observations than the policy acted on.
+    the update would see other observations than the policy acted on. The last `raw` channels of an
+    observation stay as they are.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, raw: int = 0, **kwargs: Any) -> None:
+        self.raw = raw
         super().__init__(*args, **kwargs)
         self.old_last: dict[int, Any] = {}
         if self.norm_obs:
@@ -61,7 +63,10 @@ class Normalised(VecNormalize):
 
     def _normalize_obs(self, obs: np.ndarray, obs_rms: RunningMeanStd) -> np.ndarray:
         scaled = (obs - obs_rms.mean) / np.sqrt(obs_rms.var + self.epsilon)
-        return np.minimum(np.maximum(scaled, -self.clip_obs), self.clip_obs)
+        scaled = np.minimum(np.maximum(scaled, -self.clip_obs), self.clip_obs)
+        if self.raw:
+            scaled[..., -self.raw :] = obs[..., -self.raw :]
+        return scaled
 
 
 def _as_floats(space: spaces.Space, keys: Sequence[str] | None) -> spaces.Space:

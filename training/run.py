@@ -16,6 +16,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from tqdm.contrib import DummyTqdmFile
 
+from spikepropamine.agents.shown import deployed, shown
 from spikepropamine.agents.supervised import NothingToLearn
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
@@ -23,9 +24,17 @@ from spikepropamine.common import UsageError, command_words, write_text
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.policies.narrow import widen
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training.allocator import keep_freed_memory
-from spikepropamine.training.callbacks import CueAccuracy, Progress, Rows, TeacherShare, dump_row
+from spikepropamine.training.callbacks import (
+    CriticFirst,
+    CueAccuracy,
+    Progress,
+    Rows,
+    Shares,
+    dump_row,
+)
 from spikepropamine.training.checkpoints import LOCK, Checkpoints, learn_on, listed, lock, log_on
 from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.environments import make_envs
@@ -74,7 +83,7 @@ def train(
         algorithm = build(
             settings.policy,
             venv,
-            settings.network,
+            _counted(settings.network, venv),
             settings.trainer,
             settings.seed,
             settings.device,
@@ -218,7 +227,8 @@ def _train(
     called: list[BaseCallback] = [
         guard,
         CueAccuracy(),
-        TeacherShare(),
+        Shares(),
+        CriticFirst(settings.critic_first),
         Diagnostics(settings.log_every),
         Health(settings.steps),
         Rows(settings.log_every),
@@ -266,8 +276,7 @@ def _begin_episodes(algorithm: OnPolicyAlgorithm) -> None:
 
 def _save(algorithm: OnPolicyAlgorithm, folder: Path, config: dict[str, Any]) -> None:
     metadata = config | {"steps": algorithm.num_timesteps}
-    normalisation = algorithm.get_vec_normalize_env()
-    save_policy(folder, algorithm.policy, normalisation, metadata)
+    save_policy(folder, *deployed(algorithm), metadata)
 
 
 def _steps_of_policy(folder: Path) -> int | None:
@@ -281,7 +290,11 @@ def _start_from(algorithm: OnPolicyAlgorithm, folder: Path) -> None:
     """Gives a new algorithm the weights and the normalisation of a trained policy."""
     try:
         trained = load_policy(RunFolder(folder).policy)
-        algorithm.policy.load_state_dict(trained.policy.state_dict())
+        learned, helped = trained.policy.state_dict(), shown(algorithm.env)
+        if helped is None:
+            algorithm.policy.load_state_dict(learned)
+        else:
+            widen(algorithm.policy, helped.channels, learned)
         normalisation, venv = trained.normalisation, algorithm.get_vec_normalize_env()
         if (normalisation is None) != (venv is None or not venv.norm_obs):
             raise ValueError(
@@ -289,7 +302,8 @@ def _start_from(algorithm: OnPolicyAlgorithm, folder: Path) -> None:
                 "it has learned means nothing otherwise; leave out --[no-]normalize-observations"
             )
         if normalisation is not None and venv is not None:
-            normalisation.give(venv)
+            more = 0 if helped is None else helped.columns
+            normalisation.give(venv, more)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--from {folder}: {error}") from error
     except RuntimeError as error:
@@ -298,6 +312,15 @@ def _start_from(algorithm: OnPolicyAlgorithm, folder: Path) -> None:
             f"--from {folder} is of another network: of {theirs['policy']} on {theirs['env']}, "
             "which differs from this one in its layers, its observations or its actions"
         ) from error
+
+
+def _counted(network: NetworkConfig, venv: VecEnv) -> NetworkConfig:
+    """The network with channels that are counted from the end, where more are appended."""
+    helped = shown(venv)
+    if helped is None or network.exogenous is None:
+        return network
+    found = [x + helped.channels if isinstance(x, int) and x < 0 else x for x in network.exogenous]
+    return replace(network, exogenous=tuple(found))
 
 
 def _matched(settings: Settings, policy: str, venv: VecEnv) -> NetworkConfig:

@@ -16,7 +16,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.own_modules import import_modules, unless_imported
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
-from spikepropamine.ranges import Count, Few, Number, Seed
+from spikepropamine.ranges import Count, Few, NotNegative, Number, Seed
 from spikepropamine.training.options import Scalar, add_options, flag, parsed, updated
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -31,6 +31,7 @@ CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs"}
 
 
 CRITIC = ("critic", "critic_sees_spikes")
+CUE = 2.0, 0.6  # share of the episodes at first; without it after this part of the training
 OF_REWARDS = ("gamma", "gae_lambda", "clip_range", "target_kl", "ent_coef", "vf_coef")
 
 
@@ -64,6 +65,14 @@ class Settings:
     reveal: bool = False
     """Append what is hidden to the observation, contexts and the values of `--perturb`: for
     teachers, and to know what could be reached."""
+    cue: tuple[NotNegative, ...] | None = None
+    """SHARE STEPS: show the policy what is hidden in a share of the episodes that falls linearly to
+    none over so many environment steps, and in no others; a share above 1 is 1 until it has fallen
+    so far. Without numbers: 2, and three fifths of the training."""
+    critic_told: bool = False
+    """The critic observes what is hidden; the policy does not."""
+    critic_first: Number = 0
+    """Environment steps in which the critic alone learns, as after `--from` a taught policy."""
     teacher: Path | None = None
     """Learn from the policy of this run folder, which knows what is hidden: trained on the plain
     task (it is then told the context of a perturbed one), or with `--reveal`."""
@@ -126,12 +135,13 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def defaults(env: str, policy: str, taught: bool = False) -> Settings:
+def defaults(env: str, policy: str, taught: bool = False, cued: bool = False) -> Settings:
     """Settings for an environment and a policy, before the command line.
 
     `configs/ENV.yaml` (or `configs/default.yaml` where there is none) has a section `all`, and
     sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win;
-    then those of learning from a teacher, `taught`, `taught-ndp` and so on, where there is one.
+    then those of learning with a cue, `cue`, `cue-ndp` and so on, or where there is a teacher those
+    of learning from it, `taught`, `taught-ndp` and so on.
     Where it has a `base`, the name of another file, the sections of that one come before, and
     so on.
     """
@@ -144,8 +154,9 @@ def defaults(env: str, policy: str, taught: bool = False) -> Settings:
     files = with_bases(file, CONFIGS)
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
     passes = [names]
-    if taught:
-        passes.append(["taught", *(f"taught-{name}" for name in names[1:])])
+    if taught or cued:
+        way = "taught" if taught else "cue"
+        passes.append([way, *(f"{way}-{name}" for name in names[1:])])
     for chosen, (file, sections) in itertools.product(passes, files):
         for name in chosen:
             if name in sections:
@@ -207,6 +218,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     for name in ("--env", "--policy", "--teacher"):
         first.add_argument(name)
     first.add_argument("--from", dest="start", type=Path)
+    first.add_argument("--cue", nargs="*")
     first.add_argument("--import", dest="imports", nargs="*", default=[])
     known, _ = first.parse_known_args(arguments)
     helping = "--help" in arguments or "-h" in arguments
@@ -227,7 +239,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
             check_agent(known.policy)
         except ValueError as error:
             raise UsageError(f"{error}{unless_imported()}") from error
-    settings = defaults(env or "ENV", known.policy or "POLICY", taught)
+    cued = known.cue is not None
+    settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued)
     if known.start is not None and not helping and RunFolder(known.start).policy.exists():
         settings = _started(settings, known.start)  # where there is none, `train` says so
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
@@ -367,6 +380,9 @@ def _over(settings: Settings, values: dict[str, Any]) -> Settings:
             network.setdefault(name, (any(getattr(settings.network, name)),))
         elif widths and f"network.{name}" in ignored:
             network.setdefault(name, (False,) * len(widths))
+    if values.get("cue") == []:
+        steps = updated(settings, {"steps": values.get("steps", settings.steps)}).steps
+        values["cue"] = settings.cue or (CUE[0], CUE[1] * steps)
     return updated(settings, values)
 
 
@@ -402,6 +418,9 @@ def validated(settings: Settings) -> Settings:
     if settings.tensorboard:
         require("tensorboard", "tensorboard", "--tensorboard")
     trainer = settings.trainer
+    if settings.cue is not None and (settings.reveal or len(settings.cue) != 2):
+        why = "leave out --reveal" if settings.reveal else "it takes a share and steps, or nothing"
+        raise UsageError(f"--cue: {why}")
     if settings.teacher is not None and trainer.kind != "supervised":
         raise UsageError("with a teacher, trainer.kind must be supervised; leave it out")
     return settings

@@ -286,10 +286,11 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     )
     later.undo()
 
-    if family.contexts:
-        changing = perturbed(f"{family.name}=seen@change({ONSET})")
+    for target in [t for t in ("each", "all") if family.contexts and t in family.targets(env)]:
+        changing = perturbed(f"{family.name}:{target}=seen@change({ONSET})")
         undone = player.play(Told(changing), first)
         require(_equal(undone, player.plain[first]), "who is told does not get the plain task")
+        require(not _equal(player.play(changing, first), undone), f"{target} changes nothing")
         changing.undo()
 
     wrapper, plain = perturbed(f"{family.name}~1"), player.make()
