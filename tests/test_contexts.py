@@ -1,5 +1,6 @@
 """Contexts of motors and sensors: drawn, held out, changing, told and undone."""
 
+import itertools
 from itertools import pairwise
 
 import gymnasium as gym
@@ -245,6 +246,19 @@ def test_a_suite_trains_on_what_is_seen_and_in_most_episodes_changes_it(suite):
             done = truncated
         changed += info["context_began"] > 0
     assert 30 <= changed <= 50
+
+
+def test_a_suite_has_either_sign_for_all_motors_and_changes_it_half_way():
+    conditions = load_suite("one-sign", "HalfCheetah-v5", 20)
+    assert [condition.split for condition in conditions] == ["train", "train", "held-out"]
+    for condition, signs in zip(conditions, ([{1}], [{-1}], [{1}, {-1}])):
+        env = making.make("HalfCheetah-v5", {"max_episode_steps": 20}, condition.text)
+        contexts = [env.reset(seed=0)[1]["context"]]
+        contexts += [env.step(np.zeros(6, np.float32))[-1]["context"] for _ in range(20)]
+        first, last = set(contexts[0]), set(contexts[-1])
+        assert [first] == signs if len(signs) == 1 else {*first, *last} == {1, -1}
+        changes = [a != b for a, b in itertools.pairwise(contexts)]
+        assert sum(changes) == len(signs) - 1 and (len(signs) == 1 or changes[9])
 
 
 def test_a_suite_in_percent_needs_a_limit():

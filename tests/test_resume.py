@@ -32,6 +32,10 @@ TAUGHT = [
     "--trainer.opening", "1",
     "--teacher", str(Path(__file__).parents[1] / "trained/teachers/HalfCheetah-v5/snn/seed-0"),
 ]  # fmt: skip
+CUED = [
+    *CHEETAH, "--perturb", "one-sign", "--previous", "--critic-told", "--critic-first", "64",
+    "--cue", "2", "128",
+]  # fmt: skip
 MOMENTS = [
     (SideBySide, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"), (os, "fsync"),
     (Path, "replace"), (Path, "unlink"),
@@ -131,8 +135,9 @@ def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
         ([*CUE, "--policy", "ndp-oja"], 3),
         ([*CHEETAH, "--policy", "lstm"], 2),
         ([*TAUGHT, "--policy", "snn"], 2),
+        ([*CUED, "--policy", "ndp-hebb"], 2),
     ],
-    ids=["cue", "cheetah", "taught"],
+    ids=["cue", "cheetah", "taught", "cued"],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, arguments, kills):
     check_kills(tmp_path, monkeypatch, arguments, kills, 0)
