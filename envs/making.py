@@ -19,6 +19,7 @@ from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite
 from spikepropamine.envs.perturbations.wrapper import reason_against
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.envs.reveal import Revealed
+from spikepropamine.reading import read_json
 
 SPREADS = Path(__file__).with_name("spreads.json")
 SPREAD_STEPS = 2000
@@ -234,7 +235,7 @@ def _found_spread(environment: str, arguments: Mapping[str, Any]) -> np.ndarray 
     if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         env.close()
         return 1.0
-    stored = json.loads(SPREADS.read_text()).get(environment)
+    stored = read_json(SPREADS).get(environment)
     fits = stored is not None and len(stored["spread"]) == int(np.prod(space.shape))
     if fits and (stored["arguments"] is None or stored["arguments"] == arguments):
         env.close()

@@ -13,6 +13,7 @@ from typing import Any
 from spikepropamine.common import UsageError, reason, require
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
+from spikepropamine.reading import read_json
 from spikepropamine.report.card import card_of, latest_evaluation
 from spikepropamine.versions import digest_of
 
@@ -128,9 +129,9 @@ def pull(repository: str, revision: str | None, out: Path) -> Path:
 def _check(folder: Path, repository: str) -> None:
     """Raises UsageError unless the folder holds a whole policy that is what its manifest says."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST, inside=folder)
         digests = dict(manifest["sha256"]) if manifest["format"] == 1 else {}
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{repository} has no {MANIFEST} that can be read: it was not pushed by "
             "`spikepropamine push`"

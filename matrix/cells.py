@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikepropamine.common import UsageError, one_line, unknown, write_text
+from spikepropamine.common import UsageError, appended, one_line, unknown, write_text
 from spikepropamine.envs.making import split_env
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.command import conditions_asked, folder_name
@@ -23,6 +23,7 @@ from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix.file import Matrix
 from spikepropamine.own_modules import code_of, import_modules
+from spikepropamine.reading import parse_json, read_json, read_text
 from spikepropamine.report.card import card_of
 from spikepropamine.trained import name_of
 from spikepropamine.training.settings import CHANGES_NO_NUMBER
@@ -83,8 +84,8 @@ class Cell:
     def finished(self) -> bool:
         """Whether these very commands were run, with the policy and the results that are there."""
         try:
-            return json.loads(self.stamp.read_text()) == self._state()
-        except (OSError, ValueError):
+            return read_json(self.stamp) == self._state()
+        except ValueError:
             return False
 
     @property
@@ -225,7 +226,7 @@ def _objection(environment: str, env_kwargs: str, asked: tuple[str, ...]) -> str
     options = parse_evaluation([".", *asked], "evaluate")
     import_modules(options.imports)
     try:
-        task = task_of(environment, json.loads(env_kwargs), options.horizon_factor)
+        task = task_of(environment, parse_json(env_kwargs, "--env-kwargs"), options.horizon_factor)
         conditions_asked(task, options)
     except ValueError as error:
         return str(error)
@@ -283,9 +284,9 @@ def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
 
 def _trained_otherwise(cell: Cell) -> str | None:
     """Why a cell cannot go on with the run folder that is there; writes what it is asked for."""
-    asked = json.loads(json.dumps(cell.asked()))
+    asked = parse_json(json.dumps(cell.asked()), cell.name)
     if cell.run.path.exists() and cell.record.is_file():
-        before = json.loads(cell.record.read_text())
+        before = read_json(cell.record)
         for name, value in before.items():
             if name in asked and asked[name] != value:  # a version may have others
                 return (
@@ -298,7 +299,7 @@ def _trained_otherwise(cell: Cell) -> str | None:
 
 def _reason(log: Path) -> str:
     """The last error of the last command in a log, or else its last line."""
-    said = log.read_text(errors="replace").rpartition("$ spikepropamine ")[2]
+    said = read_text(log, errors="replace").rpartition("$ spikepropamine ")[2]
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\b\w*error: |Error: ", line)]
     return (errors or lines)[-1].rpartition("error: ")[2]
@@ -313,7 +314,7 @@ def environment() -> dict[str, str]:
 
 def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> int:
     """The exit code of a command, in a process of its own with one thread."""
-    with cell.log.open("a") as log:
+    with appended(cell.log) as log:
         print(f"$ spikepropamine {shlex.join(command)}", file=log, flush=True)
         # in a session of its own, so that Ctrl-C reaches it once, from here
         process = subprocess.Popen(

@@ -4,6 +4,7 @@ They take what tables take. A figure remembers a digest of the rows that it show
 """
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from spikepropamine.evaluation.judge.statistics import SHARE
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.matrix.rows import CURVE, OBSERVER, Row
 from spikepropamine.matrix.tables import of_one_task, once, rows_where, score_of
+from spikepropamine.reading import read_bytes
 from spikepropamine.report import pictures
 
 ROWS = "rows"  # the name of the digest in a PNG file
@@ -98,7 +100,7 @@ def draw(kind: str, files: Sequence[Path], where: Mapping[str, str], path: Path)
     """Draws a figure of a kind to a PNG file."""
     rows = rows_where(files, **where)
     FIGURES[kind](rows, path)
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(read_bytes(path))) as image:
         information = PngInfo()
         information.add_text(ROWS, digest(kind, rows))
         with whole_file(path) as part:
@@ -109,7 +111,7 @@ def agrees(kind: str, files: Sequence[Path], where: Mapping[str, str], path: Pat
     """Whether a figure is there, is of this kind and shows these very rows."""
     if not path.is_file():
         return False
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(read_bytes(path))) as image:
         return image.info.get(ROWS) == digest(kind, rows_where(files, **where))
 
 

@@ -28,8 +28,9 @@ from typing import Any
 
 from spikepropamine.common import UsageError, unknown
 from spikepropamine.ranges import Seed
+from spikepropamine.reading import read_yaml
 from spikepropamine.training.options import updated
-from spikepropamine.training.settings import CONFIGS, read_yaml
+from spikepropamine.training.settings import CONFIGS
 
 MATRICES = CONFIGS / "matrices"
 RESULTS = Path("benchmarks/results")

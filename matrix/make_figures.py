@@ -6,6 +6,7 @@ from pathlib import Path
 
 from spikepropamine.matrix.figures import agrees, draw
 from spikepropamine.matrix.pages import figures_of, parse
+from spikepropamine.reading import read_text
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine figures") -> int:
@@ -20,7 +21,7 @@ def make(pages: Sequence[Path], results: Path, check: bool) -> int:
     """
     wrong = 0
     for page in pages:
-        for what, path in figures_of(page.read_text(encoding="utf-8"), results):
+        for what, path in figures_of(read_text(page), results):
             path = page.parent / path
             if agrees(what.kind, what.files, what.where, path):
                 continue

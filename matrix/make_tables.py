@@ -7,6 +7,7 @@ from pathlib import Path
 from spikepropamine.common import write_text
 from spikepropamine.matrix.claims import unsupported
 from spikepropamine.matrix.pages import pages_of, parse, with_tables
+from spikepropamine.reading import read_text
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine tables") -> int:
@@ -21,7 +22,7 @@ def make(pages: Sequence[Path], results: Path, check: bool) -> int:
     """
     wrong = []
     for page in pages:
-        before = page.read_text(encoding="utf-8")
+        before = read_text(page)
         after = with_tables(before, results)
         if before != after and check:
             wrong.append(
@@ -31,7 +32,7 @@ def make(pages: Sequence[Path], results: Path, check: bool) -> int:
             write_text(page, after)
             print(f"{page}: made anew")
     others = [page for page in pages_of(Path()) if page.is_file()]  # what these refer to
-    texts = {page: page.read_text(encoding="utf-8") for page in dict.fromkeys([*pages, *others])}
+    texts = {page: read_text(page) for page in dict.fromkeys([*pages, *others])}
     wrong += [line for page in pages for line in unsupported(page, texts)]
     for line in wrong:
         print(line, file=sys.stderr)

@@ -1,7 +1,7 @@
 """Results as a CSV file: a row for each run, evaluation and condition."""
 
 import csv
-import json
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,6 +18,7 @@ from spikepropamine.evaluation.judge.measures import late_accuracy
 from spikepropamine.evaluation.schema import CLEAN_KEY
 from spikepropamine.matrix.cells import Cell
 from spikepropamine.progress_csv import RETURN, STEPS, read_progress
+from spikepropamine.reading import Unreadable, read_json, read_text
 
 OBSERVER = "ideal observer"
 """Stands in the place of a policy, and has no seed."""
@@ -109,20 +110,13 @@ def read_rows(file: Path) -> list[Row]:
         return number
 
     try:
-        with file.open(newline="") as stream:
-            return [
-                Row(
-                    **{
-                        COLUMNS[c]: value(COLUMNS[c], t)
-                        for c, t in line.items()
-                        if c in COLUMNS and t
-                    }
-                )
-                for line in csv.DictReader(stream)
-            ]
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no file {file}") from error
-    except (ValueError, TypeError) as error:
+        return [
+            Row(**{COLUMNS[c]: value(COLUMNS[c], t) for c, t in line.items() if c in COLUMNS and t})
+            for line in csv.DictReader(io.StringIO(read_text(file), newline=""))
+        ]
+    except (ValueError, TypeError, csv.Error) as error:
+        if isinstance(error, Unreadable):
+            raise
         raise UsageError(f"{file} holds no results: {error}") from error
 
 
@@ -184,11 +178,11 @@ def rows_of(cell: Cell) -> list[Row]:
     """Of a finished cell."""
     progress = read_progress(cell.run.progress)[1]
     last, best = training_returns(cell.run.path)
-    described = json.loads((cell.run.policy / "policy.json").read_text())["metadata"]
+    described = read_json(cell.run.policy / "policy.json", inside=cell.run.path)["metadata"]
     curve = learning_curve(progress, described["steps"])
     rows = []
     for folder in cell.evaluations:
-        summary = json.loads((cell.root / folder / "summary.json").read_text())
+        summary = read_json(cell.root / folder / "summary.json")
         (name,) = summary["policies"]
         policy, settings = summary["policies"][name], summary["settings"]
         conditions = {condition["key"]: condition for condition in summary["conditions"]}
@@ -258,7 +252,7 @@ def observer_rows(cell: Cell, known: set[Any]) -> list[Row]:
     rows = []
     noises = {condition.key: condition.noise for condition in STANDARD_CONDITIONS}
     for folder in cell.evaluations:
-        summary = json.loads((cell.root / folder / "summary.json").read_text())
+        summary = read_json(cell.root / folder / "summary.json")
         settings = summary["settings"]
         if settings["env"] != CUE or settings["suite"] != STANDARD:
             continue
@@ -286,7 +280,7 @@ def told_rows(cell: Cell) -> list[Row]:
     """
     rows = []
     for folder in cell.evaluations:
-        summary = json.loads((cell.root / folder / "summary.json").read_text())
+        summary = read_json(cell.root / folder / "summary.json")
         for condition in summary["conditions"]:
             teacher = summary["references"].get(condition["key"], {}).get("teacher")
             if teacher is None:

@@ -6,6 +6,7 @@ is the run's own, where an evaluation of several runs has the ratio of their mea
 """
 
 import csv
+import io
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from spikepropamine.evaluation.judge.statistics import (
 )
 from spikepropamine.evaluation.schema import CLEAN_KEY, Estimate, Score
 from spikepropamine.matrix.rows import OBSERVER, Row, read_rows
+from spikepropamine.reading import read_text
 from spikepropamine.report.words import number, percent
 
 AHEAD, BEHIND, EVEN = "ahead of", "behind", "cannot be told from"
@@ -408,8 +410,8 @@ TABLES = {
 def _lines_where(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, str]]:
     """Of a file of a benchmark, which has columns of its own."""
     (file,) = files
-    with file.open(newline="") as stream:
-        lines = [line for line in csv.DictReader(stream) if where.items() <= line.items()]
+    found = csv.DictReader(io.StringIO(read_text(file), newline=""))
+    lines = [line for line in found if where.items() <= line.items()]
     if not lines:
         raise UsageError(f"no rows with {where} in {file}")
     return lines

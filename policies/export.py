@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from sb3_contrib.common.recurrent.policies import (
     RecurrentActorCriticCnnPolicy,
@@ -37,7 +36,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from spikepropamine.common import reason, sync_folder, whole_file
+from spikepropamine.common import reason, shown, sync_folder, whole_file
 from spikepropamine.policies.extractors import LSTM_EXTRACTORS
 from spikepropamine.policies.network import NetworkConfig
 from spikepropamine.policies.plain import plain_predict
@@ -48,15 +47,16 @@ from spikepropamine.policies.spaces import (
     space_to_json,
     width_of,
 )
+from spikepropamine.reading import Missing, Unreadable, parse_json, read_json, read_tensors
 
 FORMAT = 2
 LARGEST_DESCRIPTION = 2**24  # bytes
+LARGEST_ARGUMENTS = 2**12  # characters, which are some hundred layers
 BROKEN = (
     LookupError, TypeError, ValueError, AssertionError, ArithmeticError, AttributeError,
     RuntimeError, MemoryError,
 )  # fmt: skip
 """What reading damaged contents can raise."""
-DTYPES = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64, "BOOL": torch.bool}
 POLICIES: dict[str, type[ActorCriticPolicy]] = {
     cls.__name__: cls
     for cls in (
@@ -224,7 +224,8 @@ def save_policy(
     description["digest"] = _digest(description)
     contents["policy.json"] = (json.dumps(description, indent=2) + "\n").encode()
     with torch.random.fork_rng(devices=[]):  # new weights are drawn, which nobody is to notice
-        again = policy_of(json.loads(contents["policy.json"]), len(contents["weights.safetensors"]))
+        described = parse_json(contents["policy.json"], "policy.json")
+        again = policy_of(described, len(contents["weights.safetensors"]))
     if _shapes(again) != _shapes(policy):
         raise ValueError(
             "cannot export this policy: its class makes other weights out of its arguments, as "
@@ -270,48 +271,47 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
     """
     folder = Path(folder)
     for name in ("policy.json", "weights.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"no policy in {folder}: {name} is missing")
+        if not (folder / name).exists():
+            raise Missing(f"no policy in {folder}: {name} is missing")
     description = _read_description(folder / "policy.json")
     try:
-        policy = policy_of(description, (folder / "weights.safetensors").stat().st_size)
-        settings, digests = description["normalisation"], description.get("sha256")
+        settings, digests = description["normalisation"], dict(description.get("sha256", {}))
         metadata = dict(description["metadata"])
+        policy = policy_of(description, (folder / "weights.safetensors").stat().st_size)
     except BROKEN as error:
-        raise ValueError(f"{folder / 'policy.json'} is damaged: {reason(error)}") from error
+        raise Unreadable(f"{folder / 'policy.json'} is damaged: {reason(error)}") from error
     normalisation = None
     try:
-        policy.load_state_dict(_load(folder / "weights.safetensors", _shapes(policy), digests))
+        policy.load_state_dict(_load(folder, "weights", _shapes(policy), digests))
         if settings is not None:
             sizes = _statistics_of(policy.observation_space, settings)
-            tensors = _load(folder / "normalisation.safetensors", sizes, digests)
+            tensors = _load(folder, "normalisation", sizes, digests)
             numbers = {name: float(settings[name]) for name in ("clip", "epsilon")}
             several = isinstance(policy.observation_space, spaces.Dict)
             normalisation = Normalisation(*_from_statistics(tensors, several), **numbers)
-    except (SafetensorError, OSError, *BROKEN) as error:
-        raise ValueError(f"the tensors in {folder} are damaged: {reason(error)}") from error
+    except BROKEN as error:
+        raise Unreadable(f"the tensors in {folder} are damaged: {reason(error)}") from error
     return DeployedPolicy(policy, normalisation, metadata)
 
 
 def _read_description(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > LARGEST_DESCRIPTION:
-            raise ValueError(f"it has more than {LARGEST_DESCRIPTION:,} bytes")
-        description = json.loads(file.read_text(encoding="utf-8"))
-        version = description["format"]
-        digest = description.get("digest")
-    except BROKEN as error:
-        raise ValueError(f"{file} is damaged: {reason(error)}") from error
+        description = read_json(file, LARGEST_DESCRIPTION, inside=file.parent)
+        version, digest = description["format"], description.get("digest")
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise Unreadable(f"{file} is damaged: {reason(error)}") from error
     if version not in (1, FORMAT):
-        raise ValueError(f"{file} has format {version!r}, this version reads 1 to {FORMAT}")
+        raise Unreadable(f"{file} has format {shown(version)}, this version reads 1 to {FORMAT}")
     if version == FORMAT and digest != _digest(description):
-        raise ValueError(f"{file} is damaged: it is not what was written")
+        raise Unreadable(f"{file} is damaged: it is not what was written")
     return description
 
 
 def policy_of(description: dict[str, Any], size: int) -> ActorCriticPolicy:
     """The policy of a description, with weights that are yet to be loaded from `size` bytes."""
     given = description["arguments"]
+    if len(json.dumps(given)) > LARGEST_ARGUMENTS:
+        raise ValueError("it describes more layers than there may be")
     arguments = {name: given[name] for name in ARGUMENTS if name in given}
     arguments["activation_fn"] = ACTIVATIONS[given["activation_fn"]]
     if "network" in given:
@@ -367,29 +367,27 @@ def _shapes(policy: nn.Module) -> dict[str, tuple[list[int], torch.dtype]]:
 
 
 def _load(
-    file: Path, expected: Mapping[str, tuple[list[int], torch.dtype]], digests: Any
+    folder: Path,
+    what: str,
+    expected: Mapping[str, tuple[list[int], torch.dtype]],
+    digests: Mapping[str, Any],
 ) -> dict[str, torch.Tensor]:
     """The tensors in a file, if their names, shapes and types are the expected ones."""
-    if not file.is_file():  # a device has no end
-        raise ValueError(f"{file.name} is missing")
-    if file.stat().st_size > sum(8 * prod(s) for s, _ in expected.values()) + LARGEST_DESCRIPTION:
-        raise ValueError(f"{file.name} is larger than its tensors")
-    if digests is not None and sha256(file.read_bytes()).hexdigest() != digests[file.name]:
-        raise ValueError(f"{file.name} is not what was written")
-    with safe_open(file, framework="pt") as tensors:
-        names = set(tensors.keys())
-        if names != expected.keys():
-            odd = sorted(names ^ expected.keys())
-            raise ValueError(f"{file.name} should not have, or lacks, {', '.join(odd[:3])}")
-        for name, (shape, dtype) in expected.items():
-            part = tensors.get_slice(name)
-            if part.get_shape() != shape or DTYPES.get(part.get_dtype()) != dtype:
-                raise ValueError(
-                    f"{name} in {file.name} should be {shape} of {dtype}, "
-                    f"and is {part.get_shape()} of {part.get_dtype()}"
-                )
-        loaded = {name: tensors.get_tensor(name) for name in expected}
+    file = folder / f"{what}.safetensors"
+    most = sum(8 * prod(shape) for shape, _ in expected.values()) + LARGEST_DESCRIPTION
+    digest = str(digests[file.name]) if digests else None
+    found, _ = read_tensors(file, most, inside=folder, digest=digest)
+    if found.keys() != expected.keys():
+        odd = sorted(found.keys() ^ expected.keys())
+        raise ValueError(f"{file.name} should not have, or lacks, {', '.join(odd[:3])}")
+    loaded = {name: torch.tensor(found[name]) for name in expected}
     for name, tensor in loaded.items():
+        shape, dtype = expected[name]
+        if list(tensor.shape) != shape or tensor.dtype != dtype:
+            raise ValueError(
+                f"{name} in {file.name} should be {shape} of {dtype}, "
+                f"and is {list(tensor.shape)} of {tensor.dtype}"
+            )
         if not tensor.isfinite().all():
             raise ValueError(f"{name} in {file.name} has numbers that are not finite")
     return loaded

@@ -13,6 +13,7 @@ from spikepropamine.evaluation.judge.cost import PARTS, energy, total
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
+from spikepropamine.reading import Missing, read_json
 from spikepropamine.report.reading import has_no_plasticity, lesion_name
 from spikepropamine.report.verdict import verdict
 from spikepropamine.report.words import number, percent, with_interval
@@ -31,11 +32,9 @@ def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None 
         UsageError: no evaluation there, or one of other runs, or from before more training.
     """
     try:
-        summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        summary = read_json(evaluation / "summary.json", inside=evaluation)
+    except Missing as error:
         raise UsageError(f"there is no evaluation in {evaluation}") from error
-    except ValueError as error:
-        raise UsageError(f"{evaluation / 'summary.json'} is damaged: {error}") from error
     try:
         loaded = load_policy(run.policy)
     except (FileNotFoundError, ValueError) as error:

@@ -15,6 +15,7 @@ from spikepropamine.evaluation.film.recording import can_record, record_episode
 from spikepropamine.evaluation.judge import measures
 from spikepropamine.evaluation.run.plan import Evaluation
 from spikepropamine.evaluation.schema import CLEAN_KEY, Score, Summary
+from spikepropamine.reading import read_bytes
 from spikepropamine.report import pictures
 from spikepropamine.report.terminal import MANY_CONDITIONS
 
@@ -50,7 +51,7 @@ def write_parquet(source: Path, path: Path) -> None:
     import pyarrow.parquet
 
     with whole_file(path) as part:
-        pyarrow.parquet.write_table(pyarrow.csv.read_csv(source), part)
+        pyarrow.parquet.write_table(pyarrow.csv.read_csv(io.BytesIO(read_bytes(source))), part)
 
 
 def episodes_csv(evaluation: Evaluation) -> str:

@@ -1,6 +1,5 @@
 """The report of an evaluation: report.html, made from its summary.json."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from markupsafe import Markup, escape
 
 from spikepropamine.common import write_text
 from spikepropamine.evaluation.schema import Summary
+from spikepropamine.reading import read_json
 from spikepropamine.report import costs, findings, page, within_episode
 from spikepropamine.report.page import Cell, Section, Table, Text, Videos, filled_table
 from spikepropamine.report.reading import lesion_name, network_name, severest
@@ -24,7 +24,7 @@ def write_report(folder: Path, summary: Summary | None = None) -> Path:
 
     Without a summary it is that of summary.json, which another evaluation may be replacing.
     """
-    summary = summary or json.loads((folder / "summary.json").read_text())
+    summary = summary or read_json(folder / "summary.json")
     videos = sorted(path.relative_to(folder) for path in (folder / "videos").glob("*.mp4"))
     path = folder / "report.html"
     write_text(path, report(summary, videos))

@@ -12,6 +12,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup, escape
 
+from spikepropamine.reading import read_text
 from spikepropamine.report.words import number
 
 FOLDER = Path(__file__).parent
@@ -118,8 +119,8 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
         title=title,
         subtitle=subtitle,
         sections=sections,
-        style=Markup((FOLDER / "page.css").read_text()),
-        script=Markup((FOLDER / "page.js").read_text()),
+        style=Markup(read_text(FOLDER / "page.css")),
+        script=Markup(read_text(FOLDER / "page.js")),
         vega=Markup(_vega()) if has_plots else "",
     )
 

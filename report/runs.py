@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import yaml
 from markupsafe import Markup
 
 from spikepropamine.common import write_text
@@ -18,6 +17,7 @@ from spikepropamine.evaluation.judge.statistics import Units
 from spikepropamine.evaluation.schema import CLEAN_KEY, Curve, Summary
 from spikepropamine.folder import RunFolder
 from spikepropamine.progress_csv import RETURN, STEPS, read_progress, value_of
+from spikepropamine.reading import read_json, read_yaml
 from spikepropamine.report import charts as plots
 from spikepropamine.report import page
 from spikepropamine.report.page import (
@@ -99,10 +99,10 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
     progress.csv may be missing, empty or half written.
     """
     try:
-        settings = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["settings"]
+        settings = read_yaml(folder.config, inside=folder.path)["settings"]
         environment, policy, seed = (settings[key] for key in ("env", "policy", "seed"))
         planned = settings.get("steps")
-    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError, OSError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
     if not (isinstance(environment, str) and isinstance(policy, str)):
         return None
@@ -229,7 +229,7 @@ def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingL
 
 def _evaluation(root: Path, path: Path) -> list[list[Any]]:
     """A row for each policy of a summary."""
-    summary: Summary = json.loads(path.read_text(encoding="utf-8"))
+    summary: Summary = read_json(path, inside=path.parent)
     report, when = path.with_name("report.html"), path.stat().st_mtime
     name = path.parent.name  # which tells evaluations of one suite apart
     rows = []

@@ -1,6 +1,5 @@
 """An evaluation as a run in Weights & Biases: tables, curves, videos and all of its files."""
 
-import json
 import shlex
 from collections import defaultdict
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from spikepropamine.evaluation.schema import Score, Summary
 from spikepropamine.folder import RunFolder
+from spikepropamine.reading import read_json
 from spikepropamine.tracking import On, policy_artifact, start, use
 
 AXES = {
@@ -33,7 +33,7 @@ def track_evaluation(mode: On, folder: Path) -> None:
     """
     import wandb
 
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = read_json(folder / "summary.json")
     settings, policies = summary["settings"], summary["policies"]
     run = start(
         mode,

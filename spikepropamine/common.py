@@ -2,18 +2,18 @@
 
 import argparse
 import difflib
-import errno
 import importlib
 import importlib.util
 import os
 import signal
+import stat
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 UNSEEN_SEED = 1_000_000
 """Of the first episode that no training has."""
@@ -129,12 +129,13 @@ def require(module: str, extra: str, what: str) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """The path of an empty file beside `path`, to be written; when all went well it becomes `path`.
 
-    Nobody ever finds half a file there, neither after a crash nor after a power cut. A link in the
-    place of `path` is replaced, and what it points to is left alone. The folder is made if it is
-    missing.
+    Nobody ever finds half a file there, neither after a crash nor after a power cut. The folder is
+    made if it is missing.
+
+    Raises:
+        UsageError: what is there is no regular file: a link, a folder, a device.
     """
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
     part = Path(name)
@@ -148,6 +149,19 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises UsageError where a file cannot be written since something else than one is there."""
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise UsageError(f"{path} is there, and no regular file: nothing is written over it")
+
+
+def appended(path: Path) -> TextIO:
+    """A file of text, new or to be written on at its end; raises UsageError as `whole_file`."""
+    check_replaceable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("a", newline="", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:

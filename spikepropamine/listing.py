@@ -10,6 +10,7 @@ from pathlib import Path
 from spikepropamine.common import Parser, UsageError, reason
 from spikepropamine.folder import RunFolder
 from spikepropamine.own_modules import add_import, import_modules
+from spikepropamine.reading import Unreadable, read_text
 from spikepropamine.trained import name_of, trained_runs
 
 Rows = Iterator[tuple[str, str]]
@@ -93,7 +94,7 @@ def matrices() -> Rows:
 
 def _says_of_itself(file: Path) -> str:
     """The first sentence of the comment that a YAML file begins with."""
-    lines = file.read_text().splitlines()
+    lines = read_text(file).splitlines()
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
     return " ".join(line.lstrip("# ") for line in comment).partition(". ")[0].rstrip(".")
 
@@ -142,8 +143,8 @@ def _print(what: str, part: str, modules: Sequence[str]) -> int:
 def what_card_says(card: Path) -> str:
     """The first sentence below the title of a card; empty where there is no card."""
     try:
-        text = card.read_text(encoding="utf-8").partition("\n# ")[2]
-    except FileNotFoundError:
+        text = read_text(card, inside=card.parent).partition("\n# ")[2]
+    except Unreadable:
         return ""
     said = text.partition("\n\n")[2].partition("\n")[0]
     return said.partition(". ")[0].rstrip(".")

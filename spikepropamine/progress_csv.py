@@ -5,6 +5,8 @@ import csv
 import math
 from pathlib import Path
 
+from spikepropamine.reading import Missing, read_text
+
 STEPS = "time/total_timesteps"
 RETURN = "rollout/ep_rew_mean"
 
@@ -13,9 +15,10 @@ def read_progress(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a progress.csv; without rows that were torn when a process died, and with
     none where there is no file.
     """
-    if not path.is_file():
+    try:
+        text = read_text(path, inside=path.parent, errors="replace").replace("\0", "")
+    except Missing:
         return [], []
-    text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
     lines: list[list[str]] = []
     for line in text[: text.rfind("\n") + 1].splitlines():
         with contextlib.suppress(csv.Error):

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from spikepropamine.common import UsageError, reason, unknown, whole_file
+from spikepropamine.reading import read_bytes
 
 COLUMNS = {
     "environment": pl.String,
@@ -70,9 +71,7 @@ def read(paths: Path | Sequence[Path]) -> pl.DataFrame:
     frames = []
     for path in [paths] if isinstance(paths, Path) else paths:
         try:
-            frame = pl.read_csv(path, infer_schema=False)
-        except FileNotFoundError as error:
-            raise UsageError(f"there is no file {path}") from error
+            frame = pl.read_csv(read_bytes(path), infer_schema=False)
         except pl.exceptions.PolarsError as error:
             raise UsageError(f"{path} is no table of results: {reason(error)}") from error
         for name in frame.columns:

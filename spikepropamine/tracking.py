@@ -1,6 +1,5 @@
 """What training and evaluation share of Weights & Biases: the account, and how a run is started."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 from spikepropamine.common import UsageError, reason
 from spikepropamine.folder import RunFolder
+from spikepropamine.reading import read_json
 
 # wandb is imported in functions alone: with `--track off`, the default, nothing of it is loaded
 
@@ -94,7 +94,7 @@ def policy_artifact(folder: RunFolder) -> Any:
     """
     import wandb
 
-    description = json.loads((folder.policy / "policy.json").read_text(encoding="utf-8"))
+    description = read_json(folder.policy / "policy.json", inside=folder.path)
     metadata = description["metadata"]
     settings = metadata["settings"]
     # artifacts may not have a slash in their name, tasks may

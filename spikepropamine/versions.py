@@ -10,6 +10,8 @@ from glob import escape, glob
 from importlib.metadata import version
 from pathlib import Path
 
+from spikepropamine.reading import read_bytes
+
 HERE = Path(__file__).parent
 PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy", "numba")
 """Those that results depend on. Only Numba may be missing."""
@@ -40,7 +42,7 @@ def digest_of(files: Iterable[str | Path]) -> str:
     """Of the bytes of files, in their order."""
     total = hashlib.sha256()
     for file in files:
-        total.update(Path(file).read_bytes())
+        total.update(read_bytes(file))
     return total.hexdigest()
 
 

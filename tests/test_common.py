@@ -21,10 +21,19 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     assert path.read_text() == "second" and list(path.parent.iterdir()) == [path]
 
 
-def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
-    with pytest.raises(IsADirectoryError) as caught:
-        write_text(tmp_path, "text")
-    assert caught.value.filename == str(tmp_path)
+@pytest.mark.parametrize("write", [write_text, lambda path, _: common.appended(path)])
+def test_nothing_is_written_over_what_is_no_regular_file(tmp_path, write):
+    (tmp_path / "outside").write_text("untouched")
+    (tmp_path / "link").symlink_to("outside")
+    (tmp_path / "nowhere").symlink_to("missing")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    before = {path: path.lstat().st_mode for path in tmp_path.iterdir()}
+    for name in ("link", "nowhere", "folder", "fifo"):
+        with pytest.raises(UsageError, match=f"{name} is there, and no regular file"):
+            write(tmp_path / name, "text")
+    assert {path: path.lstat().st_mode for path in tmp_path.iterdir()} == before
+    assert (tmp_path / "outside").read_text() == "untouched"
 
 
 @pytest.mark.parametrize(
@@ -47,17 +56,6 @@ def test_others_may_read_it(tmp_path):
     finally:
         os.umask(mask)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
-
-
-def test_links_are_replaced_and_not_followed(tmp_path):
-    outside = tmp_path / "outside"
-    outside.write_text("untouched")
-    for name in ("file", "file.part", ".file.part"):
-        (tmp_path / "run").mkdir(exist_ok=True)
-        (tmp_path / "run" / name).symlink_to(outside)
-    write_text(tmp_path / "run" / "file", "text")
-    assert outside.read_text() == "untouched"
-    assert not (tmp_path / "run" / "file").is_symlink()
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from spikepropamine.common import UsageError, reason, whole_file
+from spikepropamine.reading import parse_json, read_tensors
 from spikepropamine.training.callbacks import BetweenSteps
 from spikepropamine.training.snapshot import CannotRestore, Snapshot
 
@@ -223,27 +223,15 @@ def read(path: Path) -> Checkpoint:
         ValueError: it is damaged, or of another format; the message names it.
     """
     match = NAME.fullmatch(path.name)
-    if match is None or not path.is_file() or path.stat().st_size > LARGEST:
+    if match is None:
         raise ValueError(f"{path} is no checkpoint")
-    with path.open("rb") as file:
-        if not hashlib.file_digest(file, "sha256").hexdigest().startswith(match[2]):
-            raise ValueError(f"{path} is damaged: its contents are not those that were written")
+    arrays, metadata = read_tensors(path, LARGEST, inside=path.parent, digest=match[2])
     try:
-        with safe_open(path, framework="numpy") as file:
-            about = json.loads(file.metadata()["checkpoint"])
-            if about.pop("format") != FORMAT:
-                raise ValueError("it is of a format that this version does not read")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        snapshot = Snapshot(arrays=arrays, **about.pop("snapshot"))
-        return Checkpoint(snapshot=snapshot, **about)
-    except (
-        SafetensorError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        RecursionError,
-    ) as error:
+        about = parse_json(metadata["checkpoint"], "its description")
+        if about.pop("format") != FORMAT:
+            raise ValueError("it is of a format that this version does not read")
+        return Checkpoint(snapshot=Snapshot(arrays=arrays, **about.pop("snapshot")), **about)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 

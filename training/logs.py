@@ -7,7 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat, filter_excluded_keys
 
-from spikepropamine.common import whole_file
+from spikepropamine.common import appended, whole_file
 from spikepropamine.progress_csv import STEPS, read_progress
 
 
@@ -35,7 +35,7 @@ class ProgressCSV(KVWriter):
             if keys:
                 writer.writeheader()
             writer.writerows(rows)
-        self.file = self.path.open("a", newline="", encoding="utf-8")
+        self.file = appended(self.path)
 
     def write(
         self,

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 
 from spikepropamine.agents.zoo import TrainerSettings, agents, check_agent
-from spikepropamine.common import Parser, UsageError, one_line, require, unknown
+from spikepropamine.common import Parser, UsageError, require, unknown
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder
 from spikepropamine.own_modules import import_modules, unless_imported
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.ranges import Count, Few, NotNegative, Number, Seed
+from spikepropamine.reading import read_yaml
 from spikepropamine.training.options import Scalar, add_options, flag, parsed, updated
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -185,22 +185,6 @@ def with_bases(file: Path, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
         files.insert(0, (part, content))
         part = folder / f"{content['base']}.yaml" if "base" in content else None
     return files
-
-
-def read_yaml(file: Path) -> Any:
-    """The plain values in a file.
-
-    Raises:
-        UsageError: it is not there, or is no YAML.
-    """
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no file {file}") from error
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is no YAML: {one_line(error)}") from error
 
 
 def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Settings:
@@ -398,7 +382,7 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_config(file: Path) -> dict[str, Any]:
     """The settings that a run was started with."""
-    content = read_yaml(file)
+    content = read_yaml(file, inside=file.parent)
     try:
         return completed(content["settings"])
     except (KeyError, TypeError, ValueError) as error:

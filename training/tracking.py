@@ -22,6 +22,7 @@ from stable_baselines3.common.logger import (
 from tqdm import tqdm
 
 from spikepropamine.common import reason, write_text
+from spikepropamine.reading import read_json
 from spikepropamine.tracking import policy_artifact, start
 from spikepropamine.training.checkpoints import listed
 from spikepropamine.training.settings import Settings
@@ -49,7 +50,7 @@ class WandbWriter(KVWriter):
         self.folder, self.mode = settings.folder, settings.track
         self.registry = settings.registry
         self.file = self.folder.wandb / "run.json"
-        before = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        before = read_json(self.file) if self.file.is_file() else {}
         self.last_step = before.get("last_step", -1)
         self.best_return = before.get("best_return", -math.inf)  # that a training of it ended with
         self.last_return: float | None = None

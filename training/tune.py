@@ -25,11 +25,20 @@ import yaml
 from filelock import FileLock, Timeout
 from gymnasium.wrappers import TimeLimit
 
-from spikepropamine.common import Parser, UsageError, require, run_command, unknown, write_text
+from spikepropamine.common import (
+    Parser,
+    UsageError,
+    appended,
+    require,
+    run_command,
+    unknown,
+    write_text,
+)
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.export import load_policy
+from spikepropamine.reading import parse_json, read_text
 from spikepropamine.training.callbacks import BetweenSteps
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
@@ -159,7 +168,7 @@ def suggested(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, A
         if "choices" in of:
             # Optuna's categories are texts and numbers; widths of layers are lists
             texts = [json.dumps(choice) for choice in of["choices"]]
-            values[name] = json.loads(trial.suggest_categorical(name, texts))
+            values[name] = parse_json(trial.suggest_categorical(name, texts), name)
         elif isinstance(of["low"], int) and isinstance(of["high"], int):
             values[name] = trial.suggest_int(name, of["low"], of["high"], log=of.get("log", False))
         else:
@@ -338,7 +347,7 @@ def _check_same(
     file = options.study / "study.json"  # one for all the studies that a journal can hold
     if not file.is_file():
         write_text(file, asked)
-    if file.read_text(encoding="utf-8") != asked:
+    if read_text(file) != asked:
         raise UsageError(
             f"{options.study} has a study with other settings ({file.name} has them), whose values "
             "cannot be compared with those of this one; give another --study"
@@ -365,7 +374,7 @@ def _try_one(
     try:
         mine = validated(updated(settings, nested(values), f"trial {trial.number}"))
         with (
-            (folder / "training.log").open("w") as log,
+            appended(folder / "training.log") as log,
             contextlib.redirect_stdout(log),
             contextlib.redirect_stderr(log),
         ):
@@ -407,7 +416,7 @@ def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> 
     if best is None:
         return
     values = {
-        name: json.loads(value) if isinstance(value, str) else value
+        name: parse_json(value, name) if isinstance(value, str) else value
         for name, value in best.params.items()
     }
     words = [word for name, value in values.items() for word in _words(name, value)]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from spikepropamine.common import one_line, unknown
 from spikepropamine.envs.perturbations.notation import parse
+from spikepropamine.reading import read_yaml
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 SPLITS = ("train", "held-out")
@@ -66,17 +65,15 @@ def load_suite(
     """
     own = str(suite).endswith(".yaml")
     file = Path(suite) if own else SUITES / f"{suite}.yaml"
-    if not file.is_file():
-        if own:
-            raise ValueError(f"there is no file {suite}")
+    if not own and not file.is_file():
         raise ValueError(unknown("suite", str(suite), suite_names()))
+    content = read_yaml(file)
     try:
-        content = yaml.safe_load(file.read_text())
         tasks = _checked(content, (*KEYS, "tasks"), "").pop("tasks", {})
         for name, changes in _mapping(tasks, "tasks").items():
             _checked(changes, KEYS, f"tasks: {name}")
         return _conditions(content | tasks.get(task, {}), horizon)
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise ValueError(f"{file.name}, for {task}: {one_line(error)}") from error
 
 
@@ -97,8 +94,8 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
     conditions = []
     for split in SPLITS:
         for name, text in _mapping(content.get(split), split).items():
-            if not isinstance(name, str) or not name:
-                raise ValueError(f"{split}: a condition is called by some text, not {name!r}")
+            if not name:
+                raise ValueError(f"{split}: a condition is called by some text")
             if not isinstance(text, str):
                 raise ValueError(f"{split}: {name}: a perturbation is a text, got {text!r}")
             for severity in severities if "{severity}" in text else [None]:

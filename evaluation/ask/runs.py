@@ -1,7 +1,6 @@
 """Trained policies to be judged: loading their run folders, and checking that they can be."""
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.own_modules import check_imported
 from spikepropamine.policies.export import DeployedPolicy, load_policy
 from spikepropamine.progress_csv import RETURN, read_progress, value_of
+from spikepropamine.reading import read_bytes, read_json
 
 LEARNING = (
     "network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards",
@@ -150,7 +150,9 @@ def _digest_of(folder: Path) -> str:
     """Of the contents of the files in a folder."""
     total = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        total.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}".encode())
+        total.update(
+            f"{file.name} {hashlib.sha256(read_bytes(file, inside=folder)).hexdigest()}".encode()
+        )
     return total.hexdigest()
 
 
@@ -216,9 +218,9 @@ def _imports_of(folder: Path) -> list[str]:
     loading the policy complains of.
     """
     try:
-        description = json.loads((RunFolder(folder).policy / "policy.json").read_text())
+        description = read_json(RunFolder(folder).policy / "policy.json", inside=folder)
         return [str(name) for name in description["metadata"]["settings"].get("imports", [])]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return []
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import site
 import sys
-import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ import platformdirs
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.run.jobs import Job, Outcome
 from spikepropamine.own_modules import imported
+from spikepropamine.reading import Unreadable, read_arrays
 from spikepropamine.versions import digest_of, digests_of
 
 ROOT = Path(__file__).parents[2]
@@ -79,10 +79,8 @@ def name_of(job: Job, versions: Mapping[str, str]) -> str:
 def read(path: Path) -> Outcome | None:
     """What `write` wrote; None where there is nothing, or something damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            outcome = dict(file)
-    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile):
-        # zipfile says "not implemented" where damage names a compression that nobody knows
+        outcome = read_arrays(path)
+    except Unreadable:
         return None
     return outcome if outcome.keys() >= MEMBERS else None
 

@@ -16,6 +16,8 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from spikepropamine.reading import read_bytes
+
 
 class _DistinctArguments(CompilerBase):
     """Tells LLVM that the arrays passed to a function do not overlap; without it, most loops
@@ -45,7 +47,7 @@ def _hash_of_sources() -> str:
     callers = {"autograd.py", "step.py"}  # they have no kernels
     files = [file for file in sorted(folder.rglob("*.py")) if file.name not in callers]
     files.append(folder.parent / "neurons.py")
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return hashlib.sha256(b"".join(read_bytes(file) for file in files)).hexdigest()
 
 
 SOURCES = _hash_of_sources()

@@ -1,0 +1,155 @@
+"""The door for files: what it lets in, what it refuses in one line, and that there is no other."""
+
+import ast
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from spikepropamine.reading import (
+    LARGEST_YAML,
+    Missing,
+    Unreadable,
+    read_arrays,
+    read_bytes,
+    read_json,
+    read_tensors,
+    read_text,
+    read_yaml,
+)
+
+ROOT = Path(__file__).parent.parent
+ALIASES = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in zip("abcdef", "bcdefg")
+)
+MERGES = "a: &a {x: 1}\n" + "b:\n  <<: [*a, *a]\n"
+YAML = {
+    "aliases": (ALIASES, "aliases too often"),
+    "a cycle": ("a: &a [*a]", "nested deeper"),
+    "depth": ("a: " + "[" * 2000, "no YAML"),
+    "a key twice": ("a: 1\nb: {x: 1, x: 2}", "'x' stands there twice"),
+    "merges": (MERGES, "<< takes one mapping"),
+    "a key that is no text": ("{1: 2}", "a key is a text"),
+    "a key that is a list": ("? [1]\n: 2", "no YAML"),
+    "a date": ("a: 2020-01-01", "neither a text nor a number"),
+    "half a character": ('a: "\\ud800"', "no YAML|no text"),
+    "a long number": ("a: " + "9" * 400, "too large"),
+    "code": ("a: !!python/object/apply:os.system [ls]", "no YAML"),
+    "size": ("#" * LARGEST_YAML + "\n", "may have"),
+    "bytes": (b"\xff\xfe", "no text in UTF-8"),
+}
+JSON = {
+    "depth": ("[" * 5000 + "]" * 5000, "no JSON"),
+    "a key twice": ('{"a": 1, "b": {"x": 1, "x": 2}}', "'x' stands there twice"),
+    "half a character": ('["\\ud800"]', "no text"),
+    "a long number": ("[" + "9" * 400 + "]", "too large"),
+    "an end": ('{"a": ', "no JSON"),
+}
+
+
+def refused(read, path, message, **more):
+    with pytest.raises(Unreadable, match=message) as caught:
+        read(path, **more)
+    said = str(caught.value)
+    assert str(path) in said and "\n" not in said and len(said) < 500
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "message"),
+    [(read_yaml, *case) for case in YAML.values()] + [(read_json, *case) for case in JSON.values()],
+    ids=[f"YAML {name}" for name in YAML] + [f"JSON {name}" for name in JSON],
+)
+def test_what_no_plain_file_has_is_refused_in_one_line(tmp_path, read, content, message):
+    file = tmp_path / "file"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    refused(read, file, message)
+
+
+def test_plain_files_come_in(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("a: &a {x: 1}\nb: *a\nc:\n  <<: *a\n  x: 2\n  y: é\n")
+    assert read_yaml(file) == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 2, "y": "é"}}
+    file.write_text('{"a": [1, 2.5, null, true]}')
+    assert read_json(file) == {"a": [1, 2.5, None, True]}
+    np.savez(tmp_path / "x.npz", a=np.arange(3))
+    assert read_arrays(tmp_path / "x.npz")["a"].tolist() == [0, 1, 2]
+    save_file({"a": np.ones(2, np.float32)}, file, {"of": "me"})
+    digest = sha256(file.read_bytes()).hexdigest()
+    tensors, about = read_tensors(file, 10_000, digest=digest[:16])
+    assert tensors["a"].tolist() == [1, 1] and about == {"of": "me"}
+
+
+@pytest.mark.parametrize("read", [read_bytes, read_text, read_json, read_yaml, read_arrays])
+def test_only_regular_files_are_opened(tmp_path, read):
+    os.mkfifo(tmp_path / "fifo")  # opening it would wait for ever
+    for name in ("fifo", "."):
+        refused(read, tmp_path / name, "no regular file")
+    with pytest.raises(Missing):
+        read(tmp_path / "missing")
+    with pytest.raises(Unreadable):
+        read("a\0b")
+
+
+def test_size_digest_and_links(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (tmp_path / "outside").write_text("secret")
+    (run / "link").symlink_to(tmp_path / "outside")
+    (run / "file").write_text("text")
+    (run / "own").symlink_to("file")
+    (tmp_path / "other").symlink_to(run)
+    refused(read_text, run / "link", "leads out", inside=run)
+    assert read_text(run / "link") == "secret"  # which the person has named
+    assert read_text(run / "own", inside=run) == "text"
+    assert read_text(tmp_path / "other" / "file", inside=tmp_path / "other") == "text"
+    refused(read_text, run / "file", "may have 3", most=3)
+    refused(read_bytes, run / "file", "not what was written", digest="0" * 16)
+    with (run / "large").open("wb") as file:
+        file.truncate(2**40)  # which takes no place
+    refused(read_json, run / "large", "may have")
+
+
+def test_what_unpacks_to_more_than_a_file_may_have(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(1_000_000))
+    refused(read_arrays, tmp_path / "x.npz", "unpacks", most=100_000)
+
+
+READERS = {
+    "read_text", "read_bytes", "load", "loads", "safe_load", "full_load", "unsafe_load", "load_all",
+    "loadtxt", "genfromtxt", "fromfile", "memmap", "safe_open", "load_file", "read_csv", "scan_csv",
+    "read_parquet", "ZipFile", "read_table",
+}  # fmt: skip
+OTHERS = {"webbrowser", "av", "part"}  # whose `open` is of something else, or of a new file
+DOORS = {"spikepropamine/reading.py", "spikepropamine/common.py", "export/example.py"}
+FOLDERS = sorted({file.parent.name for file in ROOT.glob("*/__init__.py")} - {"benchmarks", "docs"})
+
+
+def calls():
+    """Where something is called, what, on what, and with what."""
+    for file in (file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+                of = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+                name = node.func.attr if of else node.func.id
+                where = f"{file.relative_to(ROOT)}:{node.lineno}"
+                yield where, of, name, [ast.unparse(x) for x in node.args]
+
+
+def reads(of, name, arguments):
+    """Whether a call reads a file by itself."""
+    if name == "open":
+        return of not in OTHERS and not any("read_bytes(" in x for x in arguments)
+    return bool(of) and name in READERS and not any("read_bytes(" in x for x in arguments)
+
+
+def test_nothing_reads_but_through_the_door():
+    found = [
+        (where, of, name, with_) for where, of, name, with_ in calls() if reads(of, name, with_)
+    ]
+    inside = [one for one in found if one[0].partition(":")[0] in DOORS]
+    assert len(inside) > 4  # such code is found
+    assert not [one for one in found if one not in inside]
