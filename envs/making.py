@@ -13,6 +13,7 @@ import numpy as np
 
 from spikepropamine.common import UsageError, shown
 from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.checked import Checked, told
 from spikepropamine.envs.perturbations import Perturbed, parse
 from spikepropamine.envs.perturbations.notation import Term
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
@@ -61,12 +62,11 @@ def make(
             quiet_mujoco()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
-            env = gym.make(environment, **dict(arguments or {}))
+            env = Checked(gym.make(environment, **dict(arguments or {})))
     except (TypeError, ValueError, ImportError, gym.error.Error) as error:
         raise ValueError(f"{meant}: {error}") from error
-    except Exception as error:  # of any kind: the arguments meet code of others
-        kind = type(error).__name__
-        raise ValueError(f"{meant}: {kind}: {error}") from error
+    except (Exception, SystemExit) as error:  # of any kind: the arguments meet code of others
+        raise ValueError(f"{meant}: {told(error)}") from error
     if reveal is not None:
         perturb = _with_contexts(perturb or "", reveal) or None
     try:

@@ -11,10 +11,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikepropamine.common import UsageError, appended, one_line, unknown, write_text
+from filelock import FileLock, Timeout
+
+from spikepropamine.common import (
+    ENDS_WITH_PARENT,
+    UsageError,
+    appended,
+    one_line,
+    unknown,
+    write_text,
+)
 from spikepropamine.envs.making import split_env
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.command import conditions_asked, folder_name
@@ -32,6 +42,7 @@ from spikepropamine.versions import HERE, digest_of, digests_of
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 PATIENCE = 0.2  # seconds between looks at whether to stop
+BUSY = "another process is at it"
 
 
 @dataclass(frozen=True)
@@ -246,25 +257,40 @@ def chosen(cells: list[Cell], axis: str, names: Collection[str] | None) -> list[
     return [cell for cell in cells if names is None or str(getattr(cell, axis)) in names]
 
 
-def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | None:
+def execute(
+    cell: Cell, stopped: Callable[[], bool] = lambda: False, wait: bool = True
+) -> str | None:
     """Runs what is left of a cell: training from its last checkpoint, evaluations from what they
     have measured.
 
     Args:
         cell: to run; what its commands say goes to its log.
         stopped: asked now and then; once it is true, the command is ended as by Ctrl-C.
+        wait: for another process that is at it; else `BUSY` is why it failed.
 
     Returns:
         Why it failed, in a line; None where it is finished.
     """
+    lock = FileLock(cell.run.path.with_suffix(".lock"))
     try:
+        if cell.finished():
+            return None
+        cell.log.parent.mkdir(parents=True, exist_ok=True)
+        while not lock.is_locked:
+            with suppress(Timeout):
+                lock.acquire(timeout=PATIENCE)
+            if stopped():
+                return "interrupted"
+            if not (lock.is_locked or wait):
+                return BUSY
         return None if cell.finished() else _execute(cell, stopped)
-    except OSError as error:
+    except (OSError, UsageError) as error:
         return one_line(error)
+    finally:
+        lock.release()
 
 
 def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
-    cell.log.parent.mkdir(parents=True, exist_ok=True)
     if other := _trained_otherwise(cell):
         return other
     for command in cell.commands:
@@ -320,8 +346,8 @@ def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> i
         process = subprocess.Popen(
             [sys.executable, "-m", "spikepropamine", *command],
             cwd=cell.root,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
+            env=environment() | {ENDS_WITH_PARENT: "1"},
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -337,6 +363,8 @@ def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> i
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)  # which training takes as Ctrl-C
                 process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
     return process.returncode
 
 

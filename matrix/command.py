@@ -6,7 +6,6 @@ can be given again at any time. A cell that fails does not stop the others.
 
 import argparse
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,8 +126,5 @@ def _start(
 
 def main(arguments: Sequence[str], program: str = "spikepropamine matrix") -> int:
     """Runs the command line; returns its exit code."""
-    hangup = getattr(signal, "SIGHUP", None)  # of a terminal that closes, unless by nohup
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        signal.signal(hangup, signal.default_int_handler)
     interrupted = "interrupted; the same command goes on where this one was"
     return run_command(program, lambda: run(parse(arguments, program)), interrupted)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spikepropamine.common import require
-from spikepropamine.matrix.cells import Cell, environment, execute
+from spikepropamine.matrix.cells import BUSY, Cell, environment, execute
 
 Report = Callable[[Cell, str | None], None]
 """Told that a cell has ended, and why it failed; None where it is finished."""
@@ -26,12 +26,17 @@ RETRIES = 2  # of a cell whose machine was lost
 
 def local(cells: Sequence[Cell], jobs: int, report: Report) -> None:
     """Runs cells in processes of this machine, `jobs` at a time; Ctrl-C ends them cleanly."""
-    stopped = threading.Event()
+    stopped, cells = threading.Event(), list(cells)
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(execute, cell, stopped.is_set): cell for cell in cells}
         try:
-            for future in as_completed(futures):
-                report(futures[future], future.result())
+            for wait in (False, True):  # those come last that another process is at
+                futures = {pool.submit(execute, cell, stopped.is_set, wait): cell for cell in cells}
+                cells = []
+                for future in as_completed(futures):
+                    if future.result() == BUSY:
+                        cells.append(futures[future])
+                    else:
+                        report(futures[future], future.result())
         except BaseException:
             stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)

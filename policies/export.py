@@ -36,7 +36,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from spikepropamine.common import reason, shown, sync_folder, whole_file
+from spikepropamine.common import UsageError, reason, shown, sync_folder, whole_file
 from spikepropamine.policies.extractors import LSTM_EXTRACTORS
 from spikepropamine.policies.network import NetworkConfig
 from spikepropamine.policies.plain import plain_predict
@@ -139,6 +139,23 @@ class Normalisation:
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 
 
+class BadObservation(UsageError, ValueError):
+    """An observation that no policy can act on."""
+
+
+def _check_finite(observation: Any) -> None:
+    """Raises BadObservation unless all numbers of an observation are finite."""
+    parts = observation if isinstance(observation, Mapping) else {"": observation}
+    for key, part in parts.items():
+        x = np.asarray(part)
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+            name = f"observation {key!r}" if key else "observation"
+            raise BadObservation(
+                f"{name}{list(place)} is {x[place]}, and a policy acts on finite numbers alone"
+            )
+
+
 class DeployedPolicy:
     """A loaded policy with its normalisation: raw observations in, actions out.
 
@@ -162,7 +179,12 @@ class DeployedPolicy:
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """As the `predict` of any SB3 policy, on observations as the environment gives them."""
+        """As the `predict` of any SB3 policy, on observations as the environment gives them.
+
+        Raises:
+            BadObservation: one is not finite; nothing has come of it, and the state still holds.
+        """
+        _check_finite(observation)
         if self.normalisation is not None:
             observation = self.normalisation(observation)
         shape = self.policy.observation_space.shape

@@ -50,7 +50,7 @@ USAGE = "\n".join(
         "",
         *(f"  {name:11} {summary}" for name, (_, summary) in COMMANDS.items()),
         "",
-        "`spikepropamine COMMAND --help` says more.",
+        "`spikepropamine COMMAND --help` says more; `--verbose` shows where an error came from.",
     ]
 )
 

@@ -4,19 +4,25 @@ import argparse
 import difflib
 import importlib
 import importlib.util
+import io
 import os
 import signal
 import stat
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 UNSEEN_SEED = 1_000_000
 """Of the first episode that no training has."""
+
+
+ENDS_WITH_PARENT = "SPIKEPROPAMINE_ENDS_WITH_PARENT"
+"""Environment variable of a command that is not to outlive what has started it."""
 
 
 class UsageError(Exception):
@@ -26,31 +32,74 @@ class UsageError(Exception):
 def run_command(
     program: str, action: Callable[[], int], interrupted: str | Callable[[], str]
 ) -> int:
-    """The exit code of a command. What is not its own fault becomes one line on standard error, and
-    SIGTERM, with which clusters stop what they run, is as Ctrl-C.
+    """The exit code of a command. What is not its own fault becomes one line on standard error,
+    with `--verbose` after all of the traceback; SIGTERM, with which clusters stop what they run,
+    and SIGHUP, of a terminal that closes, are as Ctrl-C.
 
     Args:
         program: its name, as it was typed.
         action: does the work and returns the exit code.
         interrupted: what to say after Ctrl-C, or finds it then.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # it was closed when the command began
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper) and number:
+            stream.reconfigure(errors="backslashreplace")  # of an encoding that lacks a letter
     try:
-        return action()
+        _end_by_signals()
+        try:
+            code = action()
+        except UsageError:
+            if Parser.verbose:
+                traceback.print_exc()
+            raise
+        sys.stdout.flush()
+        return code
     except UsageError as error:
-        print(f"{program}: error: {one_line(error)}", file=sys.stderr)
+        _say(f"{program}: error: {one_line(error)}")
         return 2
     except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a folder that cannot be written to, a full disk
         where = f": {error.filename}" if error.filename else ""
-        print(f"{program}: error: {one_line(error.strerror or error)}{where}", file=sys.stderr)
+        _say(f"{program}: error: {one_line(error.strerror or error)}{where}")
         return 1
     except KeyboardInterrupt:
-        print(interrupted if isinstance(interrupted, str) else interrupted(), file=sys.stderr)
+        _say(interrupted if isinstance(interrupted, str) else interrupted())
         return 130
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):  # nobody reads it, and Python would complain at its end
+                with suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say(line: str) -> None:
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr)
+
+
+def _end_by_signals() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as by nohup
+        signal.signal(hangup, signal.default_int_handler)
+    if os.environ.pop(ENDS_WITH_PARENT, None):
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process as by SIGTERM, once what had it started is no more: then the pipe that is
+    its standard input closes, however the other one ended.
+    """
+    with suppress(OSError):
+        os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def cores() -> int:
@@ -59,7 +108,17 @@ def cores() -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError, one line, in the place of printing its usage."""
+    """A parser that raises UsageError, one line, in the place of printing its usage. All take
+    `--verbose`, which is for `run_command`.
+    """
+
+    verbose = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As `argparse` does it."""
+        args = sys.argv[1:] if args is None else list(args)
+        Parser.verbose |= "--verbose" in args
+        return super().parse_known_args([x for x in args if x != "--verbose"], namespace)
 
     def error(self, message: str) -> NoReturn:
         """As UsageError."""

@@ -98,7 +98,7 @@ BAD = {
     ),
     "an argument that only playing shows to be wrong": (
         [*ROBOT, *TINY, "--env-kwargs", "reset_noise_scale", "-1"],
-        ["cannot be played: ValueError: high - low < 0"],
+        ["failed in reset: ValueError: high - low < 0"],
     ),
     "a window to watch training in": (
         [*ROBOT, *TINY, "--env-kwargs", "render_mode", "human"],

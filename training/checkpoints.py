@@ -34,6 +34,7 @@ FORMAT = 1
 NAME = re.compile(r"step-(\d{12})-([0-9a-f]{16})\.safetensors")
 LARGEST = 2**32  # bytes
 LOCK = ".lock"
+PATIENCE = 5.0  # seconds for a training that is just ending, since what started it was killed
 PROGRESS = (
     "num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining",
     "ep_info_buffer", "ep_success_buffer", "_left_out_in_a_row", "_episode_ended", "_was_told",
@@ -263,7 +264,7 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: another one is at work there.
     """
-    file = FileLock(folder / LOCK, timeout=0)
+    file = FileLock(folder / LOCK, timeout=PATIENCE)
     try:
         file.acquire()
     except Timeout:

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.shown import Shown
 from spikepropamine.agents.teacher import Taught
-from spikepropamine.common import UsageError, one_line
+from spikepropamine.common import UsageError
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations.suites import is_suite
 from spikepropamine.envs.reveal import hidden_numbers
@@ -64,12 +64,8 @@ def make_envs(settings: Settings) -> VecEnv:
         raise UsageError(str(error)) from error
     if reason := obstacle(env.observation_space, env.action_space):
         raise UsageError(f"{settings.env}: {reason}")
-    try:
-        env.reset(seed=0)
-        env.step(env.action_space.sample())
-    except Exception as error:  # of any kind: some arguments are found to be wrong only here
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise UsageError(f"{settings.env} with {arguments} cannot be played: {reason}") from error
+    env.reset(seed=0)  # some arguments are found to be wrong only here
+    env.step(env.action_space.sample())
     if settings.perturb is not None and is_suite(settings.perturb):
         found = making.training_conditions(settings.perturb, settings.env, arguments)
         for reason in dict.fromkeys(filter(None, found.values())):

@@ -13,6 +13,7 @@ import torch
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run.progress import ProgressBar
+from spikepropamine.policies.export import BadObservation
 
 WIDTH = 50
 
@@ -178,7 +179,13 @@ def _run_wave(
             break
         for hook in hooks:
             hook.before(step, state, starts, {row: infos[row] for row in running})
-        actions, state = policy.predict(stacked(observations), state, starts, deterministic)
+        try:
+            actions, state = policy.predict(stacked(observations), state, starts, deterministic)
+        except BadObservation as error:
+            episodes = ", ".join(str(rows[row]) for row in running[:3])
+            raise UsageError(
+                f"step {step} of the episodes with seeds {episodes} ...: {error}"
+            ) from error
         starts = np.zeros(width, dtype=bool)
         over = set()
         for row in running:

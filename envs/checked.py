@@ -1,0 +1,97 @@
+"""The one door for environments: what they give is of the right type and shape, or one line says
+what is wrong; and what they raise is theirs.
+"""
+
+import os
+import sysconfig
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from spikepropamine.common import UsageError, one_line, shown
+
+OURS = Path(__file__).resolve().parents[1]
+INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
+FLAT = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+class EnvironmentFailed(UsageError):
+    """An environment raised something, or gave something else than an environment gives."""
+
+
+class Checked(gym.Wrapper):
+    """What an environment gives, checked in type and shape; rewards are floats and ends are bools.
+
+    Whether numbers are finite is looked at where they come in by the batch: by `training.guard`,
+    by a deployed policy, and by `evaluation.run.episodes`.
+
+    Raises:
+        EnvironmentFailed: in `reset` and `step`, with the file and the line of the environment.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+        self._parts = {key: part.shape for key, part in parts.items() if isinstance(part, FLAT)}
+        self._keys = parts.keys() if isinstance(space, spaces.Dict) else None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Begins an episode."""
+        try:
+            observation, info = self.env.reset(seed=seed, options=options)
+            self._check(observation, info)
+        except (Exception, SystemExit) as error:
+            self._fail("reset", error)
+        return observation, info
+
+    def step(self, action: Any) -> Any:
+        """One step."""
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            self._check(observation, info)
+            if terminated is None or truncated is None:
+                raise TypeError("terminated and truncated are true or false, and not None")
+            return observation, float(reward), bool(terminated), bool(truncated), info
+        except (Exception, SystemExit) as error:
+            self._fail("step", error)
+
+    def _check(self, observation: Any, info: Any) -> None:
+        if not isinstance(info, Mapping):
+            raise TypeError(f"its info is {shown(info)}, and should be a dict")
+        if self._keys is None:
+            for shape in self._parts.values():
+                _check_part("its observation", observation, shape)
+            return
+        if not isinstance(observation, Mapping) or observation.keys() != self._keys:
+            raise TypeError(f"its observation should be a dict of {', '.join(self._keys)}")
+        for key, shape in self._parts.items():
+            _check_part(f"its observation {key!r}", observation[key], shape)
+
+    def _fail(self, where: str, error: BaseException) -> NoReturn:
+        name = self.env.spec.id if self.env.spec else type(self.env.unwrapped).__name__
+        raise EnvironmentFailed(f"{name} failed in {where}: {told(error)}") from error
+
+
+def _check_part(what: str, value: Any, shape: tuple[int, ...] | None) -> None:
+    there = value.shape if isinstance(value, np.ndarray) else np.shape(value)
+    if there != shape:
+        raise ValueError(f"{what} has the shape {there}, and should have {shape}")
+    kind = value.dtype.kind if isinstance(value, np.ndarray) else np.asarray(value).dtype.kind
+    if kind not in "biuf":
+        raise TypeError(f"{what} is {shown(value)}, and should be of numbers")
+
+
+def told(error: BaseException) -> str:
+    """An error of someone else's code in a line, with the file and the line that it comes from."""
+    said = f"{type(error).__name__}: {one_line(error)}".rstrip(": ")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = os.path.realpath(frame.filename)
+        if not file.startswith(INSTALLED) and OURS not in Path(file).parents:
+            return f"{said} ({frame.filename}, line {frame.lineno}, in {frame.name})"
+    return said
