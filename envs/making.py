@@ -62,7 +62,7 @@ def make(
             quiet_mujoco()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
-            env = Checked(gym.make(environment, **dict(arguments or {})))
+            env: gym.Env = Checked(gym.make(environment, **dict(arguments or {})))
     except (TypeError, ValueError, ImportError, gym.error.Error) as error:
         raise ValueError(f"{meant}: {error}") from error
     except (Exception, SystemExit) as error:  # of any kind: the arguments meet code of others
