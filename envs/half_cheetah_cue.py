@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
+from spikepropamine.envs import pictures
 from spikepropamine.envs.validation import check_choice, check_integer, check_number
 
 
@@ -75,6 +76,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         mapping: 1 or 0 for each cue before a reversal, int64 [cues].
         order: the cue of each trial, int64 [trials].
         targets: 1 or 0 for each trial, int64 [trials].
+        answers: of the trials so far, whether the robot ran as asked; None in a lesson.
         context_began: the step since when the mapping holds.
     """
 
@@ -172,6 +174,8 @@ class HalfCheetahCue(HalfCheetahEnv):
         self._reversed_at = reversal * self.trial_steps
         self.context_began = 0
         self._step, self._distance, self._outcome = 0, 0.0, 0.0
+        self.answers: list[bool | None] = []
+        self.speed = 0.0
         return self._with_cue(observation), self._with_context(info | {"feedback": 0.0})
 
     @property
@@ -180,17 +184,15 @@ class HalfCheetahCue(HalfCheetahEnv):
         trial = min(self._step // self.trial_steps, self.trials - 1)
         return [self._direction(trial)]
 
+    def overlay(self, picture: np.ndarray) -> np.ndarray:
+        """A picture of the robot, uint8 [height, width, 3], with what is asked and done over it."""
+        return pictures.run_as_asked(self, picture)
+
     @property
-    def caption(self) -> str:
-        """What the last observation shows, in words, for videos."""
-        trial, phase = divmod(self._step, self.trial_steps)
-        if trial == self.trials:
-            return ""
-        if phase >= self.cue_length:
-            return f"how that went: {self._outcome:+.1f}"
-        way = "forward" if self.targets[trial] else "backward"
-        told = "told now" if self._tells[trial] else "not told"
-        return f"cue {self.order[trial] + 1} means {way}: {told}"
+    def asked(self) -> tuple[int, int, bool]:
+        """Of the present trial: its cue, its direction (1 or -1), and whether it is told now."""
+        trial = min(self._step // self.trial_steps, self.trials - 1)
+        return int(self.order[trial]), self._direction(trial), bool(self._tells[trial])
 
     def _direction(self, trial: int) -> int:
         return 2 * int(self.targets[trial]) - 1
@@ -208,6 +210,7 @@ class HalfCheetahCue(HalfCheetahEnv):
             raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
         trial, phase = divmod(self._step, self.trial_steps)
         observation, reward, _, truncated, info = super().step(action)
+        self.speed = float(info["x_velocity"])
         if phase == 0:
             self._distance, self._outcome = 0.0, 0.0
         if self.settle_length <= phase < self.cue_length:
@@ -215,8 +218,9 @@ class HalfCheetahCue(HalfCheetahEnv):
         if phase == self.cue_length - 1:
             counted = self.cue_length - self.settle_length
             self._outcome = float(np.clip(self._distance / counted, -1, 1))
+            self.answers.append(None if self._lessons[trial] else bool(self._distance > 0))
             if not self._lessons[trial]:
-                info["correct"] = bool(self._distance > 0)
+                info["correct"] = self.answers[-1]
             info |= {
                 "target": int(self.targets[trial]),
                 "trial": trial,

@@ -8,10 +8,12 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from spikepropamine.envs.cue_association import CueAssociation
     from spikepropamine.envs.evidence_accumulation import EvidenceAccumulation
+    from spikepropamine.envs.half_cheetah_cue import HalfCheetahCue
 
 WIDTH, HEIGHT, EDGE = 560, 420, 28  # in pixels
 # Okabe and Ito's palette, which the colour-blind can tell apart
 CUES = ["#0072B2", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000"]
+LIGHT = ["#56B4E9", "#F0B0D8", "#E69F00", "#F0E442"]  # on a dark ground
 RIGHT, WRONG, INK, GREY, PALE = "#009E73", "#D55E00", "#222222", "#808080", "#E4E4E4"
 
 
@@ -109,6 +111,61 @@ def evidence_accumulation(task: "EvidenceAccumulation") -> np.ndarray:
             box = (x, y, max(x, x + side - 2), y + 32)
             draw.rectangle(box, fill=_shade(min(float(count) / 2, 1.0)))
     return np.asarray(picture)
+
+
+def run_as_asked(task: "HalfCheetahCue", picture: np.ndarray) -> np.ndarray:
+    """A picture of the robot with an arrow for what is asked, one for what it does, and a mark for
+    each trial: right, wrong, or told (a lesson); uint8 of the same shape.
+    """
+    width, size = picture.shape[1], max(picture.shape[0] // 24, 11)
+    middle, row = width / 2, size * 1.9
+    shaded = picture.copy()
+    shaded[: round(row * 2.8)] //= 4
+    canvas = Image.fromarray(shaded)
+    draw = ImageDraw.Draw(canvas)
+    cue, direction, told = task.asked
+    for line, (name, speed, colour) in enumerate(
+        [
+            (f"cue {_letter(cue)} asks", direction * 2.0, LIGHT[cue % len(LIGHT)]),
+            ("robot runs", task.speed, "white"),
+        ]
+    ):
+        y = row * (line + 1)
+        _text(draw, size, y, name, size, "white")
+        _arrow(draw, middle, y, np.clip(speed / 4, -1, 1) * width * 0.3, size * 0.5, colour)
+    if told:
+        _text(draw, width - size, row, "told now", size, "white", "rm")
+    side = min((width - 2 * size) / task.trials, size * 2.2)
+    y = picture.shape[0] - size * 4
+    for trial in range(task.trials):
+        x = size + trial * side
+        box = (x, y - side * 0.45, x + side * 0.9, y + side * 0.45)
+        answer = task.answers[trial] if trial < len(task.answers) else None
+        now = trial == min(len(task.answers), task.trials - 1)
+        fill = PALE if answer is None else RIGHT if answer else WRONG
+        draw.rectangle(box, fill=fill, outline=INK if now else None, width=2)
+        if answer is not None:
+            _mark(draw, box, answer)
+        elif trial < len(task.answers):
+            _text(draw, x + side * 0.45, y, "told", round(size * 0.7), GREY, "mm")
+    return np.asarray(canvas)
+
+
+def _arrow(
+    draw: ImageDraw.ImageDraw, x: float, y: float, length: float, thick: float, colour: str
+) -> None:
+    """From (x, y) to the right, or to the left where `length` is negative."""
+    end, head = x + length, np.sign(length) * min(abs(length), thick * 2)
+    draw.rectangle((min(x, end - head), y - thick / 3, max(x, end - head), y + thick / 3), colour)
+    draw.polygon([(end, y), (end - head, y - thick), (end - head, y + thick)], colour)
+
+
+def _mark(draw: ImageDraw.ImageDraw, box: tuple[float, ...], right: bool) -> None:
+    """A tick or a cross, white, inside a box."""
+    x0, y0, x1, y1 = box
+    tick, cross = [(0.25, 0.55), (0.43, 0.75), (0.77, 0.28)], [(0.28, 0.28), (0.72, 0.72)]
+    for stroke in [tick] if right else [cross, [(x, 1 - y) for x, y in cross]]:
+        draw.line([(x0 + x * (x1 - x0), y0 + y * (y1 - y0)) for x, y in stroke], "white", 3)
 
 
 def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:

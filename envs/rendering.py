@@ -21,6 +21,7 @@ renderer.render()
 """
 # degrees and a share of the distance: what runs is seen best from nearby and not from high above
 ELEVATION, NEARER = -20.0, 0.75
+LAG = 0.35  # seconds by which the camera follows late, so that one sees where a robot runs
 
 
 class CannotDraw(Exception):
@@ -80,6 +81,8 @@ class Camera:
         self._task: Any = env.unwrapped
         self._renderer: Any = None
         self._model: Any = None
+        self._lookat = np.zeros(3)
+        self._time = np.inf  # of the last picture
         self._is_mujoco = is_mujoco(env)
         if not self._is_mujoco and env.render_mode != "rgb_array":
             name = env.spec.id if env.spec else type(self._task).__name__
@@ -116,9 +119,15 @@ class Camera:
             self._view = view(self._task)
         for field in range(model.nhfield):  # ground that may have been reshaped
             mujoco.mjr_uploadHField(model, self._renderer._mjr_context, field)
-        self._renderer.update_scene(self._task.data, self._view)
-        if self._view.type == mujoco.mjtCamera.mjCAMERA_TRACKING:
-            centre = self._task.data.subtree_com[self._view.trackbodyid]
+        data, tracked = self._task.data, self._view.trackbodyid
+        if tracked >= 0:
+            centre = data.subtree_com[tracked]
+            late = np.exp((self._time - data.time) / LAG) if self._time < data.time else 0.0
+            self._lookat = centre + late * (self._lookat - centre)
+            self._time = data.time
+            self._view.lookat[:] = self._lookat
+        self._renderer.update_scene(data, self._view)
+        if tracked >= 0:
             move_ground(model, self._renderer.scene, centre)
         if model.nhfield and not model.hfield_data.any():
             hide_height_fields(self._renderer.scene)  # as high as the plane that they lie on
@@ -154,7 +163,9 @@ def _renderer(model: Any, width: int, height: int) -> Any:
 
 
 def view(task: Any) -> Any:
-    """A camera that follows the robot, as Gymnasium sets it up where it says how to look."""
+    """A camera as Gymnasium sets it up where it says how to look; `trackbodyid` is the body that
+    it is to follow, -1 for none.
+    """
     import mujoco
 
     settings = dict(task.mujoco_renderer.default_cam_config or {})
@@ -169,9 +180,9 @@ def view(task: Any) -> Any:
     if runs and "elevation" not in settings:
         camera.elevation = ELEVATION
         camera.distance *= NEARER
-    if runs:
+    camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+    if runs:  # `Camera` moves it
         camera.trackbodyid = max(camera.trackbodyid, 1)
-        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
     return camera
 
 

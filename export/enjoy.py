@@ -20,6 +20,7 @@ from spikepropamine.evaluation.ask.conditions import (
 )
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.evaluation.command import FILMED
 from spikepropamine.folder import RunFolder, refuse_link
 from spikepropamine.own_modules import add_import, import_modules
 from spikepropamine.trained import find
@@ -42,6 +43,13 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
         help="make a video there, display or not (without a display: RUN/videos)",
     )
     parser.add_argument(
+        "--lesions",
+        nargs="+",
+        default=[],
+        choices=FILMED,
+        help="film it beside the same policy with these lesions",
+    )
+    parser.add_argument(
         "--open", action="store_true", help="open the video, where there is a display"
     )
     add_import(parser)
@@ -54,7 +62,7 @@ def enjoy(options: argparse.Namespace) -> int:
     import_modules(options.imports)
     if options.seed < 0:
         raise UsageError("--seed must be 0 or more")
-    display = options.video is None and has_display()
+    display = options.video is None and not options.lesions and has_display()
     if not display:
         choose_backend()  # before MuJoCo is imported
     folder = find(options.run)
@@ -73,10 +81,13 @@ def enjoy(options: argparse.Namespace) -> int:
     if options.video is None:
         refuse_link(place, "--video")
     try:
-        video = film_run(run, task, conditions[-1], options.seed, [], place)
+        lesions = [FILMED[name] for name in options.lesions]
+        video = film_run(run, task, conditions[-1], options.seed, lesions, place)
     except CannotDraw as error:
         raise UsageError(str(error)) from error
-    print(f"{video.path}: return {video.returns[0]:.1f}")
+    names = ["as trained", *(lesion.words for lesion in lesions)][: len(video.returns)]
+    returns = (f"{total:.1f} {name}" for total, name in zip(video.returns, names))
+    print(f"{video.path}: return {', '.join(returns) if lesions else f'{video.returns[0]:.1f}'}")
     if options.open and has_display():
         webbrowser.open(video.path.resolve().as_uri())
     return 0

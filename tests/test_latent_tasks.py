@@ -226,21 +226,18 @@ def test_the_context_of_a_cue_task_is_the_direction_of_its_trial():
     assert perturbed.reset(seed=0)[1]["context"][1:] == [-1, 1, -1, 1, 1, -1]
 
 
-def test_a_caption_says_what_the_last_observation_shows():
-    env = cue_task(**(LESSON | {"feedback_length": 1}))
-    played(env, 0)
-    assert env.caption == ""  # the episode is over
+def test_the_overlay_marks_each_trial_as_its_info_says():
+    env = cue_task(**(LESSON | {"trials": 12}))
     env.reset(seed=0)
-    captions = []
-    for _ in range(20):
-        captions.append(env.caption)
-        env.step(np.zeros(6, np.float32))
-    for trial in range(4):
-        way = "forward" if env.targets[trial] else "backward"
-        told = "told now" if trial < 3 else "not told"
-        expected = f"cue {env.order[trial] + 1} means {way}: {told}"
-        assert captions[5 * trial : 5 * trial + 4] == [expected] * 4
-        assert captions[5 * trial + 4].startswith("how that went: ")
+    over, correct = False, []
+    while not over:
+        *_, over, _, info = env.step(np.ones(6))
+        if "trial" in info:
+            correct.append(info.get("correct"))
+    assert env.answers == correct and None in correct and not {True, False}.isdisjoint(correct)
+    picture = np.full((240, 320, 3), 120, dtype=np.uint8)
+    drawn = env.overlay(picture)
+    assert drawn.shape == picture.shape and (picture == 120).all() and (drawn != 120).any()
 
 
 def test_a_settling_robot_is_not_judged():

@@ -260,7 +260,7 @@ class _Scene:
         self.camera = Camera(env, WIDTH, HEIGHT)
         self.steps, self.total, self.over = -1, 0.0, False
         self.since: dict[str, int] = {}
-        self.context = self.caption = ""
+        self.context = ""
         self.picture: np.ndarray | None = None
 
     @property
@@ -280,18 +280,19 @@ class _Scene:
             self.panel.add(moment)
         self.since = {k: self.since.get(k, self.steps) for k in acting_now(moment.info)}
         self.context = context_now(moment.info)
-        self.caption = getattr(self.env.unwrapped, "caption", "")
         self.picture = None
 
     def frame(self) -> np.ndarray:
         """The picture and the panel, uint8 [height, any, 3]."""
         if self.picture is None:
             self.picture = self.camera.picture().copy()
+            if overlay := getattr(self.env.unwrapped, "overlay", None):
+                self.picture[BAR:] = overlay(self.picture[BAR:])
         picture = self.picture
         progress = f"{'over at ' * self.over}step {self.steps}   return {self.total:.1f}"
         picture[:BAR] = written(picture[:BAR] // 2, self.name, progress)
         texts = [k if not at else f"{k} since step {at}" for k, at in self.since.items()]
-        texts += [text for text in (self.context, self.caption) if text]
+        texts += [self.context] if self.context else []
         if texts:
             picture[-BAR:] = written(np.full_like(picture[-BAR:], MARK), ", ".join(texts))
         return np.concatenate([picture, self.panel.canvas], axis=0 if self.stacked else 1)
