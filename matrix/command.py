@@ -13,9 +13,10 @@ from pathlib import Path
 from spikepropamine.common import Parser, UsageError, run_command
 from spikepropamine.matrix import engines
 from spikepropamine.matrix.cells import Cell, cells_of, chosen
-from spikepropamine.matrix.file import RESULTS, load_matrix
+from spikepropamine.matrix.file import load_matrix
 from spikepropamine.matrix.rows import collect
 from spikepropamine.progress import progress_bar
+from spikepropamine.table import RESULTS
 from spikepropamine.training.options import Pairs, literal
 
 RUNS = Path("runs/matrices")

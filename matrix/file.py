@@ -33,8 +33,6 @@ from spikepropamine.training.options import updated
 from spikepropamine.training.settings import CONFIGS
 
 MATRICES = CONFIGS / "matrices"
-RESULTS = Path("benchmarks/results")
-"""Where rows go, and where tables come from, unless another folder is given."""
 AXES = ("envs", "policies", "settings")
 
 

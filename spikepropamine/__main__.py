@@ -19,10 +19,10 @@ COMMANDS = {
         "train and judge environments x policies x seeds x settings",
     ),
     "tables": (
-        "spikepropamine.matrix.make_tables",
+        "spikepropamine.report.pages",
         "the tables of README and docs, out of results",
     ),
-    "figures": ("spikepropamine.matrix.make_figures", "their figures"),
+    "figures": ("spikepropamine.report.pages", "their figures"),
     "enjoy": (
         "spikepropamine.export.enjoy",
         "watch a policy, live where there is a display, else as a video",

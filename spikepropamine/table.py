@@ -36,6 +36,8 @@ NEEDED = ("environment", "policy", "measure", "value")
 TASK = ("environment", "setting")
 RUN = (*TASK, "policy", "seed")
 CONDITION = ("suite", "condition", "lesion", "severity", "split")
+RESULTS = Path("benchmarks/results")
+"""Where the rows of matrices go, and where tables come from, unless another folder is given."""
 DIGITS = 10
 """Significant digits of the numbers in a file."""
 

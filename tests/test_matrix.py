@@ -15,14 +15,16 @@ import pytest
 import yaml
 
 from spikepropamine.common import UsageError
+from spikepropamine.derived import late_accuracy
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
 from spikepropamine.matrix import command, engines
 from spikepropamine.matrix.cells import cells_of, execute
 from spikepropamine.matrix.file import MATRICES, load_matrix
-from spikepropamine.matrix.rows import OBSERVER, read_rows
+from spikepropamine.matrix.rows import OBSERVER
 from spikepropamine.policies.export import load_policy
 from spikepropamine.report.evaluate import main as evaluate
+from spikepropamine.table import read, where
 from spikepropamine.training import settings
 from spikepropamine.training.command import main as train
 
@@ -337,19 +339,22 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
     log = cell.log.read_text()
     assert log.count("$ spikepropamine ") == 2
 
-    rows = read_rows(Path("results/tiny.csv"))
-    mine = [row for row in rows if row.policy == "snn"]
-    assert [row.condition for row in mine] == ["clean", "noise-0.1", "noise-0.2", "plasticity-off"]
+    rows = read(Path("results/tiny.csv"))
+    returns = where(rows, measure="return")
+    mine = where(returns, policy="snn")
+    assert mine["condition"].to_list() == ["clean", "noise-0.1", "noise-0.2", "plasticity-off"]
     summary = json.loads((cell.root / cell.evaluations[0] / "summary.json").read_text())
     result = summary["results"]["snn"]["noise-0.1"]
-    assert mine[1].late_accuracy == pytest.approx(result["late_accuracy"]["mean"], abs=1e-4)
-    assert mine[1].seed == 0 and mine[1].steps == 32 and mine[1].episodes == 2
-    observer = [row for row in rows if row.policy == OBSERVER]
-    assert [row.condition for row in observer] == ["clean", "noise-0.1", "noise-0.2"]
-    assert observer[0].late_accuracy == 1 and observer[0].seed is None
+    late = where(late_accuracy(rows), policy="snn", condition="noise-0.1")["value"]
+    assert late.to_list() == pytest.approx([result["late_accuracy"]["mean"]])
+    assert mine.select("seed", "steps").row(0) == (0, 32)
+    assert where(rows, policy="snn", measure="episodes")["value"].to_list() == [2]
+    observer = where(returns, policy=OBSERVER)
+    assert observer["condition"].to_list() == ["clean", "noise-0.1", "noise-0.2"]
+    assert where(late_accuracy(rows), policy=OBSERVER, condition="clean")["value"].item() == 1
 
     card = RunFolder(Path("kept/CueAssociation-v0/snn/seed-0")).card.read_text()
-    assert "# snn on CueAssociation-v0" in card and f"value: {round(mine[0].ret, 2)}" in card
+    assert "# snn on CueAssociation-v0" in card and f"value: {round(mine['value'][0], 2)}" in card
 
     # another evaluation in the same place is not taken for that of the matrix
     assert cell.finished()
@@ -358,7 +363,7 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
     assert evaluate(judged) == 0
     assert not cell.finished()
     assert command.main([path, "--runs", "matrix", "--results", "results"]) == 0
-    assert cell.finished() and read_rows(Path("results/tiny.csv")) == rows
+    assert cell.finished() and read(Path("results/tiny.csv")).equals(rows)
     cell.stamp.write_text('{"policy": ')
     assert not cell.finished()
 

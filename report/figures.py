@@ -1,0 +1,286 @@
+"""Figures out of results on file; each function is a kind of figure that a page can ask for.
+
+They take what tables take, and give a Vega-Lite chart, which vl-convert draws. A picture remembers
+a digest of its chart, numbers included.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import polars as pl
+import vl_convert
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from spikepropamine.common import UsageError, whole_file
+from spikepropamine.derived import CLEAN_KEY
+from spikepropamine.report.colours import colour_of
+from spikepropamine.report.results import (
+    MEASURES,
+    groups,
+    lines_where,
+    of_one_task,
+    once,
+    task_name,
+    values_of,
+)
+from spikepropamine.statistics import difference, interval, pooled
+from spikepropamine.table import RUN, TASK, read, where
+
+CHART = "chart"  # the name of the digest in a PNG file
+CHANCE = 0.5  # of the cue tasks, which have two answers
+SCALE = 2  # pixels of the picture for one of the chart
+CURVE = (190, 150)  # width and height of a panel of curves
+STATIC, RECURRENT = ("snn-sized", "mlp-sized"), ("rsnn-sized", "rsnn")
+AGAINST = {"static, equal size": STATIC, "recurrent": RECURRENT, "LSTM": ("lstm",)}
+POOLED = "all tasks"
+LEGEND = alt.Legend(title=None, symbolOpacity=1, symbolStrokeWidth=2)
+Chart = dict[str, Any]
+
+
+def conditions(files: Sequence[Path], **asked: str) -> Chart:
+    """Late accuracy by condition: mean, interval and every seed of each policy."""
+    lines = of_one_task(lines_where(files, asked))
+    if "late_accuracy" not in lines.columns:
+        raise UsageError("these results do not have late accuracy")
+    text = "right responses in the second half of an episode; mean, 95 % interval and every seed"
+    return _dots(lines, "condition", "late_accuracy", "late accuracy", text, CHANCE)
+
+
+def returns(files: Sequence[Path], **asked: str) -> Chart:
+    """Return by environment in the clean task, relative to the best policy's mean there."""
+    lines = once(lines_where(files, {"condition": CLEAN_KEY} | asked))
+    means = lines.group_by("environment", "policy").agg(pl.col("return").mean())
+    best = means.group_by("environment").agg(best=pl.col("return").max())
+    for env, most in best.iter_rows():
+        if most <= 0:
+            raise UsageError(f"{env}: no mean return is above 0, so none can be a share of it")
+    lines = lines.join(best, on="environment", maintain_order="left")
+    lines = lines.with_columns(share=pl.col("return") / pl.col("best"))
+    text = "return, relative to the best mean; mean, 95 % interval and every seed"
+    return _dots(lines, "environment", "share", "return", text)
+
+
+def trials(files: Sequence[Path], **asked: str) -> Chart:
+    """Accuracy by trial, a panel for each condition: flat where nothing is learned inside an
+    episode.
+    """
+    lines = of_one_task(lines_where(files, asked))
+    rows = where(read(files), measure="correct")
+    rows = rows.join(lines.select(*RUN, "condition"), on=[*RUN, "condition"], how="semi",
+                     nulls_equal=True, maintain_order="left")  # fmt: skip
+    if rows.is_empty():
+        raise UsageError("these results do not have accuracy by trial")
+    rows = rows.with_columns(x=pl.col("at") + 1, panel="condition")
+    return _curves(rows, "trial", "right responses", "right responses by trial", CHANCE)
+
+
+def learning(files: Sequence[Path], **asked: str) -> Chart:
+    """Return of training episodes by steps, a panel for each task; of the policies of which that is
+    known of every run.
+    """
+    lines = lines_where(files, {"condition": CLEAN_KEY} | asked).filter(
+        pl.col("seed").is_not_null()
+    )
+    runs = lines.select(RUN).unique(maintain_order=True)
+    rows = where(read(files), measure="training_return").filter(pl.col("at").is_not_null())
+    known = rows.select(RUN).unique()
+    less = runs.join(known, on=RUN, how="anti", nulls_equal=True)
+    keys = [*TASK, "policy"]
+    rows = rows.join(runs, on=RUN, how="semi", nulls_equal=True, maintain_order="left")
+    rows = rows.join(less, on=keys, how="anti", nulls_equal=True, maintain_order="left")
+    if rows.is_empty():
+        raise UsageError("these results do not have returns by step")
+    task = pl.concat_str(TASK, separator=" ", ignore_nulls=True)
+    rows = rows.with_columns(x=pl.col("at") / 1e6, panel=task)
+    return _curves(rows, "million steps", "return", "return of training episodes")
+
+
+def forest(files: Sequence[Path], **asked: str) -> Chart:
+    """What plasticity adds, a row for each file of results and one for all: the first plastic
+    policy of the file less a static one of equal size, a recurrent one and an LSTM.
+
+    Late accuracies are above chance and relative to 1, paces as they are, and returns above random
+    actions and relative to the mean of the static policy. `with=FILE` adds runs of another file to
+    those of FILE's namesake: `robots-lstm` to `robots`.
+    """
+    points = []
+    samples: dict[str, list[dict[str, Any]]] = {name: [{}, {}, {}] for name in AGAINST}
+    labels = []
+    for file in files:
+        more = [other for other in asked.get("with", "").split(",") if other.startswith(file.stem)]
+        together = [file, *(file.with_name(f"{other}.csv") for other in more)]
+        lines = lines_where(together, {"lesion": ""}).filter(pl.col("seed").is_not_null())
+        for task, of in groups(lines, *TASK):
+            measure = next(m for m in MEASURES if m in of.columns and of[m].count())
+            condition = "held out" if measure == "settled_pace" else CLEAN_KEY
+            of = of.filter(pl.col("condition") == condition)
+            values = {policy: values_of(some, measure) for (policy,), some in groups(of, "policy")}
+            plastic = next(policy for policy in values if policy.startswith("ndp-"))
+            unit = {"settled_pace": 1.0, "late_accuracy": 1 - CHANCE}.get(measure, 0.0)
+            if not unit:
+                static = next(p for p in (*STATIC, "mlp") if p in values)
+                unit = float(values[static].mean() - of["random_return"].mean())
+            labels.append(label := f"{task_name(task)}, {plastic} ({file.stem})")
+            for name, others in AGAINST.items():
+                other = next((policy for policy in others if policy in values), None)
+                if other is None:
+                    continue
+                for kept, one in zip(samples[name], (values[plastic], values[other], unit)):
+                    kept[label] = one
+                found = difference(values[plastic], values[other])
+                points.append(_point(name, label, found.mean, found.interval, unit))
+    for name, (one, other, unit) in samples.items():
+        if len(unit) > 1:
+            found = pooled(one, other, unit)
+            points.append(_point(name, POOLED, found.mean, found.interval, 1.0))
+    colour = alt.condition(
+        alt.datum.task == POOLED, alt.value("black"), alt.value(colour_of("ndp-oja"))
+    )
+    y = alt.Y("task:N", sort=[*labels, POOLED], title=None, axis=alt.Axis(labelLimit=400))
+    base = alt.Chart().encode(y=y, color=colour)
+    layers = [
+        alt.Chart().mark_rule(color="#999", strokeDash=[3, 3]).encode(x=alt.datum(0)),
+        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title="difference"), x2="high:Q"),
+        base.mark_point(filled=True, size=60, opacity=1).encode(x="mean:Q"),
+    ]
+    panel = alt.layer(*layers, data=alt.Data(values=points))
+    panel = panel.properties(width=170, height=22 * (len(labels) + 1))
+    header = alt.Header(title=None, labelFontWeight="bold")
+    chart = panel.facet(column=alt.Column("against:N", sort=list(AGAINST), header=header))
+    text = ["above 0 the plastic network is better; mean and 95 % interval over seeds,",
+            "1 is from chance to the best possible, or the static policy's return"]  # fmt: skip
+    return _finished(chart, "Plastic networks less others", text)
+
+
+FIGURES = {kind.__name__: kind for kind in (conditions, trials, returns, learning, forest)}
+
+
+def draw(chart: Chart, path: Path) -> None:
+    """Draws a chart to a PNG file."""
+    picture = vl_convert.vegalite_to_png(json.dumps(chart), scale=SCALE)
+    information = PngInfo()
+    information.add_text(CHART, digest(chart))
+    with Image.open(io.BytesIO(picture)) as image, whole_file(path) as part:
+        image.convert("RGB").quantize(128).save(part, "png", pnginfo=information, optimize=True)
+
+
+def agrees(chart: Chart, path: Path) -> bool:
+    """Whether a picture is there and is of this very chart."""
+    if not path.is_file():
+        return False
+    with Image.open(path) as image:
+        return image.info.get(CHART) == digest(chart)
+
+
+def digest(chart: Chart) -> str:
+    """Of a chart, whatever version of the library wrote it."""
+    text = json.dumps({name: of for name, of in chart.items() if name != "$schema"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _point(
+    against: str, task: str, mean: float, edges: tuple[float, float] | None, unit: float
+) -> dict[str, Any]:
+    low, high = edges or (mean, mean)
+    found = {"mean": mean / unit, "low": low / unit, "high": high / unit}
+    return {"against": against, "task": task} | {name: _short(x) for name, x in found.items()}
+
+
+def _dots(
+    lines: pl.DataFrame, axis: str, measure: str, title: str, text: str, chance: float | None = None
+) -> Chart:
+    """Means, intervals and seeds of each policy, side by side, a panel for each value of `axis`."""
+    seeds, means = [], []
+    for (at, policy), some in groups(lines, axis, "policy"):
+        values = values_of(some, measure)
+        low, high = interval(values) or (values.mean(), values.mean())
+        of = {"at": at, "policy": policy}
+        means.append(of | {"y": _short(values.mean()), "low": _short(low), "high": _short(high)})
+        seeds += [of | {"y": _short(value)} for value in values]
+    policies = list(dict.fromkeys(row["policy"] for row in means))
+    panels = list(dict.fromkeys(row["at"] for row in means))
+    colour = _colour(policies)
+    x = alt.X("policy:N", sort=policies, title=None, axis=alt.Axis(labels=False, ticks=False))
+    y = alt.Y("y:Q", title=title, scale=alt.Scale(zero=chance is not None))
+    base = alt.Chart(alt.Data(values=[row | {"kind": "mean"} for row in means] + seeds))
+    base = base.encode(x=x, color=colour)
+    layers = [
+        base.mark_circle(size=20, opacity=0.45).encode(y=y).transform_filter("datum.kind == null"),
+        base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
+        base.mark_tick(thickness=3, size=12).encode(y=y).transform_filter("datum.kind == 'mean'"),
+    ]
+    if chance is not None:
+        layers.insert(
+            0,
+            base.mark_rule(color="#999", strokeDash=[3, 3]).encode(
+                y=alt.datum(chance), x=alt.Undefined, color=alt.Undefined
+            ),
+        )
+    panel = alt.layer(*layers).properties(width=18 * len(policies), height=220)
+    header = alt.Header(title=None, labelFontWeight="bold")
+    chart = panel.facet(column=alt.Column("at:N", sort=panels, header=header), spacing=12)
+    return _finished(chart, _title(lines), [text])
+
+
+def _curves(
+    rows: pl.DataFrame, x_title: str, y_title: str, text: str, chance: float | None = None
+) -> Chart:
+    """Curves of runs, `value` by `x`: their mean, and faint lines for the single ones, a panel for
+    each value of `panel`.
+    """
+    rows = rows.with_columns(pl.col("value", "x").round_sig_figs(5))
+    values = rows.select("panel", "policy", "seed", "x", "value").to_dicts()
+    policies = list(dict.fromkeys(row["policy"] for row in values))
+    panels = list(dict.fromkeys(row["panel"] for row in values))
+    share = chance is not None
+    y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=share))
+    base = alt.Chart().encode(
+        x=alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False, nice=False)),
+        color=_colour(policies),
+    )
+    layers = [
+        base.mark_line(strokeWidth=0.8, opacity=0.3).encode(y=y, detail="seed:N"),
+        base.mark_line(strokeWidth=2).encode(y=alt.Y("mean(value):Q", title=y_title)),
+    ]
+    if share:
+        layers.insert(
+            0, alt.Chart().mark_rule(color="#999", strokeDash=[3, 3]).encode(y=alt.datum(chance))
+        )
+    panel = alt.layer(*layers, data=alt.Data(values=values))
+    panel = panel.properties(width=CURVE[0], height=CURVE[1])
+    header = alt.Header(title=None, labelFontWeight="bold")
+    facet = alt.Facet("panel:N", sort=panels, header=header)
+    chart = panel.facet(facet, columns=4 if share else 3)
+    if not share:
+        chart = chart.resolve_scale(x="independent", y="independent")
+    return _finished(chart, _title(rows), [f"{text}, mean and every seed"])
+
+
+def _colour(policies: Sequence[str]) -> alt.Color:
+    scale = alt.Scale(domain=list(policies), range=[colour_of(policy) for policy in policies])
+    return alt.Color("policy:N", scale=scale, sort=list(policies), legend=LEGEND)
+
+
+def _title(frame: pl.DataFrame) -> str:
+    tasks = [task_name(task) for task in frame.select(TASK).unique(maintain_order=True).iter_rows()]
+    return tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
+
+
+def _finished(chart: Any, title: str, text: Sequence[str]) -> Chart:
+    head = alt.TitleParams(title, subtitle=list(text), anchor="start", offset=12)
+    return (
+        chart.properties(title=head, background="white", padding=8)
+        .configure_view(stroke=None)
+        .configure_axis(grid=True, gridColor="#EEE", domain=False, ticks=False)
+        .to_dict()
+    )
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")

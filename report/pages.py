@@ -1,0 +1,137 @@
+"""`spikepropamine tables` and `figures`: those of Markdown pages, made anew out of results on file.
+
+    <!-- table: seeds robots robots-lstm env=Ant-v5 -->
+    ... whatever stands here is replaced
+    <!-- end -->
+
+    <!-- figure: conditions cue-ppo -->
+    ![Accuracy by noise](docs/noise.png)
+
+A marker names a kind, files of results without `.csv`, and what their rows are to have, in quotes
+where there is a space in it. A figure is drawn to the path of the picture below its marker, and
+remembers the definition and the numbers that it shows.
+"""
+
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from spikepropamine.common import Parser, UsageError, unknown, write_text
+from spikepropamine.report.figures import FIGURES, agrees, draw
+from spikepropamine.report.tables import TABLES
+from spikepropamine.table import RESULTS
+
+TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
+
+
+def pages_of(root: Path) -> list[Path]:
+    """The pages of this project, in which tables and figures may be.
+
+    Args:
+        root: folder of the README.
+    """
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+
+
+def made(kind: str, text: str, results: Path, kinds: Mapping[str, Callable]) -> object:
+    """What a marker asks for.
+
+    Args:
+        kind: "table" or "figure".
+        text: of the marker.
+        results: folder of the files of results.
+        kinds: functions by their names; of files, and of what their rows are to have.
+
+    Raises:
+        UsageError: an unknown kind, no files, or files that do not have what it shows.
+    """
+    marker = f"<!-- {kind}: {text} -->"
+    try:
+        name, *words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{marker}: quotes come in pairs") from error
+    if name not in kinds:
+        raise UsageError(unknown("kind", name, kinds))
+    files = tuple(results / f"{word}.csv" for word in words if "=" not in word)
+    if not files:
+        raise UsageError(f"{marker}: name a file of {results}, such as cue-ppo")
+    try:
+        return kinds[name](files, **dict(word.split("=", 1) for word in words if "=" in word))
+    except (LookupError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        reason = f"what it shows is not in these files ({type(error).__name__}: {error})"
+        raise UsageError(f"{marker}: {reason}") from error
+
+
+def with_tables(page: str, results: Path) -> str:
+    """A page, Markdown, with every table made anew."""
+
+    def replaced(match: re.Match[str]) -> str:
+        start, text, body, end = match.groups()
+        if "<!-- " in body:
+            raise UsageError(f"<!-- table: {text} -->: there is no <!-- end --> after it")
+        return f"{start}\n{made('table', text, results, TABLES)}\n\n{end}"
+
+    return TABLE.sub(replaced, page)
+
+
+def make_tables(page: Path, results: Path, check: bool) -> list[str]:
+    """Makes the tables of a page anew, or checks them; returns what is wrong."""
+    before = page.read_text(encoding="utf-8")
+    after = with_tables(before, results)
+    if before == after:
+        return []
+    if check:
+        return [f"{page}: its tables are not those of {results}; run `spikepropamine tables`"]
+    write_text(page, after)
+    print(f"{page}: made anew")
+    return []
+
+
+def make_figures(page: Path, results: Path, check: bool) -> list[str]:
+    """Draws the figures of a page anew where they show something else, or checks them; returns
+    what is wrong.
+    """
+    wrong = []
+    for text, path in FIGURE.findall(page.read_text(encoding="utf-8")):
+        chart, file = made("figure", text, results, FIGURES), page.parent / path
+        if agrees(chart, file):
+            continue
+        if check:
+            wrong.append(f"{file} is not of {results}; run `spikepropamine figures`")
+        else:
+            draw(chart, file)
+            print(f"{file}: drawn")
+    return wrong
+
+
+MAKERS = {"tables": make_tables, "figures": make_figures}
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine tables") -> int:
+    """Runs the command line of the last word of the program; returns its exit code."""
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "pages", nargs="*", type=Path, default=pages_of(Path()), metavar="PAGE",
+        help="Markdown (those of this project)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="FOLDER",
+        help="of the CSV files that `spikepropamine matrix` writes (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; 1 where not up to date"
+    )
+    options = parser.parse_args(arguments)
+    for page in options.pages:
+        if not page.is_file():
+            raise UsageError(f"there is no page {page}")
+    make = MAKERS[program.rpartition(" ")[2]]
+    wrong = [line for page in options.pages for line in make(page, options.results, options.check)]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0

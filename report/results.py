@@ -1,0 +1,122 @@
+"""Results on file as tables and figures use them: a line for each run and condition."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from spikepropamine.common import UsageError, unknown
+from spikepropamine.derived import CLEAN_KEY, EVALUATION, derived
+from spikepropamine.table import COLUMNS, CONDITION, RUN, TASK, pivot, read, where
+
+PERTURBED = "perturbed"
+"""In the place of a condition: all of a suite that perturb, the policy being intact."""
+SHORT = {"env": "environment"}  # as the command line calls it
+MEASURES = ("settled_pace", "late_accuracy", "return")
+"""What tells how good a policy is, the most telling first that a task has."""
+
+
+def lines_where(files: Sequence[Path], asked: Mapping[str, str]) -> pl.DataFrame:
+    """A line for each run and condition of the files: a column for each measure of the two, for
+    facts of the run, and `name`, the policy as pages show it.
+
+    Args:
+        files: of results.
+        asked: what columns are to be, as text; empty text is null.
+
+    Raises:
+        UsageError: there are no such lines or columns; a run is there twice; runs of a policy
+            differ in their steps or episodes.
+    """
+    frame = derived(read(files))
+    keys = [name for name in COLUMNS if name not in ("value", "revision")]
+    if (twice := frame.filter(frame.select(keys).is_duplicated())).height:
+        raise UsageError(f"{_names(twice)}: it is there twice, of two evaluations")
+    of_condition = pl.col("condition").is_not_null()
+    lines = pivot(frame.filter(of_condition & pl.col("at").is_null()))
+    facts = frame.filter(~of_condition & pl.col("at").is_null())
+    revisions = frame.select(*RUN, "revision").unique(RUN, maintain_order=True)
+    for keys, known in (
+        (RUN, pivot(where(facts, suite=None))),
+        (EVALUATION, pivot(facts.filter(pl.col("suite").is_not_null()))),
+        (RUN, revisions),
+    ):
+        known = known.drop(
+            [n for n in (*CONDITION, "steps") if n in known.columns and n not in keys]
+        )
+        lines = lines.join(known, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    lines = lines.with_columns(
+        name=pl.when(pl.col("seed").is_null()).then("policy").otherwise(pl.format("`{}`", "policy"))
+    )
+    for name, text in asked.items():
+        name = SHORT.get(name, name)
+        if name not in lines.columns:
+            raise UsageError(unknown("column", name, lines.columns))
+        if (name, text) == ("condition", PERTURBED):
+            intact = pl.col("lesion").is_null() & (pl.col("condition") != CLEAN_KEY)
+            lines = lines.filter(intact)
+        else:
+            lines = lines.filter(pl.col(name).cast(pl.String).fill_null("") == text)
+    if lines.is_empty():
+        raise UsageError(f"no rows with {dict(asked)} in {', '.join(map(str, files))}")
+    _check_alike(lines)
+    return lines
+
+
+def _check_alike(lines: pl.DataFrame) -> None:
+    what = [*TASK, "policy", *CONDITION]
+    for name in ("steps", "episodes"):
+        if name in lines.columns:
+            uneven = lines.filter(pl.col(name).n_unique().over(what) > 1)
+            if uneven.height:
+                found = ", ".join(map(str, uneven[name].unique(maintain_order=True)[:2]))
+                raise UsageError(
+                    f"{_names(uneven)}: seeds differ in {name} ({found}); run the matrix for all"
+                )
+
+
+def _names(frame: pl.DataFrame) -> str:
+    return " ".join(
+        f"seed {value}" if name == "seed" else value
+        for name, value in frame.select(*RUN, *CONDITION[:3]).row(0, named=True).items()
+        if value is not None
+    )
+
+
+def once(lines: pl.DataFrame) -> pl.DataFrame:
+    """The lines. Raises UsageError where a run is there twice, as judged by several suites."""
+    if lines.select(*RUN, "condition").is_duplicated().any():
+        raise UsageError("runs were judged by several suites here: add suite=NAME")
+    return lines
+
+
+def of_one_task(lines: pl.DataFrame) -> pl.DataFrame:
+    """The lines. Raises UsageError where they are of several tasks."""
+    if lines.select(TASK).n_unique() > 1:
+        raise UsageError("this is of one environment and setting: add env=ID, or setting=LABEL")
+    return lines
+
+
+def groups(lines: pl.DataFrame, *columns: str) -> Iterator[tuple[tuple, pl.DataFrame]]:
+    """Lines that have these in common, in their order."""
+    yield from lines.group_by(columns, maintain_order=True)
+
+
+def values_of(lines: pl.DataFrame, measure: str) -> np.ndarray:
+    """One value for each run that has any: the mean over its lines."""
+    if measure not in lines.columns:
+        return np.array([])
+    known = lines.filter(pl.col(measure).is_not_null())
+    return known.group_by(RUN, maintain_order=True).agg(pl.col(measure).mean())[measure].to_numpy()
+
+
+def measure_of(lines: pl.DataFrame) -> str:
+    """Late accuracy where the task has trials, else the return."""
+    accuracies = "late_accuracy" in lines.columns and lines["late_accuracy"].count() > 0
+    return "late_accuracy" if accuracies else "return"
+
+
+def task_name(key: Sequence[str | None]) -> str:
+    """Of what tells tasks apart, such as environment and setting."""
+    return " ".join(filter(None, key))

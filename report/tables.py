@@ -1,0 +1,453 @@
+"""Markdown tables out of results on file; each function is a kind of table that a page can ask for.
+
+All take the files and what their rows are to have: `env`, `setting` and so on. Statistics are those
+of `spikepropamine.statistics`, of one value for each training seed.
+"""
+
+import csv
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from spikepropamine.common import UsageError
+from spikepropamine.derived import CLEAN_KEY
+from spikepropamine.evaluation.judge.cost import PARTS
+from spikepropamine.report.results import (
+    PERTURBED,
+    groups,
+    lines_where,
+    measure_of,
+    of_one_task,
+    once,
+    task_name,
+    values_of,
+)
+from spikepropamine.report.words import number, percent
+from spikepropamine.statistics import (
+    Difference,
+    decisive,
+    difference,
+    holm,
+    interval,
+    pooled,
+    verdict,
+)
+from spikepropamine.table import RUN, TASK
+
+PLASTIC = r"^n?dp-"
+MILD = 0.5
+"""Severity up to which a condition is no extreme one."""
+COMPARED = (
+    "result",
+    "other",
+    "difference",
+    "p",
+    "p (Holm)",
+    "p (rank)",
+    "probability of improvement",
+)
+Cell = Callable[[pl.DataFrame], str]
+
+
+def seeds(files: Sequence[Path], **where: str) -> str:
+    """By policy and condition, the interquartile mean and every seed."""
+    lines = of_one_task(once(lines_where(files, where)))
+    measure = measure_of(lines)
+    columns: dict[str, Cell] = {}
+    if measure == "return":
+        for title, name in (
+            ("last training return", "training_return"),
+            ("best training return", "best_training_return"),
+        ):
+            columns[title] = every(name, digits_of(lines, measure), {"condition": CLEAN_KEY})
+    for condition in lines["condition"].unique(maintain_order=True):
+        columns[condition] = every(measure, digits_of(lines, measure), {"condition": condition})
+    return table(lines, {"policy": "name"}, columns)
+
+
+def summary(files: Sequence[Path], **where: str) -> str:
+    """By task, where there are several, policy and condition, the interquartile mean over seeds."""
+    lines = once(lines_where(files, where))
+    measure = measure_of(lines)
+    digits = digits_of(lines, measure)
+    columns = {
+        condition: every(measure, digits, {"condition": condition}, alone=True)
+        for condition in lines["condition"].unique(maintain_order=True)
+    }
+    return table(lines, {"task": "task", "policy": "name"}, columns)
+
+
+def returns(files: Sequence[Path], **where: str) -> str:
+    """By policy and environment, the interquartile mean and every seed; of plastic policies also
+    with their plasticity off.
+    """
+    lines = once(lines_where(files, where))
+    for _, of in groups(lines, "environment"):
+        of_one_task(of)
+    conditions = (pl.col("condition") == CLEAN_KEY) | (
+        (pl.col("condition") == "plasticity-off") & pl.col("policy").str.contains(PLASTIC)
+    )
+    off = pl.when(pl.col("condition") != CLEAN_KEY).then(pl.lit("the same, plasticity off"))
+    order = [pl.col("policy").rank("dense"), "condition"]
+    place = {name: i for i, name in enumerate(lines["policy"].unique(maintain_order=True))}
+    order[0] = pl.col("policy").replace_strict(place)
+    lines = lines.filter(conditions).with_columns(name=off.otherwise("name"))
+    lines = lines.sort(order, maintain_order=True)
+    columns = {
+        env: every("return", 0, {"environment": env})
+        for env in lines["environment"].unique(maintain_order=True)
+    }
+    return table(lines, {"": "policy", "policy": "name"}, columns)
+
+
+def comparisons(files: Sequence[Path], **where: str) -> str:
+    """Each two policies that have several seeds, in the clean task or another condition, by
+    `measure` where one is given; where the condition is "perturbed", suite by suite, by the mean
+    over all conditions that perturb. Holm's correction is over the comparisons of a task.
+    """
+    asked = where.pop("measure", None)
+    lines = lines_where(files, {"condition": CLEAN_KEY} | where)
+    together = where.get("condition") == PERTURBED
+    if not together:
+        once(lines)
+    rows = _head("task", "policy", *COMPARED)
+    what = [where.get("condition"), asked and asked.replace("_", " ")]
+    lines = lines.filter(pl.col("seed").is_not_null())
+    for task, of in groups(lines, *TASK, *["suite"] * together):
+        measure = asked or measure_of(of)
+        values, names = {}, {}
+        for (policy,), some in groups(of, "policy"):
+            if len(found := values_of(some, measure)) > 1:
+                values[policy] = found
+                names[policy] = f"`{policy}`" + _without_a_value(found, some)
+        pairs = list(itertools.combinations(values, 2))
+        found = [difference(values[one], values[other]) for one, other in pairs]
+        named = [(names[one], names[other]) for one, other in pairs]
+        digits = digits_of(of, measure)
+        rows += _compared(task_name([*task, *what]), named, found, digits)
+    return "\n".join(rows)
+
+
+def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -> str:
+    """Each two policies over all tasks together: their returns in the clean task, above that of
+    random actions, relative to the mean return of a reference; `condition` and `measure` as in
+    `comparisons`, other measures as they are.
+    """
+    measure = where.pop("measure", "return")
+    lines = lines_where(files, {"condition": CLEAN_KEY} | where)
+    lines = lines.filter(pl.col("seed").is_not_null())
+    values: dict[str, dict[str, np.ndarray]] = {}
+    for (*task, policy), some in groups(lines, *TASK, "policy"):
+        if len(found := values_of(some, measure)) > 1:
+            values.setdefault(policy, {})[task_name(task)] = found
+    if measure == "return" and reference not in values:
+        raise UsageError(f"no runs of the reference {reference!r}: add reference=POLICY")
+    unit = {}
+    for task, of in groups(lines, *TASK):
+        name = task_name(task)
+        if measure != "return":
+            unit[name] = 1.0
+        elif name in values[reference]:
+            unit[name] = values[reference][name].mean() - of["random_return"].mean()
+    pairs, found = [], []
+    for one, other in itertools.combinations(values, 2):
+        tasks = [name for name in unit if name in values[one] and name in values[other]]
+        if len(tasks) > 1:
+            pairs.append((f"`{one}`", f"`{other}`"))
+            found.append(pooled(values[one], values[other], {name: unit[name] for name in tasks}))
+    rows = [*_head("tasks", "policy", *COMPARED), *_compared("all", pairs, found, 2)]
+    return "\n".join(rows)
+
+
+def behind_observer(files: Sequence[Path], **where: str) -> str:
+    """By policy and condition, how much less late accuracy than the ideal observer's, with its
+    interval over training seeds.
+    """
+    lines = of_one_task(lines_where(files, where))
+    best = lines.filter(pl.col("seed").is_null()).select("condition", best="late_accuracy")
+    lines = lines.filter(pl.col("seed").is_not_null()).join(
+        best, on="condition", maintain_order="left"
+    )
+    lines = lines.with_columns(behind=pl.col("best") - pl.col("late_accuracy"))
+    columns = {c: mean("behind", 2, {"condition": c}) for c in best["condition"]}
+    return table(lines, {"policy": "name"}, columns)
+
+
+def retention(files: Sequence[Path], **where: str) -> str:
+    """By policy, suite and lesion: mean retention over perturbed conditions with its interval, of
+    those that training may use, of those held out, and of the mild ones among these, with its
+    interquartile mean over conditions and runs; and the mean return under all of them.
+    """
+    lines = of_one_task(lines_where(files, where))
+    lines = lines.filter(~pl.col("condition").str.starts_with(CLEAN_KEY))
+    lesion = pl.when(pl.col("lesion").is_not_null()).then(pl.format(", plasticity {}", "lesion"))
+    lines = lines.with_columns(name=pl.concat_str("name", lesion.otherwise(pl.lit(""))))
+    lines = lines.with_columns(mild=pl.col("severity") <= MILD)
+    mild = {"split": "held-out", "mild": True}
+    columns = {
+        "all": mean("retention", 2),
+        "train": mean("retention", 2, {"split": "train"}),
+        "held out": mean("retention", 2, {"split": "held-out"}),
+        f"held out, severity up to {MILD}": mean("retention", 2, mild),
+        "interquartile mean": every("retention", 2, mild, alone=True),
+        "return": mean("return", 0),
+    }
+    return table(lines, {"": "suite", "policy": "name", "suite": "suite"}, columns)
+
+
+def adaptation(files: Sequence[Path], **where: str) -> str:
+    """By task, condition and policy: the pace, relative to random actions (0) and to the teacher
+    that is told (1), that is settled on after the first context of an episode and after later ones,
+    the share of changes after which the rate is back, and what plasticity adds to the reward per
+    step of the opening, where there is plasticity.
+    """
+    named = ("settled_pace", "later_settled_pace", "regained", "opening_over_off")
+    lines = once(lines_where(files, where))
+    known = [name for name in named if name in lines.columns]
+    if not known:
+        raise KeyError(named[0])
+    lines = lines.filter(pl.any_horizontal(pl.col(known).is_not_null()))
+    if "opening_over_off" in known:
+        # the episodes of a network without plasticity are the same with plasticity off
+        added = pl.when(pl.col("opening_over_off") != 0.0).then("opening_over_off")
+        lines = lines.with_columns(opening_over_off=added)
+    titles = ("settled pace", "after a change", "regained", "opening")
+    columns = {title: mean(name, 2) for title, name in zip(titles, named)}
+    by = {"task": "task", "condition": "condition", "policy": "name"}
+    return table(lines, by, columns, always=True)
+
+
+def contexts(files: Sequence[Path], **where: str) -> str:
+    """By policy, in contexts held out of training: how many parameters are trained, the settled
+    pace, the same with plasticity off where there is plasticity, and the changes made good.
+    """
+    lines = of_one_task(once(lines_where(files, {"split": "held-out"} | where)))
+    off = {"lesion": "off", "plastic": True}
+    columns: dict[str, Cell] = {
+        "trainable parameters": lambda some: (
+            "" if (count := some["parameters"][0]) is None else f"{count:,.0f}"
+        ),
+        "pace": mean("settled_pace", 2, {"lesion": None}),
+        "plasticity off": mean("settled_pace", 2, off),
+        "changes made good": mean("regained", 2, {"lesion": None}),
+    }
+    lines = lines.with_columns(plastic=pl.col("policy").str.contains(PLASTIC))
+    return table(lines, {"policy": "name"}, columns)
+
+
+def revisions(files: Sequence[Path], **where: str) -> str:
+    """By file and policy, how many runs there are, and the revisions of the code that trained them;
+    "dirty" are those beside which something was not committed.
+    """
+    rows = _head("results", "policy", "runs", "revisions")
+    for file in files:
+        lines = lines_where([file], where).filter(pl.col("seed").is_not_null())
+        for (name,), some in groups(lines, "name"):
+            found = " ".join(some["revision"].unique(maintain_order=True).drop_nulls())
+            rows.append(_line(file.stem, name, str(some.select(RUN).n_unique()), found))
+    return "\n".join(rows)
+
+
+def speed(files: Sequence[Path], **where: str) -> str:
+    """Environment steps per second of training, by policy and size, and where the time goes."""
+    lines = _benchmark(files, where)
+    parts = [name for name in lines[0] if name.endswith("_us")]
+    rows = _head("policy", "hidden", "steps a second", "times SB3's PPO", "of the physics limit",
+                 *(f"{part.removesuffix('_us')}, µs" for part in parts),
+                 "parameters of the actor")  # fmt: skip
+    for line in lines:
+        rows.append(
+            _line(
+                f"`{line['policy']}`",
+                line["hidden"],
+                f"{int(line['steps_per_second']):,}",
+                f"{float(line['relative_to_sb3']):.2f}",
+                f"{float(line['share_of_physics_limit']):.2f}",
+                *(line[part] for part in parts),
+                f"{int(line['actor_parameters']):,}",
+            )
+        )
+    return "\n".join(rows)
+
+
+def growth(files: Sequence[Path], **where: str) -> str:
+    """Microseconds of an environment step of training, by what grows, a column for each policy."""
+    lines = _benchmark(files, where)
+    policies = list(dict.fromkeys(line["policy"] for line in lines))
+    found = {(x["grows"], x["to"], x["policy"]): x["microseconds_per_step"] for x in lines}
+    rows = _head("", "", *(f"`{policy}`" for policy in policies))
+    for size in dict.fromkeys((line["grows"], line["to"]) for line in lines):
+        rows.append(_line(*size, *(found[*size, policy] for policy in policies)))
+    return "\n".join(rows)
+
+
+def costs(files: Sequence[Path], **where: str) -> str:
+    """Operations per environment step, accumulates + multiply-accumulates, and memory; of static
+    spiking policies also what NeuroBench counts of their spiking layers, beside the same here.
+    """
+    rows = _head("task", "policy", *PARTS, "energy, nJ", "weights, kB", "state, kB", "silent",
+                 "spiking layers", "NeuroBench")  # fmt: skip
+    for line in _benchmark(files, where):
+
+        def count(part: str, line: Mapping[str, str] = line) -> str:
+            found = [line[f"{part}_{kind}"] for kind in ("accumulates", "multiply_accumulates")]
+            return " + ".join(number(float(x)) for x in found) if all(found) else ""
+
+        rows.append(
+            _line(
+                line["env"],
+                f"`{line['policy']}`",
+                *(count(part) for part in PARTS),
+                number(float(line["energy_nJ"])),
+                *(number(float(line[f"{kind}_bytes"]) / 1000) for kind in ("parameter", "state")),
+                percent(float(line["activation_sparsity"])),
+                *(count(part) for part in ("spiking", "neurobench")),
+            )
+        )
+    return "\n".join(rows)
+
+
+def simulated(files: Sequence[Path], **where: str) -> str:
+    """Shares of simulations, of `benchmarks.coverage`, by population and seeds a side."""
+    lines = _benchmark(files, where)
+    rows = _head(*lines[0])
+    rows += [_line(*list(x.values())[:2], *(f"{float(s):.3f}" for s in list(x.values())[2:]))
+             for x in lines]  # fmt: skip
+    return "\n".join(rows)
+
+
+TABLES = {
+    kind.__name__: kind
+    for kind in (seeds, summary, returns, comparisons, overall, behind_observer, retention,
+                 adaptation, contexts, revisions, speed, growth, costs, simulated)
+}  # fmt: skip
+
+
+def table(
+    lines: pl.DataFrame, by: Mapping[str, str], columns: Mapping[str, Cell], always: bool = False
+) -> str:
+    """A row for each group of lines, with its cells.
+
+    Args:
+        lines: of `lines_where`.
+        by: titles of the columns that tell the groups apart, and what these are; those without a
+            title are not shown, and "task" only where there are several, or always.
+        columns: titles, and what makes the cell.
+        always: whether the task is shown where there is only one.
+    """
+    lines = lines.with_columns(task=pl.concat_str(TASK, separator=" ", ignore_nulls=True))
+    shown = [t for t in by if t and (t != "task" or always or lines["task"].n_unique() > 1)]
+    rows = _head(*shown, *columns)
+    for key, some in groups(lines, *dict.fromkeys(by.values())):
+        told = dict(zip(dict.fromkeys(by.values()), key))
+        rows.append(
+            _line(*(told[by[t]] for t in shown), *(make(some) for make in columns.values()))
+        )
+    return "\n".join(rows)
+
+
+def mean(measure: str, digits: int, where: Mapping[str, object] | None = None) -> Cell:
+    """Makes cells of a mean over runs, each the mean of its lines, with its interval."""
+
+    def cell(lines: pl.DataFrame) -> str:
+        lines = _those(lines, where)
+        values = values_of(lines, measure)
+        if not len(values):
+            return ""
+        return _between(values.mean(), interval(values), digits) + _without_a_value(values, lines)
+
+    return cell
+
+
+def every(
+    measure: str, digits: int, where: Mapping[str, object] | None = None, alone: bool = False
+) -> Cell:
+    """Makes cells of the interquartile mean over lines, and, unless that stands alone, each seed;
+    where seeds are missing there is no mean, and a dash for each of them.
+    """
+
+    def cell(lines: pl.DataFrame) -> str:
+        some = _those(lines, where)
+        if measure not in some.columns or not some[measure].count():
+            return ""
+        known = some.filter(pl.col(measure).is_not_null())
+        middle = f"{stats.trim_mean(known[measure], 0.25):.{digits}f}"
+        if alone or known["seed"][0] is None:
+            return middle
+        value = dict(zip(known["seed"], known[measure]))
+        trained = lines.filter(pl.col("environment") == known["environment"][0])["seed"]
+        each = [
+            f"{value[seed]:.{digits}f}" if seed in value else "-"
+            for seed in trained.unique(maintain_order=True)
+        ]
+        return " ".join(each) if "-" in each else f"{middle} ({' '.join(each)})"
+
+    return cell
+
+
+def digits_of(lines: pl.DataFrame, measure: str) -> int:
+    """Decimals to show of a measure."""
+    large = measure in lines.columns and (lines[measure].abs() > 10).any()
+    return 0 if large else 2
+
+
+def _those(lines: pl.DataFrame, where: Mapping[str, object] | None) -> pl.DataFrame:
+    for name, value in (where or {}).items():
+        lines = lines.filter(pl.col(name).eq_missing(pl.lit(value)))
+    return lines
+
+
+def _compared(
+    task: str, pairs: Sequence[tuple[str, str]], found: Sequence[Difference], digits: int
+) -> list[str]:
+    corrected = holm([decisive(one) for one in found])
+    return [
+        _line(
+            task,
+            names[0],
+            verdict(one, p),
+            names[1],
+            _between(one.mean, one.interval, digits),
+            *(_p(value) for value in (one.p, p, one.rank_p)),
+            f"{one.better:.2f}",
+        )
+        for names, one, p in zip(pairs, found, corrected)
+    ]
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _benchmark(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, str]]:
+    """Of a file of a benchmark, which has columns of its own."""
+    (file,) = files
+    with file.open(newline="") as stream:
+        lines = [line for line in csv.DictReader(stream) if where.items() <= line.items()]
+    if not lines:
+        raise UsageError(f"no rows with {where} in {file}")
+    return lines
+
+
+def _without_a_value(values: Sequence[float] | np.ndarray, lines: pl.DataFrame) -> str:
+    """Says so where some runs have none, as those that found out nothing have nothing to lose."""
+    runs = lines.select(RUN).n_unique()
+    return "" if len(values) == runs else f" ({len(values)} of {runs} seeds)"
+
+
+def _between(value: float, edges: tuple[float, float] | None, digits: int) -> str:
+    """With its interval, where there is one."""
+    text = f"{value:.{digits}f}"
+    return text if edges is None else f"{text} [{', '.join(f'{x:.{digits}f}' for x in edges)}]"
+
+
+def _head(*titles: str) -> list[str]:
+    return [_line(*titles), "|---" * len(titles) + "|"]
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"

@@ -1,0 +1,60 @@
+"""What is computed when a results table is read, and never stored: retention and late accuracy."""
+
+import polars as pl
+
+from spikepropamine.table import COLUMNS, CONDITION, DIGITS, RUN, where
+
+CLEAN_KEY = "clean"
+"""The condition in which nothing is changed."""
+ROW = (*RUN, "steps", *CONDITION, "revision")
+EVALUATION = (*RUN, "suite")
+
+
+def derived(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows, and those of `retention` and `late_accuracy` below them."""
+    return pl.concat([frame, retention(frame), late_accuracy(frame)])
+
+
+def retention(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `retention`: (R - R_random) / (R_clean - R_random) of each run, R its mean return in
+    a condition, with a lesion or without.
+
+    R_clean is that of the same suite, `random_return` a row of the run and suite. A run that is no
+    better than random actions, or whose row `learned` is 0, has none.
+    """
+    fact = [*EVALUATION, "value"]
+    lines = _mean_of(frame, "return", *ROW)
+    clean = where(lines, condition=CLEAN_KEY, lesion=None).select(fact).rename({"value": "clean"})
+    lines = lines.join(clean, on=EVALUATION, nulls_equal=True, maintain_order="left")
+    for measure, name in (("random_return", "random"), ("learned", "learned")):
+        known = _mean_of(frame, measure, *EVALUATION).rename({"value": name})
+        lines = lines.join(
+            known, on=EVALUATION, how="left", nulls_equal=True, maintain_order="left"
+        )
+    margin = pl.col("clean") - pl.col("random")
+    learned = (margin > 0) & (pl.col("learned").fill_null(1.0) > 0)
+    ratio = (pl.col("value") - pl.col("random")) / margin
+    return _rows(lines.filter(learned).with_columns(value=ratio), "retention")
+
+
+def late_accuracy(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `late_accuracy`: of `correct` over the second half of the trials (the longer one if
+    their number is odd).
+    """
+    trials = _mean_of(frame, "correct", *ROW, "at")
+    late = pl.col("at") >= (pl.col("at").max().over(ROW) + 1) // 2
+    lines = trials.filter(late).group_by(ROW, maintain_order=True).agg(pl.col("value").mean())
+    return _rows(lines, "late_accuracy")
+
+
+def _mean_of(frame: pl.DataFrame, measure: str, *keys: str) -> pl.DataFrame:
+    """Over all rows of a measure that have these in common."""
+    rows = where(frame, measure=measure)
+    return rows.group_by(keys, maintain_order=True).agg(pl.col("value").mean())
+
+
+def _rows(lines: pl.DataFrame, measure: str) -> pl.DataFrame:
+    empty = [pl.lit(None, COLUMNS[name]).alias(name) for name in ("at", "episode")]
+    value = pl.col("value").round_sig_figs(DIGITS)  # so that a half is rounded as the stored one
+    lines = lines.with_columns(pl.lit(measure).alias("measure"), value, *empty)
+    return lines.select(list(COLUMNS))

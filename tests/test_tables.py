@@ -1,0 +1,313 @@
+"""Tables and figures of pages, out of results on file; those of this project agree."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikepropamine.common import UsageError
+from spikepropamine.derived import late_accuracy, retention
+from spikepropamine.report import figures, pages, tables
+from spikepropamine.report.colours import POLICIES, colour_of
+from spikepropamine.report.tables import TABLES
+from spikepropamine.statistics import difference, interval, pooled
+from spikepropamine.table import table, where, write
+
+ROOT = Path(__file__).parent.parent
+PAGES = pages.pages_of(ROOT)
+COMMITTED = ROOT / "benchmarks" / "results"
+
+
+def rows_of(values, measure="correct", condition="clean", env="Cue", suite="standard", **more):
+    """Rows of a list of seeds by policy; of `correct`, those of two trials."""
+    return [
+        {"environment": env, "suite": suite, "policy": policy.replace("_", "-"), "seed": seed,
+         "condition": condition, "measure": measure, "at": at, "value": value} | more
+        for policy, some in values.items()
+        for seed, value in enumerate(some)
+        for at in ((0, 1) if measure == "correct" else (None,))
+    ]  # fmt: skip
+
+
+CUES = {"ndp_oja": [0.9, 0.92, 0.94, 0.96, 0.5], "snn": [0.5, 0.52, 0.48, 0.5, 0.51]}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Writes rows, and makes a table of them: its cells, without the head."""
+
+    def make(kind, rows, **asked):
+        write(tmp_path / "some.csv", table(rows))
+        lines = TABLES[kind]([tmp_path / "some.csv"], **asked).splitlines()[2:]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    return make
+
+
+# what is derived
+
+
+def test_retention_is_the_runs_own_ratio():
+    rows = rows_of({"a": [10.0, 20.0, 1.0, 30.0]}, "return")
+    rows += rows_of({"a": [5.5, 11.0, 7.0, 15.5]}, "return", condition="noise")
+    rows += rows_of({"a": [1.0, 2.0, 2.0, 1.0]}, "random_return", condition=None)
+    rows += rows_of({"a": [1.0, 1.0, 1.0, 0.0]}, "learned", condition=None)
+    found = retention(table(rows))
+    assert where(found, condition="noise")["value"].to_list() == [0.5, 0.5]  # two did not learn
+    assert where(found, condition="clean")["value"].to_list() == [1.0, 1.0]
+
+
+def test_late_accuracy_is_that_of_the_second_half_of_the_trials():
+    base = {"environment": "Cue", "policy": "a", "condition": "clean", "measure": "correct"}
+    right = [(0, 0), (0, 1), (1, 1)]  # in two episodes
+    rows = [base | {"at": at, "value": value, "episode": episode}
+            for at, values in enumerate(right) for episode, value in enumerate(values)]  # fmt: skip
+    (late,) = late_accuracy(table(rows))["value"]
+    assert late == 0.75  # of trials 1 and 2
+
+
+# tables
+
+
+def test_a_table_of_seeds_has_the_interquartile_mean_and_every_seed(made):
+    observer = [row | {"policy": "ideal observer", "seed": None, "value": 1.0}
+                for row in rows_of({"o": [1.0]})]  # fmt: skip
+    rows = rows_of(CUES) + observer
+    first, _, last = made("seeds", rows)
+    assert first == ["`ndp-oja`", "0.92 (0.90 0.92 0.94 0.96 0.50)"]  # 0.90, 0.92 and 0.94
+    assert last == ["ideal observer", "1.00"]
+    assert made("summary", rows)[0] == ["`ndp-oja`", "0.92"]
+    behind = made("behind_observer", rows)[1]
+    low, high = interval(1 - np.array(CUES["snn"]))
+    assert behind == ["`snn`", f"0.50 [{low:.2f}, {high:.2f}]"]
+
+
+def test_seeds_that_are_missing_in_a_condition_have_a_dash_and_the_others_no_mean(made):
+    rows = rows_of({"snn": [1.0, 2.0, 3.0]}, "return")
+    rows.append(rows_of({"snn": [9.0, 1.5]}, "return", condition="noise")[1])
+    ((_, clean, noise),) = [row[:1] + row[-2:] for row in made("seeds", rows)]
+    assert (clean, noise) == ("2.00 (1.00 2.00 3.00)", "- 1.50 -")
+
+
+def test_a_comparison_has_its_tests_corrected_within_its_task(made):
+    samples = {"a": [0.9, 0.91, 0.93], "b": [0.5, 0.51, 0.52], "c": [0.45, 0.5, 0.6], "d": [0.7]}
+    rows = made("comparisons", rows_of(samples))
+    assert [(row[1], row[2], row[3]) for row in rows] == [
+        ("`a`", "significantly higher", "`b`"),
+        ("`a`", "significantly higher", "`c`"),
+        ("`b`", "no significant difference", "`c`"),
+    ]  # one seed is not tested
+    found = difference(samples["a"], samples["c"])
+    assert rows[1][4] == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
+    assert rows[1][5:] == [f"{found.p:.3f}", f"{2 * found.p:.3f}", f"{found.rank_p:.3f}", "1.00"]
+
+
+def test_what_is_kept_over_a_suite_is_compared_suite_by_suite(made):
+    samples = {"a": [0.9, 0.92, 0.94], "b": [0.5, 0.52, 0.48]}
+    rows = []
+    for suite in ("noise", "damage"):
+        for condition, less in (("clean", -9), ("weak 1", 0), ("weak 2", 0.2)):
+            values = {name: np.subtract(some, less) for name, some in samples.items()}
+            rows += rows_of(values, "kept", condition=condition, suite=suite)
+        rows += rows_of(samples, "kept", "weak 2 [off]", suite=suite, lesion="off")
+    noise, damage = made("comparisons", rows, condition="perturbed", measure="kept")
+    assert noise[0] == "Cue noise perturbed kept" and damage[0].startswith("Cue damage")
+    assert noise[2] == "significantly higher" and noise[4].startswith("0.42 [")
+
+
+def test_tasks_together_count_relative_to_a_reference(made):
+    random = np.random.default_rng(0)
+    values = {env: {name: random.normal(at, 1, 5) * size for name, at in (("a", 9), ("b", 5))}
+              for env, size in (("A", 1), ("B", 100))}  # fmt: skip
+    rows = []
+    for env, of in values.items():
+        rows += rows_of(of, "return", env=env)
+        rows += rows_of({name: [0.0] * 5 for name in of}, "random_return", None, env=env)
+    ((_, one, said, other, gap, *_),) = made("overall", rows, reference="b")
+    unit = {env: of["b"].mean() for env, of in values.items()}
+    found = pooled(*({env: of[name] for env, of in values.items()} for name in "ab"), unit)
+    assert (one, said, other) == ("`a`", "significantly higher", "`b`")
+    assert gap == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
+    with pytest.raises(UsageError, match="reference=POLICY"):
+        made("overall", rows)
+
+
+@pytest.mark.parametrize("kind", ["seeds", "summary", "returns", "comparisons"])
+def test_no_run_counts_twice_where_several_suites_have_the_clean_condition(made, kind):
+    rows = [row for suite in ("standard", "noise") for row in rows_of(CUES, "return", suite=suite)]
+    with pytest.raises(UsageError, match="add suite=NAME"):
+        made(kind, rows)
+    assert made(kind, rows, suite="noise")
+
+
+def test_what_cannot_be_averaged_is_not(made):
+    rows = rows_of({"a": [0.9, 0.8, 0.7]}, "return")
+    with pytest.raises(UsageError, match="it is there twice"):
+        made("seeds", [*rows, rows[-1]])
+    rows += rows_of({"a": [2.0, 2.0, 9.0]}, "episodes", condition=None)
+    with pytest.raises(UsageError, match=r"episodes \(2.0, 9.0\)"):
+        made("seeds", rows)
+    with pytest.raises(UsageError, match="one environment and setting"):
+        made("seeds", rows_of(CUES, "return") + rows_of(CUES, "return", env="Other"))
+
+
+def test_returns_of_plastic_policies_have_those_without_plasticity(made):
+    rows = rows_of({"dp_bcm": [10.0], "snn": [10.0]}, "return")
+    rows += rows_of({"dp_bcm": [5.0], "snn": [5.0]}, "return", "plasticity-off", lesion="off")
+    assert made("returns", rows) == [
+        ["`dp-bcm`", "10 (10)"], ["the same, plasticity off", "5 (5)"], ["`snn`", "10 (10)"]
+    ]  # fmt: skip
+
+
+def test_retention_is_the_mean_over_conditions_with_an_interval_over_seeds(made):
+    by_condition = {
+        "clean": (100.0, 100.0, 100.0), "a": (40.0, 20.0, 30.0), "b": (60.0, 80.0, 70.0),
+        "c": (20.0, 40.0, 90.0),
+    }  # fmt: skip
+    kinds = {"clean": {}, "a": {"split": "train", "severity": 0.5},
+             "b": {"split": "held-out", "severity": 0.5}, "c": {"split": "held-out"}}  # fmt: skip
+    rows = rows_of({"snn": [0.0] * 3}, "random_return", None)
+    for condition, values in by_condition.items():
+        rows += rows_of({"snn": values}, "return", condition, **kinds[condition])
+    ((policy, suite, whole, train, held_out, mild, middle, ret),) = made("retention", rows)
+    low, high = interval([0.4, 1.4 / 3, 1.9 / 3])
+    assert (policy, suite, middle) == ("`snn`", "standard", "0.70")
+    assert whole == f"0.50 [{low:.2f}, {high:.2f}]" and ret.startswith("50 [")
+    assert train.startswith("0.30 [") and held_out.startswith("0.60 [") and mild[:4] == "0.70"
+
+
+def test_contexts_are_told_by_policy_and_plasticity_of_networks_that_have_it(made):
+    rows = rows_of({"ndp_oja": [12345.0] * 3, "snn": [678.0] * 3}, "parameters", None, suite=None)
+    for lesion, pace in (("", 0.8), ("off", 0.2)):
+        condition = f"held out {lesion}"
+        more = {"split": "held-out", "lesion": lesion}
+        paces = {name: [pace, pace + 0.1, pace + 0.2] for name in ("ndp_oja", "snn")}
+        rows += rows_of(paces, "settled_pace", condition, **more)
+        added = {"ndp_oja": [0.4, 0.5, 0.6], "snn": [0.0] * 3}
+        rows += rows_of(added, "opening_over_off", condition, **more)
+    rows += rows_of({"ndp_oja": [0.9, 0.9]}, "regained", "held out ", split="held-out", lesion="")
+    rows += rows_of({"snn": [9.0] * 3}, "settled_pace", "seen", split="train")
+    plastic, static = made("contexts", rows)
+    assert plastic[:2] == ["`ndp-oja`", "12,345"] and static[:2] == ["`snn`", "678"]
+    assert plastic[2].startswith("0.90 [") and plastic[3].startswith("0.30 [")
+    assert plastic[4] == "0.90 (2 of 3 seeds)" and static[3] == ""
+    plastic, static, _ = made("adaptation", rows, lesion="")
+    assert plastic[:3] == ["Cue", "held out", "`ndp-oja`"]
+    assert plastic[-1].startswith("0.50 [") and static[-1] == ""
+
+
+def test_a_table_of_revisions_names_each_once(made):
+    rows = [row | {"revision": f"r{row['seed'] % 2}"} for row in rows_of({"snn": [0.5] * 3})]
+    assert made("revisions", rows) == [["some", "`snn`", "3", "r0 r1"]]
+
+
+def test_costs_are_shown_in_two_parts_and_what_is_not_counted_is_empty(tmp_path):
+    counted = ("synapses", "neurons", "plasticity", "neuromodulators", "spiking", "neurobench")
+    kinds = ("accumulates", "multiply_accumulates")
+    parts = [f"{part}_{kind}" for part in counted for kind in kinds]
+    columns = ["env", "policy", *parts, "energy_nJ", "parameter_bytes", "state_bytes",
+               "activation_sparsity"]  # fmt: skip
+    snn = ["A-v0", "snn", 120, 30, *[0] * 6, 100, 30, 100, 30, 1.5, 4000, 80, 0.9]
+    mlp = ["A-v0", "mlp", 0, 500, *[0] * 6, *[""] * 4, 2.5, 2000, 0, 0]
+    with (tmp_path / "costs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, snn, mlp])
+    one, two = tables.costs([tmp_path / "costs.csv"]).splitlines()[2:]
+    assert "| 120 + 30.0 |" in one and one.endswith("| 100 + 30.0 | 100 + 30.0 |")
+    assert "| 0 + 500 |" in two and two.endswith("|  |  |")
+
+
+# pages
+
+
+def test_tables_of_the_pages_are_those_of_the_committed_results(capsys):
+    for page in PAGES:
+        assert pages.make_tables(page, COMMITTED, check=True) == []
+
+
+def test_every_committed_file_of_learning_is_in_a_table():
+    asked = " ".join(re.findall("<!-- table: (.*?) -->", "".join(p.read_text() for p in PAGES)))
+    files = {file.stem for file in COMMITTED.glob("*.csv")}
+    learning = {name for name in files if name.startswith(("cue-", "evidence-", "robots"))}
+    assert learning and learning <= set(asked.split())
+
+
+def test_only_what_stands_between_the_markers_changes(tmp_path, made):
+    made("seeds", rows_of(CUES))
+    page = "before\n<!-- table: summary some -->\nold\n<!-- end -->\nafter\n"
+    new = pages.with_tables(page, tmp_path)
+    assert new.startswith("before\n<!-- table: summary some -->\n\n| policy | clean |")
+    assert new.endswith("<!-- end -->\nafter\n") and "old" not in new
+    assert pages.with_tables(new, tmp_path) == new
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("sumary some", "did you mean 'summary'"),
+        ("summary", "name a file"),
+        ("summary cues", "there is no file"),
+        ("summary some env=Ant-v5", "no rows"),
+        ("summary some foo=1", "unknown column 'foo'"),
+        ("speed some", "not in these files"),
+        ("adaptation some", "not in these files"),
+        ('summary some "condition=clean', "quotes come in pairs"),
+    ],
+)
+def test_a_marker_that_is_wrong_is_explained(tmp_path, made, marker, words):
+    made("seeds", rows_of(CUES))
+    with pytest.raises(UsageError, match=words) as error:
+        pages.with_tables(f"<!-- table: {marker} -->\n<!-- end -->", tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys):
+    made("seeds", rows_of(CUES))
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- table: summary some -->\n<!-- end -->\n<!-- figure: conditions some -->\n![x](x.png)"
+    )
+    asked = [str(page), "--results", str(tmp_path)]
+    for command in ("tables", "figures"):
+        program = f"spikepropamine {command}"
+        assert pages.main([*asked, "--check"], program) == 1
+        assert f"run `{program}`" in capsys.readouterr().err
+        assert pages.main(asked, program) == 0
+        assert pages.main([*asked, "--check"], program) == 0
+    made("seeds", rows_of(CUES | {"snn": [0.5, 0.52, 0.48, 0.5, 0.6]}))
+    assert pages.main([*asked, "--check"], "spikepropamine figures") == 1
+
+
+# figures
+
+
+def test_figures_of_the_pages_are_those_of_the_committed_results():
+    for page in PAGES:
+        assert pages.make_figures(page, COMMITTED, check=True) == []
+
+
+def test_a_forest_has_a_row_for_each_task_and_one_for_all(tmp_path):
+    rows = rows_of(CUES | {"mlp_sized": [0.5, 0.49, 0.52]})
+    write(tmp_path / "cue.csv", table(rows))
+    returns = {"ndp_oja": [8.0, 10.0], "mlp_sized": [9.0, 11.0]}
+    rows = rows_of(returns, "return", env="Ant-v5")
+    rows += rows_of({name: [0.0, 0.0] for name in returns}, "random_return", None, env="Ant-v5")
+    write(tmp_path / "robots.csv", table(rows))
+    write(
+        tmp_path / "robots-lstm.csv", table(rows_of({"lstm": [4.0, 6.0]}, "return", env="Ant-v5"))
+    )
+    files = [tmp_path / "cue.csv", tmp_path / "robots.csv"]
+    chart = figures.forest(files, **{"with": "robots-lstm"})
+    (data,) = chart["datasets"].values() if "datasets" in chart else [chart["data"]["values"]]
+    found = {(row["against"], row["task"].split(",")[0]): row["mean"] for row in data}
+    cue = (np.mean(CUES["ndp_oja"]) - np.mean([0.5, 0.49, 0.52])) / 0.5
+    assert found == pytest.approx({
+        ("static, equal size", "Cue"): cue, ("static, equal size", "Ant-v5"): -0.1,
+        ("static, equal size", "all tasks"): (cue - 0.1) / 2, ("LSTM", "Ant-v5"): 0.4,
+    }, rel=1e-4)  # fmt: skip
+
+
+def test_policies_have_colours_of_their_own():
+    assert len(set(POLICIES.values())) == len(POLICIES) - 1  # those that are no network share one
+    assert colour_of("mine") == colour_of("mine") not in POLICIES.values()
