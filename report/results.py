@@ -99,7 +99,12 @@ def of_one_task(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def groups(lines: pl.DataFrame, *columns: str) -> Iterator[tuple[tuple, pl.DataFrame]]:
-    """Lines that have these in common, in their order."""
+    """Lines that have these in common: in the order in which values of the first column appear,
+    within these of the second, and so on.
+    """
+    place = pl.col("place").min()
+    order = [place.over(columns[: i + 1]) for i in range(len(columns))]
+    lines = lines.with_row_index("place").sort(order, maintain_order=True).drop("place")
     yield from lines.group_by(columns, maintain_order=True)
 
 

@@ -359,7 +359,8 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
     # another evaluation in the same place is not taken for that of the matrix
     assert cell.finished()
     place = cell.root / cell.evaluations[0]
-    judged = [str(cell.path), "--episodes", "1", "--conditions", "clean", "--out", str(place)]
+    judged = [str(cell.path), "--episodes", "1", "--conditions", "clean", "--overwrite"]
+    judged += ["--out", str(place)]
     assert evaluate(judged) == 0
     assert not cell.finished()
     assert command.main([path, "--runs", "matrix", "--results", "results"]) == 0
