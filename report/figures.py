@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from spikepropamine.common import UsageError, whole_file
 from spikepropamine.derived import CLEAN_KEY
+from spikepropamine.reading import read_bytes
 from spikepropamine.report.colours import colour_of
 from spikepropamine.report.results import (
     MEASURES,
@@ -174,7 +175,7 @@ def agrees(chart: Chart, path: Path) -> bool:
     """Whether a picture is there and is of this very chart."""
     if not path.is_file():
         return False
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(read_bytes(path))) as image:
         return image.info.get(CHART) == digest(chart)
 
 

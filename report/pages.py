@@ -21,6 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from spikepropamine.common import Parser, UsageError, unknown, write_text
+from spikepropamine.reading import read_text
 from spikepropamine.report.figures import FIGURES, agrees, draw
 from spikepropamine.report.tables import TABLES
 from spikepropamine.table import RESULTS
@@ -81,7 +82,7 @@ def with_tables(page: str, results: Path) -> str:
 
 def make_tables(page: Path, results: Path, check: bool) -> list[str]:
     """Makes the tables of a page anew, or checks them; returns what is wrong."""
-    before = page.read_text(encoding="utf-8")
+    before = read_text(page)
     after = with_tables(before, results)
     if before == after:
         return []
@@ -97,7 +98,7 @@ def make_figures(page: Path, results: Path, check: bool) -> list[str]:
     what is wrong.
     """
     wrong = []
-    for text, path in FIGURE.findall(page.read_text(encoding="utf-8")):
+    for text, path in FIGURE.findall(read_text(page)):
         chart, file = made("figure", text, results, FIGURES), page.parent / path
         if agrees(chart, file):
             continue

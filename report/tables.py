@@ -5,6 +5,7 @@ of `spikepropamine.statistics`, of one value for each training seed.
 """
 
 import csv
+import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from scipy import stats
 from spikepropamine.common import UsageError
 from spikepropamine.derived import CLEAN_KEY
 from spikepropamine.evaluation.judge.cost import PARTS
+from spikepropamine.reading import read_text
 from spikepropamine.report.results import (
     PERTURBED,
     groups,
@@ -426,8 +428,8 @@ def _p(value: float | None) -> str:
 def _benchmark(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, str]]:
     """Of a file of a benchmark, which has columns of its own."""
     (file,) = files
-    with file.open(newline="") as stream:
-        lines = [line for line in csv.DictReader(stream) if where.items() <= line.items()]
+    found = csv.DictReader(io.StringIO(read_text(file), newline=""))
+    lines = [line for line in found if where.items() <= line.items()]
     if not lines:
         raise UsageError(f"no rows with {where} in {file}")
     return lines
