@@ -22,10 +22,10 @@ STATIC = LayerSpec(1, 1)
 logger = logging.getLogger(__name__)
 
 
-def _numba(*arguments) -> tuple[Tensor, Tensor, LayerState]:
+def _numba(*arguments, **more) -> tuple[Tensor, Tensor, LayerState]:
     from spikepropamine.policies.compiled.autograd import layer_sequence  # slow to import
 
-    return layer_sequence(*arguments)
+    return layer_sequence(*arguments, **more)
 
 
 def _numba_leaky(*arguments) -> Tensor:

@@ -19,6 +19,7 @@ def layer_sequence(
     rate: Tensor | None,
     state: LayerState,
     state_wanted: bool = True,
+    target: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, LayerState]:
     """`policies.reference.layer_sequence`, in pieces of about sqrt(T) ticks.
 
@@ -27,13 +28,16 @@ def layer_sequence(
     ticks = len(inputs)
     length = math.isqrt(ticks)
     if not torch.is_grad_enabled() or length < 2:
-        return reference.layer_sequence(spec, parameters, inputs, starts, rate, state)
+        return reference.layer_sequence(
+            spec, parameters, inputs, starts, rate, state, target=target
+        )
     spikes, potentials = [], []
     for first in range(0, ticks, length):
         now = slice(first, first + length)
         piece: Any = checkpoint(
             reference.layer_sequence, spec, parameters, inputs[now], starts[now],
-            None if rate is None else rate[now], state, use_reentrant=False,
+            None if rate is None else rate[now], state,
+            target=None if target is None else target[now], use_reentrant=False,
         )  # fmt: skip
         spikes.append(piece[0])
         potentials.append(piece[1])

@@ -11,6 +11,8 @@ PLASTICITY = (
     "threshold_decay",
     "eta",
     "coefficients",
+    "target_exogenous",
+    "target_bias",
 )
 
 

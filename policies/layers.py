@@ -37,7 +37,8 @@ class SpikingLayer(nn.Module):
         exogenous: channels of the exogenous signal that its neuromodulators see.
         gain: standard deviation of the initial weights, times sqrt(fan-in).
         membrane_decay, trace_decay, threshold_decay, eta: initial values, each in (0, 1).
-        plasticity_gain: standard deviation of the initial alpha, times sqrt(fan-in).
+        plasticity_gain: standard deviation of the initial alpha, times sqrt(fan-in); their mean is
+            the rule's.
         modulator_gain: the same of the initial weights of the neuromodulators.
         backend: a key of `policies.backends.BACKENDS`, or "auto".
     """
@@ -68,12 +69,14 @@ class SpikingLayer(nn.Module):
         if spec.recurrent:
             self.recurrent_weight = weights(n, gain)
         if spec.plastic:
+            rule = RULES[spec.rule]
             self.plasticity_gain = weights(n_pre, plasticity_gain)
+            self.plasticity_gain.data += rule.gain
             self.pre_decay = nn.Parameter(torch.tensor(logit(trace_decay)))
             self.post_decay = nn.Parameter(torch.tensor(logit(trace_decay)))
             if "threshold" in spec.state_shapes:
                 self.threshold_decay = nn.Parameter(torch.tensor(logit(threshold_decay)))
-            if initial := list(RULES[spec.rule].coefficients.values()):
+            if initial := list(rule.coefficients.values()):
                 self.coefficients = nn.Parameter(torch.tensor(initial))
             if spec.modulation != "direct":
                 self.eta = nn.Parameter(torch.tensor(logit(eta)))
@@ -82,6 +85,9 @@ class SpikingLayer(nn.Module):
                 self.modulator_exogenous = weights(exogenous, modulator_gain)
                 # starts where a plain rule does, so that plasticity is alive at the first update
                 self.modulator_bias = nn.Parameter(torch.full((n,), math.atanh(eta)))
+            if spec.has_target:
+                self.target_exogenous = weights(exogenous, 1.0)
+                self.target_bias = nn.Parameter(torch.zeros(n))
 
     def parameters_in_use(self) -> LayerParameters:
         """The learned numbers in the units of the equations (decays and eta in (0, 1))."""
@@ -118,6 +124,10 @@ class SpikingLayer(nn.Module):
         drive = nn.functional.linear(inputs, self.modulator_weight, self.modulator_bias)
         return tanh(drive + nn.functional.linear(exogenous, self.modulator_exogenous))
 
+    def target(self, exogenous: Tensor) -> Tensor:
+        """Current of the second compartment, v_j(t) = V_j . x(t) + c_j, [T, B, n_out]."""
+        return nn.functional.linear(exogenous, self.target_exogenous, self.target_bias)
+
     def forward(
         self,
         inputs: Tensor,
@@ -152,8 +162,9 @@ class SpikingLayer(nn.Module):
             modulation = {"modulation": rate[-ticks:].detach().transpose(0, 1)}
         if rate is not None:
             rate = rate * plasticity
+        target = self.target(exogenous) if self.spec.has_target else None
         layer_sequence = choose(self.backend, self.spec, inputs.device.type)
         spikes, potentials, state = layer_sequence(
-            self.spec, self.parameters_in_use(), inputs, starts, rate, state, state_wanted
+            self.spec, self.parameters_in_use(), inputs, starts, rate, state, state_wanted, target
         )
         return LayerOutput(spikes, potentials, rate), state | modulation

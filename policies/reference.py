@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikepropamine.policies.neurons import fire, integrate
-from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES
 
 LayerState = dict[str, Tensor]
 
@@ -57,6 +57,11 @@ class LayerSpec:
         return self.neurons if self.recurrent else self.inputs
 
     @property
+    def has_target(self) -> bool:
+        """Whether the rule uses v, the current of a second compartment."""
+        return self.plastic and "v" in RULES[self.rule].variables
+
+    @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
         """Fields of the layer's state and their shapes, without the batch axis."""
         shapes: dict[str, tuple[int, ...]] = {"potential": (self.neurons,)}
@@ -100,6 +105,7 @@ def layer_sequence(
     rate: Tensor | None,
     state: LayerState,
     state_wanted: bool = True,
+    target: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, LayerState]:
     """Runs a layer over a whole sequence of ticks.
 
@@ -109,7 +115,8 @@ def layer_sequence(
         p(t) = lp p(t-1) + (1-lp) s_pre(t)     q(t) = lq q(t-1) + (1-lq) s(t)
         theta(t) = lt theta(t-1) + (1-lt) q(t)^2
         F(t+1) = clip(F(t) + r D0 + |r| (D - D0))
-                     r(t): eta, or the neuromodulator; D(t): the rule's drive; D0: where F is 0
+                     r(t): eta, or the neuromodulator; D(t): the rule's drive, of p, q, theta,
+                     y = F(t) p(t), ... of this tick; D0: where F, and so y, is 0
         retroactive: F(t+1) = clip(F(t) + r e + |r| (D - D0)),  e(t+1) = (1-eta) e + eta D0
         with plain decay: F(t+1) = clip(F(t) + r D)
         and retroactive:  F(t+1) = clip(F(t) + r e),            e(t+1) = (1-eta) e + eta D
@@ -129,6 +136,7 @@ def layer_sequence(
             the neuromodulator m for a modulated one. None for a static layer.
         state: fields of `spec.state_shapes`, each [B, ...]; not changed.
         state_wanted: False: the new state may be left out, as a faster implementation does.
+        target: [T, B, n_out], v of rules that use it.
 
     Returns:
         Spikes [T, B, n_out] (0 or 1), membrane potentials before reset [T, B, n_out], new state.
@@ -140,9 +148,11 @@ def layer_sequence(
     spikes = fire(state["potential"], spec.surrogate, spec.slope)
     all_spikes, all_potentials = [], []
     # unbind, since indexing a tensor inside the loop has a backward that is quadratic in T
-    rates: Any = rate.unbind(0) if rate is not None else [None] * len(has_start)
-    ticks = zip(inputs.unbind(0), currents.unbind(0), starts.unbind(0), has_start, rates)
-    for presynaptic, current, start, started, tick_rate in ticks:
+    rates, targets = (
+        [None] * len(has_start) if x is None else x.unsqueeze(3).unbind(0) for x in (rate, target)
+    )
+    ticks = zip(inputs.unbind(0), currents.unbind(0), starts.unbind(0), has_start, rates, targets)
+    for presynaptic, current, start, started, tick_rate, tick_target in ticks:
         if started:
             keep = 1.0 - start
             state = {k: x * keep.view(-1, *[1] * (x.dim() - 1)) for k, x in state.items()}
@@ -159,7 +169,7 @@ def layer_sequence(
         spikes = fire(potential, spec.surrogate, spec.slope)
         state["potential"] = potential
         if spec.plastic:
-            _plasticity(spec, p, presynaptic, spikes, tick_rate.unsqueeze(2), state)
+            _plasticity(spec, p, presynaptic, spikes, tick_rate, tick_target, state)
         all_spikes.append(spikes)
         all_potentials.append(potential)
     return torch.stack(all_spikes), torch.stack(all_potentials), state
@@ -189,7 +199,8 @@ def _plasticity(
     p: LayerParameters,
     presynaptic: Tensor,
     spikes: Tensor,
-    rate: Tensor,
+    rate: Any,
+    target: Any,
     state: LayerState,
 ) -> None:
     """Traces, then fast weights, of one tick; replaces the fields of `state` (a private copy)."""
@@ -203,10 +214,15 @@ def _plasticity(
         threshold = state["threshold"] = decay * state["threshold"] + (1.0 - decay) * post.square()
         values["theta"] = threshold.unsqueeze(2)
     rule = RULES[spec.rule]
+    if "y" in rule.variables:
+        values["y"] = torch.bmm(fast, pre.unsqueeze(2))
+    if "pp" in rule.variables:
+        values["pp"] = pre.square().sum(dim=1).view(-1, 1, 1)
+    values["v"] = target
     drive = rule(values, p.coefficients)
     change: Any = 0.0
     if spec.decay == "contracting":
-        free = rule(values | {"f": 0.0}, p.coefficients)
+        free = rule(values | dict.fromkeys(OF_FAST_WEIGHTS, 0.0), p.coefficients)
         change, drive = rate.abs() * (drive - free), free
     if spec.modulation == "retroactive":
         change = change + rate * state["eligibility"]  # the eligibility of the tick before

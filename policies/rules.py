@@ -6,6 +6,8 @@ A rule is one formula. Its arguments are named for what it needs:
     theta     sliding mean of q squared (BCM's threshold)
     f         the fast weight itself
     x, s      presynaptic activity (an input, or a spike) and postsynaptic spike of this tick
+    y, pp     sums over the neuron's synapses: of f p, its own fast current, and of p squared
+    v         current of a second compartment, from synapses of the neuron's own
 
 Any other argument is a coefficient that each layer learns; its default is the initial value. The
 formula uses plain arithmetic only, so that numbers, tensors and symbols can be put into it. To add
@@ -17,7 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-VARIABLES = ("p", "q", "theta", "f", "x", "s")
+VARIABLES = ("p", "q", "theta", "f", "x", "s", "y", "pp", "v")
+OF_FAST_WEIGHTS = ("f", "y")  # zero where these are
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +32,14 @@ class Rule:
         formula: the drive D of a synapse.
         variables: those of `VARIABLES` that the formula takes.
         coefficients: its learned coefficients and their initial values.
+        gain: mean of the initial plasticity gains alpha.
     """
 
     name: str
     formula: Callable[..., Any]
     variables: tuple[str, ...]
     coefficients: Mapping[str, float]
+    gain: float = 0.0
 
     def __call__(self, values: Mapping[str, Any], coefficients: Sequence[Any] | None = None) -> Any:
         """The drive D, of values that name at least `variables`, with these coefficients in their
@@ -48,12 +53,13 @@ class Rule:
 RULES: dict[str, Rule] = {}
 
 
-def register(name: str, formula: Callable[..., Any]) -> None:
+def register(name: str, formula: Callable[..., Any], gain: float = 0.0) -> None:
     """Adds a rule, so that `dp-NAME` and `ndp-NAME` are policies.
 
     Args:
         name: letters, digits and underscores; not one that is taken by another formula.
         formula: the drive of one synapse, with arguments as at the top of this module.
+        gain: mean of the initial plasticity gains alpha.
 
     Raises:
         ValueError: a name that will not do, or an argument that is neither a variable nor has a
@@ -74,7 +80,7 @@ def register(name: str, formula: Callable[..., Any]) -> None:
                 f"rule {name}: argument {argument.name!r} is none of {', '.join(VARIABLES)}; "
                 "as a learned coefficient it needs its initial value as default"
             )
-    RULES[name] = Rule(name, formula, tuple(variables), coefficients)
+    RULES[name] = Rule(name, formula, tuple(variables), coefficients, gain)
 
 
 def hebb(p, q, f):
@@ -115,5 +121,16 @@ def abcd(p, q, a=1.0, b=0.0, c=0.0, d=0.0):
     return a * p * q + b * p + c * q + d
 
 
+def delta(p, y, pp, v):
+    """Corrects what the neuron recalls, y, to what it is told, v, by a step along its key p.
+
+    Widrow and Hoff 1960, normalised; in fast weights Schlag, Irie and Schmidhuber 2021. With the
+    contracting decay a neuromodulator m moves the recall from y towards v, or for m < 0 towards -v,
+    by |m| |p|^2 / (1 + |p|^2) of the way, and leaves alone what other keys recall.
+    """
+    return (v - y) * p / (1 + pp)
+
+
 for _formula in (hebb, oja, bcm, bcm_decay, covariance, stdp, abcd):
     register(_formula.__name__, _formula)
+register("delta", delta, gain=1.0)

@@ -40,6 +40,8 @@ KINDS = [
     ("bcm", "direct", True, "plain"),
     ("covariance", "retroactive", True, "contracting"),
     ("stdp", "retroactive", False, "plain"),
+    ("delta", "direct", False, "contracting"),
+    ("delta", "retroactive", True, "contracting"),
 ]
 SMALL = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0, "ticks": 2}
 # Policies of which rollouts and updates are plain calls: algorithm, name and arguments.

@@ -82,6 +82,7 @@ class Case:
         self.rate = None
         if spec.plastic:
             self.rate = (0.7 * normal(ticks, batch, neurons)).requires_grad_()
+        self.target = normal(ticks, batch, neurons).requires_grad_() if spec.has_target else None
         self.state = {
             k: (1.5 * uniform(batch, *shape) - 0.5).clamp(-spec.clip, spec.clip)
             for k, shape in spec.state_shapes.items()
@@ -91,15 +92,16 @@ class Case:
     def forward(self, name, ticks=slice(None), batch=slice(None), state=None):
         if state is None:
             state = {k: x[batch] for k, x in self.state.items()}
-        rate = None if self.rate is None else self.rate[ticks, batch]
+        rate, target = (None if x is None else x[ticks, batch] for x in (self.rate, self.target))
         return BACKENDS[name](
             self.spec, LayerParameters(**self.parameters), self.inputs[ticks, batch],
-            self.starts[ticks, batch], rate, state,
+            self.starts[ticks, batch], rate, state, target=target,
         )  # fmt: skip
 
     def run(self, name):
         """Values and gradients by name; the spikes apart."""
         leaves = {**self.parameters, "inputs": self.inputs, "rate": self.rate}
+        leaves |= {"target": self.target}
         leaves = {k: x for k, x in leaves.items() if x is not None}
         spikes, potentials, state = self.forward(name)
         gradients = torch.autograd.grad(

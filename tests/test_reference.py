@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikepropamine.policies import reference
-from spikepropamine.policies.reference import LayerParameters, LayerSpec, layer_sequence
+from spikepropamine.policies.reference import LayerParameters, LayerSpec
 from spikepropamine.policies.rules import RULES
 
 TICKS, BATCH, INPUTS, NEURONS = 3, 2, 2, 2
@@ -47,6 +47,12 @@ def make_problem(spec, ticks=TICKS, batch=BATCH):
         for name, shape in spec.state_shapes.items()
     }
     return parameters, inputs, rate, state
+
+
+def layer_sequence(spec, parameters, inputs, starts, rate, state):
+    """The layer, where v of a rule that uses it is made of the rate, as a smooth function."""
+    target = 1.3 - rate.flip(2) if spec.has_target else None
+    return reference.layer_sequence(spec, parameters, inputs, starts, rate, state, target=target)
 
 
 def starts_at(*entries, ticks, batch):

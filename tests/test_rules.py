@@ -32,6 +32,7 @@ GAIN = [[0.7, -0.4], [0.6, 0.8]]
 RECURRENT = [[0.1, 0.2], [-0.3, 0.4]]
 LP, LQ, LT, ETA = 0.6, 0.5, 0.8, 0.3
 MODULATOR = [[0.5, 0.9], [-0.4, 0.8], [0.7, -0.6]]
+TARGET = [[0.8, -0.5], [1.2, 0.3], [-0.6, 0.9]]
 COEFFICIENTS = {  # away from the initial ones
     name: [0.7 * x + 0.2 * (k + 1) for k, x in enumerate(rule.coefficients.values())]
     for name, rule in RULES.items()
@@ -49,7 +50,7 @@ START = {  # not zero, so that every term of the equations matters
 def update_by_hand(rule, modulation, decay, rate, values, eligibility):
     """F before the clip, and the eligibility, of one synapse after a tick."""
     f, drive = values["f"], rule(values, COEFFICIENTS[rule.name])
-    free = rule(values | {"f": 0.0}, COEFFICIENTS[rule.name])
+    free = rule(values | {"f": 0.0, "y": 0.0}, COEFFICIENTS[rule.name])
     if decay == "plain":
         free, decayed = drive, 0.0
     else:
@@ -79,9 +80,11 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
         q = [LQ * q[j] + (1 - LQ) * s[j] for j in range(NEURONS)]
         theta = [LT * theta[j] + (1 - LT) * q[j] ** 2 for j in range(NEURONS)]
         for j in range(NEURONS):
+            recalled = sum(fast[j][i] * p[i] for i in range(len(p)))
             for i in range(len(p)):
                 values = {"p": p[i], "q": q[j], "theta": theta[j], "f": fast[j][i]}
                 values |= {"x": pre[i], "s": s[j]}
+                values |= {"y": recalled, "pp": sum(x * x for x in p), "v": TARGET[t][j]}
                 rate = ETA if modulation == "none" else MODULATOR[t][j]
                 updated, eligibility[j][i] = update_by_hand(
                     RULES[rule], modulation, decay, rate, values, eligibility[j][i]
@@ -126,6 +129,7 @@ def run_layer(spec, rate=None):
         torch.zeros(TICKS, 1, dtype=torch.float64),
         batch(rate).transpose(0, 1),
         state,
+        target=batch(TARGET).transpose(0, 1),
     )
     return spikes[:, 0], potentials[:, 0], {k: x[0] for k, x in state.items()}
 
@@ -158,10 +162,12 @@ def test_three_ticks_of_two_neurons_are_as_by_hand(rule, modulation, recurrent, 
         ("covariance", (0.8 - 0.1) * (0.5 - 0.1) - 0.2),
         ("stdp", 0.8),
         ("abcd", 0.8 * 0.5),
+        ("delta", (0.7 - 0.3) * 0.8 / 1.9),
     ],
 )
 def test_drive_of_one_synapse(rule, expected):
     values = {"p": 0.8, "q": 0.5, "theta": 0.1, "f": 0.2, "x": 0.0, "s": 1.0}
+    values |= {"y": 0.3, "pp": 0.9, "v": 0.7}
     assert RULES[rule](values) == pytest.approx(expected)
 
 
@@ -184,7 +190,7 @@ def test_learned_coefficients_are_the_arguments_with_defaults():
         ("my-rule", lambda p: p, ["'my-rule'", "underscores"]),
         ("öja", lambda p: p, ["'öja'", "underscores"]),
         ("none", lambda p: p, ["'none'"]),
-        ("mine", lambda p, gain: p, ["'gain'", "p, q, theta, f, x, s", "default"]),
+        ("mine", lambda p, gain: p, ["'gain'", "p, q, theta, f, x, s, y, pp, v", "default"]),
         ("mine", lambda p, kind="fast": p, ["'kind'", "default"]),
     ],
 )
@@ -209,7 +215,8 @@ def silent_tick(spec, rate, state):
         coefficients=torch.zeros(len(RULES[spec.rule].coefficients)),
     )
     nothing = torch.zeros(1, 1, INPUTS), torch.zeros(1, 1)
-    return layer_sequence(spec, parameters, *nothing, rate, state)[2]
+    target = torch.zeros(1, 1, NEURONS)
+    return layer_sequence(spec, parameters, *nothing, rate, state, target=target)[2]
 
 
 DECAYING = [n for n, rule in RULES.items() if "f" in rule.variables and at_rest(rule, 0.0) == 0]
@@ -304,6 +311,33 @@ def test_oja_sample_by_sample_finds_the_principal_direction(rng):
     direction = fast.flatten().numpy()
     assert abs(direction @ vectors[:, -1]) / np.linalg.norm(direction) > 0.99
     assert 0.8 < np.linalg.norm(direction) < 1.2
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(m=st.floats(-1, 1), seed=st.integers(0, 2**32 - 1))
+def test_delta_moves_its_recall_towards_the_target_and_never_expands(m, seed):
+    """The recall of the key shown moves by |m| |p|^2 / (1 + |p|^2) of its error; of two memories
+    that learn the same, the difference never grows.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    layer = LayerSpec(INPUTS, NEURONS, "delta", "direct", clip=100.0)
+    key, target = torch.rand(INPUTS, generator=generator), torch.randn(NEURONS, generator=generator)
+    numbers = [x.float() for x in chosen_parameters("delta")]
+    parameters = LayerParameters(*numbers)._replace(pre_decay=torch.tensor(0.0))
+    states = []
+    for _ in range(2):
+        state = {k: torch.zeros(1, *shape) for k, shape in layer.state_shapes.items()}
+        state["fast_weights"] = torch.randn(1, NEURONS, INPUTS, generator=generator)
+        new = layer_sequence(
+            layer, parameters, key.view(1, 1, -1), torch.zeros(1, 1),
+            torch.full((1, 1, NEURONS), m), state, target=target.view(1, 1, -1),
+        )[2]  # fmt: skip
+        before, after = (s["fast_weights"][0] @ key for s in (state, new))
+        step = abs(m) * key @ key / (1 + key @ key)
+        torch.testing.assert_close(after, before + step * (np.sign(m) * target - before))
+        states.append((state["fast_weights"], new["fast_weights"]))
+    (one, one_after), (two, two_after) = states
+    assert (one_after - two_after).norm() <= (one - two).norm() * (1 + 1e-6)
 
 
 def test_bcm_potentiates_above_its_threshold_and_depresses_below():

@@ -23,11 +23,12 @@ from torch.nn.functional import conv2d
 
 from spikepropamine.evaluation.schema import Cost, LayerCost, Operations
 from spikepropamine.policies.policy import PlasticSpikingPolicy
-from spikepropamine.policies.rules import RULES, Rule
+from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule
 
 # 45 nm, 32-bit floating point, from Horowitz, "Computing's energy problem", ISSCC 2014
 PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
-SIDES = {"p": "pre", "x": "pre", "q": "post", "theta": "post", "s": "post", "f": "both"}
+SIDES = {"p": "pre", "x": "pre", "f": "both"}
+SIDES |= dict.fromkeys(("q", "theta", "s", "y", "pp", "v"), "post")
 PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
 
 
@@ -215,20 +216,22 @@ def _lstm(policy: Any, features: Tensor) -> tuple[list[LayerCost], Tensor]:
     for index in range(lstm.num_layers):
         names = [f"{kind}_l{index}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         w_in, w_hidden, *biases = (getattr(lstm, name) for name in names)
-        cell = torch.nn.LSTM(w_in.shape[1], lstm.hidden_size)
+        is_gru = isinstance(lstm, torch.nn.GRU)
+        kind: Any = torch.nn.GRU if is_gru else torch.nn.LSTM
+        cell = kind(w_in.shape[1], lstm.hidden_size)
         for name, value in zip(cell.state_dict(), (w_in, w_hidden, *biases)):
             getattr(cell, name).copy_(value)
         outputs = cell(x[:, None])[0][:, 0]
         before = torch.cat([torch.zeros_like(outputs[:1]), outputs[:-1]])
-        gates = 3 * outputs.numel()  # c = f c + i g, h = o tanh(c)
+        gates = 3 * outputs.numel()  # c = f c + i g, h = o tanh(c); of a GRU r, z and 1 - z
         layers.append(
             _layer(
-                f"lstm{index}",
+                f"{'gru' if is_gru else 'lstm'}{index}",
                 synapses=added([synaptic(x, w_in), synaptic(before, w_hidden)]),
                 neurons=operations(0, gates),
                 outputs=outputs,
                 parameters=[w_in, w_hidden, *biases],
-                state=2 * lstm.hidden_size,
+                state=(1 if is_gru else 2) * lstm.hidden_size,
             )
         )
         x = outputs
@@ -278,6 +281,8 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
                     synaptic(exogenous, layer.modulator_exogenous),
                 ]
             )
+        if spec.has_target:
+            plasticity = added([plasticity, synaptic(exogenous, layer.target_exogenous)])
         layers.append(
             _layer(
                 f"layer{index}",
@@ -312,8 +317,10 @@ def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
     traces = 2 * (n_pre + n_post)
     if "theta" in rule.variables:
         traces += 3 * n_post  # with the square
+    traces += n_pre * n_post * ("y" in rule.variables) + n_pre * ("pp" in rule.variables)
     count = drive_operations(rule, n_pre, n_post)
-    updates = 1 + (spec.decay == "contracting" and "f" in rule.variables)  # r D0, |r| (D - D0)
+    decays = any(name in rule.variables for name in OF_FAST_WEIGHTS)
+    updates = 1 + (spec.decay == "contracting" and decays)  # r D0, |r| (D - D0)
     if spec.modulation == "retroactive":
         updates += 2  # of the eligibility
     each = traces + updates * n_pre * n_post + count["multiply_accumulates"]

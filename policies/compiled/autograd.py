@@ -100,10 +100,10 @@ class _Sequence(torch.autograd.Function):
     """`layer_sequence`, with gradients to all but the incoming state and from all but the new."""
 
     @staticmethod
-    def forward(ctx, spec, state, new, inputs, starts, rate, *parameters):
+    def forward(ctx, spec, state, new, inputs, starts, rate, target, *parameters):
         ctx.set_materialize_grads(False)
         p = LayerParameters(*[_contiguous(x) for x in parameters])
-        inputs, starts, rate = _contiguous(inputs), _contiguous(starts), _contiguous(rate)
+        inputs, starts, rate, target = map(_contiguous, (inputs, starts, rate, target))
         ticks, batch, channels = inputs.shape
         neurons, number = spec.neurons, number_type(inputs.dtype)
         train = any(ctx.needs_input_grad)
@@ -132,8 +132,8 @@ class _Sequence(torch.autograd.Function):
         weight = p.weight.t().contiguous() if sparse else p.weight
         outputs = {"spikes": spikes, "potentials": potentials}
         tensors = {
-            "inputs": inputs, "starts": starts, "rate": rate, "weight": weight, "bias": p.bias,
-            "beta": p.membrane_decay, "feedback": feedback, "gains": gains,
+            "inputs": inputs, "starts": starts, "rate": rate, "target": target, "weight": weight,
+            "bias": p.bias, "beta": p.membrane_decay, "feedback": feedback, "gains": gains,
             "coefficients": p.coefficients, "pre_decay": p.pre_decay, "post_decay": p.post_decay,
             "threshold_decay": p.threshold_decay, "eta": p.eta, "saved_fast": saved_fast,
             "saved_eligibility": saved_eligibility,
@@ -177,7 +177,8 @@ class _Sequence(torch.autograd.Function):
         d_spikes, d_potentials = _contiguous(d_spikes), _contiguous(d_potentials)
         d_currents = torch.empty_like(spikes)
         d_bias, d_beta = torch.empty_like(bias), torch.empty_like(bias)
-        d_inputs = d_rate = d_gains = d_coefficients = d_decays = d_gain = d_recurrent = None
+        d_inputs = d_rate = d_target = d_gains = d_coefficients = None
+        d_decays = d_gain = d_recurrent = None
         arguments: tuple[Any, ...]
         decays: Sequence[Any] = [None] * 4
         if not spec.plastic and not spec.recurrent:
@@ -193,14 +194,16 @@ class _Sequence(torch.autograd.Function):
                 d_inputs = torch.zeros_like(inputs)
             if spec.plastic:
                 d_rate, d_gains = torch.empty_like(spikes), torch.empty_like(gains)
+                if spec.has_target:
+                    d_target = torch.empty_like(spikes)
                 if coefficients is not None:
                     d_coefficients = torch.empty_like(coefficients)
         table = ctx.table
         for name, x in (
             ("d_spikes", d_spikes), ("d_potentials", d_potentials), ("d_inputs", d_inputs),
-            ("d_currents", d_currents), ("d_rate", d_rate), ("d_bias", d_bias),
-            ("d_beta", d_beta), ("d_gains", d_gains), ("d_coefficients", d_coefficients),
-            ("d_decays", d_decays),
+            ("d_currents", d_currents), ("d_rate", d_rate), ("d_target", d_target),
+            ("d_bias", d_bias), ("d_beta", d_beta), ("d_gains", d_gains),
+            ("d_coefficients", d_coefficients), ("d_decays", d_decays),
         ):  # fmt: skip
             table[name] = 0 if x is None else x.data_ptr()
         table["scratch"] = scratch(kernel, *arguments)[0]
@@ -225,7 +228,7 @@ class _Sequence(torch.autograd.Function):
             decays[0], decays[1], decays[2], decays[3], d_coefficients,
         )  # fmt: skip
         given = [d if x is not None else None for x, d in zip(parameters, gradients)]
-        return None, None, None, d_inputs, None, d_rate, *given
+        return None, None, None, d_inputs, None, d_rate, d_target, *given
 
 
 def layer_sequence(
@@ -236,6 +239,7 @@ def layer_sequence(
     rate: Tensor | None,
     state: LayerState,
     state_wanted: bool = True,
+    target: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, LayerState]:
     """`policies.reference.layer_sequence` for float32 and float64 tensors on the CPU.
 
@@ -251,7 +255,9 @@ def layer_sequence(
     new = {k: torch.empty_like(x) for k, x in state.items()} if state_wanted else {}
     if torch.is_grad_enabled() and any(x.requires_grad for x in state.values()):
         raise ValueError("the state must not require gradients; detach it, or use the reference")
-    spikes, potentials = _Sequence.apply(spec, state, new, inputs, starts, rate, *parameters)
+    spikes, potentials = _Sequence.apply(
+        spec, state, new, inputs, starts, rate, target, *parameters
+    )
     return spikes, potentials, new
 
 

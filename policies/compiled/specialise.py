@@ -23,10 +23,13 @@ def kernels_for(spec: LayerSpec) -> Any:
 def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -> Any:
     plastic = rule != "none"
     drive = derive(RULES[rule]) if plastic else None
-    constants: dict[str, Any] = {f"HAS_{name.upper()}": False for name in TERMS}
-    if drive is not None:
-        constants |= {f"HAS_{name.upper()}": True for name in drive.terms}
+    terms = drive.terms if drive is not None else ()
+    variables = drive.variables if drive is not None else ()
+    constants: dict[str, Any] = {f"HAS_{name.upper()}": name in terms for name in (*TERMS, "g")}
     constants |= {
+        "RECALLS": "y" in variables,
+        "NORMALISES": "pp" in variables,
+        "TARGETED": "v" in variables,
         "PLASTIC": plastic,
         "RETROACTIVE": retroactive,
         "CONTRACTING": contracting,
@@ -48,8 +51,8 @@ def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -
 
 
 _NO_DRIVE = """
-def drive(q, theta, s, w):
+def drive(q, theta, s, y, pp, v, w):
+    return q, q, q, q, q, q, q
+def drive_adjoint(q, theta, s, y, pp, v, w, d_k, d_a, d_b, d_c, d_m, d_y, d_g, d_w, j):
     return q, q, q, q, q, q
-def drive_adjoint(q, theta, s, w, d_k, d_a, d_b, d_c, d_m, d_y, d_w, j):
-    return q, q, q
 """

@@ -249,8 +249,9 @@ def leaky_backward(like, ticks, batch, neurons, addresses):
 
 @kernel()
 def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indices):
-    """What multiplies the drive: eta, or the neuromodulators, which the new state keeps. observed
-    and seen: how many channels the observation has, and how many of them the neuromodulators see.
+    """What multiplies the drive: eta, or the neuromodulators, which the new state keeps; and the
+    current v of second compartments, the same at all ticks, where the rule uses it. observed and
+    seen: how many channels the observation has, and how many of them the neuromodulators see.
     indices is scratch memory, longer by one than channels or seen.
     """
     row = table[0]
@@ -262,13 +263,20 @@ def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indic
     synapses = at(row.modulator_weight, (channels, neurons), like)
     weights = at(row.modulator_exogenous, (seen, neurons), like)
     bias = at(row.modulator_bias, (neurons,), like)
+    target = at(row.target, (ticks, batch, neurons), like)
+    target_weights = at(row.target_exogenous, (seen, neurons), like)
+    target_bias = at(row.target_bias, (neurons,), like)
     for b in range(batch):
         offset = b * row.stride
         active = ONE - at(row.old + row.plasticity_off + offset, (1,), like)[0]
         held = at(row.old + row.modulator_held + offset, (1,), like)[0] > ZERO
-        if row.modulator_bias != 0:
+        if row.exogenous != 0:
             for i in range(seen):
                 signals[i] = observations[b, exogenous[i]]
+        if row.target != 0:
+            for t in range(ticks):
+                copy(target_bias, target[t, b])
+                add_active(target_weights, signals, indices, target[t, b])
         for t in range(ticks):
             m = rate[t, b]
             if row.modulator_bias == 0:

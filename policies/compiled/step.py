@@ -168,12 +168,18 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
             (static.sparse_currents, (number(0), ticks * batch, spec.inputs, neurons, row, indices))
         )
         if spec.plastic:
+            if spec.modulation != "none" or spec.has_target:
+                enter(index, exogenous=network.exogenous, seen=torch.zeros(seen, dtype=dtype))
             if spec.modulation != "none":
                 enter(
                     index, modulator_weight=layer.modulator_weight.t(),
                     modulator_exogenous=layer.modulator_exogenous.t(),
-                    modulator_bias=layer.modulator_bias, exogenous=network.exogenous,
-                    seen=torch.zeros(seen, dtype=dtype),
+                    modulator_bias=layer.modulator_bias,
+                )  # fmt: skip
+            if spec.has_target:
+                enter(
+                    index, target=torch.zeros_like(spikes), target_bias=layer.target_bias,
+                    target_exogenous=layer.target_exogenous.t(),
                 )  # fmt: skip
             calls.append(
                 (static.modulate, (number(0), ticks, batch, spec.inputs, neurons,

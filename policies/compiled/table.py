@@ -14,7 +14,7 @@ TABLE = np.dtype(
         (name, np.int64)
         for name in (
             # per tick
-            *("inputs", "starts", "rate", "spikes", "potentials"),
+            *("inputs", "starts", "rate", "target", "spikes", "potentials"),
             # parameters; gains and feedback (recurrent weights) in blocks, see `blocked`
             *("weight", "bias", "beta", "feedback", "gains", "coefficients"),
             *("pre_decay", "post_decay", "threshold_decay", "eta"),
@@ -25,12 +25,13 @@ TABLE = np.dtype(
             *(f"{when}_{field}_stride" for when in ("old", "new") for field in FIELDS),
             # what is kept for the backward pass, and gradients
             *("saved_fast", "saved_eligibility"),
-            *("d_spikes", "d_potentials", "d_inputs", "d_currents", "d_rate"),
+            *("d_spikes", "d_potentials", "d_inputs", "d_currents", "d_rate", "d_target"),
             *("d_bias", "d_beta", "d_gains", "d_coefficients", "d_decays"),
             "scratch",
             # in a step of a network: neuromodulators and readout; fields of the flat state by their
             # way from its start, and from one environment to the next
             *("modulator_weight", "modulator_exogenous", "modulator_bias"),
+            *("target_exogenous", "target_bias"),
             *("observations", "exogenous", "seen", "readout_decay", "features"),
             *("stride", "plasticity_off", "modulator_held"),
             *("old_modulation", "new_modulation", "old_readout", "new_readout"),

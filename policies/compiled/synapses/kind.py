@@ -8,18 +8,20 @@ RETROACTIVE = False  # the neuromodulator multiplies an eligibility, or the driv
 CONTRACTING = True  # decay by |r|, or by r
 RECURRENT = False
 # terms that the rule has, see `derive`
-HAS_K, HAS_A, HAS_B, HAS_C, HAS_M, HAS_Y = False, True, False, True, False, False
+HAS_K, HAS_A, HAS_B, HAS_C, HAS_M, HAS_Y, HAS_G = False, True, False, True, False, False, False
+RECALLS, NORMALISES, TARGETED = False, False, False  # whether it takes y, pp and v
 COEFFICIENTS = 0  # that the rule learns
 
 
 @inlined
-def drive(q, theta, s, w):
+def drive(q, theta, s, y, pp, v, w):
     """Coefficients of the terms, of one neuron."""
     zero = constant(0.0, q)
-    return zero, q, zero, constant(-1.0, q), zero, zero
+    return zero, q, zero, constant(-1.0, q), zero, zero, zero
 
 
 @inlined
-def drive_adjoint(q, theta, s, w, d_k, d_a, d_b, d_c, d_m, d_y, d_w, j):
-    """Gradients to q, theta and s; adds those to the learned coefficients to column j of d_w."""
-    return d_a, constant(0.0, q), constant(0.0, q)
+def drive_adjoint(q, theta, s, y, pp, v, w, d_k, d_a, d_b, d_c, d_m, d_y, d_g, d_w, j):
+    """Gradients to q to v; adds those to the learned coefficients to column j of d_w."""
+    zero = constant(0.0, q)
+    return d_a, zero, zero, zero, zero, zero

@@ -31,11 +31,24 @@ from spikepropamine.policies.compiled.rows import (
     trace_adjoint,
 )  # fmt: skip
 
-from .kind import COEFFICIENTS, NAME, PLASTIC, RECURRENT, RETROACTIVE
+from .kind import (
+    COEFFICIENTS,
+    NAME,
+    NORMALISES,
+    PLASTIC,
+    RECALLS,
+    RECURRENT,
+    RETROACTIVE,
+    TARGETED,
+)  # fmt: skip
 from .update import (
     LANES,
+    TERMS,
     currents,
     currents_adjoint,
+    power_of,
+    recall,
+    recall_adjoint,
     terms,
     terms_adjoint,
     terms_of,
@@ -117,6 +130,15 @@ def presynaptic(inputs, spikes, starts, fired, zeros, t, b):
     return (x,)  # as in `columns`
 
 
+@spliced
+def target_of(target, zeros, t, b, low, high):
+    """What v is, of the neurons of a block at a tick."""
+    v = zeros[:LANES]
+    if TARGETED:
+        v = target[t, b, low:high]
+    return (v,)  # as in `columns`
+
+
 @kernel(NAME)
 def forward(clip, soft, ticks, batch, channels, neurons, table):
     """Spikes, potentials (which come with the currents of the inputs' static synapses), new state.
@@ -136,16 +158,18 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     fast, end = carve(end, (plastic, width, LANES), like)
     eligibility, end = carve(end, (retroactive, width, LANES), like)
     carried = at(row.scratch, ((end - row.scratch) // v.itemsize,), like)  # all so far as one row
-    updates, end = carve(end, (group, 7, LANES), like)
+    updates, end = carve(end, (group, TERMS, LANES), like)
     current, end = carve(end, (group, LANES), like)
+    recalled, end = carve(end, (LANES,), like)
     fired, end = carve(end, (width,), like)
-    silent, end = carve(end, (width,), like)
+    silent, end = carve(end, (max(width, LANES),), like)
     decays, end = carve(end, (4,), like)
     if row.scratch == 0:
         return end
     inputs = at(row.inputs, (ticks, batch, channels), like)
     starts = at(row.starts, (ticks, batch), like)
     rate = at(row.rate, (ticks, batch, neurons), like)
+    target = at(row.target, (ticks, batch, neurons), like)
     spikes = at(row.spikes, (ticks, batch, neurons), like)
     potentials = at(row.potentials, (ticks, batch, neurons), like)
     beta = at(row.beta, (neurons,), like)
@@ -157,6 +181,7 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     saved_eligibility = at(row.saved_eligibility, saved, like)
     load_decays(row, decays)
     clear(silent)
+    clear(recalled)
     wanted = row.new != 0 or row.new_potential != 0
     # a tick by itself goes from one state to the next, where the blocks are whole
     single = PLASTIC and ticks == 1 and wanted and neurons % LANES == 0
@@ -208,6 +233,7 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                     currents(feedback[first + k], gains[first + k], f, x, current[k])
                 if PLASTIC:
                     trace(decays[0], x, p)
+                power = power_of(p)
                 for k in range(group):
                     low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
                     membrane(
@@ -217,9 +243,17 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                     if PLASTIC:
                         traces(decays, s[k, : high - low], q[k], theta[k])
                         u = terms_of(updates[k])
-                        terms(decays, w, rate[t, b, low:high], s[k], q[k], theta[k], u)
+                        f = fast[k]
                         if passes:
                             (f,) = columns(old_fast, width, neurons, low, v)
+                        if RECALLS:
+                            recall(f, p, recalled)
+                        (goal,) = target_of(target, silent, t, b, low, high)
+                        terms(
+                            decays, w, rate[t, b, low:high], s[k], q[k], theta[k], recalled,
+                            power, goal, u,
+                        )  # fmt: skip
+                        if passes:
                             (f_after,) = columns(new_fast, width, neurons, low, v)
                             (e,) = columns(old_e, width, neurons, low, v)
                             (e_after,) = columns(new_e, width, neurons, low, v)
@@ -282,10 +316,12 @@ def recall_traces(
 
 @outlined
 def recall_segment(
-    row, clip, decays, w, inputs, rate, spikes, starts, saved_fast, saved_eligibility, fired, zeros,
-    first, b, t_0, t_1, q, theta, p, updates, fast, eligibility,
+    row, clip, decays, w, inputs, rate, target, spikes, starts, saved_fast, saved_eligibility,
+    fired, zeros, first, b, t_0, t_1, q, theta, p, recalled, updates, fast, eligibility,
 ):  # fmt: skip
-    """Fast weights before, and terms of the updates after, the ticks t_0 to t_1."""
+    """Fast weights before, and what they recall and terms of the updates after, the ticks t_0 to
+    t_1.
+    """
     neurons = spikes.shape[2]
     for k in range(fired.shape[0]):
         low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
@@ -306,9 +342,12 @@ def recall_segment(
                 if RETROACTIVE:
                     clear_block(eligibility[h, k])
             u = terms_of(updates[h, k])
+            if RECALLS:
+                recall(fast[h, k], p[t + 1], recalled[h, k])
+            (goal,) = target_of(target, zeros, t, b, low, high)
             terms(
                 decays, w, rate[t, b, low:high], spikes[t, b, low:high], q[t + 1, k],
-                theta[t + 1, k], u,
+                theta[t + 1, k], recalled[h, k], power_of(p[t + 1]), goal, u,
             )  # fmt: skip
             if t < t_1:
                 (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
@@ -341,13 +380,15 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     first_sum = end
     d_current, end = carve(end, (group, LANES), like)
     d_decay, end = carve(end, (group, LANES), like)
-    d_updates, end = carve(end, (group, 7, LANES), like)
+    d_recalled, end = carve(end, (LANES,), like)
+    d_updates, end = carve(end, (group, TERMS, LANES), like)
     d_post_decay, end = carve(end, (LANES,), like)
     d_threshold_decay, end = carve(end, (LANES,), like)
     d_eta, end = carve(end, (LANES,), like)
     d_w, end = carve(end, (COEFFICIENTS, LANES), like)
     zeros, end = carve(end, (max(width, LANES),), like)
-    updates, end = carve(end, (length, plastic, 7, LANES), like)
+    updates, end = carve(end, (length, plastic, TERMS, LANES), like)
+    recalled, end = carve(end, (length, plastic, LANES), like)
     summed = at(first_sum, ((end - first_sum) // d_v.itemsize,), like)  # from d_current on
     # before each tick of a segment, and before each tick of all
     fast, end = carve(end, (length, plastic, width, LANES), like)
@@ -364,6 +405,7 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     inputs = at(row.inputs, (ticks, batch, channels), like)
     starts = at(row.starts, (ticks, batch), like)
     rate = at(row.rate, (ticks, batch, neurons), like)
+    target = at(row.target, (ticks, batch, neurons), like)
     spikes = at(row.spikes, (ticks, batch, neurons), like)
     potentials = at(row.potentials, (ticks, batch, neurons), like)
     beta = at(row.beta, (neurons,), like)
@@ -378,6 +420,7 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     d_inputs = at(row.d_inputs, (ticks, batch, channels), like)
     d_currents = at(row.d_currents, (ticks, batch, neurons), like)
     d_rate = at(row.d_rate, (ticks, batch, neurons), like)
+    d_target = at(row.d_target, (ticks, batch, neurons), like)
     d_bias, d_beta = at(row.d_bias, (neurons,), like), at(row.d_beta, (neurons,), like)
     d_gains = at(row.d_gains, (blocks, width, LANES), like)
     d_coefficients = at(row.d_coefficients, (COEFFICIENTS,), like)
@@ -407,9 +450,9 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                 h = t % SEGMENT
                 if PLASTIC and (t == ticks - 1 or h == SEGMENT - 1):
                     recall_segment(
-                        row, clip, decays, w, inputs, rate, spikes, starts, saved_fast,
-                        saved_eligibility, fired, zeros, first, b, t - h, t, q, theta, p, updates,
-                        fast, eligibility,
+                        row, clip, decays, w, inputs, rate, target, spikes, starts, saved_fast,
+                        saved_eligibility, fired, zeros, first, b, t - h, t, q, theta, p, recalled,
+                        updates, fast, eligibility,
                     )  # fmt: skip
                 started = starts[t, b] > ZERO
                 (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
@@ -426,12 +469,19 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                                 d_fast[k], d_eligibility[k], d, d_decay[k], d_p,
                                 d_x,
                             )  # fmt: skip
-                        terms_adjoint(
+                        (goal,) = target_of(target, zeros, t, b, low, high)
+                        (d_goal,) = target_of(d_target, zeros, t, b, low, high)
+                        clear(d_recalled)  # lanes without a neuron
+                        d_power = terms_adjoint(
                             decays, w, rate[t, b, low:high], spikes[t, b, low:high],
-                            q[t + 1, k], theta[t + 1, k], d, d_decay[k], d_w,
-                            d_q[k], d_theta[k], d_s[k], d_rate[t, b, low:high],
-                            d_eta,
+                            q[t + 1, k], theta[t + 1, k], recalled[h, k], power_of(p[t + 1]), goal,
+                            d, d_decay[k], d_w, d_q[k], d_theta[k], d_s[k], d_recalled, d_goal,
+                            d_rate[t, b, low:high], d_eta,
                         )  # fmt: skip
+                        if RECALLS or NORMALISES:
+                            recall_adjoint(
+                                fast[h, k], p[t + 1], d_recalled, d_power, d_fast[k], d_p
+                            )
                         clear_block(d_updates[k])
                         clear(d_decay[k])
                         traces_adjoint(

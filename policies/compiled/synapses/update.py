@@ -2,7 +2,8 @@
 
 Neurons are taken in blocks of `LANES`, and the synapses of a block are stored as [presynaptic,
 LANES], so that the inner loops run over neurons, need no sum, and skip presynaptic channels that
-are silent. With r the rate, and D = A + C F the rule's drive, a tick is
+are silent. With r the rate, and D = A + C F the rule's drive (of a rule that recalls, C F with
+what the recalled current y = F p adds along p), a tick is
 
     direct                    F <- clip(F + r A + |r| C F)
     retroactive               F <- clip(F + r e + |r| C F),  e <- (1-eta) e + eta A
@@ -20,26 +21,32 @@ from .kind import (
     HAS_A,
     HAS_B,
     HAS_C,
+    HAS_G,
     HAS_K,
     HAS_M,
     HAS_Y,
+    NORMALISES,
     PLASTIC,
+    RECALLS,
     RECURRENT,
     RETROACTIVE,
+    TARGETED,
     drive,
     drive_adjoint,
 )  # fmt: skip
 
 LANES = 64  # a constant, so that the inner loops unroll into whole vectors
 SHRINKS = CONTRACTING or not RETROACTIVE  # C F goes to F itself, and not to the eligibility
+APART = HAS_G and SHRINKS and RETROACTIVE  # so does g p; else it is part of a p
+TERMS = 8
 
 
 class Terms(NamedTuple):
     """The terms of an update, or the gradients to them, one number a neuron.
 
     k + a p + b x is added to F, or to e where there is one; c + m p + y x multiplies F, where c
-    comes with the 1 of what is kept; r multiplies e. An array for each, since Numba tells LLVM only
-    of whole arrays that they do not overlap.
+    comes with the 1 of what is kept; r multiplies e; g p is added to F where `APART`. An array for
+    each, since Numba tells LLVM only of whole arrays that they do not overlap.
     """
 
     k: Any
@@ -49,12 +56,13 @@ class Terms(NamedTuple):
     m: Any
     y: Any
     r: Any
+    g: Any
 
 
 @spliced
 def terms_of(rows):
-    """The terms in an array [7, LANES]."""
-    return Terms(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6])
+    """The terms in an array [TERMS, LANES]."""
+    return Terms(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7])
 
 
 # One synapse.
@@ -90,6 +98,8 @@ def factor(u, j, p, x):
 def moved(u, j, p, x, f, e):
     """The fast weight after the tick, before the clip."""
     kept = factor(u, j, p, x) * f if SHRINKS else f
+    if APART:
+        kept += u.g[j] * p
     return kept + (u.r[j] * e if RETROACTIVE else added(u, j, p, x))
 
 
@@ -181,6 +191,9 @@ def update_adjoint(
             decay_p, decay_x = factor_adjoint(u, d, j, p_i, x_i, through * f)
             sum_p += to_p + decay_p
             sum_x += to_x + decay_x
+            if APART:
+                d.g[j] += d_f * p_i
+                sum_p += d_f * u.g[j]
             before = factor(u, j, p_i, x_i) * through
             fast_before = before if SHRINKS else d_f + before
             d_fast[i, j] = fast_before
@@ -234,36 +247,80 @@ def currents_adjoint(feedback, gain, fast, x, d_current, d_gain, d_fast, d_x, wa
                 d_fast[i, j] += d * gain[i, j]
 
 
+@inlined
+def recall(fast, p, recalled):
+    """What the fast weights give where the traces are their input, y = F p."""
+    for j in range(LANES):
+        recalled[j] = ZERO
+    for i in range(p.shape[0]):
+        p_i = p[i]
+        for j in range(LANES):
+            recalled[j] += fast[i, j] * p_i
+
+
+@inlined
+def recall_adjoint(fast, p, d_recalled, d_power, d_fast, d_p):
+    """Gradients to fast weights and traces, from those to y and to |p|^2."""
+    for i in range(p.shape[0]):
+        p_i = p[i]
+        total = ZERO * p_i
+        if RECALLS:
+            for j in range(LANES):
+                total += d_recalled[j] * fast[i, j]
+                d_fast[i, j] += d_recalled[j] * p_i
+        d_p[i] += total + TWO * d_power * p_i
+
+
+@inlined
+def power_of(p):
+    """Sum of squares |p|^2."""
+    total = ZERO * p[0]
+    if NORMALISES:
+        for i in range(p.shape[0]):
+            total += p[i] * p[i]
+    return total
+
+
 # A row of neurons.
 
 
 @inlined
-def terms(decays, w, rate, s, q, theta, u):
+def terms(decays, w, rate, s, q, theta, recalled, power, target, u):
     """The terms of the update after a tick, from traces after it."""
     eta = decays[3]
     for j in range(rate.shape[0]):
-        k, a, b, c, m, y = drive(q[j], theta[j], s[j], w)
+        k, a, b, c, m, y, g = drive(q[j], theta[j], s[j], recalled[j], power, target[j], w)
         r = rate[j]
         up = eta if RETROACTIVE else r
         down = abs(r) if CONTRACTING else up
         u.k[j], u.a[j], u.b[j] = up * k, up * a, up * b
         u.c[j], u.m[j], u.y[j] = (ONE if SHRINKS else ZERO) + down * c, down * m, down * y
         u.r[j] = r
+        if APART:
+            u.g[j] = down * g
+        elif HAS_G:
+            u.a[j] += down * g
 
 
 @inlined
 def terms_adjoint(
-    decays, w, rate, s, q, theta, d, d_decay, d_w, d_q, d_theta, d_s, d_rate, d_eta
+    decays, w, rate, s, q, theta, recalled, power, target, d, d_decay, d_w, d_q, d_theta, d_s,
+    d_recalled, d_target, d_rate, d_eta,
 ):  # fmt: skip
-    """Adds the gradients to q, theta, s, w and eta; those to the terms, d, leave as zero."""
-    eta = decays[3]
+    """Adds the gradients to q, theta, s, w and eta; puts those to y, v and the rate in their
+    places, and returns that to pp.
+    """
+    eta, d_power = decays[3], ZERO * power
     for j in range(rate.shape[0]):
-        k, a, b, c, m, y = drive(q[j], theta[j], s[j], w)
+        k, a, b, c, m, y, g = drive(q[j], theta[j], s[j], recalled[j], power, target[j], w)
         r = rate[j]
         up = eta if RETROACTIVE else r
         down = abs(r) if CONTRACTING else up
         d_up = d.k[j] * k + d.a[j] * a + d.b[j] * b
         d_down = d.c[j] * c + d.m[j] * m + d.y[j] * y
+        d_g = d.g[j] if APART else d.a[j]
+        if HAS_G:
+            d_down += d_g * g
         if CONTRACTING:
             d_r = d_down if r > ZERO else (-d_down if r < ZERO else ZERO)
         else:
@@ -273,13 +330,20 @@ def terms_adjoint(
             d_rate[j] = d_r + d.r[j]
         else:
             d_rate[j] = d_r + d_up
-        to_q, to_theta, to_s = drive_adjoint(
-            q[j], theta[j], s[j], w, up * d.k[j], up * d.a[j], up * d.b[j], down * d.c[j],
-            down * d.m[j], down * d.y[j], d_w, j,
+        to_q, to_theta, to_s, to_y, to_pp, to_v = drive_adjoint(
+            q[j], theta[j], s[j], recalled[j], power, target[j], w, up * d.k[j], up * d.a[j],
+            up * d.b[j], down * d.c[j], down * d.m[j], down * d.y[j], down * d_g, d_w, j,
         )  # fmt: skip
         d_q[j] += to_q
         d_theta[j] += to_theta
         d_s[j] += to_s
+        if RECALLS:
+            d_recalled[j] = to_y
+        if NORMALISES:
+            d_power += to_pp
+        if TARGETED:
+            d_target[j] = to_v
+    return d_power
 
 
 @inlined
