@@ -13,6 +13,7 @@ from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRoll
 from spikepropamine.agents.rollout import PlainRollouts
 from spikepropamine.agents.update import PlainUpdates
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.gru import GruPolicy
 
 
 class PlasticPPO(PlainRollouts, PlainUpdates, RecurrentPPO):
@@ -36,6 +37,7 @@ class PlasticPPO(PlainRollouts, PlainUpdates, RecurrentPPO):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         **RecurrentPPO.policy_aliases,
         "PlasticSpikingPolicy": PlasticSpikingPolicy,
+        "GruPolicy": GruPolicy,
     }
 
     def __init__(

@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import (
 from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import save_policy
+from spikepropamine.policies.gru import GruPolicy
 
 PLAIN = ("Monitor",)  # wrappers that change neither what is observed nor what is done
 SIDE_BY_SIDE = (VecNormalize, VecTransposeImage, VecMonitor, VecCheckNan)  # those that are undone
@@ -123,6 +124,8 @@ def _task(spec: Any) -> dict[str, Any]:
 
 def _name(policy: Any) -> str:
     if not isinstance(policy, PlasticSpikingPolicy):
+        if isinstance(policy, GruPolicy):
+            return "gru"
         return "lstm" if isinstance(policy, RecurrentActorCriticPolicy) else "mlp"
     network = policy.network_config
     if network.rule == "none":

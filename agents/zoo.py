@@ -131,6 +131,7 @@ def _lstm(
     backend: str,
     arguments: dict[str, Any],
     stock: bool = False,
+    gru: bool = False,
 ) -> OnPolicyAlgorithm:
     supervised = trainer.kind == "supervised"
     if stock and supervised:
@@ -141,11 +142,12 @@ def _lstm(
         "lstm_hidden_size": network.hidden[-1],
         "net_arch": {"pi": [], "vf": list(trainer.critic)},
     }
-    policy: Any = _named(venv, "LstmPolicy")
+    policy: Any = "GruPolicy" if gru else _named(venv, "LstmPolicy")
     if policy in LSTM_EXTRACTORS:
         arguments["policy_kwargs"]["features_extractor_class"] = LSTM_EXTRACTORS[policy]
     if told := _told(venv):
-        policy, arguments["policy_kwargs"]["told"] = ToldLstmPolicy, told
+        arguments["policy_kwargs"]["told"] = told
+        policy = policy if gru else ToldLstmPolicy
     if stock:
         return RecurrentPPO(policy, venv, **arguments)
     arguments["policy_kwargs"]["optimizer_kwargs"] = ADAM
@@ -219,8 +221,14 @@ BASELINES = {
         ignores=SPIKING,
         one_width=True,
     ),
+    "gru": Agent(
+        "the same with a GRU",
+        partial(_lstm, gru=True),
+        ignores=SPIKING,
+        one_width=True,
+    ),
     "lstm-stock": Agent(
-        "the same through sb3-contrib's own buffer",
+        "the LSTM policy through sb3-contrib's own buffer",
         partial(_lstm, stock=True),
         ignores=SPIKING | {"trainer.sequence_length", "trainer.kind"},
         one_width=True,

@@ -38,6 +38,7 @@ from torch import nn
 
 from spikepropamine.common import UsageError, reason, shown, sync_folder, whole_file
 from spikepropamine.policies.extractors import LSTM_EXTRACTORS
+from spikepropamine.policies.gru import GruPolicy
 from spikepropamine.policies.network import NetworkConfig
 from spikepropamine.policies.plain import plain_predict
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -61,6 +62,7 @@ POLICIES: dict[str, type[ActorCriticPolicy]] = {
     cls.__name__: cls
     for cls in (
         PlasticSpikingPolicy,
+        GruPolicy,
         ActorCriticPolicy,
         ActorCriticCnnPolicy,
         MultiInputActorCriticPolicy,

@@ -7,7 +7,7 @@ from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.policies import NetworkConfig
 
 
-@pytest.mark.parametrize("agent", ["mlp", "lstm", "ndp-oja"])
+@pytest.mark.parametrize("agent", ["mlp", "lstm", "gru", "ndp-oja"])
 def test_every_setting_of_the_trainer_arrives(agent):
     trainer = TrainerSettings(
         learning_rate=0.01,
