@@ -21,6 +21,7 @@ gymnasium.register(
     "EvidenceAccumulation-v0",
     entry_point="spikepropamine.envs.evidence_accumulation:EvidenceAccumulation",
 )
+gymnasium.register("KeyValue-v0", entry_point="spikepropamine.envs.key_value:KeyValue")
 gymnasium.register(
     "HalfCheetahCue-v0", entry_point="spikepropamine.envs.half_cheetah_cue:HalfCheetahCue"
 )

@@ -1,0 +1,147 @@
+"""Key and value: a memory that is written, asked and overwritten, at every step of an episode."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from spikepropamine.envs.validation import check_choice, check_integer, check_number
+
+
+class KeyValue(gym.Env[np.ndarray, np.integer]):
+    """Say which value a key was last shown with, where keys and values are new in every episode.
+
+    Every episode draws random keys, between half of `keys` and `keys` of them. Each step shows one
+    of them and either writes or asks. A step that writes shows a value, another one than the key
+    had before; a key that comes for the first time is written. A step that asks shows the key alone
+    and reads the action. So keys are bound, held while others come, and bound again.
+
+    Observation: Box, float32, shape (bits + values + 2,), in this order:
+        bits     the key, 0 or 1
+        values   one-hot of the value, at a step that writes; else 0
+        2        1 at a step that writes, and 1 at a step that asks
+    The observation that comes with terminated=True is all zeros.
+
+    Action: Discrete(values), read at steps that ask.
+
+    Reward: 1.0 for a right answer and -1.0 for a wrong one; 0.0 at steps that write. Rewards are
+    not observed.
+
+    Info of a step that asks: `target` (int, the right action), `correct` (bool), `trial` (int, the
+    step), `lag` (int, steps since the key was written) and `bindings` (int, how often the key was
+    written so far). Else empty.
+
+    Randomness: all of it is drawn in `reset`.
+
+    Args:
+        keys: the largest number of keys of an episode, at least 1.
+        bits: bits of a key, at least 1, so many that keys can differ.
+        values: number of values, at least 2.
+        steps: steps of an episode, at least 2.
+        write: probability in [0, 1] that a step writes a key that was shown before.
+        ask: "value", the value that the key has; or "count", how often it was written, modulo
+            `values`.
+        noise: probability in [0, 1] that a bit of a key is flipped, drawn anew at each step.
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012  as Gymnasium has it
+
+    def __init__(
+        self,
+        keys: int = 8,
+        bits: int = 20,
+        values: int = 4,
+        steps: int = 60,
+        write: float = 0.5,
+        ask: str = "value",
+        noise: float = 0.0,
+    ) -> None:
+        self.bits = check_integer("bits", bits, 1)
+        self.keys = check_integer("keys", keys, 1)
+        if self.keys > 2**self.bits:
+            raise ValueError(f"keys must be at most {2**self.bits}, as {bits} bits have it")
+        self.values = check_integer("values", values, 2)
+        self.episode_steps = self.trials = check_integer("steps", steps, 2)
+        self.trial_steps = 1
+        self.write = check_number("write", write, 0, 1)
+        self.ask = check_choice("ask", ask, ("value", "count"))
+        self.noise = check_number("noise", noise, 0, 1)
+        self.return_range = (-float(self.trials), float(self.trials))
+        channels = self.bits + self.values + 2
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (channels,), np.float32)
+        self.action_space = gym.spaces.Discrete(self.values)
+        self.steps = self.episode_steps  # no episode has started yet
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode; returns the first observation, float32 [channels], and an empty info.
+
+        Raises:
+            ValueError: if there are options; there are none to choose from.
+        """
+        super().reset(seed=seed)
+        if options:
+            raise ValueError(f"reset options {sorted(options)} are unknown; there are none")
+        random, steps = self.np_random, self.episode_steps
+        count = int(random.integers((self.keys + 1) // 2, self.keys + 1))
+        patterns = np.zeros((0, self.bits), dtype=np.int8)
+        while len(patterns) < count:
+            more = random.integers(2, size=(count - len(patterns), self.bits), dtype=np.int8)
+            patterns = np.unique(np.concatenate([patterns, more]), axis=0)
+        shown = random.integers(count, size=steps)
+        writes = random.random(steps) < self.write
+        changes = random.integers(1, self.values, size=steps)
+        flips = random.random((steps, self.bits)) < self.noise
+        first_values = random.integers(self.values, size=count)
+
+        self._observations = np.zeros((steps + 1, self.bits + self.values + 2), dtype=np.float32)
+        self._observations[:-1, : self.bits] = patterns[shown] ^ flips
+        self._infos: list[dict[str, int]] = []
+        values, bindings, written = first_values.tolist(), [0] * count, [0] * count
+        for step, key in enumerate(shown.tolist()):
+            row = self._observations[step, self.bits :]
+            if not bindings[key] or writes[step]:
+                if bindings[key]:
+                    values[key] = int((values[key] + changes[step]) % self.values)
+                bindings[key] += 1
+                written[key] = step
+                row[values[key]] = row[self.values] = 1.0
+                self._infos.append({})
+            else:
+                row[self.values + 1] = 1.0
+                target = values[key] if self.ask == "value" else bindings[key] % self.values
+                asked = {"target": target, "trial": step, "lag": step - written[key]}
+                self._infos.append(asked | {"bindings": bindings[key]})
+        self.steps = 0
+        return self._observations[0].copy(), {}
+
+    def step(
+        self, action: int | np.integer
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Take one action; it counts only at a step that asks.
+
+        Returns:
+            Observation (float32 [channels]), reward (1.0, -1.0 or 0.0), terminated, truncated
+            (always False) and info.
+
+        Raises:
+            ValueError: if the action is not in [0, values - 1].
+            gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
+        """
+        if self.steps >= self.episode_steps:
+            raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
+        action = int(action)
+        if not 0 <= action < self.values:
+            raise ValueError(f"action must be an integer in [0, {self.values - 1}], got {action}")
+        info: dict[str, Any] = self._infos[self.steps]
+        reward = 0.0
+        if info:
+            info = info | {"correct": action == info["target"]}
+            reward = 1.0 if info["correct"] else -1.0
+        self.steps += 1
+        observation = self._observations[self.steps].copy()
+        return observation, reward, self.steps == self.episode_steps, False, info
