@@ -28,7 +28,7 @@ from spikepropamine.training.allocator import keep_freed_memory
 
 KINDS = [
     (rule, modulation, recurrent)
-    for rule in ("hebb", "oja", "bcm")  # the published ones
+    for rule in ("hebb", "oja", "bcm", "delta")  # the published ones, and the one that recalls
     for modulation in ("none", "direct", "retroactive")
     for recurrent in (False, True)
 ]
@@ -69,9 +69,9 @@ def passes(
     inputs = (torch.rand(ticks, batch, neurons) < 0.15).float().requires_grad_()
     starts = (torch.rand(ticks, batch) < 0.02).float()
     rate = 0.18 * torch.rand(ticks, batch, neurons) if spec.plastic else None
+    target = torch.randn(ticks, batch, neurons) if spec.has_target else None
     leaves = [*parameters.values(), inputs]
-    if rate is not None:
-        leaves.append(rate.requires_grad_())
+    leaves += [x.requires_grad_() for x in (rate, target) if x is not None]
     # fast weights lie in memory as in the flat state of a network
     state = {
         k: torch.zeros(batch, *shape[::-1]).transpose(1, -1)
@@ -82,7 +82,7 @@ def passes(
     arguments = spec, LayerParameters(**parameters), inputs, starts, rate, state
 
     def run(name: str) -> None:
-        spikes, _, _ = BACKENDS[name](*arguments)
+        spikes, _, _ = BACKENDS[name](*arguments, target=target)
         if torch.is_grad_enabled():
             torch.autograd.grad(spikes, leaves, upstream)
 
@@ -278,6 +278,7 @@ def main() -> None:
         sizes = [(8, 64, 8), middle, (64, 64, 64), (8, 128, 64), (8, 64, 256)]
         cells = [(GRID_KIND, *size) for size in sizes]
         kinds = [("oja", "direct", True), ("bcm", "direct", False), ("oja", "retroactive", False)]
+        kinds += [("hebb", "direct", False), ("delta", "direct", False)]
     else:
         sizes = list(itertools.product((8, 64, 256), (64, 128, 256), (8, 64, 256)))
         cells = [(GRID_KIND, *size) for size in sizes]

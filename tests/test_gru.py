@@ -66,5 +66,5 @@ def test_its_cost_counts_three_gates():
     policy = model().policy
     with torch.no_grad():
         (layer, *_), _ = cost._lstm(policy, torch.randn(4, 3))
-    assert layer.name == "gru0" and layer.state == 7
-    assert layer.parameters == 3 * 7 * (3 + 7 + 2)
+    assert layer["name"] == "gru0" and layer["state_bytes"] == 4 * 7
+    assert layer["parameter_bytes"] == 4 * 3 * 7 * (3 + 7 + 2)

@@ -1,0 +1,89 @@
+"""What a trained memory holds: `python -m benchmarks.memory_tasks RUN... [--csv FILE]`.
+
+Runs are of `train.py --env KeyValue-v0`. Each is asked in episodes of the lengths `--steps` and
+with so many keys as `--keys` has; the same episodes for every run. Printed is the share of right
+answers (chance is 0.25): all, by the number of steps since the key was written ("lag"), and by how
+often it was written ("bound"). The file is a results table, measure `accuracy`.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from spikepropamine import table
+from spikepropamine.envs.key_value import KeyValue
+from spikepropamine.folder import RunFolder
+from spikepropamine.policies.export import load_policy
+
+LAGS = {"lag 1": (1, 1), "lag 2 to 5": (2, 5), "lag 6 to 15": (6, 15), "lag 16 or more": (16, None)}
+BOUND = {"bound once": (1, 1), "bound twice": (2, 2), "bound more often": (3, None)}
+FIRST_SEED = 1_000_000  # of the episodes, beyond those of any training
+
+
+def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.ndarray]:
+    """`correct`, `lag` and `bindings` of every question in so many episodes, side by side."""
+    envs = [KeyValue(steps=steps, keys=keys) for _ in range(episodes)]
+    seen = np.stack([env.reset(seed=FIRST_SEED + k)[0] for k, env in enumerate(envs)])
+    state, starts = None, np.ones(episodes, dtype=bool)
+    found: list[tuple[bool, int, int]] = []
+    for _ in range(steps):
+        actions, state = policy.predict(seen, state, starts, deterministic=True)
+        starts = np.zeros(episodes, dtype=bool)
+        for k, env in enumerate(envs):
+            seen[k], *_, info = env.step(actions[k])
+            if info:
+                found.append((info["correct"], info["lag"], info["bindings"]))
+    return dict(zip(("correct", "lag", "bindings"), np.array(found).T))
+
+
+def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
+    """Share of right answers to all questions, and to those of each group that was asked."""
+    groups = [("all", "lag", (0, None))]
+    groups += [(name, "lag", bounds) for name, bounds in LAGS.items()]
+    groups += [(name, "bindings", bounds) for name, bounds in BOUND.items()]
+    for name, by, (low, high) in groups:
+        chosen = (questions[by] >= low) & (questions[by] <= (np.inf if high is None else high))
+        if chosen.any():
+            yield name, float(questions["correct"][chosen].mean())
+
+
+def rows_of(folder: RunFolder, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of a run, printed as they come."""
+    policy = load_policy(folder.policy)
+    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    run = {name: config[name] for name in ("policy", "seed", "steps")}
+    rows: list[dict[str, Any]] = []
+    for steps, keys in itertools.product(options.steps, options.keys):
+        shares = dict(accuracies(asked(policy, steps, keys, options.episodes)))
+        for name, share in shares.items():
+            rows.append({"environment": "KeyValue-v0", "setting": f"{steps} steps, {keys} keys"})
+            rows[-1] |= run | {"condition": name, "measure": "accuracy", "value": share}
+        cells = "".join(f"{name}: {share:.3f}  " for name, share in shares.items())
+        print(f"{run['policy']} seed {run['seed']}, {rows[-1]['setting']}  {cells}", flush=True)
+    return rows
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders of such")
+    parser.add_argument("--steps", nargs="+", type=int, default=[60, 240, 1000])
+    parser.add_argument("--keys", nargs="+", type=int, default=[8])
+    parser.add_argument("--episodes", type=int, default=64)
+    parser.add_argument("--csv", type=Path, help="also write the rows to a file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    folders = [folder for root in options.runs for folder in RunFolder.below(root)]
+    rows = [row for folder in folders for row in rows_of(folder, options)]
+    if options.csv:
+        table.write(options.csv, table.table(rows))
+
+
+if __name__ == "__main__":
+    main()
