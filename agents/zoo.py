@@ -249,12 +249,13 @@ def agents() -> dict[str, Agent]:
     registered.
     """
     plastic = {}
-    for name in RULES:
+    for name, rule in RULES.items():
+        seen = {"network.exogenous"} if "v" in rule.variables else set()
         plastic[f"dp-{name}"] = Agent(
             f"plastic spiking network, the rule {name} by itself",
             _spiking,
             partial(_plastic, name, False),
-            MODULATOR | {"network.rule"},
+            (MODULATOR - seen) | {"network.rule"},
         )
     for name in RULES:
         plastic[f"ndp-{name}"] = Agent(
