@@ -65,7 +65,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         type=Path,
         default=RESULTS,
         metavar="FOLDER",
-        help="where NAME.csv goes, a row for each run and condition (%(default)s)",
+        help="where NAME.csv goes, the results table (%(default)s)",
     )
     options = parser.parse_args(arguments)
     if options.jobs < 1:

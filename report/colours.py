@@ -10,9 +10,11 @@ POLICIES = {
     "ndp-oja": BLUE,
     "ndp-hebb": SKY,
     "ndp-bcm": GREEN,
+    "ndp-delta": "#44AA99",
     "dp-oja": "#004B76",
     "dp-hebb": "#2A7FAE",
     "dp-bcm": "#00614A",
+    "dp-delta": "#2C7368",
     "snn": ORANGE,
     "snn-sized": "#A87400",
     "rsnn": RED,
@@ -25,7 +27,7 @@ POLICIES = {
     "ideal observer": BLACK,
     "teacher, told": BLACK,
 }
-OTHERS = (YELLOW, "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#882255", "#AA4499")
+OTHERS = (YELLOW, "#332288", "#88CCEE", "#117733", "#999933", "#882255", "#AA4499")
 
 
 def colour_of(policy: str) -> str:

@@ -254,8 +254,9 @@ def _curves(
             0, alt.Chart().mark_rule(color="#999", strokeDash=[3, 3]).encode(y=alt.datum(chance))
         )
     panel = alt.layer(*layers, data=alt.Data(values=values))
-    panel = panel.properties(width=CURVE[0], height=CURVE[1])
-    header = alt.Header(title=None, labelFontWeight="bold")
+    size = 1 if len(panels) > 1 else 2
+    panel = panel.properties(width=CURVE[0] * size, height=CURVE[1] * size)
+    header = alt.Header(title=None, labelFontWeight="bold", labels=len(panels) > 1)
     facet = alt.Facet("panel:N", sort=panels, header=header)
     chart = panel.facet(facet, columns=4 if share else 3)
     if not share:
