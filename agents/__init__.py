@@ -1,6 +1,7 @@
 """Learning algorithms for plastic spiking policies and their baselines."""
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
 from spikepropamine.agents.saving import save_run
 
-__all__ = ["PlasticPPO", "save_run"]
+__all__ = ["PlasticPPO", "PlasticSAC", "PlasticTQC", "save_run"]

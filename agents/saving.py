@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import (
     VecCheckNan,
     VecEnv,
@@ -21,15 +21,17 @@ from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import save_policy
 from spikepropamine.policies.gru import GruPolicy
+from spikepropamine.policies.off_policy import actor_of
 
 PLAIN = ("Monitor",)  # wrappers that change neither what is observed nor what is done
 SIDE_BY_SIDE = (VecNormalize, VecTransposeImage, VecMonitor, VecCheckNan)  # those that are undone
 LEARNED_BY = (
     "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "sequence_length",
+    "buffer_size", "learning_starts", "tau", "gradient_steps", "policy_delay", "burn_in",
 )  # fmt: skip
 
 
-def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = None) -> Path:
+def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) -> Path:
     """Writes the policy of a model, and what task it was trained in, as a run folder: then
     `spikepropamine evaluate FOLDER`, `enjoy`, `export` and the rest know it.
 
@@ -56,7 +58,8 @@ def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = No
             f"{run.path} has a training or evaluations of another policy; give another folder, or "
             "delete that one"
         )
-    name = name or _name(model.policy)
+    policy = actor_of(model.policy)
+    name = name or _name(policy)
     if not POLICY_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of a policy: letters, digits, _, + and -")
     settings: dict[str, Any] = {
@@ -70,15 +73,15 @@ def save_run(folder: Path | str, model: OnPolicyAlgorithm, name: str | None = No
             if isinstance(value := getattr(model, key, None), int | float)
         },
     }
-    if isinstance(model.policy, PlasticSpikingPolicy):
-        settings["network"] = model.policy.network_config.as_dict()
+    if isinstance(policy, PlasticSpikingPolicy):
+        settings["network"] = policy.network_config.as_dict()
     try:
         json.dumps(settings)
     except TypeError as error:
         raise ValueError(f"the task's arguments cannot be written: {error}") from error
     save_policy(
         run.policy,
-        model.policy,
+        policy,
         model.get_vec_normalize_env(),
         {"settings": settings, "steps": model.num_timesteps},
     )

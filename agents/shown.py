@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from spikepropamine.policies.export import Normalisation
 from spikepropamine.policies.narrow import narrowed
+from spikepropamine.policies.off_policy import actor_of
 
 
 class Shown(VecEnvWrapper):
@@ -115,7 +116,7 @@ def deployed(algorithm: Any) -> tuple[ActorCriticPolicy, Normalisation | None]:
     """The policy of an algorithm as it is used, without cue and told critic, and the statistics of
     what it observes.
     """
-    policy, venv = algorithm.policy, algorithm.get_vec_normalize_env()
+    policy, venv = actor_of(algorithm.policy), algorithm.get_vec_normalize_env()
     normalisation = None if venv is None else Normalisation.of(venv)
     helped = shown(algorithm.env)
     if helped is None:

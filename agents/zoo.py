@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
 from spikepropamine.agents.rollout import PPO
 from spikepropamine.agents.shown import shown
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
@@ -22,6 +23,7 @@ from spikepropamine.folder import POLICY_NAME
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.extractors import LSTM_EXTRACTORS
 from spikepropamine.policies.groups import Group, parameter_group
+from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.policy import ADAM
 from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.told import ToldLstmPolicy, ToldMlpPolicy
@@ -32,9 +34,9 @@ from spikepropamine.ranges import Count, Few, Logarithm, NotNegative, Number, Po
 class TrainerSettings:
     """Settings of the learning algorithm (names and meaning as in Stable-Baselines3)."""
 
-    kind: Literal["ppo", "supervised"] = "ppo"
-    """Reinforcement learning, or supervised learning of the targets that a cue task or a teacher
-    reports."""
+    kind: Literal["ppo", "sac", "tqc", "supervised"] = "ppo"
+    """Reinforcement learning, on-policy (ppo) or off-policy (sac, tqc), or supervised learning of
+    the targets that a cue task or a teacher reports."""
     guided_steps: Number = 500_000
     """With a teacher: environment steps over which the share of episodes in which the teacher
     itself acts falls from 1 to 0."""
@@ -74,11 +76,59 @@ class TrainerSettings:
     """Widths of the critic's layers."""
     critic_sees_spikes: bool = True
     """The critic of a spiking actor also sees the spiking features, detached."""
+    critic_sees_state: bool = False
+    """Off-policy: the critics also see what the actor's network gives, detached; for tasks in which
+    the observation does not tell all."""
+    buffer_size: Count = 1_000_000
+    """Off-policy: environment steps in the replay buffer."""
+    learning_starts: Number = 5_000
+    """Off-policy: environment steps of random actions before training begins."""
+    train_freq: Count = 16
+    """Off-policy: steps of each environment between updates."""
+    gradient_steps: Count = 32
+    """Off-policy: updates after these steps."""
+    tau: Share = 0.01
+    """Off-policy: how far target critics follow in an update."""
+    policy_delay: Count = 2
+    """Off-policy: updates of the critics for each of the actor."""
+    burn_in: Number = 0
+    """Off-policy: environment steps before each sequence that bring its state up to date."""
+    n_critics: Few = 2
+    """Off-policy: how many critics there are."""
+    n_quantiles: Few = 25
+    """TQC: quantiles that each critic gives."""
+    top_quantiles_to_drop_per_net: Number = 2
+    """TQC: of these, the largest that the target leaves out."""
     untrained: tuple[Group, ...] = ()
     """Parts of the policy that stay as they are initialised."""
 
 
-Create = Callable[[VecEnv, NetworkConfig, TrainerSettings, str, dict[str, Any]], OnPolicyAlgorithm]
+OFF_POLICY = {"sac": PlasticSAC, "tqc": PlasticTQC}
+TQC = ("n_quantiles", "top_quantiles_to_drop_per_net")
+OF_SAC = (
+    "buffer_size", "learning_starts", "batch_size", "tau", "gamma", "train_freq",
+    "gradient_steps", "sequence_length", "burn_in", "policy_delay",
+)  # fmt: skip
+OF_PPO = (
+    "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "target_kl",
+    "ent_coef", "vf_coef", "max_grad_norm",
+)  # fmt: skip
+BOTH = ("batch_size", "gamma", "sequence_length")
+
+
+def beside(kind: str) -> set[str]:
+    """Settings of the algorithm that do not concern this kind of training."""
+    of_critics = {"n_critics", "critic_sees_state"}
+    off = ({*OF_SAC} | of_critics) - {*BOTH}
+    if kind == "supervised":
+        of_rewards = {*OF_PPO} - {"n_steps", "batch_size", "n_epochs", "max_grad_norm"}
+        return of_rewards | off | {*TQC, "critic", "critic_sees_spikes"}
+    if kind == "ppo":
+        return {*off, *TQC}
+    return ({*OF_PPO} - {*BOTH}) | {"critic_sees_spikes"} | ({*TQC} if kind == "sac" else set())
+
+
+Create = Callable[[VecEnv, NetworkConfig, TrainerSettings, str, dict[str, Any]], BaseAlgorithm]
 """A learning algorithm, of: training environments; settings of the actor and of the algorithm; the
 backend of spiking layers; and the arguments that all of SB3's constructors share, among them
 `policy_kwargs`."""
@@ -111,7 +161,9 @@ def _mlp(
     trainer: TrainerSettings,
     backend: str,
     arguments: dict[str, Any],
-) -> OnPolicyAlgorithm:
+) -> BaseAlgorithm:
+    if trainer.kind in OFF_POLICY:
+        return _off_policy("MlpPolicy", {"pi": list(network.hidden)}, venv, trainer, arguments)
     cls = SupervisedMlp if trainer.kind == "supervised" else PPO
     arguments["policy_kwargs"]["net_arch"] = {
         "pi": list(network.hidden),
@@ -132,12 +184,15 @@ def _lstm(
     arguments: dict[str, Any],
     stock: bool = False,
     gru: bool = False,
-) -> OnPolicyAlgorithm:
+) -> BaseAlgorithm:
     supervised = trainer.kind == "supervised"
-    if stock and supervised:
-        raise ValueError("lstm-stock is for trainer.kind ppo; use lstm for supervised training")
+    if stock and trainer.kind != "ppo":
+        raise ValueError("lstm-stock is for trainer.kind ppo; use lstm")
     if stock and isinstance(venv.action_space, spaces.MultiBinary):
         raise ValueError("lstm-stock cannot take MultiBinary actions; use lstm")
+    if trainer.kind in OFF_POLICY:
+        arguments["policy_kwargs"]["lstm_hidden_size"] = network.hidden[-1]
+        return _off_policy("GruPolicy" if gru else "MlpLstmPolicy", {}, venv, trainer, arguments)
     arguments["policy_kwargs"] |= {
         "lstm_hidden_size": network.hidden[-1],
         "net_arch": {"pi": [], "vf": list(trainer.critic)},
@@ -161,17 +216,38 @@ def _spiking(
     trainer: TrainerSettings,
     backend: str,
     arguments: dict[str, Any],
-) -> OnPolicyAlgorithm:
+) -> BaseAlgorithm:
+    arguments["policy_kwargs"] |= {"network": network, "backend": backend}
+    if trainer.kind in OFF_POLICY:
+        return _off_policy("PlasticSpikingPolicy", {}, venv, trainer, arguments)
     cls = SupervisedPlastic if trainer.kind == "supervised" else PlasticPPO
     arguments["policy_kwargs"] |= {
-        "network": network,
         "net_arch": {"vf": list(trainer.critic)},
         "critic_sees_spikes": trainer.critic_sees_spikes,
         "told": _told(venv),
-        "backend": backend,
     }
     sequence_length = trainer.sequence_length
     return cls("PlasticSpikingPolicy", venv, sequence_length=sequence_length, **arguments)
+
+
+def _off_policy(
+    policy: str,
+    widths: dict[str, list[int]],
+    venv: VecEnv,
+    trainer: TrainerSettings,
+    arguments: dict[str, Any],
+) -> BaseAlgorithm:
+    arguments["policy_kwargs"] |= {
+        "net_arch": widths | {"qf": list(trainer.critic)},
+        "n_critics": trainer.n_critics,
+        "critic_sees_state": trainer.critic_sees_state,
+        "told": _told(venv),
+    }
+    if trainer.kind == "tqc":
+        arguments["policy_kwargs"]["n_quantiles"] = trainer.n_quantiles
+        dropped = trainer.top_quantiles_to_drop_per_net
+        arguments["top_quantiles_to_drop_per_net"] = dropped
+    return OFF_POLICY[trainer.kind](policy, venv, **arguments)
 
 
 def _named(venv: VecEnv, policy: str) -> str:
@@ -304,7 +380,7 @@ def build(
     seed: int = 0,
     device: str = "cpu",
     backend: str = "auto",
-) -> OnPolicyAlgorithm:
+) -> BaseAlgorithm:
     """A learning algorithm, ready to `learn`.
 
     Args:
@@ -330,10 +406,7 @@ def build(
         "device": device,
         "policy_kwargs": {"log_std_init": trainer.log_std_init},
     }
-    for name in (
-        "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "target_kl",
-        "ent_coef", "vf_coef", "max_grad_norm",
-    ):  # fmt: skip
+    for name in OF_SAC if trainer.kind in OFF_POLICY else OF_PPO:
         arguments[name] = getattr(trainer, name)
     network = network_of(agent, network)
     algorithm = agents()[agent].create(venv, network, trainer, backend, arguments)
@@ -348,15 +421,16 @@ def build(
     return algorithm
 
 
-def _of_group(policy: ActorCriticPolicy, group: Group) -> list[nn.Parameter]:
+def _of_group(policy: BasePolicy, group: Group) -> list[nn.Parameter]:
     return [x for name, x in policy.named_parameters() if parameter_group(name) == group]
 
 
-def actor_parameters(policy: ActorCriticPolicy, untrained: Collection[Group] = ()) -> int:
+def actor_parameters(policy: BasePolicy, untrained: Collection[Group] = ()) -> int:
     """Number of learned numbers in the actor, with the CNN of pictures: all but the critic's, those
     of exploration, and those of groups that were not trained.
     """
-    named = [(n, p) for n, p in policy.named_parameters() if p.requires_grad and n != "log_std"]
+    actor = actor_of(policy).named_parameters()
+    named = [(n, p) for n, p in actor if p.requires_grad and not n.startswith("log_std")]
     return sum(p.numel() for n, p in named if parameter_group(n) not in ("critic", *untrained))
 
 

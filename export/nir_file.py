@@ -140,7 +140,7 @@ def to_nir(
         "ticks": network.config.ticks,
         "exogenous": network.exogenous.tolist(),
         "action_space": space_to_json(policy.action_space),
-        "action": _meaning(policy.action_space),
+        "action": _meaning(policy),
         "clip_normalised": deployed.normalisation and deployed.normalisation.clip,
     }
     return nir.NIRGraph(nodes, edges, metadata={"card": json.dumps(about)})
@@ -166,7 +166,10 @@ def _plasticity(layer: Any) -> dict[str, Any]:
     return told | {"clip": np.array([spec.clip], np.float32)} | numbers
 
 
-def _meaning(space: spaces.Space) -> str:
+def _meaning(policy: Any) -> str:
+    space = policy.action_space
+    if policy.squash_output:
+        return "tanh of the output; -1 and 1 are the bounds of the action space"
     if isinstance(space, spaces.Box):
         return "the output, clipped to the bounds of the action space"
     if isinstance(space, spaces.MultiBinary):

@@ -121,6 +121,9 @@ class Step(nn.Module):
         space, output = self.policy.action_space, self.policy.action_net(latent)
         if isinstance(space, spaces.Box):
             low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
+            if self.policy.squash_output:
+                share = 0.5 + 0.5 * torch.tanh(output.unflatten(1, space.shape))
+                return low + share * (high - low)
             return torch.minimum(torch.maximum(output.unflatten(1, space.shape), low), high)
         if isinstance(space, spaces.Discrete):
             return output.argmax(dim=1)

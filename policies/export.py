@@ -48,6 +48,13 @@ from spikepropamine.policies.spaces import (
     space_to_json,
     width_of,
 )
+from spikepropamine.policies.squashed import (
+    Squashed,
+    SquashedGru,
+    SquashedLstm,
+    SquashedMlp,
+    SquashedSpiking,
+)
 from spikepropamine.reading import Missing, Unreadable, parse_json, read_json, read_tensors
 
 FORMAT = 2
@@ -69,6 +76,10 @@ POLICIES: dict[str, type[ActorCriticPolicy]] = {
         RecurrentActorCriticPolicy,
         RecurrentActorCriticCnnPolicy,
         RecurrentMultiInputActorCriticPolicy,
+        SquashedMlp,
+        SquashedLstm,
+        SquashedGru,
+        SquashedSpiking,
     )
 }
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
@@ -432,8 +443,9 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
     own = policy.features_extractor_kwargs.keys() - {"normalized_image"}  # which SB3 puts there
     if own or policy.features_extractor_class not in EXTRACTORS:
         raise ValueError("cannot export a features extractor other than SB3's, as it is by default")
+    squashed = isinstance(policy, Squashed)
     for name in ("use_sde", "squash_output", "lstm_kwargs"):
-        if getattr(policy, name, None):
+        if getattr(policy, name, None) and (name, squashed) != ("squash_output", True):
             raise ValueError(f"cannot export a policy with {name}={getattr(policy, name)}")
     if not policy.share_features_extractor and any(policy.features_extractor.parameters()):
         raise ValueError("cannot export a policy with share_features_extractor=False")

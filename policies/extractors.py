@@ -1,9 +1,12 @@
 """SB3's features extractors for an LSTM, which wants the width of its input as a Python int."""
 
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
     CombinedExtractor,
     FlattenExtractor,
+    NatureCNN,
 )
 
 
@@ -20,6 +23,17 @@ class LstmFlattenExtractor(_WholeWidth, FlattenExtractor):
 
 class LstmCombinedExtractor(_WholeWidth, CombinedExtractor):
     """`CombinedExtractor` with a width that `nn.LSTM` takes."""
+
+
+def extractor_for(
+    space: spaces.Space, normalize_images: bool = True, lstm: bool = False
+) -> type[BaseFeaturesExtractor]:
+    """SB3's extractor for observations of a space, for an LSTM or for others."""
+    if isinstance(space, spaces.Dict):  # which has a CNN for its images
+        return LstmCombinedExtractor if lstm else CombinedExtractor
+    if is_image_space(space, normalized_image=not normalize_images):
+        return NatureCNN
+    return LstmFlattenExtractor if lstm else FlattenExtractor
 
 
 # by the names under which SB3 and policy folders know the policies

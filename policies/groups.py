@@ -20,14 +20,19 @@ def parameter_group(name: str) -> Group:
     """The group of a policy's parameter, by its name. Weights are all that the actor has besides
     the others.
     """
+    name = name.removeprefix("actor.")  # of off-policy learning
     first, last = name.split(".")[0], name.split(".")[-1]
-    if "value_net" in name or "critic" in first or first == "vf_features_extractor":
+    if (
+        "value_net" in name
+        or "critic" in first
+        or first in ("vf_features_extractor", "log_ent_coef")
+    ):
         return "critic"
     if last.startswith("modulator"):
         return "neuromodulator"
     if name.startswith("lstm_actor.layers.") and last in PLASTICITY:
         return "plasticity"
-    if first in ("action_net", "log_std") or last == "readout_decay":
+    if first in ("action_net", "log_std", "log_std_net") or last == "readout_decay":
         return "readout"
     if name.startswith("lstm_actor.encoder.") or "features_extractor" in first:
         return "encoder"

@@ -5,12 +5,10 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
-from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from spikepropamine.policies.extractors import LstmCombinedExtractor, LstmFlattenExtractor
+from spikepropamine.policies.extractors import extractor_for
 from spikepropamine.policies.told import ToldLstmPolicy
 
 
@@ -42,12 +40,7 @@ class GruPolicy(RecurrentActorCriticPolicy):
         told: int = 0,
         **arguments: Any,
     ) -> None:
-        if isinstance(observation_space, spaces.Dict):
-            extractor: type = LstmCombinedExtractor
-        elif is_image_space(observation_space, normalized_image=not normalize_images):
-            extractor = NatureCNN
-        else:
-            extractor = LstmFlattenExtractor
+        extractor = extractor_for(observation_space, normalize_images, lstm=True)
         arguments = {"features_extractor_class": extractor} | arguments
         super().__init__(
             observation_space,

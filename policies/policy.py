@@ -9,17 +9,16 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
     CombinedExtractor,
-    FlattenExtractor,
-    NatureCNN,
     create_mlp,
 )
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from spikepropamine.policies.extractors import extractor_for
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.state import StateLayout
 
@@ -129,11 +128,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         self.told = told
         self.backend = backend
         if features_extractor_class is None:
-            if isinstance(observation_space, spaces.Dict):
-                features_extractor_class = CombinedExtractor  # which has a CNN for its images
-            else:
-                is_image = is_image_space(observation_space, normalized_image=not normalize_images)
-                features_extractor_class = NatureCNN if is_image else FlattenExtractor
+            features_extractor_class = extractor_for(observation_space, normalize_images)
         if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
             optimizer_kwargs = ADAM
         # read by the methods of RecurrentActorCriticPolicy; its constructor, which would make an

@@ -80,7 +80,10 @@ def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, mon
     for wrong, words in {
         "steps: many": ["default.yaml, section all", "steps must be a whole number", "'many'"],
         "trainer: {gamma: 1.5}": ["trainer.gamma must be at most 1, got 1.5"],
-        "trainer: {kind: pp}": ["trainer.kind must be 'ppo' or", "did you mean 'ppo'"],
+        "trainer: {kind: pp}": [
+            "trainer.kind must be 'ppo', 'sac', 'tqc' or",
+            "did you mean 'ppo'",
+        ],
         "trainer: 3": ["trainer: must be a mapping of settings, got 3"],
         "previous: 3": ["previous must be true or false"],
         "network: {hiden: [1]}": ["unknown setting 'hiden'; did you mean 'hidden'"],

@@ -103,7 +103,8 @@ class Rows(BetweenSteps):
 
 def rollouts_of(model: Any) -> int:
     """Rollouts since the start of the run."""
-    return model.num_timesteps // (model.n_steps * model.n_envs)
+    steps = model.train_freq.frequency if hasattr(model, "train_freq") else model.n_steps
+    return model.num_timesteps // (steps * model.n_envs)
 
 
 def dump_row(model: Any) -> None:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.groups import parameter_group
 from spikepropamine.policies.layers import SpikingLayer
+from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.rules import RULES
 from spikepropamine.training.callbacks import BetweenSteps, rollouts_of
 
@@ -60,7 +61,8 @@ class Diagnostics(BetweenSteps):
 
     def _on_rollout_start(self) -> None:
         self._record(self.gradients.stop())
-        self.spiking = isinstance(self.model.policy, PlasticSpikingPolicy)
+        self.policy = actor_of(self.model.policy)
+        self.spiking = isinstance(self.policy, PlasticSpikingPolicy)
         if self.spiking:
             self.state = self.model._last_lstm_states.pi[0][0].clone()  # type: ignore[attr-defined]
 
@@ -71,9 +73,8 @@ class Diagnostics(BetweenSteps):
             if self.spiking:
                 buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
                 starts = torch.as_tensor(buffer.episode_starts, device=self.model.device)
-                policy: Any = self.model.policy
-                self._record(replayed(policy, buffer.observations, starts, self.state))
-                self._record(learned_parameters(policy.network.layers))
+                self._record(replayed(self.policy, buffer.observations, starts, self.state))
+                self._record(learned_parameters(self.policy.network.layers))
             now = time.perf_counter()
             rate = (self.num_timesteps - self.steps) / (now - self.clock)
             self.clock, self.steps = now, self.num_timesteps

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -43,7 +42,7 @@ class Films(BetweenSteps):
         if self.film is None or not due:
             return
         self.filmed_at = self.num_timesteps
-        policy: Any = self.model.policy
+        policy = self.model.policy
         was_training = policy.training
         try:
             with torch.random.fork_rng():

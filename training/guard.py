@@ -10,10 +10,18 @@ from torch import Tensor
 
 from spikepropamine.agents.update import NotFinite
 from spikepropamine.policies.groups import parameter_group
+from spikepropamine.policies.off_policy import OffPolicy
 
 LIMIT = 1e15
 """Beyond this size a number has exploded: its square is out of reach of float32's precision, and
 soon out of its range."""
+
+READ = {
+    "values": "a value of the critic",
+    "log_probs": "a log-likelihood",
+    "means": "the output of the policy",
+}
+"""What is looked at after a rollout, where its buffer has it."""
 
 ADVICE = "try a smaller trainer.learning_rate or trainer.sequence_length"
 
@@ -28,7 +36,9 @@ class Guard(BaseCallback):
 
     What comes from the environments is looked at at every step, before any normalisation and
     before it is learned from; state, values and likelihoods after every rollout; gradients before
-    a step is made with them, so that such a step is never made.
+    a step is made with them, so that such a step is never made. Off-policy, where updates are many
+    and small, losses and parameters are looked at after all updates of a rollout instead, before
+    anything of it is saved.
     """
 
     def __init__(self) -> None:
@@ -38,13 +48,15 @@ class Guard(BaseCallback):
 
     def _on_training_start(self) -> None:
         policy = self.model.policy
+        self.normalisation = self.model.get_vec_normalize_env()
+        if isinstance(policy, OffPolicy):
+            return
         self.hooks = [
             parameter.register_post_accumulate_grad_hook(partial(self._measure, name))
             for name, parameter in policy.named_parameters()
             if parameter.requires_grad
         ]
         self.hooks.append(policy.optimizer.register_step_pre_hook(self._check_gradients))
-        self.normalisation = self.model.get_vec_normalize_env()
 
     def _on_training_end(self) -> None:
         self.close()
@@ -86,8 +98,8 @@ class Guard(BaseCallback):
         if states is not None and not all(_sound(x) for pair in states for x in pair):
             self._learner("the state of the network")
         buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
-        for name, what in (("values", "a value of the critic"), ("log_probs", "a log-likelihood")):
-            if not _sound(getattr(buffer, name)):
+        for name, what in READ.items():
+            if hasattr(buffer, name) and not _sound(getattr(buffer, name)):
                 self._learner(what)
 
     def explain(self, error: ValueError) -> None:

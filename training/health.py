@@ -51,11 +51,13 @@ class Health(BetweenSteps):
         self.logger.record("learning/steered", steered, exclude="stdout")
         if steered < STEERED and 2 * self.num_timesteps > self.total:
             self._say("steered", "the policy does not move: it acts alike in all states")
-        self.before = self._actor()
+        self.before, self.updates = self._actor(), self.model._n_updates  # type: ignore[attr-defined]
 
     def _on_rollout_start(self) -> None:
         if self.before is None:
             return
+        if self.model._n_updates == self.updates:  # type: ignore[attr-defined]
+            return  # off-policy, random actions come first
         change = (self._actor() - self.before).norm() / self.before.norm()
         self.logger.record("learning/policy_change", change.item(), exclude="stdout")
         if change < STILL:
@@ -69,9 +71,13 @@ class Health(BetweenSteps):
         return torch.cat([p.detach().flatten() for n, p in named if parameter_group(n) != "critic"])
 
     def _steered(self) -> float:
-        actions = np.asarray(self.model.rollout_buffer.actions)  # type: ignore[attr-defined]
+        buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
+        actions = np.asarray(buffer.actions)
         actions = actions.reshape(-1, actions.shape[-1])
         policy: Any = self.model.policy
+        if hasattr(buffer, "means"):  # off-policy, where the noise depends on the state
+            variance = buffer.means.reshape(actions.shape).var(axis=0)
+            return float(np.clip(variance / actions.var(axis=0), 0, 1).mean())
         if isinstance(self.model.action_space, spaces.Box):
             noise = np.exp(2 * policy.log_std.detach().cpu().numpy().ravel())
             return float(np.clip(1 - noise / actions.var(axis=0), 0, 1).mean())

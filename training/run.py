@@ -10,9 +10,9 @@ from typing import Any, TextIO, cast
 import numpy as np
 import torch
 import yaml
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from tqdm.contrib import DummyTqdmFile
 
@@ -25,6 +25,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.policies.narrow import widen
+from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.callbacks import (
@@ -152,7 +153,7 @@ def _clear(folder: Path) -> None:
 
 
 def _learn(
-    algorithm: OnPolicyAlgorithm,
+    algorithm: BaseAlgorithm,
     settings: Settings,
     more: list[BaseCallback],
     snapshot: Snapshot | None,
@@ -177,10 +178,11 @@ def _learn(
         _say_finished(folder, done)
         return
     write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
+    trained = [p for p in algorithm.policy.parameters() if p.requires_grad]
     print(
         f"{settings.policy} on {settings.env}, seed {settings.seed}: "
         f"{actor_parameters(algorithm.policy):,} parameters in the actor, "
-        f"{sum(p.numel() for p in algorithm.policy.parameters()):,} with the critic"
+        f"{sum(p.numel() for p in trained):,} with the critic"
     )
     with tracked(settings, config) as writers:
         rows = ProgressCSV(folder.progress, done)
@@ -213,7 +215,7 @@ def _learn(
 
 
 def _train(
-    algorithm: OnPolicyAlgorithm,
+    algorithm: BaseAlgorithm,
     settings: Settings,
     rows: ProgressCSV,
     saver: Checkpoints,
@@ -246,7 +248,7 @@ def _train(
         guard.check_parameters()
         if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
             dump_row(algorithm)
-        if not algorithm.rollout_buffer.full:
+        if not algorithm.rollout_buffer.full:  # type: ignore[attr-defined]
             _begin_episodes(algorithm)
         saver.look()
     except KeyboardInterrupt:
@@ -265,16 +267,18 @@ def _train(
     return False
 
 
-def _begin_episodes(algorithm: OnPolicyAlgorithm) -> None:
+def _begin_episodes(algorithm: BaseAlgorithm) -> None:
     """After a callback has ended a rollout half-way: SB3 has then stepped the environments, and
     does not know what they answered.
     """
     assert algorithm.env is not None
     algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
+    if (normalisation := algorithm.get_vec_normalize_env()) is not None:
+        algorithm._last_original_obs = normalisation.get_original_obs()
     algorithm._last_episode_starts = np.ones(algorithm.n_envs, dtype=bool)
 
 
-def _save(algorithm: OnPolicyAlgorithm, folder: Path, config: dict[str, Any]) -> None:
+def _save(algorithm: BaseAlgorithm, folder: Path, config: dict[str, Any]) -> None:
     metadata = config | {"steps": algorithm.num_timesteps}
     save_policy(folder, *deployed(algorithm), metadata)
 
@@ -286,15 +290,16 @@ def _steps_of_policy(folder: Path) -> int | None:
         return None
 
 
-def _start_from(algorithm: OnPolicyAlgorithm, folder: Path) -> None:
+def _start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
     """Gives a new algorithm the weights and the normalisation of a trained policy."""
     try:
         trained = load_policy(RunFolder(folder).policy)
         learned, helped = trained.policy.state_dict(), shown(algorithm.env)
+        actor = actor_of(algorithm.policy)
         if helped is None:
-            algorithm.policy.load_state_dict(learned)
+            actor.load_state_dict(learned)
         else:
-            widen(algorithm.policy, helped.channels, learned)
+            widen(actor, helped.channels, learned)
         normalisation, venv = trained.normalisation, algorithm.get_vec_normalize_env()
         if (normalisation is None) != (venv is None or not venv.norm_obs):
             raise ValueError(
@@ -325,6 +330,7 @@ def _counted(network: NetworkConfig, venv: VecEnv) -> NetworkConfig:
 
 def _matched(settings: Settings, policy: str, venv: VecEnv) -> NetworkConfig:
     """The network that makes the actor as large as that of `policy` with its own defaults."""
-    other = defaults(settings.env, policy, settings.teacher is not None)
+    taught = settings.teacher is not None
+    other = defaults(settings.env, policy, taught, kind=settings.trainer.kind)
     target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
     return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)

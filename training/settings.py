@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from spikepropamine.agents.zoo import TrainerSettings, agents, check_agent
+from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, beside, check_agent
 from spikepropamine.common import Parser, UsageError, require, unknown
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder
@@ -32,7 +32,6 @@ CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs"}
 
 CRITIC = ("critic", "critic_sees_spikes")
 CUE = 2.0, 0.6  # share of the episodes at first; without it after this part of the training
-OF_REWARDS = ("gamma", "gae_lambda", "clip_range", "target_kl", "ent_coef", "vf_coef")
 
 
 @dataclass(frozen=True)
@@ -135,28 +134,31 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def defaults(env: str, policy: str, taught: bool = False, cued: bool = False) -> Settings:
+def defaults(
+    env: str, policy: str, taught: bool = False, cued: bool = False, kind: str = "ppo"
+) -> Settings:
     """Settings for an environment and a policy, before the command line.
 
     `configs/ENV.yaml` (or `configs/default.yaml` where there is none) has a section `all`, and
     sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win;
-    then those of learning with a cue, `cue`, `cue-ndp` and so on, or where there is a teacher those
-    of learning from it, `taught`, `taught-ndp` and so on.
+    then those of off-policy learning, `sac`, `sac-ndp` and so on (and after them for TQC `tqc`),
+    and those of learning with a cue, `cue`, or where there is a teacher of learning from it,
+    `taught`.
     Where it has a `base`, the name of another file, the sections of that one come before, and
     so on.
     """
     settings = Settings(env=env, policy=policy)
-    if taught:
-        settings = replace(settings, trainer=replace(settings.trainer, kind="supervised"))
+    kind = "supervised" if taught else kind
+    settings = replace(settings, trainer=replace(settings.trainer, kind=kind))  # type: ignore[arg-type]
     file = CONFIGS / f"{env.replace('/', '-')}.yaml"
     if not file.is_file():
         file = CONFIGS / "default.yaml"
     files = with_bases(file, CONFIGS)
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
-    passes = [names]
+    ways = {"sac": ["sac"], "tqc": ["sac", "tqc"]}.get(kind, [])
     if taught or cued:
-        way = "taught" if taught else "cue"
-        passes.append([way, *(f"{way}-{name}" for name in names[1:])])
+        ways.append("taught" if taught else "cue")
+    passes = [names, *([way, *(f"{way}-{name}" for name in names[1:])] for way in ways)]
     for chosen, (file, sections) in itertools.product(passes, files):
         for name in chosen:
             if name in sections:
@@ -199,7 +201,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         SystemExit: after --help.
     """
     first = Parser(program, add_help=False, allow_abbrev=False)
-    for name in ("--env", "--policy", "--teacher"):
+    for name in ("--env", "--policy", "--teacher", "--trainer.kind"):
         first.add_argument(name)
     first.add_argument("--from", dest="start", type=Path)
     first.add_argument("--cue", nargs="*")
@@ -223,8 +225,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
             check_agent(known.policy)
         except ValueError as error:
             raise UsageError(f"{error}{unless_imported()}") from error
-    cued = known.cue is not None
-    settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued)
+    cued, kind = known.cue is not None, getattr(known, "trainer.kind") or "ppo"
+    settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued, kind)
     if known.start is not None and not helping and RunFolder(known.start).policy.exists():
         settings = _started(settings, known.start)  # where there is none, `train` says so
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
@@ -341,8 +343,9 @@ def concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bo
     if policy is None:
         return lambda name: "." not in name
     ignored = set(agents()[policy].ignores)
-    if kind == "supervised":
-        ignored |= {f"trainer.{name}" for name in (*CRITIC, *OF_REWARDS)}
+    ignored |= {f"trainer.{name}" for name in beside(kind)}
+    if kind in OFF_POLICY:
+        ignored.discard("trainer.sequence_length")
     if not taught:
         ignored |= {"trainer.guided_steps", "trainer.opening"}
     return lambda name: name not in ignored

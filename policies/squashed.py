@@ -1,0 +1,214 @@
+"""Actors of off-policy learning: a squashed Gaussian over each kind of network."""
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from spikepropamine.policies.extractors import extractor_for
+from spikepropamine.policies.gru import GruPolicy
+from spikepropamine.policies.policy import PlasticSpikingPolicy
+
+LOG_STD = (-20.0, 2.0)
+"""Range of the log standard deviation, as in SB3's SAC."""
+
+Pair = tuple[Tensor, Tensor]
+
+if TYPE_CHECKING:
+    _Base = ActorCriticPolicy  # a mixin over three policies; to the type checker over one
+else:
+    _Base = object
+
+
+class _Draw(torch.autograd.Function):
+    """Actions a = tanh(u), u = mean + exp(log_std) noise, and their log-likelihoods,
+
+        log p(a) = sum(log N(u) - log(1 - a^2)),
+        log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)),
+
+    which is exact for every u; its slope is -2 a.
+    """
+
+    @staticmethod
+    def forward(ctx, mean, log_std, noise):
+        deviation = log_std.exp().mul_(noise)
+        u = mean + deviation
+        actions = torch.tanh(u)
+        squash = (u + nn.functional.softplus(-2.0 * u)).mul_(2.0)
+        each = squash.sub_(log_std).add_(noise * noise, alpha=-0.5)
+        constant = mean.shape[-1] * (2 * math.log(2) + 0.5 * math.log(2 * math.pi))
+        ctx.save_for_backward(actions, deviation)
+        return actions, each.sum(dim=-1).sub_(constant)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_actions, d_log_probs):
+        actions, deviation = ctx.saved_tensors
+        d_log_probs = d_log_probs.unsqueeze(-1)
+        d_u = d_actions * (1 - actions * actions) + 2.0 * d_log_probs * actions
+        return d_u, d_u * deviation - d_log_probs, None
+
+
+class Squashed(_Base):
+    """Makes an actor-critic policy the actor of SAC: actions are tanh of a Gaussian whose mean and
+    standard deviation depend on the state, and there is no critic.
+
+    `predict` works as for any SB3 policy; `step`, `unroll` and `draw` are what learning calls.
+    """
+
+    state_size = 0
+    """Width of the state of one environment as a flat vector; 0 for a network without memory."""
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        self._build_mlp_extractor()
+        actions, features = get_action_dim(self.action_space), self.mlp_extractor.latent_dim_pi
+        self.action_dist: Any = SquashedDiagGaussianDistribution(actions)
+        self.action_net = nn.Linear(features, actions)
+        self.log_std_net = nn.Linear(features, actions)
+        for head in (self.action_net, self.log_std_net):  # means near 0 at first
+            nn.init.uniform_(head.weight, -0.01, 0.01)
+            nn.init.zeros_(head.bias)
+        nn.init.constant_(self.log_std_net.bias, self.log_std_init)
+        self._squash_output = True
+        parameters = list(self.parameters())
+        self.optimizer = self.optimizer_class(
+            parameters, lr=lr_schedule(1), **self.optimizer_kwargs
+        )  # type: ignore[call-arg]
+
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Any:
+        return self.action_dist.proba_distribution(*self.gaussian(latent_pi))
+
+    def gaussian(self, features: Tensor) -> Pair:
+        """Mean and log standard deviation [..., actions] before squashing, of what the network
+        gives [..., features].
+        """
+        return self.action_net(features), self.log_std_net(features).clamp(*LOG_STD)
+
+    def draw(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions [..., actions] between -1 and 1, and their log-likelihoods [...], with gradients
+        through both (the reparameterisation of Haarnoja et al. 2018).
+        """
+        mean, log_std = self.gaussian(features)
+        return _Draw.apply(mean, log_std, torch.randn_like(mean))
+
+    def initial_pair(self, n_envs: int) -> Pair | None:
+        """The state before an episode, as `step` takes it."""
+        return None
+
+    def flat(self, state: Pair | None) -> Tensor | None:
+        """A state as one vector for each environment, [n_envs, state_size]."""
+        return None
+
+    def step(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step of each environment: from inputs [B, channels], episode starts [B] and the state
+        to features [B, F] and the next state.
+        """
+        return self.mlp_extractor.forward_actor(inputs), None
+
+    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Sequences: from inputs [T, B, channels], starts [T, B] and flat states [B, state_size]
+        to features [T, B, F] and the flat states after them.
+        """
+        return self.mlp_extractor.forward_actor(inputs), None
+
+
+class SquashedMlp(Squashed, ActorCriticPolicy):
+    """The actor of SB3's SAC: an MLP."""
+
+    def __init__(self, observation_space: spaces.Space, *args: Any, **kwargs: Any) -> None:
+        extractor = {"features_extractor_class": extractor_for(observation_space)}
+        super().__init__(observation_space, *args, **(extractor | kwargs))
+
+
+class SquashedSpiking(Squashed, PlasticSpikingPolicy):
+    """A spiking network, plastic or not."""
+
+    @property
+    def state_size(self) -> int:  # type: ignore[override]
+        """Of all fields of `layout`."""
+        return self.layout.size
+
+    def initial_pair(self, n_envs: int) -> Pair:
+        """Zeros."""
+        state = torch.zeros(1, n_envs, self.layout.size, device=self.device)
+        return state, state[..., :1]
+
+    def flat(self, state: Any) -> Tensor:
+        """The state as it is."""
+        return state[0][0]
+
+    def step(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See `Squashed`."""
+        features, state = self.network(inputs[None], state, starts[None])
+        return features[0], state
+
+    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See `Squashed`; of the state, what a learner needs no more may be missing."""
+        features, _, fields = self.network.run(inputs, starts, self.layout.unpack(state))
+        return features, self.layout.pack(fields)
+
+
+class _Recurrent(Squashed):
+    """With the surface of `nn.LSTM` as its memory."""
+
+    def __init__(self, observation_space: spaces.Space, *args: Any, **kwargs: Any) -> None:
+        extractor = {"features_extractor_class": extractor_for(observation_space, lstm=True)}
+        critic = {"shared_lstm": True, "enable_critic_lstm": False}  # there is none
+        kwargs = extractor | kwargs | critic
+        super().__init__(observation_space, *args, **kwargs)
+
+    @property
+    def state_size(self) -> int:  # type: ignore[override]
+        """Of hidden and cell state, in all layers."""
+        return 2 * self.lstm_actor.num_layers * self.lstm_actor.hidden_size
+
+    def initial_pair(self, n_envs: int) -> Pair:
+        """Zeros."""
+        lstm = self.lstm_actor
+        state = torch.zeros(lstm.num_layers, n_envs, lstm.hidden_size, device=self.device)
+        return state, state.clone()
+
+    def flat(self, state: Any) -> Tensor:
+        """Hidden and cell state of all layers side by side."""
+        return torch.cat([part.transpose(0, 1).flatten(1) for part in state], dim=1)
+
+    def step(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See `Squashed`."""
+        features, state = self._run(inputs[None], starts[None], state)
+        return features[0], state
+
+    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See `Squashed`."""
+        width = (self.lstm_actor.num_layers, self.lstm_actor.hidden_size)
+        parts = (x.unflatten(1, width).transpose(0, 1).contiguous() for x in state.chunk(2, dim=1))
+        features, after = self._run(inputs, starts, tuple(parts))
+        return features, self.flat(after)
+
+    def _run(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs = []
+        begun = starts.any(dim=1).tolist()
+        cuts = [0, *(t for t in range(1, len(begun)) if begun[t]), len(begun)]
+        for first, last in pairwise(cuts):
+            if begun[first]:
+                kept = (1.0 - starts[first])[:, None]
+                state = tuple(kept * part for part in state)
+            output, state = self.lstm_actor(inputs[first:last], state)
+            outputs.append(output)
+        return self.mlp_extractor.forward_actor(torch.cat(outputs)), state
+
+
+class SquashedLstm(_Recurrent, RecurrentActorCriticPolicy):
+    """sb3-contrib's LSTM."""
+
+
+class SquashedGru(_Recurrent, GruPolicy):
+    """The same with a GRU."""

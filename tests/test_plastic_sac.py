@@ -1,0 +1,315 @@
+"""Laws of off-policy learning: replayed sequences, squashed actors, targets, saving."""
+
+from functools import partial
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from sb3_contrib.common.utils import quantile_huber_loss
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
+from spikepropamine.agents.replay import SequenceReplayBuffer
+from spikepropamine.policies.off_policy import Critics
+from spikepropamine.policies.squashed import _Draw
+
+KINDS = {
+    "mlp": ("MlpPolicy", {"net_arch": {"pi": [16], "qf": [16]}}),
+    "lstm": ("MlpLstmPolicy", {"lstm_hidden_size": 8, "n_lstm_layers": 2}),
+    "gru": ("GruPolicy", {"lstm_hidden_size": 8}),
+    "snn": ("PlasticSpikingPolicy", {"network": {"rule": "none", "hidden": (16, 16)}}),
+    "ndp-oja": (
+        "PlasticSpikingPolicy",
+        {"network": {"rule": "oja", "modulation": "direct", "hidden": (16, 12), "ticks": 2}},
+    ),
+}
+
+
+def venv(n_envs=2, limit=13):
+    return DummyVecEnv(
+        [partial(gym.make, "Pendulum-v1", max_episode_steps=limit + i) for i in range(n_envs)]
+    )
+
+
+def model(kind="snn", env=None, cls=PlasticSAC, policy_kwargs=None, **arguments):
+    policy, more = KINDS[kind]
+    given = {
+        "learning_starts": 20,
+        "batch_size": 32,
+        "train_freq": 8,
+        "gradient_steps": 2,
+        "buffer_size": 1000,
+        "seed": 1,
+        "device": "cpu",
+    }
+    more = {"net_arch": {"qf": [16]}} | more | (policy_kwargs or {})
+    return cls(policy, env or venv(), policy_kwargs=more, **(given | arguments))
+
+
+class Means(BaseCallback):
+    """Keeps what the actor's means were, environment by environment."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def _on_step(self):
+        return True
+
+    def _on_rollout_end(self):
+        self.found.append(self.model.rollout_buffer.means)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("normalised", [False, True])
+def test_unroll_from_stored_states_gives_what_acted(kind, normalised):
+    env = venv()
+    if normalised:
+        env = VecNormalize(env, norm_reward=False)
+        env.training = False
+    algorithm = model(kind, env, learning_starts=10_000, sequence_length=5)
+    means = Means()
+    algorithm.learn(160, means)
+    acted = np.concatenate(means.found)  # [steps, n_envs, actions]
+    buffer = algorithm.replay_buffer
+    for env_index in range(2):
+        # positions of the entries of weight 1 are the steps in order
+        count = buffer.counts[env_index]
+        steps = np.cumsum(buffer.weights[env_index, :count]).astype(int) - 1
+        for block in range((count - buffer.entries) // buffer.stride):
+            at = block * buffer.stride + np.arange(buffer.entries)
+            obs = buffer._normalize_obs(
+                buffer.kept[""][env_index, at], algorithm._vec_normalize_env
+            )
+            inputs = torch.as_tensor(obs, dtype=torch.float32)[:, None]
+            starts = torch.as_tensor(buffer.starts[env_index, at])[:, None]
+            states = torch.as_tensor(buffer.states[env_index, block : block + 1])
+            with torch.no_grad():
+                features, _ = algorithm.actor.unroll(inputs, starts, states)
+                mean = torch.tanh(algorithm.actor.gaussian(features)[0])[:, 0].numpy()
+            real = buffer.weights[env_index, at] == 1
+            np.testing.assert_allclose(mean[real], acted[steps[at[real]], env_index], atol=1e-5)
+    assert buffer.starts.sum() > 4 and (buffer.weights[0, : buffer.counts[0]] == 0).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sequence_is_repeated_steps(kind):
+    actor = model(kind).actor
+    inputs, starts = torch.randn(7, 3, 3), torch.zeros(7, 3)
+    starts[0, 0] = starts[3, 1] = 1
+    pair = actor.initial_pair(3)
+    if pair is not None:
+        pair = tuple(torch.rand_like(part) * 0.1 for part in pair)
+        if hasattr(actor, "network"):
+            pair[0][..., :2] = 0  # the flags of experiments
+    with torch.no_grad():
+        whole, last = actor.unroll(inputs, starts, actor.flat(pair))
+        for t in range(7):
+            one, pair = actor.step(inputs[t], starts[t], pair)
+            torch.testing.assert_close(one, whole[t], atol=1e-5, rtol=1e-5)
+    if last is not None:
+        torch.testing.assert_close(actor.flat(pair), last, atol=1e-5, rtol=1e-5)
+
+
+def test_draws_have_the_likelihood_of_a_squashed_gaussian():
+    torch.manual_seed(0)
+    mean, log_std = torch.randn(2, 6, 3, dtype=torch.float64).requires_grad_().unbind()
+    noise = torch.randn(6, 3, dtype=torch.float64)
+    actions, log_probs = _Draw.apply(mean, log_std, noise)
+    reference = SquashedDiagGaussianDistribution(3, epsilon=0.0)
+    reference.proba_distribution(mean, log_std)
+    torch.testing.assert_close(log_probs, reference.log_prob(actions))
+    leaves = [x.detach().requires_grad_() for x in (mean, log_std)]
+    assert torch.autograd.gradcheck(lambda m, s: _Draw.apply(m, s, noise), leaves)
+    far = torch.full((1, 1), 30.0)  # where 1 - tanh(u)^2 is 0 in any precision
+    found = _Draw.apply(far, far * 0, far * 0)[1]
+    torch.testing.assert_close(
+        found, torch.tensor([60 - 2 * np.log(2) - 0.5 * np.log(2 * np.pi)]).float()
+    )
+
+
+def filled(n_envs, steps, ends, size=40, **arguments):
+    """A buffer in which an observation is (environment, number of the entry)."""
+    space = gym.spaces.Box(-1e9, 1e9, (2,))
+    buffer = SequenceReplayBuffer(
+        size * n_envs, space, gym.spaces.Box(-1, 1, (1,)), "cpu", n_envs, **arguments
+    )
+    buffer.keep_states(1)
+    counts, starts = np.zeros(n_envs), np.ones(n_envs)
+    for step in range(steps):
+        obs = np.stack([np.arange(n_envs), counts], axis=1)
+        done = np.array([step % end == end - 1 for end in ends])
+        last = {i: np.array([i, counts[i] + 1]) for i in np.flatnonzero(done)}
+        infos = [{"TimeLimit.truncated": step % 2 == 0}] * n_envs
+        states = counts[:, None] + 0.5
+        buffer.add(obs, obs[:, 1:] / 1000, counts, done, infos, last, starts, states, states + 1)
+        counts, starts = counts + 1 + done, done
+    return buffer
+
+
+@pytest.mark.parametrize("steps", [25, 200])
+@pytest.mark.parametrize("burn_in, stride", [(0, None), (3, None), (0, 8)])
+def test_sequences_are_whole_pieces_of_a_stream(steps, burn_in, stride):
+    buffer = filled(3, steps, (7, 9, 50), sequence_length=4, burn_in=burn_in, stride=stride)
+    np.random.seed(0)
+    seen = set()
+    for batch in buffer.minibatches(20, 32):
+        obs = batch.observations
+        assert (obs[:, :, 0] == obs[0, :, 0]).all()
+        assert (obs[1:, :, 1] == obs[:-1, :, 1] + 1).all()
+        torch.testing.assert_close(batch.states[:, 0], obs[0, :, 1] + 0.5)
+        real = batch.weights == 1
+        torch.testing.assert_close(batch.rewards[real], obs[..., 1][real])
+        torch.testing.assert_close(batch.actions[..., 0][real], obs[..., 1][real] / 1000)
+        assert not batch.rewards[~real].any() and not batch.dones[~real].any()
+        # after the last observation of an episode, another one starts
+        assert (batch.starts[1:] == ~real[:-1]).all()
+        seen |= {(int(e), int(n)) for e, n in obs[burn_in:-1].flatten(0, 1)}
+    if steps == 200:
+        newest = buffer.counts.max()
+        assert min(n for _, n in seen) >= newest - 2 * buffer.buffer_size
+        assert max(n for _, n in seen) >= newest - 3 * buffer.stride
+        if stride is None and not burn_in:  # every step is in a sequence
+            assert len(seen) >= 3 * (buffer.buffer_size - 3 * buffer.stride)
+
+
+def test_streams_do_not_depend_on_one_another():
+    together = filled(2, 30, (7, 11), sequence_length=4)
+    alone = filled(1, 30, (7,), sequence_length=4)
+    for name in ("actions", "rewards", "dones", "starts", "weights", "states"):
+        np.testing.assert_array_equal(getattr(together, name)[0], getattr(alone, name)[0])
+    assert together.dones.sum() < (together.weights[0, : together.counts[0]] == 0).sum() + 3
+    assert together.dones[:, :30].any()
+
+
+def test_critics_are_separate_mlps():
+    critics = Critics(5, [7, 6], 3, 2)
+    x, a = torch.randn(4, 3), torch.randn(4, 2)
+    for index, found in enumerate(critics(x, a)):
+        out = torch.cat([x, a], 1)
+        for k, (weight, bias) in enumerate(zip(critics.weights, critics.biases)):
+            out = out @ weight[index] + bias[index]
+            out = out if k == 2 else out.relu()
+        torch.testing.assert_close(found, out)
+
+
+@pytest.mark.parametrize("critic_sees_state", [False, True])
+def test_targets_by_hand(critic_sees_state):
+    policy, more = KINDS["snn"]
+    algorithm = PlasticSAC(
+        policy, venv(1, 6), 1e-9, ent_coef=0.5, gamma=0.9, learning_starts=1000, seed=0,
+        sequence_length=3, buffer_size=300,
+        policy_kwargs={"critic_sees_state": critic_sees_state, "net_arch": {"qf": [4]}} | more,
+    )  # fmt: skip
+    algorithm.learn(40)
+    with torch.no_grad():
+        for critics, values in (
+            (algorithm.critic, (1.0, 2.0)),
+            (algorithm.critic_target, (5.0, 3.0)),
+        ):
+            for x in critics.parameters():
+                x.zero_()
+            critics.biases[-1][:, 0, 0] = torch.tensor(values)
+    batch = algorithm.replay_buffer.sample(60)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        *_, features = algorithm._unrolled(batch)
+        _, log_probs = algorithm.actor.draw(features)
+    targets = batch.rewards[:-1] + 0.9 * (1 - batch.dones[:-1]) * (3.0 - 0.5 * log_probs[1:])
+    weights = batch.weights[:-1]
+    assert (weights == 0).any()
+    errors = 0.5 * ((1.0 - targets) ** 2 + (2.0 - targets) ** 2)
+    torch.manual_seed(3)
+    losses = algorithm._update(batch)
+    torch.testing.assert_close(losses["critic_loss"], (errors * weights).sum() / weights.sum())
+    actor = (0.5 * log_probs[:-1] - 1.0) * weights
+    torch.testing.assert_close(losses["actor_loss"], actor.sum() / weights.sum())
+
+
+def test_quantile_loss_is_that_of_tqc():
+    algorithm = model("mlp", cls=PlasticTQC)
+    outputs, targets = torch.randn(3, 6, 5) * 2, torch.randn(6, 11) * 2
+    weights = torch.full((6,), 1 / 6)
+    expected = quantile_huber_loss(
+        outputs.transpose(0, 1), targets[:, None], sum_over_quantiles=False
+    )
+    torch.testing.assert_close(algorithm._critic_loss(outputs, targets, weights), expected)
+    kept = algorithm._next_values(outputs)
+    pooled = np.sort(outputs.numpy().transpose(1, 0, 2).reshape(6, -1), axis=1)[:, :9]
+    np.testing.assert_array_equal(kept.numpy(), pooled)
+
+
+@pytest.mark.parametrize("cls", [PlasticSAC, PlasticTQC])
+@pytest.mark.parametrize("kind", KINDS)
+def test_save_and_load(kind, cls, tmp_path):
+    algorithm = model(kind, cls=cls, burn_in=1, policy_delay=2).learn(64)
+    assert algorithm._n_updates > 0
+    algorithm.save(tmp_path / "model")
+    algorithm.save_replay_buffer(tmp_path / "replay")
+    again = cls.load(tmp_path / "model", env=venv())
+    again.load_replay_buffer(tmp_path / "replay")
+    obs = venv().reset()
+    for name, x in algorithm.policy.state_dict().items():
+        torch.testing.assert_close(x, again.policy.state_dict()[name], rtol=0, atol=0)
+    one, two = (m.predict(obs, deterministic=True)[0] for m in (algorithm, again))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(algorithm.replay_buffer.rewards, again.replay_buffer.rewards)
+    assert (np.abs(algorithm.predict(np.tile(obs, (20, 1)))[0]) <= 2).all()  # Pendulum's bounds
+    again.learn(32, reset_num_timesteps=False)
+    assert again.num_timesteps == 96
+
+
+def test_what_cannot_work_is_refused():
+    for arguments, words in (
+        ({"sequence_length": 0}, "sequence_length must be at least 1"),
+        ({"n_steps": 3}, "n_steps"),
+        ({"use_sde": True}, "gSDE"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model("snn", **arguments)
+
+
+class Tracking(gym.Env):
+    """Reward for an action near the number that is seen."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Box(-2, 2, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.now = 0, self.np_random.uniform(-1, 1)
+        return np.array([self.now], np.float32), {}
+
+    def step(self, action):
+        reward = -abs(float(action[0]) - self.now)
+        self.steps, self.now = self.steps + 1, self.np_random.uniform(-1, 1)
+        return np.array([self.now], np.float32), reward, False, self.steps == 10, {}
+
+
+def test_it_learns():
+    algorithm = model(
+        "mlp", DummyVecEnv([lambda: Monitor(Tracking())] * 4), learning_rate=1e-2, gamma=0.5,
+        ent_coef=0.02, batch_size=64, gradient_steps=8, sequence_length=2, learning_starts=100,
+    )  # fmt: skip
+    algorithm.learn(1600)
+    returns = [episode["r"] for episode in list(algorithm.ep_info_buffer)[-30:]]
+    assert np.mean(returns) > -2.5  # -5 without looking
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_critics_may_be_told_what_the_actor_does_not_see(kind):
+    algorithm = model(kind, cls=PlasticTQC, policy_kwargs={"critic_sees_state": True, "told": 1})
+    algorithm.learn(64)
+    batch = algorithm.replay_buffer.sample(32)
+    other = batch._replace(observations=batch.observations.clone())
+    other.observations[..., -1] += 1.0
+    inputs, told, features = algorithm._unrolled(batch)
+    inputs_, told_, features_ = algorithm._unrolled(other)
+    assert torch.equal(inputs, inputs_) and torch.equal(features, features_)
+    torch.testing.assert_close(told_, told + 1)
+    assert algorithm.actor.observation_space.shape == (2,)
+    assert algorithm.predict(venv().reset())[0].shape == (2, 1)
