@@ -77,6 +77,11 @@ def load_matrix(name: str) -> Matrix:
     for axis in ("envs", "policies", "settings", "seeds"):
         if not getattr(matrix, axis):
             raise UsageError(f"{file.name}: {axis} is missing or empty")
+    if any(isinstance(seed, bool) for seed in content["seeds"]):
+        raise UsageError(f"{file.name}: seeds are whole numbers")
+    for name in [matrix.runs, *matrix.settings, *matrix.envs, *matrix.policies]:
+        if Path(name).name not in ("", name) and name not in ids or name.startswith("."):
+            raise UsageError(f"{file.name}: {name!r} would be a folder elsewhere: name it otherwise")
     for axis in ("envs", "policies"):
         for label, text in getattr(matrix, axis).items():
             if not text.split():

@@ -101,13 +101,15 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
     try:
         settings = read_yaml(folder.config, inside=folder.path)["settings"]
         environment, policy, seed = (settings[key] for key in ("env", "policy", "seed"))
-        planned = settings.get("steps")
-    except (AttributeError, KeyError, TypeError, ValueError):
+        planned, rows = settings.get("steps"), read_progress(folder.progress)[1]
+    except Unreadable as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return None
+    except (AttributeError, KeyError, TypeError):
         return None
     if not (isinstance(environment, str) and isinstance(policy, str)):
         return None
     progress = folder.progress
-    rows = read_progress(progress)[1]
     columns = {name: np.array([value_of(r.get(name)) for r in rows]) for name in (STEPS, *MEASURES)}
     newest = progress if progress.is_file() else folder.config
     return TrainingLog(

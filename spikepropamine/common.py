@@ -25,6 +25,10 @@ ENDS_WITH_PARENT = "SPIKEPROPAMINE_ENDS_WITH_PARENT"
 """Environment variable of a command that is not to outlive what has started it."""
 
 
+LONGEST = 2000
+"""Characters of a message."""
+
+
 class UsageError(Exception):
     """Bad input, explained in one line for the person at the command line."""
 
@@ -57,7 +61,8 @@ def run_command(
         sys.stdout.flush()
         return code
     except UsageError as error:
-        _say(f"{program}: error: {one_line(error)}")
+        said = one_line(error)
+        _say(f"{program}: error: {said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}")
         return 2
     except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
         return 1

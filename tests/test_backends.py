@@ -169,7 +169,7 @@ def test_agrees_with_the_reference_in_float32(name, kind):
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("name", ["torch", pytest.param("numba", marks=pytest.mark.slow)])
 def test_every_kind_that_is_registered_agrees(name, kind):
-    assert len(set(ALL)) == 46
+    assert len(set(ALL)) >= 46
     for seed in range(5 if name == "numba" else 1):
         assert_agree(Case(spec_of(kind, 13, 11, clip=0.5), 36, 3, seed), name, 1e-10)
 

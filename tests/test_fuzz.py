@@ -1,250 +1,485 @@
-"""Wrong input by the hundred: each is one line that says what is wrong, or it is accepted.
+"""Wrong input by the thousand: each is one line that says what is wrong, or it is accepted.
 
-A few of each kind by default; `make fuzz` takes many, and prints how many there were.
+Every command, and every file that is read, by grammars of what they take; the work itself is left
+out. A few of each by default; `make fuzz` takes many, and prints what became of them.
 """
 
 import contextlib
 import copy
+import hashlib
 import io
+import json
 import os
-import random
+import re
+import signal
 import string
+import sys
 import traceback
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load, save
 from saved_runs import CUES, save_run
 
-from spikepropamine.agents.zoo import agents, build
-from spikepropamine.common import UsageError
+from spikepropamine.__main__ import COMMANDS, main
+from spikepropamine.agents.zoo import agents
 from spikepropamine.envs.perturbations import parse, suites
-from spikepropamine.report import evaluate as evaluation
-from spikepropamine.training import command as training
-from spikepropamine.training import settings as settings_module
-from spikepropamine.training.environments import make_envs
+from spikepropamine.evaluation.run import store
+from spikepropamine.policies.export import _digest, load_policy
+from spikepropamine.training import settings as training
 
 FACTOR = int(os.environ.get("FUZZ", "1"))
-"""How many times as many as by default."""
-
-NASTY = [
-    None, True, False, 0, 1, -1, 2, 0.5, -0.5, 1.5, 10**12, -(10**12), 2**63, 1e30, -1e30, 1e-30,
-    float("nan"), float("inf"), -float("inf"), "", " ", "none", "None", "nan", "inf", "1e-3",
-    "2e-3", "abc", "true", "off", "cuda", "0x10", "1_000", "ünï©ødé", "\x00", "../..", "/dev/null",
-    "a" * 500, "mass=2", "noise", "off",
-    [], [1], [0], [-1], [1, 2, 3], ["a"], [[1]], [None], {}, {"a": 1},
-    {"a": {"b": [1]}}, {1: 2},
-]  # fmt: skip
-TASKS = ["CueAssociation-v0", "Pendulum-v1", "CartPole-v1"]
+PATIENCE = 10  # seconds that an input may take
 COUNTS: dict[str, Counter] = {}
+OUTCOMES = ("accepted", "one line", "unclear", "traceback", "hang", "outside")
+
+TEXTS = ["", " ", "nan", "1e-3", "off", "clean", "a" * 500, "ünï©ødé", "\x00", "../..", "run", "f.yaml",
+         "mass=2", "obs_noise=0.2@500", "motor-signs", "{seed}", "{x}", "'", "<b>", "=", "robots",
+         CUES, "Pendulum-v1", "ndp-oja", "mlp", "9" * 400]  # fmt: skip
+scalars = (
+    st.none() | st.booleans() | st.sampled_from([0, 1, -1, 2, 10**12, 2**63, 10**400])
+    | st.sampled_from([0.5, -0.5, 1e30, 1e-30, float("nan"), float("inf")]) | st.sampled_from(TEXTS)
+)  # fmt: skip
+plain = st.recursive(
+    scalars,
+    lambda x: (
+        st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(TEXTS), x, max_size=2)
+    ),
+    max_leaves=5,
+)
+FRAGMENTS = [*string.printable[:97], "é", "\x00", "[", "]}", "- ", ": ", "\n", "&a ", "*a", "<<: *a\n",
+             "!!python/name:os.system", '"\\ud800"', "9" * 400, "[" * 2000, "? ", "--- ", ",", '"',
+             "&a [*a, *a]\n"]  # fmt: skip
+
+
+@st.composite
+def edited(draw, text):
+    """A text with one to three places that are gone, or something else."""
+    for _ in range(draw(st.integers(1, 3))):
+        at, gone = draw(st.integers(0, len(text))), draw(st.sampled_from([0, 0, 1, 10]))
+        text = text[:at] + draw(st.sampled_from(FRAGMENTS)) + text[at + gone :]
+    return text
+
+
+def places(content, path=()):
+    """Paths to all values that are nested in others."""
+    items = content.items() if isinstance(content, dict) else ()
+    items = enumerate(content) if isinstance(content, list) else items
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+@st.composite
+def changed(draw, content):
+    """Plain values, of which one to three are others, are called otherwise, or are gone."""
+    content = copy.deepcopy(content)
+    for _ in range(draw(st.integers(1, 3))):
+        known = list(places(content))
+        if not known:
+            break
+        *outer, last = draw(st.sampled_from(known))
+        parent = content
+        for key in outer:
+            parent = parent[key]
+        what = draw(st.integers(0, 5))
+        if what < 4:
+            parent[last] = draw(plain)
+        elif what == 4 and isinstance(parent, dict):
+            parent[draw(st.sampled_from(TEXTS))] = parent.pop(last)
+        else:
+            del parent[last]
+    return content
+
+
+def documents(texts, dump=None, read=yaml.safe_load):
+    """Texts of files, changed in their values or as texts."""
+    whole = st.sampled_from(texts)
+    if dump is None:
+        return whole.flatmap(edited)
+    return whole.flatmap(edited) | whole.flatmap(lambda x: changed(read(x)).map(dump))
+
+
+class Reached(BaseException):
+    """The work itself would begin here."""
+
+
+class Hang(BaseException):
+    """It takes too long."""
+
+
+def reached(*_, **__):
+    raise Reached
+
+
+WRITTEN: list[str] = []
+ROOT: list[str] = []
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
+CACHES = re.compile(
+    r"__pycache__|\.nb[ic]|numba|/fontconfig/|/matplotlib/|^/dev/|^/proc/|/\.cache/|\d+"
+)
+
+
+def audit(event, arguments):
+    """Notes what is written, made, moved or removed outside of this module's folder."""
+    if not ROOT:
+        return
+    paths = []
+    if (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES) or event in (
+        "os.mkdir",
+        "os.remove",
+        "os.rmdir",
+        "os.truncate",
+        "os.chmod",
+    ):
+        paths = arguments[:1]
+    elif event in ("os.rename", "os.link", "os.symlink"):
+        paths = arguments[:2]
+    for path in map(str, paths):
+        place = os.path.realpath(path)
+        if not place.startswith(ROOT[0]) and not CACHES.search(path):
+            WRITTEN.append(f"{event} {place}")
+
+
+sys.addaudithook(audit)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def table():
     yield
-    outcomes = ["accepted", "one line", "unclear", "traceback"]
-    print(f"\n\n{'input':22}{'tried':>10}" + "".join(f"{name:>10}" for name in outcomes))
-    for name, found in COUNTS.items():
-        counts = [found.total(), *(found[outcome] for outcome in outcomes)]
-        print(f"{name:22}" + "".join(f"{count:10}" for count in counts))
+    print(f"\n\n{'input':26}{'tried':>10}" + "".join(f"{name:>10}" for name in OUTCOMES))
+    for name, found in {**COUNTS, "all": sum(COUNTS.values(), Counter())}.items():
+        counts = [found.total(), *(found[outcome] for outcome in OUTCOMES)]
+        print(f"{name:26}" + "".join(f"{count:10}" for count in counts))
 
 
-class Reached(Exception):
-    """The work itself would begin here."""
+def hang(*_):
+    raise Hang
 
 
-def judge(kind, case, action, refusals=(UsageError, ValueError)):
-    """Counts what became of an action; anything but a refusal in one line is a failure."""
+def judge(kind, case, action):
+    """Counts what became of an action, which returns an exit code, or raises what is for people;
+    anything but one line or success is a failure.
+    """
     count = COUNTS.setdefault(kind, Counter())
-    try:
-        with contextlib.suppress(Reached):
-            action()
-        count["accepted"] += 1
-    except refusals as error:
-        message = str(error)
-        if not message or "\n" in message or len(message) > 2000:
-            count["unclear"] += 1
-            return f"{case}\n{message}"
-        count["one line"] += 1
-    except Exception:
-        count["traceback"] += 1
-        return f"{case}\n{traceback.format_exc()[-1500:]}"
-    return None
-
-
-def check(failures):
-    failures = [failure for failure in failures if failure]
-    assert not failures, f"{len(failures)} failures:\n" + "\n\n".join(failures[:20])
-
-
-def prepared(settings, film=None):
-    """All of a training that comes before its first step."""
-    venv = make_envs(settings)
-    try:
-        build(settings.policy, venv, settings.network, settings.trainer, settings.seed)
-    except (AssertionError, ValueError) as error:
-        raise UsageError(str(error)) from error
-    finally:
-        venv.close()
-
-
-def command(main, arguments):
-    """Runs a command line; a refusal is raised, as what was printed."""
     output, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        code = main(arguments, "program")
-    if code:
-        raise UsageError(errors.getvalue().removesuffix("\n"))
+    WRITTEN.clear()
+    outcome, said, code = "accepted", "", 0
+    handlers = [signal.signal(number, hang) for number in (signal.SIGALRM, signal.SIGPROF)]
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE)  # of work, on a busy machine
+    signal.alarm(10 * PATIENCE)
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            code = action()
+    except (Reached, SystemExit):
+        pass
+    except Hang:
+        outcome, said = "hang", traceback.format_exc()[-1500:]
+    except ValueError as error:  # of a function that is called by itself
+        code, said = 2, f"error: {error}"
+    except BaseException:
+        outcome, said = "traceback", traceback.format_exc()[-2500:]
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.alarm(0)
+        for number, handler in zip((signal.SIGALRM, signal.SIGPROF), handlers):
+            signal.signal(number, handler)
+    if outcome == "accepted" and code:
+        said = said or errors.getvalue().strip().rpartition("\n")[2]
+        clear = "error: " in said and len(said) < 2500 and "\n" not in said
+        outcome = "one line" if clear or code == 1 else "unclear"
+    if WRITTEN:
+        outcome, said = "outside", "\n".join(WRITTEN)
+    count[outcome] += 1
+    assert outcome in ("accepted", "one line"), f"{kind}: {outcome}\n{case!r:.3000}\n{said}"
 
 
-def options():
-    """Every option of a training, by its name."""
-    parser = settings_module._parser(
-        settings_module.defaults("CartPole-v1", "ndp-oja"), "program", "ndp-oja", False
-    )
-    return [name for action in parser._actions for name in action.option_strings
-            if name not in ("-h", "--help")]  # fmt: skip
+def tries(number):
+    return settings(
+        max_examples=number * FACTOR, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
+    )  # fmt: skip
 
 
-def words(value):
-    return [str(part) for part in value] if isinstance(value, list) else [str(value)]
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A folder in a folder, with runs, whose work is left out."""
+    root = tmp_path_factory.mktemp("fuzz")
+    work = root / "a" / "b" / "c"
+    work.mkdir(parents=True)
+    patch, before = pytest.MonkeyPatch(), os.getcwd()
+    patch.chdir(work)
+    patch.setenv("SPIKEPROPAMINE_CACHE", str(root / "cache"))
+    patch.setattr("spikepropamine.training.tune.REPORTS", 10)
+    for name in ("training.command.train", "training.command.filming", "training.tune.Worker",
+                 "report.evaluate.evaluate", "report.evaluate.film_asked", "export.hub._service",
+                 "matrix.engines.local", "matrix.engines.slurm", "matrix.engines.ray",
+                 "evaluation.film.camera.film_run", "export.command._write_onnx",
+                 "export.command._write_nir", "envs.perturbations.command.verify",
+                 "report.dashboards.save_or_print", "matrix.make_figures.draw"):  # fmt: skip
+        patch.setattr(f"spikepropamine.{name}", reached)
+    for name in ("training.run", "report.evaluate"):
+        patch.setattr(f"spikepropamine.{name}.check_credentials", lambda mode: None)
+    copies = root / "configs"
+    copies.mkdir()
+    for file in training.CONFIGS.glob("*.yaml"):
+        (copies / file.name).write_text(file.read_text())
+    (copies / "search").mkdir()
+    run = save_run(work, CUES, "ndp-oja").rename(work / "run")
+    (work / "f.yaml").write_text("train: {a: mass=2}")
+    ROOT[:] = [os.path.realpath(root)]
+    yield work, run
+    ROOT.clear()
+    os.chdir(before)
+    patch.undo()
 
 
-def test_argument_lists_of_training(monkeypatch, tmp_path):
-    chance = random.Random(1)
-    monkeypatch.setattr(training, "train", prepared)
-    known = [name for name in options() if name not in ("--track", "--env", "--policy")]
-    failures = []
-    for _ in range(60 * FACTOR):
-        arguments = ["--env", chance.choice(TASKS), "--policy", chance.choice(list(agents()))]
-        arguments += ["--runs", str(tmp_path)]
-        for _ in range(chance.randint(1, 2)):
-            name = chance.choice(known)
-            if chance.random() < 0.2:
-                name = mutated(name, chance)
-            arguments += [name, *words(chance.choice(NASTY))]
-        if chance.random() < 0.2:
-            arguments.pop(chance.randrange(len(arguments)))
-        failures.append(judge(
-            "arguments of train", arguments, lambda a=arguments: command(training.main, a)
-        ))  # fmt: skip
-    check(failures)
+HELP: dict[str, list[str]] = {}
 
 
-def test_argument_lists_of_evaluation(tmp_path, monkeypatch):
-    chance = random.Random(2)
-    save_run(tmp_path, CUES, "ndp-oja")
-
-    def reached(*arguments):
-        raise Reached
-
-    monkeypatch.setattr(evaluation, "evaluate", reached)
-    monkeypatch.setattr(evaluation, "check_credentials", lambda mode: None)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").write_text("text")
-    names = ["--suite", "--perturb", "--lesions", "--conditions", "--episodes", "--seed",
-             "--horizon-factor", "--workers", "--out", "--import"]  # fmt: skip
-    failures = []
-    for _ in range(40 * FACTOR):
-        run = chance.choice(["empty", "file", "missing", "\x00", *[f"{CUES}/ndp-oja/seed-0"] * 8])
-        arguments = [str(tmp_path / run)]
-        for _ in range(chance.randint(1, 3)):
-            arguments += [chance.choice(names), *words(chance.choice(NASTY))]
-        failures.append(judge(
-            "arguments of evaluate", arguments, lambda a=arguments: command(evaluation.main, a)
-        ))  # fmt: skip
-    check(failures)
+def options_of(command):
+    """The options that its help names."""
+    if command not in HELP:
+        more = ["--policy", "ndp-oja", "--env", CUES] if command == "train" else []
+        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+            main([command, *more, "--help"])
+        HELP[command] = sorted({*re.findall(r"--[a-z][\w.-]*", said.getvalue())} - {"--help"})
+    return HELP[command]
 
 
-def places(content, path=()):
-    """Paths to all values of nested mappings."""
-    yield path
-    if isinstance(content, dict):
-        for key, value in content.items():
-            yield from places(value, (*path, key))
+NEEDED = {
+    "train": [["--env", CUES, "--policy", "mlp"], ["--env", "Pendulum-v1", "--policy", "ndp-oja"]],
+    "tune": [["--env", CUES, "--policy", "snn"]],
+    "evaluate": [["run"], ["x=run"]], "enjoy": [["run"]], "push": [["run", "a/b"]],
+    "export": [["run", "--format", "onnx"], ["run", "--format", "nir"]], "pull": [["a/b"]],
+    "matrix": [["cue-ppo", "--seeds", "0", "--dry-run"], ["f.yaml"]], "cards": [["run"]], "list": [["rules"]],
+    "dashboards": [["--local", "."], []], "tables": [["f.yaml"], []], "figures": [["f.yaml"], []],
+    "verify": [["--only", "mass"]],
+}  # fmt: skip
 
 
-def changed(content, chance):
-    """A copy with one to three values, names or parts that are wrong, or happen to be right."""
-    content = copy.deepcopy(content)
-    for _ in range(chance.randint(1, 3)):
-        *outer, last = chance.choice([path for path in places(content) if path] or [("all",)])
-        parent = content
-        for key in outer:
-            parent = parent[key]
-        if not isinstance(parent, dict) or last not in parent:
-            continue
-        what = chance.random()
-        if what < 0.7:
-            parent[last] = copy.deepcopy(chance.choice(NASTY))
-        elif what < 0.85:
-            parent[mutated(str(last), chance)] = parent.pop(last)
-        else:
-            parent.pop(last)
-    return content
+@st.composite
+def command_lines(draw, command):
+    words = list(draw(st.sampled_from(NEEDED[command])))
+    for _ in range(draw(st.integers(0, 3))):
+        value = draw(scalars | st.lists(scalars, max_size=3))
+        values = value if isinstance(value, list) else [value]
+        words += [draw(st.sampled_from([*options_of(command), "--nothing"])), *map(str, values)]
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        at = draw(st.integers(0, max(0, len(words) - 1)))
+        words[at : at + 1] = draw(st.sampled_from([[], ["--"], [""], ["run"], ["\x00"], ["x=y"]]))
+    return [word for word in words if word not in ("--track", "online", "offline", "--import")]
 
 
-def mutated(text, chance):
-    """A text with one to three characters less, more, or others."""
-    letters = list(text)
-    for _ in range(chance.randint(1, 3)):
-        place = chance.randint(0, len(letters))
-        letters[place : place + chance.randint(0, 1)] = chance.choice(
-            [*string.printable, "é", "", "", "\x00"]
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_lines(room, command):
+    @tries(20 if command in ("train", "tune", "matrix") else 15)
+    @given(command_lines(command))
+    def check(words):
+        judge(command, words, lambda: main([command, *words]))
+
+    check()
+
+
+@tries(150)
+@given(st.sampled_from(["mass:torso=1.5 + obs_noise=0.2@500", "joint_lock:0~1@500",
+                        "mass=0.5..2 except 0.9..1.1 | friction~0.5",
+                        "obs_dropout=0.3@ramp:10..50"]).flatmap(edited))  # fmt: skip
+def test_texts_of_perturbations(text):
+    judge("perturbations", text, lambda: parse(text) and 0)
+
+
+def written(file, text):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(UnicodeEncodeError):
+        file.write_text(text, encoding="utf-8")
+
+
+YAMLS = {"configs": ("", ["locomotion", "Ant-v5", "Swimmer-v5"]),
+         "suites": ("suites", ["mid-episode", "noise", "motor-signs", "body-damage"]),
+         "matrices": ("", []),
+         "searches": ("search", ["default"])}  # fmt: skip
+
+
+MATRIX = """
+envs: [CueAssociation-v0]
+policies: {snn: , mlp-sized: mlp --match-parameters snn}
+settings: {clean: , noisy: --env-kwargs noise 0.1}
+seeds: [0, 1]
+train: --steps 200000
+evaluate: [--episodes 20, --suite noise --lesions off]
+export: [onnx]
+runs: robots
+keep: kept/robots
+"""
+
+
+@pytest.mark.parametrize("kind", YAMLS)
+def test_yaml_of_the_user(room, kind, monkeypatch):
+    folder, names = YAMLS[kind]
+    texts = [(training.CONFIGS / folder / f"{name}.yaml").read_text() for name in names]
+    if kind == "matrices":
+        texts = [MATRIX, MATRIX.replace("settings", "nothing")]
+    place = room[0].parent / "configs"
+    commands = {
+        "configs": ["train", "--env", "Swimmer-v5", "--policy", "ndp-oja"],
+        "suites": ["evaluate", "run", "--suite", "own.yaml"],
+        "matrices": ["matrix", "own.yaml", "--dry-run"],
+        "searches": ["tune", "--env", CUES, "--policy", "ndp-oja", "--search", "own.yaml"],
+    }
+    file = Path("own.yaml")
+    if kind == "configs":
+        file = place / "Swimmer-v5.yaml"
+        for base in training.CONFIGS.glob("*.yaml"):
+            written(place / base.name, base.read_text())
+        monkeypatch.setattr(training, "CONFIGS", place)
+
+    @tries(40)
+    @given(documents(texts, lambda x: yaml.safe_dump(x)))
+    def check(text):
+        written(file, text)
+        judge(kind, text, lambda: main(commands[kind]))
+
+    check()
+
+
+def test_the_configuration_of_a_run(room):
+    plain_settings = training.defaults(CUES, "mlp").as_dict() | {"steps": 100}
+    text = yaml.safe_dump({"settings": plain_settings, "versions": {}}, sort_keys=False)
+    folder = room[0] / "runs" / CUES / "mlp" / "seed-0"
+    words = ["train", "--env", CUES, "--policy", "mlp", "--resume"]
+
+    @tries(60)
+    @given(documents([text], lambda x: yaml.safe_dump(x, sort_keys=False)))
+    def check(text):
+        written(folder / "config.yaml", text)
+        judge("config.yaml, resumed", text, lambda: main(words))
+
+    check()
+
+
+def test_pages_over_runs(room):
+    folder = room[0].parent / "page"
+    text = yaml.safe_dump({"settings": {"env": CUES, "policy": "mlp", "seed": 0, "steps": 9}})
+    rows = "time/total_timesteps,rollout/ep_rew_mean\n10,1.5\n20,2.5\n"
+
+    @tries(20)
+    @given(documents([text], yaml.safe_dump), documents([rows]))
+    def check(config, progress):
+        written(folder / "one" / "config.yaml", config)
+        written(folder / "one" / "progress.csv", progress)
+        written(folder / "two" / "config.yaml", text)
+        judge(
+            "pages over runs",
+            (config, progress),
+            lambda: main(["dashboards", "--local", str(folder)]),
         )
-    return "".join(letters)
+
+    check()
 
 
-def test_configurations(monkeypatch, tmp_path):
-    chance = random.Random(3)
-    files = sorted(settings_module.CONFIGS.glob("*.yaml"))
-    texts = {file.name: file.read_text() for file in files}
-    monkeypatch.setattr(settings_module, "CONFIGS", tmp_path)
-    for name, text in texts.items():
-        (tmp_path / name).write_text(text)
-    names = [name for name in texts if name[0].isupper() and not name.startswith("Humanoid")]
-    failures = []
-    for number in range(60 * FACTOR):
-        name = chance.choice(names)
-        target = chance.choice([name, name, "locomotion.yaml"])
-        if number % 4:
-            text = yaml.safe_dump(changed(yaml.safe_load(texts[target]), chance))
-        else:
-            text = mutated(texts[target], chance)
-        (tmp_path / target).write_text(text)
-        env, policy = name.removesuffix(".yaml"), chance.choice(["mlp", "snn", "ndp-oja", "lstm"])
+def test_policies(room):
+    _, run = room
+    described = json.loads((run / "policy" / "policy.json").read_text())
+    weights = (run / "policy" / "weights.safetensors").read_bytes()
 
-        def action(env=env, policy=policy):
-            settings_module.validated(settings_module.defaults(env, policy))
+    def digested(content):
+        if isinstance(content, dict) and isinstance(content.get("metadata"), dict | None):
+            content["digest"] = _digest(content)
+        return json.dumps(content)
 
-        failures.append(judge("configurations", (target, text), action))
-        (tmp_path / target).write_text(texts[target])
-    check(failures)
+    @tries(120)
+    @given(
+        documents([json.dumps(described)], digested, json.loads),
+        st.sampled_from(["evaluate", "export"]),
+    )
+    def check(text, command):
+        written(run / "policy" / "policy.json", text)
+        more = ["--format", "nir"] if command == "export" else ["--overwrite"]
+        judge("policy.json", text, lambda: main([command, "run", *more]))
+
+    def reload():
+        load_policy(run / "policy")
+        return 0
+
+    @tries(120)
+    @given(st.data())
+    def check_weights(data):
+        content = bytearray(weights)
+        for _ in range(data.draw(st.integers(1, 3))):
+            at = data.draw(st.integers(0, 600) | st.integers(0, len(content) - 1))
+            content[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+        new = copy.deepcopy(described)
+        new["sha256"]["weights.safetensors"] = hashlib.sha256(content).hexdigest()
+        new["digest"] = _digest(new)
+        written(run / "policy" / "policy.json", json.dumps(new))
+        (run / "policy" / "weights.safetensors").write_bytes(content)
+        judge("weights", bytes(content[:100]), reload)
+
+    check()
+    try:
+        check_weights()
+    finally:
+        written(run / "policy" / "policy.json", json.dumps(described))
+        (run / "policy" / "weights.safetensors").write_bytes(weights)
 
 
-def test_suites(monkeypatch, tmp_path):
-    chance = random.Random(4)
-    texts = [suites.SUITES / f"{name}.yaml" for name in suites.suite_names()]
-    failures = []
-    for number in range(60 * FACTOR):
-        text = chance.choice(texts).read_text()
-        if number % 4:
-            text = yaml.safe_dump(changed(yaml.safe_load(text), chance))
-        else:
-            text = mutated(text, chance)
-        file = tmp_path / f"{number}.yaml"
-        file.write_text(text)
-        task = chance.choice(["Ant-v5", "HalfCheetah-v5", "CueAssociation-v0", "no task"])
-        failures.append(judge("suites", text, lambda f=file, t=task: suites.load_suite(f, t)))
-    check(failures)
+def test_tables_and_their_pages(room):
+    results = room[0].parent / "results"
+    csv = Path(__file__).parents[1] / "benchmarks" / "results" / "cue-ppo.csv"
+    rows = "\n".join(csv.read_text().split("\n")[:8])
+    page = "<!-- table: seeds cue-ppo -->\nx\n<!-- end -->\n<!-- figure: conditions cue-ppo -->\n![a](b.png)\n"
+
+    @tries(60)
+    @given(
+        st.just(page) | edited(page),
+        st.just(rows) | edited(rows),
+        st.sampled_from(["tables", "figures"]),
+    )
+    def check(text, csv, command):
+        written(room[0] / "page.md", text)
+        written(results / "cue-ppo.csv", csv)
+        judge("tables and pages", (text, csv),
+              lambda: main([command, "page.md", "--results", str(results)]))  # fmt: skip
+
+    check()
 
 
-def test_texts_of_perturbations():
-    chance = random.Random(5)
-    texts = ["mass:torso=1.5 + obs_noise=0.2@500", "mass=0.5..2 except 0.9..1.1 | friction~0.5",
-             "joint_lock:0~1@500", "obs_dropout=0.3@ramp:10..50"]  # fmt: skip
-    failures = [
-        judge("texts", text, lambda t=text: parse(t))
-        for text in (mutated(chance.choice(texts), chance) for _ in range(300 * FACTOR))
-    ]
-    check(failures)
+def test_checkpoints_and_caches(room):
+    folder = room[0] / "checkpoints"
+    folder.mkdir()
+    about = {"format": 1, "steps": 1, "settings": {}, "versions": {}, "snapshot": {"plan": {}}}
+    whole = save({}, {"checkpoint": json.dumps(about)})
+    from spikepropamine.training.checkpoints import read
+
+    @tries(60)
+    @given(documents([json.dumps(about)], json.dumps, json.loads) | st.binary(max_size=60))
+    def check(text):
+        content = text if isinstance(text, bytes) else save({}, {"checkpoint": text})
+        file = folder / f"step-{1:012d}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+        file.write_bytes(content)
+        judge("checkpoints", text, lambda: read(file) and 0)
+        file.unlink()
+
+    @tries(60)
+    @given(st.binary(max_size=200), st.integers(0, 400))
+    def check_cache(content, at):
+        import numpy as np
+
+        with io.BytesIO() as made:
+            np.savez(made, seed=np.arange(3))
+            whole = made.getvalue()
+        (folder / "x.npz").write_bytes(whole[:at] + content + whole[at + len(content) :])
+        judge("kept measurements", content, lambda: bool(store.read(folder / "x.npz")))
+
+    assert load(whole) == {}
+    check()
+    check_cache()
+
+
+def test_agents_are_known():
+    assert {"mlp", "ndp-oja"} <= set(agents()) and suites.suite_names()

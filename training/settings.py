@@ -388,7 +388,7 @@ def _read_config(file: Path) -> dict[str, Any]:
     content = read_yaml(file, inside=file.parent)
     try:
         return completed(content["settings"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{file} is damaged: it has no settings of a training") from error
 
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.spaces import flatdim
 from stable_baselines3.common.preprocessing import is_image_space
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them"
 ACTIONS = "Box, Discrete, MultiDiscrete or MultiBinary"
+MOST = 2**16  # numbers, of choices one for each; with more a rollout takes gigabytes
 SMALLEST_PICTURE = 36  # pixels, of SB3's CNN
 
 
@@ -30,6 +32,8 @@ def _observation_obstacle(space: spaces.Space) -> str | None:
         return f"is {_article(space)}; supported are {OBSERVATIONS}"
     if is_image_space(space):
         return _picture_obstacle(space.shape or ())
+    if (width := flatdim(space)) > MOST:
+        return f"has {width:,} numbers for a network to see, and may have {MOST:,}"
     return _shape_obstacle(space)
 
 

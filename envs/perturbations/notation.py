@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikepropamine.common import unknown
+from spikepropamine.common import shown, unknown
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.contexts import SETS, codes_of
 from spikepropamine.envs.perturbations.family import Family
@@ -131,7 +131,7 @@ def _alternative(text: str) -> tuple[Term, ...]:
     labels = [term.label for term in terms]
     for label in labels:
         if labels.count(label) > 1:
-            raise ValueError(f"in {text.strip()!r}: {label} is there twice")
+            raise ValueError(f"in {shown(text.strip())}: {shown(label)} is there twice")
     return terms
 
 
@@ -140,18 +140,18 @@ def _term(text: str) -> Term:
     if not match:
         name = re.split(r"[^\w-]", text, maxsplit=1)[0]
         if not name:
-            raise ValueError(f"cannot read {text!r}; a perturbation is written as in {EXAMPLE!r}")
+            raise ValueError(f"cannot read {shown(text)}; a perturbation is written as in {EXAMPLE!r}")
         family = _family(name, text)
         low, high = sorted((family.nominal, family.hardest))
         forms = [f"{family.hardest:g}", f"{low:g}..{high:g}", f"{family.hardest:g}@500"]
         forms = ["seen", "held_out", "37"] if family.contexts else forms
         written = " or ".join(repr(f"{name}={form}") for form in forms)
-        raise ValueError(f"cannot read {text!r}; {name} is written as in {written}")
+        raise ValueError(f"cannot read {shown(text)}; {name} is written as in {written}")
     family = _family(match["name"], text)
     try:
         return _checked(text, match, family)
     except ValueError as error:
-        raise ValueError(f"in {text!r}: {error}") from error
+        raise ValueError(f"in {shown(text)}: {error}") from error
 
 
 def _family(name: str, text: str) -> Family:

@@ -170,7 +170,7 @@ def _load_run(folder: Path) -> Run:
             digest=_digest_of(RunFolder(folder).policy),
             name=settings["policy"],
             environment=settings["env"],
-            arguments=settings["env_kwargs"],
+            arguments={k: v for k, v in settings["env_kwargs"].items() if k != "render_mode"},
             perturb=settings.get("perturb"),
             previous=settings.get("previous", False),
             revealed=revealed_text(settings),
@@ -199,8 +199,8 @@ def _check_types(settings: Any, steps: Any) -> None:
         raise TypeError(f"{name!r} is not the name of a policy")
     numbers = {"seed": settings["seed"], "n_envs": settings["n_envs"], "steps": steps}
     for what, number in numbers.items():
-        if type(number) is not int or number < 0:
-            raise TypeError(f"{what} is {number!r}, and should be a whole number from 0 on")
+        if type(number) is not int or not 0 <= number < 2**63:
+            raise TypeError(f"{what} is {shown(number)}, and should be a whole number from 0 on")
     kinds: dict[str, type] = {"env": str, "env_kwargs": dict}
     optional: dict[str, type] = {"perturb": str, "previous": bool, "reveal": bool}
     if not isinstance(settings.get("steps"), int | None):
