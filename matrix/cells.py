@@ -22,6 +22,7 @@ from spikepropamine.common import (
     UsageError,
     appended,
     one_line,
+    shown,
     unknown,
     write_text,
 )
@@ -214,6 +215,8 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
         if matrix.runs != matrix.name:  # others judge the same runs
             name = f"{matrix.name}-{name}"
         out = parsed.out or RunFolder(path).evaluations / name
+        if parsed.out and (out.is_absolute() or ".." in out.parts):
+            raise UsageError(f"{matrix.name}: --out {shown(str(out))} leads out of this folder")
         if out in evaluations:
             raise UsageError(f"{matrix.name}: two evaluations would write to {out}; add --out")
         evaluations.append(out)

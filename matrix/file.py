@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.common import UsageError, unknown
+from spikepropamine.common import UsageError, shown, unknown
 from spikepropamine.ranges import Seed
 from spikepropamine.reading import read_yaml
 from spikepropamine.training.options import updated
@@ -79,9 +79,13 @@ def load_matrix(name: str) -> Matrix:
             raise UsageError(f"{file.name}: {axis} is missing or empty")
     if any(isinstance(seed, bool) for seed in content["seeds"]):
         raise UsageError(f"{file.name}: seeds are whole numbers")
-    for name in [matrix.runs, *matrix.settings, *matrix.envs, *matrix.policies]:
-        if Path(name).name not in ("", name) and name not in ids or name.startswith("."):
-            raise UsageError(f"{file.name}: {name!r} would be a folder elsewhere: name it otherwise")
+    # what a file says names folders below those that the command is given
+    own = [label for label, text in matrix.envs.items() if text.split()[:1] != [label]]
+    for name in [matrix.runs, *matrix.settings, *matrix.policies, *own]:
+        if name != Path(name).name or name.startswith("."):
+            raise UsageError(f"{file.name}: {shown(name)} names a folder, and has no place in it")
+    if Path(matrix.keep).is_absolute() or ".." in Path(matrix.keep).parts:
+        raise UsageError(f"{file.name}: keep: {shown(matrix.keep)} leads out of this folder")
     for axis in ("envs", "policies"):
         for label, text in getattr(matrix, axis).items():
             if not text.split():

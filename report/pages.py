@@ -20,7 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
-from spikepropamine.common import Parser, UsageError, unknown, write_text
+from spikepropamine.common import Parser, UsageError, shown, unknown, write_text
 from spikepropamine.reading import read_text
 from spikepropamine.report.figures import FIGURES, agrees, draw
 from spikepropamine.report.tables import TABLES
@@ -100,6 +100,8 @@ def make_figures(page: Path, results: Path, check: bool) -> list[str]:
     wrong = []
     for text, path in FIGURE.findall(read_text(page)):
         chart, file = made("figure", text, results, FIGURES), page.parent / path
+        if not any(file.resolve().is_relative_to(x.resolve()) for x in (Path(), page.parent)):
+            raise UsageError(f"{page}: {shown(path)} lies outside of it and of this folder")
         if agrees(chart, file):
             continue
         if check:

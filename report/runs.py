@@ -1,6 +1,7 @@
 """The page over all runs of a folder: learning curves, evaluations, videos, links to reports."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,7 @@ from spikepropamine.evaluation.judge.statistics import Units
 from spikepropamine.evaluation.schema import CLEAN_KEY, Curve, Summary
 from spikepropamine.folder import RunFolder
 from spikepropamine.progress_csv import RETURN, STEPS, read_progress, value_of
-from spikepropamine.reading import read_json, read_yaml
+from spikepropamine.reading import Unreadable, read_json, read_yaml
 from spikepropamine.report import charts as plots
 from spikepropamine.report import page
 from spikepropamine.report.page import (

@@ -37,21 +37,20 @@ PATIENCE = 10  # seconds that an input may take
 COUNTS: dict[str, Counter] = {}
 OUTCOMES = ("accepted", "one line", "unclear", "traceback", "hang", "outside")
 
-TEXTS = ["", " ", "nan", "1e-3", "off", "clean", "a" * 500, "ünï©ødé", "\x00", "../..", "run", "f.yaml",
-         "mass=2", "obs_noise=0.2@500", "motor-signs", "{seed}", "{x}", "'", "<b>", "=", "robots",
-         CUES, "Pendulum-v1", "ndp-oja", "mlp", "9" * 400]  # fmt: skip
+TEXTS = ["", " ", "nan", "1e-3", "off", "clean", "a" * 500, "ünï©ødé", "\x00", "../..", "run",
+         "f.yaml", "mass=2", "obs_noise=0.2@500", "motor-signs", "{seed}", "{x}", "'", "<b>", "=",
+         "robots", CUES, "Pendulum-v1", "ndp-oja", "mlp", "9" * 400]  # fmt: skip
 scalars = (
     st.none() | st.booleans() | st.sampled_from([0, 1, -1, 2, 10**12, 2**63, 10**400])
     | st.sampled_from([0.5, -0.5, 1e30, 1e-30, float("nan"), float("inf")]) | st.sampled_from(TEXTS)
 )  # fmt: skip
 plain = st.recursive(
     scalars,
-    lambda x: (
-        st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(TEXTS), x, max_size=2)
-    ),
+    lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(TEXTS), x, max_size=2),
     max_leaves=5,
 )
-FRAGMENTS = [*string.printable[:97], "é", "\x00", "[", "]}", "- ", ": ", "\n", "&a ", "*a", "<<: *a\n",
+FRAGMENTS = [*string.printable[:97], "é", "\x00", "[", "]}", "- ", ": ", "\n", "&a ", "*a",
+             "<<: *a\n",
              "!!python/name:os.system", '"\\ud800"', "9" * 400, "[" * 2000, "? ", "--- ", ",", '"',
              "&a [*a, *a]\n"]  # fmt: skip
 
@@ -256,7 +255,8 @@ NEEDED = {
     "tune": [["--env", CUES, "--policy", "snn"]],
     "evaluate": [["run"], ["x=run"]], "enjoy": [["run"]], "push": [["run", "a/b"]],
     "export": [["run", "--format", "onnx"], ["run", "--format", "nir"]], "pull": [["a/b"]],
-    "matrix": [["cue-ppo", "--seeds", "0", "--dry-run"], ["f.yaml"]], "cards": [["run"]], "list": [["rules"]],
+    "matrix": [["cue-ppo", "--seeds", "0", "--dry-run"], ["f.yaml"]],
+    "cards": [["run"]], "list": [["rules"]],
     "dashboards": [["--local", "."], []], "tables": [["f.yaml"], []], "figures": [["f.yaml"], []],
     "verify": [["--only", "mass"]],
 }  # fmt: skip
@@ -432,7 +432,8 @@ def test_tables_and_their_pages(room):
     results = room[0].parent / "results"
     csv = Path(__file__).parents[1] / "benchmarks" / "results" / "cue-ppo.csv"
     rows = "\n".join(csv.read_text().split("\n")[:8])
-    page = "<!-- table: seeds cue-ppo -->\nx\n<!-- end -->\n<!-- figure: conditions cue-ppo -->\n![a](b.png)\n"
+    page = "<!-- table: seeds cue-ppo -->\nx\n<!-- end -->\n"
+    page += "<!-- figure: conditions cue-ppo -->\n![a](b.png)\n"
 
     @tries(60)
     @given(

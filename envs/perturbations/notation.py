@@ -140,7 +140,9 @@ def _term(text: str) -> Term:
     if not match:
         name = re.split(r"[^\w-]", text, maxsplit=1)[0]
         if not name:
-            raise ValueError(f"cannot read {shown(text)}; a perturbation is written as in {EXAMPLE!r}")
+            raise ValueError(
+                f"cannot read {shown(text)}; a perturbation is written as in {EXAMPLE!r}"
+            )
         family = _family(name, text)
         low, high = sorted((family.nominal, family.hardest))
         forms = [f"{family.hardest:g}", f"{low:g}..{high:g}", f"{family.hardest:g}@500"]
