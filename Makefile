@@ -5,7 +5,7 @@ export PYTHONPATH := $(CURDIR)
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: help try demo test nightly slow fuzz lint format links type check site notebook verify bench lock clean
+.PHONY: help try demo test nightly slow fuzz ends lint format links type check site notebook verify bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -54,6 +54,9 @@ slow: .venv/installed  ## the tests that train until something is learned
 
 fuzz: .venv/installed  ## wrong input by the thousand, with a table of what became of it
 	FUZZ=20 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
+
+ends: .venv/installed  ## a thousand random ends of commands, with a table of what became of them
+	$(BIN)/python tests/ends.py --tries 1000
 
 lint: .venv/installed
 	$(BIN)/ruff check .

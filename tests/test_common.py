@@ -2,6 +2,10 @@
 
 import importlib.util
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -133,3 +137,47 @@ def test_a_revision_is_dirty_if_code_differs_and_not_for_what_runs_leave(tmp_pat
     assert versions.versions()["revision"] == clean
     (tmp_path / "spikepropamine/code.py").write_text("edited")
     assert versions.versions()["revision"] == f"{clean}-dirty"
+
+
+WAITING = (
+    "import sys, time; from spikepropamine.common import run_command; print('here', flush=True);"
+)
+
+
+def command(action, **more):
+    """A process that runs an action as a command does."""
+    code = f"{WAITING} sys.exit(run_command('program', lambda: {action}, 'go on'))"
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", code], **(pipes | more))
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGHUP", "SIGINT", "parent"])
+def test_a_command_ends_by_every_signal_and_with_what_has_started_it(end):
+    more = {common.ENDS_WITH_PARENT: "1"} if end == "parent" else {}
+    with command("time.sleep(60)", env=os.environ | more) as process:
+        assert process.stdout.readline() == b"here\n"
+        time.sleep(0.5)
+        if end == "parent":
+            process.stdin.close()  # as the system does it, however the parent has ended
+        else:
+            process.send_signal(getattr(signal, end))
+        assert process.wait(30) == 130
+        assert process.stderr.read() == b"go on\n"
+
+
+def test_a_command_does_without_output_and_without_letters():
+    closed = command("print(sys.stdout.isatty(), sys.stdin.read()) or 0", preexec_fn=lambda: [
+        os.close(number) for number in (0, 1)
+    ])  # fmt: skip
+    assert closed.communicate(timeout=30)[1] == b"" and closed.returncode == 0
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with command("print(chr(233)) or 0", env=os.environ | plain) as process:
+        assert process.communicate(timeout=30)[0] == b"here\n\\xe9\n"
+        assert process.returncode == 0
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    with command("time.sleep(0.5) or [print('x' * 9999) for _ in range(99)] and 0") as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 1 and process.stderr.read() == b""

@@ -179,7 +179,7 @@ def judge(kind, case, action):
     except Hang:
         outcome, said = "hang", traceback.format_exc()[-1500:]
     except ValueError as error:  # of a function that is called by itself
-        code, said = 2, f"error: {error}"
+        code, said = 2, f"error: {str(error)[:2000]}"
     except BaseException:
         outcome, said = "traceback", traceback.format_exc()[-2500:]
     finally:
@@ -219,7 +219,7 @@ def room(tmp_path_factory):
                  "matrix.engines.local", "matrix.engines.slurm", "matrix.engines.ray",
                  "evaluation.film.camera.film_run", "export.command._write_onnx",
                  "export.command._write_nir", "envs.perturbations.command.verify",
-                 "report.dashboards.save_or_print", "matrix.make_figures.draw"):  # fmt: skip
+                 "report.dashboards.save_or_print", "report.pages.draw"):  # fmt: skip
         patch.setattr(f"spikepropamine.{name}", reached)
     for name in ("training.run", "report.evaluate"):
         patch.setattr(f"spikepropamine.{name}.check_credentials", lambda mode: None)
