@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -123,6 +124,7 @@ READERS = {
     "loadtxt", "genfromtxt", "fromfile", "memmap", "safe_open", "load_file", "read_csv", "scan_csv",
     "read_parquet", "ZipFile", "read_table",
 }  # fmt: skip
+IN_MEMORY = re.compile(r"read_bytes\(|BytesIO\(|StringIO\(")
 OTHERS = {"webbrowser", "av", "part"}  # whose `open` is of something else, or of a new file
 DOORS = {"spikepropamine/reading.py", "spikepropamine/common.py", "export/example.py"}
 FOLDERS = sorted({file.parent.name for file in ROOT.glob("*/__init__.py")} - {"benchmarks", "docs"})
@@ -142,8 +144,8 @@ def calls():
 def reads(of, name, arguments):
     """Whether a call reads a file by itself."""
     if name == "open":
-        return of not in OTHERS and not any("read_bytes(" in x for x in arguments)
-    return bool(of) and name in READERS and not any("read_bytes(" in x for x in arguments)
+        return of not in OTHERS and not any(IN_MEMORY.search(x) for x in arguments)
+    return bool(of) and name in READERS and not any(IN_MEMORY.search(x) for x in arguments)
 
 
 def test_nothing_reads_but_through_the_door():
