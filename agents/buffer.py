@@ -15,7 +15,6 @@ from sb3_contrib.common.recurrent.type_aliases import (
     RNNStates,
 )
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -143,22 +142,3 @@ class SequenceDictRolloutBuffer(_Sequences, RecurrentDictRolloutBuffer):
     """`_Sequences` for Dict observations."""
 
     plain, samples = DictRolloutBuffer, RecurrentDictRolloutBufferSamples
-
-
-class PlainRolloutBuffer(RolloutBuffer):
-    """SB3's buffer on the CPU, of which minibatches are picked without copies in between."""
-
-    def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> RolloutBufferSamples:
-        chosen = torch.from_numpy(batch_inds)
-
-        def picked(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).index_select(0, chosen)
-
-        return RolloutBufferSamples(
-            observations=picked(self.observations),
-            actions=picked(self.actions).float(),
-            old_values=picked(self.values).flatten(),
-            old_log_prob=picked(self.log_probs).flatten(),
-            advantages=picked(self.advantages).flatten(),
-            returns=picked(self.returns).flatten(),
-        )

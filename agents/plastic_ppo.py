@@ -10,13 +10,12 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
-from spikepropamine.agents.rollout import PlainRollouts
-from spikepropamine.agents.update import PlainUpdates
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.fast.ppo import FastPPO
 from spikepropamine.policies.gru import GruPolicy
 
 
-class PlasticPPO(PlainRollouts, PlainUpdates, RecurrentPPO):
+class PlasticPPO(FastPPO, RecurrentPPO):
     """sb3-contrib's RecurrentPPO with a buffer of equal sequences.
 
     Rollout, loss, saving and loading are RecurrentPPO's; every argument of it works here too.

@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
 from spikepropamine.agents.replay import SequenceReplayBuffer, Sequences
-from spikepropamine.agents.update import NotFinite
+from spikepropamine.policies.fast.ppo import NotFinite
 from spikepropamine.policies.off_policy import ALIASES
 
 if TYPE_CHECKING:

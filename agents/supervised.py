@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
-from spikepropamine.agents.rollout import PPO
-from spikepropamine.agents.update import Gradients, NotFinite, evaluator
+from spikepropamine.policies.fast import fast
+from spikepropamine.policies.fast.ppo import PPO, Gradients, NotFinite
 
 EXPLODED = 1e4
 """Norm of a gradient, before clipping, from which on a minibatch is left out. One of its sequences
@@ -77,7 +78,8 @@ class _Supervised(_Base):
                 )
             self.rollout_buffer.actions[due] = targets
         self.rollout_buffer.advantages[...] = due
-        evaluate, gradients = evaluator(self), Gradients(self.policy, self.max_grad_norm)
+        compiled, gradients = fast(self.policy), Gradients(self.policy, self.max_grad_norm)
+        evaluate = self._evaluate if compiled is None else compiled.evaluate
         losses, left_out = [], 0
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.get(self.batch_size):
@@ -102,6 +104,13 @@ class _Supervised(_Base):
             self.logger.record("train/cross_entropy", mean)
         self.logger.record("train/left_out", left_out)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _evaluate(self, batch: Any) -> tuple[Any, ...]:
+        """`Fast.evaluate` by the method of the policy."""
+        is_discrete = isinstance(self.action_space, spaces.Discrete)
+        actions = batch.actions.long().flatten() if is_discrete else batch.actions
+        memory = (batch.lstm_states, batch.episode_starts) if hasattr(batch, "mask") else ()
+        return self.policy.evaluate_actions(batch.observations, actions, *memory)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_targets"]

@@ -15,13 +15,13 @@ from torch import nn
 
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
-from spikepropamine.agents.rollout import PPO
 from spikepropamine.agents.shown import shown
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.extractors import LSTM_EXTRACTORS
+from spikepropamine.policies.fast.ppo import PPO
 from spikepropamine.policies.groups import Group, parameter_group
 from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.policy import ADAM

@@ -5,6 +5,7 @@ Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles,
 
 import json
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import pairwise
@@ -36,13 +37,14 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from spikepropamine.common import UsageError, reason, shown, sync_folder, whole_file
+from spikepropamine.common import reason, shown, sync_folder, whole_file
 from spikepropamine.policies.extractors import LSTM_EXTRACTORS
+from spikepropamine.policies.fast import fast
 from spikepropamine.policies.gru import GruPolicy
 from spikepropamine.policies.network import NetworkConfig
-from spikepropamine.policies.plain import plain_predict
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.spaces import (
+    check_finite,
     is_normalised,
     space_from_json,
     space_to_json,
@@ -152,23 +154,6 @@ class Normalisation:
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 
 
-class BadObservation(UsageError, ValueError):
-    """An observation that no policy can act on."""
-
-
-def _check_finite(observation: Any) -> None:
-    """Raises BadObservation unless all numbers of an observation are finite."""
-    parts = observation if isinstance(observation, Mapping) else {"": observation}
-    for key, part in parts.items():
-        x = np.asarray(part)
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            place = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
-            name = f"observation {key!r}" if key else "observation"
-            raise BadObservation(
-                f"{name}{list(place)} is {x[place]}, and a policy acts on finite numbers alone"
-            )
-
-
 class DeployedPolicy:
     """A loaded policy with its normalisation: raw observations in, actions out.
 
@@ -183,7 +168,6 @@ class DeployedPolicy:
     ) -> None:
         self.policy, self.normalisation, self.metadata = policy, normalisation, metadata
         policy.set_training_mode(False)
-        self._predict = plain_predict(policy)
 
     def predict(
         self,
@@ -193,19 +177,22 @@ class DeployedPolicy:
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """As the `predict` of any SB3 policy, on observations as the environment gives them.
+        Threads may share the policy.
 
         Raises:
             BadObservation: one is not finite; nothing has come of it, and the state still holds.
         """
-        _check_finite(observation)
+        check_finite(observation)
         if self.normalisation is not None:
             observation = self.normalisation(observation)
-        shape = self.policy.observation_space.shape
-        several = isinstance(observation, np.ndarray) and observation.shape[1:] == shape
-        begun = state is not None or not isinstance(self.policy, RecurrentActorCriticPolicy)
-        if self._predict and deterministic and several and begun and episode_start is not None:
-            return self._predict(observation, state, episode_start)
-        return self.policy.predict(observation, state, episode_start, deterministic)
+        compiled = fast(self.policy)
+        if compiled is not None:
+            return compiled.predict(observation, state, episode_start, deterministic)
+        with _ONE_AT_A_TIME:  # SB3's policies keep the distribution of a step
+            return self.policy.predict(observation, state, episode_start, deterministic)
+
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def save_policy(

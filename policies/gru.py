@@ -9,6 +9,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from spikepropamine.policies.extractors import extractor_for
+from spikepropamine.policies.fast.networks import NETWORKS, lstm
 from spikepropamine.policies.told import ToldLstmPolicy
 
 
@@ -51,10 +52,10 @@ class GruPolicy(RecurrentActorCriticPolicy):
         )
         self.told = told
         for name, unseen in (("lstm_actor", told), ("lstm_critic", 0)):
-            lstm = getattr(self, name)
-            if lstm is not None:
-                inputs = lstm.input_size - unseen
-                setattr(self, name, Gru(inputs, lstm.hidden_size, lstm.num_layers))
+            memory = getattr(self, name)
+            if memory is not None:
+                inputs = memory.input_size - unseen
+                setattr(self, name, Gru(inputs, memory.hidden_size, memory.num_layers))
             elif told:
                 raise ValueError("a critic that is told needs a GRU of its own")
         self.optimizer = self.optimizer_class(
@@ -62,3 +63,6 @@ class GruPolicy(RecurrentActorCriticPolicy):
         )
 
     _process_sequence = staticmethod(ToldLstmPolicy._process_sequence)
+
+
+NETWORKS[GruPolicy] = lstm

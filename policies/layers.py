@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikepropamine.policies.backends import choose
-from spikepropamine.policies.dense import tanh
+from spikepropamine.policies.fast.networks import tanh
 from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
 from spikepropamine.policies.rules import RULES
 

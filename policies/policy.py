@@ -19,7 +19,10 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from spikepropamine.policies.extractors import extractor_for
+from spikepropamine.policies.fast import NETWORKS, by_sequence, by_time, fast
+from spikepropamine.policies.fast.networks import spiking
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.policies.spaces import check_finite
 from spikepropamine.policies.state import StateLayout
 
 ADAM = {"eps": 1e-5, "fused": True}
@@ -55,16 +58,6 @@ class Critic(nn.Module):
         if self.sees_spikes:
             observations = torch.cat([features.detach(), observations], dim=1)
         return self.value_net(observations)
-
-
-def by_time(x: Tensor, sequences: int) -> Tensor:
-    """[n_seq * T, ...], one sequence after the other, to [T, n_seq, ...]."""
-    return x.unflatten(0, (sequences, -1)).transpose(0, 1).contiguous()
-
-
-def by_sequence(x: Tensor, sequences: int) -> Tensor:
-    """[T * n_seq, ...], one tick after the other, to [n_seq * T, ...]."""
-    return x.unflatten(0, (-1, sequences)).transpose(0, 1).flatten(0, 1)
 
 
 class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
@@ -162,13 +155,6 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
     def layout(self) -> StateLayout:
         """Names and shapes of the state's fields, a `StateLayout`."""
         return self.network.layout
-
-    def load_from_vector(self, vector: np.ndarray) -> None:
-        """As in SB3, where the parameters may come to lie in the memory of the vector."""
-        super().load_from_vector(vector)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.mul_(1)  # says to the compiled step that they are others
 
     def _build_mlp_extractor(self) -> None:
         # the optimiser is made right after this, so the network has to exist by now
@@ -280,6 +266,23 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             None if entropy is None else by_sequence(entropy, sequences),
         )
 
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """As in SB3; threads may share the policy.
+
+        Raises:
+            BadObservation: one is not finite; nothing has come of it, and the state still holds.
+        """
+        check_finite(observation)
+        compiled = fast(self)
+        predict = super().predict if compiled is None else compiled.predict
+        return predict(observation, state, episode_start, deterministic)
+
     def initial_state(self, n_envs: int, plasticity: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The state before an episode, for `predict`.
 
@@ -300,3 +303,6 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         parameters["told"] = self.told
         parameters["backend"] = self.backend
         return parameters
+
+
+NETWORKS[PlasticSpikingPolicy] = spiking

@@ -8,6 +8,8 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 
+from spikepropamine.common import UsageError
+
 MOST_PIXELS = 2**24  # of a picture, in all of its channels
 
 
@@ -34,6 +36,25 @@ def width_of(space: spaces.Space, normalized_image: bool = False) -> int:
     if isinstance(space, spaces.Dict):
         return sum(width_of(part, normalized_image) for part in space.values())
     return int(np.prod(space.shape or ()))
+
+
+class BadObservation(UsageError, ValueError):
+    """An observation that no policy can act on."""
+
+
+def check_finite(observation: Any) -> None:
+    """Raises BadObservation unless all numbers of an observation are finite: in a policy's memory
+    such a number would stay until the end of the episode.
+    """
+    parts = observation if isinstance(observation, Mapping) else {"": observation}
+    for key, part in parts.items():
+        x = np.asarray(part)
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+            name = f"observation {key!r}" if key else "observation"
+            raise BadObservation(
+                f"{name}{list(place)} is {x[place]}, and a policy acts on finite numbers alone"
+            )
 
 
 def space_to_json(space: spaces.Space) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
+from spikepropamine.policies.fast.networks import NETWORKS, lstm, mlp
+
 
 class LeadingLinear(nn.Linear):
     """A linear module of the leading channels alone."""
@@ -56,3 +58,6 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
         return RecurrentActorCriticPolicy._process_sequence(
             leading, lstm_states, episode_starts, lstm
         )
+
+
+NETWORKS |= {ToldMlpPolicy: mlp, ToldLstmPolicy: lstm}

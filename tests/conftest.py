@@ -11,8 +11,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents import PlasticPPO
-from spikepropamine.agents.rollout import PPO
 from spikepropamine.policies import NetworkConfig, SpikingNetwork
+from spikepropamine.policies.fast.ppo import PPO
 
 torch.set_num_threads(1)
 
@@ -44,7 +44,7 @@ KINDS = [
     ("delta", "retroactive", True, "contracting"),
 ]
 SMALL = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0, "ticks": 2}
-# Policies of which rollouts and updates are plain calls: algorithm, name and arguments.
+# Policies with a shorter way (`policies.fast`): algorithm, name and arguments.
 LSTM = {"lstm_hidden_size": 8, "net_arch": {"pi": [6], "vf": [8]}}
 NETWORK = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0}
 POLICIES = {

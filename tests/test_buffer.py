@@ -8,12 +8,8 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from spikepropamine.agents.buffer import (
-    PlainRolloutBuffer,
-    SequenceDictRolloutBuffer,
-    SequenceRolloutBuffer,
-)
-from spikepropamine.agents.rollout import PPO
+from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
+from spikepropamine.policies.fast.ppo import PPO, FastRolloutBuffer
 
 STEPS, ENVS, LENGTH = 12, 3, 4
 SPACES = {
@@ -233,10 +229,10 @@ def test_any_lengths_train_and_repeat_themselves(policy, n_steps, batch_size):
     assert torch.equal(*weights) and weights[0].isfinite().all()
 
 
-def test_minibatches_of_the_plain_buffer_are_those_of_stable_baselines():
+def test_minibatches_of_the_fast_buffer_are_those_of_stable_baselines():
     model = make_model(make_venv(action="box"), PPO, "MlpPolicy").learn(32)
     buffer = model.rollout_buffer
-    assert type(buffer) is PlainRolloutBuffer
+    assert type(buffer) is FastRolloutBuffer
     chosen = np.array([3, 0, 17, 31])
     for ours, theirs in zip(
         buffer._get_samples(chosen), RolloutBuffer._get_samples(buffer, chosen)

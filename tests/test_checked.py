@@ -13,7 +13,7 @@ from spikepropamine.envs.checked import Checked, EnvironmentFailed
 from spikepropamine.envs.making import make
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.export import enjoy
-from spikepropamine.policies.export import BadObservation
+from spikepropamine.policies.spaces import BadObservation
 from spikepropamine.report import evaluate
 
 GOOD = (np.zeros(3, np.float32), 0.0, False, False, {})

@@ -4,10 +4,9 @@ import copy
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 import torch
-from conftest import KINDS, make_model, make_network, make_venv
+from conftest import KINDS, make_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -96,20 +95,6 @@ def test_a_step_follows_the_optimiser_a_loaded_state_and_a_new_dtype():
     network.double()
     assert features(torch.float64).dtype == torch.float64
     torch.testing.assert_close(features(torch.float64).float(), after)
-
-
-def test_a_policy_follows_a_vector_that_is_used_again():
-    policy = make_model(make_venv(action="box")).policy
-    observation = np.ones((2, *policy.observation_space.shape), dtype=np.float32)
-    vector = np.random.default_rng(0).normal(size=len(policy.parameters_to_vector()))
-    vector = vector.astype(np.float32)
-    for scale in (1.0, 0.5, -1.0):
-        vector *= scale  # it shares its memory with the parameters by now
-        policy.load_from_vector(vector)
-        fresh = make_model(make_venv(action="box")).policy
-        fresh.load_from_vector(vector.copy())
-        actions = [each.predict(observation, deterministic=True)[0] for each in (policy, fresh)]
-        np.testing.assert_array_equal(*actions)
 
 
 def test_threads_do_not_meet():

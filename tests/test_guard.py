@@ -13,10 +13,10 @@ from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from spikepropamine.policies.fast.environments import Normalised
 from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.guard import Diverged, Guard
 from spikepropamine.training.health import Health
-from spikepropamine.training.normalised import Normalised
 
 
 class Breaking(RandomEnv):

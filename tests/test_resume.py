@@ -12,11 +12,11 @@ import torch
 from safetensors.numpy import load_file
 
 from spikepropamine.agents.teacher import Taught
+from spikepropamine.policies.fast.environments import SideBySide
 from spikepropamine.training import command
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.logs import ProgressCSV
 from spikepropamine.training.settings import parse
-from spikepropamine.training.side_by_side import SideBySide
 
 CUE = [
     "--env", "CueAssociation-v0", "--n-envs", "2", "--steps", "192", "--trainer.n-steps", "16",

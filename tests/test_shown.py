@@ -7,15 +7,15 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents.shown import Shown, deployed
-from spikepropamine.agents.update import evaluator
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.envs.making import make
 from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.fast import fast
+from spikepropamine.policies.fast.environments import Normalised
 from spikepropamine.policies.narrow import widen
 from spikepropamine.training.command import main
-from spikepropamine.training.normalised import Normalised
 from spikepropamine.training.settings import parse
 
 KINDS = ("mlp", "lstm", "rsnn", "ndp-hebb")
@@ -141,7 +141,7 @@ def test_the_critic_is_told_and_the_actor_is_not(policy):
         torch.manual_seed(0)
         np.random.seed(0)
         batch = next(iter(buffer.get(None)))
-        found[name] = [x.detach() for x in evaluator(algorithm)(batch)]
+        found[name] = [x.detach() for x in fast(algorithm.policy).evaluate(batch)]
     one, other = found.values()
     assert torch.equal(one[1], other[1])
     assert not torch.allclose(one[0], other[0])

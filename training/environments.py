@@ -17,11 +17,10 @@ from spikepropamine.envs.perturbations.suites import is_suite
 from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.fast.environments import Normalised, SideBySide
 from spikepropamine.policies.spaces import is_normalised
-from spikepropamine.training.normalised import Normalised
 from spikepropamine.training.pictures import channels_first
 from spikepropamine.training.settings import Settings
-from spikepropamine.training.side_by_side import SideBySide
 from spikepropamine.training.spaces import obstacle
 
 

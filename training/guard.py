@@ -8,7 +8,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from spikepropamine.agents.update import NotFinite
+from spikepropamine.policies.fast.ppo import NotFinite
 from spikepropamine.policies.groups import parameter_group
 from spikepropamine.policies.off_policy import OffPolicy
 

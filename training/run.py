@@ -24,6 +24,8 @@ from spikepropamine.common import UsageError, command_words, write_text
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.policies.fast import way
+from spikepropamine.policies.fast.ppo import FastPPO
 from spikepropamine.policies.narrow import widen
 from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.tracking import check_credentials
@@ -184,6 +186,8 @@ def _learn(
         f"{actor_parameters(algorithm.policy):,} parameters in the actor, "
         f"{sum(p.numel() for p in trained):,} with the critic"
     )
+    if isinstance(algorithm, FastPPO):
+        print(f"rollouts and updates: {way(algorithm.policy)}")
     with tracked(settings, config) as writers:
         rows = ProgressCSV(folder.progress, done)
         console = HumanOutputFormat(cast(TextIO, DummyTqdmFile(sys.stdout)))  # above the bar

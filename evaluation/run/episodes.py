@@ -13,7 +13,7 @@ import torch
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run.progress import ProgressBar
-from spikepropamine.policies.export import BadObservation
+from spikepropamine.policies.spaces import BadObservation
 
 WIDTH = 50
 

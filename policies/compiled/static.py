@@ -65,6 +65,20 @@ def count_active(like, length, address):
     return count
 
 
+@kernel()
+def unchanged(like, compared):
+    """Whether the bits of each (place, copy, length in words of 32 bits) agree."""
+    for k in range(compared.shape[0]):
+        length = compared[k, 2]
+        now, before = at(compared[k, 0], (length,), like), at(compared[k, 1], (length,), like)
+        differing = like
+        for i in range(length):
+            differing |= now[i] ^ before[i]
+        if differing != 0:
+            return False
+    return True
+
+
 @inlined
 def list_active(x, indices):
     """Lists the entries that are not zero and returns how many there are."""

@@ -7,7 +7,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from spikepropamine.policies.compiled import static
 from spikepropamine.policies.compiled.autograd import aligned, blocked, scratch
@@ -15,24 +14,14 @@ from spikepropamine.policies.compiled.specialise import kernels_for
 from spikepropamine.policies.compiled.table import FIELDS, TABLE, number_type
 from spikepropamine.policies.layers import LayerOutput
 
-_optimizer_steps = 0
-
-
-def _count_step(*_: Any) -> None:
-    global _optimizer_steps
-    _optimizer_steps += 1
-
-
-# a fused optimiser changes parameters without a new version of them
-register_optimizer_step_post_hook(_count_step)
-
 
 class _Plan(NamedTuple):
     """All that the kernels need besides observations and state, made once for given parameters."""
 
     shapes: tuple[tuple[int, ...], ...]  # of observations, starts and state
     parameters: list[dict[str, Any]]  # of the modules whose numbers are in the tables
-    versions: list[int]
+    places: list[Any]  # of their memory
+    compared: np.ndarray  # place, copy and length of each
     encoder: Any  # None where observations are the first layer's inputs as they are
     moving: tuple[np.ndarray, ...]  # entries of the tables that change from step to step
     calls: list[tuple[Any, tuple[Any, ...]]]  # kernels and their arguments, in order
@@ -77,7 +66,7 @@ def step(
     if plans is None:
         plans = _plans.of[network] = {}
     plan = plans.get((batch, dtype))
-    if plan is None or plan.versions != _versions(plan.parameters):
+    if plan is None or not _holds(plan):
         plan = plans[batch, dtype] = _plan(network, batch, dtype)
     shapes = tuple(observations.shape), tuple(starts.shape), tuple(state.shape)
     if shapes != plan.shapes:  # the kernels would not notice
@@ -106,14 +95,29 @@ def _plain(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x if x.dtype is dtype and x.is_contiguous() else x.to(dtype).contiguous()
 
 
-def _versions(parameters: list[dict[str, Any]]) -> list[int]:
-    """Numbers that change with every change of a parameter, but for one through its `data`."""
-    versions = [_optimizer_steps]
-    for named in parameters:
-        for x in named.values():  # `Module.parameters` takes longer than all of this
-            if x is not None:
-                versions += (x.data_ptr(), x._version)
-    return versions
+def _holds(plan: _Plan) -> bool:
+    """Whether the parameters are what they were, by whatever means they are changed."""
+    return plan.places == _places(plan.parameters) and static.unchanged(np.int32(0), plan.compared)
+
+
+def _places(parameters: list[dict[str, Any]]) -> list[Any]:
+    """Addresses of parameters, a new object for one whose numbers do not lie in order."""
+    return [
+        x.data_ptr() if x.is_contiguous() else object()
+        for named in parameters  # `Module.parameters` takes longer than all of this
+        for x in named.values()
+        if x is not None
+    ]
+
+
+def _compared(parameters: list[dict[str, Any]], keep_alive: list[Any]) -> np.ndarray:
+    """For `static.unchanged`, of copies that are kept alive."""
+    rows = []
+    for x in (x for named in parameters for x in named.values() if x is not None):
+        copy = x.detach().clone(memory_format=torch.contiguous_format)
+        keep_alive.append(copy)
+        rows.append((x.data_ptr(), copy.data_ptr(), x.numel() * x.itemsize // 4))
+    return np.array(rows, np.int64)
 
 
 def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
@@ -215,4 +219,5 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
         *(tables[name] for name in ("old", "new", "starts")), tables["inputs"][:1],
         tables["observations"], tables["features"],
     )  # fmt: skip
-    return _Plan(shapes, numbers, _versions(numbers), encoder, moving, calls, outputs, keep_alive)
+    places, compared = _places(numbers), _compared(numbers, keep_alive)
+    return _Plan(shapes, numbers, places, compared, encoder, moving, calls, outputs, keep_alive)

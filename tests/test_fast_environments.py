@@ -6,12 +6,13 @@ from functools import partial
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import RandomEnv, same
+from conftest import RandomEnv, make_venv, same
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, reason_against
-from spikepropamine.training.side_by_side import SideBySide
+from spikepropamine.policies.fast.environments import Normalised, SideBySide, stepper
 from spikepropamine.training.snapshot import Snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
@@ -174,3 +175,50 @@ def test_a_checkpoint_does_not_grow_with_the_episodes():
         assert not snapshot.missing
         sizes.append(len(snapshot.nodes) + sum(x.size for x in snapshot.arrays.values()))
     assert sizes[4] == sizes[-2] and sizes[5] == sizes[-1]
+
+
+@pytest.mark.parametrize("observation", ["box", "dict"])
+@pytest.mark.parametrize("norm_obs", [True, False])
+@pytest.mark.parametrize("norm_reward", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_normalised_is_vec_normalize(observation, norm_obs, norm_reward, training):
+    """So is `stepper`, which steps Stable-Baselines3's own environments."""
+    rows = []
+    for kind, step_of in (
+        (Normalised, lambda venv: venv.step), (VecNormalize, stepper),
+        (VecNormalize, lambda venv: venv.step),
+    ):  # fmt: skip
+        keys = ["cue", "reward"] if observation == "dict" and norm_obs else None
+        venv = kind(
+            make_venv(observation, "box"), training, norm_obs, norm_reward, norm_obs_keys=keys,
+            clip_obs=1.0,
+        )  # fmt: skip
+        found, step = [venv.reset()], step_of(venv)
+        for _ in range(30):
+            *answer, infos = step(np.zeros((2, 2), np.float32))
+            last = [info.get("terminal_observation") for info in infos]
+            lengths = [info["episode"]["l"] for info in infos if "episode" in info]
+            found += [*answer, [x for x in last if x is not None], lengths, venv.reset_infos]
+            found += [venv.get_original_obs(), venv.get_original_reward()]
+            found += [venv.ret_rms.var, venv.returns]
+        rows.append(found)
+    assert same(rows[0], rows[2]) and same(rows[1], rows[2])
+
+
+def test_what_stable_baselines_environments_say_is_the_callers_own():
+    class Keeping(RandomEnv):
+        def step(self, action):
+            self.said = getattr(self, "said", {"list": [], "array": np.zeros(1), "number": 0})
+            self.said["list"].append(1)
+            self.said["array"] += 1
+            return (*super().step(action)[:4], self.said)
+
+    venv = make_vec_env(Keeping, 2, 0)
+    venv.reset()
+    step = stepper(venv)
+    first = step(np.zeros(2, int))[3]
+    step(np.zeros(2, int))
+    assert first[0]["list"] == [1] and first[0]["array"] == 1
+    assert "TimeLimit.truncated" not in venv.envs[0].unwrapped.said
+    venv.step = lambda actions: "patched"
+    assert stepper(venv)(None) == "patched"

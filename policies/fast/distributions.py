@@ -1,0 +1,162 @@
+"""Distributions of actions, as Stable-Baselines3's: `draw`, `mode`, and `evaluate` with gradients.
+
+Each is made of a policy and takes what its action network gives, [batch, channels]. None keeps what
+it is given, so that threads can share it.
+"""
+
+import math
+from typing import Any
+
+import torch
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+    MultiCategoricalDistribution,
+)
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+HALF_LOG_TWO_PI = math.log(math.sqrt(2 * math.pi))
+
+
+class Gaussian:
+    """Independent Gaussians around means (Box actions)."""
+
+    def __init__(self, policy: Any) -> None:
+        self.log_std = policy.log_std
+        self._spread: tuple[Any, ...] = (None,)  # as it was, and what follows from it
+
+    def mode(self, means: Tensor) -> Tensor:
+        """The means."""
+        return means
+
+    def draw(self, means: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions [batch, channels] from PyTorch's generator, and their log-likelihoods [batch]."""
+        log_std = self.log_std.detach()
+        spread = self._spread
+        if spread[0] is None or len(spread[1]) != len(means) or not torch.equal(spread[0], log_std):
+            # for the whole batch, since functions of one row differ in the last bit from many's
+            deviation = torch.ones_like(means) * log_std.exp()
+            parts = (x.numpy() for x in (deviation, 2 * deviation**2, deviation.log()))
+            spread = self._spread = log_std.clone(), *parts
+        _, deviation, twice_variance, log_deviation = spread
+        # in NumPy, where calls are cheaper; single operations are the same, but not sums
+        middle = means.numpy()
+        actions = middle + torch.randn(means.shape).numpy() * deviation
+        off = actions - middle
+        each = -(off * off) / twice_variance - log_deviation - HALF_LOG_TWO_PI
+        return torch.from_numpy(actions), torch.from_numpy(each).sum(dim=1)
+
+    def evaluate(self, means: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihoods and entropies, each [N]."""
+        entropy = (self.log_std + (0.5 + HALF_LOG_TWO_PI)).sum()
+        return _OfGaussian.apply(means, self.log_std, actions), entropy.expand(len(means))
+
+
+class _OfGaussian(torch.autograd.Function):
+    """Log-likelihoods [N] of actions [N, channels]."""
+
+    @staticmethod
+    def forward(ctx, means, log_std, actions):
+        off = actions - means
+        scaled = off * torch.exp(-2 * log_std)
+        squares = off.mul_(scaled)
+        ctx.save_for_backward(scaled, squares)
+        constant = log_std.sum() + len(log_std) * HALF_LOG_TWO_PI
+        return squares.sum(dim=1).mul_(-0.5).sub_(constant)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_log_probs):
+        scaled, squares = ctx.saved_tensors
+        return d_log_probs[:, None] * scaled, d_log_probs @ (squares - 1), None
+
+
+class Categorical:
+    """One categorical distribution after the other (Discrete and MultiDiscrete actions)."""
+
+    def __init__(self, policy: Any) -> None:
+        several = getattr(policy.action_dist, "action_dims", None)
+        self.sizes = [policy.action_net.out_features] if several is None else list(several)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """The likeliest actions, [batch, distributions]."""
+        return torch.stack([p.argmax(dim=1) for _, p in self._likelihoods(logits)], dim=1)
+
+    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions [batch, distributions] from PyTorch's generator, log-likelihoods [batch]."""
+        found = self._likelihoods(logits)
+        drawn = [torch.multinomial(p, 1, True) for _, p in found]
+        log_probs = [log_p.gather(1, index) for (log_p, _), index in zip(found, drawn)]
+        return _joined(drawn), _joined(log_probs).sum(dim=1)
+
+    def _likelihoods(self, logits: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Their logarithms and themselves, each [batch, actions]."""
+        parts = logits.split(self.sizes, dim=1)
+        logs = [part - part.logsumexp(dim=1, keepdim=True) for part in parts]
+        return [(log_p, log_p.softmax(dim=1)) for log_p in logs]
+
+    def evaluate(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihoods and entropies, each [N]."""
+        parts, chosen = logits.split(self.sizes, dim=1), actions.long().split(1, dim=1)
+        found = [_OfCategorical.apply(part, index) for part, index in zip(parts, chosen)]
+        if len(found) == 1:
+            return found[0]
+        log_probs, entropies = (torch.stack(x, dim=1).sum(dim=1) for x in zip(*found))
+        return log_probs, entropies
+
+
+def _joined(columns: list[Tensor]) -> Tensor:
+    return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
+
+
+class _OfCategorical(torch.autograd.Function):
+    """Log-likelihoods [N] of actions [N, 1] under logits [N, actions], and entropies [N]."""
+
+    @staticmethod
+    def forward(ctx, logits, actions):
+        log_p = logits.log_softmax(dim=1)
+        p = log_p.exp()
+        entropy = (p * log_p).sum(dim=1).neg_()
+        ctx.save_for_backward(log_p, p, entropy, actions)
+        return log_p.gather(1, actions)[:, 0], entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_log_probs, d_entropy):
+        log_p, p, entropy, actions = ctx.saved_tensors
+        slopes = torch.addcmul(d_log_probs[:, None], d_entropy[:, None], log_p + entropy[:, None])
+        d_logits = slopes.mul_(p).neg_()
+        return d_logits.scatter_add_(1, actions, d_log_probs[:, None]), None
+
+
+class Bernoulli:
+    """Independent yes or no (MultiBinary actions)."""
+
+    def __init__(self, policy: Any) -> None:
+        pass
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """The likelier answers, [batch, channels]."""
+        return logits.sigmoid().round()
+
+    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions [batch, channels] from PyTorch's generator, log-likelihoods [batch]."""
+        actions = logits.sigmoid().bernoulli()
+        return actions, self.evaluate(logits, actions)[0]
+
+    def evaluate(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihoods and entropies, each [N]."""
+        loss = nn.functional.binary_cross_entropy_with_logits
+        log_probs = -loss(logits, actions, reduction="none")
+        return log_probs.sum(dim=1), loss(logits, logits.sigmoid(), reduction="none").sum(dim=1)
+
+
+DISTRIBUTIONS: dict[type, type[Any]] = {
+    DiagGaussianDistribution: Gaussian,
+    CategoricalDistribution: Categorical,
+    MultiCategoricalDistribution: Categorical,
+    BernoulliDistribution: Bernoulli,
+}
+"""By Stable-Baselines3's class."""

@@ -1,0 +1,247 @@
+"""Vectorised environments as Stable-Baselines3's, with fewer copies around a step."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from copy import deepcopy
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env.util import dict_to_obs
+
+from spikepropamine.policies.fast import shadowed
+
+CONSTANTS = {float, int, bool, str, type(None), np.float64, np.float32, np.int64, np.bool_}
+
+
+def stepper(venv: VecEnv) -> Callable[[np.ndarray], VecEnvStepReturn]:
+    """From actions to what `venv.step` returns of them; in fewer calls where the environments are
+    Stable-Baselines3's own `DummyVecEnv`, also in its `VecNormalize`.
+    """
+    if type(venv) is VecNormalize and not shadowed(venv):
+        below = stepper(venv.venv)
+        return lambda actions: _normalised(venv, below(actions))
+    if type(venv) is DummyVecEnv and not shadowed(venv):
+
+        def step(actions: np.ndarray) -> VecEnvStepReturn:
+            venv.step_async(actions)
+            infos = _stepped(venv, range(venv.num_envs), _ignored)
+            return _answer(venv, [{key: _own(x) for key, x in info.items()} for info in infos])
+
+        return step
+    return venv.step
+
+
+def _own(value: Any) -> Any:
+    return value if type(value) in CONSTANTS else deepcopy(value)
+
+
+def _ignored(index: int, reward: Any, done: bool, info: dict[str, Any]) -> None:
+    pass
+
+
+def _stepped(
+    venv: DummyVecEnv,
+    indices: Iterable[int],
+    account: Callable[[int, Any, bool, dict[str, Any]], None],
+) -> list[dict[str, Any]]:
+    """One step of some of the environments, into the buffers of `venv`; their infos, which hold the
+    environments' own values, after `account` has seen them.
+    """
+    infos = []
+    envs, actions, rewards, dones = venv.envs, venv.actions, venv.buf_rews, venv.buf_dones
+    alone = venv.buf_obs[None] if venv.keys == [None] else None  # of observations that are no dict
+    for index in indices:
+        env = envs[index]
+        observation, reward, terminated, truncated, info = env.step(actions[index])
+        info = {**info, "TimeLimit.truncated": truncated and not terminated}
+        rewards[index] = reward
+        done = dones[index] = terminated or truncated
+        account(index, reward, done, info)
+        if done:
+            info["terminal_observation"] = observation
+            observation, venv.reset_infos[index] = env.reset()
+        if alone is None:
+            venv._save_obs(index, observation)
+        else:
+            alone[index] = observation
+        infos.append(info)
+    return infos
+
+
+def _answer(venv: DummyVecEnv, infos: list[dict[str, Any]]) -> VecEnvStepReturn:
+    copies = {key: buffer.copy() for key, buffer in venv.buf_obs.items()}
+    observations = dict_to_obs(venv.observation_space, copies)
+    return observations, venv.buf_rews.copy(), venv.buf_dones.copy(), infos
+
+
+class SideBySide(DummyVecEnv):
+    """SB3's `DummyVecEnv` with what its `Monitor` measures, and without deep copies.
+
+    All that it returns is what `DummyVecEnv` returns of the same environments in `Monitor`, to the
+    last bit, but for the clock. Where an episode ends, `info["episode"]` has its return "r", its
+    length "l" in steps, and "t", the seconds since these environments were made.
+
+    Observations, rewards and dones are new arrays at every step, an info is a new dict. The values
+    in it are the environment's own: who keeps them for longer than a step copies them.
+
+    Args:
+        makers: make one environment each.
+        seed: of environment `i` it is `seed + i`.
+        threads: how many step environments at the same time, each its own; what comes of it is the
+            same. MuJoCo lets go of the interpreter's lock in a step, and the rest of an environment
+            does not, so that threads pay where physics take long. Environments must share nothing
+            that changes.
+    """
+
+    not_state: ClassVar[tuple[str, ...]] = ("_parts", "_pool")  # for `training.snapshot`
+
+    def __init__(
+        self, makers: Sequence[Callable[[], gym.Env]], seed: int, threads: int = 1
+    ) -> None:
+        super().__init__(list(makers))
+        self.seed(seed)
+        for index, env in enumerate(self.envs):
+            env.action_space.seed(seed + index)
+        # this thread steps the first part, the pool the others
+        parts = np.array_split(np.arange(self.num_envs), min(threads, self.num_envs))
+        self._parts = [part.tolist() for part in parts]
+        self._pool = ThreadPoolExecutor(len(parts) - 1) if len(parts) > 1 else None
+        self._made = time.time()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._returns, self._lengths = [0.0] * self.num_envs, [0] * self.num_envs
+
+    def reset(self) -> VecEnvObs:
+        """Starts an episode in every environment."""
+        self._begin()
+        return super().reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """One step of every environment; where an episode ends, the next one begins."""
+        if self._pool is None:
+            return _answer(self, _stepped(self, self._parts[0], self._account))
+        others = [
+            self._pool.submit(_stepped, self, part, self._account) for part in self._parts[1:]
+        ]
+        try:
+            infos = _stepped(self, self._parts[0], self._account)
+        finally:
+            wait(others)
+        for other in others:
+            infos += other.result()
+        return _answer(self, infos)
+
+    def _account(self, index: int, reward: Any, done: bool, info: dict[str, Any]) -> None:
+        self._returns[index] += float(reward)
+        self._lengths[index] += 1
+        if done:
+            info["episode"] = {
+                "r": round(self._returns[index], 6),
+                "l": self._lengths[index],
+                "t": round(time.time() - self._made, 6),
+            }
+            self._returns[index], self._lengths[index] = 0.0, 0
+
+    def close(self) -> None:
+        """Closes the environments, and ends the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        super().close()
+
+
+class Normalised(VecNormalize):
+    """`VecNormalize` with fewer copies of what is never changed: the same numbers, to the last bit.
+
+    Arguments and attributes are those of `VecNormalize`, but that the space of a normalised
+    observation has a float dtype, in which SB3's buffers then keep it: in that of whole numbers,
+    the update would see other observations than the policy acted on. The last `raw` channels of an
+    observation stay as they are.
+    """
+
+    def __init__(self, *args: Any, raw: int = 0, **kwargs: Any) -> None:
+        self.raw = raw
+        super().__init__(*args, **kwargs)
+        self.old_last: dict[int, Any] = {}
+        if self.norm_obs:
+            self.observation_space = _as_floats(self.observation_space, self.norm_obs_keys)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """The environments' answers, normalised; in training the statistics take them in."""
+        answer = self.venv.step_wait()
+        infos, ended = answer[3], map(int, np.flatnonzero(answer[2]))
+        self.old_last = {i: infos[i].get("terminal_observation") for i in ended}
+        return _normalised(self, answer)
+
+    def normalize_obs(self, obs: Any) -> Any:
+        """Normalised observations, float32, new arrays; what is not normalised is as it was."""
+        return _scaled(self, obs)
+
+
+def _normalised(venv: VecNormalize, answer: Any) -> VecEnvStepReturn:
+    """`step_wait` of a `VecNormalize`, after that of the environments in it."""
+    obs, rewards, dones, infos = answer
+    venv.old_obs, venv.old_reward = obs, rewards
+    if venv.training and venv.norm_obs:
+        several = isinstance(venv.obs_rms, dict)
+        for statistics, x in (
+            [(rms, obs[key]) for key, rms in venv.obs_rms.items()]
+            if several
+            else [(venv.obs_rms, obs)]
+        ):
+            _take_in(statistics, x)
+    if venv.training:
+        venv.returns = venv.returns * venv.gamma + rewards
+        _take_in(venv.ret_rms, venv.returns)
+    for index in np.flatnonzero(dones):
+        if "terminal_observation" in infos[index]:
+            last = infos[index]["terminal_observation"]
+            infos[index]["terminal_observation"] = _scaled(venv, last)
+    venv.returns[dones] = 0
+    return _scaled(venv, obs), venv.normalize_reward(rewards), dones, infos
+
+
+def _scaled(venv: VecNormalize, obs: Any) -> Any:
+    """`VecNormalize.normalize_obs`."""
+    if not venv.norm_obs:
+        return obs
+    if not isinstance(venv.obs_rms, dict):
+        return _scaled_by(venv, venv.obs_rms, obs)
+    statistics = venv.obs_rms
+    return {k: _scaled_by(venv, statistics[k], x) if k in statistics else x for k, x in obs.items()}
+
+
+def _scaled_by(venv: VecNormalize, statistics: RunningMeanStd, x: Any) -> np.ndarray:
+    scaled = (x - statistics.mean) / np.sqrt(statistics.var + venv.epsilon)
+    scaled = np.minimum(np.maximum(scaled, -venv.clip_obs), venv.clip_obs)
+    if raw := getattr(venv, "raw", 0):
+        scaled[..., -raw:] = x[..., -raw:]
+    return scaled.astype(np.float32)
+
+
+def _take_in(statistics: RunningMeanStd, x: np.ndarray) -> None:
+    """`RunningMeanStd.update`, with NumPy's mean and variance written out."""
+    if x.dtype == np.float16:  # whose sums NumPy's mean has in another type
+        statistics.update(x)
+        return
+    count = len(x)
+    mean = np.add.reduce(x, axis=0) / count
+    centred = x - mean
+    variance = np.add.reduce(centred * centred, axis=0) / count
+    statistics.update_from_moments(mean, variance, count)
+
+
+def _as_floats(space: spaces.Space, keys: Sequence[str] | None) -> spaces.Space:
+    """The space with its normalised parts, of a Dict those of the keys, as floats."""
+    if isinstance(space, spaces.Dict):
+        parts = [(k, _as_floats(x, None) if k in (keys or ()) else x) for k, x in space.items()]
+        return spaces.Dict(parts)  # pairs keep their order
+    if space.dtype in (np.float32, np.float64):
+        return space
+    return spaces.Box(-np.inf, np.inf, space.shape, np.float32)

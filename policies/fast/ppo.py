@@ -1,0 +1,333 @@
+"""Rollouts and updates of PPO and RecurrentPPO through `fast`; the loss's gradient is written out.
+
+An algorithm whose policy has no shorter way rolls out and updates as in Stable-Baselines3.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import stable_baselines3
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.utils import explained_variance, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from spikepropamine.policies.fast import fast, way, within
+from spikepropamine.policies.fast.environments import stepper
+
+if TYPE_CHECKING:
+    _Base = OnPolicyAlgorithm  # a mixin over PPO or RecurrentPPO
+else:
+    _Base = object
+
+logger = logging.getLogger(__name__)
+
+ROUNDING = 1e-5
+"""Of a likelihood's ratio: the rollout computes in other batches than the update."""
+
+SMALL = 1_000_000
+"""Parameters below which a policy without convolutions is fastest with one thread of PyTorch."""
+
+
+class NotFinite(ValueError):
+    """The loss of an update is not a finite number."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the loss is not a finite number; a smaller learning_rate or max_grad_norm may help"
+        )
+
+
+def policy_loss(
+    log_probs: Tensor, old: Tensor, advantages: Tensor, clip: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """PPO's clipped surrogate objective, negated (Schulman et al. 2017):
+
+        L = -mean(min(r A, clamp(r, 1 - clip, 1 + clip) A)),  r = exp(log_probs - old)
+
+    Log-likelihoods, the old ones and advantages are [N], without a graph.
+
+    Returns:
+        L; its gradient to the log-likelihoods, [N]; the share of ratios beyond the clip range; and
+        the approximate Kullback-Leibler divergence from the old policy, which is not negative
+        (Schulman 2020, "Approximating KL divergence").
+    """
+    log_ratio = log_probs - old
+    ratio = log_ratio.exp()
+    free = ratio * advantages
+    bounded = ratio.clamp(1.0 - clip, 1.0 + clip).mul_(advantages)
+    # a product, so that what is not a number stays none
+    gradient = (free <= bounded).mul(free).mul_(-1.0 / len(ratio))
+    loss = -torch.minimum(free, bounded).mean()
+    excess = ratio.sub_(1.0)
+    clipped = (excess.abs() > clip + ROUNDING).float().mean()
+    return loss, gradient, clipped, (excess - log_ratio).mean()
+
+
+def value_loss(
+    values: Tensor, old: Tensor, returns: Tensor, clip: float | None
+) -> tuple[Tensor, Tensor]:
+    """Mean squared error of values, with `clip` of values that may move so far from the old ones;
+    and its gradient to the values. All are [N], without a graph.
+    """
+    moved = values - old
+    kept = moved if clip is None else moved.clamp(-clip, clip)
+    error = old + kept - returns if clip is not None else values - returns
+    gradient = error * (2.0 / len(error))
+    return error.square().mean(), gradient if clip is None else gradient * (kept == moved)
+
+
+class Gradients:
+    """The gradients of a policy in one tensor, each parameter's a part of it.
+
+    Args:
+        policy: any, all of whose parameters are of one type, on one device.
+        largest_norm: bound of the norm of all of them together.
+    """
+
+    def __init__(self, policy: Any, largest_norm: float) -> None:
+        self.largest_norm = largest_norm
+        parameters = [x for x in policy.parameters() if x.requires_grad]
+        self.all = parameters[0].new_zeros(sum(x.numel() for x in parameters))
+        views = self.all.split([x.numel() for x in parameters])
+        self.parts = [(x, view.view_as(x)) for x, view in zip(parameters, views)]
+
+    def backward(self, outputs: Sequence[Tensor | None], gradients: list[Tensor]) -> Tensor:
+        """Replaces the gradients by those of outputs of the policy, of which the first come with
+        their gradients, and bounds their norm; returns the norm that they had.
+        """
+        self.all.zero_()
+        for parameter, part in self.parts:
+            if parameter.grad is not part:  # some optimisers clear gradients
+                parameter.grad = part
+        learned = [(x, d) for x, d in zip(outputs, gradients) if x is not None and x.requires_grad]
+        torch.autograd.backward([x for x, _ in learned], [d for _, d in learned])
+        norm = torch.linalg.vector_norm(self.all)
+        self.all.mul_((self.largest_norm / (norm + 1e-6)).clamp(max=1.0))
+        return norm
+
+
+@contextmanager
+def one_thread(policy: Any) -> Iterator[None]:
+    """PyTorch has one thread inside, where that is the fastest for a policy: with small networks on
+    a CPU, more of them mostly wait for each other.
+    """
+    shapes = [x.shape for x in policy.parameters()]
+    small = sum(map(torch.Size.numel, shapes)) < SMALL and all(len(s) < 3 for s in shapes)
+    before = torch.get_num_threads()
+    if small and before > 1 and policy.device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+class FastPPO(_Base):
+    """PPO and RecurrentPPO: rollouts with the same numbers, to the last bit; updates with the same
+    arithmetic, but for the order of sums. `learn` says in the log which code runs.
+    """
+
+    def learn(self, *args: Any, **kwargs: Any) -> Any:
+        """As in Stable-Baselines3; small networks learn with one thread of PyTorch."""
+        line = f"rollouts and updates: {way(self.policy)}"
+        logger.info(line)
+        if self.verbose >= 1:
+            print(line)
+        with one_thread(self.policy):
+            return super().learn(*args, **kwargs)
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        """Fills the buffer; False where a callback ended the training. Callbacks are called as SB3
+        calls them, and find its names in `locals`.
+        """
+        if fast(self.policy) is None:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        compiled = fast(self.policy)  # which the callback may have changed
+        step: Any = self._step if compiled is None else compiled.step
+        environments = stepper(env)
+        lstm_states: Any = getattr(self, "_last_lstm_states", None)
+        n_steps = 0
+        while n_steps < n_rollout_steps:
+            before: Any = {} if lstm_states is None else {"lstm_states": lstm_states}
+            obs_tensor = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
+            episode_starts = torch.as_tensor(self._last_episode_starts, dtype=torch.float32)
+            drawn, values, log_probs, lstm_states = step(obs_tensor, lstm_states, episode_starts)
+            actions = drawn.cpu().numpy()
+            clipped_actions = within(self.action_space, actions)
+            new_obs, rewards, dones, infos = environments(clipped_actions)
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            n_steps += 1
+            if isinstance(self.action_space, spaces.Discrete):
+                actions = actions.reshape(-1, 1)
+            for index in np.flatnonzero(dones):
+                last_obs = infos[index].get("terminal_observation")
+                if last_obs is not None and infos[index].get("TimeLimit.truncated", False):
+                    # the episode would have gone on
+                    last, _ = self.policy.obs_to_tensor(last_obs)
+                    value = self._values(last, lstm_states, torch.zeros(1), slice(index, index + 1))
+                    rewards[index] += self.gamma * value[0]
+            starts = self._last_episode_starts
+            rollout_buffer.add(
+                self._last_obs, actions, rewards, starts, values, log_probs, **before  # type: ignore[arg-type]
+            )  # fmt: skip
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+            if lstm_states is not None:
+                self._last_lstm_states = lstm_states
+        starts = torch.as_tensor(dones, dtype=torch.float32)
+        last = obs_as_tensor(new_obs, self.device)  # type: ignore[arg-type]
+        values = self._values(last, lstm_states, starts, slice(None))
+        rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    @torch.no_grad()
+    def _step(self, observations: Any, states: Any, starts: Tensor) -> tuple[Any, ...]:
+        """`Fast.step` by the method of the policy."""
+        memory = () if states is None else (states, starts)
+        return (*self.policy(observations, *memory), None)[:4]
+
+    @torch.no_grad()
+    def _values(self, observations: Any, states: Any, starts: Tensor, envs: slice) -> Tensor:
+        """Values of observations of some of the environments, in these states."""
+        if states is None:
+            return self.policy.predict_values(observations)
+        part = tuple(x[:, envs].contiguous() for x in states.vf)
+        return self.policy.predict_values(observations, part, starts)  # type: ignore[call-arg]
+
+    def train(self) -> None:
+        """Some passes over the rollout, in minibatches.
+
+        Raises:
+            NotFinite: the loss is not a finite number.
+        """
+        compiled = fast(self.policy)
+        if compiled is None:
+            return super().train()
+        ppo: Any = self
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        left = self._current_progress_remaining
+        clip, clip_values = ppo.clip_range(left), ppo.clip_range_vf and ppo.clip_range_vf(left)
+        gradients = Gradients(self.policy, self.max_grad_norm)
+        terms: list[Tensor] = []
+        for epoch in range(ppo.n_epochs):
+            first, stops = len(terms), False  # the first minibatch of this epoch
+            for batch in self.rollout_buffer.get(ppo.batch_size):
+                outputs = compiled.evaluate(batch)
+                found, slopes = self._loss(batch, *outputs, clip, clip_values)
+                terms.append(found)
+                divergence = found[-1]
+                stops = ppo.target_kl is not None and bool(divergence > 1.5 * ppo.target_kl)
+                if stops:
+                    break
+                gradients.backward(outputs, slopes)
+                self.policy.optimizer.step()
+            self._n_updates += 1
+            if stops:
+                if self.verbose >= 1:
+                    print(
+                        f"Early stopping at step {epoch} due to reaching max kl: {divergence:.2f}"
+                    )
+                break
+        found = torch.stack(terms)
+        if not found.isfinite().all():
+            raise NotFinite
+        self._record(found, first, clip, clip_values)
+
+    @torch.no_grad()
+    def _loss(
+        self,
+        batch: Any,
+        values: Tensor,
+        log_probs: Tensor,
+        entropy: Tensor,
+        clip: float,
+        clip_values: float | None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The terms of the loss of a minibatch (the policy's, that of values, of entropy, the share
+        of clipped ratios, the divergence), and its gradients to the outputs of the policy.
+        """
+        advantages, count = batch.advantages, len(values)
+        if self.normalize_advantage and count > 1:  # type: ignore[attr-defined]
+            deviation, mean = torch.std_mean(advantages)
+            advantages = (advantages - mean) / (deviation + 1e-8)
+        loss, slope, *watched = policy_loss(log_probs, batch.old_log_prob, advantages, clip)
+        error, d_values = value_loss(values, batch.old_values, batch.returns, clip_values)
+        d_entropy = entropy.new_full((), -self.ent_coef / count).expand(count)
+        terms = torch.stack([loss, error, -entropy.mean(), *watched])
+        return terms, [d_values.mul_(self.vf_coef), slope, d_entropy]
+
+    def _record(self, terms: Tensor, first: int, clip: float, clip_values: float | None) -> None:
+        """Logs what SB3 logs; `first` is the last epoch's first minibatch."""
+        buffer, record = self.rollout_buffer, self.logger.record
+        policy, value, entropy, clipped, _ = terms.mean(dim=0).tolist()
+        last = terms[-1].tolist()
+        record("train/entropy_loss", entropy)
+        record("train/policy_gradient_loss", policy)
+        record("train/value_loss", value)
+        record("train/approx_kl", terms[first:, -1].mean().item())
+        record("train/clip_fraction", clipped)
+        record("train/loss", last[0] + self.vf_coef * last[1] + self.ent_coef * last[2])
+        explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+        record("train/explained_variance", explained)
+        if hasattr(self.policy, "log_std"):
+            record("train/std", self.policy.log_std.exp().mean().item())
+        record("train/n_updates", self._n_updates, exclude="tensorboard")
+        record("train/clip_range", clip)
+        if clip_values is not None:
+            record("train/clip_range_vf", clip_values)
+
+
+class FastRolloutBuffer(RolloutBuffer):
+    """SB3's buffer on the CPU, of which minibatches are picked without copies in between."""
+
+    def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> RolloutBufferSamples:
+        chosen = torch.from_numpy(batch_inds)
+
+        def picked(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).index_select(0, chosen)
+
+        return RolloutBufferSamples(
+            observations=picked(self.observations),
+            actions=picked(self.actions).float(),
+            old_values=picked(self.values).flatten(),
+            old_log_prob=picked(self.log_probs).flatten(),
+            advantages=picked(self.advantages).flatten(),
+            returns=picked(self.returns).flatten(),
+        )
+
+
+class PPO(FastPPO, stable_baselines3.PPO):
+    """SB3's PPO through `fast`."""
+
+    def _setup_model(self) -> None:
+        arrays = not isinstance(self.observation_space, spaces.Dict)
+        given = self.rollout_buffer_class
+        if given is None and arrays and self.device.type == "cpu":
+            self.rollout_buffer_class = FastRolloutBuffer
+        super()._setup_model()
+        self.rollout_buffer_class = given  # what is saved may be loaded on another device
