@@ -17,6 +17,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -39,7 +40,7 @@ def pages_of(root: Path) -> list[Path]:
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
-def made(kind: str, text: str, results: Path, kinds: Mapping[str, Callable]) -> object:
+def made(kind: str, text: str, results: Path, kinds: Mapping[str, Callable]) -> Any:
     """What a marker asks for.
 
     Args:

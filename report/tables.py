@@ -127,10 +127,10 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
                 values[policy] = found
                 names[policy] = f"`{policy}`" + _without_a_value(found, some)
         pairs = list(itertools.combinations(values, 2))
-        found = [difference(values[one], values[other]) for one, other in pairs]
+        tests = [difference(values[one], values[other]) for one, other in pairs]
         named = [(names[one], names[other]) for one, other in pairs]
         digits = digits_of(of, measure)
-        rows += _compared(task_name([*task, *what]), named, found, digits)
+        rows += _compared(task_name([*task, *what]), named, tests, digits)
     return "\n".join(rows)
 
 
@@ -143,9 +143,9 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
     lines = lines_where(files, {"condition": CLEAN_KEY} | where)
     lines = lines.filter(pl.col("seed").is_not_null())
     values: dict[str, dict[str, np.ndarray]] = {}
-    for (*task, policy), some in groups(lines, *TASK, "policy"):
+    for key, some in groups(lines, *TASK, "policy"):
         if len(found := values_of(some, measure)) > 1:
-            values.setdefault(policy, {})[task_name(task)] = found
+            values.setdefault(key[2], {})[task_name(key[:2])] = found
     if measure == "return" and reference not in values:
         raise UsageError(f"no runs of the reference {reference!r}: add reference=POLICY")
     unit = {}
@@ -155,13 +155,13 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
             unit[name] = 1.0
         elif name in values[reference]:
             unit[name] = values[reference][name].mean() - of["random_return"].mean()
-    pairs, found = [], []
+    pairs, tests = [], []
     for one, other in itertools.combinations(values, 2):
         tasks = [name for name in unit if name in values[one] and name in values[other]]
         if len(tasks) > 1:
             pairs.append((f"`{one}`", f"`{other}`"))
-            found.append(pooled(values[one], values[other], {name: unit[name] for name in tasks}))
-    rows = [*_head("tasks", "policy", *COMPARED), *_compared("all", pairs, found, 2)]
+            tests.append(pooled(values[one], values[other], {name: unit[name] for name in tasks}))
+    rows = [*_head("tasks", "policy", *COMPARED), *_compared("all", pairs, tests, 2)]
     return "\n".join(rows)
 
 
