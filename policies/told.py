@@ -47,8 +47,9 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
         self.lstm_actor = nn.LSTM(
             theirs.input_size - told, theirs.hidden_size, theirs.num_layers, **self.lstm_kwargs
         )
+        make: Any = self.optimizer_class
         rate = self.optimizer.param_groups[0]["lr"]
-        self.optimizer = self.optimizer_class(self.parameters(), lr=rate, **self.optimizer_kwargs)
+        self.optimizer = make(self.parameters(), lr=rate, **self.optimizer_kwargs)
 
     @staticmethod
     def _process_sequence(

@@ -211,7 +211,7 @@ def test_without_numbers_the_cue_is_there_in_full_at_first_and_gone_before_the_e
     cue = ["--env", "HalfCheetah-v5", "--policy", "snn", "--cue"]
     settings = parse([*cue, "--steps", "1000"])
     assert settings.cue == (2.0, 600.0)
-    assert settings.env_kwargs == {"max_episode_steps": 200} and settings.n_envs == 32
+    assert settings.env_kwargs == {"max_episode_steps": 200} and settings.n_envs == 16
     assert parse([*cue, "0", "0"]).cue == (0.0, 0.0)
 
 
