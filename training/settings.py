@@ -142,8 +142,8 @@ def defaults(
     `configs/ENV.yaml` (or `configs/default.yaml` where there is none) has a section `all`, and
     sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win;
     then those of off-policy learning, `sac`, `sac-ndp` and so on (and after them for TQC `tqc`),
-    and those of learning with a cue, `cue`, or where there is a teacher of learning from it,
-    `taught`.
+    and those of learning with a cue, `cue` (off-policy `sac-cue`), or where there is a teacher of
+    learning from it, `taught`.
     Where it has a `base`, the name of another file, the sections of that one come before, and
     so on.
     """
@@ -157,7 +157,7 @@ def defaults(
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
     ways = {"sac": ["sac"], "tqc": ["sac", "tqc"]}.get(kind, [])
     if taught or cued:
-        ways.append("taught" if taught else "cue")
+        ways.append("taught" if taught else "sac-cue" if kind in OFF_POLICY else "cue")
     passes = [names, *([way, *(f"{way}-{name}" for name in names[1:])] for way in ways)]
     for chosen, (file, sections) in itertools.product(passes, files):
         for name in chosen:
