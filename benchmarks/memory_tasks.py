@@ -56,7 +56,7 @@ def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
 def rows_of(folder: RunFolder, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of a run, printed as they come."""
     policy = load_policy(folder.policy)
-    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["settings"]
     run = {name: config[name] for name in ("policy", "seed", "steps")}
     rows: list[dict[str, Any]] = []
     for steps, keys in itertools.product(options.steps, options.keys):

@@ -11,6 +11,7 @@ PLASTICITY = (
     "threshold_decay",
     "eta",
     "coefficients",
+    "synaptic",
     "target_exogenous",
     "target_bias",
 )

@@ -78,6 +78,9 @@ class SpikingLayer(nn.Module):
                 self.threshold_decay = nn.Parameter(torch.tensor(logit(threshold_decay)))
             if initial := list(rule.coefficients.values()):
                 self.coefficients = nn.Parameter(torch.tensor(initial))
+            if rule.synaptic:
+                synapses = [torch.full((n, n_pre), value) for value in rule.synaptic.values()]
+                self.synaptic = nn.Parameter(torch.stack(synapses))
             if spec.modulation != "direct":
                 self.eta = nn.Parameter(torch.tensor(logit(eta)))
             if spec.modulation != "none":
@@ -110,6 +113,7 @@ class SpikingLayer(nn.Module):
             threshold_decay=fraction("threshold_decay"),
             eta=fraction("eta"),
             coefficients=learned("coefficients"),
+            synaptic=learned("synaptic"),
         )
 
     def plasticity_rate(self, inputs: Tensor, exogenous: Tensor) -> Tensor:

@@ -81,7 +81,8 @@ class LayerParameters(NamedTuple):
     weight W [n_out, n_in]; bias b [n_out]; membrane_decay beta [n_out] in (0, 1);
     recurrent_weight [n_out, n_out] or None; and, for a plastic layer, plasticity_gain alpha
     [n_out, n_pre], the scalars in (0, 1) pre_decay lp, post_decay lq, threshold_decay lt, eta, and
-    the rule's own coefficients [number of them].
+    the rule's own coefficients [number of them]; and those of each synapse, `synaptic` [number of
+    them, n_out, n_pre].
     Tensors all; None where the layer has no use for them.
     """
 
@@ -95,6 +96,7 @@ class LayerParameters(NamedTuple):
     threshold_decay: Any = None
     eta: Any = None
     coefficients: Any = None
+    synaptic: Any = None
 
 
 def layer_sequence(
@@ -219,6 +221,7 @@ def _plasticity(
     if "pp" in rule.variables:
         values["pp"] = pre.square().sum(dim=1).view(-1, 1, 1)
     values["v"] = target
+    values |= zip(rule.synaptic, () if p.synaptic is None else p.synaptic)
     drive = rule(values, p.coefficients)
     change: Any = 0.0
     if spec.decay == "contracting":

@@ -9,18 +9,20 @@ A rule is one formula. Its arguments are named for what it needs:
     y, pp     sums over the neuron's synapses: of f p, its own fast current, and of p squared
     v         current of a second compartment, from synapses of the neuron's own
 
-Any other argument is a coefficient that each layer learns; its default is the initial value. The
-formula uses plain arithmetic only, so that numbers, tensors and symbols can be put into it. To add
-a rule, `register` it, here or in a module of your own.
+Any other argument is a learned coefficient, one for each layer, or where it is annotated
+`Synaptic`, one for each synapse; its default is the initial value. The formula uses plain
+arithmetic only, so that numbers, tensors and symbols can be put into it. To add a rule, `register`
+it, here or in a module of your own.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 VARIABLES = ("p", "q", "theta", "f", "x", "s", "y", "pp", "v")
 OF_FAST_WEIGHTS = ("f", "y")  # zero where these are
+Synaptic = Annotated[float, "of each synapse"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,8 @@ class Rule:
         name: under which it is registered.
         formula: the drive D of a synapse.
         variables: those of `VARIABLES` that the formula takes.
-        coefficients: its learned coefficients and their initial values.
+        coefficients: those that each layer learns, and their initial values.
+        synaptic: those that each synapse learns.
         gain: mean of the initial plasticity gains alpha.
     """
 
@@ -39,14 +42,16 @@ class Rule:
     formula: Callable[..., Any]
     variables: tuple[str, ...]
     coefficients: Mapping[str, float]
+    synaptic: Mapping[str, float]
     gain: float = 0.0
 
     def __call__(self, values: Mapping[str, Any], coefficients: Sequence[Any] | None = None) -> Any:
-        """The drive D, of values that name at least `variables`, with these coefficients in their
-        order, or with the initial ones.
+        """The drive D, of values that name at least `variables`, with these coefficients of the
+        layer in their order, or with the initial ones; `values` may name those of the synapses.
         """
         given = self.coefficients.values() if coefficients is None else coefficients
         chosen = {name: values[name] for name in self.variables}
+        chosen |= {name: values.get(name, initial) for name, initial in self.synaptic.items()}
         return self.formula(**chosen, **dict(zip(self.coefficients, given)))
 
 
@@ -69,18 +74,21 @@ def register(name: str, formula: Callable[..., Any], gain: float = 0.0) -> None:
         raise ValueError(f"a rule's name has letters, digits and underscores only, not {name!r}")
     if name in RULES and RULES[name].formula is not formula:
         raise ValueError(f"there is a rule {name} already; register yours under another name")
-    variables, coefficients = [], {}
-    for argument in inspect.signature(formula).parameters.values():
+    variables: list[str] = []
+    coefficients: dict[str, float] = {}
+    synaptic: dict[str, float] = {}
+    for argument in inspect.signature(formula, eval_str=True).parameters.values():
         if argument.name in VARIABLES:
             variables.append(argument.name)
         elif isinstance(argument.default, int | float):
-            coefficients[argument.name] = float(argument.default)
+            kind = synaptic if argument.annotation is Synaptic else coefficients
+            kind[argument.name] = float(argument.default)
         else:
             raise ValueError(
                 f"rule {name}: argument {argument.name!r} is none of {', '.join(VARIABLES)}; "
                 "as a learned coefficient it needs its initial value as default"
             )
-    RULES[name] = Rule(name, formula, tuple(variables), coefficients, gain)
+    RULES[name] = Rule(name, formula, tuple(variables), coefficients, synaptic, gain)
 
 
 def hebb(p, q, f):
@@ -121,6 +129,14 @@ def abcd(p, q, a=1.0, b=0.0, c=0.0, d=0.0):
     return a * p * q + b * p + c * q + d
 
 
+def stpn(p, q, f, rate: Synaptic = 1.0, decay: Synaptic = 0.5):
+    """Short-term plasticity whose rate and decay (a square) each synapse learns for itself.
+
+    Rodriguez, Guo and Moraitis (2022).
+    """
+    return rate * q * p - decay * decay * f
+
+
 def delta(p, y, pp, v):
     """Corrects what the neuron recalls, y, to what it is told, v, by a step along its key p.
 
@@ -131,6 +147,6 @@ def delta(p, y, pp, v):
     return (v - y) * p / (1 + pp)
 
 
-for _formula in (hebb, oja, bcm, bcm_decay, covariance, stdp, abcd):
+for _formula in (hebb, oja, bcm, bcm_decay, covariance, stdp, abcd, stpn):
     register(_formula.__name__, _formula)
 register("delta", delta, gain=1.0)

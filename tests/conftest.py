@@ -42,6 +42,7 @@ KINDS = [
     ("stdp", "retroactive", False, "plain"),
     ("delta", "direct", False, "contracting"),
     ("delta", "retroactive", True, "contracting"),
+    ("stpn", "direct", False, "contracting"),
 ]
 SMALL = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0, "ticks": 2}
 # Policies with a shorter way (`policies.fast`): algorithm, name and arguments.

@@ -75,6 +75,8 @@ class Case:
                 tensors["coefficients"] = torch.tensor(initial, dtype=dtype) + 0.5 * uniform(
                     len(initial)
                 )
+            if own := RULES[spec.rule].synaptic:
+                tensors["synaptic"] = 0.5 + uniform(len(own), *shape)
         self.parameters = {k: x.requires_grad_() for k, x in tensors.items()}
         # some inputs silent, some spikes, some currents
         kind = uniform(ticks, batch, channels)

@@ -31,6 +31,7 @@ def make_problem(spec, ticks=TICKS, batch=BATCH):
         recurrent_weight=uniform(n, n) if spec.recurrent else None,
     )
     if spec.plastic:
+        own = RULES[spec.rule].synaptic
         decays = [uniform(low=0.3, high=0.8) for _ in range(4)]
         parameters = parameters._replace(
             plasticity_gain=uniform(n, n_pre),
@@ -39,6 +40,7 @@ def make_problem(spec, ticks=TICKS, batch=BATCH):
             threshold_decay=decays[2] if "threshold" in spec.state_shapes else None,
             eta=decays[3] if spec.modulation == "retroactive" else None,
             coefficients=coefficients_of(spec.rule),
+            synaptic=uniform(len(own), n, n_pre, low=0.5, high=1.5) if own else None,
         )
     inputs = (uniform(ticks, batch, spec.inputs) > 0).double()
     rate = uniform(ticks, batch, n) if spec.plastic else None

@@ -37,6 +37,7 @@ COEFFICIENTS = {  # away from the initial ones
     name: [0.7 * x + 0.2 * (k + 1) for k, x in enumerate(rule.coefficients.values())]
     for name, rule in RULES.items()
 }
+SYNAPTIC = [[0.9, 1.1], [1.3, 0.8]]  # of each synapse, the same for all such coefficients
 START = {  # not zero, so that every term of the equations matters
     "potential": [0.3, 0.2],
     "pre": [0.5, 0.2],
@@ -84,6 +85,7 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
             for i in range(len(p)):
                 values = {"p": p[i], "q": q[j], "theta": theta[j], "f": fast[j][i]}
                 values |= {"x": pre[i], "s": s[j]}
+                values |= dict.fromkeys(RULES[rule].synaptic, SYNAPTIC[j][i])
                 values |= {"y": recalled, "pp": sum(x * x for x in p), "v": TARGET[t][j]}
                 rate = ETA if modulation == "none" else MODULATOR[t][j]
                 updated, eligibility[j][i] = update_by_hand(
@@ -113,6 +115,7 @@ def chosen_parameters(rule):
     return LayerParameters(
         tensor(WEIGHT), tensor(BIAS), tensor(BETA), tensor(RECURRENT), tensor(GAIN),
         tensor(LP), tensor(LQ), tensor(LT), tensor(ETA), tensor(COEFFICIENTS[rule]),
+        tensor([SYNAPTIC] * len(RULES[rule].synaptic)),
     )  # fmt: skip
 
 
@@ -163,6 +166,7 @@ def test_three_ticks_of_two_neurons_are_as_by_hand(rule, modulation, recurrent, 
         ("stdp", 0.8),
         ("abcd", 0.8 * 0.5),
         ("delta", (0.7 - 0.3) * 0.8 / 1.9),
+        ("stpn", 0.5 * 0.8 - 0.25 * 0.2),
     ],
 )
 def test_drive_of_one_synapse(rule, expected):

@@ -174,6 +174,8 @@ def learned_parameters(layers: Any) -> dict[str, float]:
         }
         if parameters.coefficients is not None:
             measured |= zip(RULES[layer.spec.rule].coefficients, parameters.coefficients)
+        if parameters.synaptic is not None:
+            measured |= zip(RULES[layer.spec.rule].synaptic, parameters.synaptic.mean(dim=(1, 2)))
         values |= {f"plasticity/{name}/layer{index}": x.item() for name, x in measured.items()}
     return values
 

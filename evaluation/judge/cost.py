@@ -353,6 +353,7 @@ class _Counted:
         multiplications: list[str] = []
         additions: list[str] = []
         values = {name: cls(SIDES[name], multiplications, additions) for name in rule.variables}
+        values |= {name: cls("both", multiplications, additions) for name in rule.synaptic}
         learned = [cls("", multiplications, additions) for _ in rule.coefficients]
         return rule(values, learned)
 

@@ -46,6 +46,13 @@ def blocked(matrix: Tensor, lanes: int) -> Tensor:
     return blocks
 
 
+def blocked_own(synaptic: Tensor, lanes: int) -> Tensor:
+    """What each synapse has for itself, [number, neurons, presynaptic], in blocks [blocks, number,
+    presynaptic, lanes].
+    """
+    return torch.stack([blocked(matrix, lanes) for matrix in synaptic], dim=1)
+
+
 def _from_blocks(blocks: Tensor, neurons: int) -> Tensor:
     """The matrix that lies in blocks."""
     _, width, lanes = blocks.shape
@@ -110,6 +117,7 @@ class _Sequence(torch.autograd.Function):
         spikes = inputs.new_empty(ticks, batch, neurons)
         potentials = torch.empty_like(spikes)
         gains: Any = None
+        own: Any = None
         feedback = saved_fast = saved_eligibility = None
         kernel: Any
         arguments: tuple[Any, ...]
@@ -123,6 +131,8 @@ class _Sequence(torch.autograd.Function):
                 feedback = blocked(p.recurrent_weight, kernels.LANES)
             if spec.plastic:
                 gains = blocked(p.plasticity_gain, kernels.LANES)
+                if p.synaptic is not None:
+                    own = blocked_own(p.synaptic, kernels.LANES)
             if train and spec.plastic and ticks > kernels.SEGMENT:
                 shape = ((ticks - 1) // kernels.SEGMENT, batch, *gains.shape)
                 saved_fast = spikes.new_empty(shape)
@@ -134,9 +144,9 @@ class _Sequence(torch.autograd.Function):
         tensors = {
             "inputs": inputs, "starts": starts, "rate": rate, "target": target, "weight": weight,
             "bias": p.bias, "beta": p.membrane_decay, "feedback": feedback, "gains": gains,
-            "coefficients": p.coefficients, "pre_decay": p.pre_decay, "post_decay": p.post_decay,
-            "threshold_decay": p.threshold_decay, "eta": p.eta, "saved_fast": saved_fast,
-            "saved_eligibility": saved_eligibility,
+            "coefficients": p.coefficients, "own": own, "pre_decay": p.pre_decay,
+            "post_decay": p.post_decay, "threshold_decay": p.threshold_decay, "eta": p.eta,
+            "saved_fast": saved_fast, "saved_eligibility": saved_eligibility,
         }  # fmt: skip
         addresses = {k: x.data_ptr() for k, x in (tensors | outputs).items() if x is not None}
         table = table_of(
@@ -155,6 +165,7 @@ class _Sequence(torch.autograd.Function):
         kernel(*arguments, neurons, table)
         if train:
             ctx.spec, ctx.sparse, ctx.table = spec, sparse, table
+            ctx.own_shape = None if own is None else own.shape
             # what the table points at; outputs would hold this graph, and it them, for ever
             ctx.alive = (*tensors.values(), *state.values())
             ctx.save_for_backward(
@@ -178,7 +189,7 @@ class _Sequence(torch.autograd.Function):
         d_currents = torch.empty_like(spikes)
         d_bias, d_beta = torch.empty_like(bias), torch.empty_like(bias)
         d_inputs = d_rate = d_target = d_gains = d_coefficients = None
-        d_decays = d_gain = d_recurrent = None
+        d_decays = d_gain = d_recurrent = d_own = d_synaptic = None
         arguments: tuple[Any, ...]
         decays: Sequence[Any] = [None] * 4
         if not spec.plastic and not spec.recurrent:
@@ -194,6 +205,8 @@ class _Sequence(torch.autograd.Function):
                 d_inputs = torch.zeros_like(inputs)
             if spec.plastic:
                 d_rate, d_gains = torch.empty_like(spikes), torch.empty_like(gains)
+                if ctx.own_shape is not None:
+                    d_own = spikes.new_empty(ctx.own_shape)
                 if spec.has_target:
                     d_target = torch.empty_like(spikes)
                 if coefficients is not None:
@@ -203,7 +216,7 @@ class _Sequence(torch.autograd.Function):
             ("d_spikes", d_spikes), ("d_potentials", d_potentials), ("d_inputs", d_inputs),
             ("d_currents", d_currents), ("d_rate", d_rate), ("d_target", d_target),
             ("d_bias", d_bias), ("d_beta", d_beta), ("d_gains", d_gains),
-            ("d_coefficients", d_coefficients), ("d_decays", d_decays),
+            ("d_coefficients", d_coefficients), ("d_own", d_own), ("d_decays", d_decays),
         ):  # fmt: skip
             table[name] = 0 if x is None else x.data_ptr()
         table["scratch"] = scratch(kernel, *arguments)[0]
@@ -221,11 +234,14 @@ class _Sequence(torch.autograd.Function):
             d_recurrent = _weight_gradient(before, d_currents, sparse=True)
         if d_gains is not None:
             d_gain = _from_blocks(d_gains, neurons)
+        if d_own is not None:
+            matrices = d_own.transpose(0, 1).contiguous()
+            d_synaptic = torch.stack([_from_blocks(x, neurons) for x in matrices])
         if d_decays is not None:
             decays = d_decays.unbind(0)
         gradients = LayerParameters(
             _weight_gradient(inputs, d_currents, ctx.sparse), d_bias, d_beta, d_recurrent, d_gain,
-            decays[0], decays[1], decays[2], decays[3], d_coefficients,
+            decays[0], decays[1], decays[2], decays[3], d_coefficients, d_synaptic,
         )  # fmt: skip
         given = [d if x is not None else None for x, d in zip(parameters, gradients)]
         return None, None, None, d_inputs, None, d_rate, d_target, *given

@@ -6,7 +6,7 @@ The kernels know drives of the form
 
 in which the coefficients k to y are functions of what belongs to the postsynaptic neuron (q, theta,
 s, y, pp, v) and of the rule's own learned coefficients; g is 0 where y is, and k, a and b do not
-depend on y.
+depend on y. The terms with a and c may each have a factor made of the synapse's own coefficients.
 """
 
 import functools
@@ -34,25 +34,34 @@ class Drive(NamedTuple):
         source: Python code of two functions: `drive`, of `NEURON` and the learned coefficients w,
             which gives all coefficients in the order of `TERMS`, and g; and `drive_adjoint`, of the
             same and of the gradients to these, which adds to those of w in column j of d_w, and
-            gives those to `NEURON`.
+            gives those to `NEURON`. For each of a and c that has such a factor, `weight_a` gives it
+            for synapse i, j, and `weight_a_adjoint` adds what a gradient to it means to d_own.
+        weighted: the terms that have such a factor.
     """
 
     terms: frozenset[str]
     variables: frozenset[str]
     source: str
+    weighted: frozenset[str]
 
 
 @functools.cache
 def derive(rule: Rule) -> Drive | None:
     """The code of a rule, or None where it is not of the general form."""
     learned = sympy.symbols([f"w{n}" for n in range(len(rule.coefficients))], real=True)
-    values = SYMBOLS | {"p": P, "x": X, "f": F}
+    own = sympy.symbols([f"g{n}" for n in range(len(rule.synaptic))], real=True)
+    values = SYMBOLS | {"p": P, "x": X, "f": F} | dict(zip(rule.synaptic, own))
     try:
-        polynomial = sympy.Poly(rule(values, learned), P, X, F)
+        polynomial = sympy.Poly(rule(values, learned), P, X, F, *own)
+        weights: dict[str, Any] = {}
         coefficients = {name: sympy.Integer(0) for name in TERMS}
         names = {powers: name for name, powers in TERMS.items()}
         for powers, coefficient in polynomial.terms():
-            coefficients[names[powers]] = sympy.factor_terms(sympy.factor(coefficient))
+            name, weight = names[powers[:3]], sympy.prod(g**n for g, n in zip(own, powers[3:]))
+            if weights.setdefault(name, weight) != weight or (weight != 1 and name not in "ac"):
+                return None
+            coefficients[name] = sympy.factor_terms(sympy.factor(coefficient))
+        weights = {name: weight for name, weight in weights.items() if weight != 1}
         y, whole = SYMBOLS["y"], coefficients["a"]
         if any(coefficients[name].has(y) for name in ("k", "b")):
             return None
@@ -78,10 +87,27 @@ def derive(rule: Rule) -> Drive | None:
             *(f"    d_w[{n}, j] += {_code(gradients[w])}" for n, w in enumerate(learned)),
             f"    return {', '.join(_code(gradients[x]) for x in SYMBOLS.values())}",
         ]
+        for name in "ac":
+            weight = weights.get(name, sympy.Integer(1))
+            numbers = []
+            if name in weights:
+                numbers = [f"    g{n} = own[{n}, i, j]" for n in range(len(own))]
+                numbers.append("    q = g0  # for the type of numbers")
+            slopes = [sympy.diff(weight, g) for g in own] if name in weights else []
+            lines += [
+                f"def weight_{name}(own, i, j):",
+                *numbers,
+                f"    return {_code(weight) if name in weights else 1}",
+                f"def weight_{name}_adjoint(own, d_own, i, j, d):",
+                *numbers,
+                *(f"    d_own[{n}, i, j] += d * {_code(x)}" for n, x in enumerate(slopes) if x),
+                "    return",
+            ]
     except (sympy.PolynomialError, KeyError, TypeError, AttributeError, ValueError):
         return None
     terms = frozenset(name for name, c in coefficients.items() if c != 0)
-    return Drive(terms, frozenset(NEURON) & {*rule.variables}, "\n".join(lines) + "\n")
+    variables = frozenset(NEURON) & {*rule.variables}
+    return Drive(terms, variables, "\n".join(lines) + "\n", frozenset(weights))
 
 
 def _code(expression: Any) -> str:

@@ -25,8 +25,12 @@ def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -
     drive = derive(RULES[rule]) if plastic else None
     terms = drive.terms if drive is not None else ()
     variables = drive.variables if drive is not None else ()
+    weighted = drive.weighted if drive is not None else ()
     constants: dict[str, Any] = {f"HAS_{name.upper()}": name in terms for name in (*TERMS, "g")}
     constants |= {
+        "OWN": len(RULES[rule].synaptic) if plastic else 0,
+        "WEIGHTED_A": "a" in weighted,
+        "WEIGHTED_C": "c" in weighted,
         "RECALLS": "y" in variables,
         "NORMALISES": "pp" in variables,
         "TARGETED": "v" in variables,
@@ -43,16 +47,24 @@ def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -
         kind = ModuleType(f"{package.__name__}.kind")
         vars(kind).update(constants, NAME=name, constant=numba_private.constant)
         exec(source, vars(kind))
-        for function in ("drive", "drive_adjoint"):
+        for function in FUNCTIONS:
             setattr(kind, function, numba_private.spliced(getattr(kind, function)))
         package.__path__ = synapses.__path__
         sys.modules |= {package.__name__: package, kind.__name__: kind}
     return importlib.import_module(f"{package.__name__}.sequence")
 
 
+FUNCTIONS = (
+    "drive", "drive_adjoint", "weight_a", "weight_a_adjoint", "weight_c", "weight_c_adjoint",
+)  # fmt: skip
 _NO_DRIVE = """
 def drive(q, theta, s, y, pp, v, w):
     return q, q, q, q, q, q, q
 def drive_adjoint(q, theta, s, y, pp, v, w, d_k, d_a, d_b, d_c, d_m, d_y, d_g, d_w, j):
     return q, q, q, q, q, q
+def weight_a(own, i, j):
+    return 1
+def weight_a_adjoint(own, d_own, i, j, d):
+    return
+weight_c, weight_c_adjoint = weight_a, weight_a_adjoint
 """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikepropamine.policies.compiled import static
-from spikepropamine.policies.compiled.autograd import aligned, blocked, scratch
+from spikepropamine.policies.compiled.autograd import aligned, blocked, blocked_own, scratch
 from spikepropamine.policies.compiled.specialise import kernels_for
 from spikepropamine.policies.compiled.table import FIELDS, TABLE, number_type
 from spikepropamine.policies.layers import LayerOutput
@@ -196,6 +196,8 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
             for name, matrix in (("gains", p.plasticity_gain), ("feedback", p.recurrent_weight)):
                 if matrix is not None:
                     enter(index, **{name: blocked(matrix.detach(), kernels.LANES)})
+            if p.synaptic is not None:
+                enter(index, own=blocked_own(p.synaptic.detach(), kernels.LANES))
         else:
             kernel, arguments = static.static_forward, (number(0), spec.soft_reset, ticks, batch)
             arguments += (neurons,)

@@ -16,7 +16,7 @@ TABLE = np.dtype(
             # per tick
             *("inputs", "starts", "rate", "target", "spikes", "potentials"),
             # parameters; gains and feedback (recurrent weights) in blocks, see `blocked`
-            *("weight", "bias", "beta", "feedback", "gains", "coefficients"),
+            *("weight", "bias", "beta", "feedback", "gains", "coefficients", "own"),
             *("pre_decay", "post_decay", "threshold_decay", "eta"),
             # the state before and after: base addresses, and for each field the way from there to
             # that of the first environment, and from one environment to the next, in bytes
@@ -26,7 +26,7 @@ TABLE = np.dtype(
             # what is kept for the backward pass, and gradients
             *("saved_fast", "saved_eligibility"),
             *("d_spikes", "d_potentials", "d_inputs", "d_currents", "d_rate", "d_target"),
-            *("d_bias", "d_beta", "d_gains", "d_coefficients", "d_decays"),
+            *("d_bias", "d_beta", "d_gains", "d_coefficients", "d_own", "d_decays"),
             "scratch",
             # in a step of a network: neuromodulators and readout; fields of the flat state by their
             # way from its start, and from one environment to the next

@@ -10,7 +10,8 @@ RECURRENT = False
 # terms that the rule has, see `derive`
 HAS_K, HAS_A, HAS_B, HAS_C, HAS_M, HAS_Y, HAS_G = False, True, False, True, False, False, False
 RECALLS, NORMALISES, TARGETED = False, False, False  # whether it takes y, pp and v
-COEFFICIENTS = 0  # that the rule learns
+COEFFICIENTS, OWN = 0, 0  # that the layer and each synapse learn
+WEIGHTED_A, WEIGHTED_C = False, False  # the terms that have a factor of the synapse's own
 
 
 @inlined
@@ -25,3 +26,17 @@ def drive_adjoint(q, theta, s, y, pp, v, w, d_k, d_a, d_b, d_c, d_m, d_y, d_g, d
     """Gradients to q to v; adds those to the learned coefficients to column j of d_w."""
     zero = constant(0.0, q)
     return d_a, zero, zero, zero, zero, zero
+
+
+@inlined
+def weight_a(own, i, j):
+    """Factor of the term with a, of a synapse."""
+    return 1
+
+
+@inlined
+def weight_a_adjoint(own, d_own, i, j, d):
+    """Adds to d_own what the gradient d to that factor means."""
+
+
+weight_c, weight_c_adjoint = weight_a, weight_a_adjoint

@@ -35,6 +35,7 @@ from .kind import (
     COEFFICIENTS,
     NAME,
     NORMALISES,
+    OWN,
     PLASTIC,
     RECALLS,
     RECURRENT,
@@ -176,6 +177,7 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     w = at(row.coefficients, (COEFFICIENTS,), like)
     feedback = at(row.feedback, (blocks, width, LANES), like)
     gains = at(row.gains, (blocks, width, LANES), like)
+    own = at(row.own, (blocks, OWN, width, LANES), like)
     saved = ((ticks - 1) // SEGMENT, batch, blocks, width, LANES)
     saved_fast = at(row.saved_fast, saved, like)
     saved_eligibility = at(row.saved_eligibility, saved, like)
@@ -257,9 +259,15 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                             (f_after,) = columns(new_fast, width, neurons, low, v)
                             (e,) = columns(old_e, width, neurons, low, v)
                             (e_after,) = columns(new_e, width, neurons, low, v)
-                            update_into(f, e, u, p, x, ONE - decays[3], clip, f_after, e_after)
+                            update_into(
+                                f, e, u, own[first + k], p, x, ONE - decays[3], clip, f_after,
+                                e_after,
+                            )  # fmt: skip
                         else:
-                            update(fast[k], eligibility[k], u, p, x, ONE - decays[3], clip)
+                            update(
+                                fast[k], eligibility[k], u, own[first + k], p, x, ONE - decays[3],
+                                clip,
+                            )  # fmt: skip
             if not wanted:
                 continue
             new_v = row.new + row.new_potential + b * row.new_potential_stride
@@ -316,7 +324,7 @@ def recall_traces(
 
 @outlined
 def recall_segment(
-    row, clip, decays, w, inputs, rate, target, spikes, starts, saved_fast, saved_eligibility,
+    row, clip, decays, w, own, inputs, rate, target, spikes, starts, saved_fast, saved_eligibility,
     fired, zeros, first, b, t_0, t_1, q, theta, p, recalled, updates, fast, eligibility,
 ):  # fmt: skip
     """Fast weights before, and what they recall and terms of the updates after, the ticks t_0 to
@@ -354,7 +362,8 @@ def recall_segment(
                 # without eligibilities, that of the first tick stands for those that are not there
                 e, e_after = (h, h + 1) if RETROACTIVE else (0, 0)
                 update_into(
-                    fast[h, k], eligibility[e, k], u, p[t + 1], x, ONE - decays[3], clip,
+                    fast[h, k], eligibility[e, k], u, own[first + k], p[t + 1], x,
+                    ONE - decays[3], clip,
                     fast[h + 1, k], eligibility[e_after, k],
                 )  # fmt: skip
 
@@ -412,6 +421,7 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     w = at(row.coefficients, (COEFFICIENTS,), like)
     feedback = at(row.feedback, (blocks, width, LANES), like)
     gains = at(row.gains, (blocks, width, LANES), like)
+    own = at(row.own, (blocks, OWN, width, LANES), like)
     saved = ((ticks - 1) // SEGMENT, batch, blocks, width, LANES)
     saved_fast = at(row.saved_fast, saved, like)
     saved_eligibility = at(row.saved_eligibility, saved, like)
@@ -424,12 +434,15 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     d_bias, d_beta = at(row.d_bias, (neurons,), like), at(row.d_beta, (neurons,), like)
     d_gains = at(row.d_gains, (blocks, width, LANES), like)
     d_coefficients = at(row.d_coefficients, (COEFFICIENTS,), like)
+    d_own = at(row.d_own, (blocks, OWN, width, LANES), like)
     d_decays = at(row.d_decays, (4,), like)
     load_decays(row, decays)
     wanted = RECURRENT or row.d_inputs != 0
     for k in range(blocks):
         if PLASTIC:
             clear_block(d_gains[k])
+            for n in range(OWN):
+                clear_block(d_own[k, n])
     clear(d_bias)
     clear(d_beta)
     clear(d_decays)
@@ -450,7 +463,7 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                 h = t % SEGMENT
                 if PLASTIC and (t == ticks - 1 or h == SEGMENT - 1):
                     recall_segment(
-                        row, clip, decays, w, inputs, rate, target, spikes, starts, saved_fast,
+                        row, clip, decays, w, own, inputs, rate, target, spikes, starts, saved_fast,
                         saved_eligibility, fired, zeros, first, b, t - h, t, q, theta, p, recalled,
                         updates, fast, eligibility,
                     )  # fmt: skip
@@ -465,9 +478,9 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                             e = h if RETROACTIVE else 0
                             update_adjoint(
                                 fast[h, k], eligibility[e, k],
-                                terms_of(updates[h, k]), p[t + 1], x, ONE - decays[3], clip,
-                                d_fast[k], d_eligibility[k], d, d_decay[k], d_p,
-                                d_x,
+                                terms_of(updates[h, k]), own[first + k], p[t + 1], x,
+                                ONE - decays[3], clip, d_fast[k], d_eligibility[k], d,
+                                d_own[first + k], d_decay[k], d_p, d_x,
                             )  # fmt: skip
                         (goal,) = target_of(target, zeros, t, b, low, high)
                         (d_goal,) = target_of(d_target, zeros, t, b, low, high)

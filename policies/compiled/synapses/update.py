@@ -31,8 +31,14 @@ from .kind import (
     RECURRENT,
     RETROACTIVE,
     TARGETED,
+    WEIGHTED_A,
+    WEIGHTED_C,
     drive,
     drive_adjoint,
+    weight_a,
+    weight_a_adjoint,
+    weight_c,
+    weight_c_adjoint,
 )  # fmt: skip
 
 LANES = 64  # a constant, so that the inner loops unroll into whole vectors
@@ -69,23 +75,25 @@ def terms_of(rows):
 
 
 @spliced
-def added(u, j, p, x):
+def added(u, own, i, j, p, x):
     """Sum k + a p + b x."""
     total = ZERO
     if HAS_K:
         total += u.k[j]
     if HAS_A:
-        total += u.a[j] * p
+        total += u.a[j] * p * weight_a(own, i, j) if WEIGHTED_A else u.a[j] * p
     if HAS_B:
         total += u.b[j] * x
     return total
 
 
 @spliced
-def factor(u, j, p, x):
+def factor(u, own, i, j, p, x):
     """Sum c + m p + y x."""
     total = ONE if SHRINKS else ZERO
-    if HAS_C:
+    if WEIGHTED_C:
+        total += u.c[j] * weight_c(own, i, j)
+    elif HAS_C:
         total = u.c[j]
     if HAS_M:
         total += u.m[j] * p
@@ -95,28 +103,35 @@ def factor(u, j, p, x):
 
 
 @spliced
-def moved(u, j, p, x, f, e):
+def moved(u, own, i, j, p, x, f, e):
     """The fast weight after the tick, before the clip."""
-    kept = factor(u, j, p, x) * f if SHRINKS else f
+    kept = factor(u, own, i, j, p, x) * f if SHRINKS else f
     if APART:
         kept += u.g[j] * p
-    return kept + (u.r[j] * e if RETROACTIVE else added(u, j, p, x))
+    return kept + (u.r[j] * e if RETROACTIVE else added(u, own, i, j, p, x))
 
 
 @spliced
-def remembered(u, j, p, x, f, e, decay):
+def remembered(u, own, i, j, p, x, f, e, decay):
     """The eligibility after the tick."""
-    new = decay * e + added(u, j, p, x)
-    return new if SHRINKS else new + factor(u, j, p, x) * f
+    new = decay * e + added(u, own, i, j, p, x)
+    return new if SHRINKS else new + factor(u, own, i, j, p, x) * f
 
 
 @spliced
-def added_adjoint(u, d, j, p, x, gradient):
-    """Gradients to the terms, in d, and to p and x, from that to k + a p + b x."""
+def added_adjoint(u, d, own, d_own, i, j, p, x, gradient):
+    """Gradients to the terms, in d, to p and x, and to what is the synapse's own, from that to
+    k + a p + b x.
+    """
     d_p, d_x = ZERO, ZERO
     if HAS_K:
         d.k[j] += gradient
-    if HAS_A:
+    if WEIGHTED_A:
+        weighted = gradient * weight_a(own, i, j)
+        d.a[j] += weighted * p
+        d_p += weighted * u.a[j]
+        weight_a_adjoint(own, d_own, i, j, gradient * u.a[j] * p)
+    elif HAS_A:
         d.a[j] += gradient * p
         d_p += gradient * u.a[j]
     if HAS_B:
@@ -126,10 +141,13 @@ def added_adjoint(u, d, j, p, x, gradient):
 
 
 @spliced
-def factor_adjoint(u, d, j, p, x, gradient):
-    """Gradients to the terms, in d, and to p and x, from that to c + m p + y x."""
+def factor_adjoint(u, d, own, d_own, i, j, p, x, gradient):
+    """The same from that to c + m p + y x."""
     d_p, d_x = ZERO, ZERO
-    if HAS_C:
+    if WEIGHTED_C:
+        d.c[j] += gradient * weight_c(own, i, j)
+        weight_c_adjoint(own, d_own, i, j, gradient * u.c[j])
+    elif HAS_C:
         d.c[j] += gradient
     if HAS_M:
         d.m[j] += gradient * p
@@ -144,34 +162,34 @@ def factor_adjoint(u, d, j, p, x, gradient):
 
 
 @inlined
-def update(fast, eligibility, u, p, x, decay, clip):
+def update(fast, eligibility, u, own, p, x, decay, clip):
     """Fast weights and eligibilities of the next tick, in their places."""
     for i in range(fast.shape[0]):
         p_i, x_i = p[i], x[i]
         for j in range(LANES):
             f = fast[i, j]
             e = eligibility[i, j] if RETROACTIVE else f
-            fast[i, j] = min(max(moved(u, j, p_i, x_i, f, e), -clip), clip)
+            fast[i, j] = min(max(moved(u, own, i, j, p_i, x_i, f, e), -clip), clip)
             if RETROACTIVE:
-                eligibility[i, j] = remembered(u, j, p_i, x_i, f, e, decay)
+                eligibility[i, j] = remembered(u, own, i, j, p_i, x_i, f, e, decay)
 
 
 @inlined
-def update_into(fast, eligibility, u, p, x, decay, clip, updated, updated_eligibility):
+def update_into(fast, eligibility, u, own, p, x, decay, clip, updated, updated_eligibility):
     """The same, in other places (arrays that are handed to a function must not overlap)."""
     for i in range(fast.shape[0]):
         p_i, x_i = p[i], x[i]
         for j in range(LANES):
             f = fast[i, j]
             e = eligibility[i, j] if RETROACTIVE else f
-            updated[i, j] = min(max(moved(u, j, p_i, x_i, f, e), -clip), clip)
+            updated[i, j] = min(max(moved(u, own, i, j, p_i, x_i, f, e), -clip), clip)
             if RETROACTIVE:
-                updated_eligibility[i, j] = remembered(u, j, p_i, x_i, f, e, decay)
+                updated_eligibility[i, j] = remembered(u, own, i, j, p_i, x_i, f, e, decay)
 
 
 @inlined
 def update_adjoint(
-    fast, eligibility, u, p, x, decay, clip, d_fast, d_eligibility, d, d_decay, d_p, d_x
+    fast, eligibility, u, own, p, x, decay, clip, d_fast, d_eligibility, d, d_own, d_decay, d_p, d_x
 ):  # fmt: skip
     """Takes fast weights and eligibilities before the tick. d_fast and d_eligibility come with the
     gradients to those after it, and leave with the gradients to those before it.
@@ -182,19 +200,19 @@ def update_adjoint(
         for j in range(LANES):
             f = fast[i, j]
             e = eligibility[i, j] if RETROACTIVE else f
-            unclipped = moved(u, j, p_i, x_i, f, e)
+            unclipped = moved(u, own, i, j, p_i, x_i, f, e)
             inside = min(max(unclipped, -clip), clip) == unclipped
             d_f = d_fast[i, j] if inside else ZERO * p_i
             d_e = d_eligibility[i, j] if RETROACTIVE else d_f
             through = d_f if SHRINKS else d_e  # the gradient to what C F goes to
-            to_p, to_x = added_adjoint(u, d, j, p_i, x_i, d_e)
-            decay_p, decay_x = factor_adjoint(u, d, j, p_i, x_i, through * f)
+            to_p, to_x = added_adjoint(u, d, own, d_own, i, j, p_i, x_i, d_e)
+            decay_p, decay_x = factor_adjoint(u, d, own, d_own, i, j, p_i, x_i, through * f)
             sum_p += to_p + decay_p
             sum_x += to_x + decay_x
             if APART:
                 d.g[j] += d_f * p_i
                 sum_p += d_f * u.g[j]
-            before = factor(u, j, p_i, x_i) * through
+            before = factor(u, own, i, j, p_i, x_i) * through
             fast_before = before if SHRINKS else d_f + before
             d_fast[i, j] = fast_before
             if RETROACTIVE:
@@ -294,7 +312,8 @@ def terms(decays, w, rate, s, q, theta, recalled, power, target, u):
         up = eta if RETROACTIVE else r
         down = abs(r) if CONTRACTING else up
         u.k[j], u.a[j], u.b[j] = up * k, up * a, up * b
-        u.c[j], u.m[j], u.y[j] = (ONE if SHRINKS else ZERO) + down * c, down * m, down * y
+        kept = ONE if SHRINKS and not WEIGHTED_C else ZERO
+        u.c[j], u.m[j], u.y[j] = kept + down * c, down * m, down * y
         u.r[j] = r
         if APART:
             u.g[j] = down * g
