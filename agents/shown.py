@@ -4,7 +4,7 @@ The cue stands in a share of the episodes that falls to none: a policy that has 
 in every context then learns to tell which one it is in. What is deployed has neither.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,11 @@ class Shown(VecEnvWrapper):
             return 0.0
         first, steps = self.cue
         return min(1.0, max(0.0, first * (1.0 - self.steps_taken / steps)))
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seeds the choice of episodes, and the environments for the next `reset`."""
+        self.random = np.random.default_rng(None if seed is None else [seed, 1])
+        return self.venv.seed(seed)
 
     def reset(self) -> VecEnvObs:
         """Starts an episode in every environment."""

@@ -5,7 +5,7 @@ The learner acts, and at every state that it reaches the teacher says what it wo
 al. 2021). The update is that of `agents.supervised`, through whole episodes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -87,6 +87,11 @@ class Taught(VecEnvWrapper):
                 f"the teacher observes {theirs.shape[0]} channels, the task has {ours.shape[0]}"
             )
 
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seeds the choice of episodes, and the environments for the next `reset`."""
+        self.random = np.random.default_rng(seed)
+        return self.venv.seed(seed)
+
     def reset(self) -> VecEnvObs:
         """Starts an episode in every environment."""
         self._observations = self.venv.reset()
@@ -109,9 +114,8 @@ class Taught(VecEnvWrapper):
         due = self._ages - np.array(began) >= self.opening
         observations, rewards, dones, infos = self.venv.step_wait()
         for info, action, wanted in zip(infos, self._taught, due):
-            # a checkpoint takes the infos by themselves; and without a None, what an environment
-            # says of its own would be learned
-            info["taught"] = action.copy() if wanted else None
+            # without a None, what an environment says of its own would be learned
+            info["taught"] = action if wanted else None
         self.steps_taken += self.num_envs
         self._observations, self._starts = observations, dones
         self._ages = np.where(dones, 0, self._ages + 1)
@@ -143,11 +147,9 @@ class Taught(VecEnvWrapper):
                 observed = _translated(self._out_of_context, observed[:, :channels])
             else:
                 observed = observed[:, :channels]
-        actions, state = self.teacher.predict(
+        actions, self._state = self.teacher.predict(
             observed, self._state, self._starts, deterministic=True
         )
-        # its parts may share their memory; a checkpoint takes each by itself
-        self._state = None if state is None else tuple(part.copy() for part in state)
         return _translated(self._in_context, actions) if self.translates else actions
 
     def _methods(self, name: str) -> list[Callable[[np.ndarray], np.ndarray]]:

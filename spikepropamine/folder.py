@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "policy"
 
     @property
+    def best(self) -> Path:
+        """The best policy of the evaluations while it trained, where those were asked for."""
+        return self.path / "policy-best"
+
+    @property
     def card(self) -> Path:
         """What people read first, made from an evaluation."""
         return self.path / "README.md"

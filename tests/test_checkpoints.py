@@ -176,35 +176,27 @@ def test_other_settings_than_those_of_the_checkpoint_are_named(run, capsys, with
 
 @pytest.mark.parametrize(
     ("more", "words"),
-    [(["--n-envs", "4"], "n_envs was 2"), (["--backend", "reference"], "backend was auto")],
+    [
+        (["--n-envs", "4"], "n_envs was 2"),
+        (["--backend", "reference"], "backend was auto"),
+        (["--checkpoint-every", "16"], "checkpoint_every was 32"),
+    ],
 )
-def test_what_would_not_be_exact_is_named_and_done_when_asked(
-    run, capsys, monkeypatch, more, words
-):
+def test_what_makes_other_numbers_is_said(run, capsys, more, words):
     folder, go_on = run
-    assert go_on("--resume", *more) == 2
-    assert words in error_of(capsys)
-    seeds = []
-    begin = resuming.OnPolicyAlgorithm.set_random_seed
-    monkeypatch.setattr(
-        resuming.OnPolicyAlgorithm,
-        "set_random_seed",
-        lambda self, seed=None: (seeds.append(seed), begin(self, seed))[1],
-    )
-    assert go_on("--resume", "--inexact", *more, steps=128) == 0
+    assert go_on("--resume", *more, steps=128) == 0
+    assert words in capsys.readouterr().err
     assert load_policy(folder / "policy").metadata["steps"] == 128
-    # far from those of training, and from those that evaluations count from
-    assert seeds[-1] > 2**29
 
 
 def test_other_versions_are_named(run, capsys, monkeypatch):
     _, go_on = run
     now = resuming.versions() | {"numpy": "1.0"}
     monkeypatch.setattr(resuming, "versions", lambda: now)
-    assert go_on("--resume") == 2
-    assert "and is 1.0 now" in error_of(capsys)
     assert go_on("--resume", steps=64) == 0  # nothing is left that could differ
-    assert "is already trained for 64 steps" in capsys.readouterr().out
+    assert "and is 1.0 now" not in capsys.readouterr().err
+    assert go_on("--resume") == 0
+    assert "and is 1.0 now" in capsys.readouterr().err
 
 
 # the curve
@@ -257,15 +249,6 @@ def test_a_disk_that_is_full_loses_nothing_that_is_finished(run, capsys, monkeyp
 # older formats
 
 
-def test_a_stored_checkpoint_goes_on(tmp_path):
-    folder = tmp_path / "Pendulum-v1" / "ndp-oja" / "seed-0"
-    shutil.copytree(DATA / "run-1", folder)
-    arguments = [*TINY, "--runs", str(tmp_path), "--resume", "--steps", "96"]
-    assert command.main([*arguments, "--inexact"]) == 0  # versions of packages change
-    assert load_policy(folder / "policy").metadata["steps"] == 96
-    assert listed(folder / "checkpoints")
-
-
 @pytest.mark.parametrize("version", [1, 2])
 def test_stored_policies_of_every_format_act_as_they_did(version):
     folder = DATA / f"policy-{version}"
@@ -287,18 +270,15 @@ class Harm:
         return (Path.touch, (self.file,))
 
 
-def test_a_pickle_that_does_harm_does_not_run(tmp_path, capsys):
-    folder = tmp_path / "Pendulum-v1" / "ndp-oja" / "seed-0"
-    shutil.copytree(DATA / "run-1", folder)
+def test_a_pickle_that_does_harm_does_not_run(run, tmp_path):
+    folder, go_on = run
     harm = pickle.dumps(Harm(tmp_path / "harm"))
     for path in listed(folder / "checkpoints"):
         path.write_bytes(harm)
     (folder / "checkpoints" / "model.pkl").write_bytes(harm)
-    (folder / "policy").mkdir(exist_ok=True)
     (folder / "policy" / "weights.safetensors").write_bytes(harm)
     (folder / "policy" / "policy.json").write_text("{}")
-    arguments = [*TINY, "--runs", str(tmp_path), "--resume", "--steps", "96"]
-    assert command.main(arguments) == 2
+    assert go_on("--resume") == 2
     with pytest.raises(ValueError, match="damaged"):
         load_policy(folder / "policy")
     assert not (tmp_path / "harm").exists()
@@ -407,22 +387,38 @@ def test_what_a_checkpoint_takes_is_there_in_every_algorithm():
             assert hasattr(model, name) or hasattr(zoo.SupervisedPlastic, name), name
 
 
-def test_an_inexact_run_goes_on_with_what_was_learned(run, monkeypatch):
-    folder, go_on = run
-    before, seen = load_policy(folder / "policy"), []
-    anew = resuming._begin_anew
-
-    def spying(algorithm, settings):
-        anew(algorithm, settings)
-        seen.append({name: x.clone() for name, x in algorithm.policy.state_dict().items()})
-        seen.append(algorithm.get_vec_normalize_env().obs_rms.mean.copy())
-
-    monkeypatch.setattr(resuming, "_begin_anew", spying)
-    assert go_on("--resume", "--inexact", "--n-envs", "4", steps=128) == 0
-    weights, mean = seen
+def test_a_checkpoint_gives_a_new_algorithm_what_was_learned(run):
+    folder, _ = run
+    settings = parse(TINY)
+    model = zoo.build(settings.policy, make_envs(settings), settings.network, settings.trainer)
+    before, state = load_policy(folder / "policy"), read(listed(folder / "checkpoints")[0]).state
+    checkpoints.restore(model, state)
+    weights = model.policy.state_dict()
     assert all(torch.equal(x, weights[name]) for name, x in before.policy.state_dict().items())
-    np.testing.assert_array_equal(mean, before.normalisation.mean)
-    assert steps_of(folder) == [32, 64, 128]
+    normalisation = model.get_vec_normalize_env()
+    np.testing.assert_array_equal(normalisation.obs_rms.mean, before.normalisation.mean)
+    assert model.num_timesteps == 64
+    for damage in ("num_timesteps", "ep_info_buffer"):
+        wrong = state | {"progress": state["progress"] | {damage: "much"}}
+        with pytest.raises(checkpoints.CannotRestore, match=damage):
+            checkpoints.restore(model, wrong)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_episodes_begin_anew_as_seed_and_steps_say(run, seed):
+    settings, seen = parse(TINY), []
+    for steps in (64, 64, 96):
+        model = zoo.build(settings.policy, make_envs(settings), settings.network, settings.trainer)
+        model.env.training = False  # the statistics would take in the first observations
+        for _ in range(steps % 5):  # whatever was before
+            model.env.reset()
+        model.num_timesteps = steps
+        checkpoints.begin_episodes(model, seed)
+        seen.append([model._last_obs, torch.rand(3), np.random.rand(3), random.random()])
+        assert model._last_episode_starts.all()
+    one, same, other = seen
+    assert all(np.array_equal(x, y) for x, y in zip(one, same))
+    assert not any(np.array_equal(x, y) for x, y in zip(one, other))
 
 
 def test_a_run_that_starts_from_another_has_the_statistics_of_its_observations(run):

@@ -94,7 +94,19 @@ def test_a_picture_gets_a_cnn_and_its_policy_is_judged_and_exported(task, policy
 @pytest.mark.parametrize("beside", ["False", "True"])
 @pytest.mark.parametrize("rewards", ["--normalize-rewards", "--no-normalize-rewards"])
 def test_a_run_on_pictures_is_resumed_to_the_last_bit(task, beside, rewards):
-    train = [*TRAIN, "--policy", "mlp", "--env-kwargs", "beside", beside, "colours", "3", rewards]
+    train = [
+        *TRAIN,
+        "--policy",
+        "mlp",
+        "--checkpoint-every",
+        "32",
+        "--env-kwargs",
+        "beside",
+        beside,
+        "colours",
+        "3",
+        rewards,
+    ]
     found = []
     for runs, parts in (("whole", [["64"]]), ("resumed", [["32"], ["64", "--resume"]])):
         for part in parts:

@@ -27,6 +27,7 @@ TINY = [
     "--env", "CueAssociation-v0", "--policy", "ndp-oja", "--env-kwargs", "trials", "3",
     "--n-envs", "2", "--trainer.n-steps", "16", "--trainer.batch-size", "16",
     "--trainer.sequence-length", "8", "--network.hidden", "8", "8", "--log-every", "1",
+    "--checkpoint-every", "32",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("no_account")

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +14,6 @@ import pytest
 import yaml
 from conftest import make_venv
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.running_mean_std import RunningMeanStd as RMS
 from train_runs import (
     CUE,
     SHORT,
@@ -28,7 +28,7 @@ from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents,
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import command as train
-from spikepropamine.training.callbacks import CueAccuracy
+from spikepropamine.training.callbacks import CueAccuracy, rows_every
 from spikepropamine.training.checkpoints import listed, read
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.run import train as run
@@ -88,20 +88,18 @@ def test_a_longer_training_with_falling_steps_is_said_to_be_another(tmp_path, ru
     arguments = [*CUE, "--policy", "snn", *TINY, "--trainer.learning-rate-schedule", "linear"]
     assert run_here(*arguments) == 0
     assert run_here(*arguments, "--resume", "--steps", "64") == 0
-    assert "fell over 32 steps and falls over 64 from here on" in capsys.readouterr().err
+    assert "fell to zero over 32 steps, and does over 64 now" in capsys.readouterr().err
 
 
-def test_files_that_a_training_reads_are_the_same_when_it_goes_on(tmp_path, run_here, capsys):
+def test_files_that_a_training_reads_are_said_to_differ_when_it_goes_on(tmp_path, run_here, capsys):
     suite = tmp_path / "own.yaml"
     held_out = "held-out: {noisier: obs_noise=0.3}"
     suite.write_text(f"train: {{noisy: obs_noise=0.1}}\n{held_out}\n")
     arguments = [*CUE, "--policy", "snn", *TINY, "--perturb", str(suite)]
     assert run_here(*arguments) == 0
     suite.write_text(f"train: {{noisy: obs_noise=0.2}}\n{held_out}\n")
-    more = ["--resume", "--steps", "64"]
-    assert run_here(*arguments, *more) == 2
+    assert run_here(*arguments, "--resume", "--steps", "64") == 0
     assert "the content of" in capsys.readouterr().err
-    assert run_here(*arguments, *more, "--inexact") == 0
 
 
 def test_a_run_shorter_than_a_row_still_has_a_row(tmp_path, run_here):
@@ -128,21 +126,27 @@ def test_settings_that_a_resumed_run_is_given_are_not_ignored(tmp_path, run_here
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_what_was_allowed_once_is_not_allowed_for_ever(tmp_path, run_here, capsys):
+def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys):
     arguments = [*CUE, "--policy", "snn", *TINY]
     assert run_here(*arguments) == 0
-    assert run_here(*arguments, "--n-envs", "3", "--resume", "--inexact", "--steps", "64") == 0
-    config = folder_of(tmp_path, policy="snn") / "config.yaml"
+    original, copied = (folder_of(path, policy="snn") for path in (tmp_path, tmp_path / "copy"))
+    shutil.copytree(original, copied)
+    before = {file: file.read_bytes() for file in original.rglob("*") if file.is_file()}
+    config = copied / "config.yaml"
     stored = yaml.safe_load(config.read_text())
-    stored["settings"] |= {"inexact": True, "overwrite": True}
+    stored["settings"] |= {"overwrite": True, "track": "online", "registry": "elsewhere"}
     config.write_text(yaml.safe_dump(stored))
-    settings = train.parse(
-        with_folder(tmp_path, *arguments, "--n-envs", "3", "--resume"), "train.py"
-    )
-    assert not (settings.inexact or settings.overwrite)
-    capsys.readouterr()
-    assert run_here(*arguments, "--n-envs", "2", "--resume", "--steps", "128") == 2
-    assert "--inexact" in capsys.readouterr().err
+    resume = with_folder(tmp_path / "copy", *arguments, "--resume", "--steps", "64")
+    settings = train.parse(resume, "train.py")
+    assert settings.folder.path == copied
+    assert not settings.overwrite and settings.registry is None
+    assert train.main([*resume, "--track", "off"]) == 0
+    assert trained_steps(copied) == 64
+    assert before == {file: file.read_bytes() for file in original.rglob("*") if file.is_file()}
+    stored["settings"]["seed"] = 7
+    config.write_text(yaml.safe_dump(stored))
+    assert train.main(resume) == 2
+    assert "--seed was 7 when the run was made" in capsys.readouterr().err
 
 
 def test_an_interruption_says_what_is_kept(tmp_path, run_here, capsys, monkeypatch):
@@ -154,19 +158,15 @@ def test_an_interruption_says_what_is_kept(tmp_path, run_here, capsys, monkeypat
     assert "nothing of this training is kept" in capsys.readouterr().err
 
 
-def test_a_training_that_a_callback_ends_goes_on_with_whole_episodes(tmp_path, run_here):
+def test_a_training_that_a_callback_ends_goes_on(tmp_path, run_here):
     class End(BaseCallback):
         def _on_step(self):
             return self.n_calls < 12
 
     arguments = [*CUE, "--policy", "snn", *TINY, "--steps", "320"]
-    end = End()
-    run(train.parse(with_folder(tmp_path, *arguments), "train.py"), callbacks=[end])
+    run(train.parse(with_folder(tmp_path, *arguments), "train.py"), callbacks=[End()])
     folder = folder_of(tmp_path, policy="snn")
     assert trained_steps(folder) == 24
-    shown = end.model.env.get_attr("seen")
-    np.testing.assert_array_equal(end.model._last_obs, shown)
-    assert end.model._last_episode_starts.all()
     assert run_here(*arguments, "--resume") == 0 and trained_steps(folder) == 344
 
 
@@ -200,9 +200,8 @@ def test_resuming_keeps_the_normalisation(tmp_path, run_here):
     counts = []
     for more in ([], ["--resume", "--steps", "64"]):
         assert run_here(*arguments, *more) == 0
-        pattern = [{"obs_rms": RMS(), "ret_rms": RMS()}]
-        parts = read(listed(folder)[0]).snapshot.give_back({"normalisation": pattern})
-        counts.append(parts["normalisation"][0]["obs_rms"].count)  # observations seen so far
+        (layer,) = read(listed(folder)[0]).state["normalisation"]
+        counts.append(layer["obs_rms"].count)  # observations seen so far
     assert counts[1] > counts[0] + 30 > 60
 
 
@@ -227,9 +226,10 @@ def wait_for(condition, process, seconds=40):
         time.sleep(0.05)
 
 
-def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on(tmp_path, run_here):
-    arguments = [*CUE, "--policy", "ndp-oja", *TINY, "--log-every", "1"]
-    folder = folder_of(tmp_path)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_goes_on_from_its_last_checkpoint(tmp_path, run_here, number):
+    arguments = [*CUE, "--policy", "mlp", *TINY, "--log-every", "1", "--checkpoint-every", "64"]
+    folder = folder_of(tmp_path, policy="mlp")
     with subprocess.Popen(
         command(tmp_path, *arguments, "--steps", "1000000"),
         stdout=subprocess.PIPE,
@@ -240,7 +240,7 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on(tmp_path, run_here):
     ) as process:
         progress = folder / "progress.csv"
         wait_for(lambda: progress.exists() and len(progress.read_text().splitlines()) > 3, process)
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         error = process.communicate(timeout=30)[1]
     assert process.returncode == 130
     assert "--resume" in error and "Traceback" not in error
@@ -312,8 +312,8 @@ def test_environments_are_seeded_and_normalised_as_the_settings_say(observations
     ]
     venv = make_envs(parse([*arguments, "--trainer.gamma", "0.85"]))
     assert (venv.norm_obs, venv.norm_reward, venv.gamma) == (observations, rewards, 0.85)
+    expected = [gym.make("Pendulum-v1").reset(seed=seed)[0] for seed in venv.unwrapped._seeds]
     venv.reset()
-    expected = [gym.make("Pendulum-v1").reset(seed=seed)[0] for seed in (5, 6)]
     np.testing.assert_array_equal(venv.get_original_obs(), expected)
     venv.close()
 
@@ -370,3 +370,37 @@ def test_rows_tell_whether_a_policy_moves(tmp_path, run_here):
     assert run_here(*CUE, "--policy", "snn", *TINY, "--steps", "64", "--log-every", "1") == 0
     row = rows_of(folder_of(tmp_path, policy="snn"))[-1]
     assert {"learning/steered", "learning/policy_change"} <= row.keys()
+
+
+# evaluation while training
+
+
+def test_evaluations_keep_the_best_policy_and_change_no_number(tmp_path, run_here):
+    arguments = ["--env", "Pendulum-v1", "--policy", "ndp-oja", *TINY, "--log-every", "1"]
+    arguments += ["--steps", "160", "--checkpoint-every", "64"]
+    folder = folder_of(tmp_path, "Pendulum-v1")
+    assert run_here(*arguments) == 0
+    weights = (folder / "policy" / "weights.safetensors").read_bytes()
+    assert run_here(*arguments, "--eval-every", "64", "--overwrite") == 0
+    assert (folder / "policy" / "weights.safetensors").read_bytes() == weights
+    evaluated = {
+        int(row["time/total_timesteps"]): float(row["eval/mean_reward"])
+        for row in rows_of(folder)
+        if row["eval/mean_reward"]
+    }
+    assert list(evaluated) == [96, 160]  # in the row after that of 64, and of 128, steps
+    best = load_policy(folder / "policy-best")
+    kept = best.metadata["evaluation"]["mean_reward"]
+    assert kept == pytest.approx(max(evaluated.values())) or best.metadata["steps"] == 160
+    before = (folder / "policy-best" / "weights.safetensors").read_bytes()
+    stopped = tmp_path / "stopped"
+    for steps, more in (("128", []), ("160", ["--resume"])):
+        settings = [*arguments, "--eval-every", "64", *more, "--steps", steps]
+        assert train.main([*settings, "--runs", str(stopped)]) == 0
+    resumed = stopped / "Pendulum-v1" / "ndp-oja" / "seed-0" / "policy-best"
+    assert (resumed / "weights.safetensors").read_bytes() == before
+
+
+def test_short_runs_have_twenty_rows():
+    assert [rows_every(None, steps, 1000) for steps in (5000, 40_000, 10**6)] == [1, 2, 10]
+    assert rows_every(7, 5000, 1000) == 7

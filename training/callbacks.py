@@ -1,5 +1,6 @@
 """What is measured and shown while a policy trains."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -101,10 +102,15 @@ class Rows(BetweenSteps):
             dump_row(self.model)
 
 
+def rollout_steps(model: Any) -> int:
+    """Environment steps of a rollout."""
+    steps = model.train_freq.frequency if hasattr(model, "train_freq") else model.n_steps
+    return steps * model.n_envs
+
+
 def rollouts_of(model: Any) -> int:
     """Rollouts since the start of the run."""
-    steps = model.train_freq.frequency if hasattr(model, "train_freq") else model.n_steps
-    return model.num_timesteps // (steps * model.n_envs)
+    return model.num_timesteps // rollout_steps(model)
 
 
 def dump_row(model: Any) -> None:
@@ -112,8 +118,23 @@ def dump_row(model: Any) -> None:
     model.dump_logs(rollouts_of(model))
 
 
+def rows_every(given: int | None, steps: int, rollout: int) -> int:
+    """Rollouts between rows: as given, or 10, or in short runs so few that there are 20 rows.
+
+    Args:
+        given: by the settings.
+        steps: of the run.
+        rollout: environment steps of one rollout.
+    """
+    return given or min(10, max(1, steps // rollout // 20))
+
+
 class Progress(BaseCallback):
-    """A progress bar with the rate, the time left, and the latest return."""
+    """A progress bar with the rate, the time left, and the latest return.
+
+    It says what it waits for before the first step and before the first update is through: kernels
+    are compiled then. The rate and the time left count from there.
+    """
 
     def __init__(self, total: int) -> None:
         super().__init__()
@@ -122,12 +143,33 @@ class Progress(BaseCallback):
 
     def _on_training_start(self) -> None:
         self.bar = progress_bar(self.total, "steps", initial=self.num_timesteps, unit_scale=True)
+        self.updated = False
+        self._wait_for("first step (kernels are compiled)")
 
     def _on_step(self) -> bool:
+        if self.bar.n == self.bar.initial and self.waits:
+            self._count_from_here()
         self.bar.update(self.num_timesteps - self.bar.n)
         return True
 
+    def _on_rollout_start(self) -> None:
+        if self.waits and self.updated:
+            self._count_from_here()
+
+    def _wait_for(self, what: str) -> None:
+        self.waits = True
+        self.bar.set_description(f"waiting for the {what}")
+
+    def _count_from_here(self) -> None:
+        self.waits = False
+        self.bar.set_description("", refresh=False)
+        self.bar.initial = self.bar.n
+        self.bar.start_t = self.bar.last_print_t = time.time()  # the clock of tqdm
+
     def _on_rollout_end(self) -> None:
+        if not self.updated:
+            self.updated = True
+            self._wait_for("first update (kernels are compiled)")
         if self.model.ep_info_buffer:
             mean = np.mean([episode["r"] for episode in self.model.ep_info_buffer])
             self.bar.set_postfix_str(f"return {mean:.1f}", refresh=False)

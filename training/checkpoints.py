@@ -1,17 +1,21 @@
 """Checkpoints: what a training run goes on from, bit for bit as if it had never stopped.
 
-A checkpoint is one file, `checkpoints/step-STEPS-DIGEST.safetensors`: a `Snapshot` of learner and
-environments between an update and the next rollout, arrays as tensors and the rest as JSON in the
-header. Its name holds a digest of its contents, so that a damaged one is recognised, and reading it
-runs no code of whoever made it.
+At each checkpoint of every run, interrupted or not, all environments begin new episodes, and all
+random numbers a new stream, with seeds made of the run's seed and the steps trained. So nothing of
+a live environment is kept, and every environment that `reset(seed)` determines resumes exactly. The
+learner bootstraps the episodes that were under way, as truncated ones; the statistics of episodes
+leave them out.
+
+A checkpoint is one file, `checkpoints/step-STEPS-DIGEST.safetensors`: arrays as tensors, the rest
+as JSON in the header. Its name holds a digest of its contents, so that a damaged one is recognised,
+and reading it runs no code of whoever made it.
 """
 
 import hashlib
 import json
-import random
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +25,17 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from safetensors.numpy import save
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecEnvWrapper
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from spikepropamine.common import UsageError, reason, whole_file
+from spikepropamine.envs.making import horizon_of
 from spikepropamine.reading import parse_json, read_tensors
 from spikepropamine.training.callbacks import BetweenSteps
-from spikepropamine.training.snapshot import CannotRestore, Snapshot
 
 NUMBERS = (int, float, np.number)
-FORMAT = 1
+FORMAT = 2
 NAME = re.compile(r"step-(\d{12})-([0-9a-f]{16})\.safetensors")
 LARGEST = 2**32  # bytes
 LOCK = ".lock"
@@ -39,118 +44,145 @@ PROGRESS = (
     "num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining",
     "ep_info_buffer", "ep_success_buffer", "_left_out_in_a_row", "_episode_ended", "_was_told",
 )  # fmt: skip
-EPISODES = ("_last_obs", "_last_original_obs", "_last_episode_starts", "_last_lstm_states")
 LASTING = ("obs_rms", "ret_rms", "steps_taken")
 """What wrappers of the environments keep over episodes."""
+
+Arrays = dict[str, np.ndarray]
+
+
+class CannotRestore(Exception):
+    """A checkpoint is of another algorithm; the message says where they differ."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A snapshot, and when and by what it was taken.
+    """The state of a learner, and when and by what it was taken.
 
     Attributes:
         steps: environment steps trained for.
         settings: of the run, plain values.
         versions: of the packages that results depend on.
+        state: of the learner, as `state_of` gives it.
     """
 
     steps: int
     settings: dict[str, Any]
     versions: dict[str, str]
-    snapshot: Snapshot
+    state: dict[str, Any]
 
 
-def take(algorithm: OnPolicyAlgorithm) -> Snapshot:
-    """All that decides how a training goes on; to be taken between an update and a rollout."""
+def state_of(algorithm: BaseAlgorithm) -> dict[str, Any]:
+    """All that decides how a training goes on, between an update and the next rollout."""
     logger = algorithm.logger
-    pending = {k: v for k, v in logger.name_to_value.items() if isinstance(v, NUMBERS)}
-    return Snapshot.of(
-        {
-            "parameters": algorithm.get_parameters(),
-            "progress": _attributes(algorithm, PROGRESS),
-            "episodes": _attributes(algorithm, EPISODES),
-            "normalisation": [_attributes(layer, LASTING) for layer in _layers(algorithm)],
-            "environments": algorithm.env,
-            "random": _random_states(algorithm.device),
-            "log": {
-                k: [v, logger.name_to_count[k], logger.name_to_excluded[k]]
-                for k, v in pending.items()
-            },
-        }
-    )
+    return {
+        "parameters": algorithm.get_parameters(),
+        "progress": _attributes(algorithm, PROGRESS),
+        "normalisation": [_attributes(layer, LASTING) for layer in _layers(algorithm)],
+        "log": {
+            key: [value, logger.name_to_count[key], logger.name_to_excluded[key]]
+            for key, value in logger.name_to_value.items()
+            if isinstance(value, NUMBERS)
+        },
+    }
 
 
-def go_on(algorithm: OnPolicyAlgorithm, snapshot: Snapshot) -> None:
-    """Makes a new algorithm, on new environments, the one that the snapshot was taken of.
-
-    Raises:
-        CannotRestore: it differs in its making.
-    """
-    assert algorithm.env is not None
-    algorithm.env.reset()  # so that all is there that an episode needs
-    learn_on(algorithm, snapshot)
-    parts = {"episodes": _attributes(algorithm, EPISODES), "environments": algorithm.env}
-    found = snapshot.give_back(parts | {"random": None})
-    _set_attributes(algorithm, EPISODES, found["episodes"])
-    _set_random_states(found["random"])
-
-
-def learn_on(algorithm: OnPolicyAlgorithm, snapshot: Snapshot) -> None:
-    """Gives an algorithm what was learned, but not the episodes that were under way.
+def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
+    """Makes a new algorithm the one that a state was taken of.
 
     Raises:
         CannotRestore: it differs in its making.
     """
     layers = _layers(algorithm)
-    parts = {
-        "parameters": algorithm.get_parameters(),
-        "progress": _attributes(algorithm, PROGRESS),
-        "normalisation": [_attributes(layer, LASTING) for layer in layers],
-    }
-    found = snapshot.give_back(parts)
     try:
-        _check_parameters(algorithm, found["parameters"])
-        algorithm.set_parameters(found["parameters"], exact_match=True)
-    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise CannotRestore(f"the parameters are of another network: {reason(error)}") from error
-    _set_attributes(algorithm, PROGRESS, found["progress"])
-    for layer, values in zip(layers, found["normalisation"]):
-        _set_attributes(layer, LASTING, values)
-    algorithm._last_obs = None  # new episodes, unless they are given back too
+        _check_parameters(algorithm, state["parameters"])
+        algorithm.set_parameters(state["parameters"], exact_match=True)
+        _set_attributes(algorithm, state["progress"], PROGRESS)
+        for layer, values in zip(layers, state["normalisation"], strict=True):
+            _set_attributes(layer, values, LASTING)
+    except (ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
+        raise CannotRestore(f"it is of another network or task: {reason(error)}") from error
 
 
-def _check_parameters(algorithm: OnPolicyAlgorithm, found: dict[str, Any]) -> None:
-    """PyTorch's optimisers take tensors of any shape, and read beyond their ends later on."""
-    if found.keys() != algorithm.get_parameters().keys():
-        raise ValueError(f"there are {', '.join(found)}")
-    optimizer = algorithm.policy.optimizer
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, state in found["policy.optimizer"]["state"].items():
-        for name, x in state.items():
-            if x.shape not in (parameters[index].shape, ()) or x.dtype != torch.float32:
-                raise ValueError(f"the optimiser's {name} has shape {tuple(x.shape)}")
-
-
-def log_on(algorithm: OnPolicyAlgorithm, snapshot: Snapshot) -> None:
+def log_on(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
     """Gives the logger what had been recorded for the row to come."""
     logger = algorithm.logger
-    for name, (value, count, excluded) in snapshot.give_back({"log": None})["log"].items():
+    for name, (value, count, excluded) in state["log"].items():
         logger.name_to_value[name] = value
         logger.name_to_count[name] = count
         logger.name_to_excluded[name] = excluded
+
+
+def begin_episodes(algorithm: BaseAlgorithm, seed: int) -> None:
+    """Begins new episodes in all environments, and new streams of all random numbers.
+
+    Args:
+        algorithm: between an update and the next rollout.
+        seed: of the run; with the steps trained it determines all that follows.
+    """
+    assert algorithm.env is not None
+    drawn = np.random.SeedSequence([seed, algorithm.num_timesteps]).generate_state(1)
+    algorithm.set_random_seed(int(drawn[0]))
+    algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
+    algorithm._last_episode_starts = np.ones(algorithm.n_envs, dtype=bool)
+    if algorithm._vec_normalize_env is not None:
+        algorithm._last_original_obs = algorithm._vec_normalize_env.get_original_obs()
+    states = getattr(algorithm, "_last_lstm_states", None)
+    if states is not None:
+        zeros: dict[int, torch.Tensor] = {}  # what was shared stays shared
+        algorithm._last_lstm_states = type(states)(  # type: ignore[attr-defined]
+            *(
+                tuple(zeros.setdefault(x.data_ptr(), torch.zeros_like(x)) for x in pair)
+                for pair in states
+            )
+        )
+
+
+def _check_parameters(algorithm: BaseAlgorithm, found: dict[str, Any]) -> None:
+    """PyTorch's optimisers take tensors of any shape, and read beyond their ends later on."""
+    present = algorithm.get_parameters()
+    if found.keys() != present.keys():
+        raise ValueError(f"there are {', '.join(found)}")
+    for name, there in found.items():
+        if "param_groups" not in present[name]:
+            continue
+        optimizer: Any = algorithm
+        for part in name.split("."):
+            optimizer = getattr(optimizer, part)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for index, state in there["state"].items():
+            for key, x in state.items():
+                if x.shape not in (parameters[index].shape, ()) or x.dtype != torch.float32:
+                    raise ValueError(f"the optimiser's {key} has shape {tuple(x.shape)}")
 
 
 def _attributes(thing: Any, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in names if hasattr(thing, name)}
 
 
-def _set_attributes(thing: Any, names: tuple[str, ...], values: Mapping[str, Any]) -> None:
-    for name in names:
-        if name in values:
-            setattr(thing, name, values[name])
+def _set_attributes(thing: Any, values: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Sets attributes that are there, to values of the same kind."""
+    present = _attributes(thing, names)
+    if values.keys() != present.keys():
+        raise ValueError(f"it has {', '.join(values)}")
+    for name, value in values.items():
+        before = present[name]
+        if isinstance(before, deque):
+            value = deque(value, before.maxlen)
+        if before is not None and type(value) is not type(before):
+            raise ValueError(f"{name} is {value!r}")
+        if _shapes(value) != _shapes(before):
+            raise ValueError(f"{name} has other shapes")
+        setattr(thing, name, value)
 
 
-def _layers(algorithm: OnPolicyAlgorithm) -> list[Any]:
+def _shapes(value: Any) -> Any:
+    """Of running statistics, or of those of each part of an observation."""
+    if isinstance(value, dict):
+        return {key: _shapes(part) for key, part in value.items()}
+    return np.shape(value.mean) if isinstance(value, RunningMeanStd) else None
+
+
+def _layers(algorithm: BaseAlgorithm) -> list[Any]:
     """The wrappers of the vectorised environments, outermost first."""
     layers, venv = [], algorithm.env
     while isinstance(venv, VecEnvWrapper):
@@ -159,34 +191,51 @@ def _layers(algorithm: OnPolicyAlgorithm) -> list[Any]:
     return layers
 
 
-def _random_states(device: torch.device) -> dict[str, Any]:
-    states: dict[str, Any] = {"python": random.getstate()}
-    states["numpy"] = np.random.get_state(legacy=False)
-    states["torch"] = torch.get_rng_state()
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_states(states: Mapping[str, Any]) -> None:
-    try:
-        random.setstate(states["python"])
-        np.random.set_state(states["numpy"])
-        torch.set_rng_state(states["torch"])
-        if "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"])
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise CannotRestore(f"the random states are no such states: {error}") from error
-
-
 # files
+
+
+def _packed(value: Any, arrays: Arrays) -> Any:
+    """A tree of containers, numbers, texts and arrays as JSON, which names the arrays."""
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        name = str(len(arrays))
+        is_tensor = isinstance(value, torch.Tensor)
+        array = value.detach().cpu().numpy() if is_tensor else np.asarray(value)
+        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+        return {"tensor" if is_tensor else "array": name}
+    if isinstance(value, RunningMeanStd):
+        return {"statistics": [_packed(x, arrays) for x in (value.mean, value.var, value.count)]}
+    if isinstance(value, dict):
+        return {"dict": [[_packed(k, arrays), _packed(x, arrays)] for k, x in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [_packed(x, arrays) for x in value]}
+    if isinstance(value, list | deque):
+        return [_packed(x, arrays) for x in value]
+    return value
+
+
+def _unpacked(value: Any, arrays: Arrays) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(x, arrays) for x in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind in ("array", "tensor"):
+        array = arrays[inner]
+        return torch.from_numpy(array) if kind == "tensor" else array if array.ndim else array[()]
+    parts = _unpacked(inner, arrays)
+    if kind == "statistics":
+        statistics = RunningMeanStd()
+        statistics.mean, statistics.var, statistics.count = parts
+        return statistics
+    return {"dict": dict, "tuple": tuple}[kind](parts)
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> Path:
     """Writes a checkpoint, and then removes all but this one and the one before."""
+    arrays: Arrays = {}
     about: dict[str, Any] = {"format": FORMAT} | vars(checkpoint)
-    about["snapshot"] = {k: v for k, v in vars(checkpoint.snapshot).items() if k != "arrays"}
-    contents = save(checkpoint.snapshot.arrays, metadata={"checkpoint": json.dumps(about)})
+    about["state"] = _packed(checkpoint.state, arrays)
+    contents = save(arrays, metadata={"checkpoint": json.dumps(about)})
     digest = hashlib.sha256(contents).hexdigest()[:16]
     path = folder / f"step-{checkpoint.steps:012d}-{digest}.safetensors"
     with whole_file(path) as part:
@@ -231,12 +280,12 @@ def read(path: Path) -> Checkpoint:
         about = parse_json(metadata["checkpoint"], "its description")
         if about.pop("format") != FORMAT:
             raise ValueError("it is of a format that this version does not read")
-        return Checkpoint(snapshot=Snapshot(arrays=arrays, **about.pop("snapshot")), **about)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return Checkpoint(state=_unpacked(about.pop("state"), arrays), **about)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def latest(folder: Path, say: Any) -> Checkpoint | None:
+def latest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
     """The latest whole checkpoint in a folder; None where there is no file of any.
 
     Args:
@@ -277,21 +326,27 @@ def lock(folder: Path) -> Iterator[None]:
         file.release()
 
 
-class Checkpoints(BetweenSteps):
-    """Saves checkpoints, between an update and the next rollout.
+def interval(every: int | None, venv: VecEnv) -> int:
+    """Environment steps between checkpoints: as given, or so many that the episodes which they
+    cut short are few.
+    """
+    if every is not None:
+        return every
+    horizon = max(horizon_of(env) or 0 for env in venv.unwrapped.envs)  # type: ignore[attr-defined]
+    return max(50_000, 5 * venv.num_envs * horizon)
 
-    A snapshot is taken in memory at the start of rollouts too, as often as costs little time, so
-    that a run that is interrupted goes on from there.
+
+class Checkpoints(BetweenSteps):
+    """Saves checkpoints between an update and the next rollout, after each of which all
+    environments begin new episodes.
 
     Args:
         folder: of the checkpoints.
         every: environment steps between two of them.
-        settings, versions: kept with each.
-        before: is called before each is written.
+        settings, versions: kept with each; of the settings the seed is used.
+        before, after: are called before and after each is written.
+        resumed: whether the training goes on from one; then it begins with new episodes.
     """
-
-    SHARE = 0.02
-    """Of the time may be spent on snapshots in memory."""
 
     def __init__(
         self,
@@ -299,39 +354,32 @@ class Checkpoints(BetweenSteps):
         every: int,
         settings: dict[str, Any],
         versions: dict[str, str],
-        before: Any,
+        before: Callable[[], Any],
+        after: Callable[[], Any],
+        resumed: bool,
     ) -> None:
         super().__init__()
-        self.folder, self.every, self.before = folder, every, before
+        self.folder, self.every, self.resumed = folder, every, resumed
+        self.before, self.after = before, after
         self.about = {"settings": settings, "versions": versions}
-        self.last: Checkpoint | None = None
 
     def _on_training_start(self) -> None:
         self.saved_at = self.num_timesteps
-        self.next_look = 0.0
 
     def _on_rollout_start(self) -> None:
-        now = time.perf_counter()
         due = self.num_timesteps // self.every > self.saved_at // self.every
-        if due or now >= self.next_look:
-            self.look()
-            done = time.perf_counter()
-            self.next_look = done + (done - now) / self.SHARE
         if due:
             self.save()
-
-    def look(self) -> None:
-        """Takes a snapshot of now, in memory."""
-        self.last = Checkpoint(
-            steps=self.model.num_timesteps,
-            snapshot=take(self.model),  # type: ignore[arg-type]
-            **self.about,
-        )
+        if due or self.resumed:
+            begin_episodes(self.model, self.about["settings"]["seed"])
+            self.resumed = False
 
     def save(self) -> None:
-        """Writes the latest snapshot, if there is any."""
-        if self.last is None:
-            return
+        """Writes a checkpoint, of now."""
         self.before()
-        write(self.folder, self.last)
-        self.saved_at = self.last.steps
+        write(
+            self.folder,
+            Checkpoint(steps=self.model.num_timesteps, state=state_of(self.model), **self.about),
+        )
+        self.after()
+        self.saved_at = self.model.num_timesteps

@@ -19,7 +19,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast.environments import Normalised, SideBySide
 from spikepropamine.policies.spaces import is_normalised
-from spikepropamine.training.pictures import channels_first
+from spikepropamine.training.evaluations import EPISODES, SEED
 from spikepropamine.training.settings import Settings
 from spikepropamine.training.spaces import obstacle
 
@@ -96,7 +96,6 @@ def make_envs(settings: Settings) -> VecEnv:
             option = "--critic-told" if cue is None else "--cue"
             raise UsageError(f"{option}: {settings.env}: {error}") from error
     env.close()
-    venv = channels_first(venv)
     space, keys = venv.observation_space, None
     has_numbers = is_normalised(space)
     if isinstance(space, gym.spaces.Dict):
@@ -113,6 +112,11 @@ def make_envs(settings: Settings) -> VecEnv:
             norm_obs_keys=keys if normalize else None,
         )
     return venv
+
+
+def evaluation_envs(settings: Settings) -> VecEnv:
+    """Environments to evaluate in while a policy trains, which nothing normalises."""
+    return SideBySide([env_maker(settings)] * EPISODES, SEED)
 
 
 def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:

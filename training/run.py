@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-import numpy as np
 import torch
 import yaml
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -37,17 +36,27 @@ from spikepropamine.training.callbacks import (
     Rows,
     Shares,
     dump_row,
+    rollout_steps,
+    rows_every,
 )
-from spikepropamine.training.checkpoints import LOCK, Checkpoints, learn_on, listed, lock, log_on
+from spikepropamine.training.checkpoints import (
+    LOCK,
+    Checkpoint,
+    Checkpoints,
+    interval,
+    listed,
+    lock,
+    log_on,
+)
 from spikepropamine.training.diagnostics import Diagnostics
-from spikepropamine.training.environments import make_envs
+from spikepropamine.training.environments import evaluation_envs, make_envs
+from spikepropamine.training.evaluations import Evaluations
 from spikepropamine.training.filming import Film, Films
 from spikepropamine.training.guard import Guard
 from spikepropamine.training.health import Health
 from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard
 from spikepropamine.training.resuming import contents_of, resume
 from spikepropamine.training.settings import Settings, defaults
-from spikepropamine.training.snapshot import Snapshot
 from spikepropamine.training.tracking import tracked
 from spikepropamine.versions import versions
 
@@ -98,11 +107,11 @@ def train(
         _start_from(algorithm, settings.start_from)
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path):
-        snapshot = resume(algorithm, settings) if begun else None
-        if snapshot is None:
+        checkpoint = resume(algorithm, settings) if begun else None
+        if checkpoint is None:
             _clear(folder.path)
         films = [] if film is None else [Films(film, settings.video_every)]
-        _learn(algorithm, settings, [*callbacks, *films], snapshot)
+        _learn(algorithm, settings, [*callbacks, *films], checkpoint)
     venv.close()
 
 
@@ -158,7 +167,7 @@ def _learn(
     algorithm: BaseAlgorithm,
     settings: Settings,
     more: list[BaseCallback],
-    snapshot: Snapshot | None,
+    checkpoint: Checkpoint | None,
 ) -> None:
     """Trains an algorithm on, and writes all of the run folder.
 
@@ -166,7 +175,7 @@ def _learn(
         algorithm: new, or as the run left it.
         settings: of the run.
         more: callbacks besides those of every training.
-        snapshot: what it goes on from; None: it is new.
+        checkpoint: what it goes on from; None: it is new.
     """
     folder, done = settings.folder, algorithm.num_timesteps
     config: dict[str, Any] = {
@@ -194,21 +203,32 @@ def _learn(
         if settings.tensorboard:
             writers.append(ResumableTensorBoard(folder.tensorboard, done))
         algorithm.set_logger(Logger(str(folder.path), [console, rows, *writers]))
-        if snapshot is not None:
-            log_on(algorithm, snapshot)
+        if checkpoint is not None:
+            log_on(algorithm, checkpoint.state)
+
+        if settings.eval_every:
+            more.append(
+                Evaluations(
+                    evaluation_envs(settings),
+                    settings.eval_every,
+                    folder.best,
+                    lambda best, found: _save(algorithm, best, config | found),
+                )
+            )
         saver = Checkpoints(
             folder.checkpoints,
-            settings.checkpoint_every,
+            interval(settings.checkpoint_every, algorithm.env),
             config["settings"],
             config["versions"] | contents_of(settings),
             rows.sync,
+            lambda: _save(algorithm, folder.policy, config),
+            checkpoint is not None,
         )
-        interrupted = _train(algorithm, settings, rows, saver, more, snapshot is not None)
-        saver.save()
-        _save(algorithm, folder.policy, config)
-        algorithm.logger.close()
-        if interrupted:
-            raise KeyboardInterrupt
+        try:
+            _train(algorithm, settings, rows, [*more, saver], checkpoint is not None)
+            saver.save()
+        finally:
+            algorithm.logger.close()
     print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}")
     taught = unwrap_vec_wrapper(algorithm.env, Taught) if algorithm.env is not None else None
     if taught is not None and taught.share:
@@ -222,23 +242,20 @@ def _train(
     algorithm: BaseAlgorithm,
     settings: Settings,
     rows: ProgressCSV,
-    saver: Checkpoints,
     more: Sequence[BaseCallback],
     resumed: bool,
-) -> bool:
-    """Trains for what is left of the steps; returns whether that was interrupted, after which the
-    algorithm is that of the last checkpoint.
-    """
+) -> None:
+    """Trains for what is left of the steps."""
     guard, progress = Guard(), Progress(settings.steps)
+    every = rows_every(settings.log_every, settings.steps, rollout_steps(algorithm))
     called: list[BaseCallback] = [
         guard,
         CueAccuracy(),
         Shares(),
         CriticFirst(settings.critic_first),
-        Diagnostics(settings.log_every),
+        Diagnostics(every),
         Health(settings.steps),
-        Rows(settings.log_every),
-        saver,
+        Rows(every),
         progress,
         *more,
     ]
@@ -252,14 +269,6 @@ def _train(
         guard.check_parameters()
         if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
             dump_row(algorithm)
-        if not algorithm.rollout_buffer.full:  # type: ignore[attr-defined]
-            _begin_episodes(algorithm)
-        saver.look()
-    except KeyboardInterrupt:
-        if saver.last is None:
-            raise
-        learn_on(algorithm, saver.last.snapshot)  # an update may be half done
-        return True
     except NothingToLearn as error:
         raise UsageError(str(error)) from error
     except ValueError as error:
@@ -268,18 +277,6 @@ def _train(
     finally:
         guard.close()
         progress.close()
-    return False
-
-
-def _begin_episodes(algorithm: BaseAlgorithm) -> None:
-    """After a callback has ended a rollout half-way: SB3 has then stepped the environments, and
-    does not know what they answered.
-    """
-    assert algorithm.env is not None
-    algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
-    if (normalisation := algorithm.get_vec_normalize_env()) is not None:
-        algorithm._last_original_obs = normalisation.get_original_obs()
-    algorithm._last_episode_starts = np.ones(algorithm.n_envs, dtype=bool)
 
 
 def _save(algorithm: BaseAlgorithm, folder: Path, config: dict[str, Any]) -> None:

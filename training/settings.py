@@ -23,9 +23,9 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 # what may differ when a run is resumed
 CHANGEABLE = {
-    "resume", "inexact", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
+    "resume", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
     "log_every", "threads", "device", "backend", "track", "registry", "tensorboard",
-    "video_every", "imports",
+    "video_every", "eval_every", "imports",
 }  # fmt: skip
 CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs"}
 
@@ -92,16 +92,19 @@ class Settings:
     """Folder of the run folders, RUNS/ENV/POLICY/seed-N."""
     resume: bool = False
     """Continue the run from its last checkpoint."""
-    inexact: bool = False
-    """Resume although it cannot be exact: with what was learned, but in new episodes."""
     overwrite: bool = False
     """Replace a run that is already there."""
-    checkpoint_every: Count = 50_000
-    """Environment steps between checkpoints."""
+    checkpoint_every: Count | None = None
+    """Environment steps between checkpoints, at each of which all environments begin new episodes;
+    50,000, or five of the longest episodes of each environment where that is more."""
     video_every: Number = 0
     """Environment steps between videos of the policy as it is; 0: none."""
-    log_every: Count = 10
-    """Rollouts between the tables printed to the console and the rows of progress.csv."""
+    eval_every: Number = 0
+    """Environment steps between evaluations of deterministic actions in environments of their own,
+    the best policy of which is kept as `policy-best`; 0: none."""
+    log_every: Count | None = None
+    """Rollouts between the tables printed to the console and the rows of progress.csv; 10, or so
+    many that there are 20 rows."""
     track: Literal["off", "offline", "online"] = "off"
     """Track with Weights & Biases: offline, to look at here or upload later, or online."""
     registry: str | None = None
@@ -236,9 +239,10 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     config = given.folder.config
     if not given.resume or not config.is_file():
         return validated(given)
+    # the folder may be a stranger's: nothing that it says decides where is written
     stored = updated(settings, _read_config(config), config.name)
-    # what is allowed is said each time: the folder may be a stranger's, or have allowed it once
-    stored = replace(stored, inexact=False, overwrite=False)
+    stored = replace(stored, overwrite=False)
+    values |= {"runs": given.runs, "seed": given.seed, "registry": given.registry}
     if stored.match_parameters is not None:  # the widths that were given have been scaled
         values["network"] = {k: v for k, v in values.get("network", {}).items() if k != "hidden"}
     resumed = validated(_over(stored, values))

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -25,8 +25,6 @@ class Layer:
         constants: whether MuJoCo has to recompute what derives from masses, inertias and gains.
     """
 
-    not_state: ClassVar = ("additions", "spec_edits", "model_edits")  # for snapshots of training
-
     additions: Sequence[Edit] = ()
     spec_edits: Sequence[Edit] = ()
     model_edits: Sequence[Edit] = ()
@@ -45,8 +43,6 @@ class EditableModel:
     Args:
         task: the unwrapped environment, a Gymnasium MujocoEnv.
     """
-
-    not_state = ("_pairs", "_scratch")  # for snapshots of training
 
     def __init__(self, task: Any) -> None:
         self._task = task

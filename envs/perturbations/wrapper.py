@@ -291,11 +291,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         ]
         self._layer.constants = any(act.family.constants for act in now)
 
-    def state_given_back(self) -> None:
-        """After a snapshot of training was given back: find what it does not hold."""
-        if self._editing:
-            self._choose_edits()
-
     def _edit_task(self, observation: Any, info: dict[str, Any], start: bool = False) -> Any:
         """Edit the task as this wrapper and all those around it want it at this step; the result is
         the observation, which tells what then holds.

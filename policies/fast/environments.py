@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from copy import deepcopy
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -92,28 +92,34 @@ class SideBySide(DummyVecEnv):
 
     Args:
         makers: make one environment each.
-        seed: of environment `i` it is `seed + i`.
+        seed: each environment has a stream of its own, that no other seed's environments have.
         threads: how many step environments at the same time, each its own; what comes of it is the
             same. MuJoCo lets go of the interpreter's lock in a step, and the rest of an environment
             does not, so that threads pay where physics take long. Environments must share nothing
             that changes.
     """
 
-    not_state: ClassVar[tuple[str, ...]] = ("_parts", "_pool")  # for `training.snapshot`
-
     def __init__(
         self, makers: Sequence[Callable[[], gym.Env]], seed: int, threads: int = 1
     ) -> None:
         super().__init__(list(makers))
         self.seed(seed)
-        for index, env in enumerate(self.envs):
-            env.action_space.seed(seed + index)
         # this thread steps the first part, the pool the others
         parts = np.array_split(np.arange(self.num_envs), min(threads, self.num_envs))
         self._parts = [part.tolist() for part in parts]
         self._pool = ThreadPoolExecutor(len(parts) - 1) if len(parts) > 1 else None
         self._made = time.time()
         self._begin()
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seeds the environments for the next `reset`, and their action spaces now; returns the
+        seeds, which are far above those of evaluations.
+        """
+        streams = np.random.SeedSequence(seed).spawn(self.num_envs)
+        self._seeds = [2**31 + int(stream.generate_state(1)[0] >> 1) for stream in streams]
+        for env, own in zip(self.envs, self._seeds):
+            env.action_space.seed(own)
+        return self._seeds
 
     def _begin(self) -> None:
         self._returns, self._lengths = [0.0] * self.num_envs, [0] * self.num_envs

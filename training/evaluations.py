@@ -1,0 +1,87 @@
+"""Evaluations of the policy while it trains, and the best one kept."""
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv
+from tqdm import tqdm
+
+from spikepropamine.agents.shown import deployed
+from spikepropamine.policies.export import DeployedPolicy, load_policy
+from spikepropamine.training.callbacks import BetweenSteps
+
+EPISODES = 10
+"""Of each evaluation; one in each of as many environments, the same ones each time."""
+SEED = 2**30
+"""Of these environments: neither training nor `evaluate` has their episodes."""
+
+
+class Evaluations(BetweenSteps):
+    """As SB3's `EvalCallback`: every so many steps the return of deterministic actions, in
+    environments of their own. Training is the same with it and without it.
+
+    It logs `eval/mean_reward` and `eval/mean_ep_length`, and keeps the policy with the highest mean
+    return.
+
+    Args:
+        venv: `EPISODES` environments, not normalised.
+        every: environment steps between two evaluations; one more follows the last update.
+        best: the folder of the policy that is kept.
+        save: saves the present policy in a folder, with these metadata.
+    """
+
+    def __init__(
+        self, venv: VecEnv, every: int, best: Path, save: Callable[[Path, dict[str, Any]], None]
+    ) -> None:
+        super().__init__()
+        self.venv, self.every, self.best, self.save = venv, every, best, save
+        self.highest = -np.inf
+
+    def _on_training_start(self) -> None:
+        self.done_at = self.num_timesteps
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            self.highest = float(load_policy(self.best).metadata["evaluation"]["mean_reward"])
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps // self.every > self.done_at // self.every:
+            self.evaluate()
+
+    def _on_training_end(self) -> None:
+        if self.num_timesteps > self.done_at:
+            self.evaluate()
+        self.venv.close()
+
+    def evaluate(self) -> None:
+        """Evaluates the policy now."""
+        self.done_at = self.num_timesteps
+        policy: Any = self.model.policy
+        was_training = policy.training
+        self.venv.seed(SEED)
+        with torch.random.fork_rng():
+            returns, lengths = evaluate_policy(
+                DeployedPolicy(*deployed(self.model), {}),  # type: ignore[arg-type]
+                self.venv,
+                EPISODES,
+                return_episode_rewards=True,
+                warn=False,
+            )
+        policy.set_training_mode(was_training)
+        found = {
+            "mean_reward": float(np.mean(returns)),
+            "mean_ep_length": float(np.mean(lengths)),
+        }
+        for name, value in found.items():
+            self.logger.record(f"eval/{name}", value)
+        line = f"evaluation at step {self.num_timesteps:,}: return {found['mean_reward']:.1f}"
+        if found["mean_reward"] > self.highest:
+            self.highest = found["mean_reward"]
+            with torch.random.fork_rng():  # where a policy is made smaller, it is made anew
+                self.save(self.best, {"evaluation": found})
+            line += ", the best so far"
+        tqdm.write(line, file=sys.stderr)
