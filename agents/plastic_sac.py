@@ -235,19 +235,19 @@ class SequenceLearning(_Base):
         self.critic.optimizer.step()
         losses = {"critic_loss": critic_loss.detach()}
         if acts:
-            log_probs = log_probs[:-1].flatten()
-            values = self._values(self.critic(now, actions[:-1].flatten(0, 1)))
-            actor_loss = (ent_coef * log_probs - values) @ weights
+            values = self.critic(now, actions[:-1].flatten(0, 1), learn=False)
+            values = self._values(values)
+            actor_loss = (ent_coef * log_probs[:-1].flatten() - values) @ weights
             actor.optimizer.zero_grad()
-            actor_loss.backward(inputs=[x for x in actor.parameters() if x.requires_grad])
+            actor_loss.backward()
             actor.optimizer.step()
             losses |= {"actor_loss": actor_loss.detach(), "ent_coef": ent_coef.reshape(())}
-            if self.ent_coef_optimizer is not None:
-                assert self.log_ent_coef is not None
-                # of -log_ent_coef (log_prob + target_entropy)
-                excess = log_probs.detach() @ weights + self.target_entropy
-                self.log_ent_coef.grad = -excess.reshape(1)
-                self.ent_coef_optimizer.step()
+        if self.ent_coef_optimizer is not None:
+            assert self.log_ent_coef is not None
+            # of -log_ent_coef (log_prob + target_entropy)
+            excess = log_probs[:-1].detach().flatten() @ weights + self.target_entropy
+            self.log_ent_coef.grad = -excess.reshape(1)
+            self.ent_coef_optimizer.step()
         if self._n_updates % self.target_update_interval == 0:
             with torch.no_grad():
                 torch._foreach_lerp_(

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
 from spikepropamine.agents.replay import SequenceReplayBuffer
-from spikepropamine.policies.off_policy import Critics
+from spikepropamine.policies.off_policy import Critics, _Mlps
 from spikepropamine.policies.squashed import _Draw
 
 KINDS = {
@@ -191,10 +191,16 @@ def test_critics_are_separate_mlps():
     x, a = torch.randn(4, 3), torch.randn(4, 2)
     for index, found in enumerate(critics(x, a)):
         out = torch.cat([x, a], 1)
-        for k, (weight, bias) in enumerate(zip(critics.weights, critics.biases)):
-            out = out @ weight[index] + bias[index]
+        for k in range(3):
+            out = out @ critics.layers[2 * k][index] + critics.layers[2 * k + 1][index]
             out = out if k == 2 else out.relu()
         torch.testing.assert_close(found, out)
+    critics.double()
+    leaves = [x.double().requires_grad_() for x in (x, a)]
+    assert torch.autograd.gradcheck(
+        lambda *p: _Mlps.apply(*p), (leaves[0].new_ones(4, 5), *critics.layers)
+    )
+    assert torch.autograd.gradcheck(lambda x, a: critics(x, a, learn=False), leaves)
 
 
 @pytest.mark.parametrize("critic_sees_state", [False, True])
@@ -213,7 +219,7 @@ def test_targets_by_hand(critic_sees_state):
         ):
             for x in critics.parameters():
                 x.zero_()
-            critics.biases[-1][:, 0, 0] = torch.tensor(values)
+            critics.layers[-1][:, 0, 0] = torch.tensor(values)
     batch = algorithm.replay_buffer.sample(60)
     torch.manual_seed(3)
     with torch.no_grad():
