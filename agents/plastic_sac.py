@@ -242,12 +242,12 @@ class SequenceLearning(_Base):
             actor_loss.backward()
             actor.optimizer.step()
             losses |= {"actor_loss": actor_loss.detach(), "ent_coef": ent_coef.reshape(())}
-        if self.ent_coef_optimizer is not None:
-            assert self.log_ent_coef is not None
-            # of -log_ent_coef (log_prob + target_entropy)
-            excess = log_probs[:-1].detach().flatten() @ weights + self.target_entropy
-            self.log_ent_coef.grad = -excess.reshape(1)
-            self.ent_coef_optimizer.step()
+            if self.ent_coef_optimizer is not None:
+                assert self.log_ent_coef is not None
+                # of -log_ent_coef (log_prob + target_entropy)
+                excess = log_probs[:-1].detach().flatten() @ weights + self.target_entropy
+                self.log_ent_coef.grad = -excess.reshape(1)
+                self.ent_coef_optimizer.step()
         if self._n_updates % self.target_update_interval == 0:
             with torch.no_grad():
                 torch._foreach_lerp_(

@@ -1,5 +1,6 @@
 """`SequenceReplayBuffer`: a stream for each environment, replayed in sequences."""
 
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -89,8 +90,52 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.counts = np.zeros(n_envs, np.int64)
 
     def keep_states(self, width: int) -> None:
-        """From now on, states of this width are kept."""
+        """From now on, states of this width are kept.
+
+        Raises:
+            ValueError: they would not fit in the machine's memory.
+        """
+        needed = 4 * self.n_envs * self.states.shape[1] * width
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > there:
+            raise ValueError(
+                f"the actor's states in the replay buffer would take {needed / 2**30:.1f} GiB, and "
+                f"{there / 2**30:.1f} are there: lower buffer_size, or raise sequence_length"
+            )
         self.states = np.zeros((*self.states.shape[:2], width), np.float32)
+
+    @property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {f"observations {key}": x for key, x in self.kept.items()}
+        names = ("actions", "rewards", "dones", "starts", "weights", "states")
+        return arrays | {name: getattr(self, name) for name in names}
+
+    def contents(self) -> dict[str, np.ndarray]:
+        """All that is in it, as arrays by name."""
+        filled = min(int(self.counts.max()), self.buffer_size)
+        parts = {name: x[:, : self._until(name, filled)] for name, x in self._arrays.items()}
+        return parts | {"counts": self.counts}
+
+    def restore(self, contents: dict[str, np.ndarray]) -> None:
+        """Puts in what `contents` gave of a buffer that was made alike.
+
+        Raises:
+            ValueError: it was made otherwise.
+        """
+        arrays, parts = self._arrays, dict(contents)
+        counts = parts.pop("counts", np.zeros(0))
+        if parts.keys() != arrays.keys() or counts.shape != self.counts.shape or counts.min() < 0:
+            raise ValueError(f"the replay buffer has {', '.join(contents)}")
+        filled = min(int(counts.max()), self.buffer_size)
+        for name, x in arrays.items():
+            part = x[:, : self._until(name, filled)]
+            if parts[name].shape != part.shape or parts[name].dtype != part.dtype:
+                raise ValueError(f"the replay buffer's {name} have shape {parts[name].shape}")
+            part[...] = parts[name]
+        self.counts[...] = counts
+
+    def _until(self, name: str, filled: int) -> int:
+        return -(-filled // self.stride) if name == "states" else filled
 
     def reset(self) -> None:
         """Empties the buffer."""

@@ -177,6 +177,23 @@ def test_sequences_are_whole_pieces_of_a_stream(steps, burn_in, stride):
             assert len(seen) >= 3 * (buffer.buffer_size - 3 * buffer.stride)
 
 
+@pytest.mark.parametrize("steps", [11, 200])
+def test_contents_make_the_same_buffer(steps):
+    made = {"ends": (7, 11), "sequence_length": 4}
+    buffer, again = filled(2, steps, **made), filled(2, 3, **made)
+    again.restore({name: x.copy() for name, x in buffer.contents().items()})
+    for one, two in zip(*(self_made(x) for x in (buffer, again))):
+        for a, b in zip(one, two):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="the replay buffer has"):
+        filled(1, 3, ends=(7,), sequence_length=4).restore(buffer.contents())
+
+
+def self_made(buffer):
+    np.random.seed(0)
+    return list(buffer.minibatches(5, 16))
+
+
 def test_streams_do_not_depend_on_one_another():
     together = filled(2, 30, (7, 11), sequence_length=4)
     alone = filled(1, 30, (7,), sequence_length=4)
