@@ -122,8 +122,8 @@ class Step(nn.Module):
         if isinstance(space, spaces.Box):
             low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
             if self.policy.squash_output:
-                share = 0.5 + 0.5 * torch.tanh(output.unflatten(1, space.shape))
-                return low + share * (high - low)
+                squashed = torch.tanh(output.unflatten(1, space.shape))
+                return low + 0.5 * (squashed + 1.0) * (high - low)
             return torch.minimum(torch.maximum(output.unflatten(1, space.shape), low), high)
         if isinstance(space, spaces.Discrete):
             return output.argmax(dim=1)

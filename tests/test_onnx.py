@@ -16,6 +16,7 @@ from spikepropamine.export import onnx_file
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.squashed import SquashedLstm, SquashedMlp, SquashedSpiking
 
 BOX = spaces.Box(-5.0, 5.0, (6,), np.float64)
 OBSERVATIONS = {
@@ -41,6 +42,11 @@ PLASTIC: dict[str, dict[str, Any]] = {
     "population": {"rule": "oja", "encoding": "population"},
     "ticks": {"rule": "bcm", "modulation": "direct", "ticks": 3},
     "potentials": {"rule": "oja", "readout": "spikes+potentials"},
+}
+SQUASHED: dict[str, Any] = {
+    "squashed-mlp": (SquashedMlp, {}),
+    "squashed-lstm": (SquashedLstm, {"lstm_hidden_size": 16}),
+    "squashed-ndp-oja": (SquashedSpiking, {"network": {"rule": "oja", "modulation": "direct"}}),
 }
 POLICIES = ["mlp", "lstm", *PLASTIC]
 
@@ -72,6 +78,9 @@ def policy_of(kind: str, observations: str = "box", actions: str = "box") -> Dep
         policy = (MultiInputActorCriticPolicy if several else ActorCriticPolicy)(*common)
     elif kind == "lstm":
         policy = RecurrentActorCriticPolicy(*common, lstm_hidden_size=16)
+    elif kind in SQUASHED:
+        cls, more = SQUASHED[kind]
+        policy = cls(*common, **more)
     else:
         network = {"hidden": (20, 16), "plastic": (False, True)} | PLASTIC[kind]
         policy = PlasticSpikingPolicy(*common, network=network)
@@ -93,7 +102,7 @@ def check(kind: str, observations: str, actions: str, steps: int) -> onnx_file.C
     return onnx_file.check(contents, deployed, env, seed=1, steps=steps)
 
 
-@pytest.mark.parametrize("kind", POLICIES)
+@pytest.mark.parametrize("kind", [*POLICIES, *SQUASHED])
 def test_every_policy_acts_as_its_file_does(kind):
     assert check(kind, "box", "box", 150).difference < 1e-5
 

@@ -1,5 +1,6 @@
 """Laws of off-policy learning: replayed sequences, squashed actors, targets, saving."""
 
+import csv
 from functools import partial
 
 import gymnasium as gym
@@ -14,8 +15,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
 from spikepropamine.agents.replay import SequenceReplayBuffer
+from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.off_policy import Critics, _Mlps
 from spikepropamine.policies.squashed import _Draw
+from spikepropamine.report import evaluate
+from spikepropamine.training import command as train
 
 KINDS = {
     "mlp": ("MlpPolicy", {"net_arch": {"pi": [16], "qf": [16]}}),
@@ -336,3 +340,31 @@ def test_critics_may_be_told_what_the_actor_does_not_see(kind):
     torch.testing.assert_close(told_, told + 1)
     assert algorithm.actor.observation_space.shape == (2,)
     assert algorithm.predict(venv().reset())[0].shape == (2, 1)
+
+
+PENDULUM = ["--env", "Pendulum-v1", "--env-kwargs", "max_episode_steps", "20"]
+TINY = [
+    *PENDULUM, "--n-envs", "2", "--steps", "96", "--network.hidden", "8", "--trainer.critic", "8",
+    "--trainer.train-freq", "8", "--trainer.gradient-steps", "2", "--trainer.batch-size", "16",
+    "--trainer.sequence-length", "4", "--trainer.learning-starts", "32", "--log-every", "2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "policy, kind",
+    [("mlp", "sac"), ("lstm", "tqc"), ("gru", "sac"), ("rsnn", "tqc"), ("ndp-hebb", "sac")],
+)
+def test_the_command_line_trains_saves_and_judges(policy, kind, tmp_path):
+    runs = ["--policy", policy, "--runs", str(tmp_path)]
+    assert train.main([*TINY, *runs, "--trainer.kind", kind], "train.py") == 0
+    run = tmp_path / "Pendulum-v1" / policy / "seed-0"
+    rows = list(csv.DictReader((run / "progress.csv").open()))
+    assert int(rows[-1]["time/total_timesteps"]) == 96 and float(rows[-1]["train/critic_loss"]) > 0
+    assert "rollout/ep_rew_mean" in rows[-1] and "learning/steered" in rows[-1]
+    deployed = load_policy(run / "policy")
+    actions, _ = deployed.predict(np.random.randn(50, 3) * 9, deterministic=True)
+    assert (np.abs(actions) <= 2).all() and actions.shape == (50, 1)
+    names = [name for name, _ in deployed.policy.named_parameters()]
+    assert not any("critic" in name or "value_net" in name for name in names)
+    judged = [str(run), "--episodes", "1", "--perturb", "obs_noise=0.1"]
+    assert evaluate.main(judged, "evaluate.py") == 0
