@@ -226,13 +226,13 @@ def _named(text: str) -> tuple[str, Path]:
 
 def _check_out(folder: Path, overwrite: bool) -> None:
     """Raises UsageError where the folder holds results, unless they may be replaced, or anything
-    else.
+    else but what an evaluation left that was killed.
     """
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not (folder / "summary.json").is_file():
+    there = folder.iterdir() if folder.is_dir() else ()
+    names = {path.name for path in there if path.suffix != ".part"}
+    if "summary.json" not in names and not names <= {"episodes.csv", "episodes.parquet", "figures"}:
         raise UsageError(f"{folder} holds something else than an evaluation; give another --out")
-    if not overwrite:
+    if {"summary.json", "report.html"} <= names and not overwrite:
         raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
 
 

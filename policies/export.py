@@ -320,7 +320,9 @@ def _read_description(file: Path) -> dict[str, Any]:
     try:
         description = read_json(file, LARGEST_DESCRIPTION, inside=file.parent)
         version, digest = description["format"], description.get("digest")
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except Unreadable:
+        raise
+    except (LookupError, TypeError, AttributeError) as error:
         raise Unreadable(f"{file} is damaged: {reason(error)}") from error
     if version not in (1, FORMAT):
         raise Unreadable(f"{file} has format {shown(version)}, this version reads 1 to {FORMAT}")

@@ -7,18 +7,27 @@ may be left, and the next start goes on. Where the last start fails, the try has
 
 import argparse
 import contextlib
+import importlib
 import os
 import random
+import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+import torch
+
+from spikepropamine.__main__ import COMMANDS as MODULES
+from spikepropamine.__main__ import main as spikepropamine
+
+FORK = get_context("fork")
 TINY = ["--n-envs", "1", "--steps", "96", "--trainer.n-steps", "32", "--trainer.batch-size", "32",
         "--trainer.n-epochs", "1", "--checkpoint-every", "32"]  # fmt: skip
 TASK = ["--env", "CueAssociation-v0", "--policy", "mlp"]
@@ -34,7 +43,7 @@ COMMANDS = {
     "train": ["train", *TASK, *TINY, "--runs", "runs"],
     "matrix": ["matrix", "m.yaml", "--runs", "cells", "--results", "results", "--jobs", "2"],
     "tune": ["tune", *TASK, *TINY, "--trials", "2", "--seeds", "1", "--study", "study"],
-    "evaluate": ["evaluate", RUN, "--episodes", "4", "--workers", "2", "--out", "judged"],
+    "evaluate": ["evaluate", RUN, "--episodes", "4", "--workers", "1", "--out", "judged"],
     "export": ["export", RUN, "--format", "onnx", "--out", "p.onnx"],
 }
 DONE = {
@@ -44,21 +53,30 @@ DONE = {
 ENDS = ("KILL", "TERM", "HUP", "INT", "full disk")
 
 
-def started(command: list[str], folder: Path, limit: int | None = None) -> subprocess.Popen:
-    """A command in a folder; files that it writes may have `limit` bytes, as on a full disk."""
-    words = [sys.executable, "-m", "spikepropamine", *command]
+def started(command: list[str], folder: Path, limit: int | None = None) -> Process:
+    """A command in a folder, in a process that is forked, since imports take longer than the rest;
+    files that it writes may have `limit` kilobytes, as on a full disk.
+    """
+    process = FORK.Process(target=run, args=(command, folder, limit))
+    process.start()
+    return process
+
+
+def run(command: list[str], folder: Path, limit: int | None) -> None:
+    """The command, in the forked process."""
+    os.chdir(folder)
+    os.environ |= {"ENDS": str(folder), "SPIKEPROPAMINE_CACHE": str(folder / "cache")}
+    said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(said, 1), os.dup2(said, 2)
+    sys.stdout, sys.stderr = (open(x, "w", closefd=False, buffering=1) for x in (1, 2))  # noqa: SIM115
     if limit is not None:
-        words = ["/bin/sh", "-c", f"ulimit -f {limit}; trap '' XFSZ; exec \"$@\"", "sh", *words]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "ENDS": str(folder),
-    }
-    environment |= {"SPIKEPROPAMINE_CACHE": str(folder / "cache")}
-    with (folder / "said").open("a") as said:
-        return subprocess.Popen(
-            words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
-        )
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * limit, 1024 * limit))
+    code = 99
+    try:
+        code = spikepropamine(command)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(code)
 
 
 def left(folder: Path) -> list[int]:
@@ -88,11 +106,14 @@ def attempt(name: str, end: str, chance: random.Random, trained: Path, seconds: 
             shutil.copytree(trained, folder / RUN)
         limit = chance.choice([0, 1, 4, 16, 64]) if end == "full disk" else None
         process = started(command, folder, limit)
-        try:
-            process.wait(60 * seconds if limit is not None else chance.uniform(0, 1.1 * seconds))
-        except subprocess.TimeoutExpired:
-            process.send_signal(getattr(signal, f"SIG{end}") if limit is None else signal.SIGKILL)
-        code = process.wait(60 * seconds)
+        process.join(60 * seconds if limit is not None else chance.uniform(0, 1.1 * seconds))
+        if process.is_alive():
+            os.kill(process.pid, getattr(signal, f"SIG{end}" if limit is None else "SIGKILL"))
+        process.join(60 * seconds)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            return f"it goes on after SIG{end}"
         patience = time.monotonic() + 15 * seconds
         while left(folder) and time.monotonic() < patience:
             time.sleep(0.1)
@@ -104,7 +125,9 @@ def attempt(name: str, end: str, chance: random.Random, trained: Path, seconds: 
         there = {str(file.relative_to(folder)) for file in folder.rglob("*")}
         again = [*command, "--resume"] if name == "train" and (folder / RUN).exists() else command
         again = [*again, "--overwrite"] if name == "evaluate" and DONE[name] in there else again
-        second = started(again, folder).wait(60 * seconds)
+        process = started(again, folder)
+        process.join(60 * seconds)
+        second = process.exitcode
         said = (folder / "said").read_text()
         if "Traceback" in said:
             return f"ended with {code}: {said[-1500:]}"
@@ -125,6 +148,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     options = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in options.commands:
+        importlib.import_module(MODULES[name][0])
     chance, counts = random.Random(options.seed), Counter()
     home = Path(tempfile.mkdtemp(prefix="ends-"))
     try:
@@ -132,9 +158,10 @@ def main() -> int:
         (home / "m.yaml").write_text(MATRIX)
         for name in ["train", *(name for name in options.commands if name != "train")]:
             begun = time.monotonic()
-            code = started(COMMANDS[name], home).wait()
+            process = started(COMMANDS[name], home)
+            process.join()
             seconds[name] = time.monotonic() - begun
-            assert code == 0, (home / "said").read_text()
+            assert process.exitcode == 0, (home / "said").read_text()
         print({name: round(x, 1) for name, x in seconds.items()}, flush=True)
         for number in range(options.tries):
             name = options.commands[number % len(options.commands)]
