@@ -3,17 +3,21 @@
 import argparse
 import glob
 import hashlib
+import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from spikepropamine.common import UNSEEN_SEED, Parser, UsageError
+from spikepropamine import table
+from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, write_text
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.evaluation.ask.conditions import (
     STANDARD,
     Condition,
+    Skipped,
     choose,
     conditions_of,
     severest,
@@ -21,10 +25,20 @@ from spikepropamine.evaluation.ask.conditions import (
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.ask.runs import Run, load_runs, load_teacher
 from spikepropamine.evaluation.ask.task import Task
-from spikepropamine.evaluation.schema import Skipped
-from spikepropamine.folder import POLICY_NAME, RunFolder, check_writable, refuse_link
+from spikepropamine.evaluation.rows import rows_of
+from spikepropamine.evaluation.run.plan import Evaluation, evaluate
+from spikepropamine.evaluation.run.progress import ProgressBar
+from spikepropamine.folder import (
+    ASKED,
+    POLICY_NAME,
+    RESULTS,
+    RunFolder,
+    check_writable,
+    refuse_link,
+)
 from spikepropamine.own_modules import add_import
 from spikepropamine.trained import find
+from spikepropamine.versions import versions
 
 EPISODES, FEW_EPISODES = 100, 5
 LONGEST_NAME = 100  # of a folder for results
@@ -230,9 +244,9 @@ def _check_out(folder: Path, overwrite: bool) -> None:
     """
     there = folder.iterdir() if folder.is_dir() else ()
     names = {path.name for path in there if path.suffix != ".part"}
-    if "summary.json" not in names and not names <= {"episodes.csv", "episodes.parquet", "figures"}:
+    if RESULTS not in names and not names <= {ASKED, "figures"}:
         raise UsageError(f"{folder} holds something else than an evaluation; give another --out")
-    if {"summary.json", "report.html"} <= names and not overwrite:
+    if {RESULTS, "report.html"} <= names and not overwrite:
         raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
 
 
@@ -264,3 +278,78 @@ def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):
         refuse_link(path, "--out")
     return folder
+
+
+def measure(asked: Asked, options: argparse.Namespace) -> Evaluation:
+    """Runs the episodes and leaves what they measured in the folder, whose report, figures and
+    videos go.
+    """
+    found = versions()
+    progress = ProgressBar(asked.task.horizon)
+    try:
+        evaluation = evaluate(
+            asked.runs,
+            asked.task,
+            asked.conditions,
+            range(options.seed, options.seed + options.episodes),
+            not options.stochastic,
+            options.workers,
+            found,
+            progress,
+            asked.teacher,
+        )
+    finally:
+        progress.close()
+    evaluation.skipped[:0] = asked.skipped
+    suite = None if options.suite is None else Path(options.suite).stem
+    about = described(evaluation, asked.folder) | {
+        "suite": suite, "versions": found, "command": command_words(),
+    }  # fmt: skip
+    rows = rows_of(evaluation, suite or "perturb")
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    for pattern in (RESULTS, ASKED, "report.html", "figures/*.png", "videos/*.mp4"):
+        for old in asked.folder.glob(pattern):
+            old.unlink(missing_ok=True)  # another evaluation may be at it, too
+    write_text(asked.folder / ASKED, json.dumps(about, indent=1, allow_nan=False) + "\n")
+    table.write(asked.folder / RESULTS, rows)
+    return evaluation
+
+
+def described(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
+    """What `evaluation.json` says of an evaluation, beside the suite, versions and the command.
+
+    Args:
+        evaluation: what was measured.
+        folder: of it, to which folders of runs are relative.
+    """
+    task, seeds, teacher = evaluation.task, evaluation.seeds, evaluation.teacher
+    applied = {key for found in evaluation.outcomes for key in found}
+    return {
+        "environment": task.environment,
+        "env_kwargs": dict(task.arguments),
+        "seeds": [seeds.start, seeds.stop - 1],
+        "deterministic": evaluation.deterministic,
+        "horizon": task.horizon,
+        "own_limit": task.own_limit,
+        "window": task.window,
+        "chance": task.chance if evaluation.trials else None,
+        "return_range": task.return_range,
+        "teacher": None if teacher is None else f"{teacher.name}, seed {teacher.seed}",
+        "conditions": [
+            {
+                "key": c.key, "label": c.label, "intact": c.intact, "text": c.text,
+                "severity": c.severity, "split": c.split, "lesion": c.lesion_name,
+                "onset": c.onset, "last_onset": c.last_onset,
+            }
+            for c in evaluation.conditions
+            if c.key in applied
+        ],
+        "runs": [
+            {
+                "policy": run.name, "seed": run.seed, "steps": run.steps, "perturb": run.perturb,
+                "folder": os.path.relpath(run.folder, folder),
+            }
+            for run in evaluation.runs
+        ],
+        "skipped": [asdict(skipped) for skipped in evaluation.skipped],
+    }  # fmt: skip

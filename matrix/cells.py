@@ -31,7 +31,7 @@ from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.command import conditions_asked, folder_name
 from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.command import FORMATS
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import RESULTS, RunFolder
 from spikepropamine.matrix.file import Matrix
 from spikepropamine.own_modules import code_of, import_modules
 from spikepropamine.reading import parse_json, read_json, read_text
@@ -130,7 +130,7 @@ class Cell:
         write_text(self.stamp, json.dumps(self._state(), indent=1) + "\n")
 
     def _state(self) -> dict[str, object]:
-        results = [self.root / place / "summary.json" for place in self.evaluations]
+        results = [self.root / place / RESULTS for place in self.evaluations]
         exports = any(command[0] == "export" for command in self.commands)
         kept = None if self.keep is None else RunFolder(self.root / self.keep)
         return {

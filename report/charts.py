@@ -1,15 +1,19 @@
 """The three kinds of plot on the pages: curves with bands, dots with intervals, and points."""
 
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import altair as alt
+import vl_convert
 
-from spikepropamine.evaluation.schema import Estimate
-from spikepropamine.report.words import number, percent, with_interval
+from spikepropamine.common import whole_file
+from spikepropamine.report.theme import resolved, variable
+from spikepropamine.words import number, percent, with_interval
 
 HEIGHT = 240  # pixels of a plot of curves
 ROW, TIGHT_ROW = 16, 11  # pixels between dots; where there are many
@@ -18,8 +22,8 @@ POINTS = 120  # of a curve, at most
 LABEL = 130  # pixels of a name beside a line, at most
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
 ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
-COLOURS = 8  # of the palette in page.css
-QUIET = -1  # the colour of what is there for comparison
+QUIET = ""  # the colour of what is there for comparison
+WIDE = 640  # pixels of a picture
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Line:
     """A curve: its name at its end, and a band from `low` to `high` where these are known."""
 
     label: str
-    colour: int
+    colour: str
     x: Sequence[float]
     mean: Sequence[float]
     low: Sequence[float | None] | None = None
@@ -40,7 +44,7 @@ class Dot:
     """A mean, with its interval where that is known."""
 
     label: str
-    colour: int
+    colour: str
     mean: float
     low: float | None
     high: float | None
@@ -147,7 +151,7 @@ def curves(
     layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
     if max(len(line.x) for line in lines) <= 12:
         layers.append(base.mark_circle(size=36, opacity=1).encode(y=y))
-    ends = [(line.label, _paint(line.colour), line.x[-1], line.mean[-1]) for line in lines]
+    ends = [(line.label, _ink(line.colour), line.x[-1], line.mean[-1]) for line in lines]
     ends += [(label, "var(--quiet)", max(xs), at) for label, at in horizontal.items()]
     layers.append(_end_labels(ends, x, y, bottom, top))
     layers.append(_readout(lines, x, x_title, as_percent))
@@ -248,7 +252,7 @@ class Spot:
     """A point with an interval in y, where that is known, named beside it."""
 
     label: str
-    colour: int
+    colour: str
     x: float
     mean: float
     low: float | None
@@ -273,6 +277,7 @@ def scatter(
             "low": _short(spot.mean if spot.low is None else spot.low),
             "high": _short(spot.mean if spot.high is None else spot.high),
             "paint": _paint(spot.colour),
+            "ink": _ink(spot.colour),
             "label": spot.label,
             "text": _readable(spot.mean, spot.low, spot.high, as_percent),
             "at": number(spot.x),
@@ -305,7 +310,9 @@ def scatter(
     layers: list[Any] = [
         base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", **y_settings), y2="high:Q"),
         base.mark_circle(size=64, opacity=1).encode(y=y),
-        base.mark_text(align="left", dx=8).encode(y=y, text="label:N"),
+        base.mark_text(align="left", dx=8).encode(
+            y=y, text="label:N", color=alt.Color("ink:N", scale=None)
+        ),
     ]
     chart = alt.layer(*layers).properties(
         width="container",
@@ -314,6 +321,35 @@ def scatter(
         description=f"{y_title} by {x_title}: {', '.join(spot.label for spot in spots)}",
     )
     return chart.to_dict()
+
+
+def save(
+    chart: Mapping[str, Any], title: str, path: Path, legend: Mapping[str, str] | None = None
+) -> None:
+    """Draws a chart to a PNG file, under a title, with a legend of colours by name."""
+    legend = legend or {}
+    scale = {"domain": list(legend), "range": list(legend.values())}
+    named = {
+        "data": {"values": [{"name": name} for name in legend]},
+        "mark": {"type": "circle", "opacity": 0},
+        "encoding": {
+            "color": {
+                "field": "name", "type": "nominal", "scale": scale,
+                "legend": {"title": None, "orient": "top", "symbolOpacity": 1},
+            }
+        },
+    }  # fmt: skip
+    whole = dict(chart) | {
+        "layer": [*chart["layer"], *([named] if legend else [])],
+        "width": WIDE,
+        "background": "white",
+        "padding": 12,
+        "title": {"text": title, "anchor": "start", "offset": 12},
+        "config": {"view": {"stroke": None}, "axis": {"gridColor": "#E5E5E5"}},
+    }
+    picture = vl_convert.vegalite_to_png(resolved(json.dumps(whole)), scale=2)
+    with whole_file(path) as part:
+        part.write_bytes(picture)
 
 
 def thin(line: Line, points: int = POINTS) -> Line:
@@ -397,7 +433,7 @@ def _readout(lines: Sequence[Line], x: alt.X, x_title: str, as_percent: bool) ->
 def _readable(mean: float, low: float | None, high: float | None, as_percent: bool) -> str:
     if low is None or high is None:
         return percent(mean) if as_percent else number(mean)
-    return with_interval(Estimate(mean=mean, interval=[low, high]), as_percent)
+    return with_interval(mean, (low, high), as_percent)
 
 
 def _band(line: Line, k: int) -> tuple[float | None, float | None]:
@@ -405,8 +441,13 @@ def _band(line: Line, k: int) -> tuple[float | None, float | None]:
     return None if line.low is None else line.low[k], None if line.high is None else line.high[k]
 
 
-def _paint(colour: int) -> str:
-    return "var(--quiet)" if colour == QUIET else f"var(--series-{colour % COLOURS})"
+def _paint(colour: str) -> str:
+    return variable(colour) if colour else "var(--quiet)"
+
+
+def _ink(colour: str) -> str:
+    """Of a name, which has to be easier to see than a line."""
+    return variable(colour, "t") if colour else "var(--quiet)"
 
 
 def _range(lines: Sequence[Line], include: Sequence[float]) -> tuple[float, float]:

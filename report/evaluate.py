@@ -3,24 +3,20 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import closing
 
 import torch
 
-from spikepropamine.agents.zoo import actor_parameters
-from spikepropamine.common import command_words, run_command
+from spikepropamine.common import CLEAN_KEY, run_command
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
-from spikepropamine.evaluation.command import FILMED, Asked, ask, parse
-from spikepropamine.evaluation.judge.summarize import summarize
-from spikepropamine.evaluation.run.plan import evaluate
-from spikepropamine.evaluation.run.progress import ProgressBar
-from spikepropamine.evaluation.schema import Summary
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation.command import FILMED, Asked, ask, measure, parse
+from spikepropamine.evaluation.film.recording import can_record, record_episode
+from spikepropamine.evaluation.run.plan import Evaluation as Measured
 from spikepropamine.own_modules import import_modules
-from spikepropamine.report.files import write
+from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.report.terminal import tables
-from spikepropamine.report.tracking import track_evaluation
 from spikepropamine.tracking import check_credentials
-from spikepropamine.versions import versions
 
 
 def run_all(options: argparse.Namespace) -> int:
@@ -35,50 +31,38 @@ def run_all(options: argparse.Namespace) -> int:
     filming = options.video is not None and (can_draw or not asked.task.simulated)
     if options.video is not None and not filming:
         print(f"no video: {cannot_draw()}", file=sys.stderr)
-    summary = measure(asked, options)
-    filmed = film_asked(asked, options) if filming else options.video is None
+    measured = measure(asked, options)
     from spikepropamine.report.html import write_report  # and the plots
+    from spikepropamine.report.pictures import episode
 
-    report = write_report(asked.folder, summary)
-    say(summary, asked.folder, report)
+    for run in {run.name: run for run in reversed(measured.runs)}.values():
+        if can_record(run.policy):
+            with closing(make_env(measured.task, CLEAN, run.previous, run.revealed)) as env:
+                recording = record_episode(run.policy, env, measured.seeds[0])
+            title = _title(measured, measured.runs.index(run), len(recording.rewards))
+            episode(recording, title, asked.folder / "figures" / f"episode-{run.name}.png")
+    filmed = film_asked(asked, options) if filming else options.video is None
+    found = Evaluation.read(asked.folder)
+    report = write_report(asked.folder, found)
+    _say(found, options.episodes)
+    print(f"results are in {asked.folder}\nthe report is {report}")
     if options.quick:
         print("this is a first answer, of few episodes: the intervals say how sure it is")
     if options.track != "off":
+        from spikepropamine.report.tracking import track_evaluation  # and wandb
+
         track_evaluation(options.track, asked.folder)
     return 0 if filmed else 1
 
 
-def measure(asked: Asked, options: argparse.Namespace) -> Summary:
-    """Runs the episodes and leaves what they say in the folder."""
-    found = versions()
-    progress = ProgressBar(asked.task.horizon)
-    try:
-        evaluation = evaluate(
-            asked.runs,
-            asked.task,
-            asked.conditions,
-            range(options.seed, options.seed + options.episodes),
-            not options.stochastic,
-            options.workers,
-            found,
-            progress,
-            asked.teacher,
-        )
-    finally:
-        progress.close()
-    evaluation.skipped[:0] = asked.skipped
-    lesions = [c.lesion.name for c in asked.conditions if c.lesion is not None]
-    settings = {
-        "suite": None if options.suite is None else Path(options.suite).stem,
-        "perturb": options.perturb,
-        "lesions": list(dict.fromkeys(lesions)),
-        "horizon_factor": options.horizon_factor,
-        "versions": found,
-        "command": command_words(),
-    }
-    summary = summarize(evaluation, settings, actor_parameters, asked.folder)
-    write(evaluation, summary, asked.folder)
-    return summary
+def _title(measured: Measured, run: int, steps: int) -> str:
+    """Of the picture of a run's first episode, of which so many steps were recorded."""
+    whole = steps == measured.outcomes[run][CLEAN_KEY]["length"][0] or not measured.deterministic
+    how = "" if measured.deterministic else ", deterministic actions"
+    return (
+        f"Inside one episode: {measured.runs[run].name} on {measured.task.environment}\n"
+        f"episode of seed {measured.seeds[0]}, {'' if whole else 'first '}{steps} steps{how}"
+    )
 
 
 def film_asked(asked: Asked, options: argparse.Namespace) -> bool:
@@ -102,24 +86,18 @@ def film_asked(asked: Asked, options: argparse.Namespace) -> bool:
     return True
 
 
-def say(summary: Summary, folder: Path, report: Path) -> None:
-    """Prints what was found, and where the rest is."""
-    settings = summary["settings"]
-    several = any(len(policy["runs"]) > 1 for policy in summary["policies"].values())
-    episodes = f"{settings['episodes']} new episodes per condition, the same in each"
-    print(f"{settings['env']}, {episodes}")
-    if not settings["own_limit"]:
-        print(f"the task has no time limit: episodes are cut after {settings['horizon']} steps")
-    over = "training seeds, or over episodes where there is one seed" if several else "episodes"
-    print(f"mean [95 % interval over {over}; ? where it cannot be told]")
-    print()
-    print(tables(summary))
-    print()
-    for entry in summary["skipped"]:
+def _say(found: Evaluation, episodes: int) -> None:
+    """Prints what was found."""
+    asked = found.asked
+    print(f"{asked['environment']}, {episodes} new episodes per condition, the same in each")
+    if not asked["own_limit"]:
+        print(f"the task has no time limit: episodes are cut after {asked['horizon']} steps")
+    over = "training runs, or over the episodes of a single one"
+    print(f"mean [95 % interval over {over}; ? where it cannot be told]\n")
+    print(tables(found), end="\n\n")
+    for entry in asked["skipped"]:
         whom = "" if entry["policy"] is None else f" for {entry['policy']}"
         print(f"left out: {entry['condition']}{whom}: {entry['reason']}")
-    print(f"results are in {folder}")
-    print(f"the report is {report}")
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine evaluate") -> int:

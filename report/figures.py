@@ -17,8 +17,7 @@ import vl_convert
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from spikepropamine.common import UsageError, whole_file
-from spikepropamine.derived import CLEAN_KEY
+from spikepropamine.common import CLEAN_KEY, UsageError, whole_file
 from spikepropamine.reading import read_bytes
 from spikepropamine.report.colours import colour_of
 from spikepropamine.report.results import (

@@ -1,5 +1,6 @@
-"""The report of an evaluation: report.html, made from its summary.json."""
+"""The report of an evaluation, report.html, and its figures as pictures."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,221 +10,178 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from spikepropamine.common import write_text
-from spikepropamine.evaluation.schema import Summary
-from spikepropamine.reading import read_json
-from spikepropamine.report import costs, findings, page, within_episode
-from spikepropamine.report.page import Cell, Section, Table, Text, Videos, filled_table
-from spikepropamine.report.reading import lesion_name, network_name, severest
-from spikepropamine.report.shared import every_result, score_cell, where_cells
+from spikepropamine.report import charts, page, sections
+from spikepropamine.report.evaluation import Evaluation, lesion_name
+from spikepropamine.report.page import Cell, Plots, Section, Table, Text, Videos
+from spikepropamine.report.sections import cell
 from spikepropamine.report.verdict import caveats, comparisons, verdict
-from spikepropamine.report.words import listed, number, plural
+from spikepropamine.words import listed, number, plural
+
+PICTURES = ("At a glance", "Accuracy by trial")
+"""Sections whose charts are drawn as PNG files too."""
+PARTS = (
+    sections.overview,
+    sections.trials,
+    sections.severity,
+    sections.adaptation,
+    sections.recovery,
+    sections.lesions,
+    sections.comparisons,
+    sections.inside,
+    sections.costs,
+)
 
 
-def write_report(folder: Path, summary: Summary | None = None) -> Path:
-    """Makes report.html out of a summary and videos/ in a folder; returns its path.
-
-    Without a summary it is that of summary.json, which another evaluation may be replacing.
+def write_report(folder: Path, found: Evaluation | None = None) -> Path:
+    """Makes report.html, and its figures, out of the evaluation and videos/ in a folder; returns
+    its path.
     """
-    summary = summary or read_json(folder / "summary.json")
+    found = found or Evaluation.read(folder)
     videos = sorted(path.relative_to(folder) for path in (folder / "videos").glob("*.mp4"))
+    parts = [section for make in PARTS if (section := make(found)).blocks]
+    for section in parts:
+        blocks = section.blocks if section.title in PICTURES else ()
+        for plot in (plot for block in blocks if isinstance(block, Plots) for plot in block.plots):
+            title = plot.title if section.title in plot.title else f"{section.title}: {plot.title}"
+            name = re.sub(r"\W+", "-", title.lower(), flags=re.ASCII).strip("-")
+            path = folder / "figures" / f"{name}.png"
+            charts.save(plot.chart, title, path, plot.legend)
     path = folder / "report.html"
-    write_text(path, report(summary, videos))
+    write_text(path, report(found, parts, videos))
     return path
 
 
-def report(summary: Summary, videos: list[Path] | None = None) -> str:
+def report(found: Evaluation, parts: Sequence[Section], videos: Sequence[Path] = ()) -> str:
     """The report as HTML.
 
     Args:
-        summary: what summary.json holds; its format is in evaluation/schema.py.
+        found: the evaluation.
+        parts: its sections.
         videos: files relative to the report.
     """
-    settings = summary["settings"]
-    policies = list(summary["policies"])
-    suite = f"suite “{settings['suite']}”, " if settings["suite"] else ""
-    counts = {len(part["training_seeds"]) for part in summary["policies"].values()}
+    asked, policies = found.asked, list(found.policies)
+    suite = f"suite “{asked['suite']}”, " if asked["suite"] else ""
+    counts = {len(seeds) for seeds in found.policies.values()}
     seeds = f"{min(counts)} to " if len(counts) > 1 else ""
-    revision = settings["versions"].get("revision", "?")
     subtitle = (
-        f"{suite}{plural(settings['episodes'], 'episode')} per condition and run, "
-        f"{seeds}{plural(max(counts), 'training seed')}, revision {revision}"
+        f"{suite}{plural(_episodes(asked), 'episode')} per condition and run, "
+        f"{seeds}{plural(max(counts), 'training run')} of each policy, "
+        f"revision {asked['versions'].get('revision', '?')}"
     )
-    sections = [
-        _verdict(summary),
-        _tested(summary),
-        findings.overview(summary),
-        within_episode.trials(summary),
-        findings.severity(summary),
-        within_episode.adaptation(summary),
-        within_episode.recovery(summary),
-        findings.lesions(summary),
-        findings.comparisons(summary),
-        within_episode.inside(summary),
-        costs.section(summary),
-        _videos(videos or []),
-        _results(summary),
-        _skipped(summary),
-        _settings(summary),
-    ]
-    title = f"Adaptation: {listed(policies)} on {settings['env']}"
-    return page.render(title, subtitle, [section for section in sections if section.blocks])
+    title = f"Adaptation: {listed(policies)} on {asked['environment']}"
+    every = [_verdict(found), _tested(found), *parts, _videos(videos), sections.results(found),
+             _skipped(asked), _settings(found)]  # fmt: skip
+    return page.render(title, subtitle, [section for section in every if section.blocks])
 
 
-def _verdict(summary: Summary) -> Section:
+def _episodes(asked: dict[str, Any]) -> int:
+    return asked["seeds"][1] - asked["seeds"][0] + 1
+
+
+def _verdict(found: Evaluation) -> Section:
     cards = []
-    for policy in summary["policies"]:
-        first, *others = verdict(summary, policy)
-        lead = Markup("<strong>{} {}</strong>").format(policy, first)
-        cards.append(Markup("{}<p>{}</p>").format(lead, " ".join(others)) if others else lead)
-    if summary["comparisons"]:
-        cards.append(
-            Markup("<strong>Compared.</strong><p>{}</p>").format(" ".join(comparisons(summary)))
+    for policy in found.policies:
+        first, *others = verdict(found, policy)
+        cards.append((f"{policy} {first}", others))
+    more = {"Compared.": comparisons(found), "What this cannot tell.": caveats(found)}
+    cards += [(lead, others) for lead, others in more.items() if others]
+    items = [
+        Markup("<strong>{}</strong>{}").format(
+            lead, Markup("<p>{}</p>").format(" ".join(others)) if others else ""
         )
-    limits = caveats(summary)
-    if limits:
-        lead = Markup("<strong>What this cannot tell.</strong>")
-        cards.append(Markup("{}<p>{}</p>").format(lead, " ".join(limits)))
-    return Section("Verdict", [Text(cards, bullets=True)])
+        for lead, others in cards
+    ]
+    return Section("Verdict", [Text(items, bullets=True)])
 
 
-def _tested(summary: Summary) -> Section:
-    settings = summary["settings"]
-    perturbed = [c for c in summary["conditions"] if c["lesion"] is None]
-    had = [name for found in summary["lesions"].values() for name in found]
-    lesions = [lesion_name(name) for name in settings["lesions"] if name in had]
-    first, last = settings["seeds"]
+def _tested(found: Evaluation) -> Section:
+    asked = found.asked
+    perturbed = [c for c in found.conditions.values() if c.lesion is None]
+    first, last = asked["seeds"]
     text = (
-        f"Trained policies acted in {settings['env']} without any further training: "
-        f"{plural(settings['episodes'], 'new episode')} per training run (seeds {first} to {last}) "
+        f"Trained policies acted in {asked['environment']} without any further training: "
+        f"{plural(_episodes(asked), 'new episode')} per training run (seeds {first} to {last}) "
         f"in each of {plural(len(perturbed), 'condition')}, the same episodes in all of them. "
         "“Plastic” policies are spiking networks whose synapses go on changing inside an episode "
         "by a learned rule; every episode starts them afresh."
     )
-    if lesions:
-        text += (
-            f" To see what plasticity causes, the same weights ran the same episodes again with "
-            f"a lesion: {listed(lesions)}."
-        )
+    if found.lesions:
+        names = listed([lesion_name(lesion) for lesion in found.lesions])
+        text += f" The same weights ran the same episodes again with a lesion: {names}."
     rows = []
-    for policy, part in summary["policies"].items():
+    for policy, seeds in found.policies.items():
+        runs = [run for run in asked["runs"] if run["policy"] == policy]
+        steps = [run["steps"] for run in runs]
+        low, high = min(steps), max(steps)
         rows.append(
             [
                 policy,
-                Cell(", ".join(map(str, part["training_seeds"])), len(part["training_seeds"])),
-                Cell(_range(part["steps_trained"]), max(part["steps_trained"])),
-                Cell(f"{part['actor_parameters']:,}", part["actor_parameters"]),
-                part.get("perturb") or "the clean task",
-                float(part["random_return"]),
-                score_cell(part["clean_return"]),
-                *[_training(part["training"].get(key)) for key in ("final", "best")],
+                Cell(", ".join(f"seed {seed}" for seed in seeds), len(seeds)),
+                Cell(f"{low:,}" if low == high else f"{low:,} to {high:,}", high),
+                *[_each(found.fact(policy, name)[:1]) for name in ("parameters",)],
+                runs[0]["perturb"] or "the clean task",
+                _each(found.fact(policy, "random_return")[:1]),
+                cell(found.returns(policy)),
+                *[_each(found.fact(policy, f"{best}training_return")) for best in ("", "best_")],
             ]
         )
-    columns = [
-        "policy",
-        "training seeds",
-        "steps trained",
-        "actor parameters",
-        "trained in",
-        "return of random actions",
-        "return, clean task",
-        "training return, last",
-        "training return, best",
-    ]
+    columns = ["policy", "trained with", "steps trained", "trainable parameters of the actor",
+               "trained in", "return of random actions", "return, clean task",
+               "training return, last", "training return, best"]  # fmt: skip
     words = [
-        "Intervals, in brackets and as bands, are 95 % intervals of the mean: over training seeds, "
+        "Intervals, in brackets and as bands, are 95 % intervals of the mean: over training runs, "
         "or over episodes where a policy was trained once. [?]: it cannot be told from so few, or "
         "from numbers that are all the same.",
         "Clean: the task as it is, without any perturbation.",
-        "Return kept (retention): the return above that of random actions, relative to the same "
-        "in the clean task. 100 % is no loss, 0 % no better than random. A policy that is not "
-        "shown to earn more than random actions, and than standing still, has none to keep.",
+        "Return kept (retention): of each run, the return above that of random actions, relative "
+        "to the same in the clean task. 100 % is no loss, 0 % no better than random. A run that "
+        "does not earn significantly more than random actions and standing still has none.",
         "Severity: how strong a perturbation is, from 0 (none) to 1.",
     ]
-    if any(condition["split"] for condition in perturbed):
+    if any(c.split for c in perturbed):
         words.append("Held-out: a perturbation that training was never to contain.")
-    if lesions:
+    if found.lesions:
         words.append(
             "Lesion: a change to the network's state, not to its weights. Paired difference: as "
-            "trained minus lesioned, episode by episode."
+            "trained minus lesioned, on the same episodes."
         )
-    if settings["chance"] is not None:
+    if asked["chance"] is not None:
         words.append("Late trials: the second half of an episode's trials.")
-    table, glossary = Table(columns, rows), Text(words, True, folded="What the words mean")
-    return Section("What was tested", [Text([text]), table, glossary])
+    glossary = Text(words, True, folded="What the words mean")
+    return Section("What was tested", [Text([text]), page.filled_table(columns, rows), glossary])
 
 
-def _videos(videos: list[Path]) -> Section:
-    if not videos:
-        return Section("Videos", [])
+def _videos(videos: Sequence[Path]) -> Section:
     text = "They lie beside this file, in videos/; keep the folder together."
     titled = {path.stem: quote(path.as_posix()) for path in videos}
-    return Section("Videos", [Text([text]), Videos(titled)])
+    return Section("Videos", [Text([text]), Videos(titled)] if videos else [])
 
 
-def _results(summary: Summary) -> Section:
-    columns = [
-        "policy",
-        "condition",
-        "severity",
-        "split",
-        "network",
-        "return",
-        "return kept",
-        "late accuracy",
-        "length in steps",
-        "return by training seed",
-    ]
-    rows = [
-        [
-            policy,
-            *where_cells(condition),
-            condition["split"],
-            network_name(condition["lesion"]),
-            score_cell(result["return"]),
-            score_cell(result["retention"], True),
-            score_cell(result["late_accuracy"], True),
-            score_cell(result["length"]),
-            Cell(_each(result["return"]["by_run"]), result["return"]["mean"]),
-        ]
-        for policy, condition, result in every_result(summary)
-    ]
-    return Section("All results", [filled_table(columns, rows)])
+def _skipped(asked: dict[str, Any]) -> Section:
+    rows = [[x["condition"], x["policy"] or "all policies", x["reason"]] for x in asked["skipped"]]
+    return Section("Left out", [Table(["left out", "for", "because"], rows)] if rows else [])
 
 
-def _skipped(summary: Summary) -> Section:
-    rows = [
-        [part["condition"], part["policy"] or "all policies", part["reason"]]
-        for part in summary["skipped"]
-    ]
-    blocks = [Table(["left out", "for", "because"], rows)] if rows else []
-    return Section("Left out", blocks)
-
-
-def _settings(summary: Summary) -> Section:
-    settings = summary["settings"]
-    words = [shlex.quote(word) for word in settings["command"]]
+def _settings(found: Evaluation) -> Section:
+    asked = found.asked
+    words = [shlex.quote(word) for word in asked["command"]]
     # a line breaks after any hyphen, and an option has to stay whole
     option = Markup('<span class="unbroken">{}</span>')
     whole = [option.format(word) if word.startswith("-") else escape(word) for word in words]
     command = Markup("<code>python {}</code>").format(Markup(" ").join(whole))
-    rows: list[list[Any]] = [
-        ["environment", settings["env"]],
-        *[[f"environment: {key}", str(value)] for key, value in settings["env_kwargs"].items()],
-        ["steps of an episode", settings["horizon"]],
-        ["actions", "the likeliest" if settings["deterministic"] else "drawn at random"],
+    rows = [
+        ["environment", asked["environment"]],
+        *[[f"environment: {key}", value] for key, value in asked["env_kwargs"].items()],
+        ["steps of an episode", asked["horizon"]],
+        ["actions", "deterministic" if asked["deterministic"] else "sampled"],
         *[
             # noise of the task's own is an argument of its environment
-            [f"perturbation: {c['label']}", c["text"] or f"noise={c['severity']:g} of the task"]
-            for c in severest(summary)
+            [f"perturbation: {c.label}", c.text or f"noise={c.severity:g} of the task"]
+            for c in found.severest
         ],
-        *[[f"version: {key}", value] for key, value in settings["versions"].items()],
+        *[[f"version: {key}", value] for key, value in asked["versions"].items()],
     ]
-    rows = [row for row in rows if row[1] is not None]
-    runs = [
-        [policy, seed, folder]
-        for policy, part in summary["policies"].items()
-        for seed, folder in zip(part["training_seeds"], part["runs"])
-    ]
+    runs = [[run["policy"], run["seed"], run["folder"]] for run in asked["runs"]]
     return Section(
         "Settings and versions",
         [
@@ -234,17 +192,8 @@ def _settings(summary: Summary) -> Section:
     )
 
 
-def _training(by_run: list[float | None] | None) -> Cell | None:
-    known = [value for value in by_run or [] if value is not None]
+def _each(values: Sequence[float | None]) -> Cell | None:
+    known = [value for value in values if value is not None]
     if not known:
         return None
-    return Cell(_each(known), sum(known) / len(known))
-
-
-def _each(values: Sequence[float | None]) -> str:
-    return "  ".join(number(value) for value in values if value is not None)
-
-
-def _range(values: list[int]) -> str:
-    low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return Cell("  ".join(map(number, known)), sum(known) / len(known))

@@ -13,7 +13,8 @@ import vl_convert
 from markupsafe import Markup, escape
 
 from spikepropamine.reading import read_text
-from spikepropamine.report.words import number
+from spikepropamine.report.theme import styles, variable
+from spikepropamine.words import number
 
 FOLDER = Path(__file__).parent
 
@@ -68,11 +69,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A Vega-Lite chart with a title; `legend` names colours by their number in the palette."""
+    """A Vega-Lite chart with a title; `legend` has colours by name."""
 
     title: str
     chart: Mapping[str, Any]
-    legend: Mapping[str, int] = field(default_factory=dict)
+    legend: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
 
@@ -106,22 +107,26 @@ class Section:
         return "".join(c if c.isalnum() else "-" for c in self.title.lower())
 
 
-def filled_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+def filled_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> Table:
     """A table of those columns that hold anything."""
     keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
-    return Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows])
+    return Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows], caption)
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """The page as HTML, with its styles, scripts and data inside. Text is escaped."""
-    has_plots = any(isinstance(block, Plots) for s in sections for block in s.blocks)
+    plots = [plot for s in sections for b in s.blocks if isinstance(b, Plots) for plot in b.plots]
+    shown = json.dumps(
+        [[dict(plot.chart), [*map(variable, plot.legend.values())]] for plot in plots]
+    )
     return _template().render(
         title=title,
         subtitle=subtitle,
         sections=sections,
         style=Markup(read_text(FOLDER / "page.css")),
         script=Markup(read_text(FOLDER / "page.js")),
-        vega=Markup(_vega()) if has_plots else "",
+        colours=Markup(styles(shown)),
+        vega=Markup(_vega()) if plots else "",
     )
 
 
@@ -169,6 +174,7 @@ def _template() -> jinja2.Template:
     environment.filters["order"] = order_of
     environment.filters["to_script"] = to_script
     environment.filters["unbroken"] = unbroken
+    environment.filters["variable"] = variable
     environment.globals["altair_version"] = version("altair")
     return environment.get_template("page.html")
 

@@ -1,7 +1,5 @@
-"""Figures of an evaluation, drawn without a display and saved as PNG."""
+"""The picture of the inside of one episode, drawn without a display and saved as PNG."""
 
-from collections.abc import Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.film.recording import Recording
-from spikepropamine.evaluation.schema import Score
-from spikepropamine.report.words import plural
+from spikepropamine.words import plural
 
-# Okabe and Ito's palette, which the colour-blind can tell apart
+# of cues: Okabe and Ito's palette, which the colour-blind can tell apart
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F"]
 RIGHT, WRONG = "#009E73", "#D55E00"
 STYLE: dict[Any, Any] = {
@@ -34,149 +30,6 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.facecolor": "white",
 }
-
-
-def accuracy_by_trial(
-    panels: Mapping[str, Mapping[str, Sequence[Score]]],
-    chance: float | None,
-    title: str,
-    path: Path,
-) -> None:
-    """Accuracy by trial, with 95 % bands: flat where nothing is learned inside an episode.
-
-    Args:
-        panels: for each panel by its title, for each line by its label, a score per trial. One
-            panel has no title.
-        chance: accuracy of guessing, drawn as a line; None draws none.
-        title: of the figure; a second line is set smaller.
-        path: the PNG.
-    """
-    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
-    with plt.rc_context(STYLE):
-        figure, axes = _panels(len(panels))
-        for ax, lines in zip(axes, panels.values()):
-            for label, trials in lines.items():
-                x = np.arange(1, len(trials) + 1)
-                unknown = [np.nan, np.nan]
-                low, high = np.transpose([trial["interval"] or unknown for trial in trials])
-                colour = COLOURS[labels.index(label) % len(COLOURS)]
-                ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-                ax.plot(
-                    x,
-                    [trial["mean"] for trial in trials],
-                    # where it changes nothing, the line beneath shows through
-                    "--" if label == "plasticity-off" else "-",
-                    color=colour,
-                    marker="o",
-                    markersize=4,
-                    label=label,
-                )
-            if chance is not None:
-                _draw_chance(ax, chance)
-            _as_percent(ax)
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            ax.set_xlabel("trial that asks")
-            ax.grid(axis="y")
-        axes[0].set_ylabel("right responses")
-        _finish(figure, axes, list(panels), title, path)
-
-
-def curves(
-    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
-    axes_labels: tuple[str, str],
-    title: str,
-    path: Path,
-    chance: float | None = None,
-    best: str = "",
-) -> None:
-    """Curves of runs: their mean, and faint lines for the single ones.
-
-    Args:
-        panels: for each panel by its title, for each line by its label, x [points] and y [runs,
-            points], nan where there is none. One panel has no title.
-        axes_labels: of x and y.
-        title: of the figure; a second line is set smaller.
-        path: the PNG.
-        chance: where y is a share of right responses, that of guessing, drawn as a line; panels
-            have one scale then.
-        best: the label of what could be reached, drawn as black dashes.
-    """
-    labels = [label for lines in panels.values() for label in lines if label != best]
-    colours = dict(zip(dict.fromkeys(labels), cycle(COLOURS)))
-    columns = 3 if chance is None else 4
-    with plt.rc_context(STYLE):
-        figure, axes = _panels(len(panels), columns, share=chance is not None)
-        for ax, lines in zip(axes, panels.values()):
-            for label, (x, runs) in lines.items():
-                mean, colour = runs.mean(axis=0), colours.get(label)
-                if label == best:
-                    ax.plot(x, mean, "--", color="black", linewidth=1, label=label)
-                    continue
-                if len(runs) > 1:
-                    ax.plot(x, runs.T, color=colour, alpha=0.3, linewidth=0.8, zorder=1)
-                ax.plot(x, mean, color=colour, linewidth=2, label=label)
-            if chance is not None:
-                _draw_chance(ax, chance)
-                _as_percent(ax)
-                ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            else:
-                ax.set_xlim(left=0)
-            ax.set_xlabel(axes_labels[0])
-            ax.grid(axis="y")
-        for ax in axes[::columns]:
-            ax.set_ylabel(axes_labels[1])
-        _finish(figure, axes, list(panels), title, path)
-
-
-def scores(
-    groups: Mapping[str, Mapping[str, tuple[Score, Sequence[float]]]],
-    measure: str,
-    title: str,
-    path: Path,
-    chance: float | None = None,
-    best: str = "",
-) -> None:
-    """A measure by condition: mean, 95 % interval, and faint dots for the single samples.
-
-    Args:
-        groups: for each policy by its label, for each condition by its name, the score and the
-            samples that it is of.
-        measure: name of the measure, with its unit.
-        title: of the figure; a second line is set smaller.
-        path: the PNG.
-        chance: what guessing would reach, drawn as a line; None draws none.
-        best: the label of what could be reached, drawn as black dashes.
-    """
-    conditions = list(dict.fromkeys(name for group in groups.values() for name in group))
-    with plt.rc_context(STYLE):
-        figure, (ax,) = _panels(1)
-        room = 0.6 / len(groups)  # of each group in a condition
-        shift = min(0.09, 0.45 * room)  # of the mean, from the samples
-        for index, (label, group) in enumerate(groups.items()):
-            colour = "black" if label == best else COLOURS[index % len(COLOURS)]
-            offset = room * (index + 0.5) - 0.3
-            for name, (score, samples) in group.items():
-                x = conditions.index(name) + offset
-                if len(samples) > 1:
-                    # spread evenly, so that equal samples can be told apart
-                    spread = x + min(0.04, 0.2 * room) * np.linspace(-1, 1, len(samples))
-                    ax.plot(spread, samples, ".", color=colour, alpha=0.25, zorder=1)
-                if score["interval"] is not None:
-                    low, high = score["interval"]
-                    ax.vlines(x + shift, low, high, color=colour, linewidth=2)
-                marker = "_" if label == best else "o"
-                dots = ax.plot(x + shift, score["mean"], marker, color=colour, markersize=6)
-            dots[0].set_label(label)
-        if chance is not None:
-            _draw_chance(ax, chance)
-        ax.set_xticks(range(len(conditions)), conditions)
-        ax.set_xlim(-0.6, len(conditions) - 0.4)
-        ax.set_ylabel(measure)
-        ax.grid(axis="y")
-        if len(groups) > 1 or chance is not None:
-            _legend(figure, [ax])
-        _title(figure, title)
-        _save(figure, path)
 
 
 def episode(recording: Recording, title: str, path: Path) -> None:
@@ -341,52 +194,6 @@ def _draw_matrices(figure: Figure, grid: Any, fast: np.ndarray, infos: list[Any]
         axes.append(ax)
     axes[-1].set_xlabel("from neuron")
     figure.colorbar(image, ax=axes, label="fast weight F", location="bottom", aspect=18, shrink=0.9)
-
-
-def _panels(count: int, columns: int = 8, share: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure with panels in rows, of one scale where they share it."""
-    columns = min(count, columns)
-    rows = -(-count // columns)
-    size = 7.5 if count == 1 else 3.1 * columns + 0.8, 4.6 if rows == 1 else 3.2 * rows + 0.8
-    figure, axes = plt.subplots(
-        rows, columns, figsize=size, sharey=share, squeeze=False, layout="constrained"
-    )
-    for empty in axes.flat[count:]:
-        empty.set_axis_off()
-    return figure, list(axes.flat[:count])
-
-
-def _finish(
-    figure: Figure, axes: Sequence[Axes], names: Sequence[str], title: str, path: Path
-) -> None:
-    """Names the panels, where there are several, adds legend and title, and saves it."""
-    if len(axes) > 1:
-        for ax, name in zip(axes, names):
-            ax.set_title(name)
-    _legend(figure, axes)
-    _title(figure, title)
-    _save(figure, path)
-
-
-def _draw_chance(ax: Axes, chance: float) -> None:
-    ax.axhline(chance, color="#7F7F7F", linestyle=":", zorder=0, label="chance")
-
-
-def _as_percent(ax: Axes) -> None:
-    ax.set_ylim(0, 1.03)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-
-
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    handles: dict[str, Any] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels()):
-            handles.setdefault(label, handle)
-    handles["chance"] = handles.pop("chance", None)  # last
-    handles = {label: handle for label, handle in handles.items() if handle is not None}
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 5)
-    )
 
 
 def _title(figure: Figure, title: str) -> None:

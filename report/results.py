@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from spikepropamine.common import UsageError, unknown
-from spikepropamine.derived import CLEAN_KEY, EVALUATION, derived
+from spikepropamine.common import CLEAN_KEY, UsageError, unknown
+from spikepropamine.derived import EVALUATION, derived
 from spikepropamine.table import COLUMNS, CONDITION, RUN, TASK, pivot, read, where
 
 PERTURBED = "perturbed"

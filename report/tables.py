@@ -14,8 +14,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from spikepropamine.common import UsageError
-from spikepropamine.derived import CLEAN_KEY
+from spikepropamine.common import CLEAN_KEY, UsageError
 from spikepropamine.evaluation.judge.cost import PARTS
 from spikepropamine.reading import read_text
 from spikepropamine.report.results import (
@@ -28,7 +27,6 @@ from spikepropamine.report.results import (
     task_name,
     values_of,
 )
-from spikepropamine.report.words import number, percent
 from spikepropamine.statistics import (
     Difference,
     decisive,
@@ -39,6 +37,7 @@ from spikepropamine.statistics import (
     verdict,
 )
 from spikepropamine.table import RUN, TASK
+from spikepropamine.words import number, percent
 
 PLASTIC = r"^n?dp-"
 MILD = 0.5

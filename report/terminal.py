@@ -1,84 +1,71 @@
 """The tables that an evaluation prints."""
 
 from collections.abc import Callable
-from typing import Any
 
-from spikepropamine.evaluation.schema import CLEAN_KEY, Score, Summary
-from spikepropamine.report.reading import context_scores
+from spikepropamine.report.evaluation import SPLITS, Estimate, Evaluation
 
-MANY_CONDITIONS = 10  # from so many on, no table or figure has room for all of them
+MANY_CONDITIONS = 10  # from so many on, a table has a line for each condition, and one measure
 
 PACE = "pace"
 WHAT_PACE_IS = (
     "(pace: in steps 100 to 200 of a context, relative to the teacher that is told, 1, and to "
     "random actions, 0)"
 )
-
 NOTHING_KEPT = (
-    "(no retention: no policy is shown to earn more than random actions and standing still)"
+    "(no retention: no run earns significantly more than random actions and standing still)"
 )
+Measure = Callable[[str, str], Estimate | None]
 
 
-def tables(summary: Summary) -> str:
+def tables(found: Evaluation) -> str:
     """Plain text: every policy in every condition; and, where there are many, the policies."""
-    results: Any = summary["results"]
-    conditions = summary["conditions"]
-    measures = _measures([r for of in results.values() for r in of.values()])
+    measures = _measures(found)
+    conditions = {policy: found.judged(policy) for policy in found.policies}
     legend = f"\n{WHAT_PACE_IS}" if PACE in measures else ""
-    kept_nothing = list(measures) == ["return"] and len(conditions) > 1
-    reason = f"\n{NOTHING_KEPT}" if kept_nothing else ""
-    if len(conditions) <= MANY_CONDITIONS:
+    if list(measures) == ["return"] and any(c.perturbs for c in found.conditions.values()):
+        legend += f"\n{NOTHING_KEPT}"
+    if len(found.conditions) <= MANY_CONDITIONS:
         rows = [["policy", "condition", *measures]]
-        for name, of in results.items():
-            for key, result in of.items():
-                rows.append([name, key, *(_cell(part(result)) for part in measures.values())])
-                name = ""  # once per policy
-        return _aligned(rows) + legend + reason
-    overall: Any = summary["overall"]
-    splits = [
-        s
-        for s in ("all", "train", "held-out")
-        if any(s in of.get("intact", {}) for of in overall.values())
-    ]
-    rows = [["policy", "lesion", "return", *(f"retention, {split}" for split in splits)]]
-    for name, of in results.items():
-        for lesion in [None, *summary["settings"]["lesions"]]:
-            keys = [
-                c["key"]
-                for c in conditions
-                if c["lesion"] == lesion and c["intact"] == CLEAN_KEY and c["key"] in of
-            ]
-            kept = overall[name].get(lesion or "intact", {})
-            if keys:
-                cells = [_cell(of[keys[0]]["return"]), *(_cell(kept.get(s)) for s in splits)]
-                rows.append([name, lesion or "", *cells])
-    by_condition = [["condition", *results]]
+        for policy, judged in conditions.items():
+            for i, c in enumerate(judged):  # the policy's name once
+                cells = [_cell(of(policy, c.key)) for of in measures.values()]
+                rows.append(["" if i else policy, c.key, *cells])
+        return _aligned(rows) + legend
     # where nothing was learned, there is nothing to be kept
     asked = next((measure for measure in measures if measure != "return"), "return")
-    for c in conditions:
-        found = [of.get(c["key"]) for of in results.values()]
-        by_condition.append([c["key"], *(_cell(measures[asked](r)) if r else "" for r in found)])
+    by_condition = [["condition", *found.policies]]
+    for c in found.conditions.values():
+        cells = [_cell(measures[asked](p, c.key)) if c in judged else ""
+                 for p, judged in conditions.items()]  # fmt: skip
+        by_condition.append([c.key, *cells])
+    rows = [["policy", "lesion", "return", *(f"retention, {split}" for split in SPLITS)]]
+    for policy, judged in conditions.items():
+        for c in judged:
+            if not c.perturbs:
+                kept = [_cell(found.overall(policy, c.lesion, split)) for split in SPLITS]
+                rows.append([policy, c.lesion or "", _cell(found.returns(policy, c.key)), *kept])
     legend = legend or f"\n({asked})"
-    return f"{_aligned(by_condition)}{legend}{reason}\n\n{_aligned(rows)}"
+    return f"{_aligned(by_condition)}{legend}\n\n{_aligned(rows)}"
 
 
-def _measures(results: list[Any]) -> dict[str, Callable[[Any], Score | None]]:
-    """What a row of results has, by name."""
+def _measures(found: Evaluation) -> dict[str, Measure]:
+    """What a row of results has, by name; columns without values are left out."""
 
-    def earned(result: Any) -> Score | None:
-        return result["return"]
+    def of(measure: str) -> Measure:
+        return lambda policy, key: found.measured(policy, key, measure)
 
-    if any(result["late_accuracy"] for result in results):
-        return {"late accuracy": lambda result: result["late_accuracy"], "return": earned}
-    relative = {PACE: _pace, "retention": lambda result: result["retention"]}
-    pace, kept = ({name: of} if any(map(of, results)) else {} for name, of in relative.items())
-    return pace | {"return": earned} | kept
+    def pace(policy: str, key: str) -> Estimate | None:
+        """Of the contexts that episodes begin with, else of later ones."""
+        first = found.estimate(policy, key, "settled_pace")
+        return first or found.estimate(policy, key, "later_settled_pace")
 
-
-def _pace(result: Any) -> Score | None:
-    """Of the contexts that episodes begin with, else of later ones."""
-    paces = (scores["settled_pace"] for scores in context_scores(result).values())
-    return next((pace for pace in paces if pace is not None), None)
+    every = {"late accuracy": of("late accuracy"), PACE: pace, "return": of("return")}
+    every["retention"] = of("retention")
+    where = [(policy, c.key) for policy in found.policies for c in found.judged(policy)]
+    there = {name: get for name, get in every.items() if any(get(*place) for place in where)}
+    if "late accuracy" in there:
+        there = {name: there[name] for name in ("late accuracy", "return")}
+    return there
 
 
 def _aligned(rows: list[list[str]]) -> str:
@@ -87,20 +74,5 @@ def _aligned(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
 
 
-def _cell(score: Score | None) -> str:
-    if score is None:
-        return "-"
-    if score["interval"] is None:
-        return f"{_number(score['mean'])} [?]"
-    low, high = score["interval"]
-    return f"{_number(score['mean'])} [{_number(low)}, {_number(high)}]"
-
-
-def _number(value: float) -> str:
-    return (
-        f"{value:.0f}"
-        if abs(value) >= 100
-        else f"{value:.1f}"
-        if abs(value) >= 10
-        else f"{value:.2f}"
-    )
+def _cell(score: Estimate | None) -> str:
+    return "-" if score is None else score.text()

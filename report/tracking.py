@@ -5,63 +5,55 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.evaluation.schema import Score, Summary
+from spikepropamine.common import CLEAN_KEY
 from spikepropamine.folder import RunFolder
-from spikepropamine.reading import read_json
+from spikepropamine.report.evaluation import SPLITS, Evaluation
+from spikepropamine.report.page import Section, Table, order_of, show
+from spikepropamine.report.sections import SERIES, lesions, results
 from spikepropamine.tracking import On, policy_artifact, start, use
 
-AXES = {
-    "adaptation/retention/*": "severity",
-    "adaptation/accuracy_by_trial/*": "trial",
-    "adaptation/reward_rate/*": "episode_step",
-    "adaptation/fast_weight_norm/*": "episode_step",
-    "adaptation/modulator_mean/*": "episode_step",
-    "adaptation/modulator_spread/*": "episode_step",
-    "adaptation/firing_rate/*": "episode_step",
+SERIES_OF = {"accuracy_by_trial": "correct", "reward_rate": "reward"} | dict(zip(SERIES, SERIES))
+"""Curves by the step of the episode, or the trial, and the measures that they are of."""
+AXES = {"adaptation/retention/*": "severity", "adaptation/accuracy_by_trial/*": "trial"} | {
+    f"adaptation/{name}/*": "episode_step" for name in SERIES_OF if name != "accuracy_by_trial"
 }
 
 
 def track_evaluation(mode: On, folder: Path) -> None:
     """Logs an evaluation that is finished, as a run of its own whose files lie in `folder/wandb`.
 
-    Args:
-        mode: where it goes.
-        folder: with the summary.json that `evaluation.schema` describes.
-
     Raises:
         UsageError: the server cannot be reached, or refuses.
     """
     import wandb
 
-    summary = read_json(folder / "summary.json")
-    settings, policies = summary["settings"], summary["policies"]
+    found = Evaluation.read(folder)
+    asked, policies = found.asked, list(found.policies)
+    environment = asked["environment"]
     run = start(
         mode,
         folder,
         AXES,
-        ["evaluation", settings["env"], settings["suite"] or "perturb", *policies],
-        name=f"evaluation of {', '.join(policies)} on {settings['env']}",
-        group=settings["env"],
+        ["evaluation", environment, asked["suite"] or "perturb", *policies],
+        name=f"evaluation of {', '.join(policies)} on {environment}",
+        group=environment,
         job_type="evaluation",
-        config=settings | {"policies": policies},
+        config=asked,
     )
-    for policy in policies.values():
-        for judged in policy["runs"]:
-            use(run, policy_artifact(RunFolder(folder / judged)), mode)
-    for row in curves(summary):
+    for judged in asked["runs"]:
+        use(run, policy_artifact(RunFolder(folder / judged["folder"])), mode)
+    for row in curves(found):
         run.log(row)
-    columns, rows = results(summary)
-    run.log({"adaptation/results": wandb.Table(columns=columns, data=rows)})
-    columns, rows = lesions(summary)
-    if rows:
-        run.log({"adaptation/lesions": wandb.Table(columns=columns, data=rows)})
-    videos = sorted((folder / "videos").glob("*.mp4"))
-    if videos:
+    for name, section in (("results", results(found)), ("lesions", lesions(found))):
+        if columns_and_rows := plain_table(section):
+            columns, rows = columns_and_rows
+            run.log({f"adaptation/{name}": wandb.Table(columns=columns, data=rows)})
+    if videos := sorted((folder / "videos").glob("*.mp4")):
         some = [wandb.Video(str(video), caption=video.stem, format="mp4") for video in videos]
         run.log({"adaptation/videos": some})
-    run.summary.update(scores(summary))
-    name = f"evaluation-{settings['env']}".replace("/", "-")
-    artifact = wandb.Artifact(name, type="evaluation", metadata=settings)
+    run.summary.update(scores(found))
+    name = f"evaluation-{environment}".replace("/", "-")
+    artifact = wandb.Artifact(name, type="evaluation", metadata=asked)
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name != "wandb":
             artifact.add_dir(str(path), name=path.name)
@@ -74,104 +66,60 @@ def track_evaluation(mode: On, folder: Path) -> None:
         print(f"tracked offline; upload with: wandb sync {runs}/offline-run-*")
 
 
-def curves(summary: Summary) -> list[dict[str, float]]:
+def curves(found: Evaluation) -> list[dict[str, float]]:
     """Rows of the curves, one for each value of an axis: retention by severity, accuracy by trial,
     reward rate and what the network did by step of the episode.
     """
     rows: dict[tuple[str, float], dict[str, float]] = defaultdict(dict)
-    for policy, parts in summary["severity"].items():
-        for part in parts:
-            name = part["label"] if part["lesion"] is None else f"{part['label']} {part['lesion']}"
-            for severity, score in zip(part["severity"], part["retention"]):
-                key = f"adaptation/retention/{policy}/{name}"
-                rows["severity", severity][key] = score["mean"]
-    for policy, found in summary["results"].items():
-        for condition, result in found.items():
-            for trial, score in enumerate(result["accuracy_by_trial"] or []):
-                key = f"adaptation/accuracy_by_trial/{policy}/{condition}"
-                rows["trial", trial][key] = score["mean"]
-            if (curve := result["reward_rate"]) is not None:
-                key = f"adaptation/reward_rate/{policy}/{condition}"
-                for step, mean in zip(curve["step"], curve["mean"]):
-                    rows["episode_step", step][key] = mean
-    for policy, inside in summary["inside"].items():
-        for condition, series in inside.items():
-            for name in series.keys() - {"step"}:
-                for step, value in zip(series["step"], series[name]):
-                    rows["episode_step", step][f"adaptation/{name}/{policy}/{condition}"] = value
+    labels = dict.fromkeys(c.label for c in found.conditions.values())
+    for policy in found.policies:
+        for label in labels:
+            for lesion in (None, *found.lesions):
+                name = label if lesion is None else f"{label} {lesion}"
+                for severity, key in found.severities(policy, label, lesion).items():
+                    if (score := found.retention(policy, [key])) is not None:
+                        rows["severity", severity][f"retention/{policy}/{name}"] = score.mean
+        for condition in found.judged(policy):
+            for name, measure in SERIES_OF.items():
+                steps, values = found.curve(policy, condition.key, measure)
+                if name == "accuracy_by_trial":
+                    values = found.values(policy, condition.key, measure).mean(axis=1)
+                axis = AXES[f"adaptation/{name}/*"]
+                for step, value in zip(steps, values.mean(axis=0) if steps else ()):
+                    if value == value:  # a trial may ask for nothing
+                        rows[axis, step][f"{name}/{policy}/{condition.key}"] = float(value)
     # to wandb a dot in a name stands for nesting
     return [
-        {axis: at} | {name.replace(".", "_"): value for name, value in row.items()}
+        {axis: at} | {f"adaptation/{name}".replace(".", "_"): value for name, value in row.items()}
         for (axis, at), row in sorted(rows.items())
     ]
 
 
-def results(summary: Summary) -> tuple[list[Any], list[list[Any]]]:
-    """Columns and rows of the table of results: one row for each policy and condition."""
-    columns = [
-        "policy", "condition", "perturbation", "severity", "split", "onset", "lesion",
-        "return", "return_low", "return_high", "retention", "late_accuracy",
-        "recovery_fraction", "recovery_time", "pace_of_teacher", "time_to_identify",
-        "later_pace_of_teacher", "regained",
-    ]  # fmt: skip
-    rows: list[list[Any]] = []
-    for policy, found in summary["results"].items():
-        for condition in summary["conditions"]:
-            if condition["key"] not in found:
-                continue
-            result = found[condition["key"]]
-            recovery, adaptation = result["recovery"], result["adaptation"]
-            later = adaptation and adaptation["later"]
-            rows.append(
-                [
-                    policy, condition["key"], condition["text"], condition["severity"],
-                    condition["split"], condition["onset"], condition["lesion"],
-                    result["return"]["mean"], *_edges(result["return"]),
-                    _mean(result["retention"]), _mean(result["late_accuracy"]),
-                    _mean(recovery and recovery["fraction"]),
-                    _mean(recovery and recovery["time"]),
-                    _mean(adaptation and adaptation["first"]["settled_pace"]),
-                    _mean(adaptation and adaptation["first"]["time_to_identify"]),
-                    _mean(later and later["settled_pace"]), _mean(later and later["regained"]),
-                ]
-            )  # fmt: skip
-    return columns, rows
-
-
-def lesions(summary: Summary) -> tuple[list[Any], list[list[Any]]]:
-    """Columns and rows of the table of lesions: what each takes away, by policy and condition."""
-    columns = [
-        "policy", "lesion", "condition", "return_difference", "low", "high",
-        "probability_of_improvement", "late_accuracy_difference",
-    ]  # fmt: skip
+def plain_table(section: Section) -> tuple[list[str], list[list[Any]]] | None:
+    """Columns and rows of the table of a section: numbers, beside them texts with intervals."""
+    tables = [block for block in section.blocks if isinstance(block, Table)]
+    if not tables:
+        return None
+    (table,) = tables
+    columns: list[str] = []
+    for name, numeric in zip(table.columns, table.numeric):
+        columns += [name, f"{name} [95 %]"] if numeric else [name]
     rows = [
-        [
-            policy, lesion, condition,
-            part["paired_difference"]["mean"], *_edges(part["paired_difference"]),
-            _mean(part["probability_of_improvement"]), _mean(part["late_accuracy_difference"]),
-        ]
-        for policy, by_lesion in summary["lesions"].items()
-        for lesion, parts in by_lesion.items()
-        for condition, part in parts.items()
+        [part for cell, numeric in zip(row, table.numeric)
+         for part in ([order_of(cell), show(cell)] if numeric else [show(cell)])]
+        for row in table.rows
     ]  # fmt: skip
     return columns, rows
 
 
-def scores(summary: Summary) -> dict[str, float]:
+def scores(found: Evaluation) -> dict[str, float]:
     """Numbers for the table of runs: clean return, and mean retention by policy and split."""
-    found = {}
-    for policy, part in summary["policies"].items():
-        found[f"adaptation/clean_return/{policy}"] = part["clean_return"]["mean"]
-    for policy, by_lesion in summary["overall"].items():
-        for lesion, splits in by_lesion.items():
-            for split, score in splits.items():
-                found[f"adaptation/mean_retention/{policy}/{lesion}/{split}"] = score["mean"]
-    return found
-
-
-def _edges(score: Score) -> list[float] | list[None]:
-    return score["interval"] or [None, None]
-
-
-def _mean(score: Score | None) -> float | None:
-    return None if score is None else score["mean"]
+    numbers = {}
+    for policy in found.policies:
+        numbers[f"adaptation/clean_return/{policy}"] = found.returns(policy, CLEAN_KEY).mean
+        for lesion in (None, *found.lesions):
+            for split in SPLITS:
+                if (kept := found.overall(policy, lesion, split)) is not None:
+                    name = f"{policy}/{lesion or 'intact'}/{split}"
+                    numbers[f"adaptation/mean_retention/{name}"] = kept.mean
+    return numbers

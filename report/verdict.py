@@ -1,433 +1,337 @@
-"""What an evaluation found, in sentences computed from its summary."""
+"""What an evaluation found: facts about each policy, and the sentences that say them."""
 
-from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from spikepropamine.evaluation.schema import (
-    CLEAN_KEY,
-    Comparison,
-    ConditionSummary,
-    ContextScores,
-    Estimate,
-    Score,
-    Summary,
-)
-from spikepropamine.report.reading import (
-    condition_name,
-    context_scores,
-    has_no_plasticity,
-    lesion_name,
-    lesioned,
-    perturbs,
-    severest,
-    share_kept,
-)
-from spikepropamine.report.words import (
-    listed,
-    number,
-    percent,
-    plural,
-    with_interval,
-)
+from spikepropamine import statistics
+from spikepropamine.common import CLEAN_KEY
+from spikepropamine.evaluation.rows import TOLD
+from spikepropamine.report.evaluation import Condition, Estimate, Evaluation, lesion_name
+from spikepropamine.statistics import HIGHER, LOWER, NO_DIFFERENCE
+from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
 
 FEW_SEEDS = 5
 FEW_EPISODES = 20
 UNEQUAL = 1.1  # times the steps of the shortest training
-MANY_COMPARISONS = 10
+CONTEXT_LESIONS = ("off", "frozen")
 
 
-def verdict(summary: Summary, policy: str) -> list[str]:
-    """Sentences on one policy; the first one begins after its name: "earns 4,572 ..."."""
-    clean = _clean(summary, policy)
-    kept, adapted = _kept(summary, policy), _adapted(summary, policy)
-    trials = summary["results"][policy][CLEAN_KEY]["accuracy_by_trial"]
-    # the question comes first: of contexts the pace, of other perturbations what is kept of what
-    if adapted and adapted[0].startswith("It ") and not trials:
-        first, *others = adapted
-        asked = [first.removeprefix("It "), f"In the clean task it {clean}", *others, *kept]
-    elif kept and not trials:
-        first, *others = kept
-        asked = [f"{clean[:-1]} and {first.removeprefix('It ')}", *others, *adapted]
+class Kept(NamedTuple):
+    """What is kept of the return in a condition, as trained and with plasticity off."""
+
+    condition: Condition
+    score: Estimate
+    off: Estimate | None
+
+
+class Context(NamedTuple):
+    """How contexts are found out: by lesion (None: intact), the pace relative to the teacher, or
+    else the reward per step; `later` are those that begin within an episode.
+    """
+
+    condition: Condition
+    later: bool
+    relative: bool
+    paces: dict[str | None, Estimate]
+    time: Estimate | None
+    regained: Estimate | None
+    teacher_regained: Estimate | None
+
+
+class Facts(NamedTuple):
+    """What the sentences about a policy say.
+
+    Attributes:
+        policy: its name.
+        returns: of an episode in the clean task.
+        random, still: what random actions and standing still earn; None where there is no such
+            thing.
+        learned: of each run, see `Evaluation.learned`.
+        late, first, rise: accuracies in the clean task; None where there are no trials.
+        kept, kept_off: retention over all perturbed conditions.
+        severest: in the severest condition of each label, the least kept first.
+        contexts: those held out, or else all.
+        recovery: from the change that hurts most, with the fraction regained with plasticity off.
+        plastic: whether it has plasticity that works.
+        off: verdicts on the return with plasticity less that without, by condition, corrected for
+            their number; empty where that was not asked for.
+        without: return, or late accuracy, in the clean task with plasticity off.
+    """
+
+    policy: str
+    returns: Estimate
+    random: float | None
+    still: float | None
+    learned: list[bool | None]
+    late: Estimate | None
+    first: Estimate | None
+    rise: Estimate | None
+    kept: Estimate | None
+    kept_off: Estimate | None
+    severest: list[Kept]
+    contexts: list[Context]
+    recovery: tuple[Condition, dict[str, Estimate | None], Estimate | None] | None
+    plastic: bool
+    off: list[str]
+    without: Estimate | None
+
+
+def facts(found: Evaluation, policy: str) -> Facts:
+    """All about one policy."""
+    plastic = found.is_plastic(policy)
+
+    def off_key(condition: Condition) -> str:
+        key = found.with_lesion(condition.key, "off")
+        return key if plastic and found.conditions.get(key) in found.judged(policy) else ""
+
+    kept = []
+    for condition in found.severest:
+        if (score := found.retention(policy, [condition.key])) is not None:
+            off = off_key(condition)
+            kept.append(Kept(condition, score, found.retention(policy, [off]) if off else None))
+    changes = []
+    for condition in found.severest:
+        if scores := found.recovery(policy, condition.key):
+            off = off_key(condition)
+            without = found.recovery(policy, off).get("fraction") if off else None
+            changes.append((condition, scores, without))
+    lesions = [part for part in found.lesioned(policy) if part.lesioned.lesion == "off"]
+    p_values = statistics.holm([statistics.decisive(part.returns) for part in lesions])
+    off = off_key(found.conditions[CLEAN_KEY])
+    trials = found.trials(policy, CLEAN_KEY)
+    return Facts(
+        policy=policy,
+        returns=found.returns(policy),
+        random=_mean(found.fact(policy, "random_return")),
+        still=_mean(found.fact(policy, "still_return")),
+        learned=found.learned(policy),
+        late=found.late_accuracy(policy, CLEAN_KEY),
+        first=trials[0] if len(trials) > 1 else None,
+        rise=found.rise(policy),
+        kept=found.overall(policy),
+        kept_off=found.overall(policy, "off") if plastic else None,
+        severest=sorted(kept, key=lambda one: one.score.mean),
+        contexts=_contexts(found, policy, plastic),
+        recovery=max(changes, key=lambda change: _drop(change[1]), default=None),
+        plastic=plastic,
+        off=[statistics.verdict(part.returns, p) for part, p in zip(lesions, p_values)],
+        without=(found.late_accuracy(policy, off) or found.returns(policy, off)) if off else None,
+    )
+
+
+def _contexts(found: Evaluation, policy: str, plastic: bool) -> list[Context]:
+    every = [c for c in found.severest if found.contexts(policy, c.key)]
+    facts = []
+    for c in [c for c in every if c.split == "held-out"] or every:
+        for prefix in found.contexts(policy, c.key):
+            relative = found.estimate(policy, c.key, f"{prefix}settled_pace") is not None
+            measure = f"{prefix}settled_{'pace' if relative else 'rate'}"
+            paces = {}
+            for lesion in (None, *CONTEXT_LESIONS) if plastic else (None,):
+                key = found.with_lesion(c.key, lesion)
+                if (score := found.estimate(policy, key, measure)) is not None:
+                    paces[lesion] = score
+            time = found.estimate(policy, c.key, f"{prefix}time_to_identify")
+            back = found.estimate(policy, c.key, "regained") if prefix else None
+            teacher = found.estimate(TOLD, c.key, "regained") if prefix else None
+            if None in paces:
+                facts.append(Context(c, bool(prefix), relative, paces, time, back, teacher))
+    return facts
+
+
+def sentences(fact: Facts) -> list[str]:
+    """About one policy; the first one begins after its name: "earns 4,572 ..."."""
+    return [
+        f"{_clean(fact)}.",
+        *_kept(fact),
+        *(sentence for context in fact.contexts for sentence in _context(context)),
+        *_recovered(fact),
+        *_cause(fact),
+    ]
+
+
+def verdict(found: Evaluation, policy: str) -> list[str]:
+    """The sentences about one policy."""
+    return sentences(facts(found, policy))
+
+
+def _clean(fact: Facts) -> str:
+    if fact.late is not None:
+        text = f"is right in {fact.late.text(True)} of the late trials"
+        if fact.first is not None and fact.rise is not None:
+            text += f", and in {percent(fact.first.mean)} of the first ones: "
+            text += "it learns in the episode" if fact.rise.side > 0 else "no significant rise"
+        return text
+    others = {"random actions": fact.random, "standing still": fact.still}
+    beside = ", ".join(
+        f"{name}: {number(value)}" for name, value in others.items() if value is not None
+    )
+    text = f"earns {fact.returns.text()} an episode ({beside})"
+    if fact.learned.count(False) == len(fact.learned):
+        return f"has not learned: it {text}, which is not significantly more"
+    if None in fact.learned:
+        return f"{text}; these are too few episodes to tell whether it has learned"
+    return text
+
+
+def _kept(fact: Facts) -> list[str]:
+    if not fact.severest or fact.kept is None:
+        return []
+
+    def share(score: Estimate, off: Estimate | None) -> str:
+        return score.text(True) + (f" (plasticity off: {off.text(True)})" if off else "")
+
+    least, most = fact.severest[0], fact.severest[-1]
+    ends = [f"{share(least.score, least.off)} with “{least.condition.name()}”"]
+    if least is not most:
+        ends.append(f"{share(most.score, most.off)} with “{most.condition.name()}”")
+    return [
+        f"It keeps {share(fact.kept, fact.kept_off)} of its return, on average over all perturbed "
+        f"conditions; at the highest severities, {' to '.join(ends)}."
+    ]
+
+
+def _context(context: Context) -> list[str]:
+    begins = "within" if context.later else "with"
+    where = f"in steps 100 to 200 of contexts that begin {begins} the episode"
+    where += f" (“{context.condition.name(onset=False)}”)"
+
+    def pace(score: Estimate) -> str:
+        return score.text(context.relative) + ("" if context.relative else " per step")
+
+    text = f"It has {pace(context.paces[None])} of the pace of the teacher that is told, {where}"
+    if not context.relative:
+        text = f"It earns {pace(context.paces[None])} {where}"
+    lesions = [
+        f"{lesion_name(name)}: {pace(score)}" for name, score in context.paces.items() if name
+    ]
+    text += f" ({'; '.join(lesions)})" if lesions else ""
+    if context.time is not None:
+        text += f". Nine tenths of that is reached after {context.time.mean:.0f} steps"
+    found = [f"{text}."]
+    if context.regained is not None:
+        teacher = context.teacher_regained
+        beside = f" (the teacher: {percent(teacher.mean)})" if teacher else ""
+        found.append(
+            f"Within 50 steps of a change, nine tenths of its reward rate are back in "
+            f"{context.regained.text(True)} of the changes{beside}."
+        )
+    return found
+
+
+def _recovered(fact: Facts) -> list[str]:
+    if fact.recovery is None:
+        return []
+    condition, scores, off = fact.recovery
+    before, drop, fraction = (scores[name] for name in ("reward_before", "drop", "fraction"))
+    assert before is not None and drop is not None
+    text = f"When “{condition.name()}” sets in, its reward per step of {number(before.mean)} "
+    if fraction is None:
+        return [f"{text}does not fall by a tenth or more."]
+    text += f"falls by {number(drop.mean)}, and "
+    left, time = scores["missing_at_end"], scores["recovery_time"]
+    if fraction.side < 0 and left is not None:
+        text += f"more is missing in the end: {number(left.mean)}"
+    elif fraction.side == 0:
+        text += f"no significant part of that comes back ({fraction.text(True)})"
     else:
-        asked = [clean, *kept, *adapted]
-    return [*asked, *_recovered(summary, policy), *_cause(summary, policy)]
+        text += f"{fraction.text(True)} of the loss comes back"
+        text += f" within {time.mean:.0f} steps" if time is not None else ""
+    return [f"{text}{f' (plasticity off: {off.text(True)})' if off and fraction.side > 0 else ''}."]
 
 
-def comparisons(summary: Summary) -> list[str]:
-    """A sentence for each two policies of which one is shown to be better, and one on the rest."""
-    every = summary["comparisons"]
-    shown = [c for c in every if side(c["difference"])]
-    sentences = [_compared(comparison) for comparison in shown]
-    rest = len(every) - len(shown)
+def _cause(fact: Facts) -> list[str]:
+    """What plasticity has to do with it: the same weights and episodes with plasticity off."""
+    if not fact.off:
+        return []
+    if not fact.plastic:
+        return ["It has no plasticity: switching it off changes nothing, bit for bit."]
+    text = ""
+    if fact.without is not None:
+        trials = fact.late is not None
+        text = f"With plasticity off it {'is right in' if trials else 'earns'} "
+        text += fact.without.text(trials) + (" of the late trials. " if trials else ". ")
+    names = {HIGHER: "significantly lower", LOWER: "significantly higher",
+             NO_DIFFERENCE: "not significantly different"}  # fmt: skip
+    counts = {name: fact.off.count(verdict) for verdict, name in names.items()}
+    some = [f"{name} in {count}" for name, count in counts.items() if count]
+    of = "" if len(fact.off) == 1 else f" of {plural(len(fact.off), 'condition')}"
+    if not some:
+        return [f"{text}Its effect on the return cannot be tested with so few episodes."]
+    if len(fact.off) == 1:
+        some = [some[0].removesuffix(" in 1")]
+    return [f"{text}The return is then {listed(some)}{of}."]
+
+
+def comparisons(found: Evaluation) -> list[str]:
+    """A sentence for each two policies that differ significantly, and one on the rest."""
+    said, rest = [], 0
+    for part in found.comparisons:
+        if part.verdict not in (HIGHER, LOWER):
+            rest += 1
+            continue
+        share = part.measure != "return"
+        amount = with_interval(part.found.mean, part.found.interval, share)
+        what = {"retention": "share of the return kept"}.get(part.measure, part.measure)
+        p = "" if part.p is None else f", p = {p_value(part.p)}".replace("= <", "<")
+        said.append(
+            f"The {what} of {part.policy} is {part.verdict} than that of {part.other}: "
+            f"difference {amount}{p}."
+        )
     if rest:
-        which = "The other comparisons leave" if shown else "Comparisons between policies leave"
-        sentences.append(f"{which} it open which policy is better.")
-    return sentences
+        said.append(f"{plural(rest, 'comparison')}: no significant difference.")
+    return said
 
 
-def caveats(summary: Summary) -> list[str]:
+def caveats(found: Evaluation) -> list[str]:
     """What the numbers cannot tell."""
-    sentences = []
-    counts = {name: len(part["training_seeds"]) for name, part in summary["policies"].items()}
-    once = [name for name, count in counts.items() if count == 1]
-    few = [f"{name} {count}" for name, count in counts.items() if 1 < count < FEW_SEEDS]
+    said, asked = [], found.asked
+    once = [name for name, seeds in found.policies.items() if len(seeds) == 1]
+    few = [f"{name} {len(s)}" for name, s in found.policies.items() if 1 < len(s) < FEW_SEEDS]
     if once:
-        sentences.append(
-            f"Trained once: {listed(once)}. Intervals are then over episodes, and say nothing "
-            "about how another training run would have turned out."
+        said.append(
+            f"Trained once: {listed(once)}. Intervals are over episodes and say nothing about "
+            "how another training run would have turned out."
         )
     if few:
-        sentences.append(
-            f"Few training seeds ({listed(few)}): intervals over so few runs are wide where they "
-            "can be told at all, and know nothing of seeds that fail unless one did."
-        )
-    sentences += _trained_for(summary)
-    if summary["settings"]["episodes"] < FEW_EPISODES:
-        episodes = plural(summary["settings"]["episodes"], "episode")
-        sentences.append(f"Only {episodes} per condition and run: small effects cannot be seen.")
-    if not summary["settings"]["own_limit"]:
-        sentences.append(
-            f"The task has no time limit: episodes were cut after {summary['settings']['horizon']} "
-            "steps."
-        )
-    if len(summary["comparisons"]) >= MANY_COMPARISONS:
-        sentences.append(
-            f"{len(summary['comparisons'])} comparisons: of policies that do not differ, one pair "
-            "in twenty would be said to."
-        )
-    onsets = [c["onset"] for c in summary["conditions"] if c["onset"]]
-    for name, part in summary["policies"].items():
-        length = summary["results"][name][CLEAN_KEY]["length"]["mean"]
-        if onsets and length <= min(onsets):
-            sentences.append(
-                f"Episodes of {name} have {length:.0f} steps on average in the clean task, and the "
-                f"first change begins at step {min(onsets)}: what it keeps is mostly of episodes "
-                "that had no change."
-            )
-        if part["dead_seeds"]:
-            seeds = listed([f"seed {seed}" for seed in part["dead_seeds"]])
-            sentences.append(
-                f"{name} hardly got beyond random actions in training {seeds}, "
-                "which all numbers include."
-            )
-    return sentences
-
-
-def _trained_for(summary: Summary) -> list[str]:
-    """What is to be said of trainings that were stopped, or were not equally long."""
-    sentences, longest = [], {}
-    for name, part in summary["policies"].items():
-        longest[name] = max(part["steps_trained"])
-        runs = zip(part["training_seeds"], part["steps_trained"], part["steps_planned"])
-        for seed, steps, planned in runs:
-            if planned is not None and steps < planned:
-                sentences.append(
-                    f"{name}, training seed {seed}, was stopped after {steps:,} of {planned:,} "
-                    "steps."
-                )
+        said.append(f"Few training seeds ({listed(few)}): seeds that fail may not be among them.")
+    longest = {}
+    for run in asked["runs"]:
+        name, seed, steps = run["policy"], run["seed"], run["steps"]
+        longest[name] = max(steps, longest.get(name, 0))
+        planned = found.fact(name, "steps_planned")[found.policies[name].index(seed)]
+        if planned is not None and steps < planned:
+            done = f"{steps:,} of {planned:,.0f} steps"
+            said.append(f"{name}, training seed {seed}, was stopped after {done}.")
     if max(longest.values()) > UNEQUAL * min(longest.values()):
         listing = listed([f"{name} {steps:,}" for name, steps in longest.items()])
-        sentences.append(f"Policies were trained for different numbers of steps: {listing}.")
-    return sentences
-
-
-def side(estimate: Estimate | Score) -> int:
-    """1 or -1 where the interval lies above or below zero; 0 where it does not, or is unknown."""
-    if estimate["interval"] is None:
-        return 0
-    low, high = estimate["interval"]
-    return (low > 0) - (high < 0)
-
-
-def _clean(summary: Summary, policy: str) -> str:
-    clean, part = summary["results"][policy][CLEAN_KEY], summary["policies"][policy]
-    late, trials = clean["late_accuracy"], clean["accuracy_by_trial"]
-    chance = summary["settings"]["chance"]
-    if late is not None and chance is not None:
-        text = f"is right in {with_interval(late, as_percent=True)} of the late trials, "
-        text += _against_chance(late, chance)
-        if late["interval"] is not None and late["interval"][0] <= chance:
-            text = f"has learned nothing that shows: it {text}"
-        if trials and len(trials) > 1:
-            first = f"{percent(trials[0]['mean'])} of the first trials"
-            known = trials[0]["interval"] is not None and trials[0]["interval"][0] > chance
-            if clean["accuracy_rise"] is not None and side(clean["accuracy_rise"]) > 0:
-                text += f", after {first}: it learns inside the episode"
-            elif known:  # as where it is told before it is asked
-                text += f", and in {first}"
-            else:
-                text += f", after {first}: no clear rise inside the episode"
-        return f"{text}."
-    others = f"random actions: {number(part['random_return'])}"
-    if part["still_return"] is not None:
-        others += f", standing still: {number(part['still_return'])}"
-    earned = f"{with_interval(clean['return'])} an episode ({others})"
-    if part["learned"] is None:
-        return f"earns {earned}; whether it has learned anything cannot be told."
-    if not part["learned"]:
-        return f"has learned nothing that shows: it earns {earned}."
-    return f"earns {earned}."
-
-
-def _kept(summary: Summary, policy: str) -> list[str]:
-    """How much of the return is kept under perturbations, with plasticity and without."""
-    results = summary["results"][policy]
-    kept = []
-    for condition in severest(summary):
-        score = results[condition["key"]]["retention"] if condition["key"] in results else None
-        if score is not None:
-            kept.append((score, condition))
-    if not kept:
-        return []
-    kept.sort(key=lambda item: item[0]["mean"])
-    shares = []
-    for score, condition in kept:
-        where = f"with “{condition_name(condition)}”"
-        key = lesioned(summary, condition["key"], "off")
-        part = results[key]["retention"] if key is not None and key in results else None
-        if part is not None and not has_no_plasticity(summary, policy):
-            where += f" (plasticity off: {_share(part)})"
-        shares.append((_part_kept(score), where))
-    (least, hardest), (most, easiest) = shares[0], shares[-1]
-    intact = [c for c in summary["conditions"] if c["lesion"] is None and perturbs(c)]
-    if len(intact) == 1:
-        return [f"It keeps {least} {hardest}."]
-    sentences = []
-    overall, off = share_kept(summary, policy), share_kept(summary, policy, "off")
-    if overall is not None:
-        labels = {condition["label"] for condition in intact}
-        where = (
-            f"the severities of “{labels.pop()}”"
-            if len(labels) == 1
-            else "all perturbed conditions"
+        said.append(f"Policies were trained for different numbers of steps: {listing}.")
+    episodes = asked["seeds"][1] - asked["seeds"][0] + 1
+    if episodes < FEW_EPISODES:
+        said.append(f"Only {plural(episodes, 'episode')} per condition and run: small effects "
+                    "cannot be seen.")  # fmt: skip
+    if not asked["own_limit"]:
+        said.append(
+            f"The task has no time limit: episodes were cut after {asked['horizon']} steps."
         )
-        text = f"It keeps {_part_kept(overall)}, on average over {where}"
-        if off is not None and not has_no_plasticity(summary, policy):
-            text += f"; with plasticity off {_share(off)}"
-        sentences.append(f"{text}.")
-    if len(kept) == 1:
-        return [*sentences, f"It keeps {least} at the highest severity, {hardest}."]
-    graded = any(c["severity"] is not None for c in intact)
-    it = "At the highest severities it" if graded else "It"
-    return [*sentences, f"{it} keeps {least} {hardest}, and {most} {easiest}."]
-
-
-def _part_kept(score: Score) -> str:
-    """More than all cannot be kept: it is earned."""
-    if score["mean"] > 1:
-        return f"all of its return (it earns {_share(score)})"
-    return f"{_share(score)} of its return"
-
-
-def _adapted(summary: Summary, policy: str) -> list[str]:
-    """How it comes to act in contexts that it has to find out; those held out first."""
-    references = summary["references"]
-    every = [c for c in summary["conditions"] if c["key"] in references]
-    held_out = [c for c in every if c["split"] == "held-out"]
-    # episodes that begin in the same contexts say the same of their openings: once is enough
-    sentences = [s for c in held_out or every for s in _adapted_in(summary, policy, c)]
-    return list(dict.fromkeys(sentences))
-
-
-def _adapted_in(summary: Summary, policy: str, condition: ConditionSummary) -> list[str]:
-    results = summary["results"][policy]
-    intact = context_scores(results.get(condition["key"]))
-    if not intact:
-        return []
-
-    def with_lesion(lesion: str) -> dict[str, ContextScores]:
-        return context_scores(results.get(lesioned(summary, condition["key"], lesion) or ""))
-
-    name = condition_name(condition, onset=False)
-    sentences = []
-    for part, scores in intact.items():
-        if not _pace(scores):
-            continue
-        begins = "with the episode" if part == "first" else "within the episode"
-        where = f"of a context that begins {begins} (“{name}”)"
-        text = f"It {_pace_of(scores, where)}"
-        lesions = []
-        for lesion in ("off", "frozen"):
-            other = with_lesion(lesion)
-            # frozen weights may well know the first context; the question is of the next one, and
-            # where there is none, of what freezing does by itself
-            asked = part == "later" or lesion == "off" or "later" not in intact
-            pace = _pace(other[part]) if asked and part in other else ""
-            if pace and not has_no_plasticity(summary, policy):
-                lesions.append(f"{lesion_name(lesion)}: {pace}")
-        sentences.append(f"{text}{' (' + '; '.join(lesions) + ')' if lesions else ''}.")
-    if "later" in intact and (back := intact["later"]["regained"]) is not None:
-        frozen = with_lesion("frozen")
-        held = frozen["later"]["regained"] if "later" in frozen else None
-        teacher = summary["references"][condition["key"]]["teacher"]["later"]
-        beside = [f"{lesion_name('frozen')}: {_share(held)}"] if held else []
-        if teacher is not None and teacher["regained"] is not None:
-            beside.append(f"the teacher that is told: {percent(teacher['regained'])}")
-        others = f" ({'; '.join(beside)})" if beside else ""
-        sentences.append(
-            "Of the changes from a context that it had found out, nine tenths of its reward rate "
-            f"are back within 50 steps in {_share(back)}{others}."
-        )
-    for lesion, kept in (("carry-over", ""), ("carry-over-frozen", " held")):
-        carried = with_lesion(lesion)
-        worse = carried["first"]["opening_over_off"] if carried else None
-        if worse is not None and not has_no_plasticity(summary, policy):
-            than = {-1: "less", 0: "neither clearly less nor more", 1: "more"}[side(worse)]
-            sentences.append(
-                f"With the fast weights of an episode in the opposite context{kept}, the first 50 "
-                f"steps earn {than} than with plasticity off (difference: {with_interval(worse)} "
-                "per step)."
+    onsets = [c.onset for c in found.conditions.values() if c.onset]
+    for name, seeds in found.policies.items():
+        length = found.estimate(name, CLEAN_KEY, "length")
+        if onsets and length and length.mean <= min(onsets):
+            said.append(
+                f"Episodes of {name} have {length.mean:.0f} steps on average in the clean task, "
+                f"and the first change begins at step {min(onsets)}: most episodes had none."
             )
-    return sentences
+        failed = [f"seed {s}" for s, answer in zip(seeds, found.learned(name)) if answer is False]
+        if failed and len(failed) < len(seeds):
+            said.append(f"{name} did not learn with training {listed(failed)}: returns include "
+                        "these, what is kept does not.")  # fmt: skip
+    return said
 
 
-def _turned(score: Score | Estimate) -> Estimate:
-    """The size of a difference, with its interval."""
-    if score["mean"] >= 0 or score["interval"] is None:
-        return Estimate(mean=abs(score["mean"]), interval=score["interval"])
-    low, high = score["interval"]
-    return Estimate(mean=-score["mean"], interval=[-high, -low])
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
-def _pace_of(scores: ContextScores, where: str) -> str:
-    where = f"in steps 100 to 200 {where}"
-    if scores["settled_contexts"] < scores["contexts"]:
-        where += f", as {scores['settled_contexts']} of {scores['contexts']} last so long"
-    if scores["settled_pace"] is None:
-        return f"earns {_pace(scores)} {where}"
-    text = f"has {_pace(scores)} of the pace of the teacher that is told, {where}"
-    if scores["time_to_identify"] is None:
-        return text
-    return f"{text}, and nine tenths of that after {scores['time_to_identify']['mean']:.0f} steps"
-
-
-def _pace(scores: ContextScores) -> str:
-    """Nothing where no context lasts long enough."""
-    if scores["settled_pace"] is not None:
-        return _share(scores["settled_pace"])
-    if scores["settled_rate"] is not None:
-        return f"{with_interval(scores['settled_rate'])} per step"
-    return ""
-
-
-def _recovered(summary: Summary, policy: str) -> list[str]:
-    """How the reward rate comes back, in the condition with an onset that hurts most."""
-    results = summary["results"][policy]
-    changes = []
-    for condition in severest(summary):
-        found = results[condition["key"]]["recovery"] if condition["key"] in results else None
-        if found is not None:
-            changes.append((found, condition))
-    if not changes:
-        return []
-    recovery, condition = max(changes, key=lambda item: item[0]["drop"]["mean"])
-    text = f"When “{condition_name(condition)}” sets in, "
-    before, drop = recovery["before"]["mean"], recovery["drop"]
-    first = f"in the first {summary['settings']['window']} steps"
-    falls = f"its reward per step falls from {number(before)} by {number(drop['mean'])} {first}"
-    if recovery["fraction"] is None:
-        if side(drop) > 0:
-            return [f"{text}{falls}, which is less than a tenth."]
-        return [f"{text}no fall of its reward per step {first} can be shown."]
-    text += f"{falls}, and "
-    back = f"{_share(recovery['fraction'])} of the loss comes back"
-    if side(recovery["fraction"]) < 0:
-        left = number(recovery["left"]["mean"])
-        text += f"more than that is missing in the end: {left}, so that {back}"
-    elif side(recovery["fraction"]) == 0:
-        text += f"it is not shown that any of that comes back ({_share(recovery['fraction'])})"
-    elif recovery["time"] is None:
-        text += f"no more than {back}"
-    else:
-        text += f"{back}, within {recovery['time']['mean']:.0f} steps"
-    key = lesioned(summary, condition["key"], "off")
-    off = results[key]["recovery"] if key is not None and key in results else None
-    if off and off["fraction"] is not None and not has_no_plasticity(summary, policy):
-        text += f" (plasticity off: {_share(off['fraction'])})"
-    return [f"{text}."]
-
-
-def _cause(summary: Summary, policy: str) -> list[str]:
-    """What plasticity has to do with it: the same weights and episodes with plasticity off."""
-    lesions = summary["lesions"].get(policy, {}).get("off")
-    if not lesions:
-        return []
-    if has_no_plasticity(summary, policy):
-        return ["It has no plasticity: switching it off changes nothing, bit for bit."]
-    if all(part["identical"] for part in lesions.values()):
-        return ["Switching its plasticity off changed nothing in these episodes."]
-    sentences = []
-    off = lesions.get(CLEAN_KEY)
-    if off is not None:
-        result, chance = summary["results"][policy][off["key"]], summary["settings"]["chance"]
-        late = result["late_accuracy"]
-        if late is None:
-            text = f"earns {with_interval(result['return'])} in the clean task"
-        else:
-            text = f"is right in {_share(late)} of the late trials"
-            text += f", {_against_chance(late, chance)}" if chance is not None else ""
-        sentences.append(f"With plasticity off it {text}.")
-    return [*sentences, _judged([part["paired_difference"] for part in lesions.values()])]
-
-
-def _judged(differences: Sequence[Score]) -> str:
-    """Whether plasticity changes the return, by the intervals that leave out zero."""
-    sides = [side(difference) for difference in differences]
-    unknown = sum(difference["interval"] is None for difference in differences)
-    helps, harms = sides.count(1), sides.count(-1)
-    # where nothing is changed, more than half of the intervals lie on one given side less often
-    # than one time in twenty, however much conditions have in common (Markov's inequality)
-    if 2 * helps > len(sides):
-        claim = "Plasticity raises the return"
-    elif 2 * harms > len(sides):
-        claim = "Plasticity lowers the return"
-    elif unknown == len(sides):
-        return "Whether plasticity changes the return cannot be told from so little."
-    else:
-        claim = "No effect of plasticity on the return can be shown"
-    if len(sides) == 1:
-        interval = "leaves out zero" if helps or harms else "includes zero"
-        return f"{claim}: the interval of the paired difference {interval}."
-    counts = {
-        "is above zero": helps,
-        "is below zero": harms,
-        "includes zero": sides.count(0) - unknown,
-        "cannot be told": unknown,
-    }
-    found = [f"{where} in {count}" for where, count in counts.items() if count]
-    if len(found) == 1:
-        found = [found[0].removesuffix(f" {len(sides)}") + f" all {len(sides)}"]
-    return f"{claim}: over conditions, the interval of the paired difference {listed(found)}."
-
-
-def _against_chance(score: Score, chance: float) -> str:
-    level = percent(chance)
-    if score["interval"] is None:
-        return f"where chance is {level}"
-    low, high = score["interval"]
-    if low > chance:
-        return f"above chance ({level})"
-    if high < chance:
-        return f"below chance ({level})"
-    return f"not to be told from chance ({level})"
-
-
-def _compared(comparison: Comparison) -> str:
-    first, second = comparison["policy"], comparison["other"]
-    difference, better = comparison["difference"], comparison["probability_of_improvement"]
-    as_percent = comparison["measure"] == "retention"
-    more = "more" if difference["mean"] >= 0 else "less"
-    amount = with_interval(_turned(difference), as_percent)
-    unit = {"run": "a run", "episode": "an episode"}[comparison["unit"]]
-    if as_percent:
-        points = amount.replace("\u00a0%", "")
-        text = f"{first} keeps {points} points {more} of its return than {second}"
-        what = "keeps more"
-    else:
-        text = f"{first} earns {amount} {more} than {second} in the clean task"
-        what = "earns more"
-    odds = with_interval(better, as_percent=True)
-    return f"{text}; {unit} of {first} {what} than one of {second} with a probability of {odds}."
-
-
-def _share(score: Score | Estimate) -> str:
-    return with_interval(score, as_percent=True)
+def _drop(scores: dict[str, Any]) -> float:
+    return scores["drop"].mean

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+CLEAN_KEY = "clean"
+"""Of the condition in which nothing is changed."""
 UNSEEN_SEED = 1_000_000
 """Of the first episode that no training has."""
 

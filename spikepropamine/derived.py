@@ -2,10 +2,9 @@
 
 import polars as pl
 
+from spikepropamine.common import CLEAN_KEY
 from spikepropamine.table import COLUMNS, CONDITION, DIGITS, RUN, where
 
-CLEAN_KEY = "clean"
-"""The condition in which nothing is changed."""
 ROW = (*RUN, "steps", *CONDITION, "revision")
 EVALUATION = (*RUN, "suite")
 

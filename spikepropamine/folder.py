@@ -12,6 +12,10 @@ POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 """Names of policies, which become parts of names of files."""
 
 
+RESULTS, ASKED = "results.csv", "evaluation.json"
+"""In the folder of an evaluation: the results table, and what was asked for."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """What a run leaves, in RUNS/ENV/POLICY/seed-N.
@@ -90,7 +94,7 @@ class RunFolder:
 
     @property
     def evaluations(self) -> Path:
-        """A folder for each suite, with episodes, summary, report, figures and videos."""
+        """A folder for each suite, with the results table, report, figures and videos."""
         return self.path / "evaluations"
 
     def check_writable(self) -> None:

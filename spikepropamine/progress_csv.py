@@ -5,6 +5,8 @@ import csv
 import math
 from pathlib import Path
 
+import numpy as np
+
 from spikepropamine.reading import Missing, read_text
 
 STEPS = "time/total_timesteps"
@@ -34,3 +36,20 @@ def value_of(text: str | None) -> float:
         return float(text or "")
     except ValueError:
         return math.nan
+
+
+def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and finite values of a column, float64 [rows] each; empty where there are none."""
+    rows = read_progress(path)[1]
+    found = np.array([[value_of(row.get(key)) for key in (STEPS, name)] for row in rows])
+    steps, values = found.reshape(-1, 2).T
+    known = np.isfinite(values)
+    return steps[known], values[known]
+
+
+def seconds_of(path: Path) -> float | None:
+    """Of a training, over all its sessions: the clock begins anew with each; None without one."""
+    rows = read_progress(path)[1]
+    clock = [float(row["time/time_elapsed"]) for row in rows if row.get("time/time_elapsed")]
+    ends = [here for here, after in zip(clock, [*clock[1:], 0.0]) if after < here]
+    return round(sum(ends)) if ends else None

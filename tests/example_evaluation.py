@@ -1,288 +1,218 @@
-"""A small synthetic summary.json with everything that one can hold, for tests of its readers."""
+"""Small evaluations made of numbers, for tests of their readers."""
 
 import json
-import math
 from pathlib import Path
 
-POLICIES = {"ndp-oja": [0, 1, 2], "snn": [0, 1, 2], "mlp": [0]}
-SEVERITIES = [0.5, 1.0]
+import numpy as np
+
+from spikepropamine import table
+from spikepropamine.common import CLEAN_KEY
+from spikepropamine.evaluation.rows import RANDOM, TOLD
+from spikepropamine.folder import ASKED, RESULTS
+from spikepropamine.report.evaluation import Evaluation
+
+SEEDS = {"ndp-oja": [0, 1, 2], "snn": [0, 1, 2], "mlp": [0]}
+FIRST, EPISODES = 1_000_000, 5
 CONTEXTS = "motor_signs=held_out@change(500)"
+OF_RUN = ("parameters", "steps_planned", "training_return", "best_training_return", "cost/")
 
 
-def score(mean, half=0.05, runs=3):
-    """A Score around `mean`."""
-    by_run = [mean + half * (run - (runs - 1) / 2) for run in range(runs)]
-    interval = [mean - half, mean + half]
-    return {"mean": mean, "interquartile_mean": mean, "interval": interval, "by_run": by_run}
+def condition(key=CLEAN_KEY, label=None, lesion=None, **more):
+    """As `evaluation.json` has it."""
+    onset = more.get("onset")
+    found = {"label": label or key, "intact": key, "text": "", "severity": None, "split": None}
+    found |= {"onset": onset, "last_onset": onset} | more
+    return {"key": f"{key} [{lesion}]" if lesion else key, "lesion": lesion} | found
 
 
-def curve(onset=None, plastic=True):
-    """A Curve over 1000 steps; after the onset it drops, and a plastic policy comes back."""
-    steps = list(range(50, 1001, 50))
-    mean = []
-    for step in steps:
-        after = 0 if onset is None or step <= onset else step - onset
-        back = 0.8 * (1 - math.exp(-after / 100)) if plastic else 0.0
-        mean.append(4.0 - 3.0 * (1 - back) * bool(after))
-    low, high = [m - 0.2 for m in mean], [m + 0.2 for m in mean]
-    return {"step": steps, "mean": mean, "low": low, "high": high}
+def rows_of(conditions, measured):
+    """Rows of arrays by (policy, key of the condition, measure): [runs] of facts and curves that
+    are {at: [runs]}, [runs, episodes], or [runs, episodes, trials].
+    """
+    known = {c["key"]: c for c in conditions}
+    for (policy, key, measure), values in measured.items():
+        curve = values if isinstance(values, dict) else {None: values}
+        for at, of in curve.items():
+            for run, of_run in enumerate(np.asarray(of, dtype=float)):
+                row = {"environment": "Robot-v0", "policy": policy, "measure": measure, "at": at}
+                if policy not in (RANDOM, TOLD):
+                    row |= {"seed": run, "steps": 1_000_000}
+                if key is not None:
+                    row |= {name: known[key][name] for name in ("lesion", "severity", "split")}
+                    row["condition"] = key
+                row["suite"] = None if measure.startswith(OF_RUN) else "some"
+                for *where, value in [(*i, v) for i, v in np.ndenumerate(of_run)]:
+                    names = ("episode", "at")[: len(where)]
+                    place = dict(zip(names, where))
+                    if "episode" in place:
+                        place["episode"] += FIRST
+                    if np.isfinite(value):
+                        yield row | place | {"value": value}
 
 
-def conditions(cue=False, contexts=False):
-    """Clean, three labels (one with an onset), and all of them with two lesions."""
+def asked_of(conditions, policies, **changes):
+    """What `evaluation.json` holds."""
+    runs = [
+        {"policy": policy, "seed": seed, "steps": 1_000_000, "perturb": None,
+         "folder": f"../{policy}/seed-{seed}"}
+        for policy, seeds in policies.items() for seed in seeds
+    ]  # fmt: skip
+    return {
+        "environment": "HalfCheetah-v5", "env_kwargs": {}, "suite": "mid-episode",
+        "seeds": [FIRST, FIRST + EPISODES - 1], "deterministic": True, "horizon": 1000,
+        "own_limit": True, "window": 50, "chance": None, "return_range": None, "teacher": None,
+        "versions": {"python": "3.11.0", "revision": "abcdef0"},
+        "command": ["evaluate.py", "runs", "--suite", "mid-episode"],
+        "conditions": conditions, "runs": runs,
+        "skipped": [{"condition": "off", "policy": "mlp", "reason": "it has no plasticity"}],
+    } | changes  # fmt: skip
 
-    def condition(key, label, text="", severity=None, split=None, onset=None):
-        return {
-            "key": key,
-            "label": label,
-            "text": text,
-            "severity": severity,
-            "split": split,
-            "onset": onset,
-            "last_onset": onset,
-            "lesion": None,
-            "intact": key,
-        }
 
-    found = [condition("clean", "clean")]
-    for label, text, split, onset in (
-        ("heavier", "mass", "train", None),
-        ("gravity", "gravity", "held-out", None),
-        ("crippled last limb", "crippled_leg:-1", "held-out", 500),
-    ):
-        if cue and onset is None:
-            continue
-        for severity in SEVERITIES:
-            full = f"{text}~{severity}" + ("" if onset is None else f"@{onset}")
-            found.append(condition(f"{label} {severity}", label, full, severity, split, onset))
-    found.append(condition("light", "light", "mass=0.3", None, "held-out"))
+def evaluation(conditions, measured, **changes):
+    """An `Evaluation` of arrays, see `rows_of`; each policy has a seed for each run."""
+    policies = {}
+    for (policy, key, _), values in measured.items():
+        if policy not in (RANDOM, TOLD) and key == CLEAN_KEY and not isinstance(values, dict):
+            policies[policy] = list(range(len(values)))
+    return Evaluation(
+        asked_of(conditions, policies, **changes), table.table(rows_of(conditions, measured))
+    )
+
+
+def example(cue=False, contexts=False, only_clean=False, **changes):
+    """Three policies, one of which has no lesions; with `cue`, in a task of trials; with
+    `contexts`, in one condition with contexts beside a teacher.
+    """
+    intact = [condition()]
     if contexts:
-        found[1:] = [condition("held out", "held out", CONTEXTS, None, "held-out", 500)]
-    for lesion in ("off", "carry-over") if contexts else ("off", "modulator-mean"):
-        for intact in [c for c in found if c["lesion"] is None]:
-            found.append(intact | {"key": f"{intact['key']} [{lesion}]", "lesion": lesion})
+        intact.append(condition("held out", text=CONTEXTS, split="held-out", onset=500))
+    elif not only_clean:
+        for label, text, split, onset in (
+            ("heavier", "mass", "train", None),
+            ("gravity", "gravity", "held-out", None),
+            ("crippled last limb", "crippled_leg:-1", "held-out", 500),
+        ):
+            for severity in (0.5, 1.0):
+                text = f"{text}~{severity}" + ("" if onset is None else f"@{onset}")
+                more = {"text": text, "severity": severity, "split": split, "onset": onset}
+                intact.append(condition(f"{label} {severity}", label, **more))
+        intact.append(condition("light", text="mass=0.3", split="held-out"))
+    conditions = list(intact)
+    for lesion in () if only_clean else ("off", "modulator-mean"):
+        conditions += [
+            c | {"key": f"{c['key']} [{lesion}]", "lesion": lesion, "intact": c["key"]}
+            for c in intact
+        ]
+    measured = {}
+    for number, (policy, seeds) in enumerate(SEEDS.items()):
+        if not only_clean or policy == "ndp-oja":
+            measured |= _policy(conditions, policy, number, len(seeds), cue, contexts)
+    if contexts:
+        for policy, rate in ((RANDOM, -0.3), (TOLD, 4.8)):
+            measured |= _contexts(policy, "held out", 1, rate, policy == TOLD)
+    changes = {"chance": 0.5, "environment": "CueAssociation-v0"} | changes if cue else changes
+    if contexts:
+        changes = {"teacher": "mlp, seed 0"} | changes
+    return evaluation(conditions, measured, **changes)
+
+
+def _spread(value, runs, step=10.0):
+    """[runs, episodes] around a value."""
+    run, episode = np.arange(runs) - (runs - 1) / 2, np.arange(EPISODES) - (EPISODES - 1) / 2
+    return value + 3 * step * run[:, None] + step * episode
+
+
+def _policy(conditions, policy, number, runs, cue, contexts):
+    plastic = policy == "ndp-oja"
+    steps = range(50, 1001, 50)
+    found = {
+        (policy, None, name): np.full(runs, value)
+        for name, value in (("parameters", 15_624 - 4_000 * number), ("steps_planned", 1_000_000),
+                            ("training_return", 3000.0), ("best_training_return", 3100.0))
+    }  # fmt: skip
+    for name, value in (("random_return", -280.0), ("still_return", -1.0)):
+        found[policy, None, name] = _spread(value, runs, 1.0)
+    found |= {(policy, None, f"cost/{name}"): np.full(runs, value)
+              for name, value in _costs(number).items()}  # fmt: skip
+    for c in conditions:
+        key, onset = c["key"], c["onset"]
+        if policy == "mlp" and c["lesion"]:
+            continue
+        harm = 400.0 if plastic and c["lesion"] else 0.0
+        level = 4000.0 * (1 - 0.4 * (c["severity"] or 0.0)) - 300.0 * number - harm
+        found[policy, key, "return"] = _spread(level, runs, 12.0 if harm else 10.0)
+        found[policy, key, "length"] = np.full((runs, EPISODES), 1000.0)
+        back = plastic and c["lesion"] is None
+        if cue:
+            trial = np.arange(10)
+            right = np.where(trial < 2, (np.arange(EPISODES) % 2)[:, None], float(back))
+            right = right if back else (np.arange(EPISODES)[:, None] + trial) % 2
+            found[policy, key, "correct"] = np.tile(right.astype(float), (runs, 1, 1))
+        if onset is None and key.split(" [")[0] != CLEAN_KEY:
+            continue
+        after = [0 if onset is None or s <= onset else 1 for s in steps]
+        rates = [4.0 - 3.0 * (0.2 if back else 1.0) * now for now in after]
+        found[policy, key, "reward"] = {
+            s: _spread(r, runs, 0.1)[:, 0] for s, r in zip(steps, rates)
+        }
+        series = ["firing_rate"] + [
+            "fast_weight_norm",
+            "modulator_mean",
+            "modulator_spread",
+        ] * plastic
+        if policy != "mlp":
+            found |= {
+                (policy, key, name): {s: np.full(runs, 0.2) for s in steps} for name in series
+            }
+        if contexts and onset is not None:
+            found |= _contexts(policy, key, runs, 4.0 if back else 0.0, back)
+        elif onset is not None:
+            for name, value in (("reward_before", 4.0), ("drop", 3.0)):
+                found[policy, key, name] = _spread(value, runs, 0.1)
+            found[policy, key, "missing_at_end"] = _spread(0.6 if back else 3.0, runs, 0.1)
+            if back:
+                found[policy, key, "recovery_time"] = np.array([200.0, 230.0, 260.0])
     return found
 
 
-def example_summary(cue=False, contexts=False):
-    """A summary of three policies, one of which has no lesions; with `cue`, of a task of trials;
-    with `contexts`, of one condition with contexts beside a teacher.
-    """
-    every = conditions(cue, contexts)
-    named = list(dict.fromkeys(c["lesion"] for c in every if c["lesion"]))
-    results, severity, lesions, inside, policies, overall = {}, {}, {}, {}, {}, {}
-    for number, (policy, seeds) in enumerate(POLICIES.items()):
-        runs = len(seeds)
-        plastic = policy == "ndp-oja"
-        mine = [c for c in every if policy != "mlp" or c["lesion"] is None]
-        results[policy] = {
-            c["key"]: result(c, plastic, number, runs, trials=10 if cue else 0) for c in mine
-        }
-        severity[policy] = curves(mine, results[policy], runs)
-        lesions[policy] = {
-            lesion: {
-                c["intact"]: {
-                    "key": c["key"],
-                    "paired_difference": score(300.0 if plastic else 0.0, 60.0 * plastic, runs),
-                    "late_accuracy_difference": score(0.4 * plastic, 0.0, runs) if cue else None,
-                    "probability_of_improvement": score(0.9 if plastic else 0.5, 0.0, runs),
-                    "identical": not plastic,
-                }
-                for c in mine
-                if c["lesion"] == lesion
-            }
-            for lesion in named
-            if policy != "mlp"
-        }
-        traced = [c for c in mine if c["key"] == "clean" or c["onset"] is not None]
-        steps = list(range(0, 1000, 50))
-        series = {"step": steps, "firing_rate": [0.2 + 0.0001 * step for step in steps]}
-        if plastic:
-            series["fast_weight_norm"] = [0.3 * (1 - math.exp(-step / 200)) for step in steps]
-            series["modulator_mean"] = [0.1 * math.cos(step / 100) for step in steps]
-            series["modulator_spread"] = [0.2 for _ in steps]
-        inside[policy] = {c["key"]: series for c in traced} if policy != "mlp" else {}
-        policies[policy] = {
-            "training_seeds": seeds,
-            "runs": [f"../{policy}/seed-{seed}" for seed in seeds],
-            "steps_trained": [1_000_000 for _ in seeds],
-            "steps_planned": [1_000_000 for _ in seeds],
-            "actor_parameters": 15_624 - 4_000 * number,
-            "perturb": None,
-            "previous": False,
-            "random_return": -280.0,
-            "still_return": -1.0,
-            "learned": True,
-            "clean_return": results[policy]["clean"]["return"],
-            "dead_seeds": [2] if policy == "snn" else [],
-            "training": {"final": [3000.0 for _ in seeds], "best": [3100.0 for _ in seeds]},
-        }
-        overall[policy] = {
-            lesion: {split: score(0.8 - 0.1 * number, 0.05, runs) for split in ("all", "held-out")}
-            for lesion in (("intact", *named) if policy != "mlp" else ("intact",))
-        }
-    return {
-        "settings": {
-            "env": "CueAssociation-v0" if cue else "HalfCheetah-v5",
-            "env_kwargs": {},
-            "suite": "mid-episode",
-            "perturb": ["mass=0.3"],
-            "lesions": named,
-            "episodes": 20,
-            "seeds": [1_000_000, 1_000_019],
-            "deterministic": True,
-            "horizon": 1000,
-            "own_limit": True,
-            "horizon_factor": 1,
-            "chance": 0.5 if cue else None,
-            "window": 50,
-            "teacher": "snn, seed 0" if contexts else None,
-            "versions": {"python": "3.11.0", "mujoco": "4.0.0", "revision": "abcdef0"},
-            "command": ["evaluate.py", "runs", "--suite", "mid-episode"],
-        },
-        "policies": policies,
-        "conditions": every,
-        "results": results,
-        "overall": overall,
-        "severity": severity,
-        "lesions": lesions,
-        "comparisons": [
-            {
-                "policy": "ndp-oja",
-                "other": "snn",
-                "measure": measure,
-                "unit": "run",
-                "difference": {"mean": difference, "interval": [0.5 * difference, 2 * difference]},
-                "probability_of_improvement": {"mean": 0.9, "interval": [0.6, 1.0]},
-            }
-            for measure, difference in (("return", 200.0), ("retention", 0.1))
-        ],
-        "references": references() if contexts else {},
-        "inside": inside,
-        "cost": {policy: cost(number) for number, policy in enumerate(policies)},
-        "skipped": [
-            {"condition": "reversed cues", "policy": None, "reason": "it has no cues"},
-            {"condition": "off", "policy": "mlp", "reason": "it has no plasticity"},
-        ],
-    }
+def _contexts(policy, key, runs, rate, finds):
+    found = {}
+    for prefix in ("", "later_"):
+        for name, value in (("contexts", 20.0), ("settled_contexts", 18.0)):
+            found[policy, key, prefix + name] = np.full(runs, value)
+        values = {"opening_rate": rate / 2, "settled_rate": rate}
+        values["settled_pace"] = (rate + 0.3) / 5.1
+        for name, value in values.items():
+            found[policy, key, prefix + name] = _spread(value, runs, 0.1)
+        steps = range(10, 301, 10)
+        found[policy, key, f"{prefix}context_reward"] = {s: np.full(runs, rate) for s in steps}
+        if finds:
+            found[policy, key, f"{prefix}time_to_identify"] = np.full(runs, 40.0)
+    if finds:
+        found[policy, key, "regained"] = _spread(0.75, runs, 0.01)
+    return found
 
 
-def cost(number):
-    """A Cost, which falls with the number of the policy."""
-
-    def count(size):
-        return {"accumulates": 1000.0 * size, "multiply_accumulates": 200.0 * size}
-
-    layers = [
-        {
-            "name": f"layer{index}",
-            "synapses": count(4 - number),
-            "neurons": count(0.1),
-            "plasticity": count(8 if number == 0 else 0),
-            "neuromodulators": count(2 if number == 0 else 0),
-            "membrane_updates": 64.0,
-            "neuron_count": 64.0,
-            "activation_sparsity": 0.8,
-            "parameter_bytes": 60_000.0,
-            "state_bytes": 17_000.0,
-        }
-        for index in range(2)
-    ]
-    whole = {"parameter_bytes": 120_000.0, "state_bytes": 34_000.0, "steps": 1000.0}
-    return whole | {"layers": layers, "activation_sparsity": 0.8}
-
-
-def result(condition, plastic, number, runs, trials):
-    """A Result of a policy in a condition."""
-    hurt = 0.4 * (condition["severity"] or 0.0) + 0.1 * (plastic and condition["lesion"] == "off")
-    retention = 1.0 - hurt
-    onset = condition["onset"]
-    back = plastic and condition["lesion"] is None
-    recovery = onset and {
-        "before": score(4.0, 0.1, runs),
-        "drop": score(3.0, 0.1, runs),
-        "left": score(0.6 if back else 3.0, 0.1, runs),
-        "fraction": score(0.8 if back else 0.0, 0.02, runs),
-        "time": score(230.0, 20.0, runs) | {"interval": None} if back else None,
-    }
-    levels = [0.5 + 0.5 * back * (1 - 1 / (trial + 1)) for trial in range(trials)]
-    return {
-        "return": score(4000.0 * retention - 300.0 * number, 100.0, runs),
-        "retention": score(retention, 0.03, runs),
-        "length": score(1000.0, 0.0, runs),
-        "late_accuracy": score(levels[-1], 0.02, runs) if trials else None,
-        "accuracy_by_trial": [score(level, 0.02, runs) for level in levels] if trials else None,
-        "accuracy_rise": score(levels[-1] - levels[0], 0.02, runs) if trials else None,
-        "recovery": recovery,
-        "reward_rate": curve(onset, back) if onset or condition["label"] == "clean" else None,
-        "adaptation": adaptation(plastic, condition["lesion"], runs)
-        if condition["text"] == CONTEXTS
-        else None,
-    }
-
-
-def adaptation(plastic, lesion, runs):
-    """An Adaptation: a plastic policy finds out what no other one does."""
-    knows = plastic and lesion != "off"
-    opening = {None: 1.5, "off": 0.0, "carry-over": -0.5}[lesion] if plastic else 0.0
-    scores = {
-        "contexts": 20,
-        "settled_contexts": 20,
-        "reward_rate": curve(plastic=knows),
-        "opening_rate": score(opening, 0.1, runs),
-        "settled_rate": score(4.0 if knows else 0.0, 0.1, runs),
-        "settled_pace": score(0.85 if knows else 0.0, 0.02, runs),
-        "opening_over_off": None if lesion == "off" else score(opening, 0.1, runs),
-        "regained": score(0.75, 0.05, runs) if knows else None,
-        "time_to_identify": score(40.0, 4.0, runs) | {"interval": None} if knows else None,
-    }
-    return {"first": scores, "later": scores}
-
-
-def references():
-    """Of a teacher that is told, and of random actions."""
-    steps = list(range(10, 1001, 10))
-
-    def reference(rate):
-        return {
-            "step": steps, "mean": [rate] * len(steps), "settled_rate": rate, "regained": None,
-        }  # fmt: skip
-
-    both = {
-        name: {"first": reference(rate), "later": reference(rate) | {"regained": back}}
-        for name, rate, back in (("random", -0.3, None), ("teacher", 4.8, 0.95))
-    }
-    return {"held out": both}
-
-
-def curves(mine, results, runs):
-    """The Severity curves of a policy."""
-    found = []
-    for lesion, label in dict.fromkeys((c["lesion"], c["label"]) for c in mine):
-        of = [c for c in mine if (c["lesion"], c["label"]) == (lesion, label)]
-        if of[0]["severity"] is None:
-            continue
-        clean = "clean" + (f" [{lesion}]" if lesion else "")
-        keys = [clean, *(c["key"] for c in of)]
-        found.append(
-            {
-                "label": label,
-                "lesion": lesion,
-                "split": of[0]["split"],
-                "conditions": keys,
-                "severity": [0.0, *(c["severity"] for c in of)],
-                "retention": [results[key]["retention"] for key in keys],
-                "area": score(0.8, 0.03, runs),
-            }
-        )
+def _costs(number):
+    found = {"steps": 1000.0}
+    for layer in ("layer0", "layer1"):
+        plastic = float(number == 0)
+        counts = {"synapses": 4.0 - number, "neurons": 0.1, "plasticity": 8 * plastic,
+                  "neuromodulators": 2 * plastic}  # fmt: skip
+        for part, size in counts.items():
+            found[f"{layer}/{part}/accumulates"] = 1000 * size
+            found[f"{layer}/{part}/multiply_accumulates"] = 200 * size
+        found |= {f"{layer}/{name}": value for name, value in (
+            ("membrane_updates", 64.0), ("neuron_count", 64.0), ("activation_sparsity", 0.8),
+            ("parameter_bytes", 60_000.0), ("state_bytes", 17_000.0))}  # fmt: skip
     return found
 
 
 def write_example(folder: Path, **kind) -> Path:
-    """Writes summary.json and a few rows of episodes.csv; returns the folder."""
+    """Writes an example as `evaluate` leaves it; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").write_text(json.dumps(example_summary(**kind), indent=2) + "\n")
-    rows = ["policy,training_seed,condition,lesion,seed,return,length"]
-    rows += [f"ndp-oja,0,clean,,{1_000_000 + k},{4000.0 + k},1000" for k in range(3)]
-    (folder / "episodes.csv").write_text("\n".join(rows) + "\n")
+    found = example(**kind)
+    (folder / ASKED).write_text(json.dumps(found.asked))
+    table.write(folder / RESULTS, table.where(found.frame, measure=[
+        m for m in found.frame["measure"].unique() if m != "learned"]))  # fmt: skip
     return folder

@@ -1,6 +1,5 @@
 """Contexts that a policy has to find out: measures by hand, and a whole evaluation of them."""
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,7 +13,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from spikepropamine.envs.making import make
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.ask.lesions import LESIONS, Wave
-from spikepropamine.evaluation.judge import contexts
 from spikepropamine.evaluation.judge.adaptation import (
     mean_of,
     pace,
@@ -23,10 +21,10 @@ from spikepropamine.evaluation.judge.adaptation import (
     since,
     time_to_identify,
 )
-from spikepropamine.evaluation.judge.group import Group
-from spikepropamine.evaluation.judge.statistics import Units
+from spikepropamine.evaluation.rows import RANDOM, TOLD, _contexts, _stretches
 from spikepropamine.policies.export import save_policy
 from spikepropamine.policies.state import StateLayout
+from spikepropamine.report.evaluation import Evaluation
 
 PAYING = "Paying-v0"
 
@@ -104,51 +102,49 @@ SIGNS_OFF = replace(SIGNS, key="signs [off]", lesion=LESIONS["off"])
 
 
 def judged(earned, began, of_random=None, horizon=300):
-    """How a policy of one run adapts that earns so much per step, by condition; contexts begin at
-    these steps of each episode, and those that random actions met are others where they say so.
+    """By condition, the means of what is measured of one run that earns so much per step; contexts
+    begin at these steps of each episode, and those that random actions met are others where they
+    say so.
     """
 
     def outcome(earns, starts):
         rewards = np.full((len(starts), horizon), earns)
-        return {"rewards": rewards, "began": np.array(starts), "return": rewards.sum(axis=1)}
+        return {"rewards": rewards, "began": np.array(starts), "seed": np.arange(len(starts))}
 
-    group = Group.__new__(Group)
-    group.units, group.members = Units(1, len(began)), [0]
-    group.conditions = [c for c in (SIGNS, SIGNS_OFF) if c.key in earned]
-    group.evaluation = SimpleNamespace(
-        conditions=group.conditions,
+    found = {key: outcome(earns, began) for key, earns in earned.items()}
+    measured = SimpleNamespace(
+        conditions=[c for c in (SIGNS, SIGNS_OFF) if c.key in earned],
         seeds=range(len(began)),
         task=SimpleNamespace(horizon=horizon),
-        outcomes=[{key: outcome(earns, began) for key, earns in earned.items()}],
+        outcomes=[found],
         references={"random": {"signs": outcome(0.0, of_random or began)}},
     )
-    return {c.key: contexts.adaptation_of(group, c) for c in group.conditions}
+    stretches, means = _stretches(measured, "signs"), {}
+    for c in measured.conditions:
+        values = {}
+        for row in _contexts(measured, c, found, stretches):
+            values.setdefault(row["measure"], []).append(row["value"])
+        means[c.key] = {name: float(np.mean(some)) for name, some in values.items()}
+    return means
 
 
 def test_what_plasticity_adds_to_the_opening_is_what_is_earned_more_than_without_it():
     found = judged({"signs": 3.0, "signs [off]": 1.0}, [[0, 150]] * 4)
-    for part in ("first", "later"):
-        assert found["signs"][part]["opening_over_off"]["mean"] == 2.0
-        assert found["signs [off]"][part]["opening_over_off"] is None
+    for prefix in ("", "later_"):
+        assert found["signs"][f"{prefix}opening_over_off"] == 2.0
+        assert f"{prefix}opening_over_off" not in found["signs [off]"]
 
 
 def test_contexts_that_end_before_they_can_be_known_are_not_settled():
     found = judged({"signs": 3.0}, [[0, 60], [0, 60], [0, 130]])["signs"]
-    assert [found[part]["contexts"] for part in ("first", "later")] == [3, 3]
-    assert [found[part]["settled_contexts"] for part in ("first", "later")] == [1, 3]
+    assert (found["contexts"], found["later_contexts"]) == (3, 3)
+    assert (found["settled_contexts"], found["later_settled_contexts"]) == (1, 3)
 
 
 def test_contexts_are_those_that_anyone_met():
     """An episode that ends early for the policy has them all the same."""
     found = judged({"signs": 3.0}, [[0], [0]], of_random=[[0, 100], [0, 150]])["signs"]
-    assert found["later"]["contexts"] == 2
-
-
-def test_the_time_to_identify_of_most_runs_is_their_interquartile_mean():
-    found = contexts._time(np.array([40.0, 30.0, 50.0, np.nan, 60.0, 100.0]))  # of all, and of each
-    assert (found["mean"], found["interquartile_mean"]) == (40.0, 55.0)
-    assert found["by_run"] == [30.0, 50.0, None, 60.0, 100.0]
-    assert contexts._time(np.array([np.nan, 30.0])) is None
+    assert found["later_contexts"] == 2
 
 
 def test_frozen_at_the_change_of_each_row():
@@ -201,25 +197,27 @@ def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
     texts = ["motor_signs=3", "motor_signs=0..3@change(100)"]  # both motors reversed; any signs
     arguments = [run, "--teacher", run, "--perturb", *texts, "--episodes", 12]
     assert command_line(*arguments, "--out", tmp_path / "out") == 0
-    found = json.loads((tmp_path / "out" / "summary.json").read_text())
-    references = found["references"]
+    found = Evaluation.read(tmp_path / "out")
+
+    def mean(policy, text, measure):
+        score = found.estimate(policy, text, measure)
+        return score and score.mean
+
+    reversed_, changing = texts
     # whoever is told earns what is paid for, in any context, to the last bit
-    assert references[texts[0]]["teacher"]["first"]["settled_rate"] == 2.0
-    assert references[texts[1]]["teacher"]["later"]["settled_rate"] == 2.0
-    assert set(references[texts[1]]["teacher"]["first"]["mean"]) == {2.0}
-    teacher, random = (references[texts[1]][name] for name in ("teacher", "random"))
-    assert teacher["later"]["regained"] == 1.0  # it loses nothing
-    assert [teacher["first"]["regained"], random["later"]["regained"]] == [None, None]
-    reversed_, changing = (found["results"]["mlp"][text]["adaptation"] for text in texts)
-    assert reversed_["first"]["contexts"] == 12 and reversed_["later"] is None
-    assert reversed_["first"]["settled_rate"]["mean"] == -2
-    random = references[texts[0]]["random"]["first"]["settled_rate"]
-    expected = (-2 - random) / (2 - random)
-    assert reversed_["first"]["settled_pace"]["mean"] == pytest.approx(expected)
-    assert reversed_["first"]["time_to_identify"] is None
-    assert changing["later"]["contexts"] == 12
-    assert changing["first"]["settled_rate"] is None  # no first context lasts so long
-    assert changing["first"]["regained"] is None
+    assert mean(TOLD, reversed_, "settled_rate") == 2.0
+    assert mean(TOLD, changing, "later_settled_rate") == 2.0
+    assert set(found.curve(TOLD, changing, "context_reward")[1].flat) == {2.0}
+    assert mean(TOLD, changing, "regained") == 1.0  # it loses nothing
+    assert mean(RANDOM, changing, "regained") is None
+    assert mean("mlp", reversed_, "contexts") == 12
+    assert found.contexts("mlp", reversed_) == [""]
+    assert mean("mlp", reversed_, "settled_rate") == -2
+    random = mean(RANDOM, reversed_, "settled_rate")
+    assert mean("mlp", reversed_, "settled_pace") == pytest.approx((-2 - random) / (2 - random))
+    assert mean("mlp", reversed_, "time_to_identify") is None
+    assert mean("mlp", changing, "later_contexts") == 12
+    assert mean("mlp", changing, "settled_rate") is None  # no first context lasts so long
     assert "teacher, told" in (tmp_path / "out" / "report.html").read_text()
     assert command_line(run, "--teacher", run, "--episodes", 2, "--out", tmp_path / "no") == 2
 
@@ -245,5 +243,5 @@ def test_a_teacher_sees_what_it_saw_in_training(tmp_path, run, trained, revealed
     save_policy(tmp_path / "teacher" / "policy", policy, metadata=metadata)
     arguments = [run, "--teacher", tmp_path / "teacher", "--perturb", "motor_signs=3"]
     assert command_line(*arguments, "--episodes", 3, "--out", tmp_path / "out") == 0
-    found = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert found["references"]["motor_signs=3"]["teacher"]["first"]["settled_rate"] == 2.0
+    found = Evaluation.read(tmp_path / "out")
+    assert found.estimate(TOLD, "motor_signs=3", "settled_rate").mean == 2.0

@@ -1,6 +1,5 @@
 """The command that evaluates: what it writes, prints, refuses, and where."""
 
-import csv
 import json
 import subprocess
 import sys
@@ -20,10 +19,13 @@ from saved_runs import (
 )
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine import table
 from spikepropamine.evaluation.ask.conditions import (
     STANDARD_CONDITIONS,
 )
 from spikepropamine.evaluation.ask.task import ENDLESS
+from spikepropamine.folder import ASKED, RESULTS
+from spikepropamine.report.evaluation import Evaluation
 
 
 @pytest.fixture(autouse=True)
@@ -40,42 +42,37 @@ def test_command_line(tmp_path):
     assert "plasticity-off" in done.stdout and "late accuracy" in done.stdout
 
     results = tmp_path / CUES / "evaluations" / "standard"
-    summary = json.loads((results / "summary.json").read_text())
-    assert [c["key"] for c in summary["conditions"]] == [c.key for c in STANDARD_CONDITIONS]
-    assert list(summary["results"]) == ["ndp-oja", "mlp"]
-    assert list(summary["results"]["mlp"]) == ["clean", "noise-0.1", "noise-0.2"]
-    settings = summary["settings"]
-    assert settings["env"] == CUES and settings["chance"] == 0.5 and settings["horizon"] == 16
-    assert settings["seeds"] == [1_000_000, 1_000_005] and "torch" in settings["versions"]
-    policy = summary["policies"]["ndp-oja"]
-    assert policy["training_seeds"] == [0, 1] and policy["steps_trained"] == [123, 123]
-    assert policy["runs"] == ["../../ndp-oja/seed-0", "../../ndp-oja/seed-1"]
-    rows = list(csv.DictReader((results / "episodes.csv").open()))
-    assert len(rows) == (4 + 4 + 3) * 6
-
-    def of(**values):
-        return [row for row in rows if all(row[k] == v for k, v in values.items())]
-
-    clean = of(policy="ndp-oja", training_seed="0", condition="clean")
-    assert [int(row["seed"]) for row in clean] == list(range(1_000_000, 1_000_006))
-    result = summary["results"]["ndp-oja"]["clean"]
-    assert len(result["accuracy_by_trial"]) == 4
-    mean = np.mean([float(row["return"]) for row in clean])
-    assert result["return"]["by_run"][0] == pytest.approx(mean)
-    right = np.mean([int(row["trial_3"]) for row in clean])
-    assert result["accuracy_by_trial"][3]["by_run"][0] == pytest.approx(right)
-    off = of(policy="ndp-oja", condition="plasticity-off")
-    lesion = summary["lesions"]["ndp-oja"]["off"]["clean"]
-    assert {row["lesion"] for row in off} == {"off"} and lesion["key"] == "plasticity-off"
-    every = of(policy="ndp-oja", condition="clean")
-    differences = [float(a["return"]) - float(b["return"]) for a, b in zip(every, off)]
-    assert lesion["paired_difference"]["mean"] == pytest.approx(np.mean(differences))
-    assert any(differences) and not lesion["identical"]
-    assert summary["skipped"] == [
+    found = Evaluation.read(results)
+    assert list(found.conditions) == [c.key for c in STANDARD_CONDITIONS]
+    assert found.policies == {"ndp-oja": [0, 1], "mlp": [0]}
+    assert [c.key for c in found.judged("mlp")] == ["clean", "noise-0.1", "noise-0.2"]
+    asked = found.asked
+    assert asked["environment"] == CUES and asked["chance"] == 0.5 and asked["horizon"] == 16
+    assert asked["seeds"] == [1_000_000, 1_000_005] and "torch" in asked["versions"]
+    runs = [(run["folder"], run["steps"]) for run in asked["runs"]]
+    assert runs[:2] == [("../../ndp-oja/seed-0", 123), ("../../ndp-oja/seed-1", 123)]
+    rows = table.read(results / RESULTS)
+    clean = table.where(rows, policy="ndp-oja", seed=0, condition="clean", measure="return")
+    assert clean["episode"].to_list() == list(range(1_000_000, 1_000_006))
+    assert found.returns("ndp-oja").by_run[0] == pytest.approx(clean["value"].mean())
+    last = table.where(rows, policy="ndp-oja", seed=0, condition="clean", measure="correct", at=3)
+    assert len(found.trials("ndp-oja", "clean")) == 4
+    assert found.trials("ndp-oja", "clean")[3].by_run[0] == pytest.approx(last["value"].mean())
+    assert set(table.where(rows, condition="plasticity-off")["lesion"]) == {"off"}
+    (lesion,) = found.lesioned("ndp-oja")
+    both = [found.values("ndp-oja", key, "return") for key in ("clean", "plasticity-off")]
+    assert lesion.returns.mean == pytest.approx((both[0] - both[1]).mean())
+    assert not lesion.identical
+    assert asked["skipped"] == [
         {"condition": "off", "policy": "mlp", "reason": "it has no plasticity to take away"}
     ]
     names = sorted(path.name for path in (results / "figures").iterdir())
-    assert names == ["accuracy_by_trial.png", "episode-ndp-oja.png", "late_accuracy.png"]
+    assert names == [
+        "accuracy-by-trial-clean-task.png",
+        "accuracy-by-trial-noise-severity-0-2.png",
+        "at-a-glance-right-answers-in-late-trials-by-condition.png",
+        "episode-ndp-oja.png",
+    ]
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -84,12 +81,12 @@ def test_command_line_without_trials(tmp_path, capsys):
     arguments = ["--episodes", 2, "--conditions", "plasticity-off", "noise-0.2"]
     assert command_line(folder, *arguments, "--stochastic", "--out", out) == 0
     printed = capsys.readouterr().out
-    assert "accuracy" not in printed and "(no retention: no policy is shown to earn" in printed
-    summary = json.loads((out / "summary.json").read_text())
-    assert list(summary["results"]["snn"]) == ["clean", "noise-0.2", "plasticity-off"]
-    assert summary["results"]["snn"]["noise-0.2"]["late_accuracy"] is None
-    assert summary["lesions"]["snn"]["off"]["clean"]["identical"]
-    assert (out / "figures" / "return.png").is_file()
+    assert "accuracy" not in printed
+    found = Evaluation.read(out)
+    assert [c.key for c in found.judged("snn")] == ["clean", "noise-0.2", "plasticity-off"]
+    assert found.late_accuracy("snn", "noise-0.2") is None
+    assert found.lesioned("snn")[0].identical
+    assert list((out / "figures").glob("at-a-glance-*.png"))
 
 
 @pytest.mark.parametrize(
@@ -133,8 +130,7 @@ def test_a_robot_that_is_shown_cues_has_accuracies_and_a_figure_of_its_trials(
     run = save_run(tmp_path, task, "ndp-oja")
     assert command_line(run, "--episodes", 3, "--workers", 1) == 0
     results = run / "evaluations" / "standard"
-    result = json.loads((results / "summary.json").read_text())["results"]["ndp-oja"]["clean"]
-    assert len(result["accuracy_by_trial"]) == asked
+    assert len(Evaluation.read(results).trials("ndp-oja", "clean")) == asked
     assert (results / "figures" / "episode-ndp-oja.png").is_file()
 
 
@@ -169,7 +165,7 @@ def test_nothing_is_written_through_a_link(tmp_path, capsys):
     target.write_text("precious")
     folder = run / "evaluations" / "standard"
     folder.mkdir(parents=True)
-    for name in ("report.html", "report.html.part", "summary.json", "episodes.csv"):
+    for name in ("report.html", "report.html.part", ASKED, RESULTS):
         (folder / name).symlink_to(target)
     assert command_line(run, "--conditions", "clean", "--episodes", 3) == 0
     assert target.read_text() == "precious" and not (folder / "report.html").is_symlink()
@@ -190,14 +186,14 @@ def test_a_run_that_cannot_be_written_to_is_evaluated_elsewhere(tmp_path):
 
 def test_two_evaluations_of_one_run_at_once_both_work(tmp_path):
     run = save_run(tmp_path, CUES, "mlp")
-    command = [sys.executable, "evaluate.py", str(run), "--episodes", "40"]
+    command = [sys.executable, "evaluate.py", str(run), "--episodes", "40", "--overwrite"]
     both = [
         subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
         for _ in range(2)
     ]
     errors = [process.communicate(timeout=300)[1].decode() for process in both]
     assert [process.returncode for process in both] == [0, 0], errors
-    assert json.loads((run / "evaluations" / "standard" / "summary.json").read_text())
+    assert Evaluation.read(run / "evaluations" / "standard").policies
 
 
 class Endless(gym.Env):
@@ -217,9 +213,9 @@ def test_a_task_without_a_time_limit_gets_one(tmp_path, capsys):
     run = save_run(tmp_path, "Endless-v0", "mlp")
     assert command_line(run, "--conditions", "clean", "--episodes", 1) == 0
     assert f"no time limit: episodes are cut after {ENDLESS} steps" in capsys.readouterr().out
-    summary = json.loads((run / "evaluations" / "standard" / "summary.json").read_text())
-    assert summary["settings"]["horizon"] == ENDLESS and not summary["settings"]["own_limit"]
-    assert summary["results"]["mlp"]["clean"]["length"]["mean"] == ENDLESS
+    found = Evaluation.read(run / "evaluations" / "standard")
+    assert found.asked["horizon"] == ENDLESS and not found.asked["own_limit"]
+    assert found.estimate("mlp", "clean", "length").mean == ENDLESS
     del gym.registry["Endless-v0"]
 
 
@@ -245,6 +241,5 @@ def test_sampled_actions_are_measured_apart_from_the_likeliest(tmp_path):
     for more in ((), ("--stochastic",)):
         out = tmp_path / f"out{len(found)}"
         assert command_line(run, "--conditions", "clean", "--episodes", 3, "--out", out, *more) == 0
-        rows = list(csv.DictReader((out / "episodes.csv").open()))
-        found.append([row["return"] for row in rows])
+        found.append(Evaluation.read(out).values("mlp", "clean", "return").tolist())
     assert found[0] != found[1]

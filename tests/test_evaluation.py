@@ -1,6 +1,5 @@
 """Evaluation: equal to SB3's, paired, independent of the company, and what plasticity-off means."""
 
-import json
 from dataclasses import replace
 
 import gymnasium as gym
@@ -38,6 +37,7 @@ from spikepropamine.evaluation.film.recording import can_record, record_episode,
 from spikepropamine.evaluation.run.episodes import finite_reward, run_episodes
 from spikepropamine.evaluation.run.jobs import Job, run_job
 from spikepropamine.policies.export import save_policy
+from spikepropamine.report.evaluation import Evaluation
 
 
 @pytest.fixture(autouse=True)
@@ -333,10 +333,9 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path):
     assert different.tolist() == [True, True, True, False, False]
     arguments = [tmp_path, "--perturb", "obs_noise=0.2", "--episodes", 2]
     assert command_line(*arguments, "--out", tmp_path / "out") == 0
-    found = json.loads((tmp_path / "out" / "summary.json").read_text())
-    about = found["policies"]["mlp"]
-    assert (about["previous"], about["perturb"]) == (True, "obs_noise=0.5")
-    assert list(found["results"]["mlp"]) == ["clean", "obs_noise=0.2"]
+    found = Evaluation.read(tmp_path / "out")
+    assert found.asked["runs"][0]["perturb"] == "obs_noise=0.5"
+    assert [c.key for c in found.judged("mlp")] == ["clean", "obs_noise=0.2"]
 
 
 @pytest.mark.parametrize("environment", [CUES, PENDULUM])

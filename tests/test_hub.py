@@ -12,6 +12,8 @@ from saved_runs import CUES, command_line, save_run
 
 from spikepropamine.__main__ import main
 from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.folder import ASKED
+from spikepropamine.report.evaluation import Evaluation
 
 NAME = "someone/plastic"
 
@@ -72,7 +74,7 @@ def test_a_pulled_policy_is_the_one_that_was_pushed_and_can_be_judged(pushed, ru
 
 def test_pushed_is_what_others_need_and_no_pickle(pushed):
     assert {"policy/policy.json", "policy/weights.safetensors", "README.md"} <= set(pushed)
-    assert {"evaluation/summary.json", "evaluation/report.html"} <= set(pushed)
+    assert {"evaluation/results.csv", "evaluation/report.html"} <= set(pushed)
     assert not [name for name in pushed if "checkpoints" in name or name.endswith(".zip")]
 
 
@@ -92,28 +94,24 @@ def test_what_a_link_leads_to_is_not_pushed(tmp_path, service, capsys):
     assert f"{run / 'evaluations'} is a link" in capsys.readouterr().err
 
 
-def test_the_card_is_made_from_the_evaluation(pushed):
+def test_the_card_is_made_from_the_evaluation(pushed, run):
     _, front, body = pushed["README.md"].decode().split("---\n", 2)
-    summary = json.loads(pushed["evaluation/summary.json"])
-    clean = summary["results"]["ndp-oja"]["clean"]["return"]["mean"]
+    clean = Evaluation.read(run / "evaluations" / "standard").returns("ndp-oja").mean
     about = yaml.safe_load(front)
     assert about["model-index"][0]["results"][0]["metrics"][0]["value"] == round(clean, 2)
     assert about["pipeline_tag"] == "reinforcement-learning" and CUES in about["tags"]
-    for part in ("## Training", "## Results", "## Cost", "plasticity off", "| neuromodulators |"):
+    for part in ("## Training", "## Results", "## Cost", "plasticity off", "neuromodulators"):
         assert part in body, part
     assert f"spikepropamine pull {NAME}" in body
 
 
-def test_an_evaluation_of_an_older_version_is_one_line(run, tmp_path, capsys):
+def test_an_evaluation_that_is_damaged_is_one_line(run, tmp_path, capsys):
     old = tmp_path / "old"
     shutil.copytree(run, old)
-    file = old / "evaluations" / "standard" / "summary.json"
-    summary = json.loads(file.read_text())
-    del summary["cost"]
-    file.write_text(json.dumps(summary))
+    (old / "evaluations" / "standard" / ASKED).write_text('{"runs": []}')
     assert main(["cards", str(old)]) == 2
     error = capsys.readouterr().err
-    assert "evaluate the run again" in error and error.count("\n") == 1
+    assert "is damaged" in error and error.count("\n") == 1
     assert main(["cards", str(run)]) == 0 and "# ndp-oja on" in (run / "README.md").read_text()
 
 
@@ -190,12 +188,12 @@ def test_a_run_without_an_evaluation_of_its_own_is_not_pushed(run, service, tmp_
     evaluation = run / "evaluations" / "standard"
     assert main(["push", str(other), NAME, "--evaluation", str(evaluation)]) == 2
     assert "is not an evaluation of" in capsys.readouterr().err
-    file = evaluation / "summary.json"
+    file = evaluation / ASKED
     before = file.read_text()
-    summary = json.loads(before)
-    for part in summary["policies"].values():  # as where the run has gone on since
-        part["steps_trained"] = [steps - 1 for steps in part["steps_trained"]]
-    file.write_text(json.dumps(summary))
+    asked = json.loads(before)
+    for part in asked["runs"]:  # as where the run has gone on since
+        part["steps"] -= 1
+    file.write_text(json.dumps(asked))
     assert main(["push", str(run), NAME]) == 2
     assert "evaluate it again" in capsys.readouterr().err
     file.write_text(before)

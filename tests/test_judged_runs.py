@@ -1,7 +1,5 @@
 """Which runs are judged together and by what name, and what stays of earlier results."""
 
-import json
-
 import gymnasium as gym
 from saved_runs import (
     ARGUMENTS,
@@ -11,10 +9,11 @@ from saved_runs import (
 )
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.evaluation.ask.runs import training_returns
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.export import write_cards
 from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.progress_csv import RETURN, read_curve
+from spikepropamine.report.evaluation import Evaluation
 
 
 def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
@@ -23,8 +22,7 @@ def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
     assert command_line(first, second, *arguments) == 2
     assert f"a name of its own: other={second}" in capsys.readouterr().err
     assert command_line(first, f"other={second}", *arguments) == 0
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert list(summary["policies"]) == ["ndp-oja", "other"]
+    assert list(Evaluation.read(tmp_path / "out").policies) == ["ndp-oja", "other"]
     assert command_line(f"a={first}", f"b={first}", *arguments) == 2
     assert "has two names, a and b" in capsys.readouterr().err
     assert command_line(tmp_path / "*/*/*/seed-0", *arguments) == 2  # not every shell expands it
@@ -81,8 +79,9 @@ def test_returns_that_are_no_numbers_do_not_count(tmp_path):
     rows = ["3,10", "nan,20", "inf,30", ",40", "1,50", "torn,a,60", "9", "9,no", "9,70"]
     text = "\n".join(["rollout/ep_rew_mean,time/total_timesteps", *rows])
     (tmp_path / "progress.csv").write_text(text)  # the last row was still being written
-    assert training_returns(tmp_path) == (1.0, 3.0)
-    assert training_returns(tmp_path / "missing") == (None, None)
+    steps, returns = read_curve(tmp_path / "progress.csv", RETURN)
+    assert (steps.tolist(), returns.tolist()) == ([10, 50], [3, 1])
+    assert not len(read_curve(tmp_path / "missing", RETURN)[0])
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):
@@ -113,8 +112,8 @@ def test_an_interval_of_a_return_ends_where_the_task_does(tmp_path):
     run = save_run(tmp_path, CUES, "ndp-oja")
     arguments = ["--conditions", "clean", "--episodes", "3", "--horizon-factor", "2"]
     assert command_line(run, *arguments) == 0
-    summary = json.loads((run / "evaluations" / "standard-x2" / "summary.json").read_text())
+    found = Evaluation.read(run / "evaluations" / "standard-x2")
     trials = 2 * gym.make(CUES, **ARGUMENTS.get(CUES, {})).unwrapped.trials
-    low, high = summary["policies"]["ndp-oja"]["clean_return"]["interval"]
+    low, high = found.returns("ndp-oja").interval
     assert -trials <= low < high <= trials
     assert task_of(CUES, ARGUMENTS.get(CUES, {}), 2).return_range == (-trials, trials)

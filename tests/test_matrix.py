@@ -1,6 +1,5 @@
 """`spikepropamine matrix`: cells, what is left of them, engines, and the rows they leave."""
 
-import json
 import re
 import shlex
 import shutil
@@ -24,6 +23,7 @@ from spikepropamine.matrix.file import MATRICES, load_matrix
 from spikepropamine.matrix.rows import OBSERVER
 from spikepropamine.policies.export import load_policy
 from spikepropamine.report.evaluate import main as evaluate
+from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.table import read, where
 from spikepropamine.training import settings
 from spikepropamine.training.command import main as train
@@ -79,7 +79,7 @@ class Commands:
         if command[0] == "evaluate":
             for place in cell.evaluations:
                 (cell.root / place).mkdir(parents=True, exist_ok=True)
-                (cell.root / place / "summary.json").write_text("{}")
+                (cell.root / place / "results.csv").write_text("{}")
         return 0
 
 
@@ -197,7 +197,7 @@ def test_what_is_finished_is_not_done_again(file, commands, capsys):
     assert len(commands.seen) == 16
 
 
-@pytest.mark.parametrize("what", ["policy", "summary", "command", "kept", "keep", "suite"])
+@pytest.mark.parametrize("what", ["policy", "results", "command", "kept", "keep", "suite"])
 def test_a_cell_whose_results_are_of_something_else_is_not_finished(
     file, commands, monkeypatch, what
 ):
@@ -216,8 +216,8 @@ def test_a_cell_whose_results_are_of_something_else_is_not_finished(
         cell = of(file(keep="elsewhere"))[0]
     elif what == "policy":
         (cell.run.policy / "policy.json").write_text("another")
-    elif what == "summary":
-        (cell.root / cell.evaluations[0] / "summary.json").unlink()
+    elif what == "results":
+        (cell.root / cell.evaluations[0] / "results.csv").unlink()
     else:
         cell = of(file(keep="kept", evaluate=["--suite standard --episodes 3"]))[0]
     assert not cell.finished()
@@ -343,10 +343,9 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
     returns = where(rows, measure="return")
     mine = where(returns, policy="snn")
     assert mine["condition"].to_list() == ["clean", "noise-0.1", "noise-0.2", "plasticity-off"]
-    summary = json.loads((cell.root / cell.evaluations[0] / "summary.json").read_text())
-    result = summary["results"]["snn"]["noise-0.1"]
+    judged = Evaluation.read(cell.root / cell.evaluations[0]).late_accuracy("snn", "noise-0.1")
     late = where(late_accuracy(rows), policy="snn", condition="noise-0.1")["value"]
-    assert late.to_list() == pytest.approx([result["late_accuracy"]["mean"]])
+    assert late.to_list() == pytest.approx([judged.mean])
     assert mine.select("seed", "steps").row(0) == (0, 32)
     assert where(rows, policy="snn", measure="episodes")["value"].to_list() == [2]
     observer = where(returns, policy=OBSERVER)

@@ -6,14 +6,20 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import yaml
-from example_evaluation import example_summary, write_example
+from example_evaluation import condition, evaluation, example, write_example
 from saved_runs import write_run
 
-from spikepropamine.evaluation.judge.statistics import interval
-from spikepropamine.report import charts as plots
-from spikepropamine.report import page
-from spikepropamine.report.html import report, write_report
+from spikepropamine import statistics
+from spikepropamine.folder import ASKED, RESULTS
+from spikepropamine.report import charts, page, theme
+from spikepropamine.report.colours import POLICIES, colour_of
+from spikepropamine.report.html import PARTS, report, write_report
 from spikepropamine.report.runs import find_runs, learning_curve, write_local
+from spikepropamine.report.terminal import MANY_CONDITIONS, tables
+
+
+def html_of(found):
+    return report(found, [section for make in PARTS if (section := make(found)).blocks])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,7 +63,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html():
-    return report(example_summary())
+    return html_of(example())
 
 
 def test_a_report_has_all_its_parts(html):
@@ -80,48 +86,37 @@ def test_a_report_has_all_its_parts(html):
     assert outline.plots == 1 + 3 + 1 + 2 + 8 + 2
 
 
-def test_a_policy_has_one_colour_in_all_plots():
-    summary = example_summary()
-    for part in ("inside", "severity", "lesions"):
-        summary[part] = {"snn": summary[part]["snn"]}
-    html = report(summary)
-    charts = [json.loads(part) for part in re.findall(r"application/json\">(.*?)</script>", html)]
-    found = {
+def charts_of(html):
+    return [json.loads(part) for part in re.findall(r"application/json\">(.*?)</script>", html)]
+
+
+def test_a_policy_has_one_colour_in_all_plots_that_can_be_read_on_any_paper(html):
+    paints = {
         (value["label"], value["paint"])
-        for chart in charts
+        for chart in charts_of(html)
         for values in chart["datasets"].values()
         for value in values
-        if "paint" in value and value.get("label") == "snn"
+        if value.get("label") in POLICIES
     }
-    assert found == {("snn", "var(--series-1)")}
-
-
-def only_clean(cue=False):
-    """A summary of one policy, trained once, in the clean condition."""
-    summary = example_summary(cue)
-    clean = summary["results"]["ndp-oja"]["clean"] | {"recovery": None}
-    return summary | {
-        "policies": {"ndp-oja": summary["policies"]["ndp-oja"] | {"training_seeds": [0]}},
-        "conditions": summary["conditions"][:1],
-        "results": {"ndp-oja": {"clean": clean}},
-        "overall": {},
-        "severity": {},
-        "lesions": {},
-        "comparisons": [],
-        "inside": {},
-        "skipped": [],
-    }
+    kinds = [(p, theme.variable(colour_of(p), k)) for p in ("ndp-oja", "snn", "mlp") for k in "ct"]
+    assert paints <= set(kinds) and len(paints) == 6
+    for colour in [*POLICIES.values(), colour_of("another")]:
+        for paper in theme.PAPER["paper"]:
+            assert theme.contrast(theme.readable(colour, paper, 4.5), paper) >= 4.5
+    assert all(f"--c-{colour_of(p)[1:]}:" in html for p in ("ndp-oja", "snn", "mlp"))
+    assert theme.contrast("#ffffff", "#000000") == pytest.approx(21)
 
 
 @pytest.mark.parametrize("cue", [False, True])
 def test_a_report_without_parts_leaves_out_their_sections(cue):
-    html = report(only_clean(cue))
+    html = html_of(example(cue, only_clean=True, skipped=[]))
     trials = ["Accuracy by trial"] if cue else []
     assert Outline(html).sections == [
         "Verdict",
         "What was tested",
         "At a glance",
         *trials,
+        "Inside the network",
         "Cost",
         "All results",
         "Settings and versions",
@@ -129,22 +124,34 @@ def test_a_report_without_parts_leaves_out_their_sections(cue):
     assert ('"label":"chance"' in html) == cue
 
 
+def test_a_report_of_contexts_shows_random_actions_and_the_teacher():
+    html = html_of(example(contexts=True))
+    assert "Adaptation" in Outline(html).sections and "Recovery" not in Outline(html).sections
+    labels = {value.get("label") for chart in charts_of(html)
+              for values in chart["datasets"].values() for value in values}  # fmt: skip
+    assert {"random actions", "teacher, told", "ndp-oja, off"} <= labels
+
+
 def test_retention_that_does_not_exist_is_left_out():
-    summary = example_summary() | {"overall": {}, "severity": {}, "inside": {}, "lesions": {}}
-    for results in summary["results"].values():
-        for result in results.values():
-            result |= {"retention": None, "recovery": None, "reward_rate": None}
-    sections = Outline(report(summary)).sections
+    returns = {("bad", key, "return"): [[0.0, 1, 0, 1, 0]] for key in ("clean", "light")}
+    more = {
+        ("bad", "clean", "length"): np.ones((1, 5)),
+        ("bad", None, "random_return"): [[1.0] * 5],
+    }
+    found = evaluation([condition(), condition("light", severity=0.5)], returns | more)
+    sections = Outline(html_of(found)).sections
     assert "All results" in sections and "Severity" not in sections
+    assert "no retention" in tables(found)
 
 
 def test_text_from_outside_cannot_become_html():
-    summary = example_summary()
+    found = example()
     evil = '<script>alert("x")</script>'
-    text = json.dumps(summary).replace("crippled last limb", evil.replace('"', '\\"'))
-    summary = json.loads(text.replace("abcdef0", "</title><b>"))
-    summary["settings"]["command"].append("</script><script>alert(1)</script>")
-    html = report(summary)
+    found.conditions = {k: c._replace(label=evil) if c.onset else c
+                        for k, c in found.conditions.items()}  # fmt: skip
+    found.asked["versions"]["revision"] = "</title><b>"
+    found.asked["command"].append("</script><script>alert(1)</script>")
+    html = html_of(found)
     assert "<script>alert" not in html and "<b>" not in html
     assert "&lt;script&gt;alert" in html
     Outline(html)
@@ -156,10 +163,13 @@ def test_a_report_asks_for_nothing_from_the_network(html):
 
 
 def test_videos_beside_the_summary_are_in_the_report(tmp_path):
-    (tmp_path / "summary.json").write_text(json.dumps(only_clean()))
+    write_example(tmp_path, only_clean=True)
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "side by side #1.mp4").touch()
     path = write_report(tmp_path)
+    assert [file.stem for file in (tmp_path / "figures").iterdir()] == [
+        "at-a-glance-return-of-an-episode-by-condition"
+    ]
     assert path == tmp_path / "report.html"
     assert 'src="videos/side%20by%20side%20%231.mp4#t=0.1"' in path.read_text()
     assert not list(tmp_path.glob("*.part"))
@@ -185,17 +195,17 @@ def test_a_column_of_numbers_is_flush_right_and_gaps_stay():
     ],
 )
 def test_labels_keep_their_distance(positions, expected):
-    assert plots.spread(positions, 14, 0, 100) == expected
+    assert charts.spread(positions, 14, 0, 100) == expected
 
 
 def test_a_long_line_is_thinned_to_means():
-    line = plots.thin(plots.Line("a", 0, list(range(6)), [0, 2, 4, 6, 8, 10]), points=3)
+    line = charts.thin(charts.Line("a", "#000000", list(range(6)), [0, 2, 4, 6, 8, 10]), points=3)
     assert (line.x, line.mean) == ([0.5, 2.5, 4.5], [1, 5, 9])
-    assert plots.thin(line, points=3) is line
+    assert charts.thin(line, points=3) is line
 
 
 def test_a_flat_line_has_an_axis():
-    chart = plots.curves([plots.Line("a", 0, [0, 1], [0, 0])], "x", "y")
+    chart = charts.curves([charts.Line("a", "#000000", [0, 1], [0, 0])], "x", "y")
     low, high = chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
     assert low < 0 < high and math.isfinite(high)
 
@@ -212,26 +222,21 @@ def runs(tmp_path):
 
 def test_a_learning_curve_is_the_mean_over_the_runs_that_got_there(runs):
     found = [run for run in find_runs(runs) if run.policy == "snn"]
-    curve = learning_curve(found, "rollout/ep_rew_mean")
-    assert curve["step"] == [100, 200, 300] and curve["mean"] == [-90, -40, 0]
-    assert curve["low"] == [None] * 3  # two seeds tell nothing of others
-    write_run(found[0].folder.parent / "seed-2", "snn", 2, [(-70.0, 100), (-35.0, 200)])
-    three = learning_curve([r for r in find_runs(runs) if r.policy == "snn"], "rollout/ep_rew_mean")
-    assert [three["low"][0], three["high"][0]] == interval(-250 / 3, np.array([-100.0, -80, -70]))
-    assert three["low"][2] is three["high"][2] is None
-    assert learning_curve(found, "rollout/late_accuracy") is None
+    steps, scores = zip(*learning_curve(found, "rollout/ep_rew_mean"))
+    assert steps == (100, 200, 300) and [score.mean for score in scores] == [-90, -40, 0]
+    assert scores[0].interval == pytest.approx(statistics.interval([-100.0, -80]))
+    assert scores[2].interval is None
+    assert learning_curve(found, "rollout/late_accuracy") == []
 
 
 def test_the_local_page_links_what_there_is(runs):
     seed = runs / "Pendulum-v1" / "snn" / "seed-0"
     folder = write_example(seed / "evaluations" / "novel dynamics")
     (folder / "report.html").touch()
-    (seed / "evaluations" / "broken").mkdir()
-    (seed / "evaluations" / "broken" / "summary.json").write_text("{")
-    for name, content in (("older", b'{"settings": {"suite": "x"}, "policies": {"snn": {}}}'),
-                          ("foreign", b"\xff\xfe")):  # fmt: skip
+    for name, content in (("broken", b"{"), ("older", b'{"runs": []}'), ("foreign", b"\xff\xfe")):
         (seed / "evaluations" / name).mkdir()
-        (seed / "evaluations" / name / "summary.json").write_bytes(content)
+        (seed / "evaluations" / name / ASKED).write_bytes(content)
+        (seed / "evaluations" / name / RESULTS).write_bytes(content)
     with (seed / "progress.csv").open("ab") as file:
         file.write(b"\xff\xfe,\xff\n")
     (seed / "videos").mkdir()
@@ -257,19 +262,28 @@ def test_a_run_that_is_finished_is_not_more_than_all_of_itself(tmp_path):
     assert "512" in text and not any(" of 400" in part for part in text)
 
 
-def test_noise_of_the_task_itself_is_among_the_settings():
-    summary = only_clean()
-    noisy = summary["conditions"][0] | {"key": "noise-0.2", "intact": "noise-0.2", "severity": 0.2}
-    summary["conditions"].append(noisy | {"label": "noise"})
-    summary["results"]["ndp-oja"]["noise-0.2"] = summary["results"]["ndp-oja"]["clean"]
-    text = Outline(report(summary)).text
-    assert text[text.index("perturbation: noise") :][:4].count("noise=0.2 of the task") == 1
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [
+        ({}, ["condition", "ndp-oja", "snn", "mlp"]),
+        ({"cue": True, "only_clean": True}, ["policy", "condition", "late", "accuracy", "return"]),
+        ({"contexts": True}, ["policy", "condition", "pace", "return", "retention"]),
+    ],
+)
+def test_a_printed_table_begins_with_what_the_task_asks(kind, head):
+    found = example(**kind)
+    lines = tables(found).splitlines()
+    assert lines[0].split() == head
+    assert (len(found.conditions) > MANY_CONDITIONS) == (head[0] == "condition")
+    assert ("pace" in head) == lines[-1].startswith("(pace: in steps 100 to 200")
 
 
 def test_names_of_conditions_stand_on_no_line_and_many_rows_are_close():
     def chart(rows):
-        dots = {f"condition {k}": [plots.Dot("snn", 0, 0.5, 0.1, 0.9)] for k in range(rows)}
-        return plots.dots(dots, "retention")
+        dots = {
+            f"condition {k}": [charts.Dot("snn", "#000000", 0.5, 0.1, 0.9)] for k in range(rows)
+        }
+        return charts.dots(dots, "retention")
 
     axes = [layer["encoding"].get("x", {}).get("axis") for layer in chart(2)["layer"]]
     kinds = {(axis["grid"], axis["labelOverlap"]) for axis in axes if axis}

@@ -1,6 +1,5 @@
 """Suites: every condition can be had, and what is held out is held out."""
 
-import json
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,6 +12,7 @@ from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.acts import act_of
 from spikepropamine.envs.perturbations.suites import SPLITS, load_suite, suite_names
 from spikepropamine.envs.perturbations.verify import TASKS
+from spikepropamine.report.evaluation import Evaluation
 
 quiet_mujoco()
 
@@ -144,9 +144,9 @@ def test_a_suite_of_ones_own_is_trained_and_judged_under(tmp_path, monkeypatch, 
     run = "runs/Hopper-v5/mlp/seed-0"
     judge = ["evaluate", run, "--episodes", "2", "--workers", "1", "--suite"]
     assert main(train) == 0 and main([*judge, file]) == 0
-    summary = json.loads(Path(run, "evaluations", "mine", "summary.json").read_text())
-    assert summary["settings"]["suite"] == "mine"
-    assert {c["key"] for c in summary["conditions"]} == {"clean", "light 0.5", "light 1", "slope"}
+    found = Evaluation.read(Path(run, "evaluations", "mine"))
+    assert found.asked["suite"] == "mine"
+    assert set(found.conditions) == {"clean", "light 0.5", "light 1", "slope"}
     Path("noise.yaml").write_text(GOOD)
     capsys.readouterr()
     for wrong, words in (("noise.yaml", "another name"), ("gone.yaml", "there is no file")):

@@ -21,6 +21,7 @@ from spikepropamine.agents.zoo import NetworkConfig, TrainerSettings, actor_para
 from spikepropamine.evaluation.judge.cost import cost_of
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.training.spaces import obstacle
 
 
@@ -81,8 +82,8 @@ def test_a_picture_gets_a_cnn_and_its_policy_is_judged_and_exported(task, policy
         assert set(deployed.normalisation.mean) == {"numbers", "reward"}
     judged = ["evaluate", str(run), "--episodes", "3", "--conditions", "clean", "--workers", "1"]
     assert main(judged) == 0
-    (file,) = (run / "evaluations").rglob("summary.json")
-    layers = json.loads(file.read_text())["cost"][policy]["layers"]
+    (file,) = (run / "evaluations").rglob("results.csv")
+    layers = Evaluation.read(file.parent).costs[policy]["layers"]
     assert sum("cnn" in layer["name"] for layer in layers) == 4
     assert main(["export", str(run), "--format", "onnx"]) == 0
     if policy == "snn":

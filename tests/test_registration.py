@@ -204,7 +204,7 @@ def test_the_page_adds_a_rule_that_trains_on_every_backend(tmp_path, monkeypatch
         assert available("auto", LayerSpec(1, 1, rule, "direct")) == "numba"
         evaluate = evaluate.replace("*", f"ndp-{rule}")
         assert run(evaluate, "--episodes", "2", "--workers", "1") == 0
-        assert list(tmp_path.glob("runs/*/*/*/evaluations/*/summary.json"))
+        assert list(tmp_path.glob("runs/*/*/*/evaluations/*/results.csv"))
     finally:
         for rule in set(RULES) - before:
             del RULES[rule]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
-from spikepropamine.evaluation.ask.runs import load_runs, training_returns
+from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.folder import RunFolder
 from spikepropamine.listing import trained
+from spikepropamine.progress_csv import RETURN, read_curve
 from spikepropamine.trained import find, name_of, trained_runs
 
 pytestmark = pytest.mark.nightly
@@ -21,7 +22,7 @@ def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
     environment, policy, seed = folder.parts[-3:]
     assert (run.environment, run.name, f"seed-{run.seed}") == (environment, policy, seed)
     least = 200_000 if environment == "CueAssociation-v0" else 1_000_000
-    assert run.steps >= least and training_returns(folder)[0] is not None
+    assert run.steps >= least and len(read_curve(RunFolder(folder).progress, RETURN)[0])
     env = make_env(task, CLEAN, run.previous, run.revealed)
     observation, _ = env.reset(seed=0)
     state, start = None, np.ones(1, bool)

@@ -299,7 +299,7 @@ def test_an_evaluation_leaves_no_video_or_report_of_the_one_before(tmp_path, mon
         patched.setattr(evaluate, "film_asked", stop)
         more = ["--seed", "3000000", "--video"]
         assert evaluate.main([*options, *more], "evaluate.py") == 130
-    assert (folder / "summary.json").is_file() and not (folder / "report.html").exists()
+    assert (folder / "results.csv").is_file() and not (folder / "report.html").exists()
 
 
 def test_every_condition_that_is_named_has_a_film_of_its_own(tmp_path, monkeypatch):

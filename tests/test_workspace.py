@@ -8,7 +8,7 @@ import wandb
 
 from spikepropamine import tracking as shared
 from spikepropamine.common import UsageError
-from spikepropamine.evaluation import tracking as tracked_evaluation
+from spikepropamine.report import tracking as tracked_evaluation
 from spikepropamine.report import workspace
 from spikepropamine.report.dashboards import main as dashboards
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import gymnasium as gym
 
-from spikepropamine.common import unknown
+from spikepropamine.common import CLEAN_KEY, unknown
 from spikepropamine.envs.making import contexts_of, make, terms_of
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
@@ -14,16 +14,31 @@ from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.envs.told import Told
 from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion
 from spikepropamine.evaluation.ask.task import Task
-from spikepropamine.evaluation.schema import CLEAN_KEY, Skipped
 
 STANDARD = "standard"
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """What was left out, and why; `policy` is None where it concerns all of them."""
+
+    condition: str
+    policy: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Condition:
-    """One condition; the attributes are those of `evaluation.schema.ConditionSummary`, and
+    """One condition.
 
     Attributes:
+        key: its name in results, safe to show; `CLEAN_KEY` where nothing is changed.
+        label: name without severity and lesion; conditions of one label make a severity curve.
+        intact: key of the same condition without the lesion; its own key where there is none.
+        text: of the perturbation; "" for none.
+        severity: in [0, 1]; None where the text has a value of its own.
+        split: "train" (training may have had it), "held-out" or None.
+        onset: first step at which the perturbation acts; None: from the start, or none.
         lesion: of the policy; None: intact.
         noise: the environment's argument of that name; 0: as it is.
     """
@@ -187,7 +202,7 @@ def _of_suite(env: gym.Env, task: Task, suite: str) -> tuple[list[Condition], li
     if not found:
         raise ValueError(
             f"nothing of the suite {suite} applies to {task.environment}: "
-            f"{skipped[0]['reason'] if skipped else 'it has no conditions'}"
+            f"{skipped[0].reason if skipped else 'it has no conditions'}"
         )
     return found, skipped
 

@@ -1,7 +1,6 @@
 """Trained policies to be judged: loading their run folders, and checking that they can be."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +10,12 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import shown
 from spikepropamine.envs.making import revealed_text
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, make_env
 from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.ask.task import Task, task_of
-from spikepropamine.evaluation.schema import Skipped
 from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.own_modules import check_imported
 from spikepropamine.policies.export import DeployedPolicy, load_policy
-from spikepropamine.progress_csv import RETURN, read_progress, value_of
 from spikepropamine.reading import read_bytes, read_json
 
 LEARNING = (
@@ -137,13 +134,6 @@ def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Conditio
         Skipped(condition=lesion, policy=run.name, reason="it has no plasticity to take away")
         for lesion in lesions
     ]
-
-
-def training_returns(folder: Path) -> tuple[float | None, float | None]:
-    """The last and the best mean return of training episodes in progress.csv; None without one."""
-    found = [value_of(row.get(RETURN)) for row in read_progress(RunFolder(folder).progress)[1]]
-    returns = [value for value in found if math.isfinite(value)]
-    return (returns[-1], max(returns)) if returns else (None, None)
 
 
 def _digest_of(folder: Path) -> str:

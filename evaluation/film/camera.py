@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from spikepropamine.common import CLEAN_KEY
 from spikepropamine.evaluation.ask.conditions import Condition, make_env
 from spikepropamine.evaluation.ask.lesions import Lesion, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import Run
@@ -16,7 +17,6 @@ from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.film.recording import layer_spec
 from spikepropamine.evaluation.film.video import Take, Video, film
 from spikepropamine.evaluation.run.jobs import width_of
-from spikepropamine.evaluation.schema import CLEAN_KEY
 
 
 def film_all(

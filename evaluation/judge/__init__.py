@@ -1,1 +1,1 @@
-"""What the episodes say: measures, their uncertainty, and the summary of both."""
+"""What is measured in episodes, and what acting costs."""

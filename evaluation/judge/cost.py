@@ -12,16 +12,14 @@ tangents are not counted.
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, TypedDict
 
-import numpy as np
 import torch
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import CombinedExtractor, NatureCNN
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from spikepropamine.evaluation.schema import Cost, LayerCost, Operations
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule
 
@@ -30,6 +28,55 @@ PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
 SIDES = {"p": "pre", "x": "pre", "f": "both"}
 SIDES |= dict.fromkeys(("q", "theta", "s", "y", "pp", "v"), "post")
 PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
+
+
+class Operations(TypedDict):
+    """Arithmetic; a multiply-accumulate is a multiplication and an addition."""
+
+    accumulates: float
+    multiply_accumulates: float
+
+
+class LayerCost(TypedDict):
+    """What one layer of an actor does per environment step, and holds; as counted here.
+
+    Attributes:
+        synapses: synaptic operations, from counted spikes.
+        neurons: updates of membrane potentials, filters and gates.
+        plasticity: use and update of fast weights, and the traces that drive them.
+        neuromodulators: their synapses.
+        membrane_updates: potentials updated, at all ticks of the step.
+        neuron_count: neurons; 0 where the layer has no activations of its own.
+        activation_sparsity: share of activations that are 0; null where there are none.
+        parameter_bytes, state_bytes: memory of learned numbers, and of what changes in an episode.
+    """
+
+    name: str
+    synapses: Operations
+    neurons: Operations
+    plasticity: Operations
+    neuromodulators: Operations
+    membrane_updates: float
+    neuron_count: float
+    activation_sparsity: float | None
+    parameter_bytes: float
+    state_bytes: float
+
+
+class Cost(TypedDict):
+    """What a policy costs, in one clean episode of `steps` steps.
+
+    Attributes:
+        layers: of the actor, from the observation to the action.
+        parameter_bytes, state_bytes: of all layers.
+        activation_sparsity: share of the neurons' activations that are 0; null without neurons.
+    """
+
+    layers: list[LayerCost]
+    parameter_bytes: float
+    state_bytes: float
+    activation_sparsity: float | None
+    steps: float
 
 
 def operations(accumulates: float = 0.0, multiply_accumulates: float = 0.0) -> Operations:
@@ -72,18 +119,46 @@ def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
     return operations(float(count), 0) if binary else operations(0, float(count))
 
 
-def mean_cost(costs: Sequence[Cost]) -> Cost:
-    """The mean over runs of one policy, whose layers are the same."""
+def cost_measures(cost: Cost) -> dict[str, float | None]:
+    """By name, as measures of a results table: `cost/LAYER/PART/accumulates` and so on."""
+    found: dict[str, float | None] = {"cost/steps": cost["steps"]}
+    for layer in cost["layers"]:
+        for name, value in layer.items():
+            if isinstance(value, dict):
+                counts = {f"{name}/{kind}": count for kind, count in value.items()}
+            else:
+                counts = {name: value}
+            for what, count in counts.items():
+                if what != "name":
+                    found[f"cost/{layer['name']}/{what}"] = count
+    return found
 
-    def mean(values: Sequence[Any]) -> Any:
-        first = values[0]
-        if isinstance(first, Mapping):
-            return {name: mean([value[name] for value in values]) for name in first}
-        if isinstance(first, list):
-            return [mean(items) for items in zip(*values)]
-        return first if isinstance(first, str) or first is None else float(np.mean(values))
 
-    return mean(list(costs))
+def cost_from(found: Mapping[str, float]) -> Cost:
+    """The cost that `cost_measures` took apart; of several runs, from the means of these."""
+    layers: dict[str, Any] = {}
+    for path, value in found.items():
+        _, layer, *what = path.split("/")
+        if what:
+            empty: Any = {"name": layer, "activation_sparsity": None}
+            of = layers.setdefault(layer, empty | {part: operations() for part in PARTS})
+            for name in what[:-1]:
+                of = of[name]
+            of[what[-1]] = value
+    return _whole(list(layers.values()), found["cost/steps"])
+
+
+def _whole(layers: list[LayerCost], steps: float) -> Cost:
+    active = [layer for layer in layers if layer["activation_sparsity"] is not None]
+    neurons = sum(layer["neuron_count"] for layer in active)
+    silent = sum(layer["neuron_count"] * (layer["activation_sparsity"] or 0.0) for layer in active)
+    return Cost(
+        layers=layers,
+        parameter_bytes=sum(layer["parameter_bytes"] for layer in layers),
+        state_bytes=sum(layer["state_bytes"] for layer in layers),
+        activation_sparsity=silent / neurons if neurons else None,
+        steps=steps,
+    )
 
 
 @torch.no_grad()
@@ -119,16 +194,7 @@ def cost_of(policy: Any, observations: Any) -> Cost:
             counts: Any = layer
             counts[part] = operations(*(float(x) / steps for x in counts[part].values()))
         layer["membrane_updates"] /= steps
-    active = [layer for layer in layers if layer["activation_sparsity"] is not None]
-    neurons = sum(layer["neuron_count"] for layer in active)
-    silent = sum(layer["neuron_count"] * (layer["activation_sparsity"] or 0.0) for layer in active)
-    return Cost(
-        layers=layers,
-        parameter_bytes=sum(layer["parameter_bytes"] for layer in layers),
-        state_bytes=sum(layer["state_bytes"] for layer in layers),
-        activation_sparsity=silent / neurons if neurons else None,
-        steps=steps,
-    )
+    return _whole(layers, steps)
 
 
 def _layer(

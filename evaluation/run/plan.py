@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition
+from spikepropamine.common import CLEAN_KEY
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.run import store
@@ -15,7 +16,6 @@ from spikepropamine.evaluation.run.jobs import Job, Outcome, joined, waves, widt
 from spikepropamine.evaluation.run.observe import observed
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.workers import run_jobs
-from spikepropamine.evaluation.schema import CLEAN_KEY, Skipped
 from spikepropamine.folder import RunFolder
 
 TEACHER = "teacher"

@@ -1,8 +1,6 @@
-"""Numbers as words: the same figures in sentences, tables and labels."""
+"""Numbers as words, the same in sentences, tables, labels and the terminal."""
 
 from collections.abc import Sequence
-
-from spikepropamine.evaluation.schema import Estimate, Score
 
 MINUS = "\u2212"
 UNKNOWN = "?"  # in the place of an interval that cannot be told
@@ -30,22 +28,15 @@ def _whole(value: float) -> str:
     return "0" if abs(value) < 0.5 else f"{value:,.0f}".replace("-", MINUS)
 
 
-def with_interval(score: Score | Estimate, as_percent: bool = False) -> str:
+def with_interval(mean: float, interval: Sequence[float] | None, as_percent: bool = False) -> str:
     """Like "92 % [88, 95]" or "4,572 [4,539, 4,593]"; "4,572 [?]" where it cannot be told."""
-    if score["interval"] is None:
-        mean = percent(score["mean"]) if as_percent else number(score["mean"])
-        return f"{mean} [{UNKNOWN}]"
-    low, high = score["interval"]
+    if interval is None:
+        return f"{percent(mean) if as_percent else number(mean)} [{UNKNOWN}]"
+    low, high = interval
     if as_percent:
-        return f"{percent(score['mean'])} [{_whole(100 * low)}, {_whole(100 * high)}]"
-    like = max(abs(score["mean"]), abs(low), abs(high))
-    return f"{number(score['mean'], like)} [{number(low, like)}, {number(high, like)}]"
-
-
-def edges_of(score: Score | Estimate) -> tuple[float | None, float | None]:
-    """Of the interval, if there is one."""
-    interval = score["interval"]
-    return (None, None) if interval is None else (interval[0], interval[1])
+        return f"{percent(mean)} [{_whole(100 * low)}, {_whole(100 * high)}]"
+    like = max(abs(mean), abs(low), abs(high))
+    return f"{number(mean, like)} [{number(low, like)}, {number(high, like)}]"
 
 
 def listed(items: Sequence[str]) -> str:
@@ -56,3 +47,8 @@ def listed(items: Sequence[str]) -> str:
 def plural(count: int, one: str) -> str:
     """Gives "1 episode", "20 episodes"."""
     return f"{count:,} {one}{'' if count == 1 else 's'}"
+
+
+def p_value(p: float) -> str:
+    """Two digits: "0.032"; less than a thousandth is "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"

@@ -1,0 +1,253 @@
+"""What an evaluation measured, as rows of the results table (`spikepropamine.table`).
+
+Of each run: `parameters`, `steps_planned`, `training_return` and what acting costs. Of each
+episode: `return`, `length`, and whether each answer was `correct`. Of a run in a condition: curves
+over the steps of an episode, what a change costs and what of that comes back, and how contexts are
+found out. What random actions and standing still earn are `random_return` and `still_return`; in
+contexts, random actions and a teacher that is told stand in the place of a policy.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from spikepropamine.agents.zoo import actor_parameters
+from spikepropamine.common import CLEAN_KEY
+from spikepropamine.evaluation.ask.conditions import Condition
+from spikepropamine.evaluation.ask.runs import Run
+from spikepropamine.evaluation.judge import measures
+from spikepropamine.evaluation.judge.adaptation import (
+    OPENING,
+    SETTLED,
+    WINDOW,
+    Segment,
+    mean_of,
+    regained,
+    segments,
+    since,
+    time_to_identify,
+)
+from spikepropamine.evaluation.judge.cost import cost_measures, cost_of
+from spikepropamine.evaluation.run.jobs import SAMPLES, Outcome
+from spikepropamine.evaluation.run.plan import Evaluation
+from spikepropamine.folder import RunFolder
+from spikepropamine.progress_csv import RETURN, read_curve, seconds_of
+from spikepropamine.table import table
+
+RANDOM, TOLD = "random actions", "teacher, told"
+"""Stand in the place of a policy in contexts, and have no seed."""
+CURVE = 20
+"""Points of a learning curve."""
+Numbers = Iterator[dict[str, Any]]
+"""Rows that have a measure, a value, and `at` and `episode` where these are not null."""
+
+
+def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
+    """The results table of an evaluation.
+
+    Args:
+        evaluation: what was measured.
+        suite: name of the conditions.
+    """
+    rows: list[dict[str, Any]] = []
+    everybody = [(_base(run), found) for run, found in zip(evaluation.runs, evaluation.outcomes)]
+    for run, seen, (base, _) in zip(evaluation.runs, evaluation.observations, everybody):
+        rows += [base | row for row in _facts(run, seen)]
+    for base, _ in everybody:
+        for name in ("random", "still"):
+            if (found := evaluation.references.get(name)) is not None:
+                earned = _by_episode(f"{name}_return", found[CLEAN_KEY], found[CLEAN_KEY]["return"])
+                rows += [base | {"suite": suite} | row for row in earned]
+    environment = evaluation.task.environment
+    everybody += [
+        ({"environment": environment, "policy": name}, evaluation.references[key])
+        for key, name in (("random", RANDOM), ("teacher", TOLD))
+        if key in evaluation.references
+    ]
+    for condition in evaluation.conditions:
+        stretches = _stretches(evaluation, condition.intact) if condition.has_contexts else {}
+        of = {
+            "suite": suite,
+            "condition": condition.key,
+            "lesion": condition.lesion_name,
+            "severity": condition.severity,
+            "split": condition.split,
+        }
+        for base, found in everybody:
+            if condition.key not in found or (base["policy"] == RANDOM and not stretches):
+                continue
+            for part in (
+                _episodes(found[condition.key]),
+                _curves(evaluation, condition, found[condition.key]),
+                _recovery(evaluation, condition, found),
+                _contexts(evaluation, condition, found, stretches),
+            ):
+                rows += [base | of | row for row in part]
+    return table(rows)
+
+
+def _base(run: Run) -> dict[str, Any]:
+    revision = run.policy.metadata.get("versions", {}).get("revision")
+    return {
+        "environment": run.environment, "policy": run.name, "seed": run.seed, "steps": run.steps,
+        "revision": revision,
+    }  # fmt: skip
+
+
+def _facts(run: Run, seen: Any) -> Numbers:
+    """Of a run; `seen` is what it saw in the first clean episode."""
+    settings, progress = run.policy.metadata["settings"], RunFolder(run.folder).progress
+    untrained = settings.get("trainer", {}).get("untrained") or ()
+    when, returns = read_curve(progress, RETURN)
+    facts = {
+        "parameters": actor_parameters(run.policy.policy, untrained),
+        "steps_planned": settings.get("steps"),
+        "seconds": seconds_of(progress),
+        "training_return": returns[-1] if len(returns) else None,
+        "best_training_return": max(returns, default=None),
+    } | cost_measures(cost_of(run.policy.policy, seen))
+    yield from ({"measure": k, "value": v} for k, v in facts.items() if v is not None)
+    ends = [round(run.steps * (point + 1) / CURVE) for point in range(CURVE)]
+    if len(returns):
+        curve = np.interp(ends, when, returns, left=np.nan)
+        yield from _curve("training_return", ends, curve)
+
+
+def _episodes(outcome: Outcome) -> Numbers:
+    for measure in ("return", "length"):
+        yield from _by_episode(measure, outcome, outcome[measure])
+    for trial, right in enumerate(outcome["correct"].T):
+        yield from ({"at": trial} | row for row in _by_episode("correct", outcome, right))
+
+
+def _curves(evaluation: Evaluation, condition: Condition, outcome: Outcome) -> Numbers:
+    """Of conditions with an onset, and of the clean one: means over the episodes of a run."""
+    if condition.onset is None and condition.intact != CLEAN_KEY:
+        return
+    task = evaluation.task
+    rewards = padded(outcome["rewards"], task.horizon).mean(axis=0, keepdims=True)
+    if task.window <= task.horizon:
+        rates = measures.windowed(rewards, task.window)[0]
+        starts = measures.curve_points(len(rates))
+        yield from _curve("reward", starts + task.window, rates[starts])
+    if "inside/count" in outcome:
+        steps = max(1, task.horizon // SAMPLES) * np.arange(len(outcome["inside/count"]))
+        for name, sums in outcome.items():
+            if name.startswith("inside/") and name != "inside/count":
+                series = sums / outcome["inside/count"]
+                yield from _curve(name.removeprefix("inside/"), steps, series)
+
+
+def _recovery(
+    evaluation: Evaluation, condition: Condition, found: Mapping[str, Outcome]
+) -> Numbers:
+    """Against the same episodes, with the same lesion, without the change."""
+    if condition.onset is None or not condition.changes_for_good:
+        return
+    horizon, window = evaluation.task.horizon, evaluation.task.window
+    unchanged = next(
+        c for c in evaluation.conditions if (c.intact, c.lesion) == (CLEAN_KEY, condition.lesion)
+    )
+    froze = [c.freeze_at(horizon) for c in (condition, unchanged)]
+    if condition.lesion_name == "frozen" and froze[0] != froze[1]:
+        return  # what freezing does would be taken for what the change does
+    clean, changed = (padded(found[c.key]["rewards"], horizon) for c in (unchanged, condition))
+    lengths = found[unchanged.key]["length"]
+    recovery = measures.recovery(clean, changed, lengths, condition.onset, window)
+    if recovery is not None:
+        for name in ("reward_before", "drop", "missing_at_end"):
+            yield from _by_episode(name, found[condition.key], getattr(recovery, name))
+        if np.isfinite(recovery.time):
+            yield {"measure": "recovery_time", "value": recovery.time}
+
+
+def _contexts(
+    evaluation: Evaluation,
+    condition: Condition,
+    found: Mapping[str, Outcome],
+    stretches: Mapping[str, list[Segment]],
+) -> Numbers:
+    """How a policy comes to act as contexts ask for; `later_` is of those that begin within an
+    episode. The pace is relative to random actions (0) and to the teacher that is told (1).
+    """
+    if not stretches:
+        return
+    horizon, outcome = evaluation.task.horizon, found[condition.key]
+    off = next(
+        (c for c in evaluation.conditions
+         if (c.intact, c.lesion_name) == (condition.intact, "off") and c != condition), None
+    )  # fmt: skip
+    rewards = padded(outcome["rewards"], horizon)
+    others = {
+        name: padded(evaluation.references[name][condition.intact]["rewards"], horizon)
+        for name in ("random", "teacher")
+        if name in evaluation.references
+    }
+    for prefix, some in stretches.items():
+        by_step = since(rewards, some)
+        opening, settled = mean_of(by_step, range(OPENING)), mean_of(by_step, SETTLED)
+        yield {"measure": f"{prefix}contexts", "value": len(some)}
+        lasting = sum(end - start > SETTLED.start for _, start, end in some)
+        yield {"measure": f"{prefix}settled_contexts", "value": lasting}
+        yield from _by_episode(f"{prefix}opening_rate", outcome, opening)
+        yield from _by_episode(f"{prefix}settled_rate", outcome, settled)
+        rates = _rate(by_step)
+        starts = measures.curve_points(len(rates))
+        yield from _curve(f"{prefix}context_reward", starts + WINDOW, rates[starts])
+        if off is not None and off.key in found:
+            without = since(padded(found[off.key]["rewards"], horizon), some)
+            more = opening - mean_of(without, range(OPENING))
+            yield from _by_episode(f"{prefix}opening_over_off", outcome, more)
+        if "teacher" not in others:
+            continue
+        random, teacher = (since(others[name], some) for name in ("random", "teacher"))
+        floor = mean_of(random, SETTLED)
+        margin = measures.mean_of_known(mean_of(teacher, SETTLED) - floor, axis=0)
+        paces = (settled - floor) / margin if margin > 0 else np.full(len(settled), np.nan)
+        yield from _by_episode(f"{prefix}settled_pace", outcome, paces)
+        time = time_to_identify(rates, _rate(random), _rate(teacher))
+        if np.isfinite(time):
+            yield {"measure": f"{prefix}time_to_identify", "value": time}
+        # of a policy that hardly acts as it should there is no rate that could come back
+        if prefix and not measures.mean_of_known(paces, axis=0) < measures.LEAST:
+            back = regained(rewards, others["random"], others["teacher"], some)
+            yield from _by_episode("regained", outcome, back)
+
+
+def _stretches(evaluation: Evaluation, intact: str) -> dict[str, list[Segment]]:
+    """By prefix, those of the episodes as far as anyone got: contexts do not depend on what is done
+    in them.
+    """
+    keys = {c.key for c in evaluation.conditions if c.intact == intact}
+    began: list[set[int]] = [set() for _ in evaluation.seeds]
+    for found in (*evaluation.outcomes, *evaluation.references.values()):
+        for key in keys & found.keys():
+            for steps, known in zip(found[key]["began"], began):
+                known |= {int(step) for step in steps if step >= 0}
+    first, later = segments([sorted(steps) for steps in began], evaluation.task.horizon)
+    return {prefix: some for prefix, some in (("", first), ("later_", later)) if some}
+
+
+def padded(rewards: np.ndarray, horizon: int) -> np.ndarray:
+    """Rewards [..., steps] up to the horizon: an episode that has ended earns nothing more."""
+    missing = max(0, horizon - rewards.shape[-1])
+    return np.pad(rewards.astype(float), [(0, 0)] * (rewards.ndim - 1) + [(0, missing)])
+
+
+def _rate(by_step: np.ndarray) -> np.ndarray:
+    """In windows, over episodes: [episodes, steps] to [windows]."""
+    return measures.windowed(measures.mean_of_known(by_step, axis=0)[None], WINDOW)[0]
+
+
+def _by_episode(measure: str, outcome: Outcome, values: np.ndarray) -> Numbers:
+    for episode, value in zip(outcome["seed"], values):
+        if np.isfinite(value):
+            yield {"measure": measure, "episode": int(episode), "value": float(value)}
+
+
+def _curve(measure: str, at: Sequence[int] | np.ndarray, values: Sequence[float]) -> Numbers:
+    for step, value in zip(at, values):
+        if np.isfinite(value):
+            yield {"measure": measure, "at": int(step), "value": float(value)}

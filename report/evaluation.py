@@ -1,0 +1,493 @@
+"""The reader of an evaluation: estimates, intervals and comparisons out of its results table.
+
+The unit is a training run: an estimate is the mean over runs, its interval is over runs. Where a
+policy was trained once, the units are its episodes, and nothing is said about other runs.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from spikepropamine import statistics, table
+from spikepropamine.common import CLEAN_KEY, UsageError
+from spikepropamine.derived import late_accuracy, retention
+from spikepropamine.evaluation.ask.lesions import LESIONS
+from spikepropamine.evaluation.judge.cost import Cost, cost_from, total
+from spikepropamine.evaluation.judge.measures import mean_of_known
+from spikepropamine.evaluation.rows import RANDOM, TOLD
+from spikepropamine.folder import ASKED, RESULTS
+from spikepropamine.reading import Missing, read_json
+from spikepropamine.words import with_interval
+
+UNBOUNDED, SHARE = (-np.inf, np.inf), (0.0, 1.0)
+FEWEST = 4  # episodes that can show that a run has learned
+SPLITS = ("all", "train", "held-out")
+
+
+class Estimate(NamedTuple):
+    """A mean, its 95 % interval (None where it cannot be told), and the value of each run, None
+    where it has none.
+    """
+
+    mean: float
+    interval: tuple[float, float] | None
+    by_run: tuple[float | None, ...] = ()
+
+    def text(self, as_percent: bool = False) -> str:
+        """As in tables: "92 % [88, 95]"."""
+        return with_interval(self.mean, self.interval, as_percent)
+
+    @property
+    def edges(self) -> tuple[float | None, float | None]:
+        """Of the interval, if there is one."""
+        return self.interval or (None, None)
+
+    @property
+    def side(self) -> int:
+        """1 or -1 where the interval lies above or below zero, else 0."""
+        low, high = self.interval or (0.0, 0.0)
+        return (low > 0) - (high < 0)
+
+
+class Condition(NamedTuple):
+    """A condition as `evaluation.json` has it; see `evaluation.ask.conditions.Condition`."""
+
+    key: str
+    label: str
+    intact: str
+    text: str = ""
+    severity: float | None = None
+    split: str | None = None
+    lesion: str | None = None
+    onset: int | None = None
+    last_onset: int | None = None
+
+    @property
+    def perturbs(self) -> bool:
+        """Whether it changes the task, rather than the policy alone."""
+        return self.intact != CLEAN_KEY
+
+    def name(self, severity: bool = True, onset: bool = True) -> str:
+        """Without its lesion, for example "heavier, severity 0.5, from step 500"."""
+        if not self.perturbs:
+            return "clean task"
+        parts = [self.label]
+        if severity and self.severity is not None:
+            parts.append(f"severity {self.severity:g}")
+        if onset and self.onset is not None and self.label != self.text:
+            last = "" if self.last_onset == self.onset else f" to {self.last_onset} on"
+            parts.append(f"from step {self.onset}{last}")
+        return ", ".join(parts)
+
+
+class Lesioned(NamedTuple):
+    """What a lesion does in one condition: the same weights and episodes, intact less lesioned."""
+
+    intact: Condition
+    lesioned: Condition
+    returns: statistics.Difference
+    late_accuracy: statistics.Difference | None
+    identical: bool
+
+
+class Comparison(NamedTuple):
+    """Two policies by a measure; `p` is corrected for all comparisons (Holm)."""
+
+    policy: str
+    other: str
+    measure: str
+    found: statistics.Difference
+    p: float | None
+
+    @property
+    def verdict(self) -> str:
+        """In the words of `spikepropamine.statistics`."""
+        return statistics.verdict(self.found, self.p)
+
+
+class Evaluation:
+    """What an evaluation measured.
+
+    Args:
+        asked: what `evaluation.json` holds.
+        frame: the results table.
+
+    Attributes:
+        asked: the same.
+        frame: the same, with a row `learned` for each run: 1 where its clean return is higher than
+            that of random actions and of standing still, else 0.
+        conditions: all, by key, in their order.
+        policies: for each the seeds of its runs, in the order of the command line.
+    """
+
+    def __init__(self, asked: dict[str, Any], frame: pl.DataFrame) -> None:
+        self.asked = asked
+        self.conditions = {c["key"]: Condition(**c) for c in asked["conditions"]}
+        self.policies: dict[str, list[int]] = {}
+        for run in asked["runs"]:
+            self.policies.setdefault(run["policy"], []).append(run["seed"])
+        self.frame = pl.concat([frame, learned(frame)])
+        self._arrays: dict[tuple[str, str | None, str], np.ndarray] = {}
+
+    @classmethod
+    def read(cls, folder: Path) -> "Evaluation":
+        """The one in a folder.
+
+        Raises:
+            UsageError: there is none, or it is damaged.
+        """
+        try:
+            asked = read_json(folder / ASKED, inside=folder)
+            return cls(asked, table.read(folder / RESULTS))
+        except Missing as error:
+            raise UsageError(f"there is no evaluation in {folder}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{folder / ASKED} is damaged: {error}") from error
+
+    @cached_property
+    def _parts(self) -> dict[tuple[Any, ...], pl.DataFrame]:
+        return self.frame.partition_by("policy", "condition", "measure", as_dict=True)
+
+    @cached_property
+    def _derived(self) -> dict[tuple[Any, ...], float]:
+        rows = pl.concat([retention(self.frame), late_accuracy(self.frame)])
+        return {
+            (row["policy"], row["seed"], row["condition"], row["measure"]): row["value"]
+            for row in rows.iter_rows(named=True)
+        }
+
+    def values(self, policy: str, condition: str | None, measure: str) -> np.ndarray:
+        """[runs, episodes, at], NaN where there is no row; an axis that is null has length 1."""
+        key = policy, condition, measure
+        if key not in self._arrays:
+            self._arrays[key] = self._array(*key)
+        return self._arrays[key]
+
+    def _array(self, policy: str, condition: str | None, measure: str) -> np.ndarray:
+        rows = self._parts.get((policy, condition, measure))
+        seeds: list[Any] = list(self.policies.get(policy, [None]))
+        if rows is None:
+            return np.full((len(seeds), 1, 1), np.nan)
+        episodes, ats = (sorted(set(rows[name])) if rows[name].count() else [None]
+                         for name in ("episode", "at"))  # fmt: skip
+        found = np.full((len(seeds), len(episodes), len(ats)), np.nan)
+        places = [{v: i for i, v in enumerate(axis)} for axis in (seeds, episodes, ats)]
+        for *at, value in rows.select("seed", "episode", "at", "value").iter_rows():
+            found[tuple(place[key] for place, key in zip(places, at))] = value
+        return found
+
+    def curve(self, policy: str, condition: str, measure: str) -> tuple[list[int], np.ndarray]:
+        """Steps, and values [runs, steps]; both empty where there are none."""
+        rows = self._parts.get((policy, condition, measure))
+        if rows is None:
+            return [], np.empty((0, 0))
+        return sorted(set(rows["at"])), self.values(policy, condition, measure)[:, 0]
+
+    def fact(self, policy: str, measure: str) -> list[float | None]:
+        """Of each run; the mean of episodes where it has these."""
+        rows = self._parts.get((policy, None, measure))
+        if rows is None:
+            return [None] * len(self.policies[policy])
+        means = dict(rows.filter(pl.col("at").is_null()).group_by("seed").agg(
+            pl.col("value").mean()).iter_rows())  # fmt: skip
+        return [means.get(seed) for seed in self.policies[policy]]
+
+    def judged(self, policy: str) -> list[Condition]:
+        """The conditions that a policy was judged in."""
+        return [c for c in self.conditions.values() if (policy, c.key, "return") in self._parts]
+
+    def estimate(
+        self, policy: str, condition: str, measure: str, bounds: tuple[float, float] = UNBOUNDED
+    ) -> Estimate | None:
+        """The mean of a measure; None where it has no rows."""
+        return estimate(self.values(policy, condition, measure)[:, :, 0], bounds)
+
+    def returns(self, policy: str, condition: str = CLEAN_KEY) -> Estimate:
+        """Of an episode."""
+        bounds = self.asked["return_range"] or UNBOUNDED
+        found = self.estimate(policy, condition, "return", tuple(bounds))
+        assert found is not None  # every episode has one
+        return found
+
+    def retention(
+        self, policy: str, conditions: Sequence[str], weights: Sequence[float] | None = None
+    ) -> Estimate | None:
+        """The mean over conditions of what each run keeps; None where no run has learned."""
+        runs = [
+            [self._derived.get((policy, seed, key, "retention"), np.nan) for key in conditions]
+            for seed in self.policies[policy]
+        ]
+        if not conditions:
+            return None
+        by_run = np.average(runs, axis=1, weights=weights)
+        if len(by_run) > 1 or np.isnan(by_run).any():
+            return estimate(by_run[:, None])
+        returns = [self.values(policy, key, "return")[0, :, 0] for key in conditions]
+        clean = self.values(policy, CLEAN_KEY, "return")[0, :, 0]
+        random = self.values(policy, None, "random_return").mean()
+        return ratio(np.average(returns, axis=0, weights=weights)[None] - random,
+                     clean[None] - random)  # fmt: skip
+
+    def late_accuracy(self, policy: str, condition: str) -> Estimate | None:
+        """Right answers in the second half of the trials."""
+        correct = self.values(policy, condition, "correct")
+        by_run = [
+            self._derived.get((policy, seed, condition, "late_accuracy"), np.nan)
+            for seed in self.policies[policy]
+        ]
+        if len(by_run) > 1:
+            return estimate(np.array(by_run)[:, None], SHARE)
+        return estimate(mean_of_known(correct[:, :, correct.shape[2] // 2 :], axis=2), SHARE)
+
+    def trials(self, policy: str, condition: str) -> list[Estimate]:
+        """Right answers, of each trial that asks for one."""
+        correct = self.values(policy, condition, "correct")
+        found = [estimate(correct[:, :, trial], SHARE) for trial in range(correct.shape[2])]
+        return [trial for trial in found if trial is not None]
+
+    def measured(self, policy: str, condition: str, measure: str) -> Estimate | None:
+        """The return, retention or late accuracy in a condition, by that name."""
+        by_name = {"return": self.returns, "late accuracy": self.late_accuracy}
+        if measure in by_name:
+            return by_name[measure](policy, condition)
+        return self.retention(policy, [condition])
+
+    def rise(self, policy: str) -> Estimate | None:
+        """Of the accuracy within clean episodes: late trials less the first one that asks."""
+        correct = self.values(policy, CLEAN_KEY, "correct")
+        late = mean_of_known(correct[:, :, correct.shape[2] // 2 :], axis=2)
+        first = next((t for t in range(correct.shape[2]) if np.isfinite(correct[:, :, t]).any()), 0)
+        return estimate(late - correct[:, :, first], (-1.0, 1.0))
+
+    def recovery(self, policy: str, condition: str) -> dict[str, Estimate | None]:
+        """`evaluation.judge.measures.Recovery`, and the `fraction` regained: 1 where all is back,
+        below 0 where more is missing in the end. That has no value, nor has the time, where no drop
+        is shown: it has to be a tenth of the reward before, and its interval above zero.
+        """
+        names = ("reward_before", "drop", "missing_at_end", "recovery_time")
+        found = {name: self.estimate(policy, condition, name) for name in names}
+        before, drop = found["reward_before"], found["drop"]
+        if before is None or drop is None:
+            return {}
+        lost, left = (self.values(policy, condition, name)[:, :, 0]
+                      for name in ("drop", "missing_at_end"))  # fmt: skip
+        by_episode = estimate(lost.mean(axis=0)[None])
+        shown = by_episode is not None and (
+            by_episode.side > 0 or (by_episode.interval is None and by_episode.mean > 0)
+        )
+        shown = shown and drop.mean > 0.1 * abs(before.mean)
+        found["fraction"] = ratio(lost - left, lost) if shown else None
+        if not shown or (found["fraction"] and found["fraction"].mean < 0.1):
+            found["recovery_time"] = None
+        return found
+
+    def contexts(self, policy: str, condition: str) -> list[str]:
+        """Prefixes of the measures of contexts that there are: "" of those that begin with the
+        episode, "later_" of those that begin within it.
+        """
+        return [p for p in ("", "later_") if (policy, condition, f"{p}contexts") in self._parts]
+
+    @cached_property
+    def severest(self) -> list[Condition]:
+        """Of each label that perturbs, the intact condition of the highest severity."""
+        found: dict[str, Condition] = {}
+        for c in self.conditions.values():
+            if c.lesion is None and c.perturbs:
+                best = found.setdefault(c.label, c)
+                if (c.severity or 0) > (best.severity or 0):
+                    found[c.label] = c
+        return list(found.values())
+
+    def with_lesion(self, intact: str, lesion: str | None) -> str:
+        """Key of an intact condition with a lesion; empty where there is none."""
+        keys = (c.key for c in self.conditions.values() if (c.intact, c.lesion) == (intact, lesion))
+        return next(keys, "")
+
+    @property
+    def lesions(self) -> list[str]:
+        """Those that were asked for."""
+        return list(dict.fromkeys(c.lesion for c in self.conditions.values() if c.lesion))
+
+    def overall(
+        self, policy: str, lesion: str | None = None, split: str = "all"
+    ) -> Estimate | None:
+        """What is kept over all perturbed conditions, or those of a split."""
+        keys = [
+            c.key
+            for c in self.judged(policy)
+            if c.perturbs and c.lesion == lesion and split in ("all", c.split)
+        ]
+        return self.retention(policy, keys)
+
+    def severities(self, policy: str, label: str, lesion: str | None) -> dict[float, str]:
+        """Conditions of a label by severity, from the clean one (0) on; empty without any."""
+        mine = [c for c in self.judged(policy) if c.lesion == lesion]
+        graded = {c.severity: c.key for c in mine if c.label == label and c.severity is not None}
+        clean = [c.key for c in mine if not c.perturbs]
+        return {0.0: clean[0]} | dict(sorted(graded.items())) if graded and clean else {}
+
+    def area(self, policy: str, keys: dict[float, str]) -> Estimate | None:
+        """Under the curve of retention by severity, by trapezoids: the mean along it."""
+        steps = np.diff(list(keys))
+        weights = (np.append(steps, 0) + np.append(0, steps)) / 2
+        return self.retention(policy, list(keys.values()), list(weights))
+
+    def lesioned(self, policy: str) -> list[Lesioned]:
+        """Every lesion in every condition that a policy was judged in."""
+        found = []
+        for c in self.judged(policy):
+            if c.lesion is None:
+                continue
+            one, other = (self.values(policy, k, "return")[:, :, 0] for k in (c.intact, c.key))
+            late = None
+            if (policy, c.key, "correct") in self._parts:
+                both = (self.values(policy, k, "correct") for k in (c.intact, c.key))
+                halves = [mean_of_known(x[:, :, x.shape[2] // 2 :], axis=2) for x in both]
+                late = statistics.difference(*map(_units, halves), paired=True)
+            same = all(
+                np.array_equal(
+                    *(self.values(policy, k, m) for k in (c.intact, c.key)), equal_nan=True
+                )
+                for m in ("return", "length", "correct")
+            )
+            returns = statistics.difference(_units(one), _units(other), paired=True)
+            found.append(Lesioned(self.conditions[c.intact], c, returns, late, same))
+        return found
+
+    @property
+    def single(self) -> bool:
+        """Whether a policy was trained once, so that episodes are compared and not runs."""
+        return min(map(len, self.policies.values())) == 1
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Each two policies: late accuracy in the clean task, or else the return; and retention
+        over the conditions that both were judged in. Runs are compared; or where a policy was
+        trained once, the same episodes.
+        """
+        names, found = list(self.policies), []
+        for i, one in enumerate(names):
+            for other in names[i + 1 :]:
+                trials = (one, CLEAN_KEY, "correct") in self._parts
+                measures = ["late accuracy" if trials else "return"]
+                if not self.single and self.overall(one) and self.overall(other):
+                    measures.append("retention")
+                for measure in measures:
+                    axis = 0 if self.single else 1
+                    sides = [mean_of_known(self._compared(name, measure), axis=axis)
+                             for name in (one, other)]  # fmt: skip
+                    if not self.single:
+                        sides = [values[np.isfinite(values)] for values in sides]
+                    compared = statistics.difference(*sides, paired=self.single)
+                    found.append((one, other, measure, compared))
+        corrected = statistics.holm([statistics.decisive(of[-1]) for of in found])
+        return [Comparison(*of, p) for of, p in zip(found, corrected)]
+
+    def _compared(self, policy: str, measure: str) -> np.ndarray:
+        if measure == "late accuracy":
+            correct = self.values(policy, CLEAN_KEY, "correct")
+            return mean_of_known(correct[:, :, correct.shape[2] // 2 :], axis=2)
+        if measure == "return":
+            return self.values(policy, CLEAN_KEY, "return")[:, :, 0]
+        kept = self.overall(policy)
+        assert kept is not None
+        return np.array([kept.by_run], dtype=float).T
+
+    def learned(self, policy: str) -> list[bool | None]:
+        """Whether each run earns more than random actions and standing still; None: cannot be
+        told.
+        """
+        return [None if x is None else x > 0 for x in self.fact(policy, "learned")]
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        """Of each policy, the mean over its runs."""
+        found = {}
+        for policy in self.policies:
+            rows = table.where(self.frame, policy=policy).filter(
+                pl.col("measure").str.starts_with("cost/")
+            )
+            means = rows.group_by("measure", maintain_order=True).agg(pl.col("value").mean())
+            if means.height:
+                found[policy] = cost_from(dict(means.iter_rows()))
+        return found
+
+    def is_plastic(self, policy: str) -> bool:
+        """Whether it has plasticity that works, by the operations of one clean episode."""
+        return policy in self.costs and any(total(self.costs[policy], "plasticity").values())
+
+    def references(self, condition: str) -> list[str]:
+        """Random actions, and the teacher that is told, where they were run in a condition."""
+        return [x for x in (TOLD, RANDOM) if (x, condition, "contexts") in self._parts]
+
+
+def estimate(values: np.ndarray, bounds: tuple[float, float] = UNBOUNDED) -> Estimate | None:
+    """Of [runs, episodes], where what is NaN does not count; None where all is.
+
+    Args:
+        values: of each episode; or one of each run.
+        bounds: of what can be; the interval has nothing outside.
+    """
+    by_run = mean_of_known(values, axis=1)
+    units = _units(values)
+    units = units[np.isfinite(units)]
+    if not units.size:
+        return None
+    found = statistics.interval(units)
+    if found is not None:
+        found = tuple(float(edge) for edge in np.clip(found, *bounds))
+    return Estimate(float(units.mean()), found, tuple(_known(by_run)))
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> Estimate | None:
+    """The mean over runs of the ratio of two means, [runs, episodes] each; of a single run, the
+    interval is over episodes, by the delta method.
+    """
+    means = mean_of_known(above, axis=1) / mean_of_known(below, axis=1)
+    if len(means) > 1:
+        return estimate(means[:, None])
+    spread = (above - means[0] * below) / below.mean()
+    found = estimate(means[0] + spread)
+    return found and found._replace(by_run=tuple(_known(means)))
+
+
+def learned(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `learned` for each run and suite of an evaluation, by Welch's test or the rank test;
+    none where there are too few episodes to tell.
+    """
+    rows = []
+    keys = [*table.RUN, "steps", "suite", "revision"]
+    clean = table.where(frame, condition=CLEAN_KEY, lesion=None, measure="return")
+    for key, of in clean.group_by(keys, maintain_order=True):
+        run = dict(zip(keys, key))
+        mine = table.where(frame, **run)
+        answers = []
+        for name in ("random_return", "still_return"):
+            others = table.where(mine, measure=name)["value"]
+            if others.len() and min(of.height, others.len()) >= FEWEST:
+                found = statistics.difference(of["value"].to_numpy(), others.to_numpy())
+                p = min(p for p in (found.p, found.rank_p, 1.0) if p is not None)
+                answers.append(statistics.verdict(found, p) == statistics.HIGHER)
+        if answers:
+            rows.append(run | {"measure": "learned", "value": float(all(answers))})
+    return table.table(rows)
+
+
+def lesion_name(lesion: str | None) -> str:
+    """In words; of the intact network, "as trained"."""
+    if lesion is None:
+        return "as trained"
+    return LESIONS[lesion].words if lesion in LESIONS else lesion.replace("-", " ")
+
+
+def _units(values: np.ndarray) -> np.ndarray:
+    """The means of the runs, or the episodes of the one, of [runs, episodes]."""
+    return values[0] if len(values) == 1 else mean_of_known(values, axis=1)
+
+
+def _known(values: np.ndarray) -> list[float | None]:
+    return [float(x) if np.isfinite(x) else None for x in values]

@@ -1,0 +1,517 @@
+"""The sections of a report, each out of an evaluation; one without blocks is left out."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from spikepropamine.common import CLEAN_KEY
+from spikepropamine.evaluation.judge.cost import (
+    PARTS,
+    PICOJOULES_PER_ADDITION,
+    PICOJOULES_PER_MULTIPLICATION,
+    Operations,
+    energy,
+    total,
+)
+from spikepropamine.evaluation.rows import TOLD
+from spikepropamine.report import charts
+from spikepropamine.report.colours import colour_of
+from spikepropamine.report.evaluation import (
+    SPLITS,
+    Condition,
+    Estimate,
+    Evaluation,
+    estimate,
+    lesion_name,
+)
+from spikepropamine.report.page import Cell, Plot, Plots, Section, Table, Text, filled_table
+from spikepropamine.statistics import Difference, decisive
+from spikepropamine.words import number, p_value, percent, with_interval
+
+SERIES = {
+    "fast_weight_norm": "Fast weights, root mean square",
+    "modulator_mean": "Neuromodulator, mean over neurons",
+    "modulator_spread": "Neuromodulator, spread over neurons",
+    "firing_rate": "Firing rate, spikes per neuron in the last tick of a step",
+}
+BEGINS = {"": "with the episode", "later_": "within the episode"}
+TITLES = {
+    "late accuracy": "right answers in late trials",
+    "retention": "return kept",
+    "return": "return of an episode",
+}
+COST = (
+    "Arithmetic per environment step, counted from what the neurons did in one clean episode of "
+    "each run, with deterministic actions. A synaptic operation is an input that is not zero "
+    "meeting a weight that is not zero: an accumulate where inputs are spikes, and else a "
+    "multiply-accumulate. Operations of plasticity and of neuromodulators are counted apart, and "
+    "densely: fast weights change at every tick."
+)
+ENERGY = (
+    f"Energy: of this arithmetic alone, at {PICOJOULES_PER_ADDITION:g} pJ for an addition and "
+    f"{PICOJOULES_PER_MULTIPLICATION:g} pJ for a multiplication of 32-bit floating-point numbers "
+    "in 45 nm (Horowitz, ISSCC 2014). Fetching weights and state from memory takes more than "
+    "that, on most hardware many times more; this is no measurement of any chip."
+)
+OFF = "Dashed: the same weights with plasticity off."
+
+
+def variants(found: Evaluation, condition: Condition) -> Iterator[tuple[str, str, str, bool]]:
+    """(policy, label, key of the condition, plasticity off) of those judged in a condition: as
+    trained, and with plasticity off.
+    """
+    off = found.with_lesion(condition.key, "off")
+    for policy in found.policies:
+        keys = {c.key for c in found.judged(policy)}
+        if condition.key in keys:
+            yield policy, policy, condition.key, False
+        if off in keys and found.is_plastic(policy):
+            yield policy, f"{policy}, off", off, True
+
+
+def overview(found: Evaluation) -> Section:
+    """Each policy in the severest condition of each label, as trained and with plasticity off."""
+    measure = main_measure(found)
+    clean = found.conditions[CLEAN_KEY]
+    shown = found.severest if measure == "retention" else [clean, *found.severest]
+    rows: dict[str, list[charts.Dot]] = {}
+    for condition in shown:
+        for policy, label, key, off in variants(found, condition):
+            if (score := found.measured(policy, key, measure)) is not None:
+                dot = charts.Dot(label, colour_of(policy), score.mean, *score.edges, off)
+                rows.setdefault(condition.name(), []).append(dot)
+    if not rows:
+        return Section("At a glance", [])
+    at = {"late accuracy": found.asked["chance"], "retention": 1.0}.get(measure)
+    chart = charts.dots(
+        rows,
+        TITLES[measure],
+        as_percent=measure != "return",
+        include=[0.0] if measure == "retention" else [],
+        marks={} if at is None else {"reference": at},
+    )
+    note = "Filled: as trained."
+    if any(dot.hollow for some in rows.values() for dot in some):
+        note += " Hollow: the same weights with plasticity off."
+    if at is not None:
+        note += f" Dotted line: {'no loss' if measure == 'retention' else 'chance'}."
+    title = f"{TITLES[measure].capitalize()}, by condition"
+    legend = {policy: colour_of(policy) for policy in found.policies}
+    blocks: list[Any] = [Plots([Plot(title, chart, legend, note)], wide=True)]
+    lines = [
+        [policy, lesion_name(lesion), *scores]
+        for policy in found.policies
+        for lesion in (None, *found.lesions)
+        if any(scores := [cell(found.overall(policy, lesion, s), True) for s in SPLITS])
+    ]
+    if lines:
+        columns = ["policy", "network", "all conditions", "split: train", "split: held-out"]
+        caption = "Return kept, mean over perturbed conditions of all severities"
+        blocks.append(filled_table(columns, lines, caption))
+    return Section("At a glance", blocks)
+
+
+def trials(found: Evaluation) -> Section:
+    """Accuracy by trial, in the clean condition and the severest ones."""
+    plots, chance = [], found.asked["chance"]
+    for condition in (found.conditions[CLEAN_KEY], *found.severest):
+        lines = []
+        for policy, label, key, off in variants(found, condition):
+            scores = found.trials(policy, key)
+            if len(scores) > 1:
+                x = list(range(1, len(scores) + 1))
+                lines.append(_line(label, policy, x, scores, off))
+        if lines:
+            chart = charts.curves(
+                lines,
+                "trial that asks",
+                "right answers",
+                as_percent=True,
+                x_format="d",
+                include=[1.0],
+                horizontal={} if chance is None else {"chance": chance},
+            )
+            plots.append(Plot(condition.name(), chart))
+    text = f"Every episode asks for something new. A rising line is learning in the episode. {OFF}"
+    return Section("Accuracy by trial", [Text([text]), Plots(plots)] if plots else [])
+
+
+def severity(found: Evaluation) -> Section:
+    """What is kept as each perturbation grows."""
+    plots, rows = [], []
+    for label in dict.fromkeys(
+        c.label for c in found.conditions.values() if c.severity is not None
+    ):
+        lines = []
+        for policy in found.policies:
+            for lesion in (None, *found.lesions):
+                keys = found.severities(policy, label, lesion)
+                scores = [found.retention(policy, [key]) for key in keys.values()]
+                known = [score for score in scores if score is not None]
+                if not keys or len(known) < len(scores):
+                    continue
+                split = found.conditions[list(keys.values())[-1]].split
+                area = cell(found.area(policy, keys), True)
+                rows.append([policy, label, lesion_name(lesion), split, area])
+                if lesion is None or (lesion == "off" and found.is_plastic(policy)):
+                    name = policy if lesion is None else f"{policy}, off"
+                    if lesion is None:  # all, by definition
+                        known[0] = known[0]._replace(interval=(1.0, 1.0))
+                    lines.append(_line(name, policy, list(keys), known, lesion is not None))
+        if lines:
+            chart = charts.curves(lines, "severity", "return kept", as_percent=True, include=[0, 1])
+            plots.append(Plot(label, chart))
+    if not rows:
+        return Section("Severity", [])
+    text = f"Return kept as a perturbation grows. {OFF} Area under a curve: the mean along it."
+    columns = ["policy", "perturbation", "network", "split", "area under the curve"]
+    return Section("Severity", [Text([text]), Plots(plots), filled_table(columns, rows)])
+
+
+def adaptation(found: Evaluation) -> Section:
+    """How policies find out in which context they are, and act accordingly."""
+    plots, rows = [], []
+    for c in found.conditions.values():
+        if not (others := found.references(c.intact)):
+            continue
+        for prefix, when in BEGINS.items():
+            for policy in (*found.policies, TOLD):
+                if prefix in found.contexts(policy, c.key):
+                    where = [c.name(onset=False), when, lesion_name(c.lesion)]
+                    rows.append([policy, *where, *_context_cells(found, policy, c.key, prefix)])
+            if c.lesion is not None:
+                continue
+            measure = f"{prefix}context_reward"
+            lines = [
+                line
+                for policy, label, key, off in variants(found, c)
+                if (line := _curve(found, policy, key, measure, label, off)) is not None
+            ]
+            for name in others if lines else ():
+                line = _curve(found, name, c.key, measure, name, True, charts.QUIET)
+                lines += [line] if line is not None else []
+            if lines:
+                chart = charts.curves(lines, "steps since the context began", "reward per step")
+                plots.append(Plot(f"{c.name(onset=False)}: contexts that begin {when}", chart))
+    if not rows:
+        return Section("Adaptation", [])
+    text = (
+        "A context changes what every action does. Nothing shows it: a policy has to find it out "
+        f"by acting. Reward per step, over 10 steps, since a context began. {OFF} "
+        "Grey: random actions, and the teacher, if there is one, that is told the context."
+    )
+    columns = [
+        "policy",
+        "condition",
+        "context begins",
+        "network",
+        "reward per step, first 50 steps",
+        "steps 100 to 200",
+        "contexts that last so long",
+        "pace of the teacher",
+        "steps until found out",
+        "changes after which the rate is back in 50 steps",
+        "first 50 steps, more than with plasticity off",
+    ]
+    return Section("Adaptation", [Text([text]), Plots(plots), filled_table(columns, rows)])
+
+
+def _context_cells(found: Evaluation, policy: str, key: str, prefix: str) -> list[Any]:
+    def of(measure: str, share: bool = False) -> Cell | None:
+        return cell(found.estimate(policy, key, measure), share)
+
+    counts = [
+        found.values(policy, key, f"{prefix}{name}")[0, 0, 0]
+        for name in ("settled_contexts", "contexts")
+    ]
+    return [
+        of(f"{prefix}opening_rate"),
+        of(f"{prefix}settled_rate"),
+        f"{counts[0]:.0f} of {counts[1]:.0f}",
+        None if policy == TOLD else of(f"{prefix}settled_pace", True),
+        None if policy == TOLD else of(f"{prefix}time_to_identify"),
+        of("regained", True) if prefix else None,
+        of(f"{prefix}opening_over_off"),
+    ]
+
+
+def recovery(found: Evaluation) -> Section:
+    """Reward around a change in mid-episode, and what comes back."""
+    plots, rows = [], []
+    for condition in found.severest:
+        if condition.onset is None or found.references(condition.key):
+            continue  # contexts have a section of their own
+        lines = [
+            line
+            for policy, label, key, off in variants(found, condition)
+            if (line := _curve(found, policy, key, "reward", label, off, since=condition.onset))
+        ]
+        if lines:
+            title = "steps since the change"
+            chart = charts.curves(lines, title, "reward per step", vertical={"change": 0})
+            plots.append(Plot(condition.name(onset=False), chart))
+    for policy in found.policies:
+        for c in found.judged(policy):
+            if scores := found.recovery(policy, c.key):
+                names = ("reward_before", "drop", "missing_at_end")
+                rows.append(
+                    [policy, *_where(c), lesion_name(c.lesion)]
+                    + [cell(scores[name]) for name in names]
+                    + [cell(scores["fraction"], True), cell(scores["recovery_time"])]
+                )
+    if not rows:
+        return Section("Recovery", [])
+    text = (
+        "The world changes in the middle of the episode. Reward per step, averaged over "
+        f"{found.asked['window']} steps, before and after. {OFF} Drop and what is missing at the "
+        "end are relative to the same episodes without the change."
+    )
+    columns = [
+        "policy",
+        "condition",
+        "severity",
+        "network",
+        "reward per step before",
+        "drop",
+        "missing at the end",
+        "loss regained",
+        "steps until regained",
+    ]
+    return Section("Recovery", [Text([text]), Plots(plots), filled_table(columns, rows)])
+
+
+def lesions(found: Evaluation) -> Section:
+    """What each part of plasticity causes."""
+    rows = []
+    dots: dict[str, dict[str, list[charts.Dot]]] = {}  # by lesion and condition
+    shown = {CLEAN_KEY, *(c.key for c in found.severest)}
+    for policy in found.policies:
+        for part in found.lesioned(policy):
+            c, lesion, returns = part.intact, part.lesioned.lesion or "", part.returns
+            rows.append(
+                [policy, lesion_name(lesion), *_where(c)]
+                + [cell(found.returns(policy, x.key)) for x in (c, part.lesioned)]
+                + [difference_cell(returns), p_cell(decisive(returns))]
+                + [Cell(percent(returns.better), returns.better)]
+                + [part.late_accuracy and difference_cell(part.late_accuracy, True)]
+                + ["yes" if part.identical else "no"]
+            )
+            if c.key in shown and not part.identical:
+                edges = returns.interval or (None, None)
+                dot = charts.Dot(policy, colour_of(policy), returns.mean, *edges)
+                dots.setdefault(lesion, {}).setdefault(c.name(), []).append(dot)
+    if not rows:
+        return Section("Lesions", [])
+    plots = []
+    for lesion, groups in dots.items():
+        chart = charts.dots(groups, "as trained minus lesioned, return", marks={"no effect": 0.0})
+        legend = {dot.label: dot.colour for some in groups.values() for dot in some}
+        plots.append(Plot(lesion_name(lesion).capitalize(), chart, legend))
+    text = (
+        "The same weights in the same episodes, with a part of plasticity taken away. A paired "
+        "difference above zero is return that this part causes."
+    )
+    columns = [
+        "policy",
+        "lesion",
+        "condition",
+        "severity",
+        "return as trained",
+        "return lesioned",
+        "paired difference",
+        "p",
+        "probability that the trained one earns more",
+        "late accuracy, difference",
+        "same, bit for bit",
+    ]
+    blocks = [Text([text]), Plots(plots)] if plots else [Text([text])]
+    return Section("Lesions", [*blocks, filled_table(columns, rows)])
+
+
+def comparisons(found: Evaluation) -> Section:
+    """Each two policies."""
+    rows = []
+    for part in found.comparisons:
+        share = part.measure != "return"
+        rows.append(
+            [part.policy, part.other, TITLES[part.measure], difference_cell(part.found, share)]
+            + [p_cell(p) for p in (part.found.p, part.p, part.found.rank_p)]
+            + [Cell(percent(part.found.better), part.found.better), part.verdict]
+        )
+    unit = "episodes, the same of both: one of the policies was trained once"
+    text = (
+        f"First minus second. Compared are {unit if found.single else 'training runs'}. p: of "
+        "Welch's test, corrected for the number of comparisons (Holm), and of the exact rank "
+        "test. No significant difference does not mean that two policies are equal."
+    )
+    columns = ["first", "second", "measure", "difference", "p", "p, corrected", "p, ranks",
+               "probability that the first is higher", "the first is"]  # fmt: skip
+    return Section("Comparisons", [Text([text]), filled_table(columns, rows)] if rows else [])
+
+
+def inside(found: Evaluation) -> Section:
+    """What goes on inside the network, along the episode."""
+    changes = [c for c in found.severest if c.onset is not None]
+    shown = [found.conditions[CLEAN_KEY]]
+    if changes:
+        shown.append(min(changes, key=lambda c: min(
+            (found.returns(p, c.key).mean for p in found.policies if c in found.judged(p)),
+            default=np.inf)))  # fmt: skip
+    blocks: list[Any] = []
+    for condition in shown:
+        plots = []
+        onset, last = condition.onset, condition.last_onset
+        marks = {"change": onset} if onset == last else {"first change": onset, "last": last}
+        for measure, title in SERIES.items():
+            lines = [
+                line
+                for policy in found.policies
+                if (line := _curve(found, policy, condition.key, measure, policy)) is not None
+            ]
+            if lines:
+                vertical = {name: step for name, step in marks.items() if step is not None}
+                name, _, unit = title.partition(", ")
+                chart = charts.curves(
+                    lines, "step of the episode", unit, include=[0], vertical=vertical
+                )
+                plots.append(Plot(name, chart))
+        if plots:
+            blocks += [Text([f"Condition: {condition.name()}."]), Plots(plots)]
+    if blocks:
+        text = "Means over episodes and runs, along the episode."
+        if len(changes) > 1:
+            text += " Of the changes, the one after which least is earned; results.csv has all."
+        blocks.insert(0, Text([text]))
+    return Section("Inside the network", blocks)
+
+
+def costs(found: Evaluation) -> Section:
+    """What each policy costs, all in all and by layer, and what it earns with it."""
+    rows, by_layer = [], []
+    for policy, cost in found.costs.items():
+        rows.append(
+            [policy, *[_count(total(cost, part)) for part in PARTS], _count(total(cost))]
+            + [Cell(number(energy(total(cost)) / 1000), energy(total(cost)))]
+            + [Cell(number(cost[name] / 1000), cost[name])  # type: ignore[literal-required]
+               for name in ("parameter_bytes", "state_bytes")]
+            + [_share(cost["activation_sparsity"])]
+        )  # fmt: skip
+        for layer in cost["layers"]:
+            counts = [_count(layer[part]) for part in PARTS]  # type: ignore[literal-required]
+            silent = _share(layer["activation_sparsity"])
+            by_layer.append([policy, layer["name"], *counts, layer["membrane_updates"], silent])
+    if not rows:
+        return Section("Cost", [])
+    columns = ["policy", *PARTS, "all operations", "energy in nJ", "weights in kB", "state in kB",
+               "silent activations"]  # fmt: skip
+    caption = "Accumulates + multiply-accumulates per environment step"
+    plots = []
+    for measure, title in TITLES.items():
+        spots = []
+        for policy, cost in found.costs.items():
+            score = (
+                found.overall(policy)
+                if measure == "retention"
+                else found.measured(policy, CLEAN_KEY, measure)
+            )
+            if score is not None:
+                at = sum(total(cost).values())  # type: ignore[arg-type]
+                spots.append(charts.Spot(policy, colour_of(policy), at, score.mean, *score.edges))
+        if len(spots) > 1:
+            chart = charts.scatter(
+                spots, "operations per environment step", title, as_percent=measure != "return"
+            )
+            plots.append(Plot(f"{title.capitalize()}, by cost", chart))
+    layers = ["policy", "layer", *PARTS, "membrane updates", "silent activations"]
+    blocks: list[Any] = [Text([COST, ENERGY]), *([Plots(plots)] if plots else [])]
+    blocks += [Table(columns, rows, caption), Table(layers, by_layer, "The same by layer", True)]
+    return Section("Cost", blocks)
+
+
+def results(found: Evaluation) -> Section:
+    """Every policy in every condition."""
+    rows = []
+    for policy in found.policies:
+        for c in found.judged(policy):
+            returns = found.returns(policy, c.key)
+            each = "  ".join(number(value) for value in returns.by_run if value is not None)
+            rows.append(
+                [policy, *_where(c), c.split, lesion_name(c.lesion), cell(returns)]
+                + [cell(found.measured(policy, c.key, measure), True)
+                   for measure in ("retention", "late accuracy")]
+                + [cell(found.estimate(policy, c.key, "length")), Cell(each, returns.mean)]
+            )  # fmt: skip
+    columns = ["policy", "condition", "severity", "split", "network", "return", "return kept",
+               "late accuracy", "length in steps", "return by training seed"]  # fmt: skip
+    return Section("All results", [filled_table(columns, rows)])
+
+
+def main_measure(found: Evaluation) -> str:
+    """What tells how good a policy is: late accuracy where there are trials, else retention where
+    there is any, else the return.
+    """
+    policies = list(found.policies)
+    if any(found.late_accuracy(policy, CLEAN_KEY) for policy in policies):
+        return "late accuracy"
+    return "retention" if any(found.overall(policy) for policy in policies) else "return"
+
+
+def cell(score: Estimate | None, as_percent: bool = False) -> Cell | None:
+    """A number with its interval, sorted by the number."""
+    return None if score is None else Cell(score.text(as_percent), score.mean)
+
+
+def difference_cell(found: Difference, as_percent: bool = False) -> Cell:
+    """The same of a difference."""
+    return Cell(with_interval(found.mean, found.interval, as_percent), found.mean)
+
+
+def p_cell(p: float | None) -> Cell | None:
+    """A p value."""
+    return None if p is None else Cell(p_value(p), p)
+
+
+def _where(condition: Condition) -> list[Cell | str | None]:
+    severity = condition.severity
+    name = condition.name(severity=False)
+    return [name, None if severity is None else Cell(f"{severity:g}", severity)]
+
+
+def _line(
+    label: str, policy: str, x: list[Any], scores: list[Estimate], dashed: bool = False
+) -> charts.Line:
+    low, high = zip(*(score.edges for score in scores))
+    means = [score.mean for score in scores]
+    return charts.Line(label, colour_of(policy), x, means, low, high, dashed)
+
+
+def _curve(
+    found: Evaluation,
+    policy: str,
+    key: str,
+    measure: str,
+    label: str,
+    dashed: bool = False,
+    colour: str | None = None,
+    since: int = 0,
+) -> charts.Line | None:
+    """The mean over runs, with a band where there are several."""
+    steps, values = found.curve(policy, key, measure)
+    points = [(step - since, estimate(column[:, None])) for step, column in zip(steps, values.T)]
+    known = [(step, score) for step, score in points if score is not None]
+    if not known:
+        return None
+    line = _line(label, policy, [step for step, _ in known], [score for _, score in known], dashed)
+    return (
+        line if colour is None else charts.Line(line.label, colour, line.x, line.mean, dashed=True)
+    )
+
+
+def _count(count: Operations) -> Cell:
+    accumulates, both = count["accumulates"], count["multiply_accumulates"]
+    return Cell(f"{number(accumulates)} + {number(both)}", accumulates + both)
+
+
+def _share(share: float | None) -> Cell | None:
+    return None if share is None else Cell(percent(share), share)
