@@ -20,7 +20,7 @@ from spikepropamine.statistics import LEVEL, difference, interval, pooled
 SEEDS = (3, 5, 10)
 TASKS = range(5)
 TIMES = 4000
-POOLED = 2  # as many fewer simulations, since each has 10,000 resamples
+POOLED = 8  # as many fewer simulations, since each has 10,000 resamples
 Sample = Callable[[np.random.Generator, int], np.ndarray]
 
 

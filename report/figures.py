@@ -110,7 +110,7 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
     those of FILE's namesake: `robots-lstm` to `robots`.
     """
     points = []
-    samples: dict[str, list[dict[str, Any]]] = {name: [{}, {}, {}] for name in AGAINST}
+    samples: dict[str, tuple[dict, dict, dict]] = {name: ({}, {}, {}) for name in AGAINST}
     labels = []
     for file in files:
         more = [other for other in asked.get("with", "").split(",") if other.startswith(file.stem)]
@@ -135,9 +135,9 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
                     kept[label] = one
                 found = difference(values[plastic], values[other])
                 points.append(_point(name, label, found.mean, found.interval, unit))
-    for name, (one, other, unit) in samples.items():
-        if len(unit) > 1:
-            found = pooled(one, other, unit)
+    for name, sample in samples.items():
+        if len(sample[-1]) > 1:
+            found = pooled(*sample)
             points.append(_point(name, POOLED, found.mean, found.interval, 1.0))
     colour = alt.condition(
         alt.datum.task == POOLED, alt.value("black"), alt.value(colour_of("ndp-oja"))

@@ -8,7 +8,7 @@ import polars as pl
 
 from spikepropamine.common import CLEAN_KEY, UsageError, unknown
 from spikepropamine.derived import EVALUATION, derived
-from spikepropamine.table import COLUMNS, CONDITION, RUN, TASK, pivot, read, where
+from spikepropamine.table import CONDITION, RUN, TASK, pivot, read, where
 
 PERTURBED = "perturbed"
 """In the place of a condition: all of a suite that perturb, the policy being intact."""
@@ -30,8 +30,7 @@ def lines_where(files: Sequence[Path], asked: Mapping[str, str]) -> pl.DataFrame
             differ in their steps or episodes.
     """
     frame = derived(read(files))
-    keys = [name for name in COLUMNS if name not in ("value", "revision")]
-    if (twice := frame.filter(frame.select(keys).is_duplicated())).height:
+    if (twice := frame.filter(frame.drop("value", "revision").is_duplicated())).height:
         raise UsageError(f"{_names(twice)}: it is there twice, of two evaluations")
     of_condition = pl.col("condition").is_not_null()
     lines = pivot(frame.filter(of_condition & pl.col("at").is_null()))

@@ -99,8 +99,9 @@ def pooled(
     """The mean difference over tasks, each in its own unit.
 
     The interval is of a bootstrap that resamples the runs of each policy within each task (Agarwal
-    et al. 2021, arXiv:2108.13264). Deviations are enlarged by sqrt(n / (n - 1)), without which it
-    would be too narrow for few runs (Hesterberg 2015, doi:10.1080/00031305.2015.1089789).
+    et al. 2021, arXiv:2108.13264). Deviations are enlarged by sqrt(n / (n - 1)) and by the ratio of
+    Student's quantile to the normal one, without which it would be too narrow for few runs
+    (Hesterberg 2015, doi:10.1080/00031305.2015.1089789).
 
     Args:
         one: by task, a value for each run, two or more.
@@ -109,11 +110,13 @@ def pooled(
             random actions; these are the tasks.
     """
     random, gaps, means, better = np.random.default_rng(0), [], [], []
+    freedom = sum(len(side[task]) - 1 for side in (one, other) for task in unit)
+    wider = stats.t.ppf(1 - LEVEL / 2, freedom) / stats.norm.ppf(1 - LEVEL / 2)
     for task, scale in unit.items():
         sides = []
         for values in (np.asarray(one[task], dtype=float), np.asarray(other[task], dtype=float)):
             count, mean = len(values), values.mean()
-            spread = (values - mean) * np.sqrt(count / (count - 1))
+            spread = (values - mean) * wider * np.sqrt(count / (count - 1))
             drawn = random.integers(count, size=(RESAMPLES, count))
             sides.append(mean + spread[drawn].mean(axis=1))
         gaps.append((sides[0] - sides[1]) / scale)
@@ -131,11 +134,11 @@ def pooled(
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """The p values of many comparisons, corrected (Holm 1979); what was not tested stays None."""
-    tested = [i for i, p in enumerate(p_values) if p is not None]
+    tested = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     least = 0.0
-    for rank, i in enumerate(sorted(tested, key=lambda i: p_values[i])):
-        least = max(least, min(1.0, (len(tested) - rank) * p_values[i]))
+    for rank, (p, i) in enumerate(tested):
+        least = max(least, min(1.0, (len(tested) - rank) * p))
         corrected[i] = least
     return corrected
 

@@ -15,7 +15,7 @@ import polars as pl
 from spikepropamine.common import UsageError, reason, unknown, whole_file
 from spikepropamine.reading import read_bytes
 
-COLUMNS = {
+COLUMNS: dict[Any, Any] = {  # name and type
     "environment": pl.String,
     "setting": pl.String,  # label of a variant of the training, in a matrix
     "suite": pl.String,
@@ -97,7 +97,7 @@ def write(path: Path, frame: pl.DataFrame) -> None:
     Raises:
         UsageError: as `table` does.
     """
-    frame = _checked(frame.select(list(COLUMNS)).cast(COLUMNS), str(path))  # type: ignore[arg-type]
+    frame = _checked(frame.select(list(COLUMNS)).cast(COLUMNS), str(path))
     with whole_file(path) as part:
         frame.with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS)).write_csv(part)
 
