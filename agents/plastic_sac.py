@@ -31,11 +31,9 @@ class Recent:
         actions: between -1 and 1.
         means: of the actions' distribution, between -1 and 1 too.
         episode_starts: 1 where an episode starts.
-        full: whether the rollout came to its end.
     """
 
-    def __init__(self, steps: list[tuple[Any, ...]], full: bool) -> None:
-        self.full = full
+    def __init__(self, steps: list[tuple[Any, ...]]) -> None:
         observations, self.actions, self.means, self.episode_starts = (
             _stacked(part) for part in zip(*steps)
         )
@@ -100,19 +98,16 @@ class SequenceLearning(_Base):
         self._last_lstm_states: Any = None if pair is None else RNNStates(pair, pair)
         self._next_lstm_states = self._last_lstm_states
         self._steps: list[tuple[Any, ...]] = []
-        self._whole = False
 
     @property
     def rollout_buffer(self) -> Recent:
         """What happened since the last update."""
-        return Recent(self._steps, self._whole)
+        return Recent(self._steps)
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """SB3's, with the actor's state carried on."""
-        self._steps, self._whole = [], False
-        collected = super().collect_rollouts(*args, **kwargs)
-        self._whole = collected.continue_training
-        return collected
+        self._steps = []
+        return super().collect_rollouts(*args, **kwargs)
 
     def dump_logs(self, iteration: int = 0) -> None:
         """SB3's; `iteration` is what its on-policy algorithms take."""

@@ -36,6 +36,13 @@ CUED = [
     *CHEETAH, "--perturb", "one-sign", "--previous", "--critic-told", "--critic-first", "64",
     "--cue", "2", "128",
 ]  # fmt: skip
+OFF_POLICY = [
+    "--env", "HalfCheetah-v5", "--n-envs", "2", "--steps", "192", "--env-kwargs",
+    "max_episode_steps", "30", "--trainer.train-freq", "8", "--trainer.gradient-steps", "2",
+    "--trainer.batch-size", "16", "--trainer.learning-starts", "32", "--network.hidden", "8", "8",
+    "--trainer.critic", "8", "--checkpoint-every", "64", "--log-every", "2",
+    "--trainer.learning-rate-schedule", "linear",
+]  # fmt: skip
 MOMENTS = [
     (SideBySide, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"), (os, "fsync"),
     (Path, "replace"), (Path, "unlink"),
@@ -136,8 +143,10 @@ def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
         ([*CHEETAH, "--policy", "lstm"], 2),
         ([*TAUGHT, "--policy", "snn"], 2),
         ([*CUED, "--policy", "ndp-hebb"], 2),
+        ([*OFF_POLICY, "--policy", "ndp-hebb", "--trainer.kind", "sac"], 2),
+        ([*OFF_POLICY, "--policy", "mlp", "--trainer.kind", "tqc"], 2),
     ],
-    ids=["cue", "cheetah", "taught", "cued"],
+    ids=["cue", "cheetah", "taught", "cued", "sac", "tqc"],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, arguments, kills):
     check_kills(tmp_path, monkeypatch, arguments, kills, 0)

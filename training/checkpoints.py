@@ -73,7 +73,7 @@ class Checkpoint:
 
 def state_of(algorithm: BaseAlgorithm) -> dict[str, Any]:
     """All that decides how a training goes on, between an update and the next rollout."""
-    logger = algorithm.logger
+    logger, replay = algorithm.logger, getattr(algorithm, "replay_buffer", None)
     return {
         "parameters": algorithm.get_parameters(),
         "progress": _attributes(algorithm, PROGRESS),
@@ -83,7 +83,7 @@ def state_of(algorithm: BaseAlgorithm) -> dict[str, Any]:
             for key, value in logger.name_to_value.items()
             if isinstance(value, NUMBERS)
         },
-    }
+    } | ({} if replay is None else {"replay": replay.contents()})
 
 
 def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
@@ -99,6 +99,8 @@ def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
         _set_attributes(algorithm, state["progress"], PROGRESS)
         for layer, values in zip(layers, state["normalisation"], strict=True):
             _set_attributes(layer, values, LASTING)
+        if hasattr(algorithm, "replay_buffer"):
+            algorithm.replay_buffer.restore(state["replay"])
     except (ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
         raise CannotRestore(f"it is of another network or task: {reason(error)}") from error
 
