@@ -194,7 +194,7 @@ def ask(options: argparse.Namespace) -> Asked:
     try:
         runs, task = load_runs(folders, seeds, options.horizon_factor, names)
         conditions, skipped = conditions_asked(task, options)
-        teacher = None if options.teacher is None else load_teacher(options.teacher, task)
+        teacher = None if options.teacher is None else load_teacher(find(options.teacher), task)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     if teacher is not None and not any(c.has_contexts for c in conditions):

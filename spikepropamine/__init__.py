@@ -17,17 +17,24 @@ if not (_here / "envs").is_dir():  # a checkout, where the folders lie beside th
 from spikepropamine import envs  # noqa: E402  registers the environments
 
 if TYPE_CHECKING:
-    from spikepropamine.agents import PlasticPPO, save_run
+    from spikepropamine.agents import PlasticPPO, PlasticSAC, PlasticTQC, save_run
+    from spikepropamine.api import evaluate, load, train
     from spikepropamine.envs.perturbations import Perturbed
     from spikepropamine.policies import PlasticSpikingPolicy
     from spikepropamine.policies.export import load_policy
 
 __all__ = [
-    "Perturbed", "PlasticPPO", "PlasticSpikingPolicy", "envs", "load_policy", "save_run",
+    "Perturbed", "PlasticPPO", "PlasticSAC", "PlasticSpikingPolicy", "PlasticTQC", "envs",
+    "evaluate", "load", "load_policy", "save_run", "train",
 ]  # fmt: skip
 
 _HOMES = {
     "PlasticPPO": "spikepropamine.agents",
+    "PlasticSAC": "spikepropamine.agents",
+    "PlasticTQC": "spikepropamine.agents",
+    "load": "spikepropamine.api",
+    "train": "spikepropamine.api",
+    "evaluate": "spikepropamine.api",
     "PlasticSpikingPolicy": "spikepropamine.policies",
     "Perturbed": "spikepropamine.envs.perturbations",
     "save_run": "spikepropamine.agents",

@@ -5,8 +5,9 @@ from pathlib import Path
 from spikepropamine.common import UsageError, did_you_mean
 from spikepropamine.folder import RunFolder
 
-TRAINED = Path(__file__).parents[1] / "trained"
-"""The trained policies of the checkout; the installed package has none."""
+HERE = Path(__file__).parent
+TRAINED = (HERE if (HERE / "envs").is_dir() else HERE.parent) / "trained"
+"""The trained policies of the checkout, or those few that the installed package brings."""
 
 
 def trained_runs() -> list[Path]:
@@ -39,6 +40,15 @@ def find(name: str | Path) -> Path:
         f"{str(name)!r} is neither a run folder nor in trained/; {nearest}"
         "`spikepropamine list trained` lists them"
     )
+
+
+def named(name: str | Path) -> Path:
+    """As `find`, relative to the working folder if it is below it, so that a configuration that
+    names it is of no particular machine.
+    """
+    folder = find(name)
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _run_folder(path: Path) -> Path:

@@ -17,6 +17,7 @@ from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.ranges import Count, Few, NotNegative, Number, Seed
 from spikepropamine.reading import read_yaml
+from spikepropamine.trained import named
 from spikepropamine.training.options import Scalar, add_options, flag, parsed, updated
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -73,10 +74,11 @@ class Settings:
     critic_first: Number = 0
     """Environment steps in which the critic alone learns, as after `--from` a taught policy."""
     teacher: Path | None = None
-    """Learn from the policy of this run folder, which knows what is hidden: trained on the plain
-    task (it is then told the context of a perturbed one), or with `--reveal`."""
+    """Learn from this policy (the folder of a run, or a name in `spikepropamine list trained`),
+    which knows what is hidden: trained on the plain task (it is then told the context of a
+    perturbed one), or with `--reveal`."""
     start_from: Path | None = field(default=None, metadata={"flag": "from"})
-    """Start with the weights of the policy of this run folder."""
+    """Start with the weights of this policy, named likewise."""
     normalize_observations: bool = False
     """Running mean and variance of observations (VecNormalize), where they are numbers (Box) and no
     pictures."""
@@ -230,10 +232,11 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
             raise UsageError(f"{error}{unless_imported()}") from error
     cued, kind = known.cue is not None, getattr(known, "trainer.kind") or "ppo"
     settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued, kind)
-    if known.start is not None and not helping and RunFolder(known.start).policy.exists():
-        settings = _started(settings, known.start)  # where there is none, `train` says so
+    if known.start is not None and not helping:
+        settings = _started(settings, named(known.start))
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
     values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
+    values |= {k: named(values[k]) for k in ("teacher", "start_from") if values.get(k)}
     given = _over(settings, values)
     _check_given(given, values)
     config = given.folder.config

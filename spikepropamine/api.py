@@ -1,0 +1,247 @@
+"""What a script uses: load a trained policy by name, train, evaluate."""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikepropamine.folder import RunFolder
+from spikepropamine.trained import find
+
+if TYPE_CHECKING:
+    import altair as alt
+    import gymnasium as gym
+    import polars as pl
+
+    from spikepropamine.policies.export import DeployedPolicy
+
+
+class LostState(ValueError):
+    """A policy with memory was asked to act in mid-episode, without its state."""
+
+
+class Policy:
+    """A trained policy that acts in a loop.
+
+    `act` keeps the state between steps, one for each thread, so that a policy can be shared among
+    threads that run an episode each. `predict` is Stable-Baselines3's, with the state given.
+
+    Args:
+        deployed: what `load_policy` gave.
+
+    Attributes:
+        deployed: the same.
+        metadata: settings, versions and steps of its training.
+    """
+
+    def __init__(self, deployed: "DeployedPolicy") -> None:
+        self.deployed, self.metadata = deployed, deployed.metadata
+        self._local = threading.local()
+
+    @property
+    def observation_space(self) -> "gym.Space":
+        """Of one environment."""
+        return self.deployed.policy.observation_space
+
+    @property
+    def action_space(self) -> "gym.Space":
+        """Of one environment."""
+        return self.deployed.policy.action_space
+
+    def reset(self) -> None:
+        """Begins an episode: what `act` has learned in the one before is forgotten."""
+        self._local.state, self._local.started = None, False
+
+    def act(self, observation: Any, deterministic: bool = True) -> Any:
+        """The action for an observation of one environment; the first call begins an episode.
+
+        Args:
+            observation: as the environment gives it, of `observation_space`.
+            deterministic: the mode of the distribution of actions, or a sample of it.
+
+        Raises:
+            ValueError: an observation of another shape, or one that is not finite.
+        """
+        batch = _batch(observation, self.observation_space)
+        started = getattr(self._local, "started", False)
+        state = self._local.state if started else None
+        action, state = self.deployed.predict(batch, state, np.array([not started]), deterministic)
+        self._local.state, self._local.started = state, True
+        return action[0]
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """As the `predict` of any Stable-Baselines3 policy.
+
+        Raises:
+            LostState: a policy with memory got no state, and episodes do not all begin.
+        """
+        begins = episode_start is None or bool(np.all(episode_start))
+        if state is None and not begins:
+            raise LostState(
+                "this policy has a memory: give the state of the step before, or use act(), which "
+                "keeps it"
+            )
+        return self.deployed.predict(observation, state, episode_start, deterministic)
+
+    def make_env(self, **arguments: Any) -> "gym.Env":
+        """The task that it was trained on, unperturbed, with what it observes besides.
+
+        Args:
+            arguments: of the environment, beside those of the training.
+        """
+        from spikepropamine.envs.making import make
+
+        settings = self.metadata["settings"]
+        given = {**settings["env_kwargs"], **arguments}
+        return make(settings["env"], given, previous=settings.get("previous", False))
+
+
+def load(name: str | Path) -> Policy:
+    """A trained policy.
+
+    Args:
+        name: of one in `spikepropamine list trained`, or the folder of a run or of its policy.
+
+    Raises:
+        UsageError: there is none; the message has the nearest name.
+        ValueError: its files are damaged.
+    """
+    from spikepropamine.policies.export import load_policy
+
+    folder = Path(name)
+    if not (folder / "policy.json").is_file():
+        folder = RunFolder(find(name)).policy
+    return Policy(load_policy(folder))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that has ended.
+
+    Attributes:
+        folder: of the run.
+    """
+
+    folder: Path
+
+    @property
+    def progress(self) -> "pl.DataFrame":
+        """The rows of progress.csv."""
+        import polars as pl
+
+        from spikepropamine.reading import read_bytes
+
+        return pl.read_csv(read_bytes(RunFolder(self.folder).progress))
+
+    def policy(self) -> Policy:
+        """The policy that it left."""
+        return load(self.folder)
+
+    def figure(self, column: str = "rollout/ep_rew_mean") -> "alt.Chart":
+        """A column of progress.csv by environment steps."""
+        import altair as alt
+
+        steps = "time/total_timesteps"
+        rows = self.progress.select(steps, column).drop_nulls()
+        named = rows.rename({steps: "steps", column: "value"})
+        x, y = alt.X("steps:Q").title("environment steps"), alt.Y("value:Q").title(column)
+        return alt.Chart(named).mark_line().encode(x, y)
+
+
+def train(env: str, policy: str, **settings: Any) -> Run:
+    """Trains as `spikepropamine train` does.
+
+    Args:
+        env: id of a Gymnasium environment.
+        policy: one of `spikepropamine list policies`.
+        settings: options by their names, those in a group as a dict:
+            `train("CueAssociation-v0", "ndp-oja", steps=100_000, trainer={"gamma": 0.0})`.
+
+    Raises:
+        UsageError: a setting that cannot be.
+        Diverged: training broke down.
+    """
+    from spikepropamine.training.command import filming
+    from spikepropamine.training.run import train as run
+    from spikepropamine.training.settings import parse
+
+    parsed = parse(list(_words({"env": env, "policy": policy, **settings})), "train")
+    run(parsed, filming(parsed))
+    return Run(parsed.folder.path)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation that has ended.
+
+    Attributes:
+        folder: where it is.
+        rows: all measured values, see `spikepropamine.table`.
+    """
+
+    folder: Path
+    rows: "pl.DataFrame"
+
+    @property
+    def report(self) -> Path:
+        """The report, HTML."""
+        return self.folder / "report.html"
+
+
+def evaluate(*runs: str | Path | Policy, **options: Any) -> Evaluation:
+    """Evaluates as `spikepropamine evaluate` does, and prints its table.
+
+    Args:
+        runs: folders of runs, or names of trained policies.
+        options: by their names: `evaluate(run, suite="noise", episodes=20, lesions=["off"])`.
+
+    Raises:
+        UsageError: an option that cannot be, or a run that is not there.
+    """
+    from spikepropamine import table
+    from spikepropamine.evaluation.command import parse
+    from spikepropamine.report.evaluate import run_all
+
+    words = [str(run) for run in runs]
+    folder = run_all(parse([*words, *_words(options)], "evaluate"))
+    return Evaluation(folder, table.read(folder / "results.csv"))
+
+
+def _words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
+    """Settings as what would be typed."""
+    for name, value in settings.items():
+        option = f"{prefix}{name.rstrip('_').replace('_', '-')}"
+        if isinstance(value, Mapping) and name != "env_kwargs":
+            yield from _words(value, f"{option}.")
+        elif isinstance(value, bool):
+            yield option if value else f"{prefix}no-{option.removeprefix(prefix)}"
+        elif value is not None:
+            several = value
+            if isinstance(value, Mapping):
+                several = [word for pair in value.items() for word in pair]
+            elif isinstance(value, str) or not hasattr(value, "__iter__"):
+                several = [value]
+            yield from (option, *map(str, several))
+
+
+def _batch(observation: Any, space: Any) -> Any:
+    """An observation of one environment as a batch of one. Raises ValueError unless it fits."""
+    if isinstance(observation, Mapping):
+        parts = space.spaces
+        with contextlib.suppress(KeyError):
+            return {key: _batch(observation[key], parts[key]) for key in parts}
+        raise ValueError(f"the observation has {sorted(observation)}, not {sorted(parts)}")
+    array = np.asarray(observation)
+    if space.shape is not None and array.shape != space.shape:
+        raise ValueError(f"the observation has the shape {array.shape}, not {space.shape}")
+    return array[None]

@@ -1,0 +1,83 @@
+"""Python first: load by name, act in a loop, train, evaluate."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+import spikepropamine as sp
+from spikepropamine.api import LostState
+from spikepropamine.common import UsageError
+from spikepropamine.trained import TRAINED, find
+
+NAME = "spikes/CueAssociation-v0/ndp-oja"
+
+
+def played(policy, seed):
+    """The actions of an episode, by `act`."""
+    env, actions, over = policy.make_env(), [], False
+    observation, _ = env.reset(seed=seed)
+    policy.reset()
+    while not over:
+        actions.append(policy.act(observation))
+        observation, _, terminated, truncated, _ = env.step(actions[-1])
+        over = terminated or truncated
+    return np.array(actions)
+
+
+def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
+    policy = sp.load(NAME)
+    env, state, start = policy.make_env(), None, np.ones(1, bool)
+    observation, _ = env.reset(seed=3)
+    for action in played(policy, 3):
+        expected, state = policy.predict(observation[None], state, start, deterministic=True)
+        assert expected[0] == action
+        observation, start = env.step(action)[0], np.zeros(1, bool)
+
+
+def test_a_name_a_run_and_its_policy_are_the_same_policy():
+    run = find(NAME)
+    first, *others = (sp.load(x).deployed.policy for x in (NAME, run, run / "policy"))
+    for other in others:
+        pairs = zip(first.state_dict().values(), other.state_dict().values())
+        assert all(torch.equal(a, b) for a, b in pairs)
+    with pytest.raises(UsageError, match="did you mean"):
+        sp.load("spikes/CueAssociation-v0/ndp-oya")
+
+
+def test_a_lost_state_is_refused_and_a_wrong_shape_named():
+    policy = sp.load(NAME)
+    observation = policy.make_env().reset(seed=0)[0]
+    with pytest.raises(LostState, match="act"):
+        policy.predict(observation[None], None, np.zeros(1, bool))
+    with pytest.raises(ValueError, match=r"shape \(3,\), not \(24,\)"):
+        policy.act(np.zeros(3, np.float32))
+
+
+def test_threads_that_share_a_policy_have_episodes_of_their_own():
+    policy = sp.load(NAME)
+    alone = [played(policy, seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: played(policy, seed), range(4)))
+    for one, other in zip(alone, together):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_training_and_evaluating_return_tables(tmp_path):
+    settings = {"steps": 640, "n_envs": 4, "runs": tmp_path, "env_kwargs": {"trials": 3}}
+    network, trainer = {"hidden": [8]}, {"n_steps": 40, "batch_size": 160}
+    run = sp.train("CueAssociation-v0", "snn", network=network, trainer=trainer, **settings)
+    assert run.progress["time/total_timesteps"][-1] == 640
+    assert run.figure("train/loss").to_dict()["mark"]["type"] == "line"
+    evaluation = sp.evaluate(run.folder, episodes=3, workers=1, quick=False)
+    returns = evaluation.rows.filter(evaluation.rows["measure"] == "return")
+    assert len(returns) >= 3 and evaluation.report.is_file()
+
+
+def test_trained_policies_may_be_named_where_a_run_may(tmp_path):
+    from spikepropamine.training.settings import parse
+
+    words = ["--env", "HalfCheetah-v5", "--policy", "snn", "--perturb", "motor-signs", "--previous"]
+    settings = parse([*words, "--teacher", "teachers/HalfCheetah-v5/mlp"])
+    assert settings.teacher.resolve() == TRAINED / "teachers/HalfCheetah-v5/mlp/seed-0"
