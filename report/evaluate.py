@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 import torch
 
@@ -19,8 +20,8 @@ from spikepropamine.report.terminal import tables
 from spikepropamine.tracking import check_credentials
 
 
-def run_all(options: argparse.Namespace) -> int:
-    """Evaluates, writes and prints; returns the exit code, 1 where a video could not be made.
+def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
+    """Evaluates, writes and prints; returns the folder, and whether all videos could be made.
 
     Raises UsageError before anything is written.
     """
@@ -52,7 +53,7 @@ def run_all(options: argparse.Namespace) -> int:
         from spikepropamine.report.tracking import track_evaluation  # and wandb
 
         track_evaluation(options.track, asked.folder)
-    return 0 if filmed else 1
+    return asked.folder, filmed
 
 
 def _title(measured: Measured, run: int, steps: int) -> str:
@@ -105,6 +106,6 @@ def main(arguments: Sequence[str], program: str = "spikepropamine evaluate") -> 
     torch.set_num_threads(1)
     return run_command(
         program,
-        lambda: run_all(parse(arguments, program)),
+        lambda: 0 if run_all(parse(arguments, program))[1] else 1,
         "interrupted; the same command goes on where this one was",
     )

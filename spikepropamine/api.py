@@ -198,7 +198,7 @@ class Evaluation:
         return self.folder / "report.html"
 
 
-def evaluate(*runs: str | Path | Policy, **options: Any) -> Evaluation:
+def evaluate(*runs: str | Path, **options: Any) -> Evaluation:
     """Evaluates as `spikepropamine evaluate` does, and prints its table.
 
     Args:
@@ -212,8 +212,8 @@ def evaluate(*runs: str | Path | Policy, **options: Any) -> Evaluation:
     from spikepropamine.evaluation.command import parse
     from spikepropamine.report.evaluate import run_all
 
-    words = [str(run) for run in runs]
-    folder = run_all(parse([*words, *_words(options)], "evaluate"))
+    given = {name: value for name, value in options.items() if value is not False}
+    folder, _ = run_all(parse([*map(str, runs), *_words(given)], "evaluate"))
     return Evaluation(folder, table.read(folder / "results.csv"))
 
 

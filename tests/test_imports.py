@@ -77,12 +77,14 @@ def test_every_folder_is_installed():
         for package in PACKAGES - {"benchmarks"}
         for file in (ROOT / package).rglob("__init__.py")
     }
+    there |= {"trained"}  # data alone
     assert {f"spikepropamine.{name}" for name in there} | {"spikepropamine"} == set(
         setuptools["packages"]
     )
     mapped = {name.removeprefix("spikepropamine."): folder
               for name, folder in setuptools["package-dir"].items()}  # fmt: skip
-    assert mapped == {name: name for name in PACKAGES - {"benchmarks"} | {"spikepropamine"}}
+    folders = PACKAGES - {"benchmarks"} | {"spikepropamine", "trained"}
+    assert mapped == {name: name for name in folders}
 
 
 def test_data_is_installed():
