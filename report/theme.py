@@ -26,14 +26,14 @@ def styles(page: str) -> str:
     """CSS that defines the variables of a page, whose text it is."""
     series = sorted({found for found in VARIABLE.findall(page) if found[1]})
     sides = []
-    for dark in (False, True):
-        names = {name: both[dark] for name, both in PAPER.items()}
+    for side in (0, 1):
+        names = {name: both[side] for name, both in PAPER.items()}
         names |= {
             name: readable(f"#{colour}", names["paper"], CONTRAST[name[0]])
             for name, colour in series
         }
         sides.append(" ".join(f"--{name}: {colour};" for name, colour in names.items()))
-    light, dark = (f":root {{ {side} }}" for side in sides)
+    light, dark = (f":root {{ {names} }}" for names in sides)
     return f"{light}\n@media screen and (prefers-color-scheme: dark) {{ {dark} }}"
 
 
