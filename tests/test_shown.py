@@ -222,6 +222,10 @@ def test_without_numbers_the_cue_is_there_in_full_at_first_and_gone_before_the_e
         (["--cue", "--reveal"], "--cue: leave out --reveal"),
         (["--cue"], "--cue: HalfCheetah-v5: nothing is hidden"),
         (["--critic-told"], "--critic-told: HalfCheetah-v5: nothing is hidden"),
+        (
+            ["--critic-first", "9", "--trainer.kind", "sac"],
+            "--critic-first is for trainer.kind ppo",
+        ),
         (["--cue", "-1", "5"], "--cue must be at least 0"),
     ],
 )

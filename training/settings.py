@@ -415,6 +415,8 @@ def validated(settings: Settings) -> Settings:
     if settings.cue is not None and (settings.reveal or len(settings.cue) != 2):
         why = "leave out --reveal" if settings.reveal else "it takes a share and steps, or nothing"
         raise UsageError(f"--cue: {why}")
+    if settings.critic_first and trainer.kind != "ppo":
+        raise UsageError("--critic-first is for trainer.kind ppo")
     if settings.teacher is not None and trainer.kind != "supervised":
         raise UsageError("with a teacher, trainer.kind must be supervised; leave it out")
     return settings
