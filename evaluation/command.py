@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from spikepropamine import table
-from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, write_text
+from spikepropamine.common import (
+    UNSEEN_SEED,
+    Parser,
+    UsageError,
+    command_words,
+    shown,
+    write_text,
+)
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.evaluation.ask.conditions import (
     STANDARD,
@@ -37,12 +44,38 @@ from spikepropamine.folder import (
     refuse_link,
 )
 from spikepropamine.own_modules import add_import
+from spikepropamine.reading import read_yaml
 from spikepropamine.trained import find
 from spikepropamine.versions import versions
 
 EPISODES, FEW_EPISODES = 100, 5
 LONGEST_NAME = 100  # of a folder for results
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
+
+
+def _set_defaults(parser: Parser, arguments: Sequence[str]) -> None:
+    """Makes what the file of `--config` says the defaults of the options."""
+    first = Parser(parser.prog, add_help=False, allow_abbrev=False)
+    first.add_argument("--config", type=Path)
+    file = first.parse_known_args(arguments)[0].config
+    if file is None:
+        return
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise UsageError(f"{file}: must be options by name, got {shown(content)}")
+    words = ["RUN"]
+    for name, value in content.items():
+        option = f"--{name}".replace("_", "-")
+        if value is not False:
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            # YAML reads `off`, the name of a lesion, as false
+            words += [option, *("off" if x is False else str(x) for x in values)]
+    try:
+        found = vars(parser.parse_args(words))
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from error
+    named = {str(name).replace("-", "_") for name in content}
+    parser.set_defaults(**{name: value for name, value in found.items() if name in named})
 
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
@@ -137,7 +170,11 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         default="off",
         help="log results to Weights & Biases (%(default)s)",
     )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML: options by name; those given here win"
+    )
     add_import(parser)
+    _set_defaults(parser, arguments)
     options = parser.parse_args(arguments)
     if options.episodes is None:
         options.episodes = FEW_EPISODES if options.quick else EPISODES

@@ -20,6 +20,8 @@ from saved_runs import (
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine import table
+from spikepropamine.common import UsageError
+from spikepropamine.evaluation import command as evaluate
 from spikepropamine.evaluation.ask.conditions import (
     STANDARD_CONDITIONS,
 )
@@ -243,3 +245,14 @@ def test_sampled_actions_are_measured_apart_from_the_likeliest(tmp_path):
         assert command_line(run, "--conditions", "clean", "--episodes", 3, "--out", out, *more) == 0
         found.append(Evaluation.read(out).values("mlp", "clean", "return").tolist())
     assert found[0] != found[1]
+
+
+def test_options_may_come_from_a_file(tmp_path):
+    file = tmp_path / "evaluate.yaml"
+    file.write_text("lesions: [off]\nepisodes: 7\nquick: true\nhorizon-factor: 2\n")
+    options = evaluate.parse(["--config", str(file), "RUN", "--episodes", "9"], "evaluate")
+    found = options.runs, options.lesions, options.episodes, options.quick, options.horizon_factor
+    assert found == (["RUN"], ["off"], 9, True, 2)
+    file.write_text("lesion: [off]\n")
+    with pytest.raises(UsageError, match="unknown option --lesion; did you mean '--lesions'"):
+        evaluate.parse(["--config", str(file), "RUN"], "evaluate")

@@ -136,3 +136,27 @@ def test_help_shows_what_concerns_the_policy(capsys):
     with pytest.raises(SystemExit):
         settings.parse(["--help"])
     assert "--network" not in (text := capsys.readouterr().out) and "--policy NAME" in text
+
+
+def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
+    file = tmp_path / "best.yaml"
+    file.write_text("ndp-oja:\n  steps: 2e5\n  trainer:\n    learning_rate: 0.125\n")
+    task = ["--env", "CueAssociation-v0", "--config", str(file), "--policy"]
+    first = settings.parse([*task, "ndp-oja"])
+    assert (first.steps, first.trainer.learning_rate) == (200_000, 0.125)
+    assert settings.parse([*task, "ndp-oja", "--steps", "1e5"]).steps == 100_000
+    with pytest.raises(UsageError, match="no section for snn, only ndp-oja"):
+        settings.parse([*task, "snn"])
+    run = {"settings": first.as_dict() | {"seed": 5, "runs": "elsewhere", "overwrite": True}}
+    file.write_text(yaml.safe_dump(run))
+    again = settings.parse([*task, "ndp-oja", "--seed", "1"])
+    assert again.trainer == first.trainer and again.network == first.network
+    assert (again.seed, str(again.runs), again.overwrite) == (1, "runs", False)
+    with pytest.raises(UsageError, match="is of ndp-oja on CueAssociation-v0"):
+        settings.parse([*task, "snn"])
+
+
+@pytest.mark.parametrize("steps", ["1.5e0", "1e999", "0e0", "e5"])
+def test_steps_are_whole_numbers(steps):
+    with pytest.raises(UsageError, match="--steps must be"):
+        settings.parse([*CUE, "--policy", "snn", "--steps", steps])

@@ -264,3 +264,18 @@ def test_what_is_searched_fits_a_task_with_one_layer(policy):
     layers = {len(hidden) for hidden in space.get("network.hidden", {"choices": []})["choices"]}
     assert layers <= {len(settings.network.hidden)}
     assert "trainer.learning_rate" in space
+
+
+def test_a_journal_with_a_torn_last_line_goes_on(study):
+    assert tune.main(arguments(study, 1)) == 0
+    with (study / "journal.log").open("a") as file:
+        file.write('{"op_code": 4, "worker')
+    assert tune.main(arguments(study, 2)) == 0
+    assert len(trials_of(study, TrialState.COMPLETE)) == 2
+
+
+@pytest.mark.parametrize("name", ["env", "runs", "seed", "overwrite"])
+def test_what_is_of_one_run_is_not_searched(study, capsys, name):
+    (study.parent / "search.yaml").write_text(f"all: {{{name}: {{choices: [1]}}}}")
+    assert tune.main(arguments(study, 1)) == 2
+    assert f"{name}: cannot be searched" in capsys.readouterr().err

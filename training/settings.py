@@ -1,5 +1,6 @@
 """Settings of a training run: the dataclass, its defaults in `configs/`, and the command line."""
 
+import argparse
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -28,9 +29,14 @@ CHANGEABLE = {
     "log_every", "threads", "device", "backend", "track", "registry", "tensorboard",
     "video_every", "eval_every", "imports",
 }  # fmt: skip
-CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs"}
+CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every"}
 
 
+# what is not taken from the config.yaml of another run
+OF_ONE_RUN = {
+    "env", "policy", "seed", "imports", "runs", "resume", "overwrite", "start_from", "track",
+    "registry",
+}  # fmt: skip
 CRITIC = ("critic", "critic_sees_spikes")
 CUE = 2.0, 0.6  # share of the episodes at first; without it after this part of the training
 
@@ -140,7 +146,12 @@ def _plain(value: Any) -> Any:
 
 
 def defaults(
-    env: str, policy: str, taught: bool = False, cued: bool = False, kind: str = "ppo"
+    env: str,
+    policy: str,
+    taught: bool = False,
+    cued: bool = False,
+    kind: str = "ppo",
+    config: Path | None = None,
 ) -> Settings:
     """Settings for an environment and a policy, before the command line.
 
@@ -150,7 +161,7 @@ def defaults(
     and those of learning with a cue, `cue` (off-policy `sac-cue`), or where there is a teacher of
     learning from it, `taught`.
     Where it has a `base`, the name of another file, the sections of that one come before, and
-    so on.
+    so on. A `config` of one's own comes last.
     """
     settings = Settings(env=env, policy=policy)
     kind = "supervised" if taught else kind
@@ -159,6 +170,8 @@ def defaults(
     if not file.is_file():
         file = CONFIGS / "default.yaml"
     files = with_bases(file, CONFIGS)
+    if config is not None:
+        files += _own_config(config, env, policy)
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
     ways = {"sac": ["sac"], "tqc": ["sac", "tqc"]}.get(kind, [])
     if taught or cued:
@@ -173,6 +186,27 @@ def defaults(
                     section = section | {"env_kwargs": settings.env_kwargs | more}
                 settings = updated(settings, section, f"{file.name}, section {name}")
     return settings
+
+
+def _own_config(file: Path, env: str, policy: str) -> list[tuple[Path, dict[str, Any]]]:
+    """The sections of a file: as in `configs/`, as `tune` leaves in best.yaml, or the settings in
+    the config.yaml of a run, but for what names and places it.
+
+    Raises:
+        UsageError: it has nothing for this policy.
+    """
+    content = read_yaml(file)
+    if isinstance(content, dict) and "settings" in content:
+        learned = _read_config(file)
+        if (learned.get("env"), learned.get("policy")) != (env, policy):
+            raise UsageError(f"{file} is of {learned.get('policy')} on {learned.get('env')}")
+        return [(file, {"all": {k: v for k, v in learned.items() if k not in OF_ONE_RUN}})]
+    files = with_bases(file, CONFIGS)
+    names = {"all", policy.split("-")[0], policy}
+    if not any(names & sections.keys() for _, sections in files):
+        found = ", ".join(map(str, files[-1][1]))
+        raise UsageError(f"{file} has no section for {policy}, only {found or 'nothing'}")
+    return files
 
 
 def with_bases(file: Path, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -209,6 +243,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     for name in ("--env", "--policy", "--teacher", "--trainer.kind"):
         first.add_argument(name)
     first.add_argument("--from", dest="start", type=Path)
+    first.add_argument("--config", type=Path)
     first.add_argument("--cue", nargs="*")
     first.add_argument("--import", dest="imports", nargs="*", default=[])
     known, _ = first.parse_known_args(arguments)
@@ -231,10 +266,12 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         except ValueError as error:
             raise UsageError(f"{error}{unless_imported()}") from error
     cued, kind = known.cue is not None, getattr(known, "trainer.kind") or "ppo"
-    settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued, kind)
+    config = None if helping else known.config
+    settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued, kind, config)
     if known.start is not None and not helping:
         settings = _started(settings, named(known.start))
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
+    values.pop("config", None)
     values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
     values |= {k: named(values[k]) for k in ("teacher", "start_from") if values.get(k)}
     given = _over(settings, values)
@@ -297,6 +334,7 @@ def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
     """
     taught = settings.teacher is not None
     values = parsed(_parser(settings, "", settings.policy, taught), arguments)
+    values.pop("config", None)
     inner = [f"{part}.{name}" for part in ("network", "trainer") for name in values.get(part, {})]
     matters = concerned(settings.policy, taught, settings.trainer.kind)
     return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not matters(name)]
@@ -337,6 +375,13 @@ def _parser(settings: Settings, program: str, policy: str | None, taught: bool) 
         description="Trains a policy on an environment and leaves a run folder.",
         epilog=more,
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="settings in sections, as in configs/ENV.yaml or best.yaml of `tune`, or the "
+        "config.yaml of a run; options win over it",
     )
     if policy is not None:  # its name has a say in what is used
         network = agents()[policy].network(settings.network)

@@ -47,6 +47,7 @@ from spikepropamine.training.run import train
 from spikepropamine.training.settings import (
     CHANGES_NO_NUMBER,
     CONFIGS,
+    OF_ONE_RUN,
     Settings,
     concerned,
     validated,
@@ -141,6 +142,8 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
 
 
 def _check_range(settings: Settings, name: str, of: Any, where: str) -> None:
+    if name in OF_ONE_RUN:
+        raise UsageError(f"{where}: cannot be searched; each trial has its own")
     at: Any = settings
     for part in str(name).split("."):
         names = [field.name for field in fields(at)] if is_dataclass(at) else []
@@ -311,6 +314,7 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
     turn: Any = FileLock(options.study / "journal.lock")
     with turn:
         _check_same(options, settings, space)
+        _cut_torn_line(options.study / "journal.log")
     journal = JournalFileBackend(str(options.study / "journal.log"), turn)
     study = optuna.create_study(
         storage=JournalStorage(journal),
@@ -352,6 +356,19 @@ def _check_same(
             f"{options.study} has a study with other settings ({file.name} has them), whose values "
             "cannot be compared with those of this one; give another --study"
         )
+
+
+def _cut_torn_line(journal: Path) -> None:
+    """Removes what a process that died had begun to write; Optuna would append to it, and then
+    refuse the line.
+    """
+    if not journal.is_file():
+        return
+    with journal.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
 
 
 def _folder_of(study: Path, trial: Any) -> Path:
