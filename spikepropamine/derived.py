@@ -3,7 +3,7 @@
 import polars as pl
 
 from spikepropamine.common import CLEAN_KEY
-from spikepropamine.table import COLUMNS, CONDITION, DIGITS, RUN, where
+from spikepropamine.table import COLUMNS, CONDITION, DIGITS, RUN, TASK, where
 
 ROW = (*RUN, "steps", *CONDITION, "revision")
 EVALUATION = (*RUN, "suite")
@@ -18,18 +18,18 @@ def retention(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows of `retention`: (R - R_random) / (R_clean - R_random) of each run, R its mean return in
     a condition, with a lesion or without.
 
-    R_clean is that of the same suite, `random_return` a row of the run and suite. A run that is no
+    R_clean is that of the same suite. R_random is one for each task: the mean of its rows of
+    `random_return`, which differ where evaluations drew other random actions. A run that is no
     better than random actions, or whose row `learned` is 0, has none.
     """
     fact = [*EVALUATION, "value"]
     lines = _mean_of(frame, "return", *ROW)
     clean = where(lines, condition=CLEAN_KEY, lesion=None).select(fact).rename({"value": "clean"})
     lines = lines.join(clean, on=EVALUATION, nulls_equal=True, maintain_order="left")
-    for measure, name in (("random_return", "random"), ("learned", "learned")):
-        known = _mean_of(frame, measure, *EVALUATION).rename({"value": name})
-        lines = lines.join(
-            known, on=EVALUATION, how="left", nulls_equal=True, maintain_order="left"
-        )
+    facts = (("random_return", "random", TASK), ("learned", "learned", EVALUATION))
+    for measure, name, keys in facts:
+        known = _mean_of(frame, measure, *keys).rename({"value": name})
+        lines = lines.join(known, on=keys, how="left", nulls_equal=True, maintain_order="left")
     margin = pl.col("clean") - pl.col("random")
     learned = (margin > 0) & (pl.col("learned").fill_null(1.0) > 0)
     ratio = (pl.col("value") - pl.col("random")) / margin

@@ -51,8 +51,9 @@ def made(tmp_path):
 
 def test_retention_is_the_runs_own_ratio():
     rows = rows_of({"a": [10.0, 20.0, 1.0, 30.0]}, "return")
-    rows += rows_of({"a": [5.5, 11.0, 7.0, 15.5]}, "return", condition="noise")
-    rows += rows_of({"a": [1.0, 2.0, 2.0, 1.0]}, "random_return", condition=None)
+    rows += rows_of({"a": [5.5, 10.5, 7.0, 15.5]}, "return", condition="noise")
+    # one baseline for the task, 1.0, though evaluations drew other random actions
+    rows += rows_of({"a": [0.5, 1.5, 1.0, 1.0]}, "random_return", condition=None)
     rows += rows_of({"a": [1.0, 1.0, 1.0, 0.0]}, "learned", condition=None)
     found = retention(table(rows))
     assert where(found, condition="noise")["value"].to_list() == [0.5, 0.5]  # two did not learn
