@@ -28,8 +28,8 @@ from spikepropamine.__main__ import COMMANDS as MODULES
 from spikepropamine.__main__ import main as spikepropamine
 
 FORK = get_context("fork")
-TINY = ["--n-envs", "1", "--steps", "96", "--trainer.n-steps", "32", "--trainer.batch-size", "32",
-        "--trainer.n-epochs", "1", "--checkpoint-every", "32"]  # fmt: skip
+TINY = ["--n-envs", "1", "--steps", "96", "--trainer.n-steps", "48", "--trainer.batch-size", "48",
+        "--trainer.n-epochs", "1", "--checkpoint-every", "48"]  # fmt: skip
 TASK = ["--env", "CueAssociation-v0", "--policy", "mlp"]
 MATRIX = f"""
 envs: [CueAssociation-v0]
