@@ -215,7 +215,7 @@ def room(tmp_path_factory):
     patch.setenv("SPIKEPROPAMINE_CACHE", str(root / "cache"))
     patch.setattr("spikepropamine.training.tune.REPORTS", 10)
     for name in ("training.command.train", "training.command.filming", "training.tune.Worker",
-                 "report.evaluate.evaluate", "report.evaluate.film_asked", "export.hub._service",
+                 "report.evaluate.measure", "report.evaluate.film_asked", "export.hub._service",
                  "matrix.engines.local", "matrix.engines.slurm", "matrix.engines.ray",
                  "evaluation.film.camera.film_run", "export.command._write_onnx",
                  "export.command._write_nir", "envs.perturbations.command.verify",
