@@ -129,12 +129,12 @@ def abcd(p, q, a=1.0, b=0.0, c=0.0, d=0.0):
     return a * p * q + b * p + c * q + d
 
 
-def stpn(p, q, f, rate: Synaptic = 1.0, decay: Synaptic = 0.5):
-    """Short-term plasticity whose rate and decay (a square) each synapse learns for itself.
+def stpn(p, q, f, decay: Synaptic = 0.5):
+    """Short-term plasticity with a decay (a square) of each synapse; its rate is the gain alpha.
 
-    Rodriguez, Guo and Moraitis (2022).
+    Rodriguez, Guo and Moraitis (2022): alpha F decays so, and is driven by alpha q p.
     """
-    return rate * q * p - decay * decay * f
+    return q * p - decay * decay * f
 
 
 def delta(p, y, pp, v):

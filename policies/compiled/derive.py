@@ -35,7 +35,8 @@ class Drive(NamedTuple):
             which gives all coefficients in the order of `TERMS`, and g; and `drive_adjoint`, of the
             same and of the gradients to these, which adds to those of w in column j of d_w, and
             gives those to `NEURON`. For each of a and c that has such a factor, `weight_a` gives it
-            for synapse i, j, and `weight_a_adjoint` adds what a gradient to it means to d_own.
+            for synapse i, j, and `weight_a_adjoint` adds what a gradient to it means to d_own; both
+            take an array for each coefficient, which `matrices_of` gives.
         weighted: the terms that have such a factor.
     """
 
@@ -87,11 +88,13 @@ def derive(rule: Rule) -> Drive | None:
             *(f"    d_w[{n}, j] += {_code(gradients[w])}" for n, w in enumerate(learned)),
             f"    return {', '.join(_code(gradients[x]) for x in SYMBOLS.values())}",
         ]
+        matrices = ", ".join(f"own[{n}]" for n in range(max(1, len(own))))
+        lines += ["def matrices_of(own):", f"    return ({matrices},)"]
         for name in "ac":
             weight = weights.get(name, sympy.Integer(1))
             numbers = []
             if name in weights:
-                numbers = [f"    g{n} = own[{n}, i, j]" for n in range(len(own))]
+                numbers = [f"    g{n} = own[{n}][i, j]" for n in range(len(own))]
                 numbers.append("    q = g0  # for the type of numbers")
             slopes = [sympy.diff(weight, g) for g in own] if name in weights else []
             lines += [
@@ -100,7 +103,7 @@ def derive(rule: Rule) -> Drive | None:
                 f"    return {_code(weight) if name in weights else 1}",
                 f"def weight_{name}_adjoint(own, d_own, i, j, d):",
                 *numbers,
-                *(f"    d_own[{n}, i, j] += d * {_code(x)}" for n, x in enumerate(slopes) if x),
+                *(f"    d_own[{n}][i, j] += d * {_code(x)}" for n, x in enumerate(slopes) if x),
                 "    return",
             ]
     except (sympy.PolynomialError, KeyError, TypeError, AttributeError, ValueError):

@@ -55,13 +55,16 @@ def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -
 
 
 FUNCTIONS = (
-    "drive", "drive_adjoint", "weight_a", "weight_a_adjoint", "weight_c", "weight_c_adjoint",
+    "drive", "drive_adjoint", "matrices_of", "weight_a", "weight_a_adjoint", "weight_c",
+    "weight_c_adjoint",
 )  # fmt: skip
 _NO_DRIVE = """
 def drive(q, theta, s, y, pp, v, w):
     return q, q, q, q, q, q, q
 def drive_adjoint(q, theta, s, y, pp, v, w, d_k, d_a, d_b, d_c, d_m, d_y, d_g, d_w, j):
     return q, q, q, q, q, q
+def matrices_of(own):
+    return (own[0],)
 def weight_a(own, i, j):
     return 1
 def weight_a_adjoint(own, d_own, i, j, d):

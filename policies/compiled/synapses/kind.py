@@ -29,6 +29,14 @@ def drive_adjoint(q, theta, s, y, pp, v, w, d_k, d_a, d_b, d_c, d_m, d_y, d_g, d
 
 
 @inlined
+def matrices_of(own):
+    """An array for each of the synapses' coefficients [number, presynaptic, LANES], since Numba
+    tells LLVM only of whole arrays that they do not overlap.
+    """
+    return (own[0],)
+
+
+@inlined
 def weight_a(own, i, j):
     """Factor of the term with a, of a synapse."""
     return 1

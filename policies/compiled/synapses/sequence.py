@@ -41,6 +41,7 @@ from .kind import (
     RECURRENT,
     RETROACTIVE,
     TARGETED,
+    matrices_of,
 )  # fmt: skip
 from .update import (
     LANES,
@@ -260,13 +261,13 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                             (e,) = columns(old_e, width, neurons, low, v)
                             (e_after,) = columns(new_e, width, neurons, low, v)
                             update_into(
-                                f, e, u, own[first + k], p, x, ONE - decays[3], clip, f_after,
-                                e_after,
+                                f, e, u, matrices_of(own[first + k]), p, x, ONE - decays[3], clip,
+                                f_after, e_after,
                             )  # fmt: skip
                         else:
                             update(
-                                fast[k], eligibility[k], u, own[first + k], p, x, ONE - decays[3],
-                                clip,
+                                fast[k], eligibility[k], u, matrices_of(own[first + k]), p, x,
+                                ONE - decays[3], clip,
                             )  # fmt: skip
             if not wanted:
                 continue
@@ -362,7 +363,7 @@ def recall_segment(
                 # without eligibilities, that of the first tick stands for those that are not there
                 e, e_after = (h, h + 1) if RETROACTIVE else (0, 0)
                 update_into(
-                    fast[h, k], eligibility[e, k], u, own[first + k], p[t + 1], x,
+                    fast[h, k], eligibility[e, k], u, matrices_of(own[first + k]), p[t + 1], x,
                     ONE - decays[3], clip,
                     fast[h + 1, k], eligibility[e_after, k],
                 )  # fmt: skip
@@ -478,9 +479,9 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                             e = h if RETROACTIVE else 0
                             update_adjoint(
                                 fast[h, k], eligibility[e, k],
-                                terms_of(updates[h, k]), own[first + k], p[t + 1], x,
+                                terms_of(updates[h, k]), matrices_of(own[first + k]), p[t + 1], x,
                                 ONE - decays[3], clip, d_fast[k], d_eligibility[k], d,
-                                d_own[first + k], d_decay[k], d_p, d_x,
+                                matrices_of(d_own[first + k]), d_decay[k], d_p, d_x,
                             )  # fmt: skip
                         (goal,) = target_of(target, zeros, t, b, low, high)
                         (d_goal,) = target_of(d_target, zeros, t, b, low, high)
