@@ -19,8 +19,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.peak import peak_of
-from benchmarks.rows import write_rows
+from benchmarks.rows import peak_of, write_rows
 from spikepropamine.policies.backends import BACKENDS, obstacle
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec

@@ -1,0 +1,172 @@
+"""What a training step costs by one setting: `python -m benchmarks.sweep SETTING [--csv FILE]`.
+
+Settings, on HalfCheetah-v5 unless said otherwise:
+
+environments   1 to 32 of them, two layers of 64 neurons; CPU time of rollout and update
+width          two layers of 32 to 512 neurons, 8 environments; CPU time of rollout and update
+length         of sequences, 8 to 1000 steps: CPU time of an update by 8 x 1000 steps, memory
+threads        that step the environments: wall time of rollout and update
+runs           at once, each a process: wall time of rollout and update, of the slowest
+memory         of a rollout and update of Pendulum-v1, 8 x 1024 steps: PlasticPPO and RecurrentPPO
+
+Cases in turn in one process, one thread, the fastest round; ratios are to the first case. Memory is
+by how much the peak of a process lies above what it had before (Linux). Wall time says something on
+a machine that has nothing else to do.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import Logger
+
+import spikepropamine  # noqa: F401  registers the environments
+from benchmarks.rows import peak_of, write_rows
+from benchmarks.throughput import learn
+from spikepropamine.agents import PlasticPPO, zoo
+from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.training.allocator import keep_freed_memory
+from spikepropamine.training.environments import make_envs
+from spikepropamine.training.settings import defaults
+
+CASES: dict[str, tuple[Any, ...]] = {
+    "environments": (1, 2, 4, 8, 16, 32),
+    "width": (32, 64, 128, 256, 512),
+    "length": (8, 64, 250, 1000),
+    "threads": (1, 2),
+    "runs": (1, 2),
+    "memory": ("PlasticPPO", "RecurrentPPO"),
+}
+STEPS = 1000  # of the rollout that is learned from by lengths
+ALONE = 10  # rollouts and updates of a process that is timed as a whole
+
+
+def built(policy: str, setting: str, to: Any, env: str = "HalfCheetah-v5") -> Any:
+    """An algorithm that has learned from one rollout, or by length has one in its buffer."""
+    settings = defaults(env, policy)
+    network, trainer = settings.network, settings.trainer
+    if setting in ("environments", "width"):
+        width = to if setting == "width" else 64
+        network = replace(network, hidden=(width, width))
+        settings = replace(settings, n_envs=to if setting == "environments" else 8)
+    elif setting == "threads":
+        settings = replace(settings, threads=to)
+    elif setting == "length":
+        trainer = replace(
+            trainer, n_steps=STEPS, batch_size=2 * STEPS, sequence_length=to, n_epochs=1
+        )
+    algorithm: Any = zoo.build(policy, make_envs(settings), network, trainer)
+    algorithm.set_logger(Logger(None, []))
+    if setting == "length":
+        algorithm.train = lambda: None
+    learn(algorithm)  # compiles and warms up
+    vars(algorithm).pop("train", None)
+    return algorithm
+
+
+def timed(policy: str, setting: str, rounds: int, env: str) -> list[float]:
+    """Seconds of a step in each case, of its fastest round."""
+    clock = time.perf_counter if setting == "threads" else time.process_time
+    algorithms = [built(policy, setting, to, env) for to in CASES[setting]]
+    seconds = [float("inf")] * len(algorithms)
+    for _ in range(rounds):
+        for index, algorithm in enumerate(algorithms):
+            start = clock()
+            algorithm.train() if setting == "length" else learn(algorithm)
+            each = (clock() - start) / (algorithm.n_steps * algorithm.n_envs)
+            seconds[index] = min(seconds[index], each)
+    return seconds
+
+
+def at_once(policy: str, count: int, env: str) -> float:
+    """Seconds of a step of the slowest of so many processes that train."""
+    command = [sys.executable, "-m", "benchmarks.sweep", "runs", "--inside", "1"]
+    command += ["--policies", policy, "--env", env]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    return max(float(run.communicate()[0].split()[-1]) for run in runs)
+
+
+def memory_of(policy: str, setting: str, to: Any) -> float:
+    """Peak of a case in a process of its own, MiB."""
+    command = [sys.executable, "-m", "benchmarks.sweep", setting, "--inside", str(to)]
+    output = subprocess.check_output([*command, "--policies", policy], text=True)
+    return float(output.split()[-1])
+
+
+def inside(policy: str, setting: str, to: str, env: str) -> float:
+    """What a process of its own measures: seconds of a step, or MiB of its peak."""
+    if setting == "runs":
+        algorithm = built(policy, setting, 1, env)
+        start = time.perf_counter()
+        for _ in range(ALONE):
+            learn(algorithm)
+        return (time.perf_counter() - start) / (ALONE * algorithm.n_steps * algorithm.n_envs)
+    if setting == "length":
+        return peak_of(built(policy, setting, int(to)).train)
+    # with other seeds, one in fifty, gradients through RecurrentPPO's whole episodes overflow
+    venv = make_vec_env("Pendulum-v1", 8, seed=0)
+    network = {"rule": "oja", "modulation": "direct"}
+    arguments: dict[str, Any] = {"n_steps": 1024, "batch_size": 256, "n_epochs": 1, "seed": 0}
+    arguments["policy_kwargs"] = {"network": network}
+    if to == "PlasticPPO":
+        model: Any = PlasticPPO("PlasticSpikingPolicy", venv, sequence_length=32, **arguments)
+    else:
+        model = RecurrentPPO(PlasticSpikingPolicy, venv, **arguments)
+    return peak_of(lambda: model.learn(1024 * 8))
+
+
+def measured(policy: str, setting: str, rounds: int, env: str) -> list[dict[str, Any]]:
+    """A row for each case."""
+    cases = CASES[setting]
+    rows: list[dict[str, Any]] = [{"policy": policy, "grows": setting, "to": to} for to in cases]
+    if setting != "memory":
+        if setting == "runs":
+            seconds = [at_once(policy, count, env) for count in cases]
+        else:
+            seconds = timed(policy, setting, rounds, env)
+        for row, each in zip(rows, seconds):
+            row["microseconds_per_step"] = round(1e6 * each, 1)
+            row["ratio"] = round(each / seconds[0], 2)
+    if setting in ("memory", "length"):
+        mebibytes = [memory_of(policy, setting, to) for to in cases]
+        for row, each in zip(rows, mebibytes):
+            row["mebibytes"] = round(each, 1)
+            row["relative_memory"] = round(each / mebibytes[0], 2)
+    return rows
+
+
+def main() -> None:
+    """Runs the command line."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("settings", nargs="+", choices=CASES)
+    parser.add_argument("--policies", nargs="+", default=["mlp", "snn", "ndp-oja", "lstm"])
+    parser.add_argument("--env", default="HalfCheetah-v5")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--csv", type=Path, help="also write the rows to a file")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)  # a process of its own
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    policies, rows = options.policies, []
+    if options.inside:
+        print(inside(policies[0], options.settings[0], options.inside, options.env))
+        return
+    keep_freed_memory()
+    for setting in options.settings:
+        for policy in policies if setting != "memory" else ["ndp-oja"]:
+            for row in measured(policy, setting, options.rounds, options.env):
+                rows.append(row)
+                print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    if options.csv:
+        write_rows(rows, options.csv)
+
+
+if __name__ == "__main__":
+    main()
