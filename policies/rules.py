@@ -137,14 +137,15 @@ def stpn(p, q, f, decay: Synaptic = 0.5):
     return q * p - decay * decay * f
 
 
-def delta(p, y, pp, v):
+def delta(p, y, pp, v, f, leak=0.3):
     """Corrects what the neuron recalls, y, to what it is told, v, by a step along its key p.
 
     Widrow and Hoff 1960, normalised; in fast weights Schlag, Irie and Schmidhuber 2021. With the
     contracting decay a neuromodulator m moves the recall from y towards v, or for m < 0 towards -v,
-    by |m| |p|^2 / (1 + |p|^2) of the way, and leaves alone what other keys recall.
+    by |m| |p|^2 / (1 + |p|^2) of the way. All keys of the neuron forget |m| times the learned leak
+    (a square), so that a surprise can clear them; else what other keys recall is left alone.
     """
-    return (v - y) * p / (1 + pp)
+    return (v - y) * p / (1 + pp) - leak * leak * f
 
 
 for _formula in (hebb, oja, bcm, bcm_decay, covariance, stdp, abcd, stpn):
