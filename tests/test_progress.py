@@ -3,6 +3,7 @@
 import io
 import sys
 
+from spikepropamine import PlasticPPO
 from spikepropamine.progress import progress_bar
 
 
@@ -33,3 +34,8 @@ def test_a_file_gets_whole_lines(monkeypatch):
     assert first.startswith("0%")
     assert said == "first: done"
     assert "2/2" in last
+
+
+def test_the_bar_of_stable_baselines_works():
+    model = PlasticPPO("PlasticSpikingPolicy", "CueAssociation-v0", n_steps=8, batch_size=8)
+    assert model.learn(8, progress_bar=True).num_timesteps == 8
