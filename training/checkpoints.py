@@ -201,7 +201,9 @@ def _packed(value: Any, arrays: Arrays) -> Any:
     if isinstance(value, torch.Tensor | np.ndarray | np.generic):
         name = str(len(arrays))
         is_tensor = isinstance(value, torch.Tensor)
-        array = value.detach().cpu().numpy() if is_tensor else np.asarray(value)
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu().numpy()
+        array = np.asarray(value)
         arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
         return {"tensor" if is_tensor else "array": name}
     if isinstance(value, RunningMeanStd):

@@ -217,7 +217,7 @@ def _learn(
             )
         saver = Checkpoints(
             folder.checkpoints,
-            interval(settings.checkpoint_every, algorithm.env),
+            interval(settings.checkpoint_every, cast(VecEnv, algorithm.env)),
             config["settings"],
             config["versions"] | contents_of(settings),
             rows.sync,
