@@ -31,6 +31,7 @@ from spikepropamine.envs.perturbations import parse, suites
 from spikepropamine.evaluation.run import store
 from spikepropamine.policies.export import _digest, load_policy
 from spikepropamine.training import settings as training
+from spikepropamine.training.checkpoints import FORMAT, read
 
 FACTOR = int(os.environ.get("FUZZ", "1"))
 PATIENCE = 10  # seconds that an input may take
@@ -453,9 +454,8 @@ def test_tables_and_their_pages(room):
 def test_checkpoints_and_caches(room):
     folder = room[0] / "checkpoints"
     folder.mkdir()
-    about = {"format": 1, "steps": 1, "settings": {}, "versions": {}, "snapshot": {"plan": {}}}
+    about = {"format": FORMAT, "steps": 1, "settings": {}, "versions": {}, "snapshot": {"plan": {}}}
     whole = save({}, {"checkpoint": json.dumps(about)})
-    from spikepropamine.training.checkpoints import read
 
     @tries(60)
     @given(documents([json.dumps(about)], json.dumps, json.loads) | st.binary(max_size=60))
