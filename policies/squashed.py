@@ -1,6 +1,7 @@
 """Actors of off-policy learning: a squashed Gaussian over each kind of network."""
 
 import math
+import weakref
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from spikepropamine.policies.extractors import extractor_for
+from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
 from spikepropamine.policies.gru import GruPolicy
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 
@@ -212,3 +214,36 @@ class SquashedLstm(_Recurrent, RecurrentActorCriticPolicy):
 
 class SquashedGru(_Recurrent, GruPolicy):
     """The same with a GRU."""
+
+
+class _SquashedGaussian:
+    """Actions of mean and log standard deviation side by side, for `policies.fast`."""
+
+    def __init__(self, policy: Any) -> None:
+        space = policy.action_space
+        low, high = (torch.as_tensor(x).flatten() for x in (space.low, space.high))
+        self.low, self.half = low, 0.5 * (high - low)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """Of the mean, between the bounds."""
+        return self.low + (torch.tanh(logits.chunk(2, dim=1)[0]) + 1.0) * self.half
+
+    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions between the bounds, and their log-likelihoods before scaling."""
+        mean, log_std = logits.chunk(2, dim=1)
+        actions, log_probs = _Draw.apply(mean, log_std, torch.randn_like(mean))
+        return self.low + (actions + 1.0) * self.half, log_probs
+
+
+def _networks(policy: Any) -> tuple[Any, Any]:
+    policy = weakref.proxy(policy)
+
+    def actor(features: Tensor, state: Any, starts: Tensor) -> tuple[Tensor, Tensor, Any]:
+        memory, state = policy.step(features, starts[0], state)
+        return torch.cat(policy.gaussian(memory), dim=1), memory, state
+
+    return actor, None  # there is no critic
+
+
+NETWORKS |= dict.fromkeys((SquashedMlp, SquashedSpiking, SquashedLstm, SquashedGru), _networks)
+DISTRIBUTIONS[SquashedDiagGaussianDistribution] = _SquashedGaussian

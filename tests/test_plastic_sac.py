@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
 from spikepropamine.agents.replay import SequenceReplayBuffer
 from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.fast import fast
 from spikepropamine.policies.off_policy import Critics, _Mlps
 from spikepropamine.policies.squashed import _Draw
 from spikepropamine.report import evaluate
@@ -117,6 +118,24 @@ def test_a_sequence_is_repeated_steps(kind):
             torch.testing.assert_close(one, whole[t], atol=1e-5, rtol=1e-5)
     if last is not None:
         torch.testing.assert_close(actor.flat(pair), last, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_fast_way_acts_as_the_policy(kind):
+    actor = model(kind).actor
+    states, starts = [None, None], np.ones(2)
+    for step in range(6):
+        obs = np.random.randn(2, 3).astype(np.float32)
+        actions = []
+        for index, way in enumerate((actor, fast(actor))):
+            action, states[index] = way.predict(obs, states[index], starts, deterministic=True)
+            actions.append(action)
+        np.testing.assert_allclose(*actions, atol=1e-5)
+        starts = np.array([step == 3, False])
+    for way in (actor, fast(actor)):
+        torch.manual_seed(1)
+        actions.append(way.predict(obs, states[0], starts)[0])
+    np.testing.assert_allclose(*actions[2:], atol=1e-5)
 
 
 def test_draws_have_the_likelihood_of_a_squashed_gaussian():

@@ -170,14 +170,14 @@ def defaults(
     if not file.is_file():
         file = CONFIGS / "default.yaml"
     files = with_bases(file, CONFIGS)
-    if config is not None:
-        files += _own_config(config, env, policy)
+    own = [] if config is None else _own_config(config, env, policy)
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
     ways = {"sac": ["sac"], "tqc": ["sac", "tqc"]}.get(kind, [])
     if taught or cued:
         ways.append("taught" if taught else "sac-cue" if kind in OFF_POLICY else "cue")
     passes = [names, *([way, *(f"{way}-{name}" for name in names[1:])] for way in ways)]
-    for chosen, (file, sections) in itertools.product(passes, files):
+    steps = (*itertools.product(passes, files), *itertools.product(passes, own))
+    for chosen, (file, sections) in steps:
         for name in chosen:
             if name in sections:
                 section = sections[name]
