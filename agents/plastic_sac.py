@@ -86,7 +86,7 @@ class SequenceLearning(_Base):
         super()._setup_model()
         if self.ent_coef_optimizer is not None:
             assert self.log_ent_coef is not None
-            coefficient = self.policy.log_ent_coef  # type: ignore[attr-defined]
+            coefficient: Any = self.policy.log_ent_coef
             coefficient.data.copy_(self.log_ent_coef.detach())
             self.log_ent_coef = coefficient
             rate = self.lr_schedule(1)

@@ -182,7 +182,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.rewards[envs, at] = reward
         self.dones[envs, at] = done & ~cut
         self.weights[envs, at] = 1
-        for env in np.flatnonzero(done):
+        for env in map(int, np.flatnonzero(done)):
             after = None if states_after is None else states_after[env : env + 1]
             one = _each(lambda x: np.asarray(x)[None], last_obs[env])
             at = self._add(envs[env : env + 1], one, np.zeros(1), after)

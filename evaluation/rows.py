@@ -247,7 +247,9 @@ def _by_episode(measure: str, outcome: Outcome, values: np.ndarray) -> Numbers:
             yield {"measure": measure, "episode": int(episode), "value": float(value)}
 
 
-def _curve(measure: str, at: Sequence[int] | np.ndarray, values: Sequence[float]) -> Numbers:
+def _curve(
+    measure: str, at: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray
+) -> Numbers:
     for step, value in zip(at, values):
         if np.isfinite(value):
             yield {"measure": measure, "at": int(step), "value": float(value)}

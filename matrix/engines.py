@@ -135,7 +135,7 @@ def ray(cells: Sequence[Cell], jobs: int, report: Report, folder: Path) -> None:
     # the results of trials that were finished before a restoration do not say which they are of
     errors = {
         result.config["cell"]: str(result.error).strip().split("\n")[-1]
-        for result in tuner.fit()
+        for result in tuner.fit()  # type: ignore[attr-defined]
         if result.error is not None and result.config
     }
     for cell in cells:

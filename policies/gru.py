@@ -59,7 +59,9 @@ class GruPolicy(RecurrentActorCriticPolicy):
             elif told:
                 raise ValueError("a critic that is told needs a GRU of its own")
         self.optimizer = self.optimizer_class(
-            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
         )
 
     _process_sequence = staticmethod(ToldLstmPolicy._process_sequence)

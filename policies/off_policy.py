@@ -154,7 +154,7 @@ class OffPolicy(SACPolicy):
         seen: Any = observation_space
         if told:
             seen = spaces.Box(seen.low[:-told], seen.high[:-told], dtype=seen.dtype)
-        self.actor: Any = self.actor_class(
+        self.actor = actor = self.actor_class(
             seen,
             action_space,
             lr_schedule,
@@ -164,9 +164,9 @@ class OffPolicy(SACPolicy):
             optimizer_kwargs=optimizer_kwargs,
             **({"activation_fn": nn.ReLU} | more),
         )
-        inputs = self.actor.features_dim + told
+        inputs: int = actor.features_dim + told
         if critic_sees_state:
-            inputs += self.actor.action_net.in_features
+            inputs += actor.action_net.in_features
         sizes = inputs + get_action_dim(action_space), widths["qf"], n_quantiles, n_critics
         self.critic: Any = Critics(*sizes)
         self.critic_target: Any = Critics(*sizes)

@@ -70,6 +70,8 @@ class Squashed(_Base):
     state_size = 0
     """Width of the state of one environment as a flat vector; 0 for a network without memory."""
 
+    action_net: nn.Linear
+
     def _build(self, lr_schedule: Schedule) -> None:
         self._build_mlp_extractor()
         actions, features = get_action_dim(self.action_space), self.mlp_extractor.latent_dim_pi
@@ -161,6 +163,9 @@ class SquashedSpiking(Squashed, PlasticSpikingPolicy):
 
 class _Recurrent(Squashed):
     """With the surface of `nn.LSTM` as its memory."""
+
+    lstm_actor: nn.LSTM
+    mlp_extractor: Any
 
     def __init__(self, observation_space: spaces.Space, *args: Any, **kwargs: Any) -> None:
         extractor = {"features_extractor_class": extractor_for(observation_space, lstm=True)}

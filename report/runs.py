@@ -143,9 +143,9 @@ def _learning(root: Path, runs: Sequence[TrainingLog], environments: Sequence[st
                 if curve := learning_curve(members, measure):
                     steps, scores = zip(*curve)
                     label = f"{name} ({len(members)})" if len(members) > 1 else name
-                    edges = zip(*(score.edges for score in scores))
+                    low, high = zip(*(score.edges for score in scores))
                     means = [score.mean for score in scores]
-                    lines.append(charts.Line(label, colour_of(name), steps, means, *edges))
+                    lines.append(charts.Line(label, colour_of(name), steps, means, low, high))
             if lines:
                 chart = charts.curves(
                     lines, "environment steps", title, as_percent=measure == LATE, x_format="~s"

@@ -95,13 +95,13 @@ def curves(found: Evaluation) -> list[dict[str, float]]:
     ]
 
 
-def plain_table(section: Section) -> tuple[list[str], list[list[Any]]] | None:
+def plain_table(section: Section) -> tuple[list[str | int], list[list[Any]]] | None:
     """Columns and rows of the table of a section: numbers, beside them texts with intervals."""
     tables = [block for block in section.blocks if isinstance(block, Table)]
     if not tables:
         return None
     (table,) = tables
-    columns: list[str] = []
+    columns: list[str | int] = []
     for name, numeric in zip(table.columns, table.numeric):
         columns += [name, f"{name} [95 %]"] if numeric else [name]
     rows = [

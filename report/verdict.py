@@ -294,7 +294,7 @@ def caveats(found: Evaluation) -> list[str]:
         )
     if few:
         said.append(f"Few training seeds ({listed(few)}): seeds that fail may not be among them.")
-    longest = {}
+    longest: dict[str, int] = {}
     for run in asked["runs"]:
         name, seed, steps = run["policy"], run["seed"], run["steps"]
         longest[name] = max(steps, longest.get(name, 0))

@@ -149,7 +149,8 @@ class Fast:
         else:
             observations, several = policy.obs_to_tensor(observation)
         features = self._read(observations)
-        before, starts = None, torch.zeros(1, len(features))
+        before: Any = None
+        starts = torch.zeros(1, len(features))
         if self._recurrent:
             if episode_start is not None:
                 starts[0] = torch.as_tensor(episode_start)

@@ -55,7 +55,8 @@ def _stepped(
     """
     infos = []
     envs, actions, rewards, dones = venv.envs, venv.actions, venv.buf_rews, venv.buf_dones
-    alone = venv.buf_obs[None] if venv.keys == [None] else None  # of observations that are no dict
+    buffers: dict[Any, np.ndarray] = venv.buf_obs
+    alone = buffers[None] if venv.keys == [None] else None  # of observations that are no dict
     for index in indices:
         env = envs[index]
         observation, reward, terminated, truncated, info = env.step(actions[index])
