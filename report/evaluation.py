@@ -150,15 +150,13 @@ class Evaluation:
 
     @cached_property
     def _parts(self) -> dict[tuple[Any, ...], pl.DataFrame]:
-        return self.frame.partition_by("policy", "condition", "measure", as_dict=True)
+        rows = pl.concat([self.frame, late_accuracy(self.frame, by_episode=True)])
+        return rows.partition_by("policy", "condition", "measure", as_dict=True)
 
     @cached_property
-    def _derived(self) -> dict[tuple[Any, ...], float]:
-        rows = pl.concat([retention(self.frame), late_accuracy(self.frame)])
-        return {
-            (row["policy"], row["seed"], row["condition"], row["measure"]): row["value"]
-            for row in rows.iter_rows(named=True)
-        }
+    def _retained(self) -> dict[tuple[Any, ...], float]:
+        rows = retention(self.frame).select("policy", "seed", "condition", "value")
+        return {tuple(key): value for *key, value in rows.iter_rows()}
 
     def values(self, policy: str, condition: str | None, measure: str) -> np.ndarray:
         """[runs, episodes, at], NaN where there is no row; an axis that is null has length 1."""
@@ -218,7 +216,7 @@ class Evaluation:
     ) -> Estimate | None:
         """The mean over conditions of what each run keeps; None where no run has learned."""
         runs = [
-            [self._derived.get((policy, seed, key, "retention"), np.nan) for key in conditions]
+            [self._retained.get((policy, seed, key), np.nan) for key in conditions]
             for seed in self.policies[policy]
         ]
         if not conditions:
@@ -234,14 +232,7 @@ class Evaluation:
 
     def late_accuracy(self, policy: str, condition: str) -> Estimate | None:
         """Right answers in the second half of the trials."""
-        correct = self.values(policy, condition, "correct")
-        by_run = [
-            self._derived.get((policy, seed, condition, "late_accuracy"), np.nan)
-            for seed in self.policies[policy]
-        ]
-        if len(by_run) > 1:
-            return estimate(np.array(by_run)[:, None], SHARE)
-        return estimate(mean_of_known(correct[:, :, correct.shape[2] // 2 :], axis=2), SHARE)
+        return self.estimate(policy, condition, "late_accuracy", SHARE)
 
     def trials(self, policy: str, condition: str) -> list[Estimate]:
         """Right answers, of each trial that asks for one."""
@@ -259,7 +250,7 @@ class Evaluation:
     def rise(self, policy: str) -> Estimate | None:
         """Of the accuracy within clean episodes: late trials less the first one that asks."""
         correct = self.values(policy, CLEAN_KEY, "correct")
-        late = mean_of_known(correct[:, :, correct.shape[2] // 2 :], axis=2)
+        late = self.values(policy, CLEAN_KEY, "late_accuracy")[:, :, 0]
         first = next((t for t in range(correct.shape[2]) if np.isfinite(correct[:, :, t]).any()), 0)
         return estimate(late - correct[:, :, first], (-1.0, 1.0))
 
@@ -342,21 +333,19 @@ class Evaluation:
         for c in self.judged(policy):
             if c.lesion is None:
                 continue
-            one, other = (self.values(policy, k, "return")[:, :, 0] for k in (c.intact, c.key))
-            late = None
-            if (policy, c.key, "correct") in self._parts:
-                both = (self.values(policy, k, "correct") for k in (c.intact, c.key))
-                halves = [mean_of_known(x[:, :, x.shape[2] // 2 :], axis=2) for x in both]
-                late = statistics.difference(*map(_units, halves), paired=True)
-            same = all(
-                np.array_equal(
-                    *(self.values(policy, k, m) for k in (c.intact, c.key)), equal_nan=True
-                )
-                for m in ("return", "length", "correct")
-            )
-            returns = statistics.difference(_units(one), _units(other), paired=True)
+            same = True
+            for measure in ("return", "length", "correct"):
+                one, other = (self.values(policy, key, measure) for key in (c.intact, c.key))
+                same = same and np.array_equal(one, other, equal_nan=True)
+            trials = (policy, c.key, "late_accuracy") in self._parts
+            late = self._paired(policy, c, "late_accuracy") if trials else None
+            returns = self._paired(policy, c, "return")
             found.append(Lesioned(self.conditions[c.intact], c, returns, late, same))
         return found
+
+    def _paired(self, policy: str, c: Condition, measure: str) -> statistics.Difference:
+        one, other = (_units(self.values(policy, k, measure)[:, :, 0]) for k in (c.intact, c.key))
+        return statistics.difference(one, other, paired=True)
 
     @property
     def single(self) -> bool:
@@ -378,21 +367,18 @@ class Evaluation:
                     measures.append("retention")
                 for measure in measures:
                     axis = 0 if self.single else 1
-                    sides = [mean_of_known(self._compared(name, measure), axis=axis)
-                             for name in (one, other)]  # fmt: skip
+                    first, second = (mean_of_known(self._compared(name, measure), axis=axis)
+                                     for name in (one, other))  # fmt: skip
                     if not self.single:
-                        sides = [values[np.isfinite(values)] for values in sides]
-                    compared = statistics.difference(*sides, paired=self.single)
+                        first, second = (x[np.isfinite(x)] for x in (first, second))
+                    compared = statistics.difference(first, second, paired=self.single)
                     found.append((one, other, measure, compared))
         corrected = statistics.holm([statistics.decisive(of[-1]) for of in found])
         return [Comparison(*of, p) for of, p in zip(found, corrected)]
 
     def _compared(self, policy: str, measure: str) -> np.ndarray:
-        if measure == "late accuracy":
-            correct = self.values(policy, CLEAN_KEY, "correct")
-            return mean_of_known(correct[:, :, correct.shape[2] // 2 :], axis=2)
-        if measure == "return":
-            return self.values(policy, CLEAN_KEY, "return")[:, :, 0]
+        if measure != "retention":
+            return self.values(policy, CLEAN_KEY, measure.replace(" ", "_"))[:, :, 0]
         kept = self.overall(policy)
         assert kept is not None
         return np.array([kept.by_run], dtype=float).T
@@ -439,7 +425,8 @@ def estimate(values: np.ndarray, bounds: tuple[float, float] = UNBOUNDED) -> Est
         return None
     found = statistics.interval(units)
     if found is not None:
-        found = tuple(float(edge) for edge in np.clip(found, *bounds))
+        low, high = np.clip(found, *bounds)
+        found = float(low), float(high)
     return Estimate(float(units.mean()), found, tuple(_known(by_run)))
 
 

@@ -36,13 +36,17 @@ def retention(frame: pl.DataFrame) -> pl.DataFrame:
     return _rows(lines.filter(learned).with_columns(value=ratio), "retention")
 
 
-def late_accuracy(frame: pl.DataFrame) -> pl.DataFrame:
+def late_accuracy(frame: pl.DataFrame, by_episode: bool = False) -> pl.DataFrame:
     """Rows of `late_accuracy`: of `correct` over the second half of the trials (the longer one if
-    their number is odd).
+    their number is odd). A run's is the mean of its episodes'; one without late trials has none.
     """
-    trials = _mean_of(frame, "correct", *ROW, "at")
     late = pl.col("at") >= (pl.col("at").max().over(ROW) + 1) // 2
-    lines = trials.filter(late).group_by(ROW, maintain_order=True).agg(pl.col("value").mean())
+    value = pl.col("value").filter("late").mean()
+    lines = where(frame, measure="correct").with_columns(late=late)
+    lines = lines.group_by(*ROW, "episode", maintain_order=True).agg(value)
+    if not by_episode:
+        lines = lines.group_by(ROW, maintain_order=True).agg(pl.col("value").mean())
+        lines = lines.drop_nulls("value")
     return _rows(lines, "late_accuracy")
 
 
@@ -53,7 +57,8 @@ def _mean_of(frame: pl.DataFrame, measure: str, *keys: str) -> pl.DataFrame:
 
 
 def _rows(lines: pl.DataFrame, measure: str) -> pl.DataFrame:
-    empty = [pl.lit(None, COLUMNS[name]).alias(name) for name in ("at", "episode")]
+    empty = [pl.lit(None, COLUMNS[name]).alias(name) for name in ("at", "episode")
+             if name not in lines.columns]  # fmt: skip
     value = pl.col("value").round_sig_figs(DIGITS)  # so that a half is rounded as the stored one
     lines = lines.with_columns(pl.lit(measure).alias("measure"), value, *empty)
     return lines.select(list(COLUMNS))
