@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from spikepropamine.common import write_text
 from spikepropamine.report import charts, page, sections
+from spikepropamine.report.costs import costs
 from spikepropamine.report.evaluation import Evaluation, lesion_name
 from spikepropamine.report.page import Cell, Plots, Section, Table, Text, Videos
 from spikepropamine.report.sections import cell
@@ -28,7 +29,7 @@ PARTS = (
     sections.lesions,
     sections.comparisons,
     sections.inside,
-    sections.costs,
+    costs,
 )
 
 
