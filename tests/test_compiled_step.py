@@ -132,7 +132,7 @@ def test_a_step_refuses_what_does_not_fit():
     network = make_network()
     good = {"inputs": observations(1), "flat": torch.zeros(1, 2, network.layout.size)}
     for bad, words in (
-        ({"inputs": observations(1, channels=4)}, "(1, 2, 4)"),
+        ({"inputs": observations(1, channels=2)}, "(1, 2, 2)"),
         ({"inputs": observations(1, batch=3)}, "(1, 3, 3)"),
         ({"flat": torch.zeros(1, 2, network.layout.size + 1)}, str(network.layout.size + 1)),
         ({"flat": good["flat"].double()}, "float64"),

@@ -195,12 +195,3 @@ def test_an_lstm_multiplies_at_its_gates_too():
 def test_energy_is_that_of_horowitz_table():
     assert cost.energy(cost.operations(1000, 0)) == pytest.approx(900)
     assert cost.energy(cost.operations(0, 1000)) == pytest.approx(4600)
-
-
-def test_the_mean_over_runs():
-    policies = [spiking(rule="oja"), spiking(rule="oja", membrane_decay=0.3)]
-    costs = [cost.cost_of(policy, episode()) for policy in policies]
-    mean = cost.mean_cost(costs)
-    counts = [cost.total(found)["accumulates"] for found in costs]
-    assert cost.total(mean)["accumulates"] == pytest.approx(np.mean(counts))
-    assert [layer["name"] for layer in mean["layers"]] == ["layer0", "layer1", "readout", "action"]
