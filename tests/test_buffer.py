@@ -6,10 +6,8 @@ import torch
 from conftest import OBSERVATIONS, make_model, make_venv
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
-from stable_baselines3.common.buffers import RolloutBuffer
 
 from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
-from spikepropamine.policies.fast.ppo import PPO, FastRolloutBuffer
 
 STEPS, ENVS, LENGTH = 12, 3, 4
 SPACES = {
@@ -227,15 +225,3 @@ def test_any_lengths_train_and_repeat_themselves(policy, n_steps, batch_size):
         model.learn(2 * n_steps)
         weights.append(torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
     assert torch.equal(*weights) and weights[0].isfinite().all()
-
-
-def test_minibatches_of_the_fast_buffer_are_those_of_stable_baselines():
-    model = make_model(make_venv(action="box"), PPO, "MlpPolicy").learn(32)
-    buffer = model.rollout_buffer
-    assert type(buffer) is FastRolloutBuffer
-    chosen = np.array([3, 0, 17, 31])
-    for ours, theirs in zip(
-        buffer._get_samples(chosen), RolloutBuffer._get_samples(buffer, chosen)
-    ):
-        assert torch.equal(ours, theirs)
-    assert len({x.tobytes() for x in (buffer.values, buffer.returns, buffer.advantages)}) == 3

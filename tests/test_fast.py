@@ -444,11 +444,6 @@ def test_a_training_that_diverges_ends(kind):
         model_of(kind, learning_rate=1e30).learn(1000)
 
 
-def test_a_saved_model_says_nothing_of_its_buffer(tmp_path):
-    model_of("mlp").save(tmp_path / "model")
-    assert PPO.load(tmp_path / "model").rollout_buffer_class is None
-
-
 def test_a_callback_ends_a_training():
     class End(BaseCallback):
         def _on_step(self):

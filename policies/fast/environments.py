@@ -1,9 +1,8 @@
 """Vectorised environments as Stable-Baselines3's, with fewer copies around a step."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -16,69 +15,17 @@ from stable_baselines3.common.vec_env.util import dict_to_obs
 
 from spikepropamine.policies.fast import shadowed
 
-CONSTANTS = {float, int, bool, str, type(None), np.float64, np.float32, np.int64, np.bool_}
-
 
 def stepper(venv: VecEnv) -> Callable[[np.ndarray], VecEnvStepReturn]:
-    """From actions to what `venv.step` returns of them; in fewer calls where the environments are
-    Stable-Baselines3's own `DummyVecEnv`, also in its `VecNormalize`.
-    """
+    """From actions to what `venv.step` returns of them; with fewer copies in a `VecNormalize`."""
     if type(venv) is VecNormalize and not shadowed(venv):
-        below = stepper(venv.venv)
-        return lambda actions: _normalised(venv, below(actions))
-    if type(venv) is DummyVecEnv and not shadowed(venv):
 
         def step(actions: np.ndarray) -> VecEnvStepReturn:
             venv.step_async(actions)
-            infos = _stepped(venv, range(venv.num_envs), _ignored)
-            return _answer(venv, [{key: _own(x) for key, x in info.items()} for info in infos])
+            return _normalised(venv, venv.venv.step_wait())
 
         return step
     return venv.step
-
-
-def _own(value: Any) -> Any:
-    return value if type(value) in CONSTANTS else deepcopy(value)
-
-
-def _ignored(index: int, reward: Any, done: bool, info: dict[str, Any]) -> None:
-    pass
-
-
-def _stepped(
-    venv: DummyVecEnv,
-    indices: Iterable[int],
-    account: Callable[[int, Any, bool, dict[str, Any]], None],
-) -> list[dict[str, Any]]:
-    """One step of some of the environments, into the buffers of `venv`; their infos, which hold the
-    environments' own values, after `account` has seen them.
-    """
-    infos = []
-    envs, actions, rewards, dones = venv.envs, venv.actions, venv.buf_rews, venv.buf_dones
-    buffers: dict[Any, np.ndarray] = venv.buf_obs
-    alone = buffers[None] if venv.keys == [None] else None  # of observations that are no dict
-    for index in indices:
-        env = envs[index]
-        observation, reward, terminated, truncated, info = env.step(actions[index])
-        info = {**info, "TimeLimit.truncated": truncated and not terminated}
-        rewards[index] = reward
-        done = dones[index] = terminated or truncated
-        account(index, reward, done, info)
-        if done:
-            info["terminal_observation"] = observation
-            observation, venv.reset_infos[index] = env.reset()
-        if alone is None:
-            venv._save_obs(index, observation)
-        else:
-            alone[index] = observation
-        infos.append(info)
-    return infos
-
-
-def _answer(venv: DummyVecEnv, infos: list[dict[str, Any]]) -> VecEnvStepReturn:
-    copies = {key: buffer.copy() for key, buffer in venv.buf_obs.items()}
-    observations = dict_to_obs(venv.observation_space, copies)
-    return observations, venv.buf_rews.copy(), venv.buf_dones.copy(), infos
 
 
 class SideBySide(DummyVecEnv):
@@ -132,29 +79,48 @@ class SideBySide(DummyVecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """One step of every environment; where an episode ends, the next one begins."""
-        if self._pool is None:
-            return _answer(self, _stepped(self, self._parts[0], self._account))
-        others = [
-            self._pool.submit(_stepped, self, part, self._account) for part in self._parts[1:]
-        ]
+        others = (
+            [self._pool.submit(self._step, part) for part in self._parts[1:]] if self._pool else []
+        )
         try:
-            infos = _stepped(self, self._parts[0], self._account)
+            infos = self._step(self._parts[0])
         finally:
             wait(others)
         for other in others:
             infos += other.result()
-        return _answer(self, infos)
+        copies = {key: buffer.copy() for key, buffer in self.buf_obs.items()}
+        observations = dict_to_obs(self.observation_space, copies)
+        return observations, self.buf_rews.copy(), self.buf_dones.copy(), infos
 
-    def _account(self, index: int, reward: Any, done: bool, info: dict[str, Any]) -> None:
-        self._returns[index] += float(reward)
-        self._lengths[index] += 1
-        if done:
-            info["episode"] = {
-                "r": round(self._returns[index], 6),
-                "l": self._lengths[index],
-                "t": round(time.time() - self._made, 6),
-            }
-            self._returns[index], self._lengths[index] = 0.0, 0
+    def _step(self, indices: list[int]) -> list[dict[str, Any]]:
+        """One step of some of the environments, into the buffers; returns their infos."""
+        infos = []
+        envs, actions, rewards, dones = self.envs, self.actions, self.buf_rews, self.buf_dones
+        buffers: dict[Any, np.ndarray] = self.buf_obs
+        alone = buffers[None] if self.keys == [None] else None  # of observations that are no dict
+        for index in indices:
+            env = envs[index]
+            observation, reward, terminated, truncated, info = env.step(actions[index])
+            info = {**info, "TimeLimit.truncated": truncated and not terminated}
+            rewards[index] = reward
+            done = dones[index] = terminated or truncated
+            self._returns[index] += float(reward)
+            self._lengths[index] += 1
+            if done:
+                info["episode"] = {
+                    "r": round(self._returns[index], 6),
+                    "l": self._lengths[index],
+                    "t": round(time.time() - self._made, 6),
+                }
+                self._returns[index], self._lengths[index] = 0.0, 0
+                info["terminal_observation"] = observation
+                observation, self.reset_infos[index] = env.reset()
+            if alone is None:
+                self._save_obs(index, observation)
+            else:
+                alone[index] = observation
+            infos.append(info)
+        return infos
 
     def close(self) -> None:
         """Closes the environments, and ends the threads."""
@@ -196,13 +162,11 @@ def _normalised(venv: VecNormalize, answer: Any) -> VecEnvStepReturn:
     obs, rewards, dones, infos = answer
     venv.old_obs, venv.old_reward = obs, rewards
     if venv.training and venv.norm_obs:
-        several = isinstance(venv.obs_rms, dict)
-        for statistics, x in (
-            [(rms, obs[key]) for key, rms in venv.obs_rms.items()]
-            if several
-            else [(venv.obs_rms, obs)]
-        ):
-            _take_in(statistics, x)
+        if isinstance(venv.obs_rms, dict):
+            for key, statistics in venv.obs_rms.items():
+                _take_in(statistics, obs[key])
+        else:
+            _take_in(venv.obs_rms, obs)
     if venv.training:
         venv.returns = venv.returns * venv.gamma + rewards
         _take_in(venv.ret_rms, venv.returns)

@@ -15,7 +15,6 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -302,32 +301,5 @@ class FastPPO(_Base):
             record("train/clip_range_vf", clip_values)
 
 
-class FastRolloutBuffer(RolloutBuffer):
-    """SB3's buffer on the CPU, of which minibatches are picked without copies in between."""
-
-    def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> RolloutBufferSamples:
-        chosen = torch.from_numpy(batch_inds)
-
-        def picked(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).index_select(0, chosen)
-
-        return RolloutBufferSamples(
-            observations=picked(self.observations),
-            actions=picked(self.actions).float(),
-            old_values=picked(self.values).flatten(),
-            old_log_prob=picked(self.log_probs).flatten(),
-            advantages=picked(self.advantages).flatten(),
-            returns=picked(self.returns).flatten(),
-        )
-
-
 class PPO(FastPPO, stable_baselines3.PPO):
     """SB3's PPO through `fast`."""
-
-    def _setup_model(self) -> None:
-        arrays = not isinstance(self.observation_space, spaces.Dict)
-        given = self.rollout_buffer_class
-        if given is None and arrays and self.device.type == "cpu":
-            self.rollout_buffer_class = FastRolloutBuffer
-        super()._setup_model()
-        self.rollout_buffer_class = given  # what is saved may be loaded on another device
