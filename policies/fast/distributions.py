@@ -89,7 +89,7 @@ class Categorical:
         found = self._likelihoods(logits)
         drawn = [torch.multinomial(p, 1, True) for _, p in found]
         log_probs = [log_p.gather(1, index) for (log_p, _), index in zip(found, drawn)]
-        return _joined(drawn), _joined(log_probs).sum(dim=1)
+        return torch.cat(drawn, dim=1), torch.cat(log_probs, dim=1).sum(dim=1)
 
     def _likelihoods(self, logits: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Their logarithms and themselves, each [batch, actions]."""
@@ -101,14 +101,8 @@ class Categorical:
         """Log-likelihoods and entropies, each [N]."""
         parts, chosen = logits.split(self.sizes, dim=1), actions.long().split(1, dim=1)
         found = [_OfCategorical.apply(part, index) for part, index in zip(parts, chosen)]
-        if len(found) == 1:
-            return found[0]
         log_probs, entropies = (torch.stack(x, dim=1).sum(dim=1) for x in zip(*found))
         return log_probs, entropies
-
-
-def _joined(columns: list[Tensor]) -> Tensor:
-    return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
 
 
 class _OfCategorical(torch.autograd.Function):

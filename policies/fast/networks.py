@@ -86,15 +86,12 @@ def spiking(policy: Any) -> tuple[Any, Any]:
 
 
 NETWORKS: dict[type, Callable[[Any], tuple[Any, Any]]] = {
-    **dict.fromkeys((ActorCriticPolicy, ActorCriticCnnPolicy, MultiInputActorCriticPolicy), mlp),
-    **dict.fromkeys(
-        (
-            RecurrentActorCriticPolicy,
-            RecurrentActorCriticCnnPolicy,
-            RecurrentMultiInputActorCriticPolicy,
-        ),
-        lstm,
-    ),
+    ActorCriticPolicy: mlp,
+    ActorCriticCnnPolicy: mlp,
+    MultiInputActorCriticPolicy: mlp,
+    RecurrentActorCriticPolicy: lstm,
+    RecurrentActorCriticCnnPolicy: lstm,
+    RecurrentMultiInputActorCriticPolicy: lstm,
 }
 """By the class of the policy; other modules enter theirs."""
 
