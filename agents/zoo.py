@@ -13,6 +13,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from spikepropamine.agents.evolution import Evolution
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
 from spikepropamine.agents.shown import shown
@@ -34,9 +35,9 @@ from spikepropamine.ranges import Count, Few, Logarithm, NotNegative, Number, Po
 class TrainerSettings:
     """Settings of the learning algorithm (names and meaning as in Stable-Baselines3)."""
 
-    kind: Literal["ppo", "sac", "tqc", "supervised"] = "ppo"
-    """Reinforcement learning, on-policy (ppo) or off-policy (sac, tqc), or supervised learning of
-    the targets that a cue task or a teacher reports."""
+    kind: Literal["ppo", "sac", "tqc", "supervised", "evolution"] = "ppo"
+    """Reinforcement learning, on-policy (ppo) or off-policy (sac, tqc), supervised learning of the
+    targets that a cue task or a teacher reports, or evolution strategies, without gradients."""
     guided_steps: Number = 500_000
     """With a teacher: environment steps over which the share of episodes in which the teacher
     itself acts falls from 1 to 0."""
@@ -99,10 +100,30 @@ class TrainerSettings:
     """TQC: quantiles that each critic gives."""
     top_quantiles_to_drop_per_net: Number = 2
     """TQC: of these, the largest that the target leaves out."""
+    population: Count = 100
+    """Evolution: members of a generation, an even number; each has an episode in each of `n_envs`
+    environments."""
+    spread: Positive = 0.05
+    """Evolution: standard deviation of each parameter over the first population."""
+    spread_rate: Share = 0.1
+    """Evolution: rate at which these adapt."""
+    speed: Positive = 0.07
+    """Evolution: longest step of the centre, in initial radii of the population."""
+    workers: Few = 1
+    """Evolution: processes that evaluate members; the numbers are the same with any."""
+    cluster: Literal["none", "ray"] = "none"
+    """Evolution: ray: members are evaluated on the Ray cluster at RAY_ADDRESS, or on all cores
+    here, instead; the numbers are the same."""
     untrained: tuple[Group, ...] = ()
     """Parts of the policy that stay as they are initialised."""
 
 
+KINDS: dict[str, tuple[Any, Any]] = {
+    "ppo": (PPO, PlasticPPO),
+    "supervised": (SupervisedMlp, SupervisedPlastic),
+    "evolution": (Evolution, Evolution),
+}
+"""Algorithms for policies without and with memory."""
 OFF_POLICY = {"sac": PlasticSAC, "tqc": PlasticTQC}
 TQC = ("n_quantiles", "top_quantiles_to_drop_per_net")
 OF_SAC = (
@@ -113,11 +134,19 @@ OF_PPO = (
     "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "target_kl",
     "ent_coef", "vf_coef", "max_grad_norm",
 )  # fmt: skip
+OF_EVOLUTION = ("population", "spread", "spread_rate", "speed", "workers", "cluster")
 BOTH = ("batch_size", "gamma", "sequence_length")
 
 
 def beside(kind: str) -> set[str]:
     """Settings of the algorithm that do not concern this kind of training."""
+    if kind == "evolution":
+        known = {"kind", "untrained", "guided_steps", "opening", *OF_EVOLUTION}
+        return {f.name for f in fields(TrainerSettings)} - known
+    return _beside_gradients(kind) | {*OF_EVOLUTION}
+
+
+def _beside_gradients(kind: str) -> set[str]:
     of_critics = {"n_critics", "critic_sees_state"}
     off = ({*OF_SAC} | of_critics) - {*BOTH}
     if kind == "supervised":
@@ -164,7 +193,7 @@ def _mlp(
 ) -> BaseAlgorithm:
     if trainer.kind in OFF_POLICY:
         return _off_policy("MlpPolicy", {"pi": list(network.hidden)}, venv, trainer, arguments)
-    cls = SupervisedMlp if trainer.kind == "supervised" else PPO
+    cls = KINDS[trainer.kind][0]
     arguments["policy_kwargs"]["net_arch"] = {
         "pi": list(network.hidden),
         "vf": list(trainer.critic),
@@ -185,7 +214,6 @@ def _lstm(
     stock: bool = False,
     gru: bool = False,
 ) -> BaseAlgorithm:
-    supervised = trainer.kind == "supervised"
     if stock and trainer.kind != "ppo":
         raise ValueError("lstm-stock is for trainer.kind ppo; use lstm")
     if stock and isinstance(venv.action_space, spaces.MultiBinary):
@@ -206,8 +234,7 @@ def _lstm(
     if stock:
         return RecurrentPPO(policy, venv, **arguments)
     arguments["policy_kwargs"]["optimizer_kwargs"] = ADAM
-    cls = SupervisedPlastic if supervised else PlasticPPO
-    return cls(policy, venv, sequence_length=trainer.sequence_length, **arguments)
+    return _recurrent_algorithm(policy, venv, trainer, arguments)
 
 
 def _spiking(
@@ -220,14 +247,20 @@ def _spiking(
     arguments["policy_kwargs"] |= {"network": network, "backend": backend}
     if trainer.kind in OFF_POLICY:
         return _off_policy("PlasticSpikingPolicy", {}, venv, trainer, arguments)
-    cls = SupervisedPlastic if trainer.kind == "supervised" else PlasticPPO
     arguments["policy_kwargs"] |= {
         "net_arch": {"vf": list(trainer.critic)},
         "critic_sees_spikes": trainer.critic_sees_spikes,
         "told": _told(venv),
     }
-    sequence_length = trainer.sequence_length
-    return cls("PlasticSpikingPolicy", venv, sequence_length=sequence_length, **arguments)
+    return _recurrent_algorithm("PlasticSpikingPolicy", venv, trainer, arguments)
+
+
+def _recurrent_algorithm(
+    policy: Any, venv: VecEnv, trainer: TrainerSettings, arguments: dict[str, Any]
+) -> BaseAlgorithm:
+    if trainer.kind != "evolution":
+        arguments["sequence_length"] = trainer.sequence_length
+    return KINDS[trainer.kind][1](policy, venv, **arguments)
 
 
 def _off_policy(
@@ -398,17 +431,19 @@ def build(
     check_agent(agent)
     rate = trainer.learning_rate
     arguments: dict[str, Any] = {
-        # the last rollout may go beyond the end of training
-        "learning_rate": (lambda left: max(left, 0.0) * rate)
-        if trainer.learning_rate_schedule == "linear"
-        else rate,
         "seed": seed,
         "device": device,
         "policy_kwargs": {"log_std_init": trainer.log_std_init},
     }
-    for name in OF_SAC if trainer.kind in OFF_POLICY else OF_PPO:
+    network, evolves = network_of(agent, network), trainer.kind == "evolution"
+    if not evolves:
+        if network.fresh_weights == "random":
+            raise ValueError("network.fresh_weights random is for trainer.kind evolution")
+        # the last rollout may go beyond the end of training
+        falls = trainer.learning_rate_schedule == "linear"
+        arguments["learning_rate"] = (lambda left: max(left, 0.0) * rate) if falls else rate
+    for name in OF_EVOLUTION if evolves else OF_SAC if trainer.kind in OFF_POLICY else OF_PPO:
         arguments[name] = getattr(trainer, name)
-    network = network_of(agent, network)
     algorithm = agents()[agent].create(venv, network, trainer, backend, arguments)
     for group in trainer.untrained:
         parameters = _of_group(algorithm.policy, group)

@@ -17,12 +17,11 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 
-from spikepropamine.evaluation.run.episodes import stacked
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
 from spikepropamine.policies.groups import PLASTICITY
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.policy import PlasticSpikingPolicy
-from spikepropamine.policies.spaces import space_to_json
+from spikepropamine.policies.spaces import space_to_json, stacked
 
 TICK = 1e-4
 """Seconds that stand for one tick: the step of time that snnTorch takes for every NIR graph."""

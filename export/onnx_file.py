@@ -17,9 +17,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from spikepropamine.evaluation.run.episodes import stacked
 from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.spaces import stacked
 from spikepropamine.policies.state import StateLayout
 
 OPSET = 17

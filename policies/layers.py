@@ -57,7 +57,7 @@ class SpikingLayer(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        self.spec, self.backend = spec, backend
+        self.spec, self.backend, self.gain = spec, backend, gain
         n, n_in, n_pre = spec.neurons, spec.inputs, spec.plastic_inputs
 
         def weights(fan_in: int, scale: float) -> nn.Parameter:
@@ -91,6 +91,18 @@ class SpikingLayer(nn.Module):
             if spec.has_target:
                 self.target_exogenous = weights(exogenous, 1.0)
                 self.target_bias = nn.Parameter(torch.zeros(n))
+
+    def fixed_weights(self) -> list[nn.Parameter]:
+        """The weights W of its inputs, and those among its own neurons where it has them."""
+        named = (self.weight, getattr(self, "recurrent_weight", None))
+        return [weight for weight in named if weight is not None]
+
+    @torch.no_grad()
+    def redraw(self, generator: torch.Generator) -> None:
+        """Draws the fixed weights anew, with the spread of the initial ones."""
+        for weight in self.fixed_weights():
+            scale = self.gain / math.sqrt(max(weight.shape[1], 1))
+            weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
 
     def parameters_in_use(self) -> LayerParameters:
         """The learned numbers in the units of the equations (decays and eta in (0, 1))."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from spikepropamine.policies.state import StateLayout
 from spikepropamine.policies.surrogates import SURROGATES
 
 LARGEST = 1000  # of gains, bounds and slopes; larger ones overflow sooner or later
+MOST_DRAWN = 1000
+"""Networks that are kept of those that differ in weights drawn for an episode."""
 FLAGS = ("plasticity_off", "modulator_held")
 
 
@@ -78,6 +82,10 @@ class NetworkConfig:
     """Initial decay of the leaky readout per tick (learned per neuron)."""
     eta: float = 0.18
     """Initial rate of plasticity, and initial level of the neuromodulator (learned)."""
+    fresh_weights: Literal["none", "random", "zero"] = "none"
+    """What the fixed weights of the layers are when an episode begins, if they are not trained:
+    random: drawn anew, with the spreads of gain and input_gain (trainer.kind evolution only); zero;
+    none: they are trained. What is exported has the draw of one episode."""
     exogenous: tuple[int | str, ...] | None = None
     """Observation channels that the neuromodulators see: indices, or keys of a Dict observation;
     left out: all of them."""
@@ -224,6 +232,11 @@ class SpikingNetwork(nn.Module):
             )
             width = neurons
         self.layers = cast(Sequence[SpikingLayer], nn.ModuleList(layers))
+        if config.fresh_weights != "none":
+            for weight in (x for layer in layers for x in layer.fixed_weights()):
+                weight.requires_grad_(False)
+                if config.fresh_weights == "zero":
+                    weight.zero_()
         self._specs = frozenset(layer.spec for layer in layers)  # it keeps its hash
         self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
@@ -338,6 +351,8 @@ class SpikingNetwork(nn.Module):
         [T, B, output_size] and the new pair of states.
         """
         flat = states[0]
+        if self.config.fresh_weights == "random":
+            return self._each_its_own(observations, states, starts)
         step = choose_step(self.backend, self._specs, flat.device.type)
         if step is not None and len(observations) == 1 and not torch.is_grad_enabled():
             features, flat, outputs = step(self, self._seen(observations), starts, flat)
@@ -347,3 +362,58 @@ class SpikingNetwork(nn.Module):
         if self._observer is not None:
             self._observer(outputs)
         return features, (flat, flat.narrow(2, 0, 1))
+
+    def _each_its_own(
+        self, observations: Tensor, states: tuple[Tensor, Tensor], starts: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """A step in which every row has weights of its own. The second part of the state is their
+        seed, drawn from PyTorch's generator when an episode starts: a whole number that float32
+        holds.
+        """
+        if torch.is_grad_enabled() or len(observations) != 1:
+            raise ValueError("fresh_weights random takes single steps, without gradients")
+        seeds = states[1][0, :, 0]
+        new = (starts[0] > 0) | (seeds == 0)
+        if new.any():
+            seeds = torch.where(new, torch.randint(1, 2**24, seeds.shape).to(seeds), seeds)
+        known = _drawn.setdefault(self, {})
+        if new.any() and len(known) > MOST_DRAWN:
+            known.clear()
+        features, flat, outputs = [], [], list[Any]()
+        for row, seed in enumerate(map(int, seeds.tolist())):
+            own = known.get(seed)
+            if own is None:
+                own = known[seed] = self._with_weights(seed)
+            own._observer = None if self._observer is None else outputs.append
+            before, here = states[0][:, row : row + 1], slice(row, row + 1)
+            output, after = own.forward(observations[:, here], (before, before), starts[:, here])
+            features.append(output)
+            flat.append(after[0])
+        if self._observer is not None:
+            joined = [
+                [None if x[0] is None else torch.cat(x, dim=1) for x in zip(*layer)]
+                for layer in zip(*outputs)
+            ]
+            self._observer([LayerOutput(*parts) for parts in joined])  # type: ignore[arg-type]
+        return torch.cat(features, dim=1), (torch.cat(flat, dim=1), seeds[None, :, None])
+
+    def _with_weights(self, seed: int) -> "SpikingNetwork":
+        """A copy with the weights of a seed, which has all other parameters in common."""
+        fixed = {id(x) for layer in self.layers for x in layer.fixed_weights()}
+        shared: dict[int, Any] = {id(x): x for x in self.parameters() if id(x) not in fixed}
+        if self._observer is not None:  # which is not to be copied
+            shared[id(self._observer)] = self._observer
+        own = deepcopy(self, shared)
+        own.config = replace(self.config, fresh_weights="none")
+        own.redraw(seed)
+        return own
+
+    def redraw(self, seed: int) -> None:
+        """Draws the fixed weights of all layers anew."""
+        generator = torch.Generator().manual_seed(seed)
+        for layer in self.layers:
+            layer.redraw(generator)
+
+
+# not in the network: a copy of it is to have copies of its own
+_drawn: WeakKeyDictionary[SpikingNetwork, dict[int, SpikingNetwork]] = WeakKeyDictionary()

@@ -129,6 +129,11 @@ def abcd(p, q, a=1.0, b=0.0, c=0.0, d=0.0):
     return a * p * q + b * p + c * q + d
 
 
+def abcd_synapse(p, q, a: Synaptic = 1.0, b: Synaptic = 0.0, c: Synaptic = 0.0, d: Synaptic = 0.0):
+    """`abcd` with coefficients of each synapse, as Najarro and Risi (2020) evolve them."""
+    return a * p * q + b * p + c * q + d
+
+
 def stpn(p, q, f, decay: Synaptic = 0.5):
     """Short-term plasticity with a decay (a square) of each synapse; its rate is the gain alpha.
 
@@ -148,6 +153,6 @@ def delta(p, y, pp, v, f, leak=0.3):
     return (v - y) * p / (1 + pp) - leak * leak * f
 
 
-for _formula in (hebb, oja, bcm, bcm_decay, covariance, stdp, abcd, stpn):
+for _formula in (hebb, oja, bcm, bcm_decay, covariance, stdp, abcd, abcd_synapse, stpn):
     register(_formula.__name__, _formula)
 register("delta", delta, gain=1.0)

@@ -1,6 +1,6 @@
 """Observation and action spaces as plain JSON, and what policies make of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -11,6 +11,13 @@ from stable_baselines3.common.preprocessing import is_image_space
 from spikepropamine.common import UsageError
 
 MOST_PIXELS = 2**24  # of a picture, in all of its channels
+
+
+def stacked(observations: Sequence[Any]) -> Any:
+    """Observations of one space as a batch: an array [batch, ...], or a dict of such."""
+    if isinstance(observations[0], dict):
+        return {key: np.stack([x[key] for x in observations]) for key in observations[0]}
+    return np.stack(observations)
 
 
 def is_normalised(space: spaces.Space) -> bool:

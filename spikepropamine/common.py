@@ -5,6 +5,7 @@ import difflib
 import importlib
 import importlib.util
 import io
+import multiprocessing
 import os
 import signal
 import stat
@@ -14,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -107,6 +109,20 @@ def _end_with_parent() -> None:
     with suppress(OSError):
         os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_with_parent_process() -> None:
+    """Has this process, one that `multiprocessing` started, end when the one that started it does,
+    however that ends.
+    """
+
+    def end() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            wait_for([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def cores() -> int:

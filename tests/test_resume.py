@@ -46,6 +46,12 @@ OFF_POLICY = [
     "--trainer.critic", "8", "--checkpoint-every", "64", "--log-every", "2",
     "--trainer.learning-rate-schedule", "linear",
 ]  # fmt: skip
+EVOLUTION = [
+    "--env", "HalfCheetah-v5", "--n-envs", "2", "--steps", "1200", "--env-kwargs",
+    "max_episode_steps", "30", "--normalize-observations", "--trainer.kind", "evolution",
+    "--trainer.population", "4", "--network.hidden", "8", "8", "--network.fresh-weights", "random",
+    "--checkpoint-every", "400", "--log-every", "1",
+]  # fmt: skip
 KINDS = {
     "plastic": [*CUE, "--policy", "ndp-oja"],
     "mlp": [*CHEETAH, "--policy", "mlp"],
@@ -55,6 +61,7 @@ KINDS = {
     "hidden": [*HIDDEN, "--policy", "snn"],
     "cued": [*CUED, "--policy", "ndp-hebb"],
     "sac": [*OFF_POLICY, "--policy", "ndp-hebb", "--trainer.kind", "sac"],
+    "evolution": [*EVOLUTION, "--policy", "ndp-oja"],
     "tqc": [*OFF_POLICY, "--policy", "mlp", "--trainer.kind", "tqc"],
 }
 MOMENTS = [

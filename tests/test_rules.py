@@ -166,6 +166,7 @@ def test_three_ticks_of_two_neurons_are_as_by_hand(rule, modulation, recurrent, 
         ("stdp", 0.8),
         ("abcd", 0.8 * 0.5),
         ("delta", (0.7 - 0.3) * 0.8 / 1.9 - 0.09 * 0.2),
+        ("abcd_synapse", 0.8 * 0.5),
         ("stpn", 0.5 * 0.8 - 0.25 * 0.2),
     ],
 )

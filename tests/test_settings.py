@@ -81,7 +81,7 @@ def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, mon
         "steps: many": ["default.yaml, section all", "steps must be a whole number", "'many'"],
         "trainer: {gamma: 1.5}": ["trainer.gamma must be at most 1, got 1.5"],
         "trainer: {kind: pp}": [
-            "trainer.kind must be 'ppo', 'sac', 'tqc' or",
+            "trainer.kind must be 'ppo', 'sac', 'tqc', 'supervised' or",
             "did you mean 'ppo'",
         ],
         "trainer: 3": ["trainer: must be a mapping of settings, got 3"],

@@ -136,7 +136,7 @@ def test_bad_input_gets_one_line_exit_code_2_and_no_folder(tmp_path, run_here, c
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
     assert all(word in line for word in words), line
-    assert len(line) < 300 and "----" not in line, line
+    assert len(line) < 400 and "----" not in line, line
     assert not printed.out
     assert not (tmp_path / "runs").exists()
 

@@ -7,8 +7,10 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 
+from spikepropamine.agents.evolution import Evolution
 from spikepropamine.agents.shown import shown
 from spikepropamine.agents.teacher import Taught
+from spikepropamine.envs.making import horizon_of
 from spikepropamine.policies.groups import parameter_group
 from spikepropamine.progress import progress_bar
 
@@ -103,13 +105,22 @@ class Rows(BetweenSteps):
 
 
 def rollout_steps(model: Any) -> int:
-    """Environment steps of a rollout."""
+    """Environment steps of a rollout; of a generation, if its episodes are as long as can be."""
+    if isinstance(model, Evolution):
+        return (model.population + 1) * model.n_envs * horizon_of_all(model.env, 1000)
     steps = model.train_freq.frequency if hasattr(model, "train_freq") else model.n_steps
     return steps * model.n_envs
 
 
+def horizon_of_all(venv: Any, unknown: int) -> int:
+    """Steps of the longest episode that there can be; `unknown` where there is no limit."""
+    return max(horizon_of(env) or 0 for env in venv.unwrapped.envs) or unknown
+
+
 def rollouts_of(model: Any) -> int:
-    """Rollouts since the start of the run."""
+    """Rollouts since the start of the run; of evolution, generations."""
+    if isinstance(model, Evolution):
+        return model.search.generations
     return model.num_timesteps // rollout_steps(model)
 
 

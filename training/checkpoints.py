@@ -30,9 +30,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from spikepropamine.common import UsageError, reason, whole_file
-from spikepropamine.envs.making import horizon_of
 from spikepropamine.reading import parse_json, read_tensors
-from spikepropamine.training.callbacks import BetweenSteps
+from spikepropamine.training.callbacks import BetweenSteps, horizon_of_all
 
 NUMBERS = (int, float, np.number)
 FORMAT = 2
@@ -73,7 +72,7 @@ class Checkpoint:
 
 def state_of(algorithm: BaseAlgorithm) -> dict[str, Any]:
     """All that decides how a training goes on, between an update and the next rollout."""
-    logger, replay = algorithm.logger, getattr(algorithm, "replay_buffer", None)
+    logger = algorithm.logger
     return {
         "parameters": algorithm.get_parameters(),
         "progress": _attributes(algorithm, PROGRESS),
@@ -83,7 +82,7 @@ def state_of(algorithm: BaseAlgorithm) -> dict[str, Any]:
             for key, value in logger.name_to_value.items()
             if isinstance(value, NUMBERS)
         },
-    } | ({} if replay is None else {"replay": replay.contents()})
+    } | {name: part.contents() for name, part in _parts(algorithm).items()}
 
 
 def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
@@ -99,10 +98,16 @@ def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
         _set_attributes(algorithm, state["progress"], PROGRESS)
         for layer, values in zip(layers, state["normalisation"], strict=True):
             _set_attributes(layer, values, LASTING)
-        if hasattr(algorithm, "replay_buffer"):
-            algorithm.replay_buffer.restore(state["replay"])
+        for name, part in _parts(algorithm).items():
+            part.restore(state[name])
     except (ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
         raise CannotRestore(f"it is of another network or task: {reason(error)}") from error
+
+
+def _parts(algorithm: BaseAlgorithm) -> dict[str, Any]:
+    """What else an algorithm goes on from, by its name in a checkpoint."""
+    named = {"replay": "replay_buffer", "search": "search"}
+    return {k: getattr(algorithm, name) for k, name in named.items() if hasattr(algorithm, name)}
 
 
 def log_on(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
@@ -336,8 +341,7 @@ def interval(every: int | None, venv: VecEnv) -> int:
     """
     if every is not None:
         return every
-    horizon = max(horizon_of(env) or 0 for env in venv.unwrapped.envs)  # type: ignore[attr-defined]
-    return max(50_000, 5 * venv.num_envs * horizon)
+    return max(50_000, 5 * venv.num_envs * horizon_of_all(venv, 0))
 
 
 class Checkpoints(BetweenSteps):

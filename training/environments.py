@@ -102,11 +102,12 @@ def make_envs(settings: Settings) -> VecEnv:
         keys = [key for key, part in space.items() if is_normalised(part)]
         has_numbers = bool(keys)
     normalize = settings.normalize_observations and has_numbers
-    if normalize or settings.normalize_rewards:
+    normalize_rewards = settings.normalize_rewards and settings.trainer.kind != "evolution"
+    if normalize or normalize_rewards:
         venv = Normalised(
             venv,
             norm_obs=normalize,
-            norm_reward=settings.normalize_rewards,
+            norm_reward=normalize_rewards,
             gamma=settings.trainer.gamma,
             raw=venv.columns if isinstance(venv, Shown) else 0,
             norm_obs_keys=keys if normalize else None,

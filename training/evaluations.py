@@ -64,6 +64,7 @@ class Evaluations(BetweenSteps):
         was_training = policy.training
         self.venv.seed(SEED)
         with torch.random.fork_rng():
+            torch.manual_seed(SEED)
             returns, lengths = evaluate_policy(
                 DeployedPolicy(*deployed(self.model), {}),  # type: ignore[arg-type]
                 self.venv,

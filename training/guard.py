@@ -8,9 +8,11 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
+from spikepropamine.agents.evolution import Evolution
 from spikepropamine.policies.fast.ppo import NotFinite
 from spikepropamine.policies.groups import parameter_group
 from spikepropamine.policies.off_policy import OffPolicy
+from spikepropamine.policies.spaces import BadObservation
 
 LIMIT = 1e15
 """Beyond this size a number has exploded: its square is out of reach of float32's precision, and
@@ -80,7 +82,7 @@ class Guard(BaseCallback):
     def _on_step(self) -> bool:
         self._check_observations(self._raw_observations())
         rewards = self.locals["rewards"]
-        if self.normalisation is not None:
+        if self.normalisation is not None and not isinstance(self.model, Evolution):
             rewards = self.normalisation.old_reward
         if not _sound(rewards):
             self._environment("reward", rewards)
@@ -107,6 +109,8 @@ class Guard(BaseCallback):
         if "constraint" in str(error) or "invalid values" in str(error):
             self.check_parameters()
             self._learner("the output of the policy")
+        if isinstance(error, BadObservation):
+            raise Diverged(f"at step {self.num_timesteps:,}: {error}") from error
         if isinstance(error, NotFinite):
             self.check_parameters()
             self._learner("the loss")

@@ -77,7 +77,7 @@ class Health(BetweenSteps):
         policy: Any = self.model.policy
         if hasattr(buffer, "means"):  # off-policy, where the noise depends on the state
             variance = buffer.means.reshape(actions.shape).var(axis=0)
-            return float(np.clip(variance / actions.var(axis=0), 0, 1).mean())
+            return float(np.clip(variance / np.maximum(actions.var(axis=0), 1e-12), 0, 1).mean())
         if isinstance(self.model.action_space, spaces.Box):
             noise = np.exp(2 * policy.log_std.detach().cpu().numpy().ravel())
             return float(np.clip(1 - noise / actions.var(axis=0), 0, 1).mean())

@@ -27,7 +27,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 CHANGEABLE = {
     "resume", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
     "log_every", "threads", "device", "backend", "track", "registry", "tensorboard",
-    "video_every", "eval_every", "imports",
+    "video_every", "eval_every", "imports", "trainer.workers", "trainer.cluster",
 }  # fmt: skip
 CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every"}
 
@@ -158,8 +158,8 @@ def defaults(
     `configs/ENV.yaml` (or `configs/default.yaml` where there is none) has a section `all`, and
     sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win;
     then those of off-policy learning, `sac`, `sac-ndp` and so on (and after them for TQC `tqc`),
-    and those of learning with a cue, `cue` (off-policy `sac-cue`), or where there is a teacher of
-    learning from it, `taught`.
+    or of `evolution`; and those of learning with a cue, `cue` (off-policy `sac-cue`), or where
+    there is a teacher of learning from it, `taught`.
     Where it has a `base`, the name of another file, the sections of that one come before, and
     so on. A `config` of one's own comes last.
     """
@@ -172,7 +172,7 @@ def defaults(
     files = with_bases(file, CONFIGS)
     own = [] if config is None else _own_config(config, env, policy)
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
-    ways = {"sac": ["sac"], "tqc": ["sac", "tqc"]}.get(kind, [])
+    ways = {"sac": ["sac"], "tqc": ["sac", "tqc"], "evolution": ["evolution"]}.get(kind, [])
     if taught or cued:
         ways.append("taught" if taught else "sac-cue" if kind in OFF_POLICY else "cue")
     passes = [names, *([way, *(f"{way}-{name}" for name in names[1:])] for way in ways)]
@@ -299,6 +299,12 @@ def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             continue
         new, option = now[name], flag(Settings.__dataclass_fields__[name])
         if isinstance(old, Mapping) and isinstance(new, Mapping):
+            old, new = (
+                {k: x for k, x in part.items() if f"{name}.{k}" not in CHANGEABLE}
+                for part in (old, new)
+            )
+            if old == new:
+                continue
             inner = next(k for k in [*old, *new] if old.get(k) != new.get(k))
             old, new = old.get(inner), new.get(inner)
             option += f" {inner}" if name == "env_kwargs" else f".{inner.replace('_', '-')}"
@@ -396,6 +402,8 @@ def concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bo
         return lambda name: "." not in name
     ignored = set(agents()[policy].ignores)
     ignored |= {f"trainer.{name}" for name in beside(kind)}
+    if kind == "evolution":
+        ignored |= {"normalize_rewards", "cue", "critic_told", "critic_first"}
     if kind in OFF_POLICY:
         ignored.discard("trainer.sequence_length")
     if not taught:
@@ -430,7 +438,7 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     later = _plain(asdict(TrainerSettings()))
     gone = {"trust"}  # once an option
     return {name: value for name, value in settings.items() if name not in gone} | {
-        "network": {"decay": "plain"} | settings["network"],
+        "network": {"decay": "plain", "fresh_weights": "none"} | settings["network"],
         "trainer": later | settings["trainer"],
     }
 
@@ -460,6 +468,13 @@ def validated(settings: Settings) -> Settings:
     if settings.cue is not None and (settings.reveal or len(settings.cue) != 2):
         why = "leave out --reveal" if settings.reveal else "it takes a share and steps, or nothing"
         raise UsageError(f"--cue: {why}")
+    if trainer.kind == "evolution":
+        require("evotorch", "evolution", "--trainer.kind evolution")
+        if settings.cue is not None or settings.critic_told:
+            given = "--critic-told" if settings.cue is None else "--cue"
+            raise UsageError(f"{given} is for learning by gradients, not for evolution")
+        if settings.device == "cuda":
+            raise UsageError("evolution runs on processors; use --device cpu")
     if settings.critic_first and trainer.kind != "ppo":
         raise UsageError("--critic-first is for trainer.kind ppo")
     if settings.teacher is not None and trainer.kind != "supervised":

@@ -10,11 +10,11 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.evaluation.hook import Hook
-from spikepropamine.evaluation.run.episodes import stacked
 from spikepropamine.policies.export import DeployedPolicy
 from spikepropamine.policies.layers import LayerOutput
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.reference import LayerSpec
+from spikepropamine.policies.spaces import stacked
 
 LONGEST = 200  # steps that are recorded of an episode, since fast weights are large
 

@@ -13,7 +13,7 @@ import torch
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run.progress import ProgressBar
-from spikepropamine.policies.spaces import BadObservation
+from spikepropamine.policies.spaces import BadObservation, stacked
 
 WIDTH = 50
 
@@ -217,10 +217,3 @@ def _run_wave(
 def began_of(info: Mapping[str, Any]) -> set[int]:
     """The step at which the context of an info began, if there is one."""
     return {int(info["context_began"])} if "context_began" in info else set()
-
-
-def stacked(observations: Sequence[Any]) -> Any:
-    """Observations of one space as a batch: an array [batch, ...], or a dict of such."""
-    if isinstance(observations[0], dict):
-        return {key: np.stack([x[key] for x in observations]) for key in observations[0]}
-    return np.stack(observations)

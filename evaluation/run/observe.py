@@ -8,7 +8,7 @@ import numpy as np
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.ask.task import Task
-from spikepropamine.evaluation.run.episodes import stacked
+from spikepropamine.policies.spaces import stacked
 
 STEPS = 1000  # that are kept, at most
 

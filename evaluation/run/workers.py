@@ -1,22 +1,19 @@
 """Runs jobs on several cores, keeps each result as soon as it is there, and shows progress."""
 
 import multiprocessing
-import os
 import queue
 import signal
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.common import UsageError, cores, reason
+from spikepropamine.common import UsageError, cores, end_with_parent_process, reason
 from spikepropamine.evaluation.run.jobs import Job, Outcome, environments, run_job
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import FOLDER, read, write
@@ -152,14 +149,7 @@ def _start_worker(reports: Any, modules: Sequence[str]) -> None:
     _reporter = _Reporter(reports)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears of it, and stops this one
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)
+    end_with_parent_process()
 
 
 def _run_reporting(job: Job) -> Outcome:

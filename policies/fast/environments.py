@@ -50,7 +50,8 @@ class SideBySide(DummyVecEnv):
     def __init__(
         self, makers: Sequence[Callable[[], gym.Env]], seed: int, threads: int = 1
     ) -> None:
-        super().__init__(list(makers))
+        self.makers = list(makers)
+        super().__init__(self.makers)
         self.seed(seed)
         # this thread steps the first part, the pool the others
         parts = np.array_split(np.arange(self.num_envs), min(threads, self.num_envs))

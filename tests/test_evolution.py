@@ -1,0 +1,192 @@
+"""Laws of evolution: its steps, workers, resuming, and weights drawn for each episode."""
+
+import multiprocessing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from train_runs import folder_of, with_folder
+
+from spikepropamine.agents.evolution import Evolution, Search
+from spikepropamine.agents.zoo import build
+from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.training import command
+from spikepropamine.training.environments import make_envs
+from spikepropamine.training.settings import parse
+
+TINY = [
+    "--env", "CueAssociation-v0", "--trainer.kind", "evolution", "--n-envs", "2",
+    "--trainer.population", "4", "--network.hidden", "8", "8", "--network.ticks", "1",
+    "--steps", "800",
+]  # fmt: skip
+RULES_ALONE = ["--trainer.untrained", "weights", "--network.fresh-weights", "random"]
+GENERATION = 5 * 2 * 40  # steps, of the centre and four members
+
+
+def algorithm(policy="ndp-oja", *more):
+    settings = parse([*TINY, "--policy", policy, *more])
+    venv = make_envs(settings)
+    return build(policy, venv, settings.network, settings.trainer, settings.seed)
+
+
+def parameters(model):
+    return torch.cat([x.detach().flatten() for x in model.policy.parameters()])
+
+
+def test_a_step_goes_to_the_better_of_a_pair():
+    search = Search(torch.tensor([1.0, 2.0, 3.0, 4.0]), 2, 0.1, 0.1, 0.5)
+    centre = search.centre.clone()
+    first, second = search.members(seed=3)
+    torch.testing.assert_close(first + second, 2 * centre)
+    search.move(torch.stack([first, second]), np.array([-7.0, 5.0]))
+    direction = (second - centre) / (second - centre).norm()
+    # ClipUp's first step: half of the longest, which is 0.5 of the radius 0.1 * sqrt(4)
+    torch.testing.assert_close(search.centre, centre + 0.5 * 0.2 / 2 * direction)
+
+
+def test_finds_the_maximum_of_a_quadratic():
+    search, maximum = Search(torch.zeros(20), 40, 0.1, 0.1, 0.2), torch.linspace(-1, 1, 20)
+    for _ in range(150):
+        members = search.members(seed=0)
+        search.move(members, -(members - maximum).square().sum(dim=1).numpy())
+    assert (search.centre - maximum).norm() < 0.1 * maximum.norm()
+
+
+def test_members_depend_on_seed_and_generation_alone():
+    search = Search(torch.zeros(6), 4, 0.1, 0.1, 0.2)
+    first = search.members(seed=1)
+    torch.manual_seed(5)
+    assert torch.equal(search.members(seed=1), first)
+    assert not torch.equal(search.members(seed=2), first)
+    search.move(first, np.arange(4.0))
+    other = Search(torch.zeros(6), 4, 0.1, 0.1, 0.2)
+    other.restore(search.contents())
+    assert torch.equal(other.members(seed=1), search.members(seed=1))
+    assert not torch.equal(other.members(seed=1) - other.centre, first)
+    with pytest.raises(ValueError, match="7 parameters"):
+        Search(torch.zeros(7), 4, 0.1, 0.1, 0.2).restore(search.contents())
+
+
+class KillsOne(BaseCallback):
+    def _on_step(self):
+        if self.num_timesteps == GENERATION // 5:  # the centre is through
+            multiprocessing.active_children()[0].kill()
+        return True
+
+
+def test_workers_and_their_deaths_change_nothing():
+    more = [*RULES_ALONE, "--normalize-observations"]
+    alone, several = algorithm("ndp-oja", *more), algorithm("ndp-oja", *more)
+    before = parameters(alone)
+    alone.learn(2 * GENERATION)
+    several.workers = 2
+    several.learn(2 * GENERATION, KillsOne())
+    assert torch.equal(parameters(alone), parameters(several))
+    assert alone.num_timesteps == several.num_timesteps == 2 * GENERATION
+    assert not torch.equal(parameters(alone), before)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "gru", "rsnn", "dp-bcm"])
+def test_every_policy_evolves_and_its_critic_does_not(policy):
+    model = algorithm(policy)
+    before = {name: x.detach().clone() for name, x in model.policy.named_parameters()}
+    model.learn(1)
+    assert model.num_timesteps == GENERATION
+    changed = {n for n, x in model.policy.named_parameters() if not torch.equal(x, before[n])}
+    assert changed == set(model.names)
+    assert not [name for name in changed if "value" in name or "critic" in name]
+
+
+def test_a_rule_alone_evolves():
+    model = algorithm("dp-abcd_synapse", *RULES_ALONE[2:], *RULES_ALONE[:2], "readout")
+    groups = {name.rsplit(".", 1)[1] for name in model.names}
+    assert groups == {"plasticity_gain", "pre_decay", "post_decay", "eta", "synaptic"}
+
+
+def test_observations_are_normalised_by_what_members_have_seen():
+    model = algorithm("snn", "--normalize-observations")
+    model.learn(1)
+    statistics = model.get_vec_normalize_env().obs_rms
+    assert statistics.count == pytest.approx(GENERATION + 2, abs=0.01)  # and the first reset
+    assert (statistics.mean != 0).any()
+
+
+def drawing(**changes):
+    torch.manual_seed(0)
+    config = NetworkConfig(rule="oja", modulation="direct", hidden=(7, 5), input_gain=4.0)
+    return SpikingNetwork(3, replace(config, **changes), range(3))
+
+
+@torch.no_grad()
+def test_every_episode_has_weights_of_its_own():
+    network, plain = drawing(fresh_weights="random"), drawing()
+    plain.load_state_dict(network.state_dict())
+    observations = torch.randn(6, 1, 4, 3)
+    flat, seeds = torch.zeros(1, 4, network.hidden_size), torch.zeros(1, 4, 1)
+    state, drawn, features = (flat, seeds), [], []
+    for step, x in enumerate(observations):
+        starts = torch.tensor([[float(step == 0)] * 3 + [float(step in (0, 3))]])
+        output, state = network(x, state, starts)
+        drawn.append(state[1].flatten().tolist())
+        features.append(output)
+    assert len(set(drawn[0])) == 4  # episodes differ
+    assert all(row[:3] == drawn[0][:3] for row in drawn)  # each keeps its own
+    assert drawn[2][3] == drawn[0][3] != drawn[3][3] == drawn[5][3]
+    for row in range(3):  # they are those of a network with these weights
+        plain.redraw(int(drawn[0][row]))
+        state = flat[:, :1], seeds[:, :1]
+        for step, x in enumerate(observations):
+            starts = torch.tensor([[float(step == 0)]])
+            output, state = plain(x[:, row : row + 1], state, starts)
+            assert torch.equal(output, features[step][:, row : row + 1])
+    with torch.enable_grad(), pytest.raises(ValueError, match="gradients"):
+        network(x, (flat, seeds), starts)
+
+
+def test_weights_drawn_have_the_spread_of_the_first_ones():
+    network = drawing(fresh_weights="random", hidden=(200, 300))
+    network.redraw(1)
+    first, second = (layer.weight for layer in network.layers)
+    assert first.std().item() == pytest.approx(4 / 3**0.5, rel=0.1)
+    assert second.std().item() == pytest.approx(1 / 200**0.5, rel=0.02)
+    assert not any(x.any() for x in drawing(fresh_weights="zero").layers[0].fixed_weights())
+
+
+def test_a_run_leaves_a_policy_that_draws(tmp_path):
+    arguments = with_folder(tmp_path, *TINY, *RULES_ALONE, "--policy", "ndp-oja")
+    assert command.main(arguments) == 0
+    policy = load_policy(folder_of(tmp_path) / "policy")
+    observation = np.zeros((3, *policy.policy.observation_space.shape), np.float32)
+    starts = np.ones(3, dtype=bool)
+    seeds = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        seeds.append(policy.predict(observation, None, starts)[1][1].ravel().tolist())
+    assert seeds[0] == seeds[1] != seeds[2] and len(set(seeds[0])) == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--trainer.population", "5"], ["population", "even", "5"]),
+        (["--critic-told"], ["--critic-told", "gradients"]),
+        (["--trainer.kind", "ppo", *RULES_ALONE], ["fresh_weights", "evolution"]),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, more, words):
+    assert command.main(with_folder(tmp_path, *TINY, "--policy", "ndp-oja", *more)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert all(word in said for word in words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_saved_models_go_on(tmp_path):
+    model = algorithm()
+    model.learn(1)
+    model.save(tmp_path / "model")
+    loaded = Evolution.load(tmp_path / "model", env=model.env)
+    assert torch.equal(parameters(loaded), parameters(model))
