@@ -15,7 +15,6 @@ from stable_baselines3.common.distributions import (
     MultiCategoricalDistribution,
 )
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 HALF_LOG_TWO_PI = math.log(math.sqrt(2 * math.pi))
 
@@ -50,27 +49,10 @@ class Gaussian:
 
     def evaluate(self, means: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log-likelihoods and entropies, each [N]."""
-        entropy = (self.log_std + (0.5 + HALF_LOG_TWO_PI)).sum()
-        return _OfGaussian.apply(means, self.log_std, actions), entropy.expand(len(means))
-
-
-class _OfGaussian(torch.autograd.Function):
-    """Log-likelihoods [N] of actions [N, channels]."""
-
-    @staticmethod
-    def forward(ctx, means, log_std, actions):
-        off = actions - means
-        scaled = off * torch.exp(-2 * log_std)
-        squares = off.mul_(scaled)
-        ctx.save_for_backward(scaled, squares)
-        constant = log_std.sum() + len(log_std) * HALF_LOG_TWO_PI
-        return squares.sum(dim=1).mul_(-0.5).sub_(constant)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, d_log_probs):
-        scaled, squares = ctx.saved_tensors
-        return d_log_probs[:, None] * scaled, d_log_probs @ (squares - 1), None
+        scaled = (actions - means) * torch.exp(-self.log_std)
+        constant = (self.log_std + HALF_LOG_TWO_PI).sum()
+        entropy = constant + 0.5 * len(self.log_std)
+        return -0.5 * scaled.square().sum(dim=1) - constant, entropy.expand(len(means))
 
 
 class Categorical:
@@ -87,9 +69,8 @@ class Categorical:
     def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Actions [batch, distributions] from PyTorch's generator, log-likelihoods [batch]."""
         found = self._likelihoods(logits)
-        drawn = [torch.multinomial(p, 1, True) for _, p in found]
-        log_probs = [log_p.gather(1, index) for (log_p, _), index in zip(found, drawn)]
-        return torch.cat(drawn, dim=1), torch.cat(log_probs, dim=1).sum(dim=1)
+        actions = torch.cat([torch.multinomial(p, 1, True) for _, p in found], dim=1)
+        return actions, _of_actions(found, actions)
 
     def _likelihoods(self, logits: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Their logarithms and themselves, each [batch, actions]."""
@@ -99,30 +80,15 @@ class Categorical:
 
     def evaluate(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log-likelihoods and entropies, each [N]."""
-        parts, chosen = logits.split(self.sizes, dim=1), actions.long().split(1, dim=1)
-        found = [_OfCategorical.apply(part, index) for part, index in zip(parts, chosen)]
-        log_probs, entropies = (torch.stack(x, dim=1).sum(dim=1) for x in zip(*found))
-        return log_probs, entropies
+        found = self._likelihoods(logits)
+        parts = [(log_p * p).sum(dim=1) for log_p, p in found]
+        return _of_actions(found, actions.long()), -torch.stack(parts).sum(dim=0)
 
 
-class _OfCategorical(torch.autograd.Function):
-    """Log-likelihoods [N] of actions [N, 1] under logits [N, actions], and entropies [N]."""
-
-    @staticmethod
-    def forward(ctx, logits, actions):
-        log_p = logits.log_softmax(dim=1)
-        p = log_p.exp()
-        entropy = (p * log_p).sum(dim=1).neg_()
-        ctx.save_for_backward(log_p, p, entropy, actions)
-        return log_p.gather(1, actions)[:, 0], entropy
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, d_log_probs, d_entropy):
-        log_p, p, entropy, actions = ctx.saved_tensors
-        slopes = torch.addcmul(d_log_probs[:, None], d_entropy[:, None], log_p + entropy[:, None])
-        d_logits = slopes.mul_(p).neg_()
-        return d_logits.scatter_add_(1, actions, d_log_probs[:, None]), None
+def _of_actions(found: list[tuple[Tensor, Tensor]], actions: Tensor) -> Tensor:
+    """Log-likelihoods [batch] of actions [batch, distributions]."""
+    columns = zip(found, actions.split(1, dim=1))
+    return torch.cat([log_p.gather(1, index) for (log_p, _), index in columns], dim=1).sum(dim=1)
 
 
 class Bernoulli:
