@@ -187,16 +187,16 @@ class Evolution(BaseAlgorithm):
             self.seed = int(np.random.SeedSequence().generate_state(1)[0] >> 1)
         self.set_random_seed(self.seed)
         policy: Any = self.policy_class
-        self.policy = policy(
+        self.policy = made = policy(
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         ).to(self.device)
-        network: Any = getattr(self.policy, "network", None)
+        network: Any = getattr(made, "network", None)
         self._redraws = network is not None and network.config.fresh_weights == "random"
         # of an episode with weights of its own, there is one in a batch
         self._recorded = 1 if self._redraws else self.n_envs
         self._last_lstm_states: Any = None
         if network is not None:
-            pair = tuple(map(torch.as_tensor, self.policy.initial_state(self._recorded)))
+            pair = tuple(map(torch.as_tensor, made.initial_state(self._recorded)))
             self._last_lstm_states = RNNStates(pair, pair)
 
     @cached_property

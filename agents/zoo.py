@@ -42,8 +42,7 @@ class TrainerSettings:
     """With a teacher: environment steps over which the share of episodes in which the teacher
     itself acts falls from 1 to 0."""
     opening: Number = 10
-    """With a teacher: steps since a context began in which nothing is taught, since nobody can
-    know it yet."""
+    """With a teacher: steps since a context began in which nothing is taught."""
     learning_rate: Positive = 3e-4
     """Step size of Adam."""
     learning_rate_schedule: Literal["constant", "linear"] = "constant"
@@ -63,8 +62,7 @@ class TrainerSettings:
     clip_range: Positive = 0.2
     """Clipping of the policy ratio."""
     target_kl: Positive | None = None
-    """Passes over a rollout end where the policy's approximate Kullback-Leibler divergence from the
-    one that made it is one and a half times this; None: they do not."""
+    """Bound of the approximate Kullback-Leibler divergence, at 1.5 times which an update ends."""
     ent_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
     vf_coef: NotNegative = 0.5
@@ -101,8 +99,7 @@ class TrainerSettings:
     top_quantiles_to_drop_per_net: Number = 2
     """TQC: of these, the largest that the target leaves out."""
     population: Count = 100
-    """Evolution: members of a generation, an even number; each has an episode in each of `n_envs`
-    environments."""
+    """Evolution: members of a generation, even; each has an episode in each environment."""
     spread: Positive = 0.05
     """Evolution: standard deviation of each parameter over the first population."""
     spread_rate: Share = 0.1
