@@ -74,6 +74,10 @@ def export(options: argparse.Namespace) -> int:
         env = make_env(task, CLEAN, run.previous, run.revealed)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
+    network: Any = getattr(run.policy.policy, "network", None)
+    drawn = network is not None and network.config.fresh_weights == "random"
+    if drawn:
+        network.keep_weights()
     try:
         with whole_file(out) as part:
             write = _write_onnx if options.format == "onnx" else _write_nir
@@ -82,6 +86,8 @@ def export(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     finally:
         env.close()
+    if drawn:
+        told += "; its fixed weights are those of one episode of the training"
     print(f"{out}: {told}")
     return 0
 

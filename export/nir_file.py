@@ -157,9 +157,8 @@ def _normalisation(normalisation: Normalisation) -> nir.Affine:
 def _plasticity(layer: Any) -> dict[str, Any]:
     """What changes these synapses: names of the rule and its kind, and all learned numbers."""
     spec, p = layer.spec, layer.parameters_in_use()
-    found = {name: getattr(p, name) for name in PLASTICITY}
-    for name in ("modulator_weight", "modulator_exogenous", "modulator_bias"):
-        found[name] = getattr(layer, name, None)
+    names = (*PLASTICITY, "modulator_weight", "modulator_exogenous", "modulator_bias")
+    found = {name: getattr(p, name, getattr(layer, name, None)) for name in names}
     numbers = {name: _array(x) for name, x in found.items() if x is not None and x.numel()}
     told = {"rule": spec.rule, "modulation": spec.modulation, "decay": spec.decay}
     return told | {"clip": np.array([spec.clip], np.float32)} | numbers

@@ -404,9 +404,13 @@ class SpikingNetwork(nn.Module):
         if self._observer is not None:  # which is not to be copied
             shared[id(self._observer)] = self._observer
         own = deepcopy(self, shared)
-        own.config = replace(self.config, fresh_weights="none")
+        own.keep_weights()
         own.redraw(seed)
         return own
+
+    def keep_weights(self) -> None:
+        """From now on all episodes have the weights that are there, and none are drawn."""
+        self.config = replace(self.config, fresh_weights="none")
 
     def redraw(self, seed: int) -> None:
         """Draws the fixed weights of all layers anew."""

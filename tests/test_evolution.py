@@ -11,6 +11,7 @@ from train_runs import folder_of, with_folder
 
 from spikepropamine.agents.evolution import Evolution, Search
 from spikepropamine.agents.zoo import build
+from spikepropamine.export.command import main as export
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.training import command
@@ -190,3 +191,11 @@ def test_saved_models_go_on(tmp_path):
     model.save(tmp_path / "model")
     loaded = Evolution.load(tmp_path / "model", env=model.env)
     assert torch.equal(parameters(loaded), parameters(model))
+
+
+def test_what_is_exported_has_weights_that_stay(tmp_path, capsys):
+    arguments = with_folder(tmp_path, *TINY, *RULES_ALONE, "--policy", "ndp-delta")
+    assert command.main(arguments) == 0
+    for kind in ("onnx", "nir"):
+        assert export([str(folder_of(tmp_path, policy="ndp-delta")), "--format", kind]) == 0
+        assert "one episode" in capsys.readouterr().out

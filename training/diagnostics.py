@@ -1,7 +1,8 @@
 """What is particular to plastic spiking actors, measured while they train, for SB3's logger.
 
-Names begin with their section: learning/, spikes/, plasticity/, adaptation/ or system/ (SB3's own
-rollout/, train/ and time/ stay as they are). Those of a layer end in /layerN, counted from 0:
+Names begin with their section: learning/, spikes/, plasticity/, adaptation/, evolution/ or system/
+(SB3's own rollout/, train/ and time/ stay as they are). Those of a layer end in /layerN, counted
+from 0:
 
     learning/gradient_norm/GROUP     before clipping, of an update's minibatches (root mean square);
                                      groups are those of `parameter_group`
@@ -16,6 +17,8 @@ rollout/, train/ and time/ stay as they are). Those of a layer end in /layerN, c
     adaptation/drift/layerN          |alpha F| / |W|: how far the effective weights W + alpha F have
                                      moved from those at the start of the episode, where F is 0
     adaptation/accuracy/trial_N      cue tasks: share of right responses in trial N of an episode
+    evolution/centre, mean, best     returns of a generation's centre, members, and best member
+    evolution/spread                 mean over parameters of the population's standard deviation
     system/steps_per_second          environment steps, since the row before
 """
 
