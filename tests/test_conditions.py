@@ -22,7 +22,7 @@ def test_conditions_of_a_suite():
     assert [c.intact for c in lesioned] == [c.key for c in found if c.lesion is None]
     assert not skipped
     found, skipped = conditions_of(task_of("CartPole-v1", {}), "noise", [], [])
-    left_out = {entry["condition"]: entry["reason"] for entry in skipped}
+    left_out = {entry.condition: entry.reason for entry in skipped}
     assert "observation noise 0.5" in {c.key for c in found}
     assert "CartPole-v1" in left_out["action noise 0.5"]
     with pytest.raises(ValueError, match="nothing of the suite novel-dynamics applies to Pendulum"):

@@ -256,8 +256,8 @@ def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
 def test_noise_is_left_out_with_a_reason_where_there_is_nothing_to_add_it_to():
     conditions, skipped = conditions_of(task_of("FrozenLake-v1", {}), "standard", [], [])
     assert [c.key for c in conditions] == ["clean", "plasticity-off"]
-    assert {s["condition"] for s in skipped} == {"noise-0.1", "noise-0.2"}
-    assert all("no array of floats" in s["reason"] for s in skipped)
+    assert {s.condition for s in skipped} == {"noise-0.1", "noise-0.2"}
+    assert all("no array of floats" in s.reason for s in skipped)
 
 
 def test_plasticity_off_keeps_fast_weights_at_zero_and_matters():
