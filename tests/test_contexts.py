@@ -204,7 +204,7 @@ def test_messages_say_what_would_be_right(text, message):
 
 
 def test_one_context_of_a_kind_at_a_time():
-    with pytest.raises(ValueError, match="motor_signs is there twice"):
+    with pytest.raises(ValueError, match="'motor_signs' is there twice"):
         Perturbed(make("HalfCheetah-v5"), "motor_signs=1 + motor_signs=2")
     with pytest.raises(ValueError, match="may be one that is held out"):
         Perturbed(make("HalfCheetah-v5"), "motor_signs=seen + motor_signs:bthigh=seen")

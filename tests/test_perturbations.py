@@ -271,7 +271,7 @@ def test_noise_needs_no_mujoco():
         ("mas=1.5", "did you mean 'mass'"),
         ("mass", "cannot read 'mass'"),
         ("mass=1.5 +", "cannot read ''"),
-        ("mass=1.5 + mass=2@5", "mass is there twice"),
+        ("mass=1.5 + mass=2@5", "'mass' is there twice"),
         ("mass:torsoo=1.5", "did you mean 'torso'"),
         ("mass:99=1.5", "there are 7 targets"),
         ("gravity:torso=1.5", "gravity has no targets"),
