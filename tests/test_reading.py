@@ -124,8 +124,10 @@ READERS = {
     "loadtxt", "genfromtxt", "fromfile", "memmap", "safe_open", "load_file", "read_csv", "scan_csv",
     "read_parquet", "ZipFile", "read_table",
 }  # fmt: skip
-IN_MEMORY = re.compile(r"read_bytes\(|BytesIO\(|StringIO\(")
-OTHERS = {"webbrowser", "av", "part"}  # whose `open` is of something else, or of a new file
+# what is in memory, or comes from the process that began this one
+IN_MEMORY = re.compile(r"read_bytes\(|BytesIO\(|StringIO\(|dumps\(|^(packed|rest)$")
+# whose `open` is of something else, of a new file, or of one that is mended
+OTHERS = {"webbrowser", "av", "part", "journal"}
 DOORS = {"spikepropamine/reading.py", "spikepropamine/common.py", "export/example.py"}
 FOLDERS = sorted({file.parent.name for file in ROOT.glob("*/__init__.py")} - {"benchmarks", "docs"})
 
