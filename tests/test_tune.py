@@ -212,13 +212,13 @@ def test_no_report_falls_on_one_of_the_next_training():
         ({"all": {"trainer.learning_rate": {"low": -1.0, "high": 1.0}}}, "learning_rate"),
         ({"all": {"trainer.n_epochs": {"choices": 3}}}, "choices must be a list"),
         ({"all": 3}, "must name settings"),
-        ({"all": {3: 3}}, "unknown setting '3'"),
+        ({"all": {3: 3}}, "a key is a text, not 3"),
         ({"all": {"trainer.n_epochs": {"low": 3, "high": 2}}}, "low must be below high"),
         (
             {"all": {"trainer.ent_coef": {"low": 0.0, "high": 1.0, "log": True}}},
             "above 0 where log",
         ),
-        ({"all": {"policy": {"low": "a", "high": "b"}}}, "low must be below high"),
+        ({"all": {"policy": {"low": "a", "high": "b"}}}, "policy: cannot be searched"),
         ({"ndp": {}}, "nothing to search for mlp"),
     ],
 )
