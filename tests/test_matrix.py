@@ -368,8 +368,9 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
     assert not cell.finished()
 
 
-def test_ctrl_c_ends_cleanly_and_leaves_a_checkpoint(file):
-    path = file(policies=["snn"], settings={"": ""}, seeds=[0], train=f"{TINY} --steps 100000000")
+def test_ctrl_c_ends_cleanly_and_leaves_the_last_checkpoint(file):
+    train = f"{TINY} --steps 100000000 --checkpoint-every 64"
+    path = file(policies=["snn"], settings={"": ""}, seeds=[0], train=train)
     process = subprocess.Popen(
         [sys.executable, "-m", "spikepropamine", "matrix", path, "--runs", "runs"],
         stdout=subprocess.PIPE,
@@ -378,7 +379,7 @@ def test_ctrl_c_ends_cleanly_and_leaves_a_checkpoint(file):
     )
     folder = RunFolder(Path("runs/tiny/CueAssociation-v0/snn/seed-0"))
     end = time.monotonic() + 120
-    while not (folder.progress.is_file() and len(folder.progress.read_text().splitlines()) > 2):
+    while not (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir())):
         assert process.poll() is None and time.monotonic() < end, process.communicate()
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)

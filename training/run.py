@@ -74,7 +74,7 @@ def train(
     Raises:
         UsageError: input that cannot work; but for a task in which nothing was asked, nothing has
             been written then.
-        KeyboardInterrupt: after the checkpoint of an interrupted run has been written.
+        KeyboardInterrupt: it was interrupted; the last checkpoint is kept.
         Diverged: training broke down.
     """
     torch.set_num_threads(1)  # fastest for networks of this size
