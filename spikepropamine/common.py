@@ -11,6 +11,7 @@ import signal
 import stat
 import sys
 import tempfile
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -195,7 +196,8 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> str:
     hint = did_you_mean(name, choices)
     # a name with a comma in it would be taken for two
     listed = [repr(choice) if "," in choice else choice for choice in choices]
-    return f"unknown {what} {shown(name)}; {hint}choose from {', '.join(listed)}"
+    some = textwrap.shorten(", ".join(listed), 240, placeholder=" ...")
+    return f"unknown {what} {shown(name)}; {hint}choose from {some}"
 
 
 def require(module: str, extra: str, what: str) -> None:

@@ -205,8 +205,8 @@ def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, mon
     taught = tmp_path / "runs/Reacher-v5/snn/seed-0"
     with (taught / "progress.csv").open() as file:
         rows = list(csv.DictReader(file))
-    errors = [float(x) for row in rows if (x := row["train/cross_entropy"])]
-    assert errors and max(errors) < 100
+    losses = [float(row["train/cross_entropy"]) for row in rows if row["train/cross_entropy"]]
+    assert losses and max(losses) < 100
     assert all(0 <= float(row["rollout/teacher_acts"]) <= 1 for row in rows)
     assert "the teacher still acted in 100% of the episodes" in capsys.readouterr().out
     goes_on = ["--policy", "snn", *hidden, "--seed", "1", "--trainer.learning-rate", "1e-12"]
@@ -297,15 +297,15 @@ def test_a_policy_that_does_not_fit_is_refused(
     assert not (tmp_path / "other").exists()
 
 
+TEACHER = "teachers/HalfCheetah-v5/mlp"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--teacher", "nowhere"], "'nowhere' is neither a run folder nor in trained/"),
-        (["--from", "nowhere"], "'nowhere' is neither a run folder nor in trained/"),
-        (
-            ["--teacher", "teachers/Ant-v5/snn", "--trainer.kind", "ppo"],
-            "trainer.kind must be supervised",
-        ),
+        (["--teacher", "nowhere"], "--teacher: 'nowhere' is neither a run folder"),
+        (["--from", "nowhere"], "--from: 'nowhere' is neither a run folder"),
+        (["--teacher", TEACHER, "--trainer.kind", "ppo"], "trainer.kind must be supervised"),
     ],
 )
 def test_a_teacher_that_is_not_there_is_named_before_anything_is_written(

@@ -269,11 +269,13 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     config = None if helping else known.config
     settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued, kind, config)
     if known.start is not None and not helping:
-        settings = _started(settings, named(known.start))
+        settings = _started(settings, _named("from", known.start))
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
     values.pop("config", None)
     values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
-    values |= {k: named(values[k]) for k in ("teacher", "start_from") if values.get(k)}
+    for name, option in (("teacher", "teacher"), ("start_from", "from")):
+        if values.get(name) is not None:
+            values[name] = _named(option, values[name])
     given = _over(settings, values)
     _check_given(given, values)
     config = given.folder.config
@@ -344,6 +346,14 @@ def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
     inner = [f"{part}.{name}" for part in ("network", "trainer") for name in values.get(part, {})]
     matters = concerned(settings.policy, taught, settings.trainer.kind)
     return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not matters(name)]
+
+
+def _named(option: str, name: Path) -> Path:
+    """The folder of a policy that an option names."""
+    try:
+        return named(name)
+    except UsageError as error:
+        raise UsageError(f"--{option}: {error}") from error
 
 
 def _started(settings: Settings, folder: Path) -> Settings:
