@@ -20,7 +20,7 @@ from spikepropamine.policies.state import StateLayout
 from spikepropamine.policies.surrogates import SURROGATES
 
 LARGEST = 1000  # of gains, bounds and slopes; larger ones overflow sooner or later
-MOST_DRAWN = 1000
+MOST_DRAWN = 200
 """Networks that are kept of those that differ in weights drawn for an episode."""
 FLAGS = ("plasticity_off", "modulator_held")
 
@@ -372,21 +372,22 @@ class SpikingNetwork(nn.Module):
         """
         if torch.is_grad_enabled() or len(observations) != 1:
             raise ValueError("fresh_weights random takes single steps, without gradients")
-        seeds = states[1][0, :, 0]
-        new = (starts[0] > 0) | (seeds == 0)
-        if new.any():
-            seeds = torch.where(new, torch.randint(1, 2**24, seeds.shape).to(seeds), seeds)
-        known = _drawn.setdefault(self, {})
-        if new.any() and len(known) > MOST_DRAWN:
-            known.clear()
+        drawn, known = states[1], _drawn.setdefault(self, {})
+        seeds, begun = drawn.flatten().tolist(), starts.flatten().tolist()  # lists are faster here
+        if any(begun) or not all(seeds):
+            new = torch.randint(1, 2**24, (len(seeds),)).tolist()
+            seeds = [x if start or not seed else seed for x, start, seed in zip(new, begun, seeds)]
+            drawn = states[0].new_tensor(seeds)[None, :, None]
+            if len(known) > MOST_DRAWN:
+                known.clear()
         features, flat, outputs = [], [], list[Any]()
-        for row, seed in enumerate(map(int, seeds.tolist())):
+        parts = (x.split(1, dim=1) for x in (observations, states[0], starts))
+        for seed, row, before, start in zip(map(int, seeds), *parts):
             own = known.get(seed)
             if own is None:
                 own = known[seed] = self._with_weights(seed)
             own._observer = None if self._observer is None else outputs.append
-            before, here = states[0][:, row : row + 1], slice(row, row + 1)
-            output, after = own.forward(observations[:, here], (before, before), starts[:, here])
+            output, after = own.forward(row, (before, before), start)
             features.append(output)
             flat.append(after[0])
         if self._observer is not None:
@@ -395,7 +396,7 @@ class SpikingNetwork(nn.Module):
                 for layer in zip(*outputs)
             ]
             self._observer([LayerOutput(*parts) for parts in joined])  # type: ignore[arg-type]
-        return torch.cat(features, dim=1), (torch.cat(flat, dim=1), seeds[None, :, None])
+        return torch.cat(features, dim=1), (torch.cat(flat, dim=1), drawn)
 
     def _with_weights(self, seed: int) -> "SpikingNetwork":
         """A copy with the weights of a seed, which has all other parameters in common."""
