@@ -15,7 +15,8 @@ from gymnasium import spaces
 
 from spikepropamine.common import UsageError, one_line, shown
 
-OURS = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+OURS = {ROOT / name for name in ("agents", "envs", "evaluation", "spikepropamine", "training")}
 INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
 FLAT = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -99,6 +100,6 @@ def told(error: BaseException) -> str:
     said = f"{type(error).__name__}: {one_line(error)}".rstrip(": ")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = os.path.realpath(frame.filename)
-        if not file.startswith(INSTALLED) and OURS not in Path(file).parents:
+        if not file.startswith(INSTALLED) and OURS.isdisjoint(Path(file).parents):
             return f"{said} ({frame.filename}, line {frame.lineno}, in {frame.name})"
     return said

@@ -1,6 +1,7 @@
 """Shared by the tests: one PyTorch thread, fixed seeds, small environments and small agents."""
 
 import os
+import signal
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +16,10 @@ from spikepropamine.policies import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.fast.ppo import PPO
 
 torch.set_num_threads(1)
+# what starts the tests in the background may make them, and all that they start, deaf to these
+for _name, _handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if signal.getsignal(_number := getattr(signal, _name, signal.SIGTERM)) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 OBSERVATIONS = {
     "box": spaces.Box(-1.0, 1.0, (3,)),

@@ -235,8 +235,6 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(tmp_path, run_here,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a shell that starts the tests in the background makes their children deaf to Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         progress = folder / "progress.csv"
         wait_for(lambda: progress.exists() and len(progress.read_text().splitlines()) > 3, process)
