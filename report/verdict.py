@@ -159,7 +159,10 @@ def _clean(fact: Facts) -> str:
         text = f"is right in {fact.late.text(True)} of the late trials"
         if fact.first is not None and fact.rise is not None:
             text += f", and in {percent(fact.first.mean)} of the first ones: "
-            text += "it learns in the episode" if fact.rise.side > 0 else "no significant rise"
+            if not any(fact.learned):
+                text += "it earns no more than random actions"
+            else:
+                text += "it learns in the episode" if fact.rise.side > 0 else "no significant rise"
         return text
     others = {"random actions": fact.random, "standing still": fact.still}
     beside = ", ".join(
