@@ -120,7 +120,7 @@ WRITTEN: list[str] = []
 ROOT: list[str] = []
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 CACHES = re.compile(
-    r"__pycache__|\.nb[ic]|numba|/fontconfig/|/matplotlib/|^/dev/|^/proc/|/\.cache/|\d+"
+    r"__pycache__|\.nb[ic]|numba|/fontconfig/|/matplotlib/|^/dev/|^/proc/|/\.cache/|^\d+$"
 )
 
 
@@ -214,6 +214,7 @@ def room(tmp_path_factory):
     patch, before = pytest.MonkeyPatch(), os.getcwd()
     patch.chdir(work)
     patch.setenv("SPIKEPROPAMINE_CACHE", str(root / "cache"))
+    patch.setattr("tempfile.tempdir", str(root))
     patch.setattr("spikepropamine.training.tune.REPORTS", 10)
     for name in ("training.command.train", "training.command.filming", "training.tune.Worker",
                  "report.evaluate.measure", "report.evaluate.film_asked", "export.hub._service",
