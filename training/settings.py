@@ -283,6 +283,10 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         return validated(given)
     # the folder may be a stranger's: nothing that it says decides where is written
     stored = updated(settings, _read_config(config), config.name)
+    try:
+        check_agent(stored.policy)
+    except ValueError as error:
+        raise UsageError(f"{config}: {error}") from error
     stored = replace(stored, overwrite=False)
     values |= {"runs": given.runs, "seed": given.seed, "registry": given.registry}
     if stored.match_parameters is not None:  # the widths that were given have been scaled
