@@ -234,8 +234,9 @@ def _curves(
     """Curves of runs, `value` by `x`: their mean, and faint lines for the single ones, a panel for
     each value of `panel`.
     """
-    rows = rows.with_columns(pl.col("value", "x").round_sig_figs(5))
-    values = rows.select("panel", "policy", "seed", "x", "value").to_dicts()
+    of_run = rows.group_by("panel", "policy", "seed", "x", maintain_order=True)
+    values = of_run.agg(pl.col("value").mean()).with_columns(pl.col("x", "value").round_sig_figs(5))
+    values = values.select("panel", "policy", "seed", "x", "value").to_dicts()
     policies = list(dict.fromkeys(row["policy"] for row in values))
     panels = list(dict.fromkeys(row["panel"] for row in values))
     share = chance is not None

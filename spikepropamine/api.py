@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikepropamine.common import UsageError, unknown
 from spikepropamine.folder import RunFolder
 from spikepropamine.trained import find
 
@@ -51,6 +52,18 @@ class Policy:
     def action_space(self) -> "gym.Space":
         """Of one environment."""
         return self.deployed.policy.action_space
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """What `act` keeps for the next step, for example `layer1.fast_weights` [neurons, inputs].
+
+        Empty before the first step, and for policies without spiking layers.
+        """
+        layout = getattr(self.deployed.policy, "layout", None)
+        if layout is None or not getattr(self._local, "started", False):
+            return {}
+        flat = self._local.state[0][0]
+        return {name: layout.get(flat, name).copy() for name in layout.shapes}
 
     def reset(self) -> None:
         """Begins an episode: what `act` has learned in the one before is forgotten."""
@@ -196,6 +209,26 @@ class Evaluation:
     def report(self) -> Path:
         """The report, HTML."""
         return self.folder / "report.html"
+
+    def figure(self, kind: str = "trials", **select: str) -> "alt.Chart":
+        """A figure of the results, as `spikepropamine figures` draws it.
+
+        Args:
+            kind: `trials` or `conditions` for tasks with right answers, else `returns`.
+            select: values of columns to show alone: `condition="clean,plasticity-off"`.
+
+        Raises:
+            UsageError: these results do not have what the figure shows.
+        """
+        import altair as alt
+
+        from spikepropamine.report import figures
+
+        draw = {"trials": figures.trials, "conditions": figures.conditions}
+        draw["returns"] = figures.returns
+        if kind not in draw:
+            raise UsageError(unknown("figure", kind, draw))
+        return alt.Chart.from_dict(draw[kind]([self.folder / "results.csv"], **select))
 
 
 def evaluate(*runs: str | Path, **options: Any) -> Evaluation:

@@ -30,7 +30,10 @@ def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
     policy = sp.load(NAME)
     env, state, start = policy.make_env(), None, np.ones(1, bool)
     observation, _ = env.reset(seed=3)
-    for action in played(policy, 3):
+    assert policy.state == {}
+    actions = played(policy, 3)
+    assert policy.state["layer1.fast_weights"].any()
+    for action in actions:
         expected, state = policy.predict(observation[None], state, start, deterministic=True)
         assert expected[0] == action
         observation, start = env.step(action)[0], np.zeros(1, bool)
@@ -73,6 +76,7 @@ def test_training_and_evaluating_return_tables(tmp_path):
     evaluation = sp.evaluate(run.folder, episodes=3, workers=1, quick=False)
     returns = evaluation.rows.filter(evaluation.rows["measure"] == "return")
     assert len(returns) >= 3 and evaluation.report.is_file()
+    assert evaluation.figure("trials").to_json().count('"panel": "clean"') == 3
 
 
 def test_trained_policies_may_be_named_where_a_run_may(tmp_path):
