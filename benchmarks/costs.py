@@ -1,47 +1,55 @@
-"""What trained policies cost, and beside static spiking ones what NeuroBench counts of them.
+"""What trained policies cost: operations, energy, memory, and exported as ONNX the time of a step.
 
-python -m benchmarks.costs RUN|NAME... [--out FILE]
+    python -m benchmarks.costs RUN|NAME... [--csv FILE]
 
-Per environment step of one clean episode, by the definitions of `evaluation.judge.cost`. NeuroBench
-(an extra of nobody: pip install neurobench snntorch) counts the spiking layers, without readout and
-action, of an equal network in snnTorch; columns that begin with `spiking` are ours of these layers.
+Operations are those of a step of one clean episode, by the definitions of `evaluation.judge.cost`.
+NeuroBench (an extra of nobody: pip install neurobench snntorch) counts those of the spiking layers
+of a static policy, in an equal network of snnTorch; measures that begin with `spiking` are ours of
+these layers. Times of a step are medians over 500, of one environment in one thread.
 """
 
-import argparse
-from pathlib import Path
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import torch
 
-from benchmarks.rows import write_rows
+from benchmarks.rows import Rows, command_line
 from spikepropamine.common import UNSEEN_SEED
-from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation.ask.runs import Run, load_runs
+from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.judge.cost import PARTS, added, cost_of, energy, total
 from spikepropamine.evaluation.run.observe import observed
+from spikepropamine.export import onnx_file
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.trained import find
 
 KINDS = ("accumulates", "multiply_accumulates")
+STEPS = 500
 
 
-def measured(name: str) -> dict[str, Any]:
-    """The row of a run."""
-    (run,), task = load_runs([find(name)], range(UNSEEN_SEED, UNSEEN_SEED + 1))
+def operations(run: Run, task: Task) -> dict[str, float]:
+    """Of a step, with energy and memory."""
     observations = observed(run, task, UNSEEN_SEED)
     policy: Any = run.policy.policy
     cost = cost_of(policy, observations)
-    row: dict[str, Any] = {"env": run.environment, "policy": run.name, "seed": run.seed}
-    for part in PARTS:
-        row |= {f"{part}_{kind}": round(total(cost, part)[kind], 1) for kind in KINDS}
-    row["energy_nJ"] = round(energy(total(cost)) / 1000, 1)
-    row |= {name: round(cost[name]) for name in ("parameter_bytes", "state_bytes")}
-    row["activation_sparsity"] = round(cost["activation_sparsity"] or 0.0, 4)
+    found = {
+        f"{part}_{kind}": round(total(cost, part)[kind], 1) for part in PARTS for kind in KINDS
+    }
+    found["energy_nJ"] = round(energy(total(cost)) / 1000, 1)
+    found |= {name: round(cost[name]) for name in ("parameter_bytes", "state_bytes")}
+    found["activation_sparsity"] = round(cost["activation_sparsity"] or 0.0, 4)
     if isinstance(policy, PlasticSpikingPolicy) and policy.network_config.rule == "none":
         spiking = cost["layers"][: len(policy.network.layers)]
         ours = added([layer["synapses"] for layer in spiking])
-        row |= {f"spiking_{kind}": round(ours[kind], 1) for kind in KINDS}
-        row |= {f"neurobench_{name}": x for name, x in neurobench(policy, observations).items()}
-    return row
+        found |= {f"spiking_{kind}": round(ours[kind], 1) for kind in KINDS}
+        if find_spec("neurobench") is not None:
+            counted = neurobench(policy, observations)
+            found |= {f"neurobench_{name}": value for name, value in counted.items()}
+    return found
 
 
 class Equal(torch.nn.Module):
@@ -96,19 +104,52 @@ def neurobench(policy: PlasticSpikingPolicy, observations: Any) -> dict[str, flo
     }
 
 
+def exported(run: Run, task: Task) -> dict[str, float]:
+    """Size of the ONNX file, how far its actions are from the policy's, and times of a step."""
+    env = make_env(task, CLEAN, run.previous, run.revealed)
+    contents = onnx_file.to_onnx(run.policy, {})
+    found = onnx_file.check(contents, run.policy, env, UNSEEN_SEED)
+    observation, _ = env.reset(seed=UNSEEN_SEED)
+    env.close()
+    policy, state = onnx_file.OnnxPolicy(contents), None
+
+    def torch_step(step: int) -> None:
+        nonlocal state
+        start = np.array([step == 0])
+        _, state = run.policy.predict(observation[None], state, start, deterministic=True)
+
+    return {
+        "onnx_kilobytes": round(len(contents) / 1000),
+        "onnx_microseconds": _median(lambda _: policy.act(observation)),
+        "torch_microseconds": _median(torch_step),
+        "onnx_difference": found.difference,
+        "onnx_steps_apart": found.apart,
+    }
+
+
+def _median(call: Callable[[int], object]) -> int:
+    """Microseconds."""
+    taken = []
+    for step in range(STEPS):
+        start = time.perf_counter()
+        call(step)
+        taken.append(time.perf_counter() - start)
+    return round(1e6 * float(np.median(taken)))
+
+
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN|NAME")
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    rows = Rows()
     for name in options.runs:
-        rows.append(measured(name))
-        print(rows[-1], flush=True)
-    if options.out is not None:
-        write_rows(rows, options.out)
+        (run,), task = load_runs([find(name)], range(UNSEEN_SEED, UNSEEN_SEED + 1))
+        case = {"environment": run.environment, "policy": run.name, "seed": run.seed}
+        rows.add(operations(run, task), **case)
+        rows.add(exported(run, task), setting="exported", **case)
+    rows.write(options.csv)
 
 
 if __name__ == "__main__":

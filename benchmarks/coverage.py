@@ -1,20 +1,18 @@
 """How often the statistics of evaluations err, by simulation.
 
-    python -m benchmarks.coverage
+    python -m benchmarks.coverage --csv benchmarks/results/coverage.csv
 
-Draws training seeds out of populations whose truth is known, and writes
-benchmarks/results/coverage.csv (a quarter of an hour on one core): how often the interval of a mean
-covers the truth, how often two equal policies are called different (by Welch's test, by the rank
-test, pooled over five tasks), and how often a difference of 1 to 3 standard deviations is found.
+Draws training seeds out of populations whose truth is known (a quarter of an hour on one core): how
+often the interval of a mean covers the truth, how often two equal policies are called different (by
+Welch's test, by the rank test, pooled over five tasks), and how often a difference of 1 to 3
+standard deviations is found.
 """
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rows import write_rows
+from benchmarks.rows import Rows, command_line
 from spikepropamine.statistics import LEVEL, difference, interval, pooled
 
 SEEDS = (3, 5, 10)
@@ -52,9 +50,9 @@ def rates(population: str, seeds: int, times: int) -> dict[str, float]:
     """
     sample, mean, deviation = POPULATIONS[population]
     random = np.random.default_rng(1)
-    found = {}
     inside = [interval(sample(random, seeds)) for _ in range(times)]
-    found["interval covers"] = np.mean([low <= mean <= high for low, high in filter(None, inside)])
+    covers = [low <= mean <= high for low, high in filter(None, inside)]
+    found = {"interval covers": np.mean(covers)}
     for apart in (0, 1, 2, 3):
         tests = [
             difference(sample(random, seeds) + apart * deviation, sample(random, seeds))
@@ -69,23 +67,19 @@ def rates(population: str, seeds: int, times: int) -> dict[str, float]:
         for _ in range(times // POOLED)
     ]
     found["equal, pooled"] = np.mean([test.p < LEVEL for test in tests])
-    return {name: float(share) for name, share in found.items()}
+    return {name: round(float(share), 4) for name, share in found.items()}
 
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--times", type=int, default=TIMES, help=f"simulations ({TIMES})")
-    times = parser.parse_args().times
-    rows = []
+    options, rows = parser.parse_args(), Rows()
     for population in POPULATIONS:
         for seeds in SEEDS:
-            shares = rates(population, seeds, times)
-            rows.append({"population": population, "seeds": seeds} | {
-                name: round(share, 4) for name, share in shares.items()
-            })  # fmt: skip
-            print(rows[-1], flush=True)
-    write_rows(rows, Path("benchmarks/results/coverage.csv"))
+            found = rates(population, seeds, options.times)
+            rows.add(found, environment=population, policy="statistics", at=seeds)
+    rows.write(options.csv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Speed and memory of one spiking layer, by backend: `python -m benchmarks.layer --help`.
+"""Speed and memory of one spiking layer, by backend: `python -m benchmarks.layer [--short]`.
 
 One thread, process CPU time, all backends in turn in the same run: a turn takes the reference once
 and the faster ones as often as fits into about the same time (at most ten times). A ratio is the
@@ -9,17 +9,17 @@ is that of a whole network, with its neuromodulators and its readout.
 
 import argparse
 import itertools
-import math
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.rows import peak_of, write_rows
+from benchmarks.rows import Rows, command_line, peak_of
 from spikepropamine.policies.backends import BACKENDS, obstacle
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
@@ -34,7 +34,8 @@ KINDS = [
 # Plain and direct modulation are the same computation with another rate: the grid takes one.
 GRID_KIND = ("oja", "direct", False)
 STEPS = 200  # of a network, timed at once
-MEMORY_LIMIT = 6e9  # bytes that the reference may need in a cell of the table
+TURNS = 5
+MEMORY_LIMIT = 6e9 / 16  # numbers that a cell may have for the reference, which keeps four of each
 
 # Operations per synapse and tick, as the equations have them: the update and its clip (4), the
 # gain (1 and 1 of the sum), and twice that and more backwards with the recomputation; then the
@@ -93,12 +94,6 @@ def names_for(kind: tuple[str, str, bool]) -> list[str]:
     return [name for name in BACKENDS if obstacle(name, LayerSpec(1, 1, *kind), "cpu") is None]
 
 
-def reference_bytes(kind: tuple[str, str, bool], batch: int, neurons: int, ticks: int) -> float:
-    """Memory that autograd keeps for the reference: about four fast weights a tick."""
-    copies = 7 if kind[1] == "retroactive" else 4
-    return 4.0 * copies * ticks * batch * neurons**2
-
-
 def in_turn(functions: dict[str, Callable[[], None]], turns: int) -> dict[str, list[float]]:
     """Seconds of CPU time of each function, one entry a turn."""
 
@@ -121,9 +116,7 @@ def in_turn(functions: dict[str, Callable[[], None]], turns: int) -> dict[str, l
 
 
 def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
-    """How many times faster, median over turns; NaN if one of them did not run."""
-    if slow not in times or fast not in times:
-        return math.nan
+    """How many times faster, median over turns."""
     return statistics.median(a / b for a, b in zip(times[slow], times[fast]))
 
 
@@ -138,15 +131,6 @@ def peak_flops() -> float:
     return max(rates)
 
 
-def peak_memory(name: str, kind: tuple[str, str, bool], size: tuple[int, int, int]) -> float:
-    """MiB that a training pass needs at its peak, measured in a process of its own (Linux)."""
-    rule, modulation, recurrent = kind
-    command = [sys.executable, "-m", "benchmarks.layer", "--memory", name, rule, modulation]
-    command += [str(int(recurrent)), *map(str, size)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(result.stdout)
-
-
 def measure_memory(name: str, rule: str, modulation: str, recurrent: str, *size: str) -> None:
     """Prints the MiB by which a second training pass raises the resident memory at its peak."""
     kind = rule, modulation, bool(int(recurrent))
@@ -154,71 +138,54 @@ def measure_memory(name: str, rule: str, modulation: str, recurrent: str, *size:
     print(peak_of(passes(kind, *map(int, size))[name]))
 
 
-class Table:
-    """Prints rows as they come, and keeps them."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, object]] = []
-
-    def add(self, **row: object) -> None:
-        """Prints a row, with a head where the columns change."""
-        if not self.rows or list(self.rows[-1]) != list(row):
-            print("\n" + " ".join(f"{k:>12}" for k in row))
-        cells = (f"{x:.4g}" if isinstance(x, float) else str(x) for x in row.values())
-        print(" ".join(f"{'-' if c == 'nan' else c:>12}" for c in cells), flush=True)
-        self.rows.append(row)
+def peak_memory(name: str, kind: tuple[str, str, bool], size: tuple[int, ...]) -> float:
+    """MiB that a training pass needs at its peak, measured in a process of its own (Linux)."""
+    command = [sys.executable, "-m", "benchmarks.layer", "--memory", name, *kind[:2]]
+    command += [str(int(kind[2])), *map(str, size)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def training(table: Table, cells: list[tuple], peak: float, turns: int) -> None:
-    """The training pass of each cell (kind, batch, neurons, ticks), and a summary."""
-    ratios = []
-    for kind, *size in cells:
-        functions = passes(kind, *size)
-        skipped = reference_bytes(kind, *size) > MEMORY_LIMIT
-        if skipped:
-            del functions["reference"]
-        times = in_turn(functions, turns)
-        numba = statistics.median(times.get("numba", [math.nan]))
-        ratios.append(ratio(times, "reference", "numba"))
-        batch, neurons, ticks = size
-        synapses = batch * neurons**2 * ticks
-        table.add(
-            rule=kind[0], modulation=kind[1], recurrent=kind[2], B=batch, n=neurons, T=ticks,
-            reference_ms=1e3 * statistics.median(times.get("reference", [math.nan])),
-            torch_ms=1e3 * statistics.median(times["torch"]),
-            numba_ms=1e3 * numba,
-            ref_to_torch=ratio(times, "reference", "torch"),
-            ref_to_numba=ratios[-1],
-            torch_to_numba=ratio(times, "torch", "numba"),
-            share_of_peak=math.nan if kind[2] else FLOPS * synapses / numba / peak,
-        )  # fmt: skip
-        if skipped:
-            need = reference_bytes(kind, *size) / 1e9
-            print(f"(reference left out: it would need about {need:.0f} GB)")
-    ratios = [x for x in ratios if not math.isnan(x)]
-    if ratios:
-        print(
-            f"\nreference to numba: geometric mean {statistics.geometric_mean(ratios):.1f}, "
-            f"least {min(ratios):.1f}, in {len(ratios)} cells"
-        )
+def case_of(setting: str, kind: tuple[str, str, bool], *size: int) -> dict[str, Any]:
+    """Columns of a case: what is measured, of which kind of layer, and its size, B x n x T."""
+    name = " ".join([*kind[:2], *["recurrent"] * kind[2]])
+    return {"setting": setting, "environment": name, "condition": " x ".join(map(str, size))}
 
 
-def rollout(table: Table, kinds: list[tuple[str, str, bool]], sizes: list[tuple[int, int]]) -> None:
-    """An environment step of a network without gradients, in microseconds: of one layer, and what
-    each of two more layers adds.
+def training(rows: Rows, kind: tuple[str, str, bool], size: list[int], peak: float) -> float | None:
+    """Adds a training pass; returns how many times as fast as the reference Numba is."""
+    functions = passes(kind, *size)
+    batch, neurons, ticks = size
+    synapses = batch * neurons**2 * ticks
+    if synapses > MEMORY_LIMIT:
+        del functions["reference"]
+    times = in_turn(functions, TURNS)
+    slower: list[str] = []
+    for name in reversed(times):  # the reference first
+        seconds = statistics.median(times[name])
+        found = {"milliseconds": 1e3 * seconds}
+        found |= {f"times_{other}": ratio(times, other, name) for other in slower}
+        slower.append(name)
+        if name == "numba" and not kind[2]:
+            found["share_of_peak"] = FLOPS * synapses / seconds / peak
+        rows.add(found, **case_of("pass", kind, *size), policy=name)
+    return ratio(times, "reference", "numba") if {"reference", "numba"} <= set(times) else None
+
+
+def rollout(rows: Rows, kind: tuple[str, str, bool], batch: int, neurons: int) -> None:
+    """Adds an environment step of a network without gradients: of one layer, and what each of two
+    more layers adds.
     """
-    for kind, (batch, neurons) in itertools.product(kinds, sizes):
-        steps: dict[str, Callable[[], None]] = {}
-        names = names_for(kind)
-        for name, layers in itertools.product(names, (1, 3)):
-            steps[f"{name} {layers}"] = _steps(kind, name, layers, batch, neurons)
-        with torch.no_grad():
-            times = in_turn(steps, 7)
-        row = {}
-        for name in sorted(names):
-            one, three = (1e6 * statistics.median(times[f"{name} {n}"]) / STEPS for n in (1, 3))
-            row |= {f"{name}_us": one, f"{name}_layer_us": (three - one) / 2}
-        table.add(rule=kind[0], modulation=kind[1], recurrent=kind[2], B=batch, n=neurons, **row)
+    names = names_for(kind)
+    steps = {
+        f"{name} {layers}": _steps(kind, name, layers, batch, neurons)
+        for name, layers in itertools.product(names, (1, 3))
+    }
+    with torch.no_grad():
+        times = in_turn(steps, 7)
+    for name in names:
+        one, three = (1e6 * statistics.median(times[f"{name} {n}"]) / STEPS for n in (1, 3))
+        found = {"microseconds": one, "microseconds_of_a_layer": (three - one) / 2}
+        rows.add(found, **case_of("step", kind, batch, neurons), policy=name)
 
 
 def _steps(
@@ -245,52 +212,45 @@ def _steps(
     return run
 
 
-def memory(table: Table, cells: list[tuple]) -> None:
-    """Peak memory of a training pass."""
-    for kind, *size in cells:
-        names = names_for(kind)
-        mib = {name: peak_memory(name, kind, tuple(size)) for name in names}
-        row = {f"{name}_MiB": x for name, x in mib.items()}
-        row["ref_to_numba"] = mib["reference"] / mib.get("numba", math.nan)
-        columns = ("rule", "modulation", "recurrent", "B", "n", "T")
-        table.add(**dict(zip(columns, (*kind, *size))), **row)
-
-
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--short", action="store_true", help="a few cells, under two minutes")
-    parser.add_argument("--csv", type=Path, help="write all rows to this file")
-    parser.add_argument("--turns", type=int, default=5, help="turns per cell")
     parser.add_argument("--memory", nargs=7, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
-    if arguments.memory:
-        measure_memory(*arguments.memory)
+    if options.memory:
+        measure_memory(*options.memory)
         return
     keep_freed_memory()  # as in training
-    table = Table()
     peak = peak_flops()
     print(f"one core, matrix product: {peak / 1e9:.0f} GFLOP/s")
     middle = (8, 64, 64)
-    if arguments.short:
+    if options.short:
         sizes = [(8, 64, 8), middle, (64, 64, 64), (8, 128, 64), (8, 64, 256)]
-        cells = [(GRID_KIND, *size) for size in sizes]
         kinds = [("oja", "direct", True), ("bcm", "direct", False), ("oja", "retroactive", False)]
         kinds += [("hebb", "direct", False), ("delta", "direct", False)]
+        cells = [(GRID_KIND, size) for size in sizes]
     else:
         sizes = list(itertools.product((8, 64, 256), (64, 128, 256), (8, 64, 256)))
-        cells = [(GRID_KIND, *size) for size in sizes]
         kinds = [kind for kind in KINDS if kind != GRID_KIND]
-        cells += [(kind, 64, 64, 64) for kind in kinds]
-    cells += [(kind, *middle) for kind in kinds]
-    training(table, cells, peak, arguments.turns)
-    static = ("none", "none", False)
-    rollout(table, [GRID_KIND, *kinds[:3], static], [(1, 64), (8, 64), (8, 128)])
+        cells = [(GRID_KIND, size) for size in sizes] + [(kind, (64, 64, 64)) for kind in kinds]
+    cells += [(kind, middle) for kind in kinds]
+    ratios = [training(rows, kind, list(size), peak) for kind, size in cells]
+    known = [ratio for ratio in ratios if ratio is not None]
+    print(
+        f"reference to numba: geometric mean {statistics.geometric_mean(known):.1f}, "
+        f"least {min(known):.1f}, in {len(known)} cells"
+    )
+    for kind in (GRID_KIND, *kinds[:3], ("none", "none", False)):
+        for batch, neurons in ((1, 64), (8, 64), (8, 128)):
+            rollout(rows, kind, batch, neurons)
     if Path("/proc/self/clear_refs").exists():
-        memory(table, [(GRID_KIND, 64, 64, 64), (("oja", "direct", True), 64, 64, 64)])
-    if arguments.csv:
-        write_rows(table.rows, arguments.csv)
+        for kind in (GRID_KIND, ("oja", "direct", True)):
+            for name in names_for(kind):
+                found = {"mebibytes": peak_memory(name, kind, (64, 64, 64))}
+                rows.add(found, **case_of("memory", kind, 64, 64, 64), policy=name)
+    rows.write(options.csv)
 
 
 if __name__ == "__main__":

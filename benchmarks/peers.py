@@ -13,29 +13,25 @@ Recurrent: this project's PLASTIC recurrent layer (Oja's rule, neuromodulated, w
 parameters and rates) against the peers' recurrent layers, which have no plasticity.
 """
 
-import argparse
 import importlib.util
 import itertools
 import statistics
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.layer import Table, in_turn, passes, ratio
-from benchmarks.rows import write_rows
+from benchmarks.layer import in_turn, passes, ratio
+from benchmarks.rows import Rows, command_line
 from spikepropamine.training.allocator import keep_freed_memory
 
 STATIC = ("none", "none", False)
 RECURRENT = ("oja", "direct", True)
 STATIC_SIZES = [*itertools.product((8, 64, 256), (64, 128), (64,)), (8, 64, 256)]  # B, n, T
 RECURRENT_SIZES = [(8, 64, 64), (64, 64, 64)]
-# How many times faster than the fastest peer this project wants to be; elsewhere 1.
-STATIC_TARGETS = {(8, 64): 10, (8, 128): 10, (64, 64): 4}  # by B, n
-RECURRENT_TARGETS = {(8, 64): 5}
+TURNS = 9
 
 # A module, which holds the parameters, the forward pass [T, B, n] -> [T, B, n], and the factor with
 # which the library's neurons take their currents.
@@ -160,31 +156,27 @@ def peer_pass(network: Network, batch: int, neurons: int, ticks: int) -> Callabl
     return run
 
 
-def compare(
-    table: Table, peers: list[str], recurrent: bool, size: tuple[int, int, int], turns: int
-) -> None:
-    """A row of the table: milliseconds of each, and how many times slower the fastest peer is."""
-    batch, neurons, ticks = size
+def compare(rows: Rows, peers: list[str], recurrent: bool, size: tuple[int, int, int]) -> None:
+    """Adds milliseconds of each, and how many times slower the fastest peer is."""
     functions = {"ours": passes(RECURRENT if recurrent else STATIC, *size)["numba"]}
     for name in peers:
-        functions[name] = peer_pass(PEERS[name](neurons, recurrent), *size)
-    times = in_turn(functions, turns)
+        functions[name] = peer_pass(PEERS[name](size[1], recurrent), *size)
+    times = in_turn(functions, TURNS)
     milliseconds = {name: 1e3 * statistics.median(x) for name, x in times.items()}
     fastest = min(peers, key=milliseconds.__getitem__)
-    targets = RECURRENT_TARGETS if recurrent else STATIC_TARGETS
-    table.add(
-        layer="recurrent" if recurrent else "static", B=batch, n=neurons, T=ticks, **milliseconds,
-        fastest=fastest, ratio=ratio(times, fastest, "ours"),
-        target=targets.get((batch, neurons), 1),
-    )  # fmt: skip
+    layer = "recurrent" if recurrent else "static"
+    case = {"environment": layer, "setting": "pass", "condition": " x ".join(map(str, size))}
+    for name, taken in milliseconds.items():
+        found = {"milliseconds": taken}
+        if name == "ours":
+            found["times_fastest"] = ratio(times, fastest, "ours")
+        rows.add(found, **case, policy=name)
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--csv", type=Path, help="write the table to this file")
-    parser.add_argument("--turns", type=int, default=9, help="turns per row")
-    arguments = parser.parse_args()
+    parser = command_line(__doc__)
+    options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     keep_freed_memory()  # for all of them, as in training
@@ -194,13 +186,11 @@ def main() -> None:
         print(f"{name} {version(name) if name in peers else 'is not installed: left out'}")
     if not peers:
         parser.error("install one with: pip install -r benchmarks/requirements-peers.txt")
-    print("\nforward and backward, milliseconds; ratio: fastest peer / ours")
-    table = Table()
+    print("\nforward and backward; times_fastest: the fastest peer / ours")
     for recurrent, sizes in ((False, STATIC_SIZES), (True, RECURRENT_SIZES)):
         for size in sizes:
-            compare(table, peers, recurrent, size, arguments.turns)
-    if arguments.csv:
-        write_rows(table.rows, arguments.csv)
+            compare(rows, peers, recurrent, size)
+    rows.write(options.csv)
 
 
 if __name__ == "__main__":

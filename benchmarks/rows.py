@@ -1,19 +1,52 @@
-"""A table of a benchmark as a file, and the memory that something needs at its peak (Linux)."""
+"""Benchmarks as rows of the results table, and peaks of memory (Linux)."""
 
-import csv
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+import argparse
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 
-def write_rows(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Writes rows as CSV, with the columns of all of them."""
-    columns = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+from spikepropamine import table
+from spikepropamine.versions import versions
+
+CASE = [*table.TASK, "suite", "policy", "seed", "condition"]
+
+
+class Rows:
+    """Prints what is measured, and keeps it as rows of the results table."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, measures: Mapping[str, float], **case: Any) -> None:
+        """A case, by columns of the results table, with what was measured in it."""
+        named = " ".join(str(value) for value in case.values() if value is not None)
+        values = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
+        print(f"{named:45} {values}", flush=True)
+        for name, value in measures.items():
+            if math.isfinite(value):
+                self.rows.append(case | {"measure": name, "value": float(value)})
+
+    def write(self, file: Path | None) -> None:
+        """Puts the rows into a file of results, in the place of those that it has of these cases;
+        None: nowhere.
+        """
+        if file is not None:
+            revision = versions()["revision"]
+            new = table.table(row | {"revision": revision} for row in self.rows)
+            old = table.read(file) if file.is_file() else table.table()
+            others = old.join(new, on=CASE, how="anti", nulls_equal=True, maintain_order="left")
+            table.write(file, pl.concat([others, new]))
+
+
+def command_line(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with the text of a module, and the option of a file for its rows."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=doc, formatter_class=form)
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also put the rows into this file")
+    return parser
 
 
 def peak_of(function: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-"""What a training step costs by one setting: `python -m benchmarks.sweep SETTING [--csv FILE]`.
+"""What a training step costs by one setting: `python -m benchmarks.sweep SETTING... [--csv FILE]`.
 
 Settings, on HalfCheetah-v5 unless said otherwise:
 
@@ -6,7 +6,7 @@ environments   1 to 32 of them, two layers of 64 neurons; CPU time of rollout an
 width          two layers of 32 to 512 neurons, 8 environments; CPU time of rollout and update
 length         of sequences, 8 to 1000 steps: CPU time of an update by 8 x 1000 steps, memory
 threads        that step the environments: wall time of rollout and update
-runs           at once, each a process: wall time of rollout and update, of the slowest
+runs at once   each a process: wall time of rollout and update, of the slowest
 memory         of a rollout and update of Pendulum-v1, 8 x 1024 steps: PlasticPPO and RecurrentPPO
 
 Cases in turn in one process, one thread, the fastest round; ratios are to the first case. Memory is
@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 
 import spikepropamine  # noqa: F401  registers the environments
-from benchmarks.rows import peak_of, write_rows
+from benchmarks.rows import Rows, command_line, peak_of
 from benchmarks.throughput import learn
 from spikepropamine.agents import PlasticPPO, zoo
 from spikepropamine.policies import PlasticSpikingPolicy
@@ -41,7 +40,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "width": (32, 64, 128, 256, 512),
     "length": (8, 64, 250, 1000),
     "threads": (1, 2),
-    "runs": (1, 2),
+    "runs at once": (1, 2),
     "memory": ("PlasticPPO", "RecurrentPPO"),
 }
 STEPS = 1000  # of the rollout that is learned from by lengths
@@ -87,7 +86,7 @@ def timed(policy: str, setting: str, rounds: int, env: str) -> list[float]:
 
 def at_once(policy: str, count: int, env: str) -> float:
     """Seconds of a step of the slowest of so many processes that train."""
-    command = [sys.executable, "-m", "benchmarks.sweep", "runs", "--inside", "1"]
+    command = [sys.executable, "-m", "benchmarks.sweep", "runs at once", "--inside", "1"]
     command += ["--policies", policy, "--env", env]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
     return max(float(run.communicate()[0].split()[-1]) for run in runs)
@@ -102,7 +101,7 @@ def memory_of(policy: str, setting: str, to: Any) -> float:
 
 def inside(policy: str, setting: str, to: str, env: str) -> float:
     """What a process of its own measures: seconds of a step, or MiB of its peak."""
-    if setting == "runs":
+    if setting == "runs at once":
         algorithm = built(policy, setting, 1, env)
         start = time.perf_counter()
         for _ in range(ALONE):
@@ -122,50 +121,48 @@ def inside(policy: str, setting: str, to: str, env: str) -> float:
     return peak_of(lambda: model.learn(1024 * 8))
 
 
-def measured(policy: str, setting: str, rounds: int, env: str) -> list[dict[str, Any]]:
-    """A row for each case."""
+def measure(rows: Rows, policy: str, setting: str, rounds: int, env: str) -> None:
+    """Adds the cases of a setting."""
     cases = CASES[setting]
-    rows: list[dict[str, Any]] = [{"policy": policy, "grows": setting, "to": to} for to in cases]
+    found: list[dict[str, float]] = [{} for _ in cases]
     if setting != "memory":
-        if setting == "runs":
+        if setting == "runs at once":
             seconds = [at_once(policy, count, env) for count in cases]
         else:
             seconds = timed(policy, setting, rounds, env)
-        for row, each in zip(rows, seconds):
-            row["microseconds_per_step"] = round(1e6 * each, 1)
-            row["ratio"] = round(each / seconds[0], 2)
+        for measures, each in zip(found, seconds):
+            measures["microseconds_per_step"] = round(1e6 * each, 1)
+            measures["ratio"] = round(each / seconds[0], 2)
     if setting in ("memory", "length"):
         mebibytes = [memory_of(policy, setting, to) for to in cases]
-        for row, each in zip(rows, mebibytes):
-            row["mebibytes"] = round(each, 1)
-            row["relative_memory"] = round(each / mebibytes[0], 2)
-    return rows
+        for measures, each in zip(found, mebibytes):
+            measures["mebibytes"] = round(each, 1)
+            measures["relative_memory"] = round(each / mebibytes[0], 2)
+    for measures, to in zip(found, cases):
+        case = {"policy": to} if setting == "memory" else {"policy": policy, "at": to}
+        rows.add(measures, environment=env, condition=setting, **case)
 
 
 def main() -> None:
     """Runs the command line."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser = command_line(__doc__)
     parser.add_argument("settings", nargs="+", choices=CASES)
     parser.add_argument("--policies", nargs="+", default=["mlp", "snn", "ndp-oja", "lstm"])
     parser.add_argument("--env", default="HalfCheetah-v5")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--csv", type=Path, help="also write the rows to a file")
     parser.add_argument("--inside", help=argparse.SUPPRESS)  # a process of its own
-    options = parser.parse_args()
+    options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
-    policies, rows = options.policies, []
+    policies = options.policies
     if options.inside:
         print(inside(policies[0], options.settings[0], options.inside, options.env))
         return
     keep_freed_memory()
     for setting in options.settings:
         for policy in policies if setting != "memory" else ["ndp-oja"]:
-            for row in measured(policy, setting, options.rounds, options.env):
-                rows.append(row)
-                print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-    if options.csv:
-        write_rows(rows, options.csv)
+            env = options.env if setting != "memory" else "Pendulum-v1"
+            measure(rows, policy, setting, options.rounds, env)
+    rows.write(options.csv)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,13 @@ into physics, the rest of the environments, inference (with all that is left of 
 rollout buffer, and the update.
 """
 
-import argparse
-import csv
 import importlib
 import importlib.util
 import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +30,12 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
-from benchmarks.rows import write_rows
+from benchmarks.rows import Rows, command_line
+from spikepropamine import table
 from spikepropamine.agents import zoo
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import env_maker, make_envs
-from spikepropamine.training.settings import Settings, defaults
+from spikepropamine.training.settings import defaults
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 """Modules with a PPO of Stable-Baselines3's interface."""
@@ -50,30 +49,27 @@ Clock = defaultdict[str, float]
 
 def main() -> int:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--env", default="HalfCheetah-v5")
     parser.add_argument("--policies", nargs="+", default=POLICIES)
     parser.add_argument("--hidden", nargs="+", type=int, default=[64, 64])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--short", action="store_true", help="one round")
-    parser.add_argument("--csv", type=Path, help="also put the rows in a table, for those it has")
-    parser.add_argument("--check", type=Path, help="compare ratios with a table; 1 if one is lower")
-    options = parser.parse_args()
+    parser.add_argument("--check", type=Path, help="compare ratios with a file; 1 if one is lower")
+    options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # JAX's one thread
     keep_freed_memory()
     rounds = 1 if options.short else options.rounds
-    rows = measured(options.env, options.policies, options.hidden, rounds)
-    show(rows)
-    if options.csv:
-        write(rows, options.csv)
+    measure(rows, options.env, options.policies, options.hidden, rounds)
+    rows.write(options.csv)
     return check(rows, options.check) if options.check else 0
 
 
-def measured(
-    env: str, policies: Sequence[str], hidden: Sequence[int], rounds: int
-) -> list[dict[str, Any]]:
-    """A row for each policy and size, Stable-Baselines3's PPO first, of its fastest round."""
+def measure(
+    rows: Rows, env: str, policies: Sequence[str], hidden: Sequence[int], rounds: int
+) -> None:
+    """Adds each policy and size, Stable-Baselines3's PPO first, of its fastest round."""
     cases: dict[tuple[str, str], Any] = {}
     for name, library in PEERS.items():
         if importlib.util.find_spec(library) is not None:
@@ -84,8 +80,7 @@ def measured(
             network = settings.network
             if size != "configured":
                 network = replace(network, hidden=tuple(hidden))
-            venv = make_envs(settings)
-            cases[policy, size] = zoo.build(policy, venv, network, settings.trainer)
+            cases[policy, size] = zoo.build(policy, make_envs(settings), network, settings.trainer)
     clocks: dict[Any, Clock] = {case: defaultdict(float) for case in cases}
     for case, algorithm in cases.items():
         algorithm.set_logger(Logger(None, []))
@@ -104,21 +99,21 @@ def measured(
             if case not in fastest or clocks[case]["all"] < fastest[case]["all"]:
                 fastest[case] = dict(clocks[case])
     limit = min(limits)
-    rows: list[dict[str, Any]] = []
+    sb3 = cases["sb3", "configured"]
+    least = fastest["sb3", "configured"]["all"] / (sb3.n_steps * sb3.n_envs)
     for (policy, size), algorithm in cases.items():
         steps = algorithm.n_steps * algorithm.n_envs
         each = {part: seconds / steps for part, seconds in fastest[policy, size].items()}
-        rate = 1 / each["all"]
-        rows.append({"env": env, "policy": policy, "hidden": size, "steps_per_second": round(rate)})
-        rows[-1]["relative_to_sb3"] = round(rate / rows[0]["steps_per_second"], 3)
-        rows[-1]["share_of_physics_limit"] = round(rate * limit, 3)
+        found = {"steps_per_second": round(1 / each["all"])}
+        found["relative_to_sb3"] = round(least / each["all"], 3)
+        found["share_of_physics_limit"] = round(limit / each["all"], 3)
         inference = each["rollout"] - each["environments"] - each["buffer"]
         parts = each | {"inference": inference, "physics": limit}
         parts["environments"] -= limit
-        rows[-1] |= {f"{part}_us": round(1e6 * parts[part], 1) for part in PARTS}
-        like = cases["sb3", "configured"] if policy in PEERS else algorithm
-        rows[-1]["actor_parameters"] = zoo.actor_parameters(like.policy)
-    return rows
+        found |= {f"{part}_us": round(1e6 * parts[part], 1) for part in PARTS}
+        like = sb3 if policy in PEERS else algorithm
+        found["actor_parameters"] = zoo.actor_parameters(like.policy)
+        rows.add(found, environment=env, policy=policy, setting=size)
 
 
 def _peer(env: str, name: str, library: Any) -> Any:
@@ -131,18 +126,13 @@ def _peer(env: str, name: str, library: Any) -> Any:
         return library.PPO("MlpPolicy", venv, **arguments)
 
     zoo.register(name, zoo.Agent(f"{library.__name__}'s own PPO", create))
-    venv = make_vec_env(env_maker(settings), settings.n_envs, settings.seed)
-    venv = _normalised(venv, settings)
-    return zoo.build(name, venv, settings.network, settings.trainer)
-
-
-def _normalised(venv: Any, settings: Settings) -> VecNormalize:
-    return VecNormalize(
-        venv,
+    venv = VecNormalize(
+        make_vec_env(env_maker(settings), settings.n_envs, settings.seed),
         norm_obs=settings.normalize_observations,
         norm_reward=settings.normalize_rewards,
         gamma=settings.trainer.gamma,
     )
+    return zoo.build(name, venv, settings.network, settings.trainer)
 
 
 def learn(algorithm: Any) -> None:
@@ -189,46 +179,19 @@ def _physics(env: str) -> Callable[[], float]:
     return run
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the table."""
-    print(f"{rows[0]['env']}, rollout and update, one thread, CPU time")
-    print(f"{'policy':12}{'hidden':12}{'steps/s':>9}{'to sb3':>8}{'of limit':>10}", end="")
-    print("".join(f"{part:>14}" for part in PARTS) + "  in microseconds a step")
-    for row in rows:
-        print(
-            f"{row['policy']:12}{row['hidden']:12}{row['steps_per_second']:>9,}"
-            f"{row['relative_to_sb3']:>8.2f}{row['share_of_physics_limit']:>10.2f}"
-            + "".join(f"{row[f'{part}_us']:>14.1f}" for part in PARTS)
-        )
-
-
-def write(rows: list[dict[str, Any]], file: Path) -> None:
-    """Puts the rows of a task in a table, in the place of those that it has of that task."""
-    others = []
-    if file.is_file():
-        with file.open(newline="") as stream:
-            others = [row for row in csv.DictReader(stream) if row["env"] != rows[0]["env"]]
-    write_rows(sorted([*others, *rows], key=lambda row: row["env"], reverse=True), file)
-
-
-def check(rows: list[dict[str, Any]], file: Path) -> int:
-    """1 where a policy is behind its ratio to Stable-Baselines3's PPO in a table, else 0."""
-    with file.open(newline="") as stream:
-        committed = {_key(row): float(row["relative_to_sb3"]) for row in csv.DictReader(stream)}
-    behind = [
-        row for row in rows if row["relative_to_sb3"] < TOLERANCE * committed.get(_key(row), 0)
-    ]
-    for row in behind:
-        print(
-            f"{' '.join(_key(row))}: {row['relative_to_sb3']:.2f} times Stable-Baselines3's PPO, "
-            f"{committed[_key(row)]:.2f} in {file}",
-            file=sys.stderr,
-        )
-    return int(bool(behind))
-
-
-def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["env"], row["policy"], row["hidden"]
+def check(rows: Rows, file: Path) -> int:
+    """1 where a policy is behind its ratio to Stable-Baselines3's PPO in a file, else 0."""
+    keys = ["environment", "policy", "setting"]
+    old, new = (
+        table.where(frame, measure="relative_to_sb3").select(*keys, "value")
+        for frame in (table.read(file), table.table(rows.rows))
+    )
+    both = new.join(old, on=keys, suffix="_on_file")
+    behind = both.filter(both["value"] < TOLERANCE * both["value_on_file"])
+    for *case, now, before in behind.iter_rows():
+        said = f"{now:.2f} times Stable-Baselines3's PPO, {before:.2f} in {file}"
+        print(f"{' '.join(case)}: {said}", file=sys.stderr)
+    return int(behind.height > 0)
 
 
 if __name__ == "__main__":

@@ -48,18 +48,23 @@ def lines_where(files: Sequence[Path], asked: Mapping[str, str]) -> pl.DataFrame
     lines = lines.with_columns(
         name=pl.when(pl.col("seed").is_null()).then("policy").otherwise(pl.format("`{}`", "policy"))
     )
+    lines = matching(lines, asked)
+    if lines.is_empty():
+        raise UsageError(f"no rows with {dict(asked)} in {', '.join(map(str, files))}")
+    _check_alike(lines)
+    return lines
+
+
+def matching(lines: pl.DataFrame, asked: Mapping[str, str]) -> pl.DataFrame:
+    """The lines whose columns are what is asked, as text; see `lines_where`."""
     for name, text in asked.items():
         name = SHORT.get(name, name)
         if name not in lines.columns:
             raise UsageError(unknown("column", name, lines.columns))
         if (name, text) == ("condition", PERTURBED):
-            intact = pl.col("lesion").is_null() & (pl.col("condition") != CLEAN_KEY)
-            lines = lines.filter(intact)
+            lines = lines.filter(pl.col("lesion").is_null() & (pl.col("condition") != CLEAN_KEY))
         else:
             lines = lines.filter(pl.col(name).cast(pl.String).fill_null("") == text)
-    if lines.is_empty():
-        raise UsageError(f"no rows with {dict(asked)} in {', '.join(map(str, files))}")
-    _check_alike(lines)
     return lines
 
 

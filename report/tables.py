@@ -4,11 +4,10 @@ All take the files and what their rows are to have: `env`, `setting` and so on. 
 of `spikepropamine.statistics`, of one value for each training seed.
 """
 
-import csv
-import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,11 +15,11 @@ from scipy import stats
 
 from spikepropamine.common import CLEAN_KEY, UsageError
 from spikepropamine.evaluation.judge.cost import PARTS
-from spikepropamine.reading import read_text
 from spikepropamine.report.results import (
     PERTURBED,
     groups,
     lines_where,
+    matching,
     measure_of,
     of_one_task,
     once,
@@ -36,7 +35,7 @@ from spikepropamine.statistics import (
     pooled,
     verdict,
 )
-from spikepropamine.table import RUN, TASK
+from spikepropamine.table import RUN, TASK, read
 from spikepropamine.words import number, percent
 
 PLASTIC = r"^n?dp-"
@@ -51,6 +50,8 @@ COMPARED = (
     "p (rank)",
     "probability of improvement",
 )
+CASE = [*RUN, "condition", "at"]
+"""What tells the cases of a benchmark apart."""
 Cell = Callable[[pl.DataFrame], str]
 
 
@@ -255,35 +256,30 @@ def revisions(files: Sequence[Path], **where: str) -> str:
 
 def speed(files: Sequence[Path], **where: str) -> str:
     """Environment steps per second of training, by policy and size, and where the time goes."""
-    lines = _benchmark(files, where)
-    parts = [name for name in lines[0] if name.endswith("_us")]
-    rows = _head("policy", "hidden", "steps a second", "times SB3's PPO", "of the physics limit",
-                 *(f"{part.removesuffix('_us')}, µs" for part in parts),
-                 "parameters of the actor")  # fmt: skip
-    for line in lines:
-        rows.append(
-            _line(
-                f"`{line['policy']}`",
-                line["hidden"],
-                f"{int(line['steps_per_second']):,}",
-                f"{float(line['relative_to_sb3']):.2f}",
-                f"{float(line['share_of_physics_limit']):.2f}",
-                *(line[part] for part in parts),
-                f"{int(line['actor_parameters']):,}",
-            )
-        )
-    return "\n".join(rows)
+    cases = _cases(files, where)
+    parts = [name for name in cases[0] if name.endswith("_us")]
+    titles = {"policy": "`{policy}`", "hidden": "{setting}",
+              "steps a second": "{steps_per_second:,.0f}",
+              "times SB3's PPO": "{relative_to_sb3:.2f}",
+              "of the physics limit": "{share_of_physics_limit:.2f}"}  # fmt: skip
+    titles |= {f"{part.removesuffix('_us')}, µs": f"{{{part}:.1f}}" for part in parts}
+    titles |= {"parameters of the actor": "{actor_parameters:,.0f}"}
+    rows = [_line(*(form.format(**case) for form in titles.values())) for case in cases]
+    return "\n".join([*_head(*titles), *rows])
 
 
 def growth(files: Sequence[Path], **where: str) -> str:
-    """Microseconds of an environment step of training, by what grows, a column for each policy."""
-    lines = _benchmark(files, where)
-    policies = list(dict.fromkeys(line["policy"] for line in lines))
-    found = {(x["grows"], x["to"], x["policy"]): x["microseconds_per_step"] for x in lines}
-    rows = _head("", "", *(f"`{policy}`" for policy in policies))
-    for size in dict.fromkeys((line["grows"], line["to"]) for line in lines):
-        rows.append(_line(*size, *(found[*size, policy] for policy in policies)))
-    return "\n".join(rows)
+    """Microseconds of an environment step of training, by what grows, a column for each policy; of
+    what was measured of all policies.
+    """
+    cases = _cases(files, where)
+    policies = list(dict.fromkeys(case["policy"] for case in cases))
+    found: dict[tuple, list[str]] = {}
+    for case in cases:
+        time = f"{case['microseconds_per_step']:.1f}"
+        found.setdefault((case["condition"], case["at"]), []).append(time)
+    rows = [_line(*size, *times) for size, times in found.items() if len(times) == len(policies)]
+    return "\n".join([*_head("", "", *(f"`{policy}`" for policy in policies)), *rows])
 
 
 def costs(files: Sequence[Path], **where: str) -> str:
@@ -292,33 +288,28 @@ def costs(files: Sequence[Path], **where: str) -> str:
     """
     rows = _head("task", "policy", *PARTS, "energy, nJ", "weights, kB", "state, kB", "silent",
                  "spiking layers", "NeuroBench")  # fmt: skip
-    for line in _benchmark(files, where):
-
-        def count(part: str, line: Mapping[str, str] = line) -> str:
-            found = [line[f"{part}_{kind}"] for kind in ("accumulates", "multiply_accumulates")]
-            return " + ".join(number(float(x)) for x in found) if all(found) else ""
-
+    for case in _cases(files, {"setting": ""} | where):
+        counts = {
+            part: [case[f"{part}_{kind}"] for kind in ("accumulates", "multiply_accumulates")]
+            for part in (*PARTS, "spiking", "neurobench")
+        }
+        texts = {part: "" if None in pair else " + ".join(map(number, pair))
+                 for part, pair in counts.items()}  # fmt: skip
+        thousands = [case["energy_nJ"], case["parameter_bytes"] / 1000, case["state_bytes"] / 1000]
         rows.append(
-            _line(
-                line["env"],
-                f"`{line['policy']}`",
-                *(count(part) for part in PARTS),
-                number(float(line["energy_nJ"])),
-                *(number(float(line[f"{kind}_bytes"]) / 1000) for kind in ("parameter", "state")),
-                percent(float(line["activation_sparsity"])),
-                *(count(part) for part in ("spiking", "neurobench")),
-            )
-        )
+            _line(case["environment"], f"`{case['policy']}`", *(texts[part] for part in PARTS),
+                  *map(number, thousands), percent(case["activation_sparsity"]),
+                  texts["spiking"], texts["neurobench"])
+        )  # fmt: skip
     return "\n".join(rows)
 
 
 def simulated(files: Sequence[Path], **where: str) -> str:
     """Shares of simulations, of `benchmarks.coverage`, by population and seeds a side."""
-    lines = _benchmark(files, where)
-    rows = _head(*lines[0])
-    rows += [_line(*list(x.values())[:2], *(f"{float(s):.3f}" for s in list(x.values())[2:]))
-             for x in lines]  # fmt: skip
-    return "\n".join(rows)
+    cases = _cases(files, where)
+    shares = list(cases[0])[len(CASE) :]
+    rows = [_line(x["environment"], x["at"], *(f"{x[s]:.3f}" for s in shares)) for x in cases]
+    return "\n".join([*_head("population", "seeds", *shares), *rows])
 
 
 TABLES = {
@@ -424,14 +415,12 @@ def _p(value: float | None) -> str:
     return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _benchmark(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, str]]:
-    """Of a file of a benchmark, which has columns of its own."""
-    (file,) = files
-    found = csv.DictReader(io.StringIO(read_text(file), newline=""))
-    lines = [line for line in found if where.items() <= line.items()]
-    if not lines:
-        raise UsageError(f"no rows with {where} in {file}")
-    return lines
+def _cases(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Of a benchmark: columns of the case, and all that was measured in it."""
+    rows = matching(read(files), where)
+    if rows.is_empty():
+        raise UsageError(f"no rows with {dict(where)} in {', '.join(map(str, files))}")
+    return rows.pivot("measure", index=CASE, values="value", maintain_order=True).to_dicts()
 
 
 def _without_a_value(values: Sequence[float] | np.ndarray, lines: pl.DataFrame) -> str:
