@@ -5,7 +5,7 @@ export PYTHONPATH := $(CURDIR)
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: help try demo test nightly slow fuzz ends lint format links type check site notebook verify bench lock clean
+.PHONY: help try demo test nightly slow fuzz ends lint format links type check site notebook verify claims bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -89,6 +89,9 @@ notebook: .venv/installed  ## run the notebook, and keep its outputs (minutes)
 
 verify: .venv/installed  ## prove that every perturbation does what it says (2-3 minutes)
 	$(BIN)/python -m spikepropamine verify
+
+claims: .venv/installed  ## every table and figure from rows, and which commands made these in how many hours
+	$(BIN)/python -m spikepropamine claims
 
 bench: .venv/installed  ## short benchmarks (minutes)
 	$(BIN)/python -m benchmarks.layer --short

@@ -14,7 +14,7 @@ from spikepropamine.common import UsageError, reason, require
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_json
-from spikepropamine.report.card import card_of, latest_evaluation
+from spikepropamine.report.card import card_of, latest_evaluation, lines_judged
 from spikepropamine.versions import digest_of
 
 MANIFEST = "spikepropamine.json"
@@ -65,7 +65,8 @@ def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool
             staged / "evaluation",
             ignore=shutil.ignore_patterns("cache", "wandb", "*.part"),
         )
-        card = card_of(run, evaluation, f"pulled/{repository}", repository)
+        lines = lines_judged(run, evaluation)
+        card = card_of(run, lines, f"pulled/{repository}", repository)
         RunFolder(staged).card.write_text(card, encoding="utf-8")
         named = [name for name in (*POLICY, CARD) if (staged / name).is_file()]
         digests = {name: digest_of([staged / name]) for name in named}

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,8 +34,6 @@ from spikepropamine.folder import RESULTS, RunFolder
 from spikepropamine.matrix.file import Matrix
 from spikepropamine.own_modules import code_of, import_modules
 from spikepropamine.reading import parse_json, read_json, read_text
-from spikepropamine.report.card import card_of
-from spikepropamine.trained import name_of
 from spikepropamine.training.settings import CHANGES_NO_NUMBER
 from spikepropamine.training.settings import parse as parse_training
 from spikepropamine.versions import HERE, digest_of, digests_of
@@ -57,7 +54,8 @@ class Cell:
         path: of the run folder, relative to `root`.
         commands: arguments of `spikepropamine`, training first.
         evaluations: the folders that the evaluations leave, relative to `root`.
-        keep: where a copy of the policy goes, relative to `root`; None: nowhere.
+        keep: where a copy of the policy goes if its seed is the median, relative to `root`; None:
+            nowhere.
         root: the working directory of the commands, absolute.
     """
 
@@ -120,24 +118,16 @@ class Cell:
         return asked
 
     def finish(self) -> None:
-        """Writes the stamp, and the copy that is kept, with a card."""
-        if self.keep is not None:
-            copy = RunFolder(self.root / self.keep)
-            keep(self.run, copy)
-            if self.evaluations:
-                card = card_of(self.run, self.root / self.evaluations[0], name_of(copy.path))
-                write_text(copy.card, card)
+        """Writes the stamp."""
         write_text(self.stamp, json.dumps(self._state(), indent=1) + "\n")
 
     def _state(self) -> dict[str, object]:
         results = [self.root / place / RESULTS for place in self.evaluations]
         exports = any(command[0] == "export" for command in self.commands)
-        kept = None if self.keep is None else RunFolder(self.root / self.keep)
         return {
             "policy": _digest(sorted(self.run.policy.glob("*"))),
             "results": [_digest([file]) for file in results],
             "exports": _digest(sorted(self.run.exports.glob("*"))) if exports else None,
-            "kept": None if kept is None else _digest(sorted(kept.policy.glob("*"))),
             "commands": [list(c) for c in self.commands],
             "contents": digests_of(itertools.chain(*self.commands[1:]), self.root),
             "asked": self.asked(),
@@ -158,8 +148,7 @@ def cells_of(matrix: Matrix, runs: Path) -> list[Cell]:
     Raises:
         UsageError: arguments that `train` or `evaluate` would refuse, or two cells in one folder.
     """
-    axes = matrix.seeds, matrix.settings, matrix.envs, matrix.policies
-    cells = [_cell(matrix, runs, *labels) for labels in itertools.product(*axes)]
+    cells = [_cell(matrix, runs, *labels) for labels in matrix.labels()]
     first: dict[Path, Cell] = {}
     for cell in cells:
         results = [("folder of results", path) for path in cell.evaluations]
@@ -369,11 +358,3 @@ def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> i
             assert process.stdin is not None
             process.stdin.close()
     return process.returncode
-
-
-def keep(run: RunFolder, copy: RunFolder) -> None:
-    """Copies what evaluation needs of a run."""
-    shutil.rmtree(copy.path, ignore_errors=True)
-    shutil.copytree(run.policy, copy.policy)
-    shutil.copy(run.config, copy.config)
-    shutil.copy(run.progress, copy.progress)

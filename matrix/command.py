@@ -14,13 +14,12 @@ from spikepropamine.common import Parser, UsageError, run_command
 from spikepropamine.matrix import engines
 from spikepropamine.matrix.cells import Cell, cells_of, chosen
 from spikepropamine.matrix.file import load_matrix
-from spikepropamine.matrix.rows import collect
+from spikepropamine.matrix.rows import collect, keep_medians
 from spikepropamine.progress import progress_bar
 from spikepropamine.table import RESULTS
 from spikepropamine.training.options import Pairs, literal
 
 RUNS = Path("runs/matrices")
-ENGINES = ("local", "slurm", "ray")
 
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
@@ -31,9 +30,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     )
     parser.add_argument(
         "--engine",
-        choices=ENGINES,
+        choices=("local", "slurm"),
         default="local",
-        help="processes here, a SLURM cluster by submitit, or a Ray cluster (%(default)s)",
+        help="processes here, or a SLURM cluster by submitit (%(default)s)",
     )
     parser.add_argument(
         "--jobs",
@@ -102,27 +101,20 @@ def run(options: argparse.Namespace) -> int:
                     bar.write(f"{cell.name}: {said}", file=sys.stderr)
                     bar.update(cell in left)
 
-                _start(options, cells, left, report)
+                if options.engine == "local":
+                    engines.local(left, options.jobs, report)
+                else:
+                    folder = options.runs / "engines" / matrix.name
+                    engines.slurm(left, options.jobs, report, options.slurm, folder)
     finally:
         file = options.results / f"{matrix.name}.csv"
-        count = collect([cell for cell in every if cell.finished()], file)
-        if count:
+        finished = [cell for cell in every if cell.finished()]
+        if count := collect(finished, file):
             print(f"{count} rows of finished cells are in {file}")
+            keep_medians(every, finished, file)
     for cell, error in failed:
         print(f"failed: {cell.name}: {error}; its log: {cell.log}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _start(
-    options: argparse.Namespace, cells: list[Cell], left: list[Cell], report: engines.Report
-) -> None:
-    folder = options.runs / "engines" / Path(options.file).stem
-    if options.engine == "local":
-        engines.local(left, options.jobs, report)
-    elif options.engine == "slurm":
-        engines.slurm(left, options.jobs, report, options.slurm, folder)
-    else:  # an experiment in Ray is of all cells, so that it is found again
-        engines.ray(cells, options.jobs, report, folder)
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine matrix") -> int:

@@ -1,11 +1,10 @@
-"""What runs the cells of a matrix: processes here, a SLURM cluster, or a Ray cluster.
+"""What runs the cells of a matrix: processes here, or a SLURM cluster.
 
 On a cluster all machines see the same working directory and have the same Python environment. An
 engine runs each cell by `cells.execute`, which goes on where the cell was, and reports every one
 that has ended.
 """
 
-import hashlib
 import os
 import threading
 import time
@@ -21,7 +20,6 @@ Report = Callable[[Cell, str | None], None]
 """Told that a cell has ended, and why it failed; None where it is finished."""
 
 LOOK = 1.0  # seconds between looks at a cluster's jobs
-RETRIES = 2  # of a cell whose machine was lost
 
 
 def local(cells: Sequence[Cell], jobs: int, report: Report) -> None:
@@ -98,45 +96,3 @@ def slurm(
         for job, _ in waiting:
             job.cancel()
         raise
-
-
-def ray(cells: Sequence[Cell], jobs: int, report: Report, folder: Path) -> None:
-    """Runs cells as the trials of one Ray Tune experiment, `jobs` at a time, one core each.
-
-    A trial whose machine is lost is tried again; an experiment that was ended, or had trials that
-    failed, is restored. Ray itself shows how far it is; cells are reported at the end.
-    """
-    require("ray", "clusters", "--engine ray")
-    os.environ |= environment() | {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    from ray import tune
-
-    by_name = {cell.name: cell for cell in cells}
-
-    def trial(config: dict[str, str]) -> None:
-        if (error := execute(by_name[config["cell"]])) is not None:
-            raise RuntimeError(error)
-
-    # an experiment is of these very cells
-    digest = hashlib.sha256(repr([cell.commands for cell in cells]).encode()).hexdigest()[:12]
-    place = folder.absolute() / digest
-    if tune.Tuner.can_restore(place):
-        tuner = tune.Tuner.restore(str(place), trial, restart_errored=True)
-    else:
-        tuner = tune.Tuner(
-            trial,
-            param_space={"cell": tune.grid_search(list(by_name))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=jobs),
-            run_config=tune.RunConfig(
-                name=digest,
-                storage_path=str(folder.absolute()),
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-            ),
-        )
-    # the results of trials that were finished before a restoration do not say which they are of
-    errors = {
-        result.config["cell"]: str(result.error).strip().split("\n")[-1]
-        for result in tuner.fit()  # type: ignore[attr-defined]
-        if result.error is not None and result.config
-    }
-    for cell in cells:
-        report(cell, None if cell.finished() else errors.get(cell.name, "it was not run"))

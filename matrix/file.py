@@ -14,13 +14,17 @@
       - --suite motor-signs --lesions off frozen
     export: [onnx]
     runs: robots                        # the matrix whose run folders it shares (its own)
-    keep: trained/robots                # a copy of what evaluation needs of each run
+    keep: trained/robots                # a copy of what evaluation needs of the median seeds
+    only:                               # left out: all; else those that are in one of these
+      - {policies: [snn]}
+      - {settings: [noisy], seeds: [0]}
 
 Arguments are those of `spikepropamine train` and `evaluate`; of an option that is given twice the
 later one counts: train, settings, envs, policies. {env}, {policy} and {seed} stand for those of the
 cell.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +54,19 @@ class Matrix:
     export: tuple[str, ...] = ()
     runs: str = ""
     keep: str = ""
+    only: tuple[dict[str, tuple[Any, ...]], ...] = ()
+
+    def labels(self) -> list[tuple[int, str, str, str]]:
+        """Seed, setting, environment and policy of each cell, the first seed of all first."""
+        names = ("seeds", "settings", "envs", "policies")
+        every = itertools.product(*(getattr(self, name) for name in names))
+        return [
+            labels for labels in every
+            if not self.only or any(
+                all(dict(zip(names, labels))[name] in some for name, some in of.items())
+                for of in self.only
+            )
+        ]  # fmt: skip
 
 
 def load_matrix(name: str) -> Matrix:
@@ -77,6 +94,13 @@ def load_matrix(name: str) -> Matrix:
     for axis in ("envs", "policies", "settings", "seeds"):
         if not getattr(matrix, axis):
             raise UsageError(f"{file.name}: {axis} is missing or empty")
+    for of in matrix.only:
+        for axis, labels in of.items():
+            if axis not in (*AXES, "seeds"):
+                raise UsageError(f"{file.name}: only: {unknown('axis', axis, (*AXES, 'seeds'))}")
+            for label in labels:
+                if label not in (known := getattr(matrix, axis)):
+                    raise UsageError(f"{file.name}: only: {unknown(axis, str(label), known)}")
     if any(isinstance(seed, bool) for seed in content["seeds"]):
         raise UsageError(f"{file.name}: seeds are whole numbers")
     # what a file says names folders below those that the command is given

@@ -1,5 +1,6 @@
 """What finished cells leave, as rows of the results table in one file for each matrix."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from spikepropamine.common import write_text
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
 from spikepropamine.evaluation.rows import TOLD
-from spikepropamine.folder import ASKED
+from spikepropamine.folder import ASKED, RunFolder
 from spikepropamine.matrix.cells import Cell
+from spikepropamine.matrix.file import Matrix
 from spikepropamine.reading import read_json
+from spikepropamine.report.card import card_of
 from spikepropamine.report.evaluation import Evaluation
+from spikepropamine.report.results import lines_of, main_measure
 from spikepropamine.table import COLUMNS, RUN, read, table, where, write
+from spikepropamine.trained import name_of
 
 OBSERVER = "ideal observer"
 """Stands in the place of a policy, and has no seed."""
@@ -57,6 +63,46 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
         order.append(pl.col(axis).fill_null("").replace_strict(place, return_dtype=pl.Int64))
     write(file, frame.sort([*order, "seed"], nulls_last=False, maintain_order=True))
     return count
+
+
+def keep_medians(cells: Sequence[Cell], finished: Sequence[Cell], file: Path) -> None:
+    """Copies what evaluation needs of the runs of median seeds, each with a card.
+
+    The median is by what tells how good a policy is, the lower one where there are two; of an
+    environment, setting and policy there is none before all seeds are finished.
+
+    Args:
+        cells: all of the matrix.
+        finished: those that are.
+        file: that has their rows.
+    """
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in cells:
+        if cell.keep is not None and cell.evaluations:
+            groups.setdefault((cell.env, cell.setting, cell.policy), []).append(cell)
+    groups = {key: of for key, of in groups.items() if all(cell in finished for cell in of)}
+    lines = lines_of(read(file)) if groups else pl.DataFrame()
+    for (env, setting, policy), of in groups.items():
+        own = where(lines, environment=env, setting=setting or None, policy=policy)
+        measure, condition = main_measure(own)
+        value = dict(where(own, condition=condition, lesion=None).select("seed", measure).rows())
+        cell = sorted(of, key=lambda cell: value[cell.seed])[(len(of) - 1) // 2]
+        assert cell.keep is not None
+        copy = RunFolder(cell.root / cell.keep)
+        shutil.rmtree(copy.path, ignore_errors=True)
+        shutil.copytree(cell.run.policy, copy.policy)
+        for source, target in ((cell.run.config, copy.config), (cell.run.progress, copy.progress)):
+            shutil.copy(source, target)
+        card = card_of(cell.run, where(own, seed=cell.seed), name_of(copy.path))
+        write_text(copy.card, card)
+
+
+def missing(matrix: Matrix, file: Path) -> list[tuple[int, str, str, str]]:
+    """The cells of a matrix, by their labels, that have no rows in a file of results."""
+    run = ["seed", "setting", "environment", "policy"]
+    rows = read(file).select(run).unique() if file.is_file() else table().select(run)
+    there = {(seed, setting or "", *of) for seed, setting, *of in rows.iter_rows()}
+    return [labels for labels in matrix.labels() if labels not in there]
 
 
 def rows_of(cell: Cell) -> pl.DataFrame:

@@ -1,62 +1,73 @@
-"""The card of a policy, made from its own evaluation; the Hugging Face Hub shows it first."""
+"""The card of a policy, a page of Markdown out of results; the Hugging Face Hub shows it first."""
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
-from spikepropamine.common import UsageError
-from spikepropamine.evaluation.judge.cost import PARTS, energy, total
+from spikepropamine import table
+from spikepropamine.common import CLEAN_KEY, UsageError
 from spikepropamine.folder import RESULTS, RunFolder
 from spikepropamine.policies.export import load_policy
+from spikepropamine.progress_csv import RETURN, read_curve
 from spikepropamine.report.evaluation import Evaluation
-from spikepropamine.report.page import Table, show
-from spikepropamine.report.sections import results
-from spikepropamine.report.verdict import verdict
-from spikepropamine.words import listed, number
+from spikepropamine.report.results import lines_of, main_measure
+from spikepropamine.trained import TRAINED, name_of
+from spikepropamine.words import number
 
-COLUMNS = ("condition", "severity", "network", "return", "return kept", "late accuracy")
-"""Of the table of results, those that a card has."""
+TITLES = {"settled_pace": "pace", "late_accuracy": "late accuracy", "return": "return",
+          "retention": "return kept"}  # fmt: skip
+SPIKING, PLASTIC = re.compile(r"n?dp-|r?snn"), re.compile(r"n?dp-")
 
 
-def card_of(run: RunFolder, evaluation: Path, name: str, repository: str | None = None) -> str:
-    """Markdown, a page long, with the front matter that the Hub reads.
+def card_of(run: RunFolder, lines: pl.DataFrame, name: str, repository: str | None = None) -> str:
+    """Markdown with the front matter that the Hub reads.
 
     Args:
         run: the run folder.
-        evaluation: folder of an evaluation of it.
+        lines: of this run, of `lines_judged` or `lines_on_file`.
         name: by which `enjoy` and `evaluate` will find it.
         repository: that it is pulled from, with its evaluation beside it; None: it is there.
-
-    Raises:
-        UsageError: no evaluation there, or one of other runs, or from before more training.
     """
-    found = Evaluation.read(evaluation)
-    try:
-        metadata = load_policy(run.policy).metadata
-    except (FileNotFoundError, ValueError) as error:
-        raise UsageError(str(error)) from error
-    mine = [x for x in found.asked["runs"]
-            if (evaluation / x["folder"]).resolve() == run.path.resolve()]  # fmt: skip
-    if not mine:
-        raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
-    policy, steps = mine[0]["policy"], mine[0]["steps"]  # as it is called there
-    if steps != metadata["steps"]:
-        raise UsageError(
-            f"{evaluation} is of the policy after {steps:,} steps, and {run.path} has one of "
-            f"{metadata['steps']:,}: evaluate it again"
-        )
-    own = metadata["settings"].get("imports") or ()
+    metadata = _metadata(run)
+    training = metadata["settings"]
+    env, policy = training["env"], training["policy"]
+    metrics = _metrics(run, lines)
+    result = {
+        "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
+        "dataset": {"name": env, "type": env},
+        "metrics": [{"type": kind, "value": value} for kind, value in metrics.items()],
+    }
+    kinds = ["spiking-neural-network"] * bool(SPIKING.match(policy))
+    kinds += ["plasticity"] * bool(PLASTIC.match(policy))
+    front = {
+        "library_name": "spikepropamine",
+        "pipeline_tag": "reinforcement-learning",
+        "tags": [env, policy, "reinforcement-learning", *kinds],
+        "model-index": [{"name": policy, "results": [result]}],
+    }
+    own = training.get("imports") or ()
     more = f" --import {' '.join(own)}" if own else ""
-    commands = [f"spikepropamine enjoy {name}{more}", f"spikepropamine evaluate {name}{more}"]
-    if repository is not None:
-        commands.insert(0, f"spikepropamine pull {repository}")
-    body = _body(found, policy, metadata, commands)
-    if repository is not None:
-        body += "\n`evaluation/report.html` has all of it, `evaluation/videos` what was filmed.\n"
-    return f"---\n{yaml.safe_dump(_front(found, policy), sort_keys=False)}---\n{body}"
+    pull = [f"spikepropamine pull {repository}"] if repository else []
+    commands = [*pull, *(f"spikepropamine {what} {name}{more}" for what in ("enjoy", "evaluate"))]
+    said = "; ".join(f"{kind} {number(x)}" for kind, x in metrics.items())
+    parts = [
+        f"# {policy} on {env}",
+        f"{said.replace('_', ' ').capitalize()}.",
+        "```sh\n" + "\n".join(commands) + "\n```",
+        "## Training",
+        _training(metadata, lines),
+    ]
+    if lines.height:
+        parts += ["## Results", _results(lines)]
+    if repository:
+        parts.append("`evaluation/report.html` has all of it, `evaluation/videos` what was filmed.")
+    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n" + "\n\n".join(parts) + "\n"
 
 
 def latest_evaluation(run: RunFolder) -> Path:
@@ -74,69 +85,108 @@ def latest_evaluation(run: RunFolder) -> Path:
     return found[-1].parent
 
 
-def _front(found: Evaluation, policy: str) -> dict[str, Any]:
-    env = found.asked["environment"]
-    spiking = any(layer["membrane_updates"] for layer in found.costs[policy]["layers"])
-    kinds = ["spiking-neural-network"] * spiking + ["plasticity"] * found.is_plastic(policy)
-    result = {
-        "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
-        "dataset": {"name": env, "type": env},
-        "metrics": [{"type": "mean_reward", "value": round(found.returns(policy).mean, 2)}],
-    }
-    return {
-        "library_name": "spikepropamine",
-        "pipeline_tag": "reinforcement-learning",
-        "tags": [env, policy, "reinforcement-learning", *kinds],
-        "model-index": [{"name": policy, "results": [result]}],
-    }
+def lines_judged(run: RunFolder, evaluation: Path) -> pl.DataFrame:
+    """The lines of a run in an evaluation, a folder.
+
+    Raises:
+        UsageError: no evaluation there, or one of other runs, or from before more training.
+    """
+    found = Evaluation.read(evaluation)
+    mine = [x for x in found.asked["runs"]
+            if (evaluation / x["folder"]).resolve() == run.path.resolve()]  # fmt: skip
+    if not mine:
+        raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
+    steps = _metadata(run)["steps"]
+    if mine[0]["steps"] != steps:
+        raise UsageError(
+            f"{evaluation} is of the policy after {mine[0]['steps']:,} steps, and {run.path} has "
+            f"one of {steps:,}: evaluate it again"
+        )
+    first, last = found.asked["seeds"]
+    lines = lines_of(table.where(found.frame, policy=mine[0]["policy"], seed=mine[0]["seed"]))
+    return lines.with_columns(episodes=pl.lit(float(last - first + 1)))
 
 
-def _body(
-    found: Evaluation, policy: str, metadata: Mapping[str, Any], commands: Sequence[str]
-) -> str:
-    asked, cost, code = found.asked, found.costs[policy], "\n".join(commands)
-    seeds = listed([f"seed {seed}" for seed in found.policies[policy]])
-    (table,) = (block for block in results(found).blocks if isinstance(block, Table))
-    places = [table.columns.index(column) for column in COLUMNS if column in table.columns]
-    rows = [[show(row[i]) for i in places] for row in table.rows if row[0] == policy]
-    training = metadata["settings"]
-    teacher, start = training.get("teacher"), training.get("start_from")
+def lines_on_file(folder: Path) -> pl.DataFrame:
+    """The lines of a run in trained/MATRIX in the results of that matrix, if it has any."""
+    matrix, *labels, environment, policy, seed = name_of(folder).split("/")
+    file = TRAINED.parent / table.RESULTS / f"{matrix}.csv"
+    if not file.is_file():
+        return pl.DataFrame()
+    lines = _lines(file).filter(pl.col("seed") == int(seed.removeprefix("seed-")))
+    for (env, setting, name), own in lines.group_by("environment", "setting", "policy"):
+        told = [setting, env if env != environment else None, name if name != policy else None]
+        if [label for label in told if label] == labels:
+            return own
+    return lines.clear()
+
+
+def _metadata(run: RunFolder) -> Mapping[str, Any]:
+    try:
+        return load_policy(run.policy).metadata
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(str(error)) from error
+
+
+@functools.cache
+def _lines(file: Path) -> pl.DataFrame:
+    return lines_of(table.read(file))
+
+
+def _metrics(run: RunFolder, lines: pl.DataFrame) -> dict[str, float]:
+    """What tells how good it is, and its return, by the Hub's word for it."""
+    if not lines.height:
+        return {"training_return": round(float(read_curve(run.progress, RETURN)[1][-1]), 2)}
+    measure, condition = main_measure(lines)
+    returned = _value(lines, CLEAN_KEY, "return")
+    found = {} if measure == "return" else {measure: _value(lines, condition, measure)}
+    return {name: round(x, 3) for name, x in (found | {"mean_reward": returned}).items()}
+
+
+def _value(lines: pl.DataFrame, condition: str, measure: str) -> float:
+    return lines.filter(pl.col("condition") == condition, pl.col("lesion").is_null())[measure][0]
+
+
+def _training(metadata: Mapping[str, Any], lines: pl.DataFrame) -> str:
+    asked = metadata["settings"]
+    teacher, start = asked.get("teacher"), asked.get("start_from")
     told = [
-        f"Task `{training['env']}` with `{json.dumps(training['env_kwargs'])}`",
-        "unperturbed" if training.get("perturb") is None else f"under `{training['perturb']}`",
-        "its previous action and reward observed" if training.get("previous") else "",
-        "told what is hidden" if training.get("reveal") else "",
-        f"{metadata['steps']:,} environment steps",
+        f"Task `{asked['env']}` with `{json.dumps(asked['env_kwargs'])}`",
+        "unperturbed" if asked.get("perturb") is None else f"under `{asked['perturb']}`",
+        "its previous action and reward observed" if asked.get("previous") else "",
+        "told what is hidden" if asked.get("reveal") else "",
+        f"{metadata['steps']:,} environment steps, seed {asked['seed']}",
         f"learned from the teacher `{teacher}`" if teacher else "",
         f"starting from `{start}`" if start else "",
+        f"revision {metadata.get('versions', {}).get('revision', 'unknown')}",
     ]
-    parameters = found.fact(policy, "parameters")[0] or 0
-    operations = ", ".join(
-        f"{part} {number(sum(total(cost, part).values()))}"  # type: ignore[arg-type]
-        for part in PARTS
-    )
-    first, last = asked["seeds"]
-    return "\n\n".join(
-        [
-            f"# {policy} on {asked['environment']}",
-            " ".join([policy, *verdict(found, policy)]),
-            f"```sh\n{code}\n```",
-            "## Training",
-            f"{', '.join(filter(None, told))}. `config.yaml` has every setting.",
-            "## Results",
-            f"Training with {seeds}, judged with `{json.dumps(asked['env_kwargs'])}` in "
-            f"{last - first + 1} new episodes per condition, the same in each, with "
-            f"{'deterministic' if asked['deterministic'] else 'sampled'} actions; 95 % intervals.",
-            _markdown([table.columns[i] for i in places], rows),
-            "## Cost",
-            f"{parameters:,.0f} trainable parameters of the actor. Operations per environment "
-            f"step by NeuroBench's definitions: {operations}; {number(energy(total(cost)) / 1000)} "
-            "nJ of arithmetic alone in 45 nm (Horowitz 2014), which is no measurement of any chip.",
-        ]
-    ) + "\n"  # fmt: skip
+    if "parameters" in lines.columns and lines.height:
+        told.append(f"{lines['parameters'][0]:,.0f} trainable parameters of the actor")
+    return f"{', '.join(filter(None, told))}. `config.yaml` has every setting."
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = [columns, ["---"] * len(columns), *escaped]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _results(lines: pl.DataFrame) -> str:
+    """A table of the intact network, with plasticity off beside it; of a perturbation that has
+    severities the highest.
+    """
+    shown = [name for name in TITLES if name in lines.columns and lines[name].count()]
+    kept = pl.col("severity") == pl.col("severity").max().over("suite", "name")
+    # "seen [off]" is "seen" with a lesion, and "plasticity-off" is the clean task
+    name = pl.col("condition").str.replace(r" \[.*\]$", "").str.replace("plasticity-off", CLEAN_KEY)
+    lines = lines.with_columns(base=name, name=name.str.replace(r" [\d.]+$", ""))
+    intact = lines.filter(pl.col("lesion").is_null())
+    intact = intact.filter(pl.col("severity").is_null() | kept).unique("base", maintain_order=True)
+    off = {(x["suite"], x["base"]): x for x in lines.to_dicts() if x["lesion"] == "off"}
+    columns = ["condition", *(TITLES[name] for name in shown)]
+    columns += [f"{TITLES[shown[0]]}, plasticity off"] * bool(off)
+    rows = [columns, ["---"] * len(columns)]
+    for x in intact.to_dicts():
+        values = [x[name] for name in shown]
+        values += [off.get((x["suite"], x["base"]), {}).get(shown[0])] * bool(off)
+        cells = ["" if value is None else number(value) for value in values]
+        rows.append([x["base"], *cells])
+    episodes = {f"{x:.0f}" for x in intact["episodes"].drop_nulls()} if "episodes" in intact else ""
+    told = f"Means over {' and '.join(sorted(episodes))} episodes" if episodes else "Means"
+    if "settled_pace" in shown:
+        told += "; a pace of 1 is that of the teacher that is told, 0 that of random actions"
+    return f"{told}.\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)

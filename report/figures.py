@@ -21,9 +21,9 @@ from spikepropamine.common import CLEAN_KEY, UsageError, whole_file
 from spikepropamine.reading import read_bytes
 from spikepropamine.report.colours import colour_of
 from spikepropamine.report.results import (
-    MEASURES,
     groups,
     lines_where,
+    main_measure,
     of_one_task,
     once,
     task_name,
@@ -117,8 +117,7 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
         together = [file, *(file.with_name(f"{other}.csv") for other in more)]
         lines = lines_where(together, {"lesion": ""}).filter(pl.col("seed").is_not_null())
         for task, of in groups(lines, *TASK):
-            measure = next(m for m in MEASURES if m in of.columns and of[m].count())
-            condition = "held out" if measure == "settled_pace" else CLEAN_KEY
+            measure, condition = main_measure(of)
             of = of.filter(pl.col("condition") == condition)
             values = {policy: values_of(some, measure) for (policy,), some in groups(of, "policy")}
             plastic = next(policy for policy in values if policy.startswith("ndp-"))

@@ -1,4 +1,5 @@
-"""`spikepropamine tables` and `figures`: those of Markdown pages, made anew out of results on file.
+"""`spikepropamine tables` and `figures`: those of Markdown pages, made anew out of results on file;
+`claims`: both, and for each page the command that made its rows, and how long that took.
 
     <!-- table: seeds robots robots-lstm env=Ant-v5 -->
     ... whatever stands here is replaced
@@ -12,6 +13,7 @@ where there is a space in it. A figure is drawn to the path of the picture below
 remembers the definition and the numbers that it shows.
 """
 
+import itertools
 import re
 import shlex
 import sys
@@ -25,8 +27,9 @@ from spikepropamine.common import Parser, UsageError, shown, unknown, write_text
 from spikepropamine.reading import read_text
 from spikepropamine.report.figures import FIGURES, agrees, draw
 from spikepropamine.report.tables import TABLES
-from spikepropamine.table import RESULTS
+from spikepropamine.table import RESULTS, read, where
 
+MATRICES, BENCHMARKS = Path("configs/matrices"), Path("benchmarks")
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 
@@ -113,7 +116,33 @@ def make_figures(page: Path, results: Path, check: bool) -> list[str]:
     return wrong
 
 
-MAKERS = {"tables": make_tables, "figures": make_figures}
+def origins(page: Path, results: Path) -> list[str]:
+    """A row of a Markdown table for each file of results that a page shows: the command that made
+    it, how many trainings it has, and how many hours of one core these took.
+    """
+    text = read_text(page)
+    words = [word for kind in (TABLE, FIGURE) for found in kind.finditer(text)
+             for word in shlex.split(found[2 if kind is TABLE else 1])[1:]]  # fmt: skip
+    more = [word.removeprefix("with=").split(",") for word in words if word.startswith("with=")]
+    names = [word for word in words if "=" not in word] + list(itertools.chain(*more))
+    rows = []
+    for name in dict.fromkeys(names):
+        command = "-"
+        if (MATRICES / f"{name}.yaml").is_file():
+            command = f"spikepropamine matrix {name}"
+        elif (BENCHMARKS / f"{name}.py").is_file():
+            command = f"python -m benchmarks.{name}"
+        seconds = where(read(results / f"{name}.csv"), measure="seconds")["value"]
+        hours = f"{seconds.sum() / 3600:.1f}" if len(seconds) else "-"
+        rows.append(f"| {page} | {name} | `{command}` | {len(seconds)} | {hours} |")
+    return rows
+
+
+MAKERS: dict[str, list[Callable[[Path, Path, bool], list[str]]]] = {
+    "tables": [make_tables],
+    "figures": [make_figures],
+    "claims": [make_tables, make_figures],
+}
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine tables") -> int:
@@ -134,8 +163,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine tables") -> in
     for page in options.pages:
         if not page.is_file():
             raise UsageError(f"there is no page {page}")
-    make = MAKERS[program.rpartition(" ")[2]]
-    wrong = [line for page in options.pages for line in make(page, options.results, options.check)]
+    name, wrong = program.rpartition(" ")[2], []
+    for page, make in itertools.product(options.pages, MAKERS[name]):
+        wrong += make(page, options.results, options.check)
     for line in wrong:
         print(line, file=sys.stderr)
+    if name == "claims":
+        print("| page | results | made by | trainings | core hours |\n|---|---|---|---|---|")
+        print("\n".join(row for page in options.pages for row in origins(page, options.results)))
     return 1 if wrong else 0

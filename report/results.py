@@ -29,7 +29,17 @@ def lines_where(files: Sequence[Path], asked: Mapping[str, str]) -> pl.DataFrame
         UsageError: there are no such lines or columns; a run is there twice; runs of a policy
             differ in their steps or episodes.
     """
-    frame = derived(read(files))
+    lines = lines_of(read(files))
+    lines = matching(lines, asked)
+    if lines.is_empty():
+        raise UsageError(f"no rows with {dict(asked)} in {', '.join(map(str, files))}")
+    _check_alike(lines)
+    return lines
+
+
+def lines_of(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same of rows. Raises UsageError where a run is there twice."""
+    frame = derived(frame)
     if (twice := frame.filter(frame.drop("value", "revision").is_duplicated())).height:
         raise UsageError(f"{_names(twice)}: it is there twice, of two evaluations")
     of_condition = pl.col("condition").is_not_null()
@@ -48,10 +58,6 @@ def lines_where(files: Sequence[Path], asked: Mapping[str, str]) -> pl.DataFrame
     lines = lines.with_columns(
         name=pl.when(pl.col("seed").is_null()).then("policy").otherwise(pl.format("`{}`", "policy"))
     )
-    lines = matching(lines, asked)
-    if lines.is_empty():
-        raise UsageError(f"no rows with {dict(asked)} in {', '.join(map(str, files))}")
-    _check_alike(lines)
     return lines
 
 
@@ -124,6 +130,18 @@ def measure_of(lines: pl.DataFrame) -> str:
     """Late accuracy where the task has trials, else the return."""
     accuracies = "late_accuracy" in lines.columns and lines["late_accuracy"].count() > 0
     return "late_accuracy" if accuracies else "return"
+
+
+def main_measure(lines: pl.DataFrame) -> tuple[str, str]:
+    """What tells how good a policy is, and in which condition: a context held out, if there are
+    contexts, or the clean task.
+    """
+    measure = next(m for m in MEASURES if m in lines.columns and lines[m].count())
+    conditions = lines.filter(pl.col(measure).is_not_null(), pl.col("lesion").is_null())[
+        "condition"
+    ]
+    wanted = "held out" if measure == "settled_pace" else CLEAN_KEY
+    return measure, wanted if wanted in conditions else conditions[0]
 
 
 def task_name(key: Sequence[str | None]) -> str:

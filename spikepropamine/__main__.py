@@ -23,6 +23,7 @@ COMMANDS = {
         "the tables of README and docs, out of results",
     ),
     "figures": ("spikepropamine.report.pages", "their figures"),
+    "claims": ("spikepropamine.report.pages", "both, and which commands made their rows"),
     "enjoy": (
         "spikepropamine.export.enjoy",
         "watch a policy, live where there is a display, else as a video",

@@ -11,6 +11,7 @@ from spikepropamine.common import Parser, UsageError, reason
 from spikepropamine.folder import RunFolder
 from spikepropamine.own_modules import add_import, import_modules
 from spikepropamine.reading import Unreadable, read_text
+from spikepropamine.table import RESULTS
 from spikepropamine.trained import name_of, trained_runs
 
 Rows = Iterator[tuple[str, str]]
@@ -85,11 +86,15 @@ def perturbations() -> Rows:
 
 
 def matrices() -> Rows:
-    """What `matrix` takes, besides files."""
-    from spikepropamine.matrix.file import MATRICES
+    """What `matrix` takes, besides files, with how many of its cells have rows on file."""
+    from spikepropamine.matrix.file import MATRICES, load_matrix
+    from spikepropamine.matrix.rows import missing
 
     for file in sorted(MATRICES.glob("*.yaml")):
-        yield file.stem, _says_of_itself(file)
+        matrix = load_matrix(file.stem)
+        every = len(matrix.labels())
+        done = every - len(missing(matrix, RESULTS / f"{file.stem}.csv"))
+        yield file.stem, f"{done} of {every} cells on file: {_says_of_itself(file)}"
 
 
 def _says_of_itself(file: Path) -> str:

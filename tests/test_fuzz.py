@@ -260,6 +260,7 @@ NEEDED = {
     "matrix": [["cue-ppo", "--seeds", "0", "--dry-run"], ["f.yaml"]],
     "cards": [["run"]], "list": [["rules"]],
     "dashboards": [["--local", "."], []], "tables": [["f.yaml"], []], "figures": [["f.yaml"], []],
+    "claims": [["f.yaml"], []],
     "verify": [["--only", "mass"]],
 }  # fmt: skip
 

@@ -35,7 +35,7 @@ def test_a_card_knows_a_run_by_its_folder(tmp_path):
     run = save_run(tmp_path, CUES, "snn")
     assert command_line(f"mine={run}", "--conditions", "clean", "--episodes", "4") == 0
     assert write_cards.main([str(run)]) == 0
-    assert "# mine on CueAssociation-v0" in (run / "README.md").read_text()
+    assert "# snn on CueAssociation-v0" in (run / "README.md").read_text()
 
 
 def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spikepropamine import table
 from spikepropamine.common import UsageError
 from spikepropamine.derived import late_accuracy
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
 from spikepropamine.matrix import command, engines
+from spikepropamine.matrix import rows as rows_module
 from spikepropamine.matrix.cells import cells_of, execute
 from spikepropamine.matrix.file import MATRICES, load_matrix
-from spikepropamine.matrix.rows import OBSERVER
+from spikepropamine.matrix.rows import OBSERVER, keep_medians, missing
 from spikepropamine.policies.export import load_policy
 from spikepropamine.report.evaluate import main as evaluate
 from spikepropamine.report.evaluation import Evaluation
@@ -197,29 +198,22 @@ def test_what_is_finished_is_not_done_again(file, commands, capsys):
     assert len(commands.seen) == 16
 
 
-@pytest.mark.parametrize("what", ["policy", "results", "command", "kept", "keep", "suite"])
-def test_a_cell_whose_results_are_of_something_else_is_not_finished(
-    file, commands, monkeypatch, what
-):
-    monkeypatch.setattr(cells_module, "card_of", lambda *_: "a card")
+@pytest.mark.parametrize("what", ["policy", "results", "command", "suite"])
+def test_a_cell_whose_results_are_of_something_else_is_not_finished(file, commands, what):
     suite = Path("own.yaml")
     text = "train: {noise: obs_noise=0.1}\nheld-out: {bias: obs_bias=0.1}\n"
     suite.write_text(text)
     asked = ["--suite own.yaml --episodes 2"] if what == "suite" else PLAIN["evaluate"]
-    cell = of(file(keep="kept", evaluate=asked))[0]
+    cell = of(file(evaluate=asked))[0]
     assert execute(cell) is None and cell.finished()
     if what == "suite":
         suite.write_text(text.replace("noise=0.1", "noise=0.2"))
-    elif what == "kept":
-        shutil.rmtree(cell.root / "kept")
-    elif what == "keep":
-        cell = of(file(keep="elsewhere"))[0]
     elif what == "policy":
         (cell.run.policy / "policy.json").write_text("another")
     elif what == "results":
         (cell.root / cell.evaluations[0] / "results.csv").unlink()
     else:
-        cell = of(file(keep="kept", evaluate=["--suite standard --episodes 3"]))[0]
+        cell = of(file(evaluate=["--suite standard --episodes 3"]))[0]
     assert not cell.finished()
 
 
@@ -316,11 +310,52 @@ def test_a_dry_run_prints_the_commands(file, commands, capsys):
     assert not commands.seen
 
 
-def test_a_copy_is_kept(file, commands):
-    cell = of(file(keep="kept", evaluate=[]))[0]
-    execute(cell)
-    kept = RunFolder(Path("kept/plain/CueAssociation-v0/snn/seed-0"))
-    assert (kept.policy / "policy.json").is_file() and kept.progress.is_file()
+def test_the_run_of_the_median_seed_is_kept(file, commands, tmp_path, monkeypatch):
+    cells = of(file(keep="kept", policies=["snn"], settings={"": ""}, seeds=[0, 1, 2]))
+    for cell in cells:
+        execute(cell)
+    rows = [{"environment": cell.env, "policy": cell.policy, "seed": cell.seed, "measure": "return",
+             "suite": "standard", "condition": "clean", "value": (3.0, 1.0, 2.0)[cell.seed]}
+            for cell in cells]  # fmt: skip
+    table.write(tmp_path / "rows.csv", table.table(rows))
+    monkeypatch.setattr(rows_module, "card_of", lambda *_: "a card")
+    keep_medians(cells, cells[:2], tmp_path / "rows.csv")
+    assert not Path("kept").exists()  # a seed is missing
+    keep_medians(cells, cells, tmp_path / "rows.csv")
+    (kept,) = Path("kept/CueAssociation-v0/snn").iterdir()
+    assert kept.name == "seed-2" and (kept / "policy" / "policy.json").is_file()
+    assert (kept / "README.md").read_text() == "a card" and (kept / "progress.csv").is_file()
+
+
+def test_only_the_cells_that_are_named_are_those_of_a_matrix(file, commands, tmp_path, capsys):
+    path = file(only=[{"policies": ["snn"]}, {"settings": ["noisy"], "seeds": [1]}])
+    names = [cell.name.removeprefix("CueAssociation-v0 ") for cell in of(path)]
+    assert sorted(names) == [
+        "noisy sized seed 1", "noisy snn seed 0", "noisy snn seed 1", "plain snn seed 0",
+        "plain snn seed 1",
+    ]  # fmt: skip
+    rows = [{"environment": "CueAssociation-v0", "setting": "noisy", "policy": "sized", "seed": 1,
+             "measure": "return", "value": 1.0}]  # fmt: skip
+    table.write(tmp_path / "rows.csv", table.table(rows))
+    assert (1, "noisy", "CueAssociation-v0", "sized") not in missing(
+        load_matrix(path), tmp_path / "rows.csv"
+    )
+    assert len(missing(load_matrix(path), tmp_path / "none.csv")) == 5
+    for wrong in ({"policy": ["snn"]}, {"policies": ["snm"]}):
+        assert command.main([file(only=[wrong])]) == 2
+        assert "only: " in capsys.readouterr().err
+
+
+UNDER_WAY = {
+    "cue-lesson-alone", "direction-alone", "key-value", "motor-order-alone", "motor-order-tuned",
+    "motor-signs-alone", "one-sign",
+}  # fmt: skip
+
+
+def test_matrices_hold_what_was_run_and_no_more():
+    for path in MATRICES.glob("*.yaml"):
+        left = missing(load_matrix(path.stem), ROOT / table.RESULTS / f"{path.stem}.csv")
+        assert not left or path.stem in UNDER_WAY, (path.stem, left)
 
 
 # for real
@@ -353,7 +388,7 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
     assert where(late_accuracy(rows), policy=OBSERVER, condition="clean")["value"].item() == 1
 
     card = RunFolder(Path("kept/CueAssociation-v0/snn/seed-0")).card.read_text()
-    assert "# snn on CueAssociation-v0" in card and f"value: {round(mine['value'][0], 2)}" in card
+    assert "# snn on CueAssociation-v0" in card and f"value: {round(mine['value'][0], 3)}" in card
 
     # another evaluation in the same place is not taken for that of the matrix
     assert cell.finished()
@@ -407,29 +442,6 @@ def test_submitit_runs_cells(file):
     engines.slurm([good, bad], 2, report, {"timeout_min": 5}, Path("jobs"), cluster="local")
     assert seen[good.name] is None and good.finished()
     assert "train ended with" in seen[bad.name] and not bad.finished()
-
-
-@pytest.mark.slow
-def test_ray_restores_an_experiment_after_a_failure(file, monkeypatch):
-    ray = pytest.importorskip("ray")
-    # in a container Ray takes the file cache for used memory, and kills its workers
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
-    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    ray.init(num_cpus=2, object_store_memory=100_000_000)
-    path = file(policies=["snn"], settings={"": ""}, seeds=[0, 1], evaluate=[])
-    good, bad = of(path)
-    bad.run.path.parent.mkdir(parents=True)
-    bad.run.path.write_text("in the way")
-    seen, report = reported()
-    engines.ray([good, bad], 2, report, Path("jobs"))
-    assert seen[good.name] is None and good.finished()
-    assert "train ended with" in seen[bad.name]
-    bad.run.path.unlink()
-    before = good.log.read_text()
-    engines.ray([good, bad], 2, report, Path("jobs"))
-    ray.shutdown()
-    assert seen[bad.name] is None and bad.finished()
-    assert good.log.read_text() == before
 
 
 def test_a_matrix_has_no_name_that_stands_for_something_else(file, capsys):

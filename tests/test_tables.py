@@ -279,6 +279,10 @@ def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys
         assert pages.main([*asked, "--check"], program) == 0
     made("seeds", rows_of(CUES | {"snn": [0.5, 0.52, 0.48, 0.5, 0.6]}))
     assert pages.main([*asked, "--check"], "spikepropamine figures") == 1
+    hours = rows_of({"snn": [1800.0, 1800.0]}, "seconds", None)
+    made("seeds", rows_of(CUES) + hours)
+    assert pages.main(asked, "spikepropamine claims") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"| {page} | some | `-` | 2 | 1.0 |"
 
 
 # figures
