@@ -10,6 +10,7 @@ these layers. Times of a step are medians over 500, of one environment in one th
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,8 +22,8 @@ from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.evaluation.film.recording import observed
 from spikepropamine.evaluation.judge.cost import PARTS, added, cost_of, energy, total
-from spikepropamine.evaluation.run.observe import observed
 from spikepropamine.export import onnx_file
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.trained import find
@@ -33,7 +34,8 @@ STEPS = 500
 
 def operations(run: Run, task: Task) -> dict[str, float]:
     """Of a step, with energy and memory."""
-    observations = observed(run, task, UNSEEN_SEED)
+    with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
+        observations = observed(run.policy, env, UNSEEN_SEED)
     policy: Any = run.policy.policy
     cost = cost_of(policy, observations)
     found = {

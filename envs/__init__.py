@@ -14,43 +14,29 @@ __all__ = ["quiet_mujoco"]
 
 # No max_episode_steps: these tasks have a last step of their own and end with terminated=True.
 # A time limit would say truncated, and the learner would bootstrap a value that does not exist.
-gymnasium.register(
-    "CueAssociation-v0", entry_point="spikepropamine.envs.cue_association:CueAssociation"
-)
-gymnasium.register(
-    "EvidenceAccumulation-v0",
-    entry_point="spikepropamine.envs.evidence_accumulation:EvidenceAccumulation",
-)
-gymnasium.register("KeyValue-v0", entry_point="spikepropamine.envs.key_value:KeyValue")
-gymnasium.register(
-    "HalfCheetahCue-v0", entry_point="spikepropamine.envs.half_cheetah_cue:HalfCheetahCue"
-)
-# each cue is told once and then asked for, in trials of 25 steps
-gymnasium.register(
+for _name, _module in (
+    ("CueAssociation", "cue_association"), ("EvidenceAccumulation", "evidence_accumulation"),
+    ("KeyValue", "key_value"), ("HalfCheetahCue", "half_cheetah_cue"),
+):  # fmt: skip
+    gymnasium.register(f"{_name}-v0", entry_point=f"spikepropamine.envs.{_module}:{_name}")
+gymnasium.register(  # each cue is told once and then asked for, in trials of 25 steps
     "HalfCheetahCueLesson-v0",
     entry_point="spikepropamine.envs.half_cheetah_cue:HalfCheetahCue",
     kwargs={
-        "cue_length": 25,
-        "feedback_length": 0,
-        "settle_length": 10,
-        "trials": 12,
-        "lesson": True,
+        "cue_length": 25, "feedback_length": 0, "settle_length": 10, "trials": 12, "lesson": True,
         "reversal": "random",
     },
-)
-
+)  # fmt: skip
 gymnasium.register(
     "CartPoleNoVelocity-v0",
     entry_point="spikepropamine.envs.cart_pole:CartPoleNoVelocity",
     max_episode_steps=500,
 )
-
 # Robots with a latent that holds for an episode; the variants differ in when feedback is shown.
 for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity", "AntDirection"):
     for _feedback in ("dense", "sparse", "opening"):
-        _suffix = "" if _feedback == "dense" else _feedback.capitalize()
         gymnasium.register(
-            f"{_robot}{_suffix}-v0",
+            f"{_robot}{'' if _feedback == 'dense' else _feedback.capitalize()}-v0",
             entry_point=f"spikepropamine.envs.hidden_latents:{_robot}",
             kwargs={"feedback": _feedback},
             max_episode_steps=1000,

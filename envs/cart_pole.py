@@ -6,6 +6,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
+from spikepropamine.envs.task import Start, Step
+
 POSITIONS = [0, 2]  # of the cart and of the pole
 
 
@@ -26,14 +28,12 @@ class CartPoleNoVelocity(CartPoleEnv):
         high = self.observation_space.high[POSITIONS]
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode."""
         observation, info = super().reset(seed=seed, options=options)
         return observation[POSITIONS], info
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Step:
         """Take one step."""
         observation, reward, terminated, truncated, info = super().step(action)
         return observation[POSITIONS], reward, terminated, truncated, info

@@ -5,10 +5,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.envs.task import DrawnTask
 from spikepropamine.envs.validation import check_choice, check_integer, check_number
 
 
-class CueAssociation(gym.Env[np.ndarray, np.integer]):
+class CueAssociation(DrawnTask):
     """Choose the right action for each cue, where cues and right actions are new in every episode.
 
     Every episode draws `cues` binary patterns and a mapping from cue to action. A policy without
@@ -39,6 +40,9 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
 
     Randomness: all of it is drawn in `reset`, the same amount whatever the noise, background and
     reversal are. So equal seeds give equal cues, mappings and cue orders in all those conditions.
+    Its options may force what is drawn otherwise (the rest stays as the seed has it): "mapping",
+    the right action of each cue, integers in [0, actions - 1], [cues]; "cues", the patterns, each
+    bit 0 or 1, pairwise distinct, [cues, bits].
 
     Args:
         cues: number of cue patterns of an episode, at least 1 and at most 2**bits.
@@ -63,7 +67,6 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         mapping: the right action of each cue before a reversal, int64 [cues].
         order: the cue of each trial, int64 [trials].
         targets: the right action of each trial, int64 [trials].
-        steps: steps taken.
         answers: of the trials so far, the action and whether it was right.
     """
 
@@ -120,26 +123,8 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         self._shows_cue = np.arange(self.episode_steps) % self.trial_steps < self.cue_length
         # A background spike is the flip of a bit that would be 0.
         self._flip_probability = np.where(self._shows_cue, self.noise, self.background)[:, None]
-        self.steps = self.episode_steps  # no episode has started yet
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode with new cues and a new mapping.
-
-        Args:
-            seed: seeds everything that is drawn, now and in later episodes.
-            options: may force what is drawn otherwise (the rest stays as the seed has it):
-                "mapping": the right action of each cue, integers in [0, actions - 1], [cues];
-                "cues": the patterns, each bit 0 or 1, pairwise distinct, [cues, bits].
-
-        Returns:
-            The first observation, float32 [channels], and an empty info.
-
-        Raises:
-            ValueError: if options has another key, or a value that does not fit.
-        """
-        super().reset(seed=seed)
+    def _draw(self, options: dict[str, Any]) -> None:
         random = self.np_random
         self.patterns = self._draw_patterns()
         self.order = random.integers(self.cues, size=self.trials)
@@ -149,7 +134,7 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         self.mapping = random.permutation(evenly)
         shift = random.integers(1, self.actions)
         flips = random.random((self.episode_steps, self.bits)) < self._flip_probability
-        self._force(options or {})
+        self._force(options)
 
         self.targets = self.mapping[self.order]
         if self.reversal is not None:
@@ -159,59 +144,22 @@ class CueAssociation(gym.Env[np.ndarray, np.integer]):
         shown[self._shows_cue] = np.repeat(self.patterns[self.order], self.cue_length, axis=0)
         self._observations = self._template.copy()
         self._observations[:-1, : self.bits] = shown ^ flips
-        self.steps = 0
         self.answers: list[tuple[int, bool]] = []
-        return self._observations[0].copy(), {}
 
-    def step(
-        self, action: int | np.integer
-    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Take one action; it counts only where the observation before it had the respond flag.
-
-        Returns:
-            Observation (float32 [channels]), reward (1.0, -1.0 or 0.0), terminated, truncated
-            (always False) and info.
-
-        Raises:
-            ValueError: if the action is not in [0, actions - 1].
-            gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
-        """
-        if self.steps >= self.episode_steps:
-            raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
-        action = int(action)
-        if not 0 <= action < self.actions:
-            raise ValueError(f"action must be an integer in [0, {self.actions - 1}], got {action}")
-
+    def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
         trial, phase = divmod(self.steps, self.trial_steps)
-        self.steps += 1
-        reward, info = 0.0, {}
-        if phase == self.cue_length - 1:
-            target = int(self.targets[trial])
-            correct = action == target
-            reward = 1.0 if correct else -1.0
-            self.answers.append((action, correct))
-            info = {
-                "target": target,
-                "correct": correct,
-                "trial": trial,
-                "cue": int(self.order[trial]),
-            }
-            feedback = self._observations[self.steps : self.steps + self.feedback_length]
-            feedback[:, self.bits + 1 + action] = 1.0
-            feedback[:, -1] = reward
-        # A copy, so that keeping one observation does not keep the whole episode in memory.
-        observation = self._observations[self.steps].copy()
-        return observation, reward, self.steps == self.episode_steps, False, info
+        if phase != self.cue_length - 1:
+            return 0.0, {}
+        target, cue = int(self.targets[trial]), int(self.order[trial])
+        correct = action == target
+        reward = 1.0 if correct else -1.0
+        self.answers.append((action, correct))
+        feedback = self._observations[self.steps + 1 :][: self.feedback_length]
+        feedback[:, self.bits + 1 + action] = 1.0
+        feedback[:, -1] = reward
+        return reward, {"target": target, "correct": correct, "trial": trial, "cue": cue}
 
-    @property
-    def seen(self) -> np.ndarray:
-        """The present observation, float32 [channels]."""
-        return self._observations[self.steps]
-
-    def render(self) -> np.ndarray | None:
-        """The task as it is now, uint8 [420, 560, 3]; None without a render mode."""
-        if self.render_mode is None:
-            return None
+    def _picture(self) -> np.ndarray:
         from spikepropamine.envs.pictures import cue_association
 
         return cue_association(self)

@@ -5,12 +5,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.envs.task import DrawnTask
 from spikepropamine.envs.validation import check_choice, check_integer, check_number
 
 LEFT, RIGHT, RECALL, BACKGROUND = range(4)  # populations, in the order of the observation
 
 
-class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
+class EvidenceAccumulation(DrawnTask):
     """Say, after a delay, on which side more cues were seen.
 
     From G. Bellec et al. 2020, "A solution to the learning dilemma for recurrent networks of
@@ -71,7 +72,6 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
     Attributes, drawn by `reset`:
         sides: side of each cue, 0 left, 1 right, int64 [cues].
         target: the side with more cues, int.
-        steps: steps taken.
         last_answer: the last action of the recall window, None before it.
     """
 
@@ -130,21 +130,8 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         self._probability = np.zeros((self.episode_ms, 4), dtype=np.float32)
         self._probability[:, BACKGROUND] = self.background_hz / 1000
         self._probability[-self.recall_ms :, RECALL] = self.active_hz / 1000
-        self.steps = self.episode_steps  # no episode has started yet
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode with new cues.
-
-        Args:
-            seed: seeds everything that is drawn, now and in later episodes.
-            options: not used.
-
-        Returns:
-            The first observation, float32 [4 * population], and an empty info.
-        """
-        super().reset(seed=seed)
+    def _draw(self, options: dict[str, Any]) -> None:
         random = self.np_random
         right = self.side_probability if random.random() < 0.5 else 1 - self.side_probability
         self.sides = (random.random(self.cues) < right).astype(np.int64)
@@ -162,51 +149,21 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
         self._observations = np.zeros((self.episode_steps + 1, counts.shape[1]), np.float32)
         self._observations[:-1] = counts
         self._right_minus_wrong = 0
-        self.steps = 0
         self.last_answer: int | None = None
-        return self._observations[0].copy(), {}
 
-    def step(
-        self, action: int | np.integer
-    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Take one action; it counts only in the recall window.
-
-        Returns:
-            Observation (float32 [4 * population]), reward in [-1, 1], terminated, truncated
-            (always False) and info.
-
-        Raises:
-            ValueError: if the action is neither 0 nor 1.
-            gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
-        """
-        if self.steps >= self.episode_steps:
-            raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
-        action = int(action)
-        if action not in (0, 1):
-            raise ValueError(f"action must be 0 (left) or 1 (right), got {action}")
-
-        reward, info = 0.0, dict[str, Any]()
-        in_recall = self.steps >= self._recall_start
-        self.steps += 1
-        terminated = self.steps == self.episode_steps
-        observation = self._observations[self.steps].copy()
-        if in_recall:
-            self.last_answer = action
-            score = 1 if action == self.target else -1
-            self._right_minus_wrong += score
-            reward = score / self.recall_steps
-            info = {"target": self.target, "feedback": 0.0}
-            if terminated:
-                # Twice the difference is 0 or at least 2: the last score decides ties, no more.
-                info["correct"] = 2 * self._right_minus_wrong + score > 0
-                info["trial"] = 0
-                info["evidence"] = int(2 * self.sides.sum() - self.cues)
-        return observation, reward, terminated, False, info
-
-    @property
-    def seen(self) -> np.ndarray:
-        """The present observation, float32 [4 * population]."""
-        return self._observations[self.steps]
+    def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
+        if self.steps < self._recall_start:
+            return 0.0, {}
+        self.last_answer = action
+        score = 1 if action == self.target else -1
+        self._right_minus_wrong += score
+        info: dict[str, Any] = {"target": self.target, "feedback": 0.0}
+        if self.steps == self.episode_steps - 1:
+            # Twice the difference is 0 or at least 2: the last score decides ties, no more.
+            info["correct"] = 2 * self._right_minus_wrong + score > 0
+            info["trial"] = 0
+            info["evidence"] = int(2 * self.sides.sum() - self.cues)
+        return score / self.recall_steps, info
 
     @property
     def phase(self) -> str:
@@ -215,10 +172,7 @@ class EvidenceAccumulation(gym.Env[np.ndarray, np.integer]):
             return "recall" if self.steps < self.episode_steps else "the end"
         return "cues" if self.steps * self.step_ms <= self._cue_times[-1, -1] else "delay"
 
-    def render(self) -> np.ndarray | None:
-        """The task as it is now, uint8 [420, 560, 3]; None without a render mode."""
-        if self.render_mode is None:
-            return None
+    def _picture(self) -> np.ndarray:
         from spikepropamine.envs.pictures import evidence_accumulation
 
         return evidence_accumulation(self)

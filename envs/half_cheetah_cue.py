@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
 from spikepropamine.envs import pictures
+from spikepropamine.envs.task import Start, Step
 from spikepropamine.envs.validation import check_choice, check_integer, check_number
 
 
@@ -80,8 +81,6 @@ class HalfCheetahCue(HalfCheetahEnv):
         context_began: the step since when the mapping holds.
     """
 
-    context_began = 0  # also of a checkpoint that does not know of it
-
     def __init__(
         self,
         cues: int = 2,
@@ -97,6 +96,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         speed_limit: float | None = None,
         **arguments: Any,
     ) -> None:
+        given = {k: v for k, v in locals().items() if k not in ("self", "arguments", "__class__")}
         self.bits = check_integer("bits", bits, 1, 62)
         self.cues = check_integer("cues", cues, 2, 2**self.bits)
         self.actions = 2  # forward, backward
@@ -127,29 +127,13 @@ class HalfCheetahCue(HalfCheetahEnv):
         self.targets = np.ones(self.trials, dtype=np.int64)
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
-        gym.utils.EzPickle.__init__(
-            self,
-            cues=cues,
-            bits=bits,
-            trials=trials,
-            cue_length=cue_length,
-            feedback_length=feedback_length,
-            settle_length=settle_length,
-            noise=noise,
-            told=told,
-            lesson=lesson,
-            reversal=reversal,
-            speed_limit=speed_limit,
-            **arguments,
-        )
+        gym.utils.EzPickle.__init__(self, **given, **arguments)
         space = self.observation_space
         assert isinstance(space, gym.spaces.Box)
         channels = space.shape[0] + self.bits + 1
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (channels,), np.float64)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode with new cues and a new mapping; options are not used."""
         observation, info = super().reset(seed=seed)
         random = self.np_random
@@ -181,8 +165,7 @@ class HalfCheetahCue(HalfCheetahEnv):
     @property
     def context(self) -> list[int]:
         """The direction of the present trial, 1 or -1, for a policy that is told."""
-        trial = min(self._step // self.trial_steps, self.trials - 1)
-        return [self._direction(trial)]
+        return [self._direction(self._trial)]
 
     def overlay(self, picture: np.ndarray) -> np.ndarray:
         """A picture of the robot, uint8 [height, width, 3], with what is asked and done over it."""
@@ -191,8 +174,13 @@ class HalfCheetahCue(HalfCheetahEnv):
     @property
     def asked(self) -> tuple[int, int, bool]:
         """Of the present trial: its cue, its direction (1 or -1), and whether it is told now."""
-        trial = min(self._step // self.trial_steps, self.trials - 1)
+        trial = self._trial
         return int(self.order[trial]), self._direction(trial), bool(self._tells[trial])
+
+    @property
+    def _trial(self) -> int:
+        """The present one; after the end, the last one."""
+        return min(self._step // self.trial_steps, self.trials - 1)
 
     def _direction(self, trial: int) -> int:
         return 2 * int(self.targets[trial]) - 1
@@ -200,7 +188,7 @@ class HalfCheetahCue(HalfCheetahEnv):
     def _with_context(self, info: dict[str, Any]) -> dict[str, Any]:
         return info | {"context": self.context, "context_began": self.context_began}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> Step:
         """Take one step; see the class.
 
         Raises:

@@ -15,29 +15,22 @@ from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
+from spikepropamine.envs.task import Start, Step
 from spikepropamine.envs.validation import check_integer, check_number
 
 FEEDBACK = ("dense", "sparse", "opening")
 
 
 class Feedback:
-    """Decides at which steps feedback is shown.
-
-    Args:
-        kind: "dense": at every step; "sparse": at every `every`-th step, the mean since the last
-            time; "opening": at the first `opening` steps of an episode. Elsewhere it is 0.
-        every: at least 1.
-        opening: at least 1.
-
-    Raises:
-        ValueError: another kind, or a number out of range.
+    """Decides at which steps feedback is shown: "dense": at every step; "sparse": at every
+    `every`-th step, the mean since the last time; "opening": at the first `opening` steps of an
+    episode. Elsewhere it is 0. Raises ValueError for another kind, or a number below 1.
     """
 
     def __init__(self, kind: str, every: int, opening: int) -> None:
         if kind not in FEEDBACK:
             raise ValueError(f"feedback must be one of {', '.join(FEEDBACK)}, got {kind!r}")
-        self.kind = kind
-        self.every = check_integer("feedback_every", every, 1)
+        self.kind, self.every = kind, check_integer("feedback_every", every, 1)
         self.opening = check_integer("feedback_opening", opening, 1)
         self.begin()
 
@@ -112,9 +105,7 @@ class HiddenLatent(MujocoEnv, ABC):
         """The latent as a policy that is told observes it."""
         return [getattr(self, self.latent)]
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode with a new latent, or with that of `options`.
 
         Raises:
@@ -130,7 +121,7 @@ class HiddenLatent(MujocoEnv, ABC):
         self.feedback.begin(self.np_random.random() < self.told)
         return np.append(observation, 0.0), info | self._said(0.0)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> Step:
         """Take one step; see the class."""
         observation, reward, terminated, truncated, info = super().step(action)
         shown = self.feedback(info["reward_forward"])
@@ -156,11 +147,7 @@ class HalfCheetahDirection(HiddenLatent, HalfCheetahEnv):
     Info has "direction" (1.0 forward, -1.0 backward) and "feedback" (the last channel).
     `reset(options={"direction": -1})` forces the direction.
 
-    Args:
-        arguments: of `HiddenLatent` and of HalfCheetah-v5.
-
-    Raises:
-        ValueError: an argument is out of range.
+    Its arguments are those of `HiddenLatent` and of HalfCheetah-v5.
     """
 
     latent = "direction"
@@ -272,7 +259,7 @@ class AntDirection(HiddenLatent, AntEnv):
         """In [-2 pi, 2 pi]."""
         return check_number("direction", latent, -2 * np.pi, 2 * np.pi)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> Step:
         """Take one step; see the class."""
         # the reward is asked for with the speed along x only: the other one is found here
         self._before = self.data.body(self._main_body).xpos[:2].copy()

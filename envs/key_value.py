@@ -5,10 +5,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.envs.task import DrawnTask
 from spikepropamine.envs.validation import check_choice, check_integer, check_number
 
 
-class KeyValue(gym.Env[np.ndarray, np.integer]):
+class KeyValue(DrawnTask):
     """Say which value a key was last shown with, where keys and values are new in every episode.
 
     Every episode draws random keys, between half of `keys` and `keys` of them. Each step shows one
@@ -73,17 +74,8 @@ class KeyValue(gym.Env[np.ndarray, np.integer]):
         channels = self.bits + self.values + 2
         self.observation_space = gym.spaces.Box(0.0, 1.0, (channels,), np.float32)
         self.action_space = gym.spaces.Discrete(self.values)
-        self.steps = self.episode_steps  # no episode has started yet
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; returns the first observation, float32 [channels], and an empty info.
-
-        Raises:
-            ValueError: if there are options; there are none to choose from.
-        """
-        super().reset(seed=seed)
+    def _draw(self, options: dict[str, Any]) -> None:
         if options:
             raise ValueError(f"reset options {sorted(options)} are unknown; there are none")
         random, steps = self.np_random, self.episode_steps
@@ -116,32 +108,10 @@ class KeyValue(gym.Env[np.ndarray, np.integer]):
                 target = values[key] if self.ask == "value" else bindings[key] % self.values
                 asked = {"target": target, "trial": step, "lag": step - written[key]}
                 self._infos.append(asked | {"bindings": bindings[key]})
-        self.steps = 0
-        return self._observations[0].copy(), {}
 
-    def step(
-        self, action: int | np.integer
-    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Take one action; it counts only at a step that asks.
-
-        Returns:
-            Observation (float32 [channels]), reward (1.0, -1.0 or 0.0), terminated, truncated
-            (always False) and info.
-
-        Raises:
-            ValueError: if the action is not in [0, values - 1].
-            gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
-        """
-        if self.steps >= self.episode_steps:
-            raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
-        action = int(action)
-        if not 0 <= action < self.values:
-            raise ValueError(f"action must be an integer in [0, {self.values - 1}], got {action}")
+    def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
         info: dict[str, Any] = self._infos[self.steps]
-        reward = 0.0
-        if info:
-            info = info | {"correct": action == info["target"]}
-            reward = 1.0 if info["correct"] else -1.0
-        self.steps += 1
-        observation = self._observations[self.steps].copy()
-        return observation, reward, self.steps == self.episode_steps, False, info
+        if not info:
+            return 0.0, info
+        correct = action == info["target"]
+        return 1.0 if correct else -1.0, info | {"correct": correct}

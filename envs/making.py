@@ -20,6 +20,7 @@ from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite
 from spikepropamine.envs.perturbations.wrapper import reason_against
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.envs.reveal import Revealed
+from spikepropamine.envs.task import said
 from spikepropamine.reading import read_json
 
 SPREADS = Path(__file__).with_name("spreads.json")
@@ -27,12 +28,13 @@ SPREAD_STEPS = 2000
 SPREAD_SEED = 0
 # arguments that are others in training and evaluation, or change no channel of an observation
 HELP = ("noise", "told", "max_episode_steps", "render_mode")
+Arguments = Mapping[str, Any] | None
 _spreads: dict[tuple[str, str], np.ndarray | float] = {}  # found in this process
 
 
 def make(
     environment: str,
-    arguments: Mapping[str, Any] | None = None,
+    arguments: Arguments = None,
     perturb: str | None = None,
     previous: bool = False,
     reveal: str | None = None,
@@ -88,11 +90,8 @@ def split_env(env: str) -> tuple[str, list[str]]:
 
 
 def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
-    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`.
-
-    Args:
-        env: Gymnasium id.
-        imports: the user's own modules, which have been imported.
+    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`, an id; `imports` are
+    the user's own modules, which have been imported.
     """
     try:
         gym.spec(env)
@@ -107,21 +106,14 @@ def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
 def horizon_of(env: gym.Env) -> int | None:
     """Steps of an episode at most; None where there is no limit."""
     limit = env.spec.max_episode_steps if env.spec else None
-    limits = [x for x in (limit, getattr(env.unwrapped, "episode_steps", None)) if x]
-    return min(limits, default=None)
+    return min((x for x in (limit, said(env, "episode_steps")) if x), default=None)
 
 
-def training_text(
-    perturb: str, environment: str, arguments: Mapping[str, Any] | None = None
-) -> str:
+def training_text(perturb: str, environment: str, arguments: Arguments = None) -> str:
     """What training under `perturb` means: a text for `Perturbed`.
 
-    Args:
-        perturb: such a text already, or the name of a suite: then each episode draws one of the
-            suite's conditions that training may use and that change something here, or none (but
-            contexts include the plain one).
-        environment: Gymnasium id.
-        arguments: of the environment's constructor.
+    Such a text is what it is. Of a suite, each episode draws one of the conditions that training
+    may use and that change something here, or none (but contexts include the plain one).
 
     Raises:
         ValueError: the environment cannot be made, the text, or a part of it, would change nothing
@@ -146,7 +138,7 @@ def training_text(
 
 
 def training_conditions(
-    suite: str, environment: str, arguments: Mapping[str, Any] | None = None
+    suite: str, environment: str, arguments: Arguments = None
 ) -> dict[str, str]:
     """The texts of a suite that training may use, each with the reason why it would change nothing
     in the environment; empty where it would.
@@ -183,8 +175,7 @@ def contexts_of(text: str) -> list[str]:
 
 def nominal_values(text: str) -> dict[str, float]:
     """Of what perturbs in a text besides contexts, by label."""
-    others = [term for term in terms_of(text) if not term.family.contexts]
-    return {term.label: term.family.nominal for term in others}
+    return {t.label: t.family.nominal for t in terms_of(text) if not t.family.contexts}
 
 
 def _with_contexts(text: str, trained: str) -> str:
@@ -192,10 +183,8 @@ def _with_contexts(text: str, trained: str) -> str:
     plain = [f"{label}=0" for label in contexts_of(trained) if label not in contexts_of(text)]
     if not plain:
         return text
-    alternatives = [one.strip() for one in text.split("|")]
-    return " | ".join(
-        " + ".join(plain if one in ("", "none") else [one, *plain]) for one in alternatives
-    )
+    every = [one.strip() for one in text.split("|")]
+    return " | ".join(" + ".join(plain if x in ("", "none") else [x, *plain]) for x in every)
 
 
 def terms_of(text: str) -> list[Term]:
@@ -203,17 +192,13 @@ def terms_of(text: str) -> list[Term]:
     return [term for one in parse(text) for term in one] if text else []
 
 
-def spread(environment: str, arguments: Mapping[str, Any] | None = None) -> np.ndarray | float:
+def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
     """Natural standard deviation of each dimension of the task's own observation, which noise of
     the sensors is scaled by: the same in training and evaluation, for every policy.
 
     It is stored for the tasks of `benchmarks.spreads`, as measured there. For others, and where
     arguments change the shape of the observation (for what is no trained robot, where they are
     others than those it was measured with), it is measured under random actions, once a process.
-
-    Args:
-        environment: Gymnasium id.
-        arguments: of the environment's constructor.
 
     Returns:
         float64, in the shape of the observation, 0 where it does not vary; 1 where the observation
@@ -240,11 +225,8 @@ def _found_spread(environment: str, arguments: Mapping[str, Any]) -> np.ndarray 
     if fits and (stored["arguments"] is None or stored["arguments"] == arguments):
         env.close()
         return np.array(stored["spread"]).reshape(space.shape)
-    print(
-        f"{environment}: the scale of its sensors' noise is measured under {SPREAD_STEPS} random "
-        f"actions, seed {SPREAD_SEED}",
-        file=sys.stderr,
-    )
+    how = f"under {SPREAD_STEPS} random actions, seed {SPREAD_SEED}"
+    print(f"{environment}: the scale of its sensors' noise is measured {how}", file=sys.stderr)
     return measured_spread(env)
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from spikepropamine.envs.evidence_accumulation import EvidenceAccumulation
     from spikepropamine.envs.half_cheetah_cue import HalfCheetahCue
 
+Draw = ImageDraw.ImageDraw
 WIDTH, HEIGHT, EDGE = 560, 420, 28  # in pixels
 # Okabe and Ito's palette, which the colour-blind can tell apart
 CUES = ["#0072B2", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000"]
@@ -30,14 +31,12 @@ def cue_association(task: "CueAssociation") -> np.ndarray:
         state = "the end"
     _text(draw, EDGE, 56, f"trial {trial + 1} of {task.trials}: {state}", 20)
 
-    cue = int(task.order[trial])
-    colour = CUES[cue % len(CUES)] if shows_cue else INK
+    colour = CUES[task.order[trial] % len(CUES)] if shows_cue else INK
     side = min(44, (WIDTH - 2 * EDGE) // min(bits, 10))
     for bit, on in enumerate(seen[:bits]):
         x, y = EDGE + bit % 10 * side, 92 + bit // 10 * side
         if y < 200:
-            box = (x + 2, y + 2, x + side - 2, y + side - 2)
-            draw.rectangle(box, fill=colour if on else PALE)
+            draw.rectangle((x + 2, y + 2, x + side - 2, y + side - 2), colour if on else PALE)
 
     _text(draw, EDGE, 228, "action", 16)
     answer = task.answers[-1] if feedback else None
@@ -124,12 +123,11 @@ def run_as_asked(task: "HalfCheetahCue", picture: np.ndarray) -> np.ndarray:
     canvas = Image.fromarray(shaded)
     draw = ImageDraw.Draw(canvas)
     cue, direction, told = task.asked
-    for line, (name, speed, colour) in enumerate(
-        [
-            (f"cue {_letter(cue)} asks", direction * 2.0, LIGHT[cue % len(LIGHT)]),
-            ("robot runs", task.speed, "white"),
-        ]
-    ):
+    arrows = [
+        (f"cue {_letter(cue)} asks", direction * 2.0, LIGHT[cue % len(LIGHT)]),
+        ("robot runs", task.speed, "white"),
+    ]
+    for line, (name, speed, colour) in enumerate(arrows):
         y = row * (line + 1)
         _text(draw, size, y, name, size, "white")
         _arrow(draw, middle, y, np.clip(speed / 4, -1, 1) * width * 0.3, size * 0.5, colour)
@@ -151,16 +149,14 @@ def run_as_asked(task: "HalfCheetahCue", picture: np.ndarray) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def _arrow(
-    draw: ImageDraw.ImageDraw, x: float, y: float, length: float, thick: float, colour: str
-) -> None:
+def _arrow(draw: Draw, x: float, y: float, length: float, thick: float, colour: str) -> None:
     """From (x, y) to the right, or to the left where `length` is negative."""
     end, head = x + length, np.sign(length) * min(abs(length), thick * 2)
     draw.rectangle((min(x, end - head), y - thick / 3, max(x, end - head), y + thick / 3), colour)
     draw.polygon([(end, y), (end - head, y - thick), (end - head, y + thick)], colour)
 
 
-def _mark(draw: ImageDraw.ImageDraw, box: tuple[float, ...], right: bool) -> None:
+def _mark(draw: Draw, box: tuple[float, ...], right: bool) -> None:
     """A tick or a cross, white, inside a box."""
     x0, y0, x1, y1 = box
     tick, cross = [(0.25, 0.55), (0.43, 0.75), (0.77, 0.28)], [(0.28, 0.28), (0.72, 0.72)]
@@ -168,19 +164,13 @@ def _mark(draw: ImageDraw.ImageDraw, box: tuple[float, ...], right: bool) -> Non
         draw.line([(x0 + x * (x1 - x0), y0 + y * (y1 - y0)) for x, y in stroke], "white", 3)
 
 
-def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:
+def _canvas() -> tuple[Image.Image, Draw]:
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     return picture, ImageDraw.Draw(picture)
 
 
 def _text(
-    draw: ImageDraw.ImageDraw,
-    x: float,
-    y: float,
-    text: str,
-    size: int,
-    colour: str = INK,
-    anchor: str = "lm",
+    draw: Draw, x: float, y: float, text: str, size: int, colour: str = INK, anchor: str = "lm"
 ) -> None:
     draw.text((x, y), text, colour, ImageFont.load_default(size), anchor=anchor)
 
@@ -191,5 +181,4 @@ def _letter(cue: int) -> str:
 
 def _shade(share: float) -> tuple[int, int, int]:
     """From pale at 0 to black at 1."""
-    value = round(228 - 194 * share)
-    return value, value, value
+    return (round(228 - 194 * share),) * 3

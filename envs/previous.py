@@ -5,6 +5,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.envs.task import Start, Step
+
 
 class PreviousActionAndReward(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Appends the last action and the last reward to the observation.
@@ -45,14 +47,12 @@ class PreviousActionAndReward(gym.Wrapper, gym.utils.RecordConstructorArgs):
             dtype=dtype.type,
         )
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self._extended(observation, np.zeros(self._channels), 0.0), info
 
-    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Step:
         """Take one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._first is None:

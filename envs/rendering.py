@@ -63,14 +63,11 @@ def cannot_draw() -> str:
 
 
 class Camera:
-    """Takes pictures of one environment: of a MuJoCo robot by itself, else by `render`.
+    """Takes pictures of one environment, [height, width, 3]: of a MuJoCo robot by itself, else by
+    `render`, for which it was made with render_mode="rgb_array". It is not closed.
 
     MuJoCo is drawn by its own renderer, not by Gymnasium's, of which two in one process disturb
     each other; without shadows and reflections, which would take most of the time.
-
-    Args:
-        env: a MuJoCo environment, or one made with render_mode="rgb_array"; not closed.
-        width, height: of the pictures, in pixels.
 
     Raises:
         CannotDraw: the environment has no pictures, or nothing here can draw them.
@@ -89,11 +86,7 @@ class Camera:
             raise CannotDraw(f"{name} has no render mode rgb_array, so it cannot be filmed")
 
     def picture(self) -> np.ndarray:
-        """The environment as it is now, uint8 [height, width, 3].
-
-        Raises:
-            CannotDraw: as above.
-        """
+        """The environment as it is now, uint8 [height, width, 3]. Raises CannotDraw, as above."""
         if self._is_mujoco:
             return self._robot()
         try:

@@ -6,6 +6,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from spikepropamine.envs.task import Start, Step
+
 
 def hidden_numbers(
     info: Mapping[str, Any],
@@ -13,17 +15,14 @@ def hidden_numbers(
     values: Mapping[str, float],
     one_hot: bool = False,
 ) -> list[float]:
-    """What an info tells that no observation does.
+    """What an info tells that no observation does: the task's own latent and context, the contexts
+    with these labels, and the present value of each perturbation.
 
     Args:
         info: of a perturbed environment, or of a task with a context of its own.
         labels: of contexts; others that there may be are not told.
         values: of perturbations by label, where they do not act.
         one_hot: whether each place of an order is told as one number for each place there is.
-
-    Returns:
-        The numbers of the task's own latent and context, those of the labels, and the present value
-        of each perturbation.
     """
     contexts = info.get("contexts", {"task": info.get("context", [])})
     numbers = list(info.get("hidden", []))
@@ -71,14 +70,12 @@ class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             dtype=dtype.type,
         )
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self._extended(observation, info), info
 
-    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Step:
         """Take one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self._extended(observation, info), reward, terminated, truncated, info

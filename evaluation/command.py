@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spikepropamine import table
-from spikepropamine.common import (
-    UNSEEN_SEED,
-    Parser,
-    UsageError,
-    command_words,
-    shown,
-    write_text,
-)
+from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, shown, write_text
 from spikepropamine.envs.perturbations.suites import suite_names
 from spikepropamine.evaluation.ask.conditions import (
     STANDARD,
@@ -50,6 +43,7 @@ from spikepropamine.versions import versions
 
 EPISODES, FEW_EPISODES = 100, 5
 LONGEST_NAME = 100  # of a folder for results
+REPORT = "report.html"
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
 
 
@@ -83,80 +77,46 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     suites = ", ".join([STANDARD, *suite_names()])
     lesions = "; ".join(f"{lesion.name}: {lesion.sentence}" for lesion in LESIONS.values())
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "runs",
         nargs="+",
         metavar="[CALLED=]RUN|NAME",
         help="folder of a run, or part of the path of one in trained/ (`spikepropamine list "
         "trained`); variants of one policy are told apart by what they are CALLED",
     )
-    parser.add_argument(
-        "--suite",
-        metavar="NAME|FILE",
-        help=f"of conditions: {suites}, or a YAML file of your own ({STANDARD}, without --perturb)",
-    )
-    parser.add_argument(
-        "--perturb",
-        nargs="+",
-        default=[],
-        metavar="TEXT",
-        help='conditions, as "mass=1.5@500" (`spikepropamine list perturbations` has all)',
-    )
-    parser.add_argument(
-        "--lesions",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help=f"take plasticity away in every condition ({lesions})",
-    )
-    parser.add_argument(
-        "--teacher",
-        type=Path,
-        metavar="RUN",
-        help="hold policies against this one, which is told the contexts of each condition",
-    )
-    parser.add_argument(
-        "--conditions",
-        nargs="+",
-        metavar="NAME",
-        help="only these of the suite, and clean (all); lesions of them stay",
-    )
-    parser.add_argument(
-        "--episodes", type=int, help=f"per condition, the same in each ({EPISODES})"
-    )
-    parser.add_argument(
+    text = f"of conditions: {suites}, or a YAML file of your own ({STANDARD}, without --perturb)"
+    add("--suite", metavar="NAME|FILE", help=text)
+    text = 'conditions, as "mass=1.5@500" (`spikepropamine list perturbations` has all)'
+    add("--perturb", nargs="+", default=[], metavar="TEXT", help=text)
+    text = f"take plasticity away in every condition ({lesions})"
+    add("--lesions", nargs="+", default=[], metavar="NAME", help=text)
+    text = "hold policies against this one, which is told the contexts of each condition"
+    add("--teacher", type=Path, metavar="RUN", help=text)
+    text = "only these of the suite, and clean (all); lesions of them stay"
+    add("--conditions", nargs="+", metavar="NAME", help=text)
+    add("--episodes", type=int, help=f"per condition, the same in each ({EPISODES})")
+    add(
         "--quick",
         action="store_true",
         help=f"a first answer: {FEW_EPISODES} episodes, and of each perturbation the severest, "
         "unless --conditions names others",
     )
-    parser.add_argument(
-        "--seed", type=int, default=UNSEEN_SEED, help="of the first episode (%(default)s)"
-    )
-    parser.add_argument(
-        "--horizon-factor",
-        type=int,
-        default=1,
-        metavar="K",
-        help="episodes of K times the length (%(default)s)",
-    )
-    parser.add_argument(
-        "--stochastic", action="store_true", help="sample actions instead of taking the likeliest"
-    )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes (as many as there are cores)"
-    )
-    parser.add_argument(
+    add("--seed", type=int, default=UNSEEN_SEED, help="of the first episode (%(default)s)")
+    text = "episodes of K times the length (%(default)s)"
+    add("--horizon-factor", type=int, default=1, metavar="K", help=text)
+    text = "sample actions instead of taking the likeliest"
+    add("--stochastic", action="store_true", help=text)
+    add("--workers", type=int, metavar="N", help="processes (as many as there are cores)")
+    add(
         "--out",
         type=Path,
         metavar="FOLDER",
         help="where results go (evaluations/SUITE in the folder that the runs have in common; with "
         "--quick, --horizon-factor and --stochastic in one of their own)",
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace results that are in that folder"
-    )
-    parser.add_argument(
+    add("--overwrite", action="store_true", help="replace results that are in that folder")
+    add(
         "--video",
         nargs="?",
         const="single",
@@ -164,15 +124,10 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         help="film the first episode under each --perturb, or else in the clean task; side-by-side "
         f"with a lesion ({' or '.join(FILMED)}: those of --lesions, or off)",
     )
-    parser.add_argument(
-        "--track",
-        choices=["off", "offline", "online"],
-        default="off",
-        help="log results to Weights & Biases (%(default)s)",
-    )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="YAML: options by name; those given here win"
-    )
+    text = "log results to Weights & Biases (%(default)s)"
+    add("--track", choices=["off", "offline", "online"], default="off", help=text)
+    text = "YAML: options by name; those given here win"
+    add("--config", type=Path, metavar="FILE", help=text)
     add_import(parser)
     _set_defaults(parser, arguments)
     options = parser.parse_args(arguments)
@@ -190,11 +145,10 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         raise UsageError(f"--out {options.out} is a file, and should be a folder")
     if options.video and options.stochastic:
         raise UsageError("--video shows the likeliest actions; leave out --stochastic or --video")
-    own = options.suite is not None and Path(options.suite).suffix == ".yaml"
-    if own and Path(options.suite).stem in (STANDARD, *suite_names()):
+    own = Path(options.suite or "")
+    if own.suffix == ".yaml" and own.stem in (STANDARD, *suite_names()):
         raise UsageError(
-            f"--suite {options.suite}: {Path(options.suite).stem} is one of this project's; give "
-            "yours another name"
+            f"--suite {own}: {own.stem} is one of this project's; give yours another name"
         )
     if options.suite is None and not options.perturb:
         options.suite = STANDARD
@@ -243,7 +197,8 @@ def ask(options: argparse.Namespace) -> Asked:
         check_writable(folder)
     except UsageError as error:
         raise UsageError(f"{error}; say with --out where results are to go") from error
-    _check_out(folder, options.overwrite)
+    if (folder / REPORT).exists() and not options.overwrite:  # the last that is written
+        raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
     return Asked(runs, task, conditions, teacher, skipped, folder)
 
 
@@ -273,18 +228,6 @@ def _named(text: str) -> tuple[str, Path]:
     if not rest or not POLICY_NAME.fullmatch(name) or Path(text).exists():
         return "", find(text)
     return name, find(rest)
-
-
-def _check_out(folder: Path, overwrite: bool) -> None:
-    """Raises UsageError where the folder holds results, unless they may be replaced, or anything
-    else but what an evaluation left that was killed.
-    """
-    there = folder.iterdir() if folder.is_dir() else ()
-    names = {path.name for path in there if path.suffix != ".part"}
-    if RESULTS not in names and not names <= {ASKED, "figures"}:
-        raise UsageError(f"{folder} holds something else than an evaluation; give another --out")
-    if {RESULTS, "report.html"} <= names and not overwrite:
-        raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
 
 
 def folder_name(options: argparse.Namespace) -> str:
@@ -344,20 +287,18 @@ def measure(asked: Asked, options: argparse.Namespace) -> Evaluation:
     }  # fmt: skip
     rows = rows_of(evaluation, suite or "perturb")
     asked.folder.mkdir(parents=True, exist_ok=True)
-    for pattern in (RESULTS, ASKED, "report.html", "figures/*.png", "videos/*.mp4"):
-        for old in asked.folder.glob(pattern):
-            old.unlink(missing_ok=True)  # another evaluation may be at it, too
+    if (asked.folder / RESULTS).exists():
+        for pattern in (RESULTS, ASKED, REPORT, "figures/*.png", "videos/*.mp4"):
+            for old in asked.folder.glob(pattern):
+                old.unlink(missing_ok=True)  # another evaluation may be at it, too
     write_text(asked.folder / ASKED, json.dumps(about, indent=1, allow_nan=False) + "\n")
     table.write(asked.folder / RESULTS, rows)
     return evaluation
 
 
 def described(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
-    """What `evaluation.json` says of an evaluation, beside the suite, versions and the command.
-
-    Args:
-        evaluation: what was measured.
-        folder: of it, to which folders of runs are relative.
+    """What `evaluation.json` says of an evaluation, beside the suite, versions and the command;
+    folders of runs are relative to its own one.
     """
     task, seeds, teacher = evaluation.task, evaluation.seeds, evaluation.teacher
     applied = {key for found in evaluation.outcomes for key in found}

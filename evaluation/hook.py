@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+Infos = Mapping[int, Mapping[str, Any]]
+
 
 class Hook:
     """Told of every step of a wave of episodes, which are the rows of one batch.
@@ -13,9 +15,7 @@ class Hook:
     an episode. The methods of this class do nothing.
     """
 
-    def before(
-        self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
-    ) -> None:
+    def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
         """Before the policy acts at a step (from 0); may change state and starts in place.
 
         `infos` has what the environments of the running rows said last.

@@ -7,6 +7,7 @@ found out. What random actions and standing still earn are `random_return` and `
 contexts, random actions and a teacher that is told stand in the place of a policy.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,18 +18,8 @@ from spikepropamine.agents.zoo import actor_parameters
 from spikepropamine.common import CLEAN_KEY
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.judge import measures
-from spikepropamine.evaluation.judge.adaptation import (
-    OPENING,
-    SETTLED,
-    WINDOW,
-    Segment,
-    mean_of,
-    regained,
-    segments,
-    since,
-    time_to_identify,
-)
+from spikepropamine.evaluation.judge import adaptation, measures
+from spikepropamine.evaluation.judge.adaptation import OPENING, SETTLED, WINDOW, Segment
 from spikepropamine.evaluation.judge.cost import cost_measures, cost_of
 from spikepropamine.evaluation.run.jobs import SAMPLES, Outcome
 from spikepropamine.evaluation.run.plan import Evaluation
@@ -40,17 +31,14 @@ RANDOM, TOLD = "random actions", "teacher, told"
 """Stand in the place of a policy in contexts, and have no seed."""
 CURVE = 20
 """Points of a learning curve."""
+Found = Mapping[str, Outcome]  # by key of the condition
+Stretches = Mapping[str, list[Segment]]  # by prefix
 Numbers = Iterator[dict[str, Any]]
 """Rows that have a measure, a value, and `at` and `episode` where these are not null."""
 
 
 def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
-    """The results table of an evaluation.
-
-    Args:
-        evaluation: what was measured.
-        suite: name of the conditions.
-    """
+    """The results table of an evaluation; `suite` is the name of its conditions."""
     rows: list[dict[str, Any]] = []
     everybody = [(_base(run), found) for run, found in zip(evaluation.runs, evaluation.outcomes)]
     for run, seen, (base, _) in zip(evaluation.runs, evaluation.observations, everybody):
@@ -69,22 +57,19 @@ def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
     for condition in evaluation.conditions:
         stretches = _stretches(evaluation, condition.intact) if condition.has_contexts else {}
         of = {
-            "suite": suite,
-            "condition": condition.key,
-            "lesion": condition.lesion_name,
-            "severity": condition.severity,
-            "split": condition.split,
-        }
+            "suite": suite, "condition": condition.key, "lesion": condition.lesion_name,
+            "severity": condition.severity, "split": condition.split,
+        }  # fmt: skip
         for base, found in everybody:
             if condition.key not in found or (base["policy"] == RANDOM and not stretches):
                 continue
-            for part in (
+            numbers = itertools.chain(
                 _episodes(found[condition.key]),
                 _curves(evaluation, condition, found[condition.key]),
                 _recovery(evaluation, condition, found),
                 _contexts(evaluation, condition, found, stretches),
-            ):
-                rows += [base | of | row for row in part]
+            )
+            rows += [base | of | row for row in numbers]
     return table(rows)
 
 
@@ -140,9 +125,7 @@ def _curves(evaluation: Evaluation, condition: Condition, outcome: Outcome) -> N
                 yield from _curve(name.removeprefix("inside/"), steps, series)
 
 
-def _recovery(
-    evaluation: Evaluation, condition: Condition, found: Mapping[str, Outcome]
-) -> Numbers:
+def _recovery(evaluation: Evaluation, condition: Condition, found: Found) -> Numbers:
     """Against the same episodes, with the same lesion, without the change."""
     if condition.onset is None or not condition.changes_for_good:
         return
@@ -164,10 +147,7 @@ def _recovery(
 
 
 def _contexts(
-    evaluation: Evaluation,
-    condition: Condition,
-    found: Mapping[str, Outcome],
-    stretches: Mapping[str, list[Segment]],
+    evaluation: Evaluation, condition: Condition, found: Found, stretches: Stretches
 ) -> Numbers:
     """How a policy comes to act as contexts ask for; `later_` is of those that begin within an
     episode. The pace is relative to random actions (0) and to the teacher that is told (1).
@@ -186,8 +166,11 @@ def _contexts(
         if name in evaluation.references
     }
     for prefix, some in stretches.items():
-        by_step = since(rewards, some)
-        opening, settled = mean_of(by_step, range(OPENING)), mean_of(by_step, SETTLED)
+        by_step = adaptation.since(rewards, some)
+        opening, settled = (
+            adaptation.mean_of(by_step, range(OPENING)),
+            adaptation.mean_of(by_step, SETTLED),
+        )
         yield {"measure": f"{prefix}contexts", "value": len(some)}
         lasting = sum(end - start > SETTLED.start for _, start, end in some)
         yield {"measure": f"{prefix}settled_contexts", "value": lasting}
@@ -197,26 +180,26 @@ def _contexts(
         starts = measures.curve_points(len(rates))
         yield from _curve(f"{prefix}context_reward", starts + WINDOW, rates[starts])
         if off is not None and off.key in found:
-            without = since(padded(found[off.key]["rewards"], horizon), some)
-            more = opening - mean_of(without, range(OPENING))
+            without = adaptation.since(padded(found[off.key]["rewards"], horizon), some)
+            more = opening - adaptation.mean_of(without, range(OPENING))
             yield from _by_episode(f"{prefix}opening_over_off", outcome, more)
         if "teacher" not in others:
             continue
-        random, teacher = (since(others[name], some) for name in ("random", "teacher"))
-        floor = mean_of(random, SETTLED)
-        margin = measures.mean_of_known(mean_of(teacher, SETTLED) - floor, axis=0)
+        random, teacher = (adaptation.since(others[name], some) for name in ("random", "teacher"))
+        floor = adaptation.mean_of(random, SETTLED)
+        margin = measures.mean_of_known(adaptation.mean_of(teacher, SETTLED) - floor, axis=0)
         paces = (settled - floor) / margin if margin > 0 else np.full(len(settled), np.nan)
         yield from _by_episode(f"{prefix}settled_pace", outcome, paces)
-        time = time_to_identify(rates, _rate(random), _rate(teacher))
+        time = adaptation.time_to_identify(rates, _rate(random), _rate(teacher))
         if np.isfinite(time):
             yield {"measure": f"{prefix}time_to_identify", "value": time}
         # of a policy that hardly acts as it should there is no rate that could come back
         if prefix and not measures.mean_of_known(paces, axis=0) < measures.LEAST:
-            back = regained(rewards, others["random"], others["teacher"], some)
+            back = adaptation.regained(rewards, others["random"], others["teacher"], some)
             yield from _by_episode("regained", outcome, back)
 
 
-def _stretches(evaluation: Evaluation, intact: str) -> dict[str, list[Segment]]:
+def _stretches(evaluation: Evaluation, intact: str) -> Stretches:
     """By prefix, those of the episodes as far as anyone got: contexts do not depend on what is done
     in them.
     """
@@ -226,7 +209,7 @@ def _stretches(evaluation: Evaluation, intact: str) -> dict[str, list[Segment]]:
         for key in keys & found.keys():
             for steps, known in zip(found[key]["began"], began):
                 known |= {int(step) for step in steps if step >= 0}
-    first, later = segments([sorted(steps) for steps in began], evaluation.task.horizon)
+    first, later = adaptation.segments([sorted(steps) for steps in began], evaluation.task.horizon)
     return {prefix: some for prefix, some in (("", first), ("later_", later)) if some}
 
 

@@ -1,4 +1,4 @@
-"""Tasks without wrappers, played on a fixed tape of actions."""
+"""Tasks without wrappers, played on a fixed tape of actions or by a function of observations."""
 
 import gymnasium as gym
 import numpy as np
@@ -22,3 +22,21 @@ def play(env, steps=STEPS, seed=0):
         observation, reward, *_ = env.step(action)
         rows.append(np.append(observation, reward))
     return np.array(rows)
+
+
+def run_episode(env, policy=lambda observation: 0, seed=None, options=None):
+    """Observations [steps + 1, channels], rewards [steps] and infos of an episode."""
+    observation, _ = env.reset(seed=seed, options=options)
+    observations, rewards, infos, terminated = [observation], [], [], False
+    while not terminated:
+        observation, reward, terminated, truncated, info = env.step(policy(observation))
+        assert not truncated
+        observations.append(observation)
+        rewards.append(reward)
+        infos.append(info)
+    return np.stack(observations), np.array(rewards), infos
+
+
+def five_sigma(probability, draws):
+    """Five standard deviations of a measured frequency: about one false alarm in 2e6."""
+    return 5 * np.sqrt(probability * (1 - probability) / draws)

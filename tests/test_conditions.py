@@ -4,11 +4,7 @@ import pytest
 from saved_runs import CUES
 
 from spikepropamine.envs.making import make
-from spikepropamine.evaluation.ask.conditions import (
-    choose,
-    conditions_of,
-    onset_of,
-)
+from spikepropamine.evaluation.ask.conditions import choose, conditions_of, onset_of
 from spikepropamine.evaluation.ask.task import task_of
 
 

@@ -19,7 +19,7 @@ ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32)
 SPACES = (OBSERVATIONS, ACTIONS, lambda _: 0.0)
 
 
-def spiking(backend: str = "auto", **network: Any) -> PlasticSpikingPolicy:
+def spiking(backend: str = "reference", **network: Any) -> PlasticSpikingPolicy:
     torch.manual_seed(0)
     network = {"hidden": (5, 4), "plastic": (False, True), "gain": 3.0} | network
     return PlasticSpikingPolicy(*SPACES, network=network, backend=backend)
@@ -124,7 +124,7 @@ def test_plasticity_and_neuromodulators_are_counted_apart():
 )
 def test_every_multiplication_of_an_update_is_counted(network, updates, drive, traces):
     observations = episode()
-    policy = spiking("reference", **network)  # which needs no time to compile
+    policy = spiking(**network)
     first = outputs_of(policy, observations)[0]
     layer = cost.cost_of(policy, observations)["layers"][1]
     dense = 2 * (5 + 4) + traces + updates * 20 + drive
@@ -133,7 +133,7 @@ def test_every_multiplication_of_an_update_is_counted(network, updates, drive, t
 
 
 def test_synapses_among_neurons_see_the_spikes_of_the_tick_before():
-    policy = spiking("reference", rule="hebb", recurrent=(False, True), gain=5.0)
+    policy = spiking(rule="hebb", recurrent=(False, True), gain=5.0)
     first, second = outputs_of(policy, episode())
     before = second[:-1].sum()  # none before the first tick
     assert first.sum() != before > 0 and second[-1].sum() != 0

@@ -8,23 +8,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from saved_runs import (
-    CUES,
-    LESSON,
-    PENDULUM,
-    ROBOT,
-    ROOT,
-    command_line,
-    save_run,
-)
+from saved_runs import CUES, LESSON, PENDULUM, ROBOT, ROOT, command_line, save_run
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine import table
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation import command as evaluate
-from spikepropamine.evaluation.ask.conditions import (
-    STANDARD_CONDITIONS,
-)
+from spikepropamine.evaluation.ask.conditions import STANDARD_CONDITIONS
 from spikepropamine.evaluation.ask.task import ENDLESS
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.report.evaluation import Evaluation
@@ -33,6 +23,14 @@ from spikepropamine.report.evaluation import Evaluation
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    (root / "empty").mkdir()
+    found = {"RUN": save_run(root, CUES, "snn"), "MLP": save_run(root, PENDULUM, "mlp")}
+    return found | {"EMPTY": root / "empty"}
 
 
 def test_command_line(tmp_path):
@@ -113,16 +111,13 @@ def test_command_line_without_trials(tmp_path, capsys):
         ([], "the following arguments are required: [CALLED=]RUN"),
     ],
 )
-def test_errors_are_one_line(tmp_path, capsys, arguments, message):
-    folders = {"RUN": save_run(tmp_path, CUES, "snn"), "MLP": save_run(tmp_path, PENDULUM, "mlp")}
-    folders["EMPTY"] = tmp_path / "empty"
-    folders["EMPTY"].mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    assert command_line(*[folders.get(a, a) for a in arguments]) == 2
+def test_errors_are_one_line(runs, capsys, arguments, message):
+    root = runs["EMPTY"].parent
+    before = sorted(root.rglob("*"))
+    assert command_line(*[runs.get(a, a) for a in arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("evaluate.py: error: ")
-    assert error.count("\n") == 1
-    assert sorted(tmp_path.rglob("*")) == before
+    assert error.count("\n") == 1 and sorted(root.rglob("*")) == before
 
 
 @pytest.mark.parametrize(("task", "asked"), [(ROBOT, 4), (LESSON, 2)])
@@ -186,6 +181,7 @@ def test_a_run_that_cannot_be_written_to_is_evaluated_elsewhere(tmp_path):
     assert sorted(p for p in tmp_path.rglob("*") if not p.is_relative_to(out)) == before
 
 
+@pytest.mark.nightly
 def test_two_evaluations_of_one_run_at_once_both_work(tmp_path):
     run = save_run(tmp_path, CUES, "mlp")
     command = [sys.executable, "evaluate.py", str(run), "--episodes", "40", "--overwrite"]
@@ -236,15 +232,6 @@ def test_errors_of_damaged_or_foreign_runs(tmp_path, capsys):
     description.write_text(json.dumps(content))
     assert command_line(folder) == 2
     assert "does not tell how" in capsys.readouterr().err
-
-
-def test_sampled_actions_are_measured_apart_from_the_likeliest(tmp_path):
-    run, found = save_run(tmp_path, PENDULUM, "mlp"), []
-    for more in ((), ("--stochastic",)):
-        out = tmp_path / f"out{len(found)}"
-        assert command_line(run, "--conditions", "clean", "--episodes", 3, "--out", out, *more) == 0
-        found.append(Evaluation.read(out).values("mlp", "clean", "return").tolist())
-    assert found[0] != found[1]
 
 
 def test_options_may_come_from_a_file(tmp_path):

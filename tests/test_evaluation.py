@@ -6,14 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from saved_runs import (
-    ARGUMENTS,
-    CUES,
-    PENDULUM,
-    ROBOT,
-    command_line,
-    make_policy,
-)
+from saved_runs import ARGUMENTS, CUES, PENDULUM, ROBOT, command_line, make_policy
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -24,12 +17,7 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.common import UsageError
 from spikepropamine.envs.making import spread
 from spikepropamine.envs.previous import PreviousActionAndReward
-from spikepropamine.evaluation.ask.conditions import (
-    CLEAN,
-    STANDARD,
-    conditions_of,
-    make_env,
-)
+from spikepropamine.evaluation.ask.conditions import CLEAN, STANDARD, conditions_of, make_env
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.ask.task import task_of
@@ -77,8 +65,9 @@ class Seeded(gym.Wrapper):
         return super().reset(seed=next(self.seeds, None), options=options)
 
 
-@pytest.mark.parametrize("kind", ["ndp-oja", "mlp"])
-@pytest.mark.parametrize("environment", [CUES, "CartPole-v1"])
+@pytest.mark.parametrize(
+    ("environment", "kind"), [(CUES, "ndp-oja"), (CUES, "mlp"), ("CartPole-v1", "ndp-oja")]
+)
 def test_equals_sb3_on_one_environment(environment, kind):
     policy, seeds = make_policy(environment, kind), [70, 3, 25]
     env = Monitor(Seeded(gym.make(environment), seeds))
@@ -286,9 +275,9 @@ def test_noise_is_the_same_for_every_policy():
     """Whatever a policy's own normalisation: one spread for each task."""
     task = task_of("HalfCheetah-v5", {"max_episode_steps": 100})
     noisy, clean = make_env(task, standard(task)["noise-0.2"]), make_env(task, CLEAN)
-    differences = [noisy.reset(seed=s)[0] - clean.reset(seed=s)[0] for s in range(500)]
+    differences = [noisy.reset(seed=s)[0] - clean.reset(seed=s)[0] for s in range(200)]
     expected = 0.2 * np.array(spread("HalfCheetah-v5"))
-    np.testing.assert_allclose(np.std(differences, axis=0), expected, rtol=0.15)
+    np.testing.assert_allclose(np.std(differences, axis=0), expected, rtol=0.25)
 
 
 @pytest.mark.parametrize("environment", [CUES, PENDULUM])

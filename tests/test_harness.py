@@ -15,17 +15,10 @@ import numpy as np
 import pytest
 import torch
 from saved_runs import CUES, ROOT, command_line, save_run
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from spikepropamine.common import UsageError
-from spikepropamine.evaluation.ask.conditions import (
-    CLEAN,
-    conditions_of,
-    make_env,
-    severest,
-)
+from spikepropamine.evaluation.ask.conditions import CLEAN, conditions_of, make_env, severest
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.run import jobs, store, workers
 from spikepropamine.evaluation.run.episodes import Episode
@@ -33,7 +26,7 @@ from spikepropamine.evaluation.run.jobs import Job, joined, waves
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import read, write
 from spikepropamine.folder import RESULTS
-from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.policies.export import save_policy
 from spikepropamine.report.evaluation import Evaluation
 
 PROGRAMMED = "Programmed-v0"
@@ -116,37 +109,14 @@ def test_programmed_drop_and_recovery(tmp_path):
     assert found.overall("mlp").mean == pytest.approx((324 - 284) / (400 - 284) / 2)
 
 
-@pytest.mark.parametrize("kind", ["ndp-oja", "mlp"])
-def test_clean_returns_are_those_of_sb3(tmp_path, kind):
-    run = save_run(tmp_path, "Pendulum-v1", kind)
-    arguments = [run, "--conditions", "clean", "--episodes", 50]
-    found = evaluated(tmp_path / "out", *arguments)
-    first, last = found.asked["seeds"]
-    venv = make_vec_env("Pendulum-v1", 50, seed=first)
-    policy = load_policy(run / "policy")
-    returns, _ = evaluate_policy(policy, venv, 50, return_episode_rewards=True)
-    mine = found.values(kind, "clean", "return")[0, :, 0]
-    np.testing.assert_allclose(mine, returns, atol=1e-5)  # SB3's Monitor rounds to six decimals
-    assert last - first == 49 and found.returns(kind).mean == pytest.approx(mine.mean(), abs=1e-9)
-
-
-def test_a_run_that_has_not_learned_keeps_nothing(tmp_path):
-    runs = [save_programmed(tmp_path, 0), save_programmed(tmp_path, 1, action=-1.0)]
-    found = evaluated(tmp_path / "out", *runs, "--perturb", "action_flip~1@200",
-                      "--episodes", 6)  # fmt: skip
-    assert found.learned("mlp") == [True, False]
-    kept = found.retention("mlp", ["action_flip~1@200"])
-    assert kept.by_run == (pytest.approx(40 / 116), None) and kept.interval is None
-
-
-@pytest.mark.parametrize(("action", "learned"), [(-1.0, False), (0.0, False), (1.0, True)])
-def test_who_earns_no_more_than_standing_still_has_learned_nothing(tmp_path, action, learned):
-    run = save_programmed(tmp_path, action=action)
-    arguments = [run, "--perturb", "action_flip~1@200"]
-    found = evaluated(tmp_path / "out", *arguments, "--episodes", 6)
-    assert found.learned("mlp") == [learned]
-    assert (found.overall("mlp") is None) == (not learned)
-    found = evaluated(tmp_path / "out", *arguments, "--episodes", 1)
+def test_who_earns_no_more_than_standing_still_has_learned_nothing_and_keeps_nothing(tmp_path):
+    runs = [save_programmed(tmp_path, seed, action) for seed, action in enumerate((1.0, 0.0, -1.0))]
+    late = "action_flip~1@200"
+    found = evaluated(tmp_path / "out", *runs, "--perturb", late, "--episodes", 6)
+    assert found.learned("mlp") == [True, False, False]
+    kept = found.retention("mlp", [late])
+    assert kept.by_run == (pytest.approx(40 / 116), None, None) and kept.interval is None
+    found = evaluated(tmp_path / "out", runs[0], "--perturb", late, "--episodes", 1)
     assert found.learned("mlp") == [None] and found.returns("mlp").interval is None
 
 
@@ -298,15 +268,6 @@ def test_policies_are_judged_in_the_same_environments_with_the_same_numbers(tmp_
         rows += (tmp_path / run.parent.name / RESULTS).read_text().splitlines()[1:]
     together = (tmp_path / "together" / RESULTS).read_text().splitlines()[1:]
     assert sorted(together) == sorted(rows)
-
-
-def test_a_policy_that_was_trained_anew_is_judged_anew(tmp_path):
-    run = save_programmed(tmp_path)
-    first = evaluated(tmp_path / "first", run, "--quick")
-    save_programmed(tmp_path, action=-1.0)
-    second = evaluated(tmp_path / "second", run, "--quick")
-    returns = [x.returns("mlp").mean for x in (first, second)]
-    assert returns == [400, pytest.approx(60 * 0.2 + 340 * 0.8)]
 
 
 def test_a_quick_evaluation_has_few_episodes_of_the_severest_conditions(tmp_path, capsys):

@@ -1,15 +1,11 @@
 """Which runs are judged together and by what name, and what stays of earlier results."""
 
 import gymnasium as gym
-from saved_runs import (
-    ARGUMENTS,
-    CUES,
-    command_line,
-    save_run,
-)
+from saved_runs import ARGUMENTS, CUES, command_line, save_run
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.evaluation.command import folder_name, parse
 from spikepropamine.export import write_cards
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.progress_csv import RETURN, read_curve
@@ -33,7 +29,7 @@ def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
 
 def test_a_card_knows_a_run_by_its_folder(tmp_path):
     run = save_run(tmp_path, CUES, "snn")
-    assert command_line(f"mine={run}", "--conditions", "clean", "--episodes", "4") == 0
+    assert command_line(f"mine={run}", "--conditions", "clean", "--episodes", "1") == 0
     assert write_cards.main([str(run)]) == 0
     assert "# snn on CueAssociation-v0" in (run / "README.md").read_text()
 
@@ -65,14 +61,19 @@ def test_results_are_replaced_where_that_is_asked(tmp_path, capsys):
     assert command_line(run, *few, overwrite=False) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert command_line(run, *few) == 0
-    long = " | ".join(f"obs_noise=0.{k}" for k in range(1, 10))
-    for text in ("obs_noise=0.1@3", "obs_noise=0.1 | none", long, f"{long} | none"):
-        assert command_line(run, *few[2:], "--perturb", text, overwrite=False) == 0
-    names = [folder.name for folder in (run / "evaluations").iterdir()]
-    assert {"standard", "perturb-obs_noise=0.1@3", "perturb-obs_noise=0.1_none"} < set(names)
-    assert len(names) == 5 and max(map(len, names)) == 108
     assert command_line(run, *few, "--perturb", "novel-dynamics") == 2
     assert "novel-dynamics is a suite: --suite novel-dynamics" in capsys.readouterr().err
+
+
+def test_what_is_measured_in_another_way_has_a_folder_of_its_own():
+    long = " | ".join(f"obs_noise=0.{k}" for k in range(1, 10))
+    asked = [[], ["--quick"], ["--stochastic"], ["--horizon-factor", "2"], ["--suite", "noise"]]
+    texts = ("obs_noise=0.1@3", "obs_noise=0.1 | none", long, f"{long} | none")
+    asked += [["--perturb", text] for text in texts]
+    names = [folder_name(parse(["RUN", *options], "evaluate")) for options in asked]
+    assert names[:4] == ["standard", "standard-quick", "standard-stochastic", "standard-x2"]
+    assert names[5:7] == ["perturb-obs_noise=0.1@3", "perturb-obs_noise=0.1_none"]
+    assert len(set(names)) == len(names) and max(map(len, names)) == 108
 
 
 def test_returns_that_are_no_numbers_do_not_count(tmp_path):
@@ -90,12 +91,8 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):
     foreign = tmp_path / "mine" / "videos" / "talk.mp4"
     foreign.parent.mkdir(parents=True)
     foreign.write_text("mine")
-    for folder in (tmp_path / "mine", run):
-        assert command_line(run, *arguments, folder) == 2
-        assert "holds something else than an evaluation" in capsys.readouterr().err
-    assert foreign.read_text() == "mine"
-    for _ in range(2):  # one that is there may be made again
-        assert command_line(run, *arguments, tmp_path / "new") == 0
+    assert command_line(run, *arguments, tmp_path / "mine", overwrite=False) == 0
+    assert foreign.read_text() == "mine" and (tmp_path / "mine" / "report.html").exists()
 
 
 def test_an_evaluation_does_without_a_place_to_keep_its_parts(tmp_path, capsys, monkeypatch):

@@ -1,10 +1,7 @@
 """KeyValue: what a dictionary answers is right, and lags and bindings are as counted here."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
 from spikepropamine.envs.key_value import KeyValue
 
@@ -37,22 +34,6 @@ def test_a_dictionary_answers_every_question(ask):
     assert 4 <= len(memory) <= 8 and not observation.any()
 
 
-def test_it_is_an_environment_and_seeds_repeat_it():
-    env = gym.make("spikepropamine:KeyValue-v0", keys=3, noise=0.1)
-    check_env(env.unwrapped)
-    check_for_sb3(env.unwrapped)
-
-    def episode(seed):
-        seen = [env.reset(seed=seed)[0]]
-        while not (result := env.step(0))[2]:
-            seen.append(result[0])
-        return np.stack(seen)
-
-    assert np.array_equal(episode(5), episode(5)) and not np.array_equal(episode(5), episode(6))
-    with pytest.raises(gym.error.ResetNeeded):
-        env.unwrapped.step(0)
-
-
 def test_write_and_noise_do_what_they_say():
     def share(**knobs):
         env = KeyValue(steps=2000, keys=1, **knobs)
@@ -65,11 +46,3 @@ def test_write_and_noise_do_what_they_say():
     bits = share(noise=0.1)[:, :20]
     flipped = np.minimum(bits.mean(axis=0), 1 - bits.mean(axis=0))
     assert flipped.mean() == pytest.approx(0.1, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    "knobs", [{"keys": 5, "bits": 2}, {"values": 1}, {"steps": 1}, {"write": 1.5}, {"ask": "name"}]
-)
-def test_arguments_out_of_range_are_refused(knobs):
-    with pytest.raises(ValueError, match=next(iter(knobs))):
-        KeyValue(**knobs)

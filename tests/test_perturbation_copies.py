@@ -1,12 +1,10 @@
-"""Perturbations survive copies, and live beside and inside one another."""
+"""Perturbations survive copies, and live beside one another."""
 
 import copy
-import itertools
 import pickle
 from dataclasses import replace
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 import pytest
 from tapes import make, play
@@ -23,18 +21,24 @@ COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.d
 
 
 @pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "cue_reversal"])
-def test_a_copy_is_perturbed_as_the_original(name, how):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mass~1 + gravity~1 + joint_lock~1 + push~1",
+        "limb_length~1 + obs_stuck~1 + action_delay~1@3",
+        "rough_ground~1 + direction~1 + obs_noise~1",
+        "motor_signs=held_out@change(4) + sensor_order=seen",
+    ],
+)
+def test_a_copy_is_perturbed_as_the_original(text, how):
     """At once, where it is a model that changes, and in the episodes that follow."""
-    text = f"{name}~1" if not CATALOGUE[name].contexts else f"{name}=held_out@change(4)"
     env = Perturbed(make("Ant-v5"), text)
     play(env, 5)
     again = COPIES[how](env)
     assert same_model(again.unwrapped.model, env.unwrapped.model)
-    for seed in (1, 2):
-        expected = play(env, 40, seed)
-        np.testing.assert_array_equal(play(again, 40, seed), expected)
-    assert not np.array_equal(play(make("Ant-v5"), 40, 2), expected)
+    expected = play(env, 40, 1)
+    np.testing.assert_array_equal(play(again, 40, 1), expected)
+    assert not np.array_equal(play(make("Ant-v5"), 40, 1), expected)
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -79,73 +83,20 @@ def test_a_copy_of_a_task_of_ours_has_its_arguments(task, arguments, how):
     np.testing.assert_array_equal(play(COPIES[how](env), 20), play(env, 20))
 
 
-NESTED = [
-    ("mass=2", "gravity=1.5"),
-    ("limb_length=0.8", "mass=2@4"),
-    ("mass:torso=1.5", "limb_length:aux_1=0.7"),
-    ("rough_ground=0.1", "strength=0.5"),
-    ("strength=0.5", "rough_ground=0.1"),
-    ("push=1", "mass=1.5"),
-    ("obs_noise=0.3", "action_delay=2"),
-    ("motor_signs=seen", "sensor_order=seen@change(5)"),
-]
-
-
-@pytest.mark.parametrize(("inner", "outer"), NESTED)
-def test_nested_wrappers_are_one_with_both_terms(inner, outer):
-    """In every episode, and in either order of being undone."""
-    both = Perturbed(make("Ant-v5"), f"{inner} + {outer}")
-    nested = Perturbed(Perturbed(make("Ant-v5"), inner), outer)
-    for seed in range(3):
-        np.testing.assert_array_equal(play(nested, 12, seed), play(both, 12, seed))
-    plain = play(make("Ant-v5"), 12, 0)
-    alone = play(Perturbed(make("Ant-v5"), inner), 12, 0)
-    nested.undo()
-    np.testing.assert_array_equal(play(nested.env, 12, 0), alone)
-    nested.env.undo()
-    np.testing.assert_array_equal(play(nested.unwrapped, 12, 0), plain)
-
-
-def test_what_is_asked_for_twice_is_asked_for_by_both():
-    """Whichever of two nested wrappers changes it last."""
-
-    def weights(*texts):
-        env = make("HalfCheetah-v5")
-        for text in texts:
-            env = Perturbed(env, text)
-        env.reset(seed=0)
-        found = []
-        for _ in range(8):
-            env.step(np.zeros(6))
-            found.append(env.unwrapped._forward_reward_weight)
-        env.undo()
-        return [found[0], found[4], found[-1]]
-
-    assert weights("direction=-1@3", "direction=0.5") == [0.5, -0.5, -0.5]
-    assert weights("direction=0.5", "direction=-1@3") == [0.5, -0.5, -0.5]
-    assert weights("direction=-1@3", "direction=-1@6") == [1, -1, 1]
-    assert weights("direction=-1@6", "direction=-1@3") == [1, -1, 1]
+def test_one_text_has_all_that_perturbs_an_environment():
+    env = gym.wrappers.TimeLimit(Perturbed(make("HalfCheetah-v5"), "mass=2"), 5)
+    with pytest.raises(ValueError, match="perturbed by 'mass=2' already: join both, as"):
+        Perturbed(env, "gravity=1.5")
 
 
 @pytest.mark.parametrize("onset", ["", "@5"])
-@pytest.mark.parametrize("inner", ["obs_noise=1", "sensor_signs:all=1", "sensor_order=seen"])
-def test_what_a_sensor_reads_is_told_by_the_task_as_it_is_now(inner, onset):
-    """Also where the wrapper that changes the task is around the one that changes the sensor."""
-    task, outer = "HalfCheetahCueLesson-v0", f"cue_reversal=1{onset}"
-    both = Perturbed(make(task), f"{inner} + {outer}")
-    nested = Perturbed(Perturbed(make(task), inner), outer)
-    np.testing.assert_array_equal(play(nested, 12), play(both, 12))
-
-
-def test_forces_add_up():
-    within = Perturbed(Perturbed(make("Ant-v5"), "push=1"), "wind:side=5")
-    together = Perturbed(make("Ant-v5"), "push=1 + wind:side=5")
-    pushes = Perturbed(Perturbed(make("Ant-v5"), "push=1"), "push=1")
-    alone = Perturbed(make("Ant-v5"), "push=1")
-    for seed in range(3):
-        np.testing.assert_array_equal(play(within, 60, seed), play(together, 60, seed))
-        # each pushes in directions of its own
-        assert not np.array_equal(play(pushes, 60, seed), play(alone, 60, seed))
+@pytest.mark.parametrize("sensing", ["obs_noise=1", "sensor_signs:all=1", "sensor_order=seen"])
+def test_what_a_sensor_reads_is_told_by_the_task_as_it_is_now(sensing, onset):
+    """Also where what changes the task comes after what changes the sensor."""
+    asking = f"cue_reversal=1{onset}"
+    texts = f"{sensing} + {asking}", f"{asking} + {sensing}"
+    one, other = (play(Perturbed(make("HalfCheetahCueLesson-v0"), text), 12) for text in texts)
+    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow
@@ -165,52 +116,19 @@ def test_rough_ground_goes_with_what_recomputes_constants(task, name):
 
 def test_the_proof_catches_families_that_undo_each_other(monkeypatch):
     def push(task, value, bound):
-        task.data.xfrc_applied[1, 0] = 10 * value  # whatever other forces there are
+        if value:
+            task.data.xfrc_applied[1, 0] = 10 * value  # whatever other forces there are
 
-    one, other = (
-        replace(CATALOGUE[name], edit_model=None, each_step=push) for name in ("mass", "gravity")
-    )
+    changes = {"nominal": 0, "other": None, "edit_model": None, "each_step": push}
+    one = replace(CATALOGUE["strength"], hardest=1, **changes)
+    other = replace(CATALOGUE["wind"], hardest=2, **changes)
     for family in (one, other):
         monkeypatch.setitem(CATALOGUE, family.name, family)
     failures = verify_pair(Player("HalfCheetah-v5", 2, [0]), one, other)
-    assert "are not the same as one inside the other" in failures[0]
+    assert failures == ["strength and wind are not what wind and strength are"]
 
 
 # ---------------------------------------------------------------- bodies and worlds
-
-
-@pytest.mark.parametrize("task", ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"])
-@pytest.mark.parametrize("when", ["=1.5", "=1.5@30", "=0.5@periodic(30)"])
-def test_limbs_that_are_longer_or_long_again_do_not_reach_into_the_floor(task, when):
-    env, plain = Perturbed(make(task), f"limb_length{when}"), make(task)
-    depths = []
-    for one in (env, plain):
-        one.reset(seed=0)
-        for _ in range(31 if "@" in when else 0):
-            one.step(np.zeros(one.action_space.shape, np.float32))
-        model, data = one.unwrapped.model, one.unwrapped.data
-        mujoco.mj_forward(model, data)
-        floor = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-        depths.append(max([0, *(-c.dist for c in data.contact if floor[c.geom].any())]))
-    assert depths[0] <= max(depths[1], 0.01) + 0.02
-
-
-def test_a_push_lasts_as_long_on_every_robot():
-    for task, steps in (("HalfCheetah-v5", 4), ("Hopper-v5", 25)):
-        env = Perturbed(make(task), "push=0.1")
-        env.reset(seed=0)
-        pushed = []
-        inner = env.env.step
-
-        def step(action, env=env, inner=inner, pushed=pushed):
-            pushed.append(bool(env.unwrapped.data.xfrc_applied.any()))
-            return inner(action)
-
-        env.env.step = step
-        for _ in range(600):
-            env.step(np.zeros(env.action_space.shape, np.float32))
-        lengths = {len(list(run)) for on, run in itertools.groupby(pushed[:-steps]) if on}
-        assert min(lengths) == steps and all(length % steps == 0 for length in lengths)
 
 
 def test_mild_bumps_are_no_other_floor():

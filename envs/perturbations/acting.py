@@ -105,83 +105,40 @@ def _drop(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
 
 
 NOISE = Family(
-    name="action_noise",
-    group="acting",
-    summary="Gaussian noise on every dimension of the action, anew at every step.",
-    unit="standard deviation / half the range",
-    nominal=0,
-    hardest=1,
-    reason_against=_bounded,
+    "action_noise", "acting",
+    "Gaussian noise on every dimension of the action, anew at every step.",
+    "standard deviation / half the range", nominal=0, hardest=1, reason_against=_bounded,
     act=_add_noise,
-)
+)  # fmt: skip
 DELAY = Family(
-    name="action_delay",
-    group="acting",
-    summary="The action that arrives is that of some steps ago.",
-    unit="steps",
-    nominal=0,
-    hardest=8,
-    whole=True,
-    reason_against=_box,
-    act=_delay,
-)
+    "action_delay", "acting", "The action that arrives is that of some steps ago.",
+    "steps", nominal=0, hardest=8, whole=True, reason_against=_box, act=_delay,
+)  # fmt: skip
 GAIN = Family(
-    name="action_gain",
-    group="acting",
-    summary="Actions arrive weaker (or stronger, up to the bounds of the action space).",
-    unit="x nominal",
-    nominal=1,
-    hardest=0.25,
-    other=2,
-    targets=actuators,
-    default="all",
-    reason_against=_box,
-    act=_scale,
-)
+    "action_gain", "acting",
+    "Actions arrive weaker (or stronger, up to the bounds of the action space).",
+    "x nominal", nominal=1, hardest=0.25, other=2, targets=actuators, default="all",
+    reason_against=_box, act=_scale,
+)  # fmt: skip
 FLIP = Family(
-    name="action_flip",
-    group="acting",
-    summary="The action of one joint arrives with its sign flipped (halfway there: as nothing).",
-    unit="x nominal",
-    nominal=1,
-    hardest=-1,
-    targets=actuators,
-    reason_against=_box,
-    act=_scale,
-)
+    "action_flip", "acting",
+    "The action of one joint arrives with its sign flipped (halfway there: as nothing).",
+    "x nominal", nominal=1, hardest=-1, targets=actuators, reason_against=_box, act=_scale,
+)  # fmt: skip
 DROP = Family(
-    name="action_drop",
-    group="acting",
-    summary="Whole actions get lost at some steps: zero arrives.",
-    unit="probability",
-    nominal=0,
-    hardest=0.5,
-    reason_against=_box,
-    act=_drop,
-)
+    "action_drop", "acting", "Whole actions get lost at some steps: zero arrives.",
+    "probability", nominal=0, hardest=0.5, reason_against=_box, act=_drop,
+)  # fmt: skip
 SIGNS = Family(
-    name="motor_signs",
-    group="acting",
-    summary="Each motor has a hidden sign: its action arrives as it is or flipped.",
-    unit="share of the motors",
-    nominal=0,
-    hardest=1,
-    contexts=True,
-    targets=_signs,
-    reason_against=_symmetric,
-    act=in_context,
-)
+    "motor_signs", "acting",
+    "Each motor has a hidden sign: its action arrives as it is or flipped.",
+    "share of the motors", nominal=0, hardest=1, contexts=True, targets=_signs,
+    reason_against=_symmetric, act=in_context,
+)  # fmt: skip
 ORDER = Family(
-    name="motor_order",
-    group="acting",
-    summary="The motors have a hidden order: each gets the action of another.",
-    unit="share of the motors",
-    nominal=0,
-    hardest=1,
-    contexts=True,
-    targets=_orders,
-    reason_against=_alike,
-    act=in_context,
-)
+    "motor_order", "acting", "The motors have a hidden order: each gets the action of another.",
+    "share of the motors", nominal=0, hardest=1, contexts=True, targets=_orders,
+    reason_against=_alike, act=in_context,
+)  # fmt: skip
 
 FAMILIES = (NOISE, DELAY, GAIN, FLIP, DROP, SIGNS, ORDER)

@@ -155,16 +155,13 @@ class ContextAct(Act):
         self.chosen, self._held = chosen == self.alternative, False
         self.move_to(0, None)
 
-    def hold(self, code: int) -> None:
-        """Let one context hold for the whole episode that has just begun."""
-        self._hold(self._contexts.of_code(code))
-
-    def hold_opposite(self) -> None:
-        """Let the opposite of its first context hold for the whole episode that has just begun."""
-        self._hold(self._contexts.opposite(self._plan[0][1]))
-
-    def _hold(self, context: np.ndarray) -> None:
-        self._plan = [(0, context)]
+    def hold(self, code: int | str) -> None:
+        """Let one context, or the "opposite" of its first one, hold for the whole episode that has
+        just begun.
+        """
+        first = self._plan[0][1]
+        of = self._contexts
+        self._plan = [(0, of.opposite(first) if isinstance(code, str) else of.of_code(code))]
         self.chosen, self._held = True, True
         self.move_to(0, None)
 

@@ -11,11 +11,12 @@ from spikepropamine.envs.rendering import is_mujoco
 
 def bodies(task: Any) -> dict[str, np.ndarray]:
     """All bodies but the world, and each by its name or, where it has none, its joint's."""
-    model = task.model
-    targets = {}
-    for body in range(1, model.nbody):
-        targets[body_name(model, body)] = np.array([body])
-    return targets | {"all": np.arange(1, model.nbody)}
+    return each_body(task) | {"all": np.arange(1, task.model.nbody)}
+
+
+def each_body(task: Any) -> dict[str, np.ndarray]:
+    """Every body but the world by its name; the first is the root."""
+    return {body_name(task.model, body): np.array([body]) for body in range(1, task.model.nbody)}
 
 
 def body_name(model: Any, body: int) -> str:
@@ -87,11 +88,10 @@ def needs_model(task: Any) -> str | None:
 def _needs_limbs(task: Any) -> str | None:
     if reason := needs_model(task):
         return reason
-    found = limbs(task).values()
-    if not found:
+    sizes = [len(motors) for motors in limbs(task).values()]
+    if not sizes:
         return "it has no limb with actuators"
-    only_one = any(len(motors) == task.model.nu for motors in found)
-    return "its only limb has all its motors" if only_one else None
+    return "its only limb has all its motors" if task.model.nu in sizes else None
 
 
 def _needs_segments(task: Any) -> str | None:
@@ -162,91 +162,43 @@ def _lock(model: Any, value: float, bound: Bound) -> None:
     if model.jnt_limited[joint]:
         low, high = model.jnt_range[joint]
         angle = np.clip(angle, low, high)
-    model.jnt_range[joint] = (
-        angle + (1 - value) * (low - angle),
-        angle + (1 - value) * (high - angle),
-    )
+    model.jnt_range[joint] = [angle + (1 - value) * (end - angle) for end in (low, high)]
     model.jnt_limited[joint] = True
 
 
 MASS = Family(
-    name="mass",
-    group="body",
-    summary="Mass and inertia of one body, or of all.",
-    unit="x nominal",
-    nominal=1,
-    hardest=3,
-    other=0.3,
-    constants=True,
-    targets=bodies,
-    default="all",
-    reason_against=needs_model,
-    edit_model=_scale_mass,
-)
+    "mass", "body", "Mass and inertia of one body, or of all.",
+    "x nominal", nominal=1, hardest=3, other=0.3, constants=True, targets=bodies, default="all",
+    reason_against=needs_model, edit_model=_scale_mass,
+)  # fmt: skip
 LIMB_LENGTH = Family(
-    name="limb_length",
-    group="body",
-    summary="Length of one limb segment, or of all, at the same radius and density. The height "
-    "below which a task counts its robot as fallen stays: at 0.5 Walker2d and Humanoid are below.",
-    unit="x nominal",
-    nominal=1,
-    hardest=0.5,
-    other=1.5,
-    targets=segments,
-    default="all",
-    reason_against=_needs_segments,
-    edit_spec=_scale_length,
-)
+    "limb_length", "body",
+    "Length of one limb segment, or of all, at the same radius and density. The height below "
+    "which a task counts its robot as fallen stays: at 0.5 Walker2d and Humanoid are below.",
+    "x nominal", nominal=1, hardest=0.5, other=1.5, targets=segments, default="all",
+    reason_against=_needs_segments, edit_spec=_scale_length,
+)  # fmt: skip
 CRIPPLED_LEG = Family(
-    name="crippled_leg",
-    group="body",
-    summary="The motors of one limb lose their strength.",
-    unit="x nominal strength",
-    nominal=1,
-    hardest=0,
-    constants=True,
-    targets=limbs,
-    reason_against=_needs_limbs,
-    edit_model=_scale_strength,
-)
+    "crippled_leg", "body", "The motors of one limb lose their strength.",
+    "x nominal strength", nominal=1, hardest=0, constants=True, targets=limbs,
+    reason_against=_needs_limbs, edit_model=_scale_strength,
+)  # fmt: skip
 JOINT_LOCK = Family(
-    name="joint_lock",
-    group="body",
-    summary="One joint loses its range of motion, around the angle that it has at the onset (from "
-    "the first step on: at rest).",
-    unit="fraction of the range",
-    nominal=0,
-    hardest=1,
-    targets=driven_joints,
-    reason_against=needs_model,
-    edit_model=_lock,
-)
+    "joint_lock", "body",
+    "One joint loses its range of motion, around the angle that it has at the onset (from the "
+    "first step on: at rest).",
+    "fraction of the range", nominal=0, hardest=1, targets=driven_joints,
+    reason_against=needs_model, edit_model=_lock,
+)  # fmt: skip
 DAMPING = Family(
-    name="damping",
-    group="body",
-    summary="Damping of one joint, or of all.",
-    unit="x nominal",
-    nominal=1,
-    hardest=3,
-    other=0.25,
-    targets=damped_joints,
-    default="all",
-    reason_against=_needs_damping,
-    edit_model=_scale_damping,
-)
+    "damping", "body", "Damping of one joint, or of all.",
+    "x nominal", nominal=1, hardest=3, other=0.25, targets=damped_joints, default="all",
+    reason_against=_needs_damping, edit_model=_scale_damping,
+)  # fmt: skip
 STRENGTH = Family(
-    name="strength",
-    group="body",
-    summary="Strength of one motor, or of all.",
-    unit="x nominal",
-    nominal=1,
-    hardest=0.25,
-    other=2,
-    constants=True,
-    targets=actuators,
-    default="all",
-    reason_against=needs_model,
-    edit_model=_scale_strength,
-)
+    "strength", "body", "Strength of one motor, or of all.",
+    "x nominal", nominal=1, hardest=0.25, other=2, constants=True, targets=actuators,
+    default="all", reason_against=needs_model, edit_model=_scale_strength,
+)  # fmt: skip
 
 FAMILIES = (MASS, LIMB_LENGTH, CRIPPLED_LEG, JOINT_LOCK, DAMPING, STRENGTH)

@@ -47,15 +47,15 @@ class Contexts(ABC):
         if not 0 <= code < self.codes:
             raise ValueError(f"there are {self.codes} contexts, from 0 to {self.codes - 1}")
         if self.all <= MOST_CODES or code == 0:
-            return self.counted(code)
-        return self.completed(code, np.random.default_rng([len(self.channels), code]))
+            return self._counted(code)
+        return self._completed(code, np.random.default_rng([len(self.channels), code]))
 
     @abstractmethod
-    def counted(self, code: int) -> np.ndarray:
+    def _counted(self, code: int) -> np.ndarray:
         """The context that comes at a place in their natural order; the plain one is first."""
 
     @abstractmethod
-    def completed(self, code: int, random: np.random.Generator) -> np.ndarray:
+    def _completed(self, code: int, random: np.random.Generator) -> np.ndarray:
         """A context of which the code settles one part, so that no two codes have the same, and
         `random` the rest.
         """
@@ -67,9 +67,9 @@ class Contexts(ABC):
     def apply(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         """What an observation or action becomes."""
         if len(self.channels) == values.size:
-            return self.arranged(values.ravel(), context).reshape(values.shape)
+            return self._arranged(values.ravel(), context).reshape(values.shape)
         changed = values.flatten()
-        changed[self.channels] = self.arranged(changed[self.channels], context)
+        changed[self.channels] = self._arranged(changed[self.channels], context)
         return changed.reshape(values.shape)
 
     def undo(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ class Contexts(ABC):
         return self.apply(values, self.inverse(context))
 
     @abstractmethod
-    def arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
+    def _arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         """What the values of the channels become."""
 
     @abstractmethod
@@ -106,12 +106,10 @@ class Signs(Contexts):
         """How many contexts there are."""
         return 2**self._signs
 
-    def counted(self, code: int) -> np.ndarray:
-        """The signs that are the bits of the code."""
+    def _counted(self, code: int) -> np.ndarray:  # the bits of the code
         return self._spread(code >> np.arange(self._signs) & 1)
 
-    def completed(self, code: int, random: np.random.Generator) -> np.ndarray:
-        """The first signs are the bits of the code."""
+    def _completed(self, code: int, random: np.random.Generator) -> np.ndarray:
         flipped = random.integers(2, size=self._signs)
         flipped[: MOST_CODES.bit_length() - 1] = code >> np.arange(MOST_CODES.bit_length() - 1) & 1
         return self._spread(flipped)
@@ -120,8 +118,7 @@ class Signs(Contexts):
         """-1 for the channels of the lowest rank."""
         return self._spread(ranks[: self._signs] < math.ceil(share * len(ranks)))
 
-    def arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """The values with these signs."""
+    def _arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         return values * context.astype(values.dtype)
 
     def opposite(self, context: np.ndarray) -> np.ndarray:
@@ -144,16 +141,15 @@ class Order(Contexts):
         """How many contexts there are."""
         return math.factorial(len(self.channels))
 
-    def counted(self, code: int) -> np.ndarray:
-        """The orders as words in a dictionary."""
+    def _counted(self, code: int) -> np.ndarray:  # as words in a dictionary
         left, order = list(range(len(self.channels))), []
         while left:
             place, code = divmod(code, math.factorial(len(left) - 1))
             order.append(left.pop(place))
         return np.array(order)
 
-    def completed(self, code: int, random: np.random.Generator) -> np.ndarray:
-        """The first channels are those that the digits of the code choose among what is left."""
+    def _completed(self, code: int, random: np.random.Generator) -> np.ndarray:
+        # the digits of the code choose among what is left
         left, order, settled = list(range(len(self.channels))), [], 1
         while settled < MOST_CODES:
             settled *= len(left)
@@ -169,8 +165,7 @@ class Order(Contexts):
             order[chosen] = np.roll(chosen, 1)
         return order
 
-    def arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """The values in this order."""
+    def _arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         return values[context]
 
     def opposite(self, context: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -14,105 +13,78 @@ REACH = 1.0  # m
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 
-@dataclass(eq=False)
-class Layer:
-    """The edits of one wrapper.
-
-    Attributes:
-        additions: to the MjSpec, what no edit of a compiled model could bring about.
-        spec_edits: of an MjSpec, which is compiled.
-        model_edits: of the live model, after all that.
-        constants: whether MuJoCo has to recompute what derives from masses, inertias and gains.
-    """
-
-    additions: Sequence[Edit] = ()
-    spec_edits: Sequence[Edit] = ()
-    model_edits: Sequence[Edit] = ()
-    constants: bool = False
-
-
 class EditableModel:
     """The model of one environment, with edits that can be undone bit for bit.
 
-    Every change starts from the nominal model and makes the edits of all layers, so they never
-    compound, and no wrapper undoes those of another. What a model can express is written into the
-    live one; a geometry is compiled from an edited MjSpec, whose arrays, of the same sizes, are
-    then copied into the live one. So neither the environment nor its renderer needs to know. It
-    can be copied and pickled together with the environment.
+    Every change starts from the nominal model and makes all edits, so they never compound. What a
+    model can express is written into the live one; a geometry is compiled from an edited MjSpec,
+    whose arrays, of the same sizes, are then copied into the live one. So neither the environment
+    nor its renderer needs to know. It can be copied and pickled together with the environment.
 
     Args:
         task: the unwrapped environment, a Gymnasium MujocoEnv.
+        additions: to the MjSpec, what no edit of a compiled model could bring about; with these the
+            environment gets another model (and data) until `restore`.
+
+    Attributes:
+        spec_edits: of an MjSpec, which is compiled.
+        model_edits: of the live model, after all that.
+        constants: whether MuJoCo has to recompute what derives from masses, inertias and gains.
+
+    Raises:
+        ValueError: geometry is to be added, but the model is not the one of its file.
     """
 
-    def __init__(self, task: Any) -> None:
-        self._task = task
-        self._first = task.model, task.data
-        self._layers: list[Layer] = []
+    def __init__(self, task: Any, additions: Sequence[Edit] = ()) -> None:
+        self._task, self._additions = task, additions
+        self.spec_edits: Sequence[Edit] = ()
+        self.model_edits: Sequence[Edit] = ()
+        self.constants = False
         self._begin()
 
     def _begin(self) -> None:
-        """Take the present model as the nominal one."""
+        """Take the present model as the first one, and that with the additions as the nominal."""
+        self._first = self._task.model, self._task.data
+        if self._additions:
+            model = self._compiled([])
+            _exchange(self._task, model, mujoco.MjData(model))
         self._nominal = copy.copy(self._task.model)
         self._pairs: Pairs = []
         self._scratch: mujoco.MjData | None = None
         self._edited = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_task": self._task, "_layers": self._layers}
+        kept = ("_task", "_additions", "spec_edits", "model_edits", "constants")
+        return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # a copy of one of Gymnasium's simulated tasks is a new one, with the model of its file
-        self._task, self._layers = state["_task"], state["_layers"]
-        self._first = self._task.model, self._task.data
+        self.__dict__.update(state)
         self._begin()
-        if any(layer.additions for layer in self._layers):
-            self._rebuild()
         self.apply()
 
-    def join(self, additions: Sequence[Edit]) -> Layer:
-        """Add a layer, on top of the others; where it has additions, the environment gets another
-        model (and data) until it leaves.
-
-        Raises:
-            ValueError: geometry is to be added, but the model is not the one of its file.
-        """
-        layer = Layer(additions)
-        self._layers.append(layer)
-        if additions:
-            try:
-                self._rebuild()
-            except ValueError:
-                self._layers.remove(layer)
-                raise
-        return layer
-
-    def leave(self, layer: Layer) -> None:
-        """Undo a layer, and give the environment back the model that it had without it."""
-        if layer not in self._layers:
-            return
-        self._layers.remove(layer)
-        if layer.additions:
-            self._rebuild()
-        self.apply()
+    def restore(self) -> None:
+        """Give the environment back the model that it had."""
+        self._undo()
+        if self._task.model is not self._first[0]:
+            _exchange(self._task, *self._first)
 
     def apply(self) -> None:
-        """Make the nominal model with the edits of all layers the live one."""
+        """Make the nominal model with all edits the live one."""
         model = self._task.model
-        self._restore()
-        spec_edits = [edit for layer in self._layers for edit in layer.spec_edits]
-        model_edits = [edit for layer in self._layers for edit in layer.model_edits]
-        if spec_edits:
-            compiled = self._compile(spec_edits)
+        self._undo()
+        if self.spec_edits:
+            compiled = self._compiled(self.spec_edits)
             _copy(_arrays(model, compiled), compiled, model)
-        for edit in model_edits:
+        for edit in self.model_edits:
             edit(model)
-        if any(layer.constants for layer in self._layers):
+        if self.constants:
             # on other data than the environment's, whose state it would overwrite
             if self._scratch is None:
                 self._scratch = mujoco.MjData(model)
             mujoco.mj_setConst(model, self._scratch)
-        self._edited = bool(spec_edits or model_edits)
-        if any(layer.additions for layer in self._layers):
+        self._edited = bool(self.spec_edits or self.model_edits)
+        if self._additions:
             _upload_heights(self._task)
 
     def clearance(self, posture: np.ndarray, nominal: bool = False) -> float:
@@ -147,93 +119,65 @@ class EditableModel:
         mujoco.mj_kinematics(self._task.model, self._task.data)
         mujoco.mj_comPos(self._task.model, self._task.data)
 
-    def _restore(self) -> None:
+    def _undo(self) -> None:
         if self._edited:
             self._pairs = self._pairs or _arrays(self._task.model, self._nominal)
             _copy(self._pairs, self._nominal, self._task.model)
         self._edited = False
 
-    def _rebuild(self) -> None:
-        self._restore()
-        if any(layer.additions for layer in self._layers):
-            model = self._compile([])
-            _exchange(self._task, model, mujoco.MjData(model))
-        else:
-            _exchange(self._task, *self._first)
-        self._begin()
-
-    def _compile(self, edits: Sequence[Edit]) -> mujoco.MjModel:
+    def _compiled(self, edits: Sequence[Edit]) -> mujoco.MjModel:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # advice to the author of the file
-            return self._compiled(edits)
-
-    def _compiled(self, edits: Sequence[Edit]) -> mujoco.MjModel:
-        spec = mujoco.MjSpec.from_file(self._task.fullpath)
-        for layer in self._layers:
-            for addition in layer.additions:
+            spec = mujoco.MjSpec.from_file(self._task.fullpath)
+            for addition in self._additions:
                 addition(spec)
-        nominal = spec.compile()
-        reference = self._first[0]
-        same = nominal.nq == reference.nq and np.array_equal(nominal.body_mass, reference.body_mass)
-        if not same:
-            raise ValueError(
-                f"the model is not the one that {self._task.fullpath} describes, so its geometry "
-                "cannot be changed: apply this perturbation first"
-            )
-        if edits:
-            total = spec.compiler.settotalmass
-            spec.compiler.settotalmass = -1
-            before = spec.compile().body_mass.sum()
-            for edit in edits:
-                edit(spec)
-            if total > 0:
-                # the densities stay what the nominal total makes them
-                spec.compiler.settotalmass = total * spec.compile().body_mass.sum() / before
-            nominal = spec.compile()
-        visual, live = nominal.vis.global_, reference.vis.global_
+            model, reference = spec.compile(), self._first[0]
+            same = np.array_equal(model.body_mass, reference.body_mass)
+            if model.nq != reference.nq or not same:
+                raise ValueError(
+                    f"the model is not the one that {self._task.fullpath} describes, so its "
+                    "geometry cannot be changed: apply this perturbation first"
+                )
+            if edits:
+                total = spec.compiler.settotalmass
+                spec.compiler.settotalmass = -1
+                before = spec.compile().body_mass.sum()
+                for edit in edits:
+                    edit(spec)
+                if total > 0:
+                    # the densities stay what the nominal total makes them
+                    spec.compiler.settotalmass = total * spec.compile().body_mass.sum() / before
+                model = spec.compile()
+        visual, live = model.vis.global_, reference.vis.global_
         visual.offwidth, visual.offheight = live.offwidth, live.offheight
-        return nominal
+        return model
 
 
 def same_model(one: mujoco.MjModel, other: mujoco.MjModel) -> bool:
     """Whether two models are equal, to the last bit."""
-    return bool(np.array_equal(_bytes(one), _bytes(other)))
-
-
-def _bytes(model: mujoco.MjModel) -> np.ndarray:
-    buffer = np.zeros(mujoco.mj_sizeModel(model), dtype=np.uint8)
-    mujoco.mj_saveModel(model, None, buffer)
-    return buffer
+    buffers = [np.zeros(mujoco.mj_sizeModel(model), dtype=np.uint8) for model in (one, other)]
+    for model, buffer in zip((one, other), buffers):
+        mujoco.mj_saveModel(model, None, buffer)
+    return np.array_equal(*buffers)
 
 
 def _arrays(one: mujoco.MjModel, other: mujoco.MjModel) -> Pairs:
     """The arrays of two models, in pairs; views that last as long as the models."""
-    pairs = []
-    for name in dir(one):
-        if name.startswith("_"):
-            continue
-        array = getattr(one, name)
-        if isinstance(array, np.ndarray) and array.size:
-            pairs.append((array, getattr(other, name)))
-    return pairs
+    names = [name for name in dir(one) if not name.startswith("_")]
+    arrays = {name: array for name in names if isinstance(array := getattr(one, name), np.ndarray)}
+    return [(array, getattr(other, name)) for name, array in arrays.items() if array.size]
 
 
 def _copy(pairs: Pairs, source: mujoco.MjModel, target: mujoco.MjModel) -> None:
     for into, out_of in pairs:
         np.copyto(into, out_of)
-    _copy_numbers(source.opt, target.opt)
-    _copy_numbers(source.stat, target.stat)
-
-
-def _copy_numbers(source: Any, target: Any) -> None:
-    for name in dir(source):
-        if name.startswith("_"):
-            continue
-        value = getattr(source, name)
-        if isinstance(value, np.ndarray):
-            np.copyto(getattr(target, name), value)
-        elif not callable(value):
-            setattr(target, name, value)
+    for numbers, place in ((source.opt, target.opt), (source.stat, target.stat)):
+        for name in [name for name in dir(numbers) if not name.startswith("_")]:
+            value = getattr(numbers, name)
+            if isinstance(value, np.ndarray):
+                np.copyto(getattr(place, name), value)
+            elif not callable(value):
+                setattr(place, name, value)
 
 
 def _exchange(task: Any, model: mujoco.MjModel, data: mujoco.MjData) -> None:

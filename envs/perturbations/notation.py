@@ -110,11 +110,7 @@ def parse(text: str) -> tuple[tuple[Term, ...], ...]:
         mass=1.5 | obs_noise=0.2       one of them, drawn anew in every episode
         none                           nothing
 
-    Args:
-        text: what to read.
-
-    Returns:
-        The alternatives, each a tuple of terms.
+    Returns the alternatives, each a tuple of terms.
 
     Raises:
         ValueError: the text is malformed, or has an unknown name or a value out of range.

@@ -88,85 +88,40 @@ def _delay(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
 
 
 NOISE = Family(
-    name="obs_noise",
-    group="sensing",
-    summary="Gaussian noise on every dimension of the observation, anew at every step.",
-    unit="standard deviation / spread",
-    nominal=0,
-    hardest=1,
-    unbounded=True,
-    scaled_by_spread=True,
-    reason_against=_floats,
-    observe=_add_noise,
-)
+    "obs_noise", "sensing",
+    "Gaussian noise on every dimension of the observation, anew at every step.",
+    "standard deviation / spread", nominal=0, hardest=1, unbounded=True, scaled_by_spread=True,
+    reason_against=_floats, observe=_add_noise,
+)  # fmt: skip
 BIAS = Family(
-    name="obs_bias",
-    group="sensing",
-    summary="A constant Gaussian offset on every dimension of the observation.",
-    unit="standard deviation / spread",
-    nominal=0,
-    hardest=1,
-    unbounded=True,
-    scaled_by_spread=True,
-    reason_against=_floats,
-    observe=_add_bias,
-)
+    "obs_bias", "sensing", "A constant Gaussian offset on every dimension of the observation.",
+    "standard deviation / spread", nominal=0, hardest=1, unbounded=True, scaled_by_spread=True,
+    reason_against=_floats, observe=_add_bias,
+)  # fmt: skip
 DROPOUT = Family(
-    name="obs_dropout",
-    group="sensing",
-    summary="Each dimension of the observation reads 0 at some steps, independently.",
-    unit="probability",
-    nominal=0,
-    hardest=0.5,
-    reason_against=_zeros,
-    observe=_drop,
-)
+    "obs_dropout", "sensing",
+    "Each dimension of the observation reads 0 at some steps, independently.",
+    "probability", nominal=0, hardest=0.5, reason_against=_zeros, observe=_drop,
+)  # fmt: skip
 STUCK = Family(
-    name="obs_stuck",
-    group="sensing",
-    summary="Some dimensions of the observation keep the reading that they had at the onset.",
-    unit="fraction of the dimensions",
-    nominal=0,
-    hardest=0.5,
-    reason_against=_floats,
-    observe=_stick,
-)
+    "obs_stuck", "sensing",
+    "Some dimensions of the observation keep the reading that they had at the onset.",
+    "fraction of the dimensions", nominal=0, hardest=0.5, reason_against=_floats, observe=_stick,
+)  # fmt: skip
 DELAY_OBSERVATION = Family(
-    name="obs_delay",
-    group="sensing",
-    summary="The observation is that of some steps ago.",
-    unit="steps",
-    nominal=0,
-    hardest=8,
-    whole=True,
-    reason_against=_floats,
-    observe=_delay,
-)
+    "obs_delay", "sensing", "The observation is that of some steps ago.",
+    "steps", nominal=0, hardest=8, whole=True, reason_against=_floats, observe=_delay,
+)  # fmt: skip
 SIGNS = Family(
-    name="sensor_signs",
-    group="sensing",
-    summary="Each dimension of the observation has a hidden sign: it reads as it is or flipped.",
-    unit="share of the dimensions",
-    nominal=0,
-    hardest=1,
-    unbounded=True,
-    contexts=True,
-    targets=_signs,
-    reason_against=_floats,
-    observe=in_context,
-)
+    "sensor_signs", "sensing",
+    "Each dimension of the observation has a hidden sign: it reads as it is or flipped.",
+    "share of the dimensions", nominal=0, hardest=1, unbounded=True, contexts=True,
+    targets=_signs, reason_against=_floats, observe=in_context,
+)  # fmt: skip
 ORDER = Family(
-    name="sensor_order",
-    group="sensing",
-    summary="The dimensions of the observation have a hidden order.",
-    unit="share of the dimensions",
-    nominal=0,
-    hardest=1,
-    unbounded=True,
-    contexts=True,
-    targets=_orders,
-    reason_against=_several_floats,
-    observe=in_context,
-)
+    "sensor_order", "sensing", "The dimensions of the observation have a hidden order.",
+    "share of the dimensions", nominal=0, hardest=1, unbounded=True, contexts=True,
+    targets=_orders, reason_against=_several_floats, observe=in_context,
+)  # fmt: skip
 
 FAMILIES = (NOISE, BIAS, DROPOUT, STUCK, DELAY_OBSERVATION, SIGNS, ORDER)

@@ -54,10 +54,8 @@ def load_suite(
     {50%} for the step half-way through an episode), `severities` and `onset` (a step, or 50%) where
     they are used, and `tasks`: from a task's id to what it has in place of these.
 
-    Args:
-        suite: name of a file in `configs/suites/`, or the path of a YAML file.
-        task: Gymnasium id.
-        horizon: steps of an episode; None where it has no limit.
+    `suite` is the name of a file there, or the path of a YAML file; `task` a Gymnasium id;
+    `horizon` the steps of an episode, None where it has no limit.
 
     Raises:
         ValueError: there is no such suite, it needs a limit, or its file is wrong; the message says
@@ -106,8 +104,11 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
                 except ValueError as error:
                     raise ValueError(f"{split}: {name}: {error}") from error
                 conditions.append(SuiteCondition(name, filled, severity, split))
-    _refuse_repeated([f"{c.name} {c.severity}" for c in conditions], "name")
-    _refuse_repeated([c.text for c in conditions], "text")
+    names = [f"{c.name} {c.severity}" for c in conditions]
+    for what, entries in (("name", names), ("text", [c.text for c in conditions])):
+        for entry in entries:
+            if entries.count(entry) > 1:
+                raise ValueError(f"two conditions have the same {what}: {entry}")
     return tuple(conditions)
 
 
@@ -130,9 +131,3 @@ def _mapping(content: Any, where: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{where or 'it'} must be a mapping, got {content!r}")
     return content
-
-
-def _refuse_repeated(entries: list[str], what: str) -> None:
-    for entry in entries:
-        if entries.count(entry) > 1:
-            raise ValueError(f"two conditions have the same {what}: {entry}")

@@ -48,24 +48,13 @@ def _remap(task: Any, value: float, bound: Bound) -> None:
 
 
 DIRECTION = Family(
-    name="direction",
-    group="task",
-    summary="Weight of the reward for moving forward: at -1 the robot is paid for going back.",
-    unit="x nominal",
-    nominal=1,
-    hardest=-1,
-    reason_against=_has_direction,
-    edit_task=_turn,
-)
+    "direction", "task",
+    "Weight of the reward for moving forward: at -1 the robot is paid for going back.",
+    "x nominal", nominal=1, hardest=-1, reason_against=_has_direction, edit_task=_turn,
+)  # fmt: skip
 CUES = Family(
-    name="cue_reversal",
-    group="task",
-    summary="Some cues ask for the next action instead of their own.",
-    unit="fraction of the cues",
-    nominal=0,
-    hardest=1,
-    reason_against=_has_cues,
-    edit_task=_remap,
-)
+    "cue_reversal", "task", "Some cues ask for the next action instead of their own.",
+    "fraction of the cues", nominal=0, hardest=1, reason_against=_has_cues, edit_task=_remap,
+)  # fmt: skip
 
 FAMILIES = (DIRECTION, CUES)

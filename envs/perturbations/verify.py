@@ -24,24 +24,14 @@ from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 from spikepropamine.envs.rendering import is_mujoco
+from spikepropamine.envs.task import said
 from spikepropamine.envs.told import Told
 
 TASKS = (
-    "HalfCheetah-v5",
-    "Ant-v5",
-    "Hopper-v5",
-    "Walker2d-v5",
-    "Swimmer-v5",
-    "Humanoid-v5",
-    "InvertedPendulum-v5",
-    "InvertedDoublePendulum-v5",
-    "HalfCheetahDirection-v0",
-    "HalfCheetahVelocity-v0",
-    "AntDirection-v0",
-    "HalfCheetahCue-v0",
-    "HalfCheetahCueLesson-v0",
-    "CueAssociation-v0",
-    "EvidenceAccumulation-v0",
+    *("HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "Humanoid-v5"),
+    *("InvertedPendulum-v5", "InvertedDoublePendulum-v5", "HalfCheetahDirection-v0"),
+    *("HalfCheetahVelocity-v0", "AntDirection-v0", "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"),
+    *("CueAssociation-v0", "EvidenceAccumulation-v0"),
 )
 # so that a tape covers several trials, and trials are longer than delays
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -114,10 +104,8 @@ class Player:
         self.task, self.seeds = task, tuple(seeds)
         env = self.make()
         steps = max(steps, round(SECONDS / getattr(env.unwrapped, "dt", SECONDS)))
-        self.steps = min(steps, getattr(env.unwrapped, "episode_steps", steps))
-        self.tapes = {}
-        for seed in self.seeds:
-            self.tapes[seed] = tape_of(env.action_space, self.steps, seed)
+        self.steps = min(steps, said(env, "episode_steps") or steps)
+        self.tapes = {seed: tape_of(env.action_space, self.steps, seed) for seed in self.seeds}
         self.spread: np.ndarray | float = 1.0
         self.plain = {seed: self.play(env, seed) for seed in self.seeds}
         self.unstable = warnings_of(env) > 0
@@ -129,14 +117,9 @@ class Player:
 
     def make(self, text: str | None = None) -> gym.Env:
         """The task, perturbed if there is a text."""
-        env: gym.Env = Probe(
-            gym.make(
-                self.task,
-                disable_env_checker=True,  # it complains about steps after a fall
-                max_episode_steps=-1,
-                **ARGUMENTS.get(self.task, {}),
-            )
-        )
+        # Gymnasium's checker complains about steps after a fall
+        plain = {"disable_env_checker": True, "max_episode_steps": -1}
+        env: gym.Env = Probe(gym.make(self.task, **plain, **ARGUMENTS.get(self.task, {})))
         return env if text is None else Perturbed(env, text, self.spread)
 
     def play(self, env: gym.Env, seed: int) -> np.ndarray:
@@ -179,9 +162,8 @@ class Player:
         Episodes of different seeds are about as far apart as trajectories can get. Not `strictly`:
         all severities may be one, as a sign of one motor is.
         """
-        others = dict(
-            zip(self.seeds, [self.plain[seed] for seed in (*self.seeds[1:], self.seeds[0])])
-        )
+        next_seeds = (*self.seeds[1:], self.seeds[0])
+        others = {seed: self.plain[other] for seed, other in zip(self.seeds, next_seeds)}
         most = self.deviations([others], whole)[0]
         capped = np.minimum(deviations, most)
         steps = capped[1:] >= (1 - TOLERANCE) * capped[:-1]
@@ -209,15 +191,15 @@ def verify_family(player: Player, family: Family) -> Row:
     """Everything that has to hold for one family in one task."""
     row = Row(player.task, family.name)
     env = player.make()
-    row.reason = reason_against(env, f"{family.name}~1")
-    if row.reason:
-        row.reason = row.reason.split(": ", 1)[-1]
-        env.close()
-        return row
     try:
-        _verify(player, family, env, row)
+        if reason := reason_against(env, f"{family.name}~1"):
+            row.reason = reason.split(": ", 1)[-1]
+        else:
+            _verify(player, family, env, row)
     except (AssertionError, ValueError, FloatingPointError) as error:
         row.failures.append(str(error))
+    except Exception as error:  # of any kind: the family may be anybody's
+        row.failures.append(f"it cannot be played: {type(error).__name__}: {one_line(error)}")
     env.close()
     return row
 
@@ -234,11 +216,15 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
         if not truth:
             row.failures.append(otherwise)
 
+    def differs(rows: dict[int, np.ndarray], steps: slice = slice(None)) -> bool:
+        """Whether an episode of any seed differs from the plain one in these steps."""
+        return not all(_equal(rows[seed][steps], player.plain[seed][steps]) for seed in rows)
+
+    def played(wrapper: gym.Env) -> dict[int, np.ndarray]:
+        return {seed: player.play(wrapper, seed) for seed in player.seeds}
+
     with_nothing = perturbed(f"{family.name}~0")
-    require(
-        all(_equal(player.play(with_nothing, seed), player.plain[seed]) for seed in player.seeds),
-        "severity 0 differs from the plain task",
-    )
+    require(not differs(played(with_nothing)), "severity 0 differs from the plain task")
     with_nothing.undo()
 
     trajectories = []
@@ -249,19 +235,13 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
             rows[seed] = player.play(wrapper, seed)
             unstable += warnings_of(env)
         trajectories.append(rows)
-        require(
-            not all(_equal(rows[seed], player.plain[seed]) for seed in player.seeds),
-            f"severity {severity} changes nothing",
-        )
-        require(
-            all(np.isfinite(row).all() for row in rows.values())
-            and (player.unstable or not unstable),
-            f"the simulation is unstable at severity {severity}",
-        )
+        require(differs(rows), f"severity {severity} changes nothing")
+        finite = all(np.isfinite(row).all() for row in rows.values())
+        stable = finite and (player.unstable or not unstable)
+        require(stable, f"the simulation is unstable at severity {severity}")
         if severity == SEVERITIES[-1]:
-            require(
-                _equal(player.play(wrapper, first), rows[first]), "a seed does not reproduce it"
-            )
+            same = _equal(player.play(wrapper, first), rows[first])
+            require(same, "a seed does not reproduce it")
             again = copy.deepcopy(wrapper)
             require(_equal(player.play(again, first), rows[first]), "a copy is another")
         wrapper.undo()
@@ -274,16 +254,10 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     require(rises, "a higher severity does not change more")
 
     later = perturbed(f"{family.name}~1@{ONSET}")
-    late = {seed: player.play(later, seed) for seed in player.seeds}
+    late = played(later)
     # the observation at the onset is the first that may differ, and its reward comes from before
-    require(
-        all(_equal(late[seed][:ONSET], player.plain[seed][:ONSET]) for seed in player.seeds),
-        "it acts before its onset",
-    )
-    require(
-        not all(_equal(late[seed], player.plain[seed]) for seed in player.seeds),
-        "it does not act after its onset",
-    )
+    require(not differs(late, slice(ONSET)), "it acts before its onset")
+    require(differs(late), "it does not act after its onset")
     later.undo()
 
     for target in [t for t in ("each", "all") if family.contexts and t in family.targets(env)]:
@@ -298,10 +272,8 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     together = zip(*(player.steps_of(other, first) for other in (wrapper, milder, plain)))
     ours, theirs, untouched = (np.stack(rows) for rows in zip(*together))
     require(_equal(untouched, player.plain[first]), "it reaches another environment")
-    require(
-        _equal(ours, trajectories[-1][first]) and _equal(theirs, trajectories[0][first]),
-        "two perturbed environments reach each other",
-    )
+    apart = _equal(ours, trajectories[-1][first]) and _equal(theirs, trajectories[0][first])
+    require(apart, "two perturbed environments reach each other")
     plain.close()
     milder.close()
     wrapper.undo()
@@ -325,11 +297,11 @@ def verify_pairs(player: Player, families: Sequence[Family], every: bool = False
     env.close()
     pairs = list(itertools.combinations(found, 2))
     if not every:
-        apart = len(found) // 3
+        place, apart = {family.name: k for k, family in enumerate(found)}, len(found) // 3
         pairs = [
             (one, other)
             for one, other in pairs
-            if found.index(other) - found.index(one) == apart or one.edit_task or other.edit_task
+            if place[other.name] - place[one.name] == apart or one.edit_task or other.edit_task
         ]
     for one, other in pairs:
         row.failures += verify_pair(player, one, other)
@@ -338,25 +310,29 @@ def verify_pairs(player: Player, families: Sequence[Family], every: bool = False
 
 
 def verify_pair(player: Player, one: Family, other: Family) -> list[str]:
-    """What is wrong with two families at once: nothing, if that is one inside the other. (Two that
-    change actions may differ in what is clipped on the way; these must be finite.)
+    """What is wrong with two families at once: the second may not act before its onset, and where
+    they change different things their order in the text makes no difference.
     """
     pair = f"{one.name} and {other.name}"
     texts = f"{one.name}~0.5", f"{other.name}~0.5@{PAIR_STEPS // 2}"
     try:
-        together = player.make(" + ".join(texts))
-        nested = Perturbed(player.make(texts[0]), texts[1], player.spread)
+        envs = [
+            player.make(text) for text in (" + ".join(texts), " + ".join(texts[::-1]), texts[0])
+        ]
         for seed in player.seeds[:2]:  # the second episode does not begin like the first
-            rows = [
+            together, turned, alone = (
                 np.stack(list(itertools.islice(player.steps_of(env, seed), PAIR_STEPS)))
-                for env in (together, nested)
-            ]
-            if not np.isfinite(rows[0]).all():
+                for env in envs
+            )
+            if not np.isfinite(together).all():
                 return [f"{pair} make numbers that are not finite"]
-            if not (one.act and other.act) and not _equal(rows[0], rows[1]):
-                return [f"{pair} are not the same as one inside the other"]
-        together.close()
-        nested.close()
+            before = slice(PAIR_STEPS // 2)
+            if not _equal(together[before], alone[before]):
+                return [f"{other.name} changes {one.name} before its onset"]
+            if one.group != other.group and not _equal(together, turned):
+                return [f"{pair} are not what {other.name} and {one.name} are"]
+        for env in envs:
+            env.close()
     except Exception as error:
         return [f"{pair}: {error}"]
     return []
@@ -385,16 +361,8 @@ def verify(task: str, families: Sequence[Family] = ()) -> list[Row]:
         player = Player(task)
     except Exception as error:  # of any kind: the task may be anybody's
         return [Row(task, "none", failures=[f"it cannot be played: {one_line(error)}"])]
-    rows = [_row(player, family) for family in families or CATALOGUE.values()]
+    rows = [verify_family(player, family) for family in families or CATALOGUE.values()]
     return rows if families else [*rows, verify_pairs(player, list(CATALOGUE.values()))]
-
-
-def _row(player: Player, family: Family) -> Row:
-    try:
-        return verify_family(player, family)
-    except Exception as error:  # of any kind: the family may be anybody's
-        failure = f"it cannot be played: {type(error).__name__}: {one_line(error)}"
-        return Row(player.task, family.name, failures=[failure])
 
 
 def _named(task: str, names: Sequence[str]) -> list[Row]:
@@ -402,13 +370,8 @@ def _named(task: str, names: Sequence[str]) -> list[Row]:
 
 
 COLUMNS = (25, 14, 49, 25)
-TITLES = (
-    "task",
-    "perturbation",
-    "values at severity " + ", ".join(map(str, SEVERITIES)),
-    "deviations",
-    "verdict",
-)
+VALUES = f"values at severity {', '.join(map(str, SEVERITIES))}"
+TITLES = ("task", "perturbation", VALUES, "deviations", "verdict")
 
 
 def _columns(*texts: str) -> str:
@@ -420,8 +383,7 @@ def line(row: Row) -> str:
     """A row as a line of the table."""
     if row.reason:
         return _columns(row.task, row.family, "", "", f"not applicable: {row.reason}")
-    values = ", ".join(f"{value:.3g}" for value in row.values)
-    values = row.note or values
+    values = row.note or ", ".join(f"{value:.3g}" for value in row.values)
     values += f" {CATALOGUE[row.family].unit}" if row.values else ""
     deviations = ", ".join("0" if d <= SMALLEST else f"{d:.2g}" for d in row.deviations)
     verdict = "FAILED: " + "; ".join(row.failures) if row.failures else "proven"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.envs.perturbations.body import body_name, needs_model
+from spikepropamine.envs.perturbations.body import each_body, needs_model
 from spikepropamine.envs.perturbations.family import Bound, Family
 
 AIR_DENSITY = 1.2  # kg/m^3
@@ -63,12 +63,6 @@ def floor_of(model: Any) -> int | None:
     return None
 
 
-def roots(task: Any) -> dict[str, np.ndarray]:
-    """Every body by its name; the first is the root."""
-    model = task.model
-    return {body_name(model, body): np.array([body]) for body in range(1, model.nbody)}
-
-
 def wind_directions(task: Any) -> dict[str, np.ndarray]:
     """Where wind may blow to: against the robot, or from its side if it can move sideways."""
     sideways = {"side": AXES["y"]} if feels(task.model, AXES["y"]) else {}
@@ -87,19 +81,19 @@ def _needs_pull(axis: str, name: str, task: Any) -> str | None:
     return None if feels(task.model, AXES[axis]) else f"{name} moves none of its joints"
 
 
+def _needs_contacts(task: Any) -> str | None:
+    return needs_model(task) or (None if has_contacts(task.model) else "it has no contacts")
+
+
 def _needs_friction(task: Any) -> str | None:
-    if reason := needs_model(task):
+    if reason := _needs_contacts(task):
         return reason
-    if not has_contacts(task.model):
-        return "it has no contacts"
     return None if has_contacts(task.model, dimensions=3) else "its contacts have no friction"
 
 
 def _needs_floor(task: Any) -> str | None:
-    if reason := needs_model(task):
+    if reason := _needs_contacts(task):
         return reason
-    if not has_contacts(task.model):
-        return "it has no contacts"
     return None if floor_of(task.model) is not None else "it has no floor"
 
 
@@ -114,15 +108,7 @@ def _scale_gravity(model: Any, value: float, bound: Bound) -> None:
     model.opt.gravity *= value
 
 
-def _tilt_sideways(model: Any, value: float, bound: Bound) -> None:
-    _tilt(model, value, AXES["y"])
-
-
-def _tilt_back(model: Any, value: float, bound: Bound) -> None:
-    _tilt(model, value, -AXES["x"])
-
-
-def _tilt(model: Any, degrees: float, direction: np.ndarray) -> None:
+def _tilt(direction: np.ndarray, model: Any, degrees: float, bound: Bound) -> None:
     """Turn gravity by an angle, in the plane and sense from downwards to a level direction, by
     Rodrigues' formula; what is turned already is turned further.
     """
@@ -250,93 +236,45 @@ def _move_terrain(task: Any, value: float, bound: Bound) -> None:
 
 
 GRAVITY = Family(
-    name="gravity",
-    group="world",
-    summary="Size of gravity.",
-    unit="x nominal",
-    nominal=1,
-    hardest=2,
-    other=0.25,
-    reason_against=partial(_needs_pull, "z", "gravity"),
-    edit_model=_scale_gravity,
-)
+    "gravity", "world", "Size of gravity.",
+    "x nominal", nominal=1, hardest=2, other=0.25,
+    reason_against=partial(_needs_pull, "z", "gravity"), edit_model=_scale_gravity,
+)  # fmt: skip
 TILT = Family(
-    name="gravity_tilt",
-    group="world",
-    summary="Gravity turned to the side.",
-    unit="degrees",
-    nominal=0,
-    hardest=20,
-    other=-20,
+    "gravity_tilt", "world", "Gravity turned to the side.",
+    "degrees", nominal=0, hardest=20, other=-20,
     reason_against=partial(_needs_pull, "y", "a pull to the side"),
-    edit_model=_tilt_sideways,
-)
+    edit_model=partial(_tilt, AXES["y"]),
+)  # fmt: skip
 SLOPE = Family(
-    name="slope",
-    group="world",
-    summary="An endless slope, uphill; as the robot sees it, gravity turned backwards.",
-    unit="degrees",
-    nominal=0,
-    hardest=15,
-    other=-15,
+    "slope", "world", "An endless slope, uphill; as the robot sees it, gravity turned backwards.",
+    "degrees", nominal=0, hardest=15, other=-15,
     reason_against=partial(_needs_pull, "x", "a pull backwards"),
-    edit_model=_tilt_back,
-)
+    edit_model=partial(_tilt, -AXES["x"]),
+)  # fmt: skip
 FRICTION = Family(
-    name="friction",
-    group="world",
-    summary="Friction of all geoms.",
-    unit="x nominal",
-    nominal=1,
-    hardest=0.1,
-    other=3,
-    reason_against=_needs_friction,
+    "friction", "world", "Friction of all geoms.",
+    "x nominal", nominal=1, hardest=0.1, other=3, reason_against=_needs_friction,
     edit_model=_scale_friction,
-)
+)  # fmt: skip
 VISCOSITY = Family(
-    name="viscosity",
-    group="world",
-    summary="Viscosity added to the medium.",
-    unit="Pa s",
-    nominal=0,
-    hardest=0.2,
-    reason_against=needs_model,
-    edit_model=_add_viscosity,
-)
+    "viscosity", "world", "Viscosity added to the medium.",
+    "Pa s", nominal=0, hardest=0.2, reason_against=needs_model, edit_model=_add_viscosity,
+)  # fmt: skip
 WIND = Family(
-    name="wind",
-    group="world",
-    summary="Wind against the robot, or from its side.",
-    unit="m/s",
-    nominal=0,
-    hardest=20,
-    other=-20,
-    targets=wind_directions,
-    reason_against=_needs_gas,
+    "wind", "world", "Wind against the robot, or from its side.",
+    "m/s", nominal=0, hardest=20, other=-20, targets=wind_directions, reason_against=_needs_gas,
     edit_model=_blow,
-)
+)  # fmt: skip
 PUSH = Family(
-    name="push",
-    group="world",
-    summary="Pushes against a body at random times, from random directions, 0.2 s long.",
-    unit="weights of the robot",
-    nominal=0,
-    hardest=2,
-    targets=roots,
-    reason_against=_needs_weight,
+    "push", "world", "Pushes against a body at random times, from random directions, 0.2 s long.",
+    "weights of the robot", nominal=0, hardest=2, targets=each_body, reason_against=_needs_weight,
     each_step=_push,
-)
+)  # fmt: skip
 ROUGH = Family(
-    name="rough_ground",
-    group="world",
-    summary="Bumps all over the ground, at other places in every episode.",
-    unit="m, height of the highest",
-    nominal=0,
-    hardest=0.15,
-    reason_against=_needs_floor,
-    add_to_spec=_add_terrain,
-    edit_model=_raise_terrain,
-    each_step=_move_terrain,
-)
+    "rough_ground", "world", "Bumps all over the ground, at other places in every episode.",
+    "m, height of the highest", nominal=0, hardest=0.15, reason_against=_needs_floor,
+    add_to_spec=_add_terrain, edit_model=_raise_terrain, each_step=_move_terrain,
+)  # fmt: skip
 
 FAMILIES = (GRAVITY, TILT, SLOPE, FRICTION, VISCOSITY, WIND, PUSH, ROUGH)

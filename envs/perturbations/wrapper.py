@@ -10,6 +10,9 @@ import numpy as np
 
 from spikepropamine.envs.perturbations.acts import ContextAct, act_of, by_label, present
 from spikepropamine.envs.perturbations.notation import parse
+from spikepropamine.envs.task import Start, Step, said
+
+JOINED = "mass=1.5 + obs_noise=0.2"
 
 
 class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -35,6 +38,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     the observation space has no bounds. Actions are clipped to the action space after they were
     perturbed.
 
+    There is one in a stack of wrappers: two texts are joined to one, "mass=1.5 + obs_noise=0.2".
+
     A robot whose limbs grow in mid-episode is set on its feet at once; the observation of that step
     is of just before.
 
@@ -45,62 +50,49 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             array that broadcasts to its shape, or one number for all.
 
     Raises:
-        ValueError: the text cannot be read, a target is unknown, a value out of range, or a
-            perturbation could change nothing in this environment; the message says which.
+        ValueError: the text cannot be read, a target is unknown, a value out of range, a
+            perturbation could change nothing in this environment, or this is perturbed already.
     """
 
-    def __init__(
-        self,
-        env: gym.Env,
-        text: str,
-        spread: np.ndarray | float = 1.0,
-    ) -> None:
+    def __init__(self, env: gym.Env, text: str, spread: np.ndarray | float = 1.0) -> None:
         plain = np.asarray(spread).tolist()  # which a spec can be written with
         gym.utils.RecordConstructorArgs.__init__(self, text=text, spread=plain)
         gym.Wrapper.__init__(self, env)
+        while isinstance(env, gym.Wrapper):
+            if isinstance(env, Perturbed):
+                raise ValueError(f"perturbed by {env.text!r} already: join both, as {JOINED!r}")
+            env = env.env
         self.text = text
-        self._task: Any = env.unwrapped
+        self._task: Any = env
         alternatives = parse(text)
         self._alternatives = len(alternatives)
-        spread = _checked_spread(spread, env.observation_space)
+        spread = _checked_spread(spread, self.env.observation_space)
         self._acts = [
-            act_of(env, term, number, spread)
+            act_of(self.env, term, number, spread)
             for number, alternative in enumerate(alternatives)
             for term in alternative
         ]
-        families = [act.family for act in self._acts]
-        if any(family.unbounded for family in families):
-            space = env.observation_space
+        if any(act.family.unbounded for act in self._acts):
+            space = self.env.observation_space
             assert isinstance(space, gym.spaces.Box)
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
-        self._inner = _perturbed_below(env)
-        self._innermost: Perturbed = self._inner._innermost if self._inner else self
-        self._askers: list[Perturbed] = []  # of the innermost: those that edit the task, outwards
-        self._model: Any = None  # an EditableModel, which wrappers of one task share
-        if any(family.edits_model for family in families):
+        acting = [act for act in self._acts if act.ever_acts]
+        self._stepping = [act for act in acting if act.family.each_step]
+        self._editing = [act for act in acting if act.family.edits_model]
+        self._asking = [act for act in acting if act.family.edit_task]
+        self._contexts = by_label([act for act in self._acts if isinstance(act, ContextAct)])
+        self._model: Any = None
+        if self._editing:
             from spikepropamine.envs.perturbations.model import EditableModel
 
-            below = self._inner
-            while below is not None and below._model is None:
-                below = below._inner
-            self._model = EditableModel(self._task) if below is None else below._model
-            self._layer = self._model.join(
-                [act.add for act in self._acts if act.family.add_to_spec and act.ever_acts]
-            )
-        self._stepping = [act for act in self._acts if act.family.each_step and act.ever_acts]
-        self._editing = [act for act in self._acts if act.family.edits_model and act.ever_acts]
-        self._asking = [act for act in self._acts if act.family.edit_task and act.ever_acts]
-        self._contexts = by_label([act for act in self._acts if isinstance(act, ContextAct)])
+            additions = [act.add for act in acting if act.family.add_to_spec]
+            self._model = EditableModel(self._task, additions)
         self._choice = np.random.default_rng()
         self._time = 0
         self._started = False
-        if self._asking:
-            self._innermost._askers.append(self)
         self._find_live()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode; a seed seeds the environment and all perturbations.
 
         Args:
@@ -114,10 +106,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """
         if seed is not None:
             self._seed(seed)
-        forced, opposite = None, False
+        forced: list[int | str] = []
         if self._contexts and options and "context" in options:
-            opposite = isinstance(options["context"], str) and options["context"] == "opposite"
-            forced = None if opposite else self._codes(options["context"])
+            forced = self._codes(options["context"])
             options = {name: value for name, value in options.items() if name != "context"} or None
         self._undo_task()
         self._time = 0
@@ -125,12 +116,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         posture = getattr(self._task, "init_qpos", None)
         for act in self._acts:
             act.begin(chosen, posture)
-        if forced is not None:
-            for acts, code in zip(self._contexts.values(), forced):
-                present(acts).hold(code)
-        if opposite:
-            for acts in self._contexts.values():
-                present(acts).hold_opposite()
+        for acts, code in zip(self._contexts.values(), forced):
+            present(acts).hold(code)
         lift = self._edit_model(start=True)
         try:
             if lift:
@@ -140,12 +127,11 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if lift:
                 self._task.init_qpos = posture
         self._started = True
-        if self._askers:
-            observation = self._edit_task(observation, info, start=True)
+        observation = self._edit_task(observation, info, start=True)
         self._find_live()
         return self._observe(observation), self._with_values(info)
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Step:
         """Take one step under the perturbations."""
         for act in self._stepping:
             act.hook("each_step", self._task)
@@ -157,7 +143,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._time += 1
         for act in self._live:
             act.bound.time = self._time
-        if self._askers:
+        if self._asking:
             observation = self._edit_task(observation, info)
         changed = any(act.changed for act in self._asking)
         for act in self._moving:
@@ -168,13 +154,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if any(act.changed and act.family.edit_spec for act in self._editing):
                 self._model.find_places()
             self._show()
-        return (
-            self._observe(observation),
-            reward,
-            terminated,
-            truncated,
-            self._with_values(info),
-        )
+        observation, info = self._observe(observation), self._with_values(info)
+        return observation, reward, terminated, truncated, info
 
     @property
     def context(self) -> list[int]:
@@ -184,22 +165,18 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     @property
     def contexts(self) -> dict[str, list[int]]:
         """The same by label, the task's own by "task"."""
-        below = self._inner.contexts if self._inner else {"task": _context_of(self._task)}
-        return {**below, **self._numbers}
+        return {"task": _context_of(self._task), **self._numbers}
 
     @property
     def context_began(self) -> int:
         """The step of the episode at which the present context began."""
-        below = self._inner or self._task
-        return max(getattr(below, "context_began", 0), self._began)
+        return max(said(self._task, "context_began"), self._began)
 
     def in_context(self, action: np.ndarray) -> np.ndarray:
         """The action that arrives in the task, in its present context, as this one would in the
         plain task: what a policy would do that knew the context. Only contexts are undone.
         """
         action = np.asarray(action)
-        if self._inner:
-            action = self._inner.in_context(action)
         for act in reversed(self._acting):
             if isinstance(act, ContextAct) and act.now:
                 action = act.undone(action)
@@ -210,15 +187,13 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         for act in reversed(self._observing):
             if isinstance(act, ContextAct) and act.now:
                 observation = act.undone(observation)
-        return self._inner.out_of_context(observation) if self._inner else observation
+        return observation
 
     def undo(self) -> None:
         """Undo what was changed; the environment below can then go on without this wrapper."""
         self._undo_task()
-        if self in self._innermost._askers:
-            self._innermost._askers.remove(self)
         if self._model is not None:
-            self._model.leave(self._layer)
+            self._model.restore()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -231,12 +206,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         super().close()
 
     def _seed(self, seed: int) -> None:
-        seen: Counter[str] = Counter()  # of the wrappers below, too: what has one label is not one
-        inner, depth = self._inner, 0
-        while inner is not None:
-            seen.update(act.term.label for act in inner._acts)
-            inner, depth = inner._inner, depth + 1
-        self._choice = _child(seed, f"choice {depth}" if depth else "choice")
+        self._choice = _child(seed, "choice")
+        seen: Counter[str] = Counter()  # what has one label, in several alternatives, is not one
         for act in self._acts:
             label = act.term.label
             seen[label] += 1
@@ -269,12 +240,15 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """
         if not self._editing or not (start or any(act.changed for act in self._editing)):
             return 0.0
-        self._choose_edits()
+        now = [act for act in self._editing if act.now]
+        lengths = [act for act in self._editing if act.family.edit_spec]
+        self._model.spec_edits = [partial(a.hook, "edit_spec") for a in lengths if a.now]
+        edits = [act for act in now if act.family.edit_model]
+        self._model.model_edits = [partial(act.hook, "edit_model") for act in edits]
+        self._model.constants = any(act.family.constants for act in now)
         posture = self._task.init_qpos if start else self._task.data.qpos
         # what ends grows, too: limbs that were short are long again
-        lengths = [act for act in self._editing if act.family.edit_spec]
-        grows = any(act.now if start else act.changed for act in lengths)
-        if not grows:
+        if not any(act.now if start else act.changed for act in lengths):
             self._model.apply()
             return 0.0
         before = self._model.clearance(posture, nominal=start)
@@ -282,23 +256,12 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         after = self._model.clearance(posture)
         return max(0.0, before - after if start else min(before, 0.0) - min(after, 0.0))
 
-    def _choose_edits(self) -> None:
-        """Tell the model which edits are to be made, for the acts that edit it now."""
-        now = [act for act in self._editing if act.now]
-        self._layer.spec_edits = [partial(a.hook, "edit_spec") for a in now if a.family.edit_spec]
-        self._layer.model_edits = [
-            partial(act.hook, "edit_model") for act in now if act.family.edit_model
-        ]
-        self._layer.constants = any(act.family.constants for act in now)
-
     def _edit_task(self, observation: Any, info: dict[str, Any], start: bool = False) -> Any:
-        """Edit the task as this wrapper and all those around it want it at this step; the result is
-        the observation, which tells what then holds.
-
-        The innermost does it for all: before it observes, and so that of two edits of one thing
-        each is made on top of the other, whichever comes first in time.
+        """Edit the task as it is to be at this step; the result is the observation, which tells
+        what then holds. Of two edits of one thing each is made on top of the other, whichever comes
+        first in time.
         """
-        acts = [act for layer in self._askers for act in layer._asking]
+        acts = self._asking
         if not start:
             moved = {a.family.name for a in acts if a.moves and a.move_to(self._time, self._task)}
             acts = [act for act in acts if act.family.name in moved]
@@ -339,13 +302,15 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
         values = {label: {"severity": now, "value": value} for label, now, value in self._shown}
-        info = {**info, "perturbations": {**info.get("perturbations", {}), **values}}
+        info = {**info, "perturbations": values}
         if self._contexts or "context" in info:
             info["context"], info["contexts"] = self.context, self.contexts
             info["context_began"] = self.context_began
         return info
 
-    def _codes(self, context: Any) -> list[int]:
+    def _codes(self, context: Any) -> list[int | str]:
+        if isinstance(context, str) and context == "opposite":
+            return [context] * len(self._contexts)
         codes = list(context) if np.ndim(context) else [context]
         if len(codes) != len(self._contexts):
             raise ValueError(
@@ -357,19 +322,12 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return [int(code) for code in codes]
 
 
-def _perturbed_below(env: gym.Env) -> Perturbed | None:
-    while isinstance(env, gym.Wrapper) and not isinstance(env, Perturbed):
-        env = env.env
-    return env if isinstance(env, Perturbed) else None
-
-
 def _context_of(task: Any) -> list[int]:
     """A task's own context; none where what has that name is none."""
-    context = getattr(task, "context", None)
+    context = said(task, "context")
     numbers: Any = context if isinstance(context, list | tuple | np.ndarray) else []
-    return (
-        [int(n) for n in numbers] if all(isinstance(n, int | np.integer) for n in numbers) else []
-    )
+    whole = all(isinstance(number, int | np.integer) for number in numbers)
+    return [int(number) for number in numbers] if whole else []
 
 
 def _observes_as_it_is(env: gym.Env) -> bool:
@@ -381,20 +339,10 @@ def _observes_as_it_is(env: gym.Env) -> bool:
     return same
 
 
-def reason_against(
-    env: gym.Env,
-    text: str,
-    horizon: int | None = None,
-) -> str:
-    """Why a text, or a part of it, cannot change an environment; empty where all of it can (but
-    that of several terms some may have the nominal value).
-
-    It leaves the environment as it is.
-
-    Args:
-        env: the environment.
-        text: for `Perturbed`.
-        horizon: steps of an episode, in which everything has to begin; None: it has no limit.
+def reason_against(env: gym.Env, text: str, horizon: int | None = None) -> str:
+    """Why a text for `Perturbed`, or a part of it, cannot change an environment of whose episodes
+    `horizon` is the limit, if there is one; empty where all of it can (but that of several terms
+    some may have the nominal value). It leaves the environment as it is.
     """
     acts = []
     try:
@@ -426,7 +374,5 @@ def _checked_spread(spread: np.ndarray | float, space: gym.Space) -> np.ndarray:
         if array.ndim:
             np.broadcast_to(array, space.shape or ())
     except ValueError as error:
-        raise ValueError(
-            f"spread has shape {array.shape}, but observations have shape {space.shape}"
-        ) from error
+        raise ValueError(f"spread {array.shape} and observations {space.shape} differ") from error
     return array

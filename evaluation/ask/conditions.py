@@ -29,7 +29,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition.
+    """What an episode has that the plain one has not.
 
     Attributes:
         key: its name in results, safe to show; `CLEAN_KEY` where nothing is changed.
@@ -68,10 +68,10 @@ class Condition:
         """The last step at which it may begin, where an episode draws that; else its onset."""
         if self.onset is None:
             return None
+        alternatives = parse(self.text) if self.text else ()
+        schedules = [[term.schedule for term in terms] for terms in alternatives if terms]
         begins = [
-            min(s.changes[0][1] if s.changes else s.onset for s in (t.schedule for t in terms))
-            for terms in (parse(self.text) if self.text else ())
-            if terms
+            min(s.changes[0][1] if s.changes else s.onset for s in some) for some in schedules
         ]
         return max(begins, default=self.onset)
 
@@ -108,15 +108,9 @@ def make_env(
     revealed: str | None = None,
     told: bool = False,
 ) -> gym.Env:
-    """The task in a condition.
+    """The task in a condition, with `previous` and `revealed` as `envs.making.make` has them.
 
-    Args:
-        task: the task.
-        condition: the condition.
-        previous: whether the policy also observes its previous action and reward.
-        revealed: text with the contexts and values that the policy also observes, besides the
-            task's own context; None: nothing at all.
-        told: whether the contexts of the condition are undone by someone who knows them.
+    With `told` the contexts of the condition are undone by someone who knows them.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
@@ -130,25 +124,11 @@ def make_env(
     return PreviousActionAndReward(env) if previous else env
 
 
-def _of_the_senses(condition: Condition) -> Condition:
-    """The condition of a task that has no `noise` of its own."""
-    text = f"obs_noise={condition.noise}" if condition.noise else condition.text
-    return replace(condition, text=text, noise=0.0)
-
-
 def conditions_of(
     task: Task, suite: str | None, texts: Sequence[str], lesions: Sequence[str]
 ) -> tuple[list[Condition], list[Skipped]]:
-    """The clean condition, those of a suite, those of single texts; then all with each lesion.
-
-    Args:
-        task: the task.
-        suite: "standard", or a suite of `configs/suites/`; None: no suite.
-        texts: of perturbations.
-        lesions: names of lesions.
-
-    Returns:
-        The conditions, the clean one first, and those of the suite that do not apply.
+    """The clean condition first, those of a suite ("standard", or one of `configs/suites/`), those
+    of single texts; then all with each lesion. And those of the suite that do not apply.
 
     Raises:
         ValueError: an unknown suite or lesion, a text that cannot be read or does not apply, a
@@ -171,10 +151,9 @@ def conditions_of(
         env.close()
     for first, second in itertools.combinations(found, 2):
         if first.key == second.key:
-            texts = " and ".join(
-                repr(c.text) if c.text else "the clean task" for c in (first, second)
-            )
-            raise ValueError(f"{texts} would both be called {first.key!r}: rename one in its suite")
+            one, other = (repr(c.text) if c.text else "the clean task" for c in (first, second))
+            both = f"{one} and {other} would both be called {first.key!r}"
+            raise ValueError(f"{both}: rename one in its suite")
     return found + _lesioned(found, lesions), skipped
 
 
@@ -182,8 +161,9 @@ def _of_suite(env: gym.Env, task: Task, suite: str) -> tuple[list[Condition], li
     """The conditions of a suite, but for the clean one, that apply, and those that do not."""
     if suite == STANDARD:
         asked = list(STANDARD_CONDITIONS[1:])
-        if "noise" not in task.arguments:
-            asked = [_of_the_senses(condition) for condition in asked]
+        if "noise" not in task.arguments:  # of its own
+            noisy = [f"obs_noise={c.noise}" if c.noise else c.text for c in asked]
+            asked = [replace(c, text=text, noise=0.0) for c, text in zip(asked, noisy)]
     else:
         if not is_suite(suite):
             _check_name(suite, [STANDARD, *suite_names()], "suite")

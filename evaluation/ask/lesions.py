@@ -1,5 +1,4 @@
 """Lesions: what takes a part of a policy's plasticity away, by its state, its weights untouched.
-
 A policy without the part that a lesion takes away (a static network) does exactly what it did
 before.
 """
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikepropamine.evaluation.hook import Hook
+from spikepropamine.evaluation.hook import Hook, Infos
 
 if TYPE_CHECKING:  # PyTorch takes its time to load, and a report only needs the words
     from spikepropamine.policies.state import StateLayout
 
+ByRow = Mapping[int, Mapping[str, np.ndarray]]  # and field of the state
 # Seeds of the episodes before: far from all others, and a multiple of any width of a batch
 EPISODE_BEFORE = 100_000_000
 
@@ -91,9 +91,7 @@ class PlasticityOff(Hook):
     def __init__(self, layout: "StateLayout", step: int, at_change: bool = False) -> None:
         self.layout, self.step, self.at_change = layout, step, at_change
 
-    def before(
-        self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
-    ) -> None:
+    def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
         """Set the flag, which stays."""
         flag = self.layout.get(state[0], "plasticity_off")
         if step == self.step:
@@ -104,36 +102,16 @@ class PlasticityOff(Hook):
                     flag[0, row] = 1.0
 
 
-class ModulatorHeld(Hook):
-    """Neuromodulators are held at given values, [ticks, neurons] by field."""
-
-    def __init__(self, layout: "StateLayout", values: Mapping[str, np.ndarray]) -> None:
-        self.layout, self.values = layout, values
-
-    def before(
-        self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
-    ) -> None:
-        """Set values and flag, which stay."""
-        if step == 0:
-            self.layout.get(state[0], "modulator_held")[...] = 1.0
-            for name, value in self.values.items():
-                self.layout.get(state[0], name)[...] = value
-
-
 class ModulatorReplayed(Hook):
     """Neuromodulators follow given sequences, by row and field [steps, ticks, neurons].
 
     An episode that is longer than its sequence starts it again.
     """
 
-    def __init__(
-        self, layout: "StateLayout", sequences: Mapping[int, Mapping[str, np.ndarray]]
-    ) -> None:
+    def __init__(self, layout: "StateLayout", sequences: ByRow) -> None:
         self.layout, self.sequences = layout, sequences
 
-    def before(
-        self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
-    ) -> None:
+    def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
         """Set the values of the step."""
         self.layout.get(state[0], "modulator_held")[...] = 1.0
         for row, fields in self.sequences.items():
@@ -145,8 +123,7 @@ class ModulationRecord(Hook):
     """Keeps what the neuromodulators of each episode were, step by step."""
 
     def __init__(self, layout: "StateLayout") -> None:
-        self.layout = layout
-        self.names = fields_of(layout, "modulation")
+        self.layout, self.names = layout, fields_of(layout, "modulation")
         self.kept: dict[int, list[list[np.ndarray]]] = {}
 
     def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
@@ -155,15 +132,13 @@ class ModulationRecord(Hook):
         for row in running:
             self.kept.setdefault(row, []).append([field[row].copy() for field in now])
 
-    def shuffled(self, seeds: Mapping[int, int]) -> dict[int, dict[str, np.ndarray]]:
+    def shuffled(self, seeds: Mapping[int, int]) -> ByRow:
         """For each row its sequences in another order of steps, chosen by the row's seed."""
         sequences = {}
         for row, steps in self.kept.items():
             order = np.random.default_rng(seeds[row]).permutation(len(steps))
-            sequences[row] = {
-                name: np.stack([steps[step][index] for step in order])
-                for index, name in enumerate(self.names)
-            }
+            fields = zip(*(steps[step] for step in order))
+            sequences[row] = {name: np.stack(field) for name, field in zip(self.names, fields)}
         return sequences
 
 
@@ -189,17 +164,10 @@ class FastWeightsCarried(Hook):
     They change from there, or are `held`.
     """
 
-    def __init__(
-        self,
-        layout: "StateLayout",
-        values: Mapping[int, Mapping[str, np.ndarray]],
-        held: bool = False,
-    ) -> None:
+    def __init__(self, layout: "StateLayout", values: ByRow, held: bool = False) -> None:
         self.layout, self.values, self.held = layout, values, held
 
-    def before(
-        self, step: int, state: Any, starts: np.ndarray, infos: Mapping[int, Mapping[str, Any]]
-    ) -> None:
+    def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
         """Set them before the first step, which then is no start: a start would zero them."""
         if step == 0:
             starts[...] = False
@@ -219,7 +187,8 @@ def _frozen(wave: Wave) -> Hook:
 
 def _modulator_mean(wave: Wave) -> Hook:
     assert wave.modulation is not None
-    return ModulatorHeld(wave.layout, wave.modulation)
+    held = {name: value[None] for name, value in wave.modulation.items()}
+    return ModulatorReplayed(wave.layout, dict.fromkeys(range(wave.width), held))
 
 
 def _modulator_shuffled(wave: Wave) -> Hook:
@@ -240,6 +209,7 @@ def _carry_over(wave: Wave, held: bool = False) -> Hook:
     return FastWeightsCarried(wave.layout, ends.kept, held)
 
 
+OF_ANOTHER = "where there are contexts, of the same episode in the opposite context"
 LESIONS = {
     lesion.name: lesion
     for lesion in (
@@ -269,16 +239,14 @@ LESIONS = {
         Lesion(
             "carry-over",
             "fast weights of another episode",
-            "fast weights start from the end of another episode instead of zero; where there are "
-            "contexts, from the same episode in the opposite context",
+            f"fast weights start from the end of another episode instead of zero; {OF_ANOTHER}",
             _carry_over,
             cost=2,
         ),
         Lesion(
             "carry-over-frozen",
             "fast weights of another episode, frozen",
-            "fast weights are held at what they were at the end of another episode; where there "
-            "are contexts, of the same episode in the opposite context",
+            f"fast weights are held at what another episode ended with; {OF_ANOTHER}",
             partial(_carry_over, held=True),
             cost=2,
         ),

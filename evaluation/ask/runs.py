@@ -91,19 +91,18 @@ def load_runs(
         listed = "; ".join(f"{folder} of {text}" for text, folder in different.items())
         raise ValueError(f"the runs are of different tasks: {listed}")
     first: dict[str, Run] = {}
-    seen: dict[tuple[str, int], Path] = {}
+    seen: dict[tuple[str, int], Run] = {}
     for run in runs:
         like = first.setdefault(run.name, run)
-        if apart := _difference(like, run):
+        same, why = like, _difference(like, run)
+        if why:
+            why = f", but differ in {why}"
+        elif (same := seen.setdefault((run.name, run.seed), run)) is not run:
+            why = f" with seed {run.seed}"
+        if why:
             raise ValueError(
-                f"{like.folder} and {run.folder} are both {run.name}, but differ in {apart}; "
-                f"give one of them a name of its own: other={run.folder}"
-            )
-        other = seen.setdefault((run.name, run.seed), run.folder)
-        if other != run.folder:
-            raise ValueError(
-                f"{other} and {run.folder} are both {run.name} with seed {run.seed}; "
-                f"give one of them a name of its own: other={run.folder}"
+                f"{same.folder} and {run.folder} are both {run.name}{why}; give one of them a name "
+                f"of its own: other={run.folder}"
             )
     return runs, tasks[0]
 
@@ -140,9 +139,8 @@ def _digest_of(folder: Path) -> str:
     """Of the contents of the files in a folder."""
     total = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        total.update(
-            f"{file.name} {hashlib.sha256(read_bytes(file, inside=folder)).hexdigest()}".encode()
-        )
+        digest = hashlib.sha256(read_bytes(file, inside=folder)).hexdigest()
+        total.update(f"{file.name} {digest}".encode())
     return total.hexdigest()
 
 
@@ -168,13 +166,11 @@ def _load_run(folder: Path) -> Run:
             steps=policy.metadata["steps"],
             training_seeds=range(settings["seed"], settings["seed"] + settings["n_envs"]),
         )
-    except KeyError as error:
-        raise ValueError(
-            f"{folder / 'policy' / 'policy.json'} does not tell how the policy was trained: "
-            f"{error} is missing"
-        ) from error
-    except TypeError as error:
-        raise ValueError(f"{folder / 'policy' / 'policy.json'} is damaged: {error}") from error
+    except (KeyError, TypeError) as error:
+        wrong = f"is damaged: {error}"
+        if isinstance(error, KeyError):
+            wrong = f"does not tell how the policy was trained: {error} is missing"
+        raise ValueError(f"{folder / 'policy' / 'policy.json'} {wrong}") from error
 
 
 def _check_types(settings: Any, steps: Any) -> None:
@@ -192,9 +188,7 @@ def _check_types(settings: Any, steps: Any) -> None:
         if type(number) is not int or not 0 <= number < 2**63:
             raise TypeError(f"{what} is {shown(number)}, and should be a whole number from 0 on")
     kinds: dict[str, type] = {"env": str, "env_kwargs": dict}
-    optional: dict[str, type] = {"perturb": str, "previous": bool, "reveal": bool}
-    if not isinstance(settings.get("steps"), int | None):
-        raise TypeError(f"steps is {settings['steps']!r}, and should be a whole number")
+    optional: dict[str, type] = {"perturb": str, "previous": bool, "reveal": bool, "steps": int}
     kinds |= {key: kind for key, kind in optional.items() if settings.get(key) is not None}
     for what, kind in kinds.items():
         if not isinstance(settings[what], kind):
@@ -241,10 +235,8 @@ def _difference(one: Run, other: Run) -> str:
     for name in first:  # a setting of another version is unknown
         if name in second and first[name] != second[name]:
             return f"--{name.replace('_', '-')} ({shown(first[name])}, {shown(second[name])})"
-    sizes = [
-        {name: x.shape for name, x in run.policy.policy.state_dict().items()}
-        for run in (one, other)
-    ]
+    states = (run.policy.policy.state_dict() for run in (one, other))
+    sizes = [{name: x.shape for name, x in state.items()} for state in states]
     return "" if sizes[0] == sizes[1] else "the sizes of their networks"
 
 
@@ -266,7 +258,7 @@ def _check_seeds(run: Run, seeds: range) -> None:
     training = run.training_seeds
     if seeds.start < training.stop and seeds.stop > training.start:
         raise ValueError(
-            f"seeds {seeds.start} to {seeds.stop - 1} overlap those of the training "
-            f"of {run.folder}, {training.start} to {training.stop - 1}; "
-            "leave out --seed, or give a larger one"
+            f"seeds {seeds.start} to {seeds.stop - 1} overlap those of the training of "
+            f"{run.folder}, {training.start} to {training.stop - 1}; leave out --seed, or give a "
+            "larger one"
         )

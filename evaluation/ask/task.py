@@ -9,6 +9,7 @@ import gymnasium as gym
 
 from spikepropamine.envs.making import horizon_of, make
 from spikepropamine.envs.rendering import is_mujoco
+from spikepropamine.envs.task import said
 
 ENDLESS = 1000  # steps after which an episode is cut, of a task that has no time limit
 
@@ -27,8 +28,7 @@ class Task:
             horizon.
         simulated: whether MuJoCo runs it, which takes more time than most policies.
         can_stand_still: whether an action of zeros means that nothing is done.
-        return_range: the least and the most that an episode can return, where the environment says
-            so by an attribute of that name; else None.
+        return_range: the least and the most that an episode can return, where it says so.
     """
 
     environment: str
@@ -50,16 +50,12 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     """
     arguments = dict(arguments) | ({"noise": 0.0} if has_noise(environment) else {})
     env = make(environment, arguments)
-    plain: Any = env.unwrapped
-    if hasattr(plain, "told"):
+    if said(env, "told") is not None:
         arguments["told"] = 0.0
     limit = env.spec.max_episode_steps if env.spec else None
-    own_limit = horizon_of(env)
-    own_steps: int | None = getattr(plain, "episode_steps", None)
-    trials: Any = getattr(plain, "trials", None)
-    trial_steps = getattr(plain, "trial_steps", None)
-    simulated = is_mujoco(env)
-    earned = getattr(plain, "return_range", None)
+    own_limit, simulated = horizon_of(env), is_mujoco(env)
+    names = ("episode_steps", "trials", "trial_steps", "actions", "return_range")
+    own_steps, trials, trial_steps, answers, earned = (said(env, name) for name in names)
     env.close()
     horizon = (ENDLESS if own_limit is None else own_limit) * horizon_factor
     if own_steps is None and horizon != limit:
@@ -73,17 +69,14 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
         arguments["trials"] = trials * horizon_factor
         if limit is not None:
             arguments["max_episode_steps"] = limit * horizon_factor
-    # robots answer with where they run: the task tells how many answers there are
-    answers = getattr(plain, "actions", None)
     if not isinstance(answers, int):  # other people's tasks call other things so
         answers = getattr(env.action_space, "n", None)
-    chance = None if answers is None else 1 / int(answers)
     return Task(
         environment,
         arguments,
         horizon,
         own_limit is not None,
-        chance if own_steps is not None else None,
+        None if answers is None or own_steps is None else 1 / int(answers),
         trial_steps or max(1, horizon // 20),
         simulated,
         isinstance(env.action_space, gym.spaces.Box),

@@ -28,16 +28,8 @@ def film_all(
     lesions: Sequence[Lesion],
     folder: Path,
 ) -> list[Video]:
-    """Films the first run of each policy in the conditions that are named, or else in the first.
-
-    Args:
-        runs: of the evaluation.
-        task: the same.
-        conditions: the same.
-        named: keys or labels of conditions, or texts of their perturbations.
-        seed: see `film_run`.
-        lesions: see `film_run`.
-        folder: see `film_run`.
+    """Films the first run of each policy in the conditions that are `named`, by key, label or text
+    of their perturbations, or else in the first; for the rest see `film_run`.
 
     Raises:
         CannotDraw: see `film`.

@@ -87,25 +87,19 @@ class Panel:
     ) -> None:
         self.outline, self.bound = outline, max(bound, 1e-9)
         self.canvas = np.full((height, width, 3), PAPER, dtype=np.uint8)
-        self._step = 0
-        steps = max(len(curve.values) for curve in curves)
-        inner = width - LEFT - RIGHT
-        ticks = max(steps * outline.ticks, 1)
-        wide = inner  # pixels of what fills from the left
-        if ticks <= inner:  # all plots have one axis of time
-            self._columns = ticks
-        else:
+        self._step, self._steps = 0, max(len(curve.values) for curve in curves)
+        inner = wide = width - LEFT - RIGHT  # pixels of the plots, and of what fills from the left
+        self._columns = max(self._steps * outline.ticks, 1)  # all plots have one axis of time
+        if self._columns > inner:
             self._columns = min(TICKS_SHOWN, inner)
             wide -= inner % self._columns
         self._right = LEFT + inner
         synapses = outline.synapses or (0, 0)
         self._lying = synapses[0] > synapses[1]  # so that the plot is as wide as it can be filled
         there = {
-            "spikes": outline.neurons > 0,
-            "modulator": outline.modulated,
-            "fast_weights": outline.synapses is not None,
-            "reward": True,
-        }
+            "spikes": outline.neurons > 0, "modulator": outline.modulated,
+            "fast_weights": outline.synapses is not None, "reward": True,
+        }  # fmt: skip
         shares = {name: share for name, share in SHARES.items() if there[name]}
         room = height - AXIS - len(shares) * (TITLE + GAP)
         pixels = {k: int(room * share / sum(shares.values())) for k, share in shares.items()}
@@ -121,8 +115,7 @@ class Panel:
             if name in self.plots
         }
         self._draw_frames(pixels, window)
-        self._curve = self._drawn_curves(curves, steps, *self.plots["reward"].shape[:2])
-        self._steps = steps
+        self._curve = self._drawn_curves(curves)
         self._show_curve()
 
     def add(self, moment: Moment) -> None:
@@ -195,10 +188,9 @@ class Panel:
             top = bottom + GAP
         self.canvas[:] = np.asarray(picture)
 
-    def _drawn_curves(
-        self, curves: Sequence[Curve], steps: int, rows: int, columns: int
-    ) -> np.ndarray:
+    def _drawn_curves(self, curves: Sequence[Curve]) -> np.ndarray:
         """The whole plot of the reward rate, uint8 [rows, columns, 3]; labels its axes."""
+        steps, (rows, columns) = self._steps, self.plots["reward"].shape[:2]
         low, high = limits([curve.values for curve in curves])
         picture = Image.new("RGB", (columns * SMOOTHER, rows * SMOOTHER), PAPER)
         draw = ImageDraw.Draw(picture)
@@ -218,26 +210,21 @@ class Panel:
                 draw.line(points, curve.colour, 2 * SMOOTHER, joint="curve")
         drawn = np.array(picture.resize((columns, rows), Image.Resampling.BOX))
         frame = Image.fromarray(self.canvas)
-        self._label_curves(ImageDraw.Draw(frame), curves, low, high, steps, rows)
+        self._label_curves(ImageDraw.Draw(frame), curves, low, high)
         self.canvas[:] = np.asarray(frame)
         return drawn
 
     def _label_curves(
-        self,
-        draw: ImageDraw.ImageDraw,
-        curves: Sequence[Curve],
-        low: float,
-        high: float,
-        steps: int,
-        rows: int,
+        self, draw: ImageDraw.ImageDraw, curves: Sequence[Curve], low: float, high: float
     ) -> None:
+        steps, rows = self._steps, len(self.plots["reward"])
         bottom = len(self.canvas) - AXIS - GAP
         top = bottom - rows
         for value in marks(low, high):
             label(draw, f"{value:g}", LEFT - 5, bottom - rows * (value - low) / (high - low), "rm")
         inner = self._right - LEFT
-        for quarter in range(5):
-            step, anchor = steps * quarter // 4, ("lt", "mt", "mt", "mt", "rt")[quarter]
+        for quarter, anchor in enumerate(("lt", "mt", "mt", "mt", "rt")):
+            step = steps * quarter // 4
             text = f"step {step}" if quarter == 0 else f"{step}"
             label(draw, text, LEFT + inner * step // steps, bottom + 4, anchor)
         right = self._right
@@ -255,10 +242,8 @@ class Panel:
 class Strip:
     """A plot that fills from the left, and then moves left to make room for the newest column.
 
-    Args:
-        view: uint8 [rows, pixels, 3] of a canvas, which is written into.
-        columns: that fill it, each as many pixels wide as the others, or one more.
-        background: of the empty plot.
+    It writes into `view`, uint8 [rows, pixels, 3] of a canvas. So many `columns` fill it, each as
+    many pixels wide as the others, or one more.
     """
 
     def __init__(self, view: np.ndarray, columns: int, background: Colour) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,6 +17,7 @@ from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.reference import LayerSpec
 from spikepropamine.policies.spaces import stacked
 
+MOST_OBSERVED = 1000  # steps
 LONGEST = 200  # steps that are recorded of an episode, since fast weights are large
 
 
@@ -56,6 +58,7 @@ class Moment:
         action: [*action]; None right after a reset.
         spikes, rate: float32 [ticks, neurons], as in `Recording`; None where there are none.
         fast_weights: float32 [neurons, inputs], after the step; None where there are none.
+        observation: what the policy acts upon next.
     """
 
     info: dict[str, Any]
@@ -64,6 +67,7 @@ class Moment:
     spikes: np.ndarray | None = None
     rate: np.ndarray | None = None
     fast_weights: np.ndarray | None = None
+    observation: Any = None
 
 
 def can_record(policy: Any) -> bool:
@@ -73,9 +77,9 @@ def can_record(policy: Any) -> bool:
 
 def recorded_layer(policy: DeployedPolicy) -> int:
     """Index of the layer that is recorded: the last plastic one, or else the last one."""
-    network = _network_of(policy)
-    plastic = [index for index, layer in enumerate(network.layers) if layer.spec.plastic]
-    return plastic[-1] if plastic else len(network.layers) - 1
+    layers = _network_of(policy).layers
+    plastic = [index for index, layer in enumerate(layers) if layer.spec.plastic]
+    return plastic[-1] if plastic else len(layers) - 1
 
 
 def layer_spec(policy: DeployedPolicy) -> LayerSpec:
@@ -88,13 +92,17 @@ def _network_of(policy: DeployedPolicy) -> Any:
     return inner.network
 
 
+def observed(policy: DeployedPolicy, env: gym.Env, seed: int) -> Any:
+    """What the policy sees in an episode, normalised, [T, ...] or a dict of them: up to
+    `MOST_OBSERVED` steps from its start. The environment is not closed.
+    """
+    moments = islice(watch(policy, env, seed), MOST_OBSERVED + 1)
+    batch = stacked([deepcopy(moment.observation) for moment in moments][:-1])
+    return batch if policy.normalisation is None else policy.normalisation(batch)
+
+
 def watch(
-    policy: DeployedPolicy,
-    env: gym.Env,
-    seed: int,
-    *,
-    hook: Hook | None = None,
-    width: int = 1,
+    policy: DeployedPolicy, env: gym.Env, seed: int, *, hook: Hook | None = None, width: int = 1
 ) -> Iterator[Moment]:
     """One episode with deterministic actions: the moment after the reset, and every step.
 
@@ -113,7 +121,7 @@ def watch(
     plastic = spiking and layer_spec(policy).plastic
     state = inner.initial_state(width) if spiking else None
     observation, info = env.reset(seed=seed)
-    yield Moment(info)
+    yield Moment(info, observation=observation)
     starts, over, step = np.ones(width, dtype=bool), False, 0
     while not over:
         batch = stacked([observation] * width)
@@ -132,7 +140,7 @@ def watch(
             assert state is not None
             seen["fast_weights"] = inner.layout.get(state[0], f"layer{layer}.fast_weights")[0, row]
         observation, reward, terminated, truncated, info = env.step(actions[row])
-        yield Moment(info, float(reward), actions[row], **seen)
+        yield Moment(info, float(reward), actions[row], **seen, observation=observation)
         starts, over, step = np.zeros(width, dtype=bool), terminated or truncated, step + 1
 
 

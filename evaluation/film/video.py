@@ -6,13 +6,13 @@ and once to be drawn, frame by frame, so that memory does not grow with its leng
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import cycle, islice
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import gymnasium as gym
@@ -65,12 +65,7 @@ class Take:
 
 @dataclass(frozen=True)
 class Video:
-    """What a video shows.
-
-    Attributes:
-        path: of the file.
-        returns: of the episodes.
-    """
+    """The file of a video, and the returns of the episodes that it shows."""
 
     path: Path
     returns: tuple[float, ...]
@@ -156,11 +151,8 @@ def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
 
 
 def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
-    """Frames per second, and how many steps go into one frame.
-
-    Args:
-        clock: steps per second of the task; None where it has no clock.
-        steps: of the episode.
+    """Frames per second, and how many steps go into one frame, of an episode of so many steps; the
+    clock has steps per second, None where the task has none.
     """
     if clock is None:
         clock = min(max(steps / UNTIMED, 2), 30)
@@ -196,17 +188,12 @@ def _survey(
             largest = max(largest, float(np.quantile(np.abs(moment.fast_weights), 0.995)))
     metadata: dict[str, Any] = env.metadata
     env.close()
-    outline = Outline(rewards=np.array(rewards), onsets=tuple(onsets), largest=largest)
+    outline = Outline(np.array(rewards), tuple(onsets), largest=largest)
     if can_record(policy):
-        spec = layer_spec(policy)
-        inner: Any = policy.policy
-        outline = replace(
-            outline,
-            ticks=inner.network.config.ticks,
-            neurons=spec.neurons,
-            synapses=(spec.neurons, spec.plastic_inputs) if spec.plastic else None,
-            modulated=spec.modulation != "none",
-        )
+        spec, inner = layer_spec(policy), cast(Any, policy.policy)
+        synapses = (spec.neurons, spec.plastic_inputs) if spec.plastic else None
+        of_layer = inner.network.config.ticks, spec.neurons, synapses, spec.modulation != "none"
+        outline = Outline(outline.rewards, outline.onsets, *of_layer, largest)
     return _Survey(outline, metadata.get("render_fps"), drawing_arguments(env))
 
 
@@ -227,7 +214,7 @@ def _panel(outlines: Sequence[Outline], takes: Sequence[Take], number: int) -> P
 def acting_now(info: dict[str, Any]) -> list[str]:
     """Labels of the perturbations that act after a step, from its info, but for contexts."""
     every = info.get("perturbations", {}).items()
-    return [k for k, now in every if now["severity"] > 0 and not _has_contexts(k)]
+    return [label for label, now in every if now["severity"] > 0 and not _has_contexts(label)]
 
 
 def _has_contexts(label: str) -> bool:
@@ -319,14 +306,8 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
 
 @contextmanager
 def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callable]:
-    """A function that appends a frame, uint8 [height, width, 3], to a file, which appears under its
-    name when the block ends well.
-
-    Args:
-        path: the mp4.
-        width: even, in pixels.
-        height: likewise.
-        rate: frames per second.
+    """A function that appends a frame, uint8 [height, width, 3], to an mp4, which appears under its
+    name when the block ends well. Width and height are even; the rate is in frames per second.
     """
     options = {"movflags": "+faststart"}
     with whole_file(path) as part, av.open(str(part), "w", format="mp4", options=options) as file:

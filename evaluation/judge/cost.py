@@ -12,7 +12,7 @@ tangents are not counted.
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from stable_baselines3.common.preprocessing import preprocess_obs
@@ -30,68 +30,37 @@ SIDES |= dict.fromkeys(("q", "theta", "s", "y", "pp", "v"), "post")
 PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
 
 
-class Operations(TypedDict):
-    """Arithmetic; a multiply-accumulate is a multiplication and an addition."""
-
-    accumulates: float
-    multiply_accumulates: float
-
-
-class LayerCost(TypedDict):
-    """What one layer of an actor does per environment step, and holds; as counted here.
-
-    Attributes:
-        synapses: synaptic operations, from counted spikes.
-        neurons: updates of membrane potentials, filters and gates.
-        plasticity: use and update of fast weights, and the traces that drive them.
-        neuromodulators: their synapses.
-        membrane_updates: potentials updated, at all ticks of the step.
-        neuron_count: neurons; 0 where the layer has no activations of its own.
-        activation_sparsity: share of activations that are 0; null where there are none.
-        parameter_bytes, state_bytes: memory of learned numbers, and of what changes in an episode.
-    """
-
-    name: str
-    synapses: Operations
-    neurons: Operations
-    plasticity: Operations
-    neuromodulators: Operations
-    membrane_updates: float
-    neuron_count: float
-    activation_sparsity: float | None
-    parameter_bytes: float
-    state_bytes: float
-
-
-class Cost(TypedDict):
-    """What a policy costs, in one clean episode of `steps` steps.
-
-    Attributes:
-        layers: of the actor, from the observation to the action.
-        parameter_bytes, state_bytes: of all layers.
-        activation_sparsity: share of the neurons' activations that are 0; null without neurons.
-    """
-
-    layers: list[LayerCost]
-    parameter_bytes: float
-    state_bytes: float
-    activation_sparsity: float | None
-    steps: float
+Operations = dict[str, float]
+"""Counts by kind: `accumulates`, and `multiply_accumulates`, a multiplication and an addition."""
+LayerCost = dict[str, Any]
+"""What one layer of an actor does per environment step, and holds:
+    name: of the layer.
+    synapses: synaptic operations, from counted spikes.
+    neurons: updates of membrane potentials, filters and gates.
+    plasticity: use and update of fast weights, and the traces that drive them.
+    neuromodulators: their synapses.
+    membrane_updates: potentials updated, at all ticks of the step.
+    neuron_count: neurons; 0 where the layer has no activations of its own.
+    activation_sparsity: share of activations that are 0; None where there are none.
+    parameter_bytes, state_bytes: memory of trainable parameters, and of what changes in an episode.
+"""
+Cost = dict[str, Any]
+"""What a policy costs, in one clean episode of `steps` steps: `layers` of the actor, from the
+observation to the action; `parameter_bytes` and `state_bytes` of all layers; `activation_sparsity`,
+the share of the neurons' activations that are 0, None without neurons.
+"""
 
 
 def operations(accumulates: float = 0.0, multiply_accumulates: float = 0.0) -> Operations:
     """A count of operations."""
-    return Operations(
-        accumulates=float(accumulates), multiply_accumulates=float(multiply_accumulates)
-    )
+    return {
+        "accumulates": float(accumulates), "multiply_accumulates": float(multiply_accumulates)
+    }  # fmt: skip
 
 
 def added(counts: Sequence[Operations]) -> Operations:
     """The sum of counts."""
-    return operations(
-        sum(count["accumulates"] for count in counts),
-        sum(count["multiply_accumulates"] for count in counts),
-    )
+    return {kind: float(sum(count[kind] for count in counts)) for kind in operations()}
 
 
 def energy(count: Operations) -> float:
@@ -103,8 +72,7 @@ def energy(count: Operations) -> float:
 def total(cost: Cost, part: str | None = None) -> Operations:
     """Operations of all layers: of one of `PARTS`, or of all."""
     parts = PARTS if part is None else (part,)
-    layers: Sequence[Any] = cost["layers"]
-    return added([layer[name] for layer in layers for name in parts])
+    return added([layer[name] for layer in cost["layers"] for name in parts])
 
 
 def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
@@ -124,24 +92,21 @@ def cost_measures(cost: Cost) -> dict[str, float | None]:
     found: dict[str, float | None] = {"cost/steps": cost["steps"]}
     for layer in cost["layers"]:
         for name, value in layer.items():
-            if isinstance(value, dict):
+            counts = {name: value}
+            if name in PARTS:
                 counts = {f"{name}/{kind}": count for kind, count in value.items()}
-            else:
-                counts = {name: value}
-            for what, count in counts.items():
-                if what != "name":
-                    found[f"cost/{layer['name']}/{what}"] = count
+            found |= {f"cost/{layer['name']}/{what}": count for what, count in counts.items()}
+        del found[f"cost/{layer['name']}/name"]
     return found
 
 
 def cost_from(found: Mapping[str, float]) -> Cost:
     """The cost that `cost_measures` took apart; of several runs, from the means of these."""
-    layers: dict[str, Any] = {}
+    layers: dict[str, LayerCost] = {}
     for path, value in found.items():
         _, layer, *what = path.split("/")
         if what:
-            empty: Any = {"name": layer, "activation_sparsity": None}
-            of = layers.setdefault(layer, empty | {part: operations() for part in PARTS})
+            of = layers.setdefault(layer, _layer(layer))
             for name in what[:-1]:
                 of = of[name]
             of[what[-1]] = value
@@ -152,13 +117,13 @@ def _whole(layers: list[LayerCost], steps: float) -> Cost:
     active = [layer for layer in layers if layer["activation_sparsity"] is not None]
     neurons = sum(layer["neuron_count"] for layer in active)
     silent = sum(layer["neuron_count"] * (layer["activation_sparsity"] or 0.0) for layer in active)
-    return Cost(
-        layers=layers,
-        parameter_bytes=sum(layer["parameter_bytes"] for layer in layers),
-        state_bytes=sum(layer["state_bytes"] for layer in layers),
-        activation_sparsity=silent / neurons if neurons else None,
-        steps=steps,
-    )
+    return {
+        "layers": layers,
+        "parameter_bytes": sum(layer["parameter_bytes"] for layer in layers),
+        "state_bytes": sum(layer["state_bytes"] for layer in layers),
+        "activation_sparsity": silent / neurons if neurons else None,
+        "steps": steps,
+    }
 
 
 @torch.no_grad()
@@ -174,54 +139,47 @@ def cost_of(policy: Any, observations: Any) -> Cost:
     features = policy.extract_features(seen)
     if isinstance(features, tuple):  # extractors of its own for actor and critic
         features = features[0]
+    layers, latent, steps = _pictures(policy, seen), features, len(features)
     if isinstance(policy, PlasticSpikingPolicy):
-        layers, latent = _spiking(policy, features)
-    elif hasattr(policy, "lstm_actor"):
-        layers, latent = _lstm(policy, features)
+        more, latent = _spiking(policy, features)
+        layers += more
     else:
-        layers, latent = [], features
-    layers = _pictures(policy, seen) + layers
-    if not isinstance(policy, PlasticSpikingPolicy):
+        if hasattr(policy, "lstm_actor"):
+            more, latent = _lstm(policy, features)
+            layers += more
         dense, latent = _feedforward(policy.mlp_extractor.policy_net, latent)
         layers += dense
     head = policy.action_net
-    layers.append(
-        _layer("action", synapses=synaptic(latent, head.weight), parameters=[*head.parameters()])
-    )
-    steps = len(features)
+    layers.append(_layer("action", head, synapses=synaptic(latent, head.weight)))
     for layer in layers:
         for part in PARTS:
-            counts: Any = layer
-            counts[part] = operations(*(float(x) / steps for x in counts[part].values()))
+            layer[part] = operations(*(float(x) / steps for x in layer[part].values()))
         layer["membrane_updates"] /= steps
     return _whole(layers, steps)
 
 
 def _layer(
     name: str,
+    holds: Any = (),
     *,
-    synapses: Operations | None = None,
-    neurons: Operations | None = None,
-    plasticity: Operations | None = None,
-    neuromodulators: Operations | None = None,
-    membrane_updates: float = 0.0,
     outputs: Tensor | None = None,
-    parameters: Sequence[Tensor] = (),
     state: int = 0,
+    membrane_updates: float = 0.0,
+    **counts: Operations,
 ) -> LayerCost:
-    """Counts of a whole episode; `outputs` are what its neurons put out, [N, n]."""
-    return LayerCost(
-        name=name,
-        synapses=synapses or operations(),
-        neurons=neurons or operations(),
-        plasticity=plasticity or operations(),
-        neuromodulators=neuromodulators or operations(),
-        membrane_updates=membrane_updates,
-        neuron_count=0 if outputs is None else outputs.shape[1],
-        activation_sparsity=None if outputs is None else float((outputs == 0).double().mean()),
-        parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
-        state_bytes=4 * state,
-    )
+    """Counts of a whole episode. It `holds` parameters, those of a module or a list; `outputs` are
+    what its neurons put out, [N, n]; `counts` are by part.
+    """
+    parameters = holds.parameters() if isinstance(holds, torch.nn.Module) else holds
+    return {
+        "name": name,
+        **{part: counts.get(part) or operations() for part in PARTS},
+        "membrane_updates": membrane_updates,
+        "neuron_count": 0 if outputs is None else outputs.shape[1],
+        "activation_sparsity": None if outputs is None else float((outputs == 0).double().mean()),
+        "parameter_bytes": sum(p.numel() * p.element_size() for p in parameters),
+        "state_bytes": 4 * state,
+    }
 
 
 def _pictures(policy: Any, observations: Any) -> list[LayerCost]:
@@ -246,14 +204,8 @@ def _pictures(policy: Any, observations: Any) -> list[LayerCost]:
                 synapses = operations(0, float(met))
             else:
                 synapses = synaptic(inputs, module.weight)
-            layers.append(
-                _layer(
-                    f"{name}cnn{count}",
-                    synapses=synapses,
-                    outputs=activation(x).flatten(1),
-                    parameters=[*module.parameters()],
-                )
-            )
+            outputs = activation(x).flatten(1)
+            layers.append(_layer(f"{name}cnn{count}", module, synapses=synapses, outputs=outputs))
             count += 1
     return layers
 
@@ -265,14 +217,8 @@ def _feedforward(network: Any, x: Tensor) -> tuple[list[LayerCost], Tensor]:
         seen, x = x, module(x)
         if isinstance(module, torch.nn.Linear):
             outputs = modules[index + 1](x)  # SB3 has an activation after every one
-            layers.append(
-                _layer(
-                    f"layer{len(layers)}",
-                    synapses=synaptic(seen, module.weight),
-                    outputs=outputs,
-                    parameters=[*module.parameters()],
-                )
-            )
+            synapses = synaptic(seen, module.weight)
+            layers.append(_layer(f"layer{len(layers)}", module, synapses=synapses, outputs=outputs))
     return layers, x
 
 
@@ -293,10 +239,10 @@ def _lstm(policy: Any, features: Tensor) -> tuple[list[LayerCost], Tensor]:
         layers.append(
             _layer(
                 f"{'gru' if is_gru else 'lstm'}{index}",
+                [w_in, w_hidden, *biases],
                 synapses=added([synaptic(x, w_in), synaptic(before, w_hidden)]),
                 neurons=operations(0, gates),
                 outputs=outputs,
-                parameters=[w_in, w_hidden, *biases],
                 state=(1 if is_gru else 2) * lstm.hidden_size,
             )
         )
@@ -323,10 +269,10 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
         layers.append(
             _layer(
                 "encoder",
+                network.encoder,
                 neurons=operations(spikes.numel(), 3 * steps * spikes.shape[1]),
                 membrane_updates=spikes.numel(),
                 outputs=spikes,
-                parameters=[*network.encoder.parameters()],
                 state=spikes.shape[1],
             )
         )
@@ -341,24 +287,20 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
         if spec.plastic:
             plasticity = _plasticity(layer, before if spec.recurrent else signal)
         if spec.modulation != "none":
-            modulators = added(
-                [
-                    synaptic(signal, layer.modulator_weight),
-                    synaptic(exogenous, layer.modulator_exogenous),
-                ]
-            )
+            told = synaptic(exogenous, layer.modulator_exogenous)
+            modulators = added([synaptic(signal, layer.modulator_weight), told])
         if spec.has_target:
             plasticity = added([plasticity, synaptic(exogenous, layer.target_exogenous)])
         layers.append(
             _layer(
                 f"layer{index}",
+                layer,
                 synapses=added(synapses),
                 neurons=operations(0, spikes.numel()),
                 plasticity=plasticity,
                 neuromodulators=modulators,
                 membrane_updates=spikes.numel(),
                 outputs=spikes,
-                parameters=[*layer.parameters()],
                 state=sum(prod(shape) for shape in spec.state_shapes.values()),
             )
         )
@@ -366,9 +308,9 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
     layers.append(
         _layer(
             "readout",
+            [network.readout_decay],
             neurons=operations(0, signal.numel()),
             membrane_updates=signal.numel(),
-            parameters=[network.readout_decay],
             state=signal.shape[1],
         )
     )
@@ -398,10 +340,12 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
 
     Terms of one side alone are counted once for each neuron of that side.
     """
-    counted = _Counted.of(rule)
+    noted: tuple[list[str], list[str]] = [], []
+    values = {name: _Counted(SIDES[name], *noted) for name in rule.variables}
+    values |= {name: _Counted("both", *noted) for name in rule.synaptic}
+    rule(values, [_Counted("", *noted) for _ in rule.coefficients])
     sizes = {"": 0, "pre": n_pre, "post": n_post, "both": n_pre * n_post}
-    multiplications = sum(sizes[side] for side in counted.multiplications)
-    additions = sum(sizes[side] for side in counted.additions)
+    multiplications, additions = (sum(sizes[side] for side in sides) for sides in noted)
     return operations(max(0, additions - multiplications), multiplications)
 
 
@@ -412,16 +356,6 @@ class _Counted:
 
     def __init__(self, side: str, multiplications: list[str], additions: list[str]) -> None:
         self.side, self.multiplications, self.additions = side, multiplications, additions
-
-    @classmethod
-    def of(cls, rule: Rule) -> "_Counted":
-        """The drive of a rule."""
-        multiplications: list[str] = []
-        additions: list[str] = []
-        values = {name: cls(SIDES[name], multiplications, additions) for name in rule.variables}
-        values |= {name: cls("both", multiplications, additions) for name in rule.synaptic}
-        learned = [cls("", multiplications, additions) for _ in rule.coefficients]
-        return rule(values, learned)
 
     def _noted(self, other: Any, kind: list[str]) -> "_Counted":
         sides = {self.side, getattr(other, "side", "")} - {""}

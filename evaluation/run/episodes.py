@@ -102,6 +102,7 @@ def run_episodes(
     if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
         raise ValueError("seeds must be distinct and at least 0")
     made: dict[int, gym.Env] = {} if envs is None else envs
+    how = (width, deterministic, initial_state, hooks, options, progress)
     records: dict[int, Episode] = {}
     try:
         with torch.random.fork_rng():
@@ -110,17 +111,7 @@ def run_episodes(
                 rows = {seed % width: seed for seed in wave}
                 for row in rows.keys() - made.keys():
                     made[row] = make_env()
-                ended = _run_wave(
-                    policy,
-                    made,
-                    rows,
-                    width,
-                    deterministic,
-                    initial_state,
-                    hooks,
-                    options,
-                    progress,
-                )
+                ended = _run_wave(policy, made, rows, *how)
                 records |= {episode.seed: episode for episode in ended}
     finally:
         for env in made.values() if envs is None else ():
@@ -201,8 +192,7 @@ def _run_wave(
                 over.add(row)
                 trials = range(max(correct[row], default=-1) + 1)
                 right = tuple(correct[row].get(trial) for trial in trials)
-                earned = tuple(rewards[row])
-                steps = tuple(sorted(began[row]))
+                earned, steps = tuple(rewards[row]), tuple(sorted(began[row]))
                 ended.append(Episode(rows[row], totals[row], len(earned), right, earned, steps))
         for hook in hooks:
             hook.after(step, state, running, sorted(over))

@@ -12,7 +12,7 @@ from spikepropamine.policies.state import StateLayout
 
 
 class InsideSums(Hook):
-    """Sums over episodes, so that waves add up, of the series that `Summary.inside` has.
+    """Sums over episodes, so that waves add up.
 
     Attributes:
         sums: for each series, by sample, its sum over the episodes that were running.

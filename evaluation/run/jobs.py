@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -127,30 +127,24 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
 
     Returns:
         For each episode "seed", "return", "length"; "rewards" float32 [episodes, steps], 0 after
-        the end; "correct" float32 [episodes, trials], NaN where there was no response. Of a
+        the end; "correct" float32 [episodes, trials], NaN where there was no response; "began",
+        int64 [episodes, changes], the steps at which a context began, and -1 for no more. Of a
         spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count"); of an intact
-        one in the clean condition those of `ModulationSums` ("modulation/NAME",
-        "modulation/count"). "began", int64 [episodes, changes]: the steps
-        at which one began, and -1 for no more.
+        one in the clean condition those of `ModulationSums` ("modulation/NAME" and "/count").
     """
     if job.folder is None:
         return _outcome(_run_baseline(job, progress))
     policy = _policy(job.folder, job.digest)
-    layout = layout_of(policy)
+    layout, inner = layout_of(policy), cast(Any, policy.policy)
 
-    inner: Any = policy.policy
-
-    def run(
-        seeds: Sequence[int], *hooks: Hook, options: dict[str, Any] | None = None
-    ) -> list[Episode]:
-        state = None if layout is None else inner.initial_state(job.width)
+    def run(seeds: Sequence[int], *hooks: Hook, options: Any = None) -> list[Episode]:
         return run_episodes(
             policy,
             lambda: make_env(job.task, job.condition, job.previous, job.revealed, job.told),
             seeds,
             width=job.width,
             deterministic=job.deterministic,
-            initial_state=state,
+            initial_state=None if layout is None else inner.initial_state(job.width),
             hooks=hooks,
             options=options,
             progress=progress,
@@ -164,16 +158,8 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
     means = ModulationSums(layout)
     hooks: list[Hook] = [inside]
     if condition.lesion is not None:
-        wave = Wave(
-            layout,
-            job.seeds,
-            job.width,
-            job.freeze_at,
-            job.modulation,
-            run,
-            condition.has_contexts,
-        )
-        hooks.insert(0, condition.lesion.hook(wave))
+        how = (job.freeze_at, job.modulation, run, condition.has_contexts)
+        hooks.insert(0, condition.lesion.hook(Wave(layout, job.seeds, job.width, *how)))
     elif not condition.text and not condition.noise:
         hooks.append(means)
     outcome = _outcome(run(job.seeds, *hooks))

@@ -1,19 +1,20 @@
 """Plans the jobs of an evaluation, has them run, and gathers what came of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spikepropamine.common import CLEAN_KEY
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, make_env
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.ask.task import Task
+from spikepropamine.evaluation.film.recording import observed
 from spikepropamine.evaluation.run import store
 from spikepropamine.evaluation.run.jobs import Job, Outcome, joined, waves, width_of
-from spikepropamine.evaluation.run.observe import observed
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.workers import run_jobs
 from spikepropamine.folder import RunFolder
@@ -31,7 +32,7 @@ class Evaluation:
         references: what policies are held against, by name and key of the condition: "random"
             actions and standing "still" in the clean condition; random actions and the "teacher"
             that is told the context where there are contexts.
-        observations: for each run, what it saw in the first clean episode (`run.observe`).
+        observations: for each run, what it saw in the first clean episode.
         skipped: what does not apply.
     """
 
@@ -50,20 +51,6 @@ class Evaluation:
     def trials(self) -> int:
         """Of the longest episode, 0 where there are none."""
         return max(o["correct"].shape[1] for x in self.outcomes for o in x.values())
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What is measured in one condition: of a run, by its index, or of a reference, by its name."""
-
-    of: int | str
-    run: Run | None
-    condition: Condition
-
-    @property
-    def late(self) -> bool:
-        """Whether it needs the neuromodulators' means, known once the clean episodes are over."""
-        return self.condition.lesion is not None and self.condition.lesion.needs_means
 
 
 def evaluate(
@@ -93,42 +80,51 @@ def evaluate(
         teacher: a policy that is told the context.
     """
     width = width_of(task)
+    outcomes: dict[int | str, dict[str, Outcome]] = {}  # by index of a run, or name of a reference
 
-    def jobs_of(part: _Part) -> list[tuple[Job, Path]]:
+    def needs_means(condition: Condition) -> bool:
+        return condition.lesion is not None and condition.lesion.needs_means
+
+    def jobs_of(of: int | str, condition: Condition) -> list[tuple[Job, Path]]:
         """One for each wave, with its file."""
-        run, found = part.run, []
-        for wave in waves(seeds, width):
-            job = Job(
-                folder=None if run is None else RunFolder(run.folder).policy,
-                digest="" if run is None else run.digest,
-                previous=run is not None and run.previous,
-                task=task,
-                condition=part.condition,
-                seeds=wave,
-                width=width,
-                # the measure of pace is one, whatever the policies do
-                deterministic=deterministic or part.of == TEACHER,
-                modulation=modulator_means(outcomes[part.of][CLEAN_KEY]) if part.late else None,
-                revealed=None if run is None else run.revealed,
-                told=part.of == TEACHER and run is not None and run.revealed is None,
-                baseline=str(part.of) if run is None else "",
-            )
-            found.append((job, store.folder() / store.name_of(job, versions)))
-        return found
+        run = runs[of] if isinstance(of, int) else teacher if of == TEACHER else None
+        job = Job(
+            folder=None if run is None else RunFolder(run.folder).policy,
+            digest="" if run is None else run.digest,
+            previous=run is not None and run.previous,
+            task=task,
+            condition=condition,
+            seeds=(),
+            width=width,
+            # the measure of pace is one, whatever the policies do
+            deterministic=deterministic or of == TEACHER,
+            modulation=modulator_means(outcomes[of][CLEAN_KEY]) if needs_means(condition) else None,
+            revealed=None if run is None else run.revealed,
+            told=of == TEACHER and run is not None and run.revealed is None,
+            baseline=str(of) if run is None else "",
+        )
+        found = [replace(job, seeds=wave) for wave in waves(seeds, width)]
+        return [(job, store.folder() / store.name_of(job, versions)) for job in found]
 
-    parts, skipped = _references(task, conditions, teacher), list[Skipped]()
+    contexts = [c for c in conditions if c.lesion is None and c.has_contexts]
+    parts: list[tuple[int | str, Condition]] = [("random", c) for c in (CLEAN, *contexts)]
+    parts += [("still", CLEAN)] if task.can_stand_still else []
+    parts += [(TEACHER, c) for c in contexts] if teacher is not None else []
+    skipped = list[Skipped]()
     for index, run in enumerate(runs):
         kept, left_out = applicable(run, conditions)
-        parts += [_Part(index, run, condition) for condition in kept]
+        parts += [(index, condition) for condition in kept]
         skipped += [entry for entry in left_out if entry not in skipped]
-    outcomes: dict[str | int, dict[str, Outcome]] = {}
-    for late in (False, True):
-        due = [part for part in parts if part.late is late]
-        plans = [jobs_of(part) for part in due]
+    for late in (False, True):  # what needs means of neuromodulators, once the clean ones are over
+        due = [(of, condition) for of, condition in parts if needs_means(condition) is late]
+        plans = [jobs_of(of, condition) for of, condition in due]
         done = iter(run_jobs([job for jobs in plans for job in jobs], workers, progress))
-        for part, jobs in zip(due, plans):
-            measured = outcomes.setdefault(part.of, {})
-            measured[part.condition.key] = joined([next(done) for _ in jobs])
+        for (of, condition), jobs in zip(due, plans):
+            outcomes.setdefault(of, {})[condition.key] = joined([next(done) for _ in jobs])
+    observations = []
+    for run in runs:
+        with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
+            observations.append(observed(run.policy, env, seeds[0]))
     return Evaluation(
         runs,
         task,
@@ -138,19 +134,9 @@ def evaluate(
         teacher,
         [outcomes[index] for index in range(len(runs))],
         {name: found for name, found in outcomes.items() if isinstance(name, str)},
-        [observed(run, task, seeds[0]) for run in runs],
+        observations,
         skipped,
     )
-
-
-def _references(task: Task, conditions: Sequence[Condition], teacher: Run | None) -> list[_Part]:
-    contexts = [c for c in conditions if c.lesion is None and c.has_contexts]
-    parts = [_Part("random", None, condition) for condition in [CLEAN, *contexts]]
-    if task.can_stand_still:
-        parts.append(_Part("still", None, CLEAN))
-    if teacher is not None:
-        parts += [_Part(TEACHER, teacher, condition) for condition in contexts]
-    return parts
 
 
 def modulator_means(clean: Outcome) -> dict[str, np.ndarray]:

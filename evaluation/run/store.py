@@ -43,11 +43,8 @@ def folder() -> Path:
 
 
 def name_of(job: Job, versions: Mapping[str, str]) -> str:
-    """Of a job's file: tells apart all jobs that may give different numbers.
-
-    Args:
-        job: the job.
-        versions: of the packages that matter.
+    """Of a job's file: tells apart all jobs that may give different numbers, by the `versions` of
+    the packages that matter, too.
     """
     condition = job.condition
     parts = {
@@ -104,22 +101,16 @@ def own_digest(modules: tuple[str, ...]) -> str:
     """
     places = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
     files = {name: Path(place) for name, place in places.items() if place is not None}
-    own = set()
+    own = set[Path]()
     for name in modules:
-        package = _package(name)
+        package = name.partition(".")[0]
         if name in files and package not in VERSIONED:
-            folder = files[name].parent
-            own |= {x for n, x in files.items() if _package(n) == package}
-            own |= {
-                x
-                for n, x in files.items()
-                if folder in x.parents and _package(n) not in VERSIONED and not _installed(x)
-            }
+            for other, file in files.items():
+                root = other.partition(".")[0]
+                beside = files[name].parent in file.parents and root not in VERSIONED
+                if root == package or (beside and not _installed(file)):
+                    own.add(file)
     return digest_of(sorted(own))
-
-
-def _package(module: str) -> str:
-    return module.partition(".")[0]
 
 
 def _installed(file: Path) -> bool:

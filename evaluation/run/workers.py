@@ -19,13 +19,12 @@ from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.store import FOLDER, read, write
 from spikepropamine.own_modules import import_modules, imported
 
+Jobs = Sequence[tuple[Job, Path]]
 SHORT = 300_000  # steps; starting other processes takes longer than these
 SECONDS = 0.3  # between two reports of a worker
 
 
-def run_jobs(
-    jobs: Sequence[tuple[Job, Path]], workers: int | None, progress: ProgressBar
-) -> list[Outcome]:
+def run_jobs(jobs: Jobs, workers: int | None, progress: ProgressBar) -> list[Outcome]:
     """The outcome of each job, read from its file where that is there, or run and written to it.
 
     Args:
@@ -75,11 +74,7 @@ def _keep(path: Path, outcome: Outcome, progress: ProgressBar) -> None:
 
 
 def _run_side_by_side(
-    jobs: Sequence[tuple[Job, Path]],
-    left: Sequence[int],
-    outcomes: list[Any],
-    workers: int,
-    progress: ProgressBar,
+    jobs: Jobs, left: Sequence[int], outcomes: list[Any], workers: int, progress: ProgressBar
 ) -> None:
     # not forked: PyTorch's and MuJoCo's threads do not survive a fork
     context = multiprocessing.get_context("spawn")

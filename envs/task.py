@@ -1,0 +1,119 @@
+"""What a task may say of itself besides what Gymnasium asks for, and what our cue tasks share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+Start = tuple[Any, dict[str, Any]]  # what `reset` returns: observation, info
+Step = tuple[Any, Any, bool, bool, dict[str, Any]]
+"""What `step` returns: observation, reward, terminated, truncated, info."""
+
+
+class Task(Protocol):
+    """Attributes of an unwrapped environment that training, evaluation and perturbations look for.
+    All are optional: a task that lacks one is as if it had the value below.
+
+    Attributes:
+        episode_steps: steps of an episode that ends by itself.
+        trials: in an episode; the info of a response has `trial` (from 0) and `correct`.
+        trial_steps: steps of a trial.
+        actions: answers that a response chooses among; None: those of a Discrete action space.
+        return_range: the least and the most that an episode can return.
+        told: share of episodes or trials in which training tells what is hidden; evaluation, none.
+        context: numbers of the present context, which a policy that is told observes.
+        context_began: the step of the episode at which it began.
+    """
+
+    episode_steps: int | None = None
+    trials: int | None = None
+    trial_steps: int | None = None
+    actions: int | None = None
+    return_range: tuple[float, float] | None = None
+    told: float | None = None
+    context: Sequence[int] = ()
+    context_began: int = 0
+
+    def told_again(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+        """The observation after a perturbation changed what the task asks; `info` changes too."""
+
+    def overlay(self, picture: np.ndarray) -> np.ndarray:
+        """A picture of the robot, uint8 [height, width, 3], with what is asked drawn over it."""
+
+
+def said(env: gym.Env, name: str) -> Any:
+    """An attribute that `Task` names, of the environment; the default where it has none."""
+    return getattr(env.unwrapped, name, getattr(Task, name))
+
+
+class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
+    """A task whose observations `reset` draws: actions are answers, read at some of the steps.
+
+    It ends with terminated=True after `episode_steps`, and observes all zeros then.
+
+    Attributes:
+        steps: taken in this episode.
+    """
+
+    render_mode: str | None = None
+    action_space: gym.spaces.Discrete
+    episode_steps: int
+    steps: int | None = None  # no episode has started yet
+    _observations: np.ndarray  # float32 [episode_steps + 1, channels]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start an episode; returns the first observation, float32 [channels], and an empty info.
+
+        Args:
+            seed: seeds everything that is drawn, now and in later episodes.
+            options: see the task.
+
+        Raises:
+            ValueError: options that are unknown or do not fit.
+        """
+        super().reset(seed=seed)
+        self._draw(options or {})
+        self.steps = 0
+        return self.seen.copy(), {}
+
+    def step(self, action: int | np.integer) -> Step:
+        """Take one action.
+
+        Returns:
+            Observation (float32 [channels]), reward, terminated, truncated (always False) and info.
+
+        Raises:
+            ValueError: the action is not in the action space.
+            gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
+        """
+        if self.steps is None or self.steps >= self.episode_steps:
+            raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
+        action, actions = int(action), int(self.action_space.n)
+        if not 0 <= action < actions:
+            raise ValueError(f"action must be an integer in [0, {actions - 1}], got {action}")
+        reward, info = self._answered(action)
+        self.steps += 1
+        # a copy, so that keeping one observation does not keep the whole episode in memory
+        return self.seen.copy(), reward, self.steps == self.episode_steps, False, info
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The present observation, float32 [channels]."""
+        return self._observations[self.steps]
+
+    def render(self) -> np.ndarray | None:
+        """The task as it is now, uint8 [420, 560, 3]; None without a render mode."""
+        return None if self.render_mode is None else self._picture()
+
+    @abstractmethod
+    def _draw(self, options: dict[str, Any]) -> None:
+        """Draw an episode: all of `_observations`, by `np_random`."""
+
+    @abstractmethod
+    def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
+        """The reward and the info of an action at the present step."""
+
+    def _picture(self) -> np.ndarray:
+        raise NotImplementedError
