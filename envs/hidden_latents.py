@@ -16,9 +16,7 @@ from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
 from spikepropamine.envs.task import Start, Step
-from spikepropamine.envs.validation import check_integer, check_number
-
-FEEDBACK = ("dense", "sparse", "opening")
+from spikepropamine.envs.validation import check_choice, check_integer, check_number
 
 
 class Feedback:
@@ -28,9 +26,8 @@ class Feedback:
     """
 
     def __init__(self, kind: str, every: int, opening: int) -> None:
-        if kind not in FEEDBACK:
-            raise ValueError(f"feedback must be one of {', '.join(FEEDBACK)}, got {kind!r}")
-        self.kind, self.every = kind, check_integer("feedback_every", every, 1)
+        self.kind = check_choice("feedback", kind, ("dense", "sparse", "opening"))
+        self.every = check_integer("feedback_every", every, 1)
         self.opening = check_integer("feedback_opening", opening, 1)
         self.begin()
 
@@ -76,28 +73,22 @@ class HiddenLatent(MujocoEnv, ABC):
         told: float = 0.0,
         **arguments: Any,
     ) -> None:
+        given = {k: v for k, v in locals().items() if k not in ("self", "arguments", "__class__")}
         self.feedback = Feedback(feedback, feedback_every, feedback_opening)
         self.told = check_number("told", told, 0, 1)
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
-        gym.utils.EzPickle.__init__(
-            self,  # type: ignore[arg-type]
-            feedback=feedback,
-            feedback_every=feedback_every,
-            feedback_opening=feedback_opening,
-            told=told,
-            **arguments,
-        )
+        gym.utils.EzPickle.__init__(self, **given, **arguments)  # type: ignore[arg-type]
         space = self.observation_space
         assert isinstance(space, gym.spaces.Box)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (space.shape[0] + 1,), np.float64)
 
     @abstractmethod
-    def draw(self) -> float:
+    def _draw(self) -> float:
         """A latent, by `np_random`."""
 
     @abstractmethod
-    def checked(self, latent: float) -> float:
+    def _checked(self, latent: float) -> float:
         """The latent. Raises ValueError where it cannot be."""
 
     @property
@@ -116,8 +107,8 @@ class HiddenLatent(MujocoEnv, ABC):
         if unknown := options.keys() - {self.latent}:
             names = ", ".join(sorted(unknown))
             raise ValueError(f"options may have {self.latent!r} only, got {names}")
-        drawn = self.draw()
-        setattr(self, self.latent, self.checked(float(options.get(self.latent, drawn))))
+        drawn = self._draw()
+        setattr(self, self.latent, self._checked(float(options.get(self.latent, drawn))))
         self.feedback.begin(self.np_random.random() < self.told)
         return np.append(observation, 0.0), info | self._said(0.0)
 
@@ -138,16 +129,12 @@ class HalfCheetahDirection(HiddenLatent, HalfCheetahEnv):
     """HalfCheetah-v5 that is paid for running forward or backward; which one is not shown.
 
     Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: speed along
-    the target direction in m/s (times the forward reward weight), at the steps that `feedback`
-    says, else 0.
-
-    Action: that of HalfCheetah-v5. Reward, at every step: speed along the target direction in m/s
-    (times the forward reward weight) minus the cost of control.
+    the target direction in m/s (times the forward reward weight). Reward, at every step: that speed
+    minus the cost of control. Action: that of HalfCheetah-v5.
 
     Info has "direction" (1.0 forward, -1.0 backward) and "feedback" (the last channel).
-    `reset(options={"direction": -1})` forces the direction.
-
-    Its arguments are those of `HiddenLatent` and of HalfCheetah-v5.
+    `reset(options={"direction": -1})` forces the direction. Arguments: those of `HiddenLatent` and
+    of HalfCheetah-v5.
     """
 
     latent = "direction"
@@ -156,12 +143,10 @@ class HalfCheetahDirection(HiddenLatent, HalfCheetahEnv):
         self.direction = 1.0
         super().__init__(**arguments)
 
-    def draw(self) -> float:
-        """Forward or backward."""
+    def _draw(self) -> float:
         return 1.0 if self.np_random.random() < 0.5 else -1.0
 
-    def checked(self, latent: float) -> float:
-        """1 or -1."""
+    def _checked(self, latent: float) -> float:
         if latent not in (-1, 1):
             raise ValueError(f"direction must be 1 or -1, got {latent:g}")
         return latent
@@ -174,11 +159,8 @@ class HalfCheetahVelocity(HiddenLatent, HalfCheetahEnv):
     """HalfCheetah-v5 that is paid for running at a target velocity, which is not shown.
 
     Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: minus the
-    distance between velocity and target in m/s (times the forward reward weight), at the steps that
-    `feedback` says, else 0.
-
-    Action: that of HalfCheetah-v5. Reward, at every step: minus that distance (times the forward
-    reward weight) minus the cost of control.
+    distance between velocity and target in m/s (times the forward reward weight). Reward, at every
+    step: that number minus the cost of control. Action: that of HalfCheetah-v5.
 
     Info has "target_velocity" (m/s), uniform between the two velocities, and "feedback" (the last
     channel). `reset(options={"target_velocity": 1.5})` forces the velocity.
@@ -186,9 +168,6 @@ class HalfCheetahVelocity(HiddenLatent, HalfCheetahEnv):
     Args:
         slowest, fastest: of the target velocities, in m/s, slowest <= fastest, in [-10, 10].
         arguments: of `HiddenLatent` and of HalfCheetah-v5.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     latent = "target_velocity"
@@ -200,12 +179,10 @@ class HalfCheetahVelocity(HiddenLatent, HalfCheetahEnv):
         super().__init__(**arguments)
         self._ezpickle_kwargs |= {"slowest": slowest, "fastest": fastest}
 
-    def draw(self) -> float:
-        """Uniform between the two velocities."""
+    def _draw(self) -> float:
         return self.np_random.uniform(self.slowest, self.fastest)
 
-    def checked(self, latent: float) -> float:
-        """In [-10, 10] m/s."""
+    def _checked(self, latent: float) -> float:
         return check_number("target_velocity", latent, -10, 10)
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
@@ -216,23 +193,16 @@ class AntDirection(HiddenLatent, AntEnv):
     """Ant-v5 that is paid for running in a direction of the plane that is not shown.
 
     Observation: Box, float64, shape (28,): that of Ant-v5 without contact forces, then the
-    feedback: speed along the target direction in m/s (times the forward reward weight), at the
-    steps that `feedback` says, else 0.
-
-    Action: that of Ant-v5. Reward, at every step: that of Ant-v5, with the speed along the target
-    direction in the place of that along x.
+    feedback: speed along the target direction in m/s (times the forward reward weight). Reward, at
+    every step: that of Ant-v5, with this speed in the place of that along x. Action: likewise.
 
     Info has "direction" (angle in radians, from the x axis) and "feedback" (the last channel).
     `reset(options={"direction": 3.14})` forces the direction.
 
     Args:
-        directions: number of directions, equally spaced, the first along x: at least 1; 0 for all
-            angles.
+        directions: number of directions, equally spaced, the first along x; 0 for all angles.
         arguments: of `HiddenLatent` and of Ant-v5; contact forces are not observed unless these
             say so.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     latent = "direction"
@@ -248,15 +218,13 @@ class AntDirection(HiddenLatent, AntEnv):
         """Cosine and sine of the direction."""
         return [float(np.cos(self.direction)), float(np.sin(self.direction))]
 
-    def draw(self) -> float:
-        """One of the directions, or any angle."""
+    def _draw(self) -> float:
         turn = self.np_random.random()
         if self.directions:
             turn = int(turn * self.directions) / self.directions
         return 2 * np.pi * turn
 
-    def checked(self, latent: float) -> float:
-        """In [-2 pi, 2 pi]."""
+    def _checked(self, latent: float) -> float:
         return check_number("direction", latent, -2 * np.pi, 2 * np.pi)
 
     def step(self, action: np.ndarray) -> Step:

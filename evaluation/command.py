@@ -189,9 +189,7 @@ def ask(options: argparse.Namespace) -> Asked:
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     if teacher is not None and not any(c.has_contexts for c in conditions):
-        raise UsageError(
-            "--teacher is for conditions with contexts, as in --suite motor-signs; there are none"
-        )
+        raise UsageError("--teacher is for conditions with contexts, as in --suite motor-signs")
     folder = _folder(options, folders)
     try:
         check_writable(folder)

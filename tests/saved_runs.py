@@ -23,9 +23,7 @@ ARGUMENTS = {
 ROOT = Path(__file__).parent.parent
 
 
-def make_policy(
-    environment: str, kind: str = "ndp-oja", seed: int = 0, previous: bool = False, **changes
-):
+def make_policy(environment, kind="ndp-oja", seed=0, previous=False, **changes):
     """An untrained policy with weights large enough to be interesting."""
     env = make(environment, previous=previous)
     env.close()
@@ -36,31 +34,20 @@ def make_policy(
     else:
         plastic = kind != "snn"
         network = {
-            "rule": "oja" if plastic else "none",
-            "modulation": "direct" if plastic else "none",
-            "hidden": (24, 16),
-            "ticks": 2,
-            "input_gain": 4.0,
-            "gain": 3.0,
-            "plasticity_gain": 3.0,
-        }
+            "rule": "oja" if plastic else "none", "modulation": "direct" if plastic else "none",
+            "hidden": (24, 16), "ticks": 2, "input_gain": 4.0, "gain": 3.0, "plasticity_gain": 3.0,
+        }  # fmt: skip
         policy = PlasticSpikingPolicy(*spaces, network=network | changes)
     with torch.no_grad():
         policy.action_net.weight.mul_(100)
     return DeployedPolicy(policy, None, {})
 
 
-def save_run(
-    folder: Path, environment: str, kind: str, seed: int = 0, previous: bool = False
-) -> Path:
+def save_run(folder, environment, kind, seed=0, previous=False) -> Path:
     settings = {
-        "env": environment,
-        "policy": kind,
-        "seed": seed,
-        "n_envs": 4,
-        "env_kwargs": ARGUMENTS.get(environment, {}),
-        "previous": previous,
-    }
+        "env": environment, "policy": kind, "seed": seed, "n_envs": 4,
+        "env_kwargs": ARGUMENTS.get(environment, {}), "previous": previous,
+    }  # fmt: skip
     run = folder / environment / kind / f"seed-{seed}"
     policy = make_policy(environment, kind, seed, previous).policy
     save_policy(run / "policy", policy, metadata={"settings": settings, "steps": 123})

@@ -6,7 +6,7 @@ from itertools import pairwise
 import gymnasium as gym
 import numpy as np
 import pytest
-from tapes import make, play
+from tapes import make
 
 from spikepropamine.envs import making, quiet_mujoco
 from spikepropamine.envs.perturbations import Perturbed, reason_against
@@ -15,8 +15,6 @@ from spikepropamine.envs.perturbations.suites import load_suite
 
 quiet_mujoco()
 pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
-
-FAMILIES = ("motor_signs", "motor_order", "sensor_signs", "sensor_order")
 
 
 def contexts_of(text, seeds=200, steps=0):
@@ -151,25 +149,6 @@ def test_who_is_told_moves_as_in_the_plain_task(text):
         expected, reward, *_ = plain.step(action)
         observation, same, *_ = env.step(env.in_context(action))
         assert same == reward
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_all_of_a_share_changes_more(family):
-    env = Perturbed(make("HalfCheetah-v5"), f"{family}~0")
-    np.testing.assert_array_equal(play(env), play(make("HalfCheetah-v5")))
-    changed = []
-    for share in (0.1, 0.5, 1):
-        env = Perturbed(make("HalfCheetah-v5"), f"{family}~{share}")
-        _, info = env.reset(seed=0)
-        changed.append(info["perturbations"][family]["value"])
-    assert 0 < changed[0] < changed[1] < changed[2] == 1
-
-
-def test_terms_draw_alone():
-    """Another term leaves the contexts of a seed as they are."""
-    alone = contexts_of("motor_signs=seen", 20)
-    together = contexts_of("obs_noise=0.1 + motor_signs=seen + mass=1.5", 20)
-    assert alone == together and alone == contexts_of("motor_signs=seen", 20)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.common import UsageError
-from spikepropamine.envs.making import spread
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import CLEAN, STANDARD, conditions_of, make_env
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
@@ -202,34 +201,15 @@ def test_a_reward_that_is_no_number_is_refused(reward):
         finite_reward(reward, 3, 7)
 
 
-def test_conditions_are_paired():
-    tasks, observations = [], []
-    task = task_of(CUES, {})
-    for condition in standard(task).values():
-        env = make_env(task, condition)
-        observations.append(env.reset(seed=5)[0])
-        plain = env.unwrapped
-        tasks.append([plain.patterns, plain.mapping, plain.order])
-    for task in tasks[1:]:
-        for one, other in zip(tasks[0], task):
-            np.testing.assert_array_equal(one, other)
-    assert (observations[0] != observations[2]).any()
-    np.testing.assert_array_equal(observations[0], observations[3])
-
-
-def test_clean_is_clean_for_policies_trained_with_noise():
+def test_clean_is_clean_for_policies_trained_with_noise_or_help():
     task = task_of(CUES, {"noise": 0.4, "trials": 3})
     assert make_env(task, CLEAN).unwrapped.noise == 0
     noisy = make_env(task, standard(task)["noise-0.2"]).unwrapped
     assert (noisy.noise, noisy.trials) == (0.2, 3)
-
-
-def test_clean_does_not_tell_a_robot_where_to_run():
-    task = task_of(ROBOT, ARGUMENTS[ROBOT])
-    assert make_env(task, CLEAN).unwrapped.told == 0
-    assert task.chance == 0.5 and task.horizon == 20
-    task = task_of("AntDirectionSparse-v0", {"told": 0.5})
-    assert make_env(task, CLEAN).unwrapped.told == 0
+    robot = task_of(ROBOT, ARGUMENTS[ROBOT])
+    assert robot.chance == 0.5 and robot.horizon == 20
+    for task in (robot, task_of("AntDirectionSparse-v0", {"told": 0.5})):
+        assert make_env(task, CLEAN).unwrapped.told == 0
 
 
 def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
@@ -240,44 +220,6 @@ def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
     assert info["perturbations"]["obs_noise"]["value"] == 0.2
     assert standard(task)["noise-0.2"].text == "obs_noise=0.2"  # as reports tell it
     assert (difference != 0).all()
-
-
-def test_noise_is_left_out_with_a_reason_where_there_is_nothing_to_add_it_to():
-    conditions, skipped = conditions_of(task_of("FrozenLake-v1", {}), "standard", [], [])
-    assert [c.key for c in conditions] == ["clean", "plasticity-off"]
-    assert {s.condition for s in skipped} == {"noise-0.1", "noise-0.2"}
-    assert all("no array of floats" in s.reason for s in skipped)
-
-
-def test_plasticity_off_keeps_fast_weights_at_zero_and_matters():
-    policy = make_policy(CUES)
-    env = make_env(task_of(CUES, {}), CLEAN)
-    recording = record_episode(policy, env, 11)
-    assert np.abs(recording.fast_weights[-1]).max() > 0.05
-    state = policy.policy.initial_state(4, plasticity=False)
-    layout = policy.policy.layout
-    for step in range(6):
-        observation = np.stack([env.observation_space.sample() for _ in range(4)])
-        _, state = policy.predict(observation, state, np.full(4, step % 3 == 0))
-        assert (layout.get(state[0], "layer1.fast_weights") == 0).all()
-        assert (layout.get(state[0], "layer1.pre") != 0).any()
-    clean = run(policy, CUES, "clean", range(20), width=20)
-    assert clean != run(policy, CUES, "plasticity-off", range(20), width=20)
-
-
-def test_plasticity_off_changes_nothing_in_a_static_network():
-    policy = make_policy(PENDULUM, "snn")
-    clean, off = (run(policy, PENDULUM, c, range(4), width=4) for c in ("clean", "plasticity-off"))
-    assert clean == off
-
-
-def test_noise_is_the_same_for_every_policy():
-    """Whatever a policy's own normalisation: one spread for each task."""
-    task = task_of("HalfCheetah-v5", {"max_episode_steps": 100})
-    noisy, clean = make_env(task, standard(task)["noise-0.2"]), make_env(task, CLEAN)
-    differences = [noisy.reset(seed=s)[0] - clean.reset(seed=s)[0] for s in range(200)]
-    expected = 0.2 * np.array(spread("HalfCheetah-v5"))
-    np.testing.assert_allclose(np.std(differences, axis=0), expected, rtol=0.25)
 
 
 @pytest.mark.parametrize("environment", [CUES, PENDULUM])
@@ -327,9 +269,8 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path):
     assert [c.key for c in found.judged("mlp")] == ["clean", "obs_noise=0.2"]
 
 
-@pytest.mark.parametrize("environment", [CUES, PENDULUM])
-def test_stochastic_actions_are_drawn(environment):
-    policy, task = make_policy(environment), task_of(environment, {})
+def test_stochastic_actions_are_drawn():
+    policy, task = make_policy(CUES), task_of(CUES, {})
     with torch.no_grad():
         policy.policy.action_net.weight.mul_(0.01)
 

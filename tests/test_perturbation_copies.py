@@ -20,7 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env))}
 
 
-@pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize(
     "text",
     [
@@ -30,11 +29,11 @@ COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.d
         "motor_signs=held_out@change(4) + sensor_order=seen",
     ],
 )
-def test_a_copy_is_perturbed_as_the_original(text, how):
+def test_what_was_pickled_is_perturbed_as_the_original(text):
     """At once, where it is a model that changes, and in the episodes that follow."""
     env = Perturbed(make("Ant-v5"), text)
     play(env, 5)
-    again = COPIES[how](env)
+    again = COPIES["pickle"](env)
     assert same_model(again.unwrapped.model, env.unwrapped.model)
     expected = play(env, 40, 1)
     np.testing.assert_array_equal(play(again, 40, 1), expected)

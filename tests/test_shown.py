@@ -147,8 +147,11 @@ def test_the_critic_is_told_and_the_actor_is_not(policy):
     assert not torch.allclose(one[0], other[0])
 
 
-@pytest.mark.parametrize("policy", KINDS)
-@pytest.mark.parametrize(("cue", "told"), [((1.0, 1e9), True), (None, True), ((1.0, 1e9), False)])
+@pytest.mark.parametrize(
+    ("policy", "cue", "told"),
+    [*((policy, (1.0, 1e9), True) for policy in KINDS), ("ndp-hebb", None, True),
+     ("mlp", (1.0, 1e9), False)],
+)  # fmt: skip
 def test_what_is_deployed_acts_as_in_training_without_the_columns(policy, cue, told, rng):
     algorithm = learner(policy, cue, told)
     narrow, normalisation = deployed(algorithm)

@@ -148,15 +148,6 @@ def test_a_video_shows_the_episode_that_is_evaluated(tmp_path):
         assert total == episode.total_reward
 
 
-def test_side_by_side_shows_both_and_where_the_world_changes(tmp_path):
-    policy = make_policy(gym.make("CueAssociation-v0"))
-    hook = partial(PlasticityOff, policy.policy.layout, 0)
-    takes = [cue_take("obs_noise=0.2@8", "on"), cue_take("obs_noise=0.2@8", "off", hook)]
-    video = film(tmp_path / "two.mp4", policy, takes, 7, "a title")
-    assert described(video.path)[2] == (2 * WIDTH, 2 * HEIGHT + 24)
-    assert len(video.returns) == 2
-
-
 def test_an_episode_can_be_cut_short(tmp_path):
     policy = make_policy(gym.make("CueAssociation-v0"))
     video = film(tmp_path / "cut.mp4", policy, [cue_take()], 7, "a title", max_steps=5)

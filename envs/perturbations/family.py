@@ -28,10 +28,10 @@ class Family:
     of the nominal one: severity 1 is `hardest` on one side and, where the family works both ways,
     `other` on the other.
 
-    A family does its work in hooks, which get what they change, the value now, and the `Bound`
-    that holds target, random numbers and memory. `observe` and `act` are called at every step,
-    also while nothing is to change, so that draws and memories do not depend on the schedule; what
-    they return is dropped at the nominal value.
+    Hooks do the work. They get what they change, the value now, and the `Bound` that holds target,
+    random numbers and memory. `observe` and `act` are called at every step, also while nothing is
+    to change, so that draws and memories do not depend on the schedule; what they return is dropped
+    at the nominal value.
 
     Attributes:
         name: as it is written in a text.

@@ -16,10 +16,9 @@ JOINED = "mass=1.5 + obs_noise=0.2"
 
 
 class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
-    """Perturbs any environment.
+    """Perturbs any environment: `Perturbed(env, "mass:torso=1.5 + obs_noise=0.2@500")`.
 
-    `Perturbed(env, "mass:torso=1.5 + obs_noise=0.2@500")`: the notation is that of
-    `envs.perturbations.parse`, the families are those of `envs.perturbations.CATALOGUE`.
+    The notation is that of `perturbations.parse`, the families are those of `CATALOGUE`.
 
     Every `info` has "perturbations": for each term that acts in this episode its label, with
     "severity" (0 to 1) and "value" (in the family's unit) at this step. Where the text has
@@ -35,13 +34,10 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     simulated tasks is a new task, which waits for its first `reset`.
 
     Spaces: those of the environment; but where a family is `unbounded`, as noise of the sensors is,
-    the observation space has no bounds. Actions are clipped to the action space after they were
-    perturbed.
+    the observation space has no bounds. Perturbed actions are clipped to the action space.
 
-    There is one in a stack of wrappers: two texts are joined to one, "mass=1.5 + obs_noise=0.2".
-
-    A robot whose limbs grow in mid-episode is set on its feet at once; the observation of that step
-    is of just before.
+    There is one in a stack of wrappers: two texts are joined to one. A robot whose limbs grow in
+    mid-episode is set on its feet at once; the observation of that step is of just before.
 
     Args:
         env: the environment.

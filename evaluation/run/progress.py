@@ -6,11 +6,7 @@ from spikepropamine.progress import progress_bar
 
 
 class ProgressBar:
-    """A bar that counts environment steps and shows their rate and the time left.
-
-    Args:
-        horizon: steps of an episode at most.
-    """
+    """A bar that counts environment steps, up to `horizon` an episode, and the time left."""
 
     def __init__(self, horizon: int) -> None:
         self.horizon = horizon

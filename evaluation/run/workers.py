@@ -1,15 +1,14 @@
 """Runs jobs on several cores, keeps each result as soon as it is there, and shows progress."""
 
 import multiprocessing
-import queue
 import signal
-import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import spikepropamine  # noqa: F401  registers the environments
@@ -21,7 +20,6 @@ from spikepropamine.own_modules import import_modules, imported
 
 Jobs = Sequence[tuple[Job, Path]]
 SHORT = 300_000  # steps; starting other processes takes longer than these
-SECONDS = 0.3  # between two reports of a worker
 
 
 def run_jobs(jobs: Jobs, workers: int | None, progress: ProgressBar) -> list[Outcome]:
@@ -30,7 +28,7 @@ def run_jobs(jobs: Jobs, workers: int | None, progress: ProgressBar) -> list[Out
     Args:
         jobs: each with its file.
         workers: processes; None: as many as there are cores, or one where the work is short.
-        progress: told of the work that is left, and of every step.
+        progress: told of the work that is left, and of every step, or of every job of a worker.
 
     Raises:
         KeyboardInterrupt: what was finished is in its files.
@@ -78,19 +76,18 @@ def _run_side_by_side(
 ) -> None:
     # not forked: PyTorch's and MuJoCo's threads do not survive a fork
     context = multiprocessing.get_context("spawn")
-    reports = context.Queue()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (reports, imported))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (imported,))
     try:
-        running = {pool.submit(_run_reporting, jobs[index][0]): index for index in left}
-        while running:
-            done, _ = wait(running, timeout=SECONDS, return_when=FIRST_COMPLETED)
-            _show(reports, progress)
-            for future in done:
-                index = running.pop(future)
-                outcomes[index] = future.result()
-                # written here, so that a worker that is stopped leaves no half file
-                _keep(jobs[index][1], outcomes[index], progress)
-        _show(reports, progress)
+        running = {pool.submit(run_job, jobs[index][0]): index for index in left}
+        for future in as_completed(running):
+            index = running[future]
+            (job, path), outcome = jobs[index], future.result()
+            outcomes[index] = outcome
+            # written here, so that a worker that is stopped leaves no half file
+            _keep(path, outcome, progress)
+            for length in np.repeat(outcome["length"], job.episodes // len(job.seeds)).tolist():
+                progress.stepped(length)
+                progress.ended(length)
         pool.shutdown()
     except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -104,50 +101,8 @@ def _run_side_by_side(
         raise
 
 
-def _show(reports: Any, progress: ProgressBar) -> None:
-    while True:
-        try:
-            stepped, lengths = reports.get_nowait()
-        except queue.Empty:
-            return
-        progress.stepped(stepped)
-        for length in lengths:
-            progress.ended(length)
-
-
-class _Reporter:
-    """Has the methods of `ProgressBar`, and tells the main process now and then."""
-
-    def __init__(self, reports: Any) -> None:
-        self.reports = reports
-        self.steps, self.lengths, self.told = 0, list[int](), time.monotonic()
-
-    def stepped(self, running: int) -> None:
-        self.steps += running
-        if time.monotonic() - self.told > SECONDS:
-            self.tell()
-
-    def ended(self, length: int) -> None:
-        self.lengths.append(length)
-
-    def tell(self) -> None:
-        self.reports.put((self.steps, self.lengths))
-        self.steps, self.lengths, self.told = 0, [], time.monotonic()
-
-
-_reporter: Any = None
-
-
-def _start_worker(reports: Any, modules: Sequence[str]) -> None:
+def _start_worker(modules: Sequence[str]) -> None:
     import_modules(modules)  # a process of its own knows nothing of the user's
-    global _reporter
-    _reporter = _Reporter(reports)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears of it, and stops this one
     end_with_parent_process()
-
-
-def _run_reporting(job: Job) -> Outcome:
-    outcome = run_job(job, _reporter)
-    _reporter.tell()
-    return outcome
