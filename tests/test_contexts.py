@@ -112,6 +112,8 @@ def test_the_context_of_an_episode_can_be_given():
         env.reset(options={"context": 64})
     with pytest.raises(ValueError, match="codes of motor_signs"):
         env.reset(options={"context": [1, 2]})
+    with pytest.raises(ValueError, match=r"a whole number, got 2\.9"):
+        env.reset(options={"context": 2.9})
 
 
 @pytest.mark.parametrize("text", ["motor_signs=seen@change(3)", "motor_order=seen"])
@@ -195,11 +197,6 @@ def test_channels_are_counted_from_the_first():
     env = Perturbed(make("HalfCheetah-v5"), "motor_signs:0=1")
     env.reset(seed=0)
     assert env.in_context(np.arange(1.0, 7.0)).tolist() == [-1, 2, 3, 4, 5, 6]
-
-
-def test_the_code_of_a_context_is_a_whole_number():
-    with pytest.raises(ValueError, match=r"a whole number, got 2\.9"):
-        Perturbed(make("HalfCheetah-v5"), "motor_signs=seen").reset(options={"context": 2.9})
 
 
 SUITES = ("motor-signs", "motor-order", "sensor-signs")

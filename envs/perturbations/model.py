@@ -155,10 +155,10 @@ class EditableModel:
 
 def same_model(one: mujoco.MjModel, other: mujoco.MjModel) -> bool:
     """Whether two models are equal, to the last bit."""
-    buffers = [np.zeros(mujoco.mj_sizeModel(model), dtype=np.uint8) for model in (one, other)]
-    for model, buffer in zip((one, other), buffers):
-        mujoco.mj_saveModel(model, None, buffer)
-    return np.array_equal(*buffers)
+    first, second = (np.zeros(mujoco.mj_sizeModel(x), dtype=np.uint8) for x in (one, other))
+    mujoco.mj_saveModel(one, None, first)
+    mujoco.mj_saveModel(other, None, second)
+    return np.array_equal(first, second)
 
 
 def _arrays(one: mujoco.MjModel, other: mujoco.MjModel) -> Pairs:

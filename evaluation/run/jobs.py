@@ -105,12 +105,10 @@ class Environments:
 
     def of_job(self, job: Job) -> dict[int, gym.Env] | None:
         """By row, as `run_episodes` takes them; None where making them takes no time."""
-        if not job.task.simulated:
-            return None
-        if self.of != (job.task, job.place):
+        if job.task.simulated and self.of != (job.task, job.place):
             self.close()
             self.of = job.task, job.place
-        return self.made
+        return self.made if job.task.simulated else None
 
     def close(self) -> None:
         """Let go of them."""

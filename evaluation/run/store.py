@@ -46,25 +46,13 @@ def name_of(job: Job, versions: Mapping[str, str]) -> str:
     """Of a job's file: tells apart all jobs that may give different numbers, by the `versions` of
     the packages that matter, too.
     """
-    condition = job.condition
-    parts = {
-        "policy": job.digest,
-        "previous": job.previous,
-        "revealed": job.revealed,
-        "told": job.told,
-        "baseline": job.baseline,
-        "environment": job.task.environment,
-        "arguments": job.task.arguments,
+    own = ("digest", "previous", "revealed", "told", "baseline", "freeze_at", "seeds", "width")
+    parts = {name: getattr(job, name) for name in (*own, "deterministic")}
+    parts |= {name: getattr(job.task, name) for name in ("environment", "arguments", "horizon")}
+    parts |= {name: getattr(job.condition, name) for name in ("text", "noise", "lesion_name")}
+    parts |= {
         "files": digests_of(x for x in job.task.arguments.values() if isinstance(x, str)),
-        "horizon": job.task.horizon,
-        "text": condition.text,
-        "noise": condition.noise,
-        "lesion": condition.lesion and condition.lesion.name,
-        "freeze_at": job.freeze_at,
         "modulation": {k: v.tobytes().hex() for k, v in (job.modulation or {}).items()},
-        "seeds": job.seeds,
-        "width": job.width,
-        "deterministic": job.deterministic,
         "sources": sources_digest(),
         "own": own_digest((*imported, module_of(job.task.environment))),
         "versions": {k: v for k, v in versions.items() if k != "revision"},
