@@ -213,7 +213,7 @@ def test_the_command_line_leaves_a_policy_of_the_ordinary_width(tmp_path, policy
 def test_without_numbers_the_cue_is_there_in_full_at_first_and_gone_before_the_end():
     cue = ["--env", "HalfCheetah-v5", "--policy", "snn", "--cue"]
     settings = parse([*cue, "--steps", "1000"])
-    assert settings.cue == (2.0, 600.0)
+    assert settings.cue == (2.0, 350.0)
     assert settings.env_kwargs == {"max_episode_steps": 200} and settings.n_envs == 16
     assert parse([*cue, "0", "0"]).cue == (0.0, 0.0)
 

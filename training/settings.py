@@ -38,7 +38,7 @@ OF_ONE_RUN = {
     "registry",
 }  # fmt: skip
 CRITIC = ("critic", "critic_sees_spikes")
-CUE = 2.0, 0.6  # share of the episodes at first; without it after this part of the training
+CUE = 2.0, 0.35  # share of the episodes at first; without it after this part of the training
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Settings:
     cue: tuple[NotNegative, ...] | None = None
     """SHARE STEPS: show the policy what is hidden in a share of the episodes that falls linearly to
     none over so many environment steps, and in no others; a share above 1 is 1 until it has fallen
-    so far. Without numbers: 2, and three fifths of the training."""
+    so far. Without numbers: 2, and a third of the training."""
     critic_told: bool = False
     """The critic observes what is hidden; the policy does not."""
     critic_first: Number = 0
