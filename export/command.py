@@ -122,14 +122,14 @@ def model_card(run: Run, call: str) -> dict[str, Any]:
     }
 
 
-def _write_onnx(path: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
+def _write_onnx(part: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
     for module in ("onnx", "onnxruntime"):
         require(module, "export", "--format onnx")
     from spikepropamine.export import onnx_file
 
     contents = onnx_file.to_onnx(run.policy, model_card(run, ONNX_CALL), env.observation_space)
     found = onnx_file.check(contents, run.policy, env, options.seed)
-    path.write_bytes(contents)
+    part.write_bytes(contents)
     told = f"{len(contents) / 1000:.0f} kB, {found.steps} steps beside the policy: actions "
     same = found.difference == 0.0
     told += "are the same" if same else f"differ by {found.difference:.1e} at most"
@@ -138,8 +138,10 @@ def _write_onnx(path: Path, run: Run, env: Any, options: argparse.Namespace) -> 
     return told
 
 
-def _write_nir(path: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
+def _write_nir(part: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
     require("nir", "export", "--format nir")
+    import nir
+
     from spikepropamine.export import nir_file
 
     deployed, state = run.policy, None
@@ -151,7 +153,7 @@ def _write_nir(path: Path, run: Run, env: Any, options: argparse.Namespace) -> s
     card = model_card(run, NIR_CALL) | {"adapted": adapted}
     graph = nir_file.to_nir(deployed, card, state)
     spikes = nir_file.check(graph, deployed, env, options.seed, state)
-    nir_file.write(graph, path)
+    nir.write(part, graph)
     told = f"all {spikes:,} spikes of {nir_file.STEPS} steps are those of the policy"
     policy: Any = deployed.policy
     if any(layer.spec.plastic for layer in policy.network.layers):

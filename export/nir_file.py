@@ -7,7 +7,6 @@ neuromodulators only as metadata of the node of the synapses that they change.
 import json
 from collections.abc import Mapping
 from graphlib import TopologicalSorter
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -173,11 +172,6 @@ def _meaning(policy: Any) -> str:
     if isinstance(space, spaces.MultiBinary):
         return "1 where the output is above 0"
     return "the index of the largest output, for each choice"
-
-
-def write(graph: nir.NIRGraph, path: Path) -> None:
-    """Writes the graph as a file of HDF5."""
-    nir.write(path, graph)
 
 
 def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from spikepropamine.common import write_text
+from spikepropamine.common import whole_folder, write_text
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
 from spikepropamine.evaluation.rows import TOLD
@@ -89,12 +89,12 @@ def keep_medians(cells: Sequence[Cell], finished: Sequence[Cell], file: Path) ->
         cell = sorted(of, key=lambda cell: value[cell.seed])[(len(of) - 1) // 2]
         assert cell.keep is not None
         copy = RunFolder(cell.root / cell.keep)
-        shutil.rmtree(copy.path, ignore_errors=True)
-        shutil.copytree(cell.run.policy, copy.policy)
-        for source, target in ((cell.run.config, copy.config), (cell.run.progress, copy.progress)):
-            shutil.copy(source, target)
         card = card_of(cell.run, where(own, seed=cell.seed), name_of(copy.path))
-        write_text(copy.card, card)
+        with whole_folder(copy.path) as new:
+            shutil.copytree(cell.run.policy, new / copy.policy.name)
+            shutil.copy(cell.run.config, new)
+            shutil.copy(cell.run.progress, new)
+            write_text(new / copy.card.name, card)
 
 
 def missing(matrix: Matrix, file: Path) -> list[tuple[int, str, str, str]]:

@@ -4,7 +4,6 @@ Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles,
 """
 
 import json
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -37,7 +36,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from spikepropamine.common import reason, shown, sync_folder, whole_file
+from spikepropamine.common import reason, shown, whole_file, whole_folder
 from spikepropamine.policies.extractors import LSTM_EXTRACTORS
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.gru import GruPolicy
@@ -253,27 +252,10 @@ def save_policy(
             "cannot export this policy: its class makes other weights out of its arguments, as "
             "where it has another features extractor than by default"
         )
-    new, old = (folder.with_name(f"{folder.name}.{end}") for end in ("new", "old"))
-    _remove(new)
-    new.mkdir(parents=True)
-    for file, content in contents.items():
-        with whole_file(new / file) as part:
-            part.write_bytes(content)
-    _remove(old)
-    if folder.exists() and not folder.is_symlink():
-        folder.rename(old)
-    _remove(folder)
-    new.rename(folder)
-    sync_folder(folder.parent)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    """Removes a file, a link (and not what it points to) or a folder, if there is one."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.is_dir():
-        shutil.rmtree(path)
+    with whole_folder(folder) as new:
+        for file, content in contents.items():
+            with whole_file(new / file) as part:
+                part.write_bytes(content)
 
 
 def _digest(description: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -233,6 +234,32 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The path of an empty folder beside `path`, to be filled; when all went well it takes the
+    place of whatever `path` is: not of what a link there leads to.
+    """
+    new, old = (path.with_name(f"{path.name}.{end}") for end in ("new", "old"))
+    _remove(new)
+    new.mkdir(parents=True)
+    yield new
+    _remove(old)
+    if path.exists() and not path.is_symlink():
+        path.rename(old)
+    _remove(path)
+    new.rename(path)
+    sync_folder(path.parent)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a link (and not what it points to) or a folder, if there is one."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
 
 
 def check_replaceable(path: Path) -> None:

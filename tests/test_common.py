@@ -10,7 +10,14 @@ import time
 import pytest
 
 from spikepropamine import common, own_modules, versions
-from spikepropamine.common import UsageError, run_command, unknown, whole_file, write_text
+from spikepropamine.common import (
+    UsageError,
+    run_command,
+    unknown,
+    whole_file,
+    whole_folder,
+    write_text,
+)
 from spikepropamine.folder import RunFolder
 
 
@@ -51,6 +58,21 @@ def test_nothing_is_written_over_what_is_no_regular_file(tmp_path, write):
 def test_a_command_is_told_without_the_folders_of_a_machine(program, words, monkeypatch):
     monkeypatch.setattr("sys.argv", [program, "list"])
     assert common.command_words() == words
+
+
+def test_a_folder_is_replaced_as_a_whole_and_no_link_is_followed(tmp_path):
+    place, mine = tmp_path / "place", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").touch()
+    place.symlink_to(mine)
+    for name in ("first", "second"):
+        with whole_folder(place) as new:
+            (new / name).touch()
+    with pytest.raises(OSError), whole_folder(place) as new:
+        (new / "third").touch()
+        raise OSError
+    assert [x.name for x in place.iterdir()] == ["second"] and not place.is_symlink()
+    assert [x.name for x in mine.iterdir()] == ["file"]
 
 
 def test_others_may_read_it(tmp_path):

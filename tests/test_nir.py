@@ -155,7 +155,7 @@ def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(folder
 
 def test_a_file_read_back_is_the_graph(tmp_path):
     graph = nir_file.to_nir(policy_of(rule="bcm", modulation="direct"), {"summary": "a test"})
-    nir_file.write(graph, tmp_path / "policy.nir")
+    nir.write(tmp_path / "policy.nir", graph)
     found = nir.read(tmp_path / "policy.nir")
     card = json.loads(found.metadata["card"])
     assert card["summary"] == "a test"

@@ -274,6 +274,15 @@ def test_a_journal_with_a_torn_last_line_goes_on(study):
     assert len(trials_of(study, TrialState.COMPLETE)) == 2
 
 
+def test_a_journal_that_is_a_link_is_not_written_through(study, capsys):
+    (study.parent / "mine").write_text("no end of line")
+    study.mkdir()
+    (study / "journal.log").symlink_to(study.parent / "mine")
+    assert tune.main(arguments(study, 1)) == 2
+    assert "no regular file" in capsys.readouterr().err
+    assert (study.parent / "mine").read_text() == "no end of line"
+
+
 @pytest.mark.parametrize("name", ["env", "runs", "seed", "overwrite"])
 def test_what_is_of_one_run_is_not_searched(study, capsys, name):
     (study.parent / "search.yaml").write_text(f"all: {{{name}: {{choices: [1]}}}}")

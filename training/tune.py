@@ -29,16 +29,18 @@ from spikepropamine.common import (
     Parser,
     UsageError,
     appended,
+    check_replaceable,
     require,
     run_command,
     unknown,
+    whole_file,
     write_text,
 )
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.export import load_policy
-from spikepropamine.reading import parse_json, read_text
+from spikepropamine.reading import parse_json, read_bytes, read_text
 from spikepropamine.training.callbacks import BetweenSteps
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
@@ -362,13 +364,14 @@ def _cut_torn_line(journal: Path) -> None:
     """Removes what a process that died had begun to write; Optuna would append to it, and then
     refuse the line.
     """
+    check_replaceable(journal)  # since Optuna writes through a link
     if not journal.is_file():
         return
-    with journal.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
+    content = read_bytes(journal)
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with whole_file(journal) as part:
+            part.write_bytes(content[:whole])
 
 
 def _folder_of(study: Path, trial: Any) -> Path:
