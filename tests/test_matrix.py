@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -275,6 +276,20 @@ def test_a_quick_evaluation_has_a_folder_of_its_own(file, commands):
     cell = of(file(evaluate=["--quick --episodes 2"]))[0]
     assert cell.evaluations[0].name == "standard-quick"
     assert cell.commands[1][-2:] == ("--out", str(cell.evaluations[0]))
+
+
+def test_two_matrices_in_one_folder_run_each_cell_once(file, commands, monkeypatch):
+    def slowly(*arguments):
+        time.sleep(0.05)
+        return commands(*arguments)
+
+    monkeypatch.setattr(cells_module, "_run", slowly)
+    path = file()
+    with ThreadPoolExecutor(2) as pool:
+        mains = [pool.submit(command.main, [path, "--runs", "runs", "--jobs", "2"]) for _ in "ab"]
+    assert [main.result() for main in mains] == [0, 0]
+    assert len(commands.seen) == len(set(commands.seen)) == 16
+    assert all(cell.finished() for cell in of(path))
 
 
 def test_a_cell_that_cannot_be_read_stops_no_other(file, commands, monkeypatch, capsys):

@@ -126,7 +126,7 @@ def test_settings_that_a_resumed_run_is_given_are_not_ignored(tmp_path, run_here
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys):
+def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys, monkeypatch):
     arguments = [*CUE, "--policy", "snn", *TINY]
     assert run_here(*arguments) == 0
     original, copied = (folder_of(path, policy="snn") for path in (tmp_path, tmp_path / "copy"))
@@ -136,9 +136,10 @@ def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys):
     stored = yaml.safe_load(config.read_text())
     stored["settings"] |= {"overwrite": True, "track": "online", "registry": "elsewhere"}
     config.write_text(yaml.safe_dump(stored))
-    resume = with_folder(tmp_path / "copy", *arguments, "--resume", "--steps", "64")
+    monkeypatch.chdir(tmp_path / "copy")
+    resume = [*arguments, "--resume", "--steps", "64"]
     settings = train.parse(resume, "train.py")
-    assert settings.folder.path == copied
+    assert settings.folder.path.resolve() == copied
     assert not settings.overwrite and settings.registry is None
     assert train.main([*resume, "--track", "off"]) == 0
     assert trained_steps(copied) == 64

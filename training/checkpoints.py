@@ -16,7 +16,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -330,9 +330,7 @@ def lock(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows keeps files that are open
-            (folder / LOCK).unlink()
-        file.release()
+        file.release()  # the file stays: who waits has it open, and others would make a new one
 
 
 def interval(every: int | None, venv: VecEnv) -> int:
