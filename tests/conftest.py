@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -155,6 +156,15 @@ def seeded():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def switching():
+    """Python goes from thread to thread after every few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture(autouse=True)

@@ -97,7 +97,7 @@ def test_a_step_follows_the_optimiser_a_loaded_state_and_a_new_dtype():
     torch.testing.assert_close(features(torch.float64).float(), after)
 
 
-def test_threads_do_not_meet():
+def test_threads_do_not_meet(switching):
     network = make_network(hidden=[64, 64, 64], plastic=[True] * 3, recurrent=[False] * 3, ticks=8)
     inputs = torch.rand(2, 60, 1, 2, 3)
 

@@ -1,7 +1,6 @@
 """The layer for speed gives Stable-Baselines3's numbers, and sees whatever changes a policy."""
 
 import copy
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -336,9 +335,12 @@ def test_the_gradients_norm_is_bounded_where_the_optimiser_clears_gradients(kind
     assert len(norms) > 2 and max(norms) == pytest.approx(1e-3, rel=0.01)
 
 
+@pytest.mark.parametrize("count", [4, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("kind", ["mlp", "lstm", "ndp"])
-def test_eight_threads_do_with_a_loaded_policy_what_one_does(kind, compiled, tmp_path, monkeypatch):
+def test_eight_threads_do_with_a_loaded_policy_what_one_does(
+    kind, compiled, count, tmp_path, monkeypatch, switching
+):
     model = model_of(kind, action="multi_discrete").learn(48)
     save_policy(tmp_path / "policy", model.policy)
     policy = load_policy(tmp_path / "policy")
@@ -348,21 +350,17 @@ def test_eight_threads_do_with_a_loaded_policy_what_one_does(kind, compiled, tmp
 
     def episodes(seed):
         random, answers = np.random.default_rng(seed), []
-        for _ in range(4):
+        for _ in range(count):
             state = None
             for _ in range(10):
                 observation = random.normal(size=3).astype(np.float32)
                 action, state = policy.predict(observation, state, deterministic=True)
                 answers.append(action)
-        return answers
+        return np.array(answers)
 
-    expected, before = [episodes(seed) for seed in range(8)], sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            assert same(list(pool.map(episodes, range(8))), expected)
-    finally:
-        sys.setswitchinterval(before)
+    expected = [episodes(seed) for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert same(list(pool.map(episodes, range(8))), expected)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
