@@ -1,33 +1,39 @@
-"""Random ends of commands: `python tests/ends.py` kills them, and looks at what is left.
+"""Random ends of commands: `python tests/ends.py` ends them, and looks at what is left.
 
-Each try starts a command on tiny settings, ends it after a random time by a signal, or by a disk
-that is full, and starts it again until it is done. Nothing that was finished may be lost, no child
-may be left, and the next start goes on. Where the last start fails, the try has failed.
+Each try starts a command on tiny settings and ends it at a random time, by a signal, by the death
+of one of its children, or by a disk that is full; or it starts the command twice in one folder.
+Then it is started again. Nothing that was finished may be lost or done twice, no child may be left,
+the next start goes on, and what it leaves is what a command leaves that nobody has disturbed.
 """
 
 import argparse
 import contextlib
-import importlib
+import ctypes
+import gc
+import json
+import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections import Counter
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
 
+import psutil
 import torch
+import vl_convert
+from tqdm import tqdm
 
-from spikepropamine.__main__ import COMMANDS as MODULES
-from spikepropamine.__main__ import main as spikepropamine
+import spikepropamine.matrix.command  # with what all commands need
+import spikepropamine.report.html  # noqa: F401
+from spikepropamine.__main__ import main as spikepropamine_main
 
-FORK = get_context("fork")
+FORK = multiprocessing.get_context("fork")
 TINY = ["--n-envs", "1", "--steps", "96", "--trainer.n-steps", "48", "--trainer.batch-size", "48",
         "--trainer.n-epochs", "1", "--checkpoint-every", "48"]  # fmt: skip
 TASK = ["--env", "CueAssociation-v0", "--policy", "mlp"]
@@ -36,147 +42,237 @@ envs: [CueAssociation-v0]
 policies: [mlp]
 seeds: [0, 1]
 train: {" ".join(TINY)}
-evaluate: [--episodes 2 --suite standard]
+evaluate: [--episodes 2 --conditions clean]
 """
 RUN = "runs/CueAssociation-v0/mlp/seed-0"
 COMMANDS = {
     "train": ["train", *TASK, *TINY, "--runs", "runs"],
     "matrix": ["matrix", "m.yaml", "--runs", "cells", "--results", "results", "--jobs", "2"],
-    "tune": ["tune", *TASK, *TINY, "--trials", "2", "--seeds", "1", "--study", "study"],
-    "evaluate": ["evaluate", RUN, "--episodes", "4", "--workers", "1", "--out", "judged"],
+    "tune": ["tune", *TASK, *TINY, "--trials", "3", "--seeds", "1", "--study", "study",
+             "--search", "s.yaml"],
+    "evaluate": ["evaluate", RUN, "--episodes", "51", "--conditions", "clean", "--workers", "2",
+                 "--out", "judged"],
     "export": ["export", RUN, "--format", "onnx", "--out", "p.onnx"],
-}
-DONE = {
-    "train": RUN + "/policy/policy.json", "matrix": "results/m.csv", "tune": "study/best.yaml",
-    "evaluate": "judged/report.html", "export": "p.onnx",
 }  # fmt: skip
-ENDS = ("KILL", "TERM", "HUP", "INT", "full disk")
+DONE = {"train": f"{RUN}/policy/policy.json", "matrix": "results/m.csv", "tune": "study/best.yaml",
+        "evaluate": "judged/report.html", "export": "p.onnx"}  # fmt: skip
+ENDS = ("KILL", "TERM", "HUP", "INT", "child", "full disk", "twice")
+PATIENCE, SPACE = 60, 500_000  # seconds that anything may take; kibibytes
+NEW_USER, NEW_MOUNTS, REMOUNT, PRIVATE = 0x10000000, 0x00020000, 32, 0x44000  # of Linux
+ALWAYS_THE_SAME = ("weights.safetensors", "m.csv", "results.csv", "p.onnx")
 
 
-def started(command: list[str], folder: Path, limit: int | None = None) -> Process:
-    """A command in a folder, in a process that is forked, since imports take longer than the rest;
-    files that it writes may have `limit` kilobytes, as on a full disk.
+class Forked(subprocess.Popen):
+    """A command in a process that is forked, since imports take longer than all the rest."""
+
+    def _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *rest):
+        if list(args[1:3]) != ["-m", "spikepropamine"]:
+            return super()._execute_child(
+                args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *rest
+            )
+        pipes = rest[3:9]
+        self.pid = os.fork()
+        self._child_created = True
+        if self.pid:
+            return self._close_pipe_fds(*pipes)
+        code = 99
+        try:
+            os.setsid()
+            for number, file in enumerate((pipes[0], pipes[3], pipes[5])):
+                os.dup2(file, number)
+            os.closerange(3, 1000)
+            sys.stdout, sys.stderr = (open(x, "w", 1, closefd=False) for x in (1, 2))  # noqa: SIM115
+            os.chdir(cwd)
+            os.environ.clear()
+            os.environ.update(env)
+            tqdm.set_lock(threading.RLock())  # not that of a process that was killed
+            code = spikepropamine_main(args[3:])
+        except BaseException:
+            traceback.print_exc()
+        os._exit(code)
+
+
+def small_disk(folder, kibibytes):
+    """Mounts a disk that only this process and its children see, or gives it another size."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(name, *arguments):
+        if getattr(libc, name)(*arguments):
+            raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+
+    new, user, group = not os.path.ismount(folder), os.getuid(), os.getgid()
+    if new:
+        call("unshare", NEW_MOUNTS if user == 0 else NEW_MOUNTS | NEW_USER)
+        names = {"setgroups": "deny", "uid_map": f"0 {user} 1", "gid_map": f"0 {group} 1"}
+        for name, text in names.items() if user else ():  # as root of a namespace
+            Path("/proc/self", name).write_text(text)
+        call("mount", b"none", b"/", None, PRIVATE, None)
+    options = f"size={kibibytes}k".encode()
+    call("mount", b"tmpfs", str(folder).encode(), b"tmpfs", 0 if new else REMOUNT, options)
+
+
+def no_child_is_left():
+    """Waits for all; those whose parents have died have become those of this process."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.01)
+        except ChildProcessError:
+            return True
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    return False
+
+
+def finished(folder):
+    """What is done, by name: the content of a journal, to which more may be appended; of what is
+    never written again, which file it is; of the rest, that it is there.
     """
-    process = FORK.Process(target=run, args=(command, folder, limit))
-    process.start()
-    return process
+    done = {}
+    for file in folder.rglob("*"):
+        name = str(file.relative_to(folder))
+        if file.name == "journal.log":
+            done[name] = file.read_bytes().rpartition(b"\n")[0]
+        elif file.suffix == ".npz":
+            done[name] = file.stat().st_ino
+        elif file.name.endswith(".m.json"):  # of a cell
+            policy = file.with_name(file.name.removesuffix(".m.json")) / "policy/policy.json"
+            done[name] = policy.stat().st_ino
+        elif name in DONE.values():
+            done[name] = None
+    return done
 
 
-def run(command: list[str], folder: Path, limit: int | None) -> None:
-    """The command, in the forked process."""
-    os.chdir(folder)
-    os.environ |= {"ENDS": str(folder), "SPIKEPROPAMINE_CACHE": str(folder / "cache")}
-    said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(said, 1), os.dup2(said, 2)
-    sys.stdout, sys.stderr = (open(x, "w", closefd=False, buffering=1) for x in (1, 2))  # noqa: SIM115
-    if limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * limit, 1024 * limit))
-    code = 99
-    try:
-        code = spikepropamine(command)
-    except BaseException:
-        traceback.print_exc()
-    os._exit(code)
+def results(folder):
+    """What is the same however a command came to its end; trials of a study are random."""
+    files = (x for name in ALWAYS_THE_SAME for x in folder.rglob(name) if "trials" not in x.parts)
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-def left(folder: Path) -> list[int]:
-    """Processes that belong to a try."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"ENDS={folder}\0".encode() in (place / "environ").read_bytes():
-                found.append(int(place.name))
-    return found
+class Tries:
+    """Tries on a disk of their own, in a folder that also has what was trained undisturbed."""
 
+    def __init__(self, home):
+        self.disk, self.said, self.trained = home / "disk", home / "said", home / "trained"
+        self.disk.mkdir()
+        small_disk(self.disk, SPACE)
+        self.seconds, self.needs, self.results = {}, {}, {}
+        for name, command in COMMANDS.items():
+            folder = self.folder(name)
+            before, begun = self.used(), time.monotonic()
+            assert self.start(command).wait() == 0, self.said.read_text()
+            self.seconds[name] = time.monotonic() - begun
+            self.needs[name], self.results[name] = self.used() - before, results(folder)
+            if name == "train":
+                shutil.copytree(folder / RUN, self.trained)
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """What is finished: policies, results, kept measurements."""
-    names = ("policy.json", "*.npz", "m.csv", "best.yaml", "p.onnx", "results.csv")
-    found = [file for name in names for file in folder.rglob(name) if "trials" not in file.parts]
-    return {str(file.relative_to(folder)): file.read_bytes() for file in found}
+    def used(self):
+        """Kibibytes of the disk."""
+        found = os.statvfs(self.disk)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize // 1024
 
-
-def attempt(name: str, end: str, chance: random.Random, trained: Path, seconds: float) -> str:
-    """One try; empty where all is well, or what is not."""
-    folder = Path(tempfile.mkdtemp(prefix="ends-"))
-    command = COMMANDS[name]
-    try:
-        (folder / "m.yaml").write_text(MATRIX)
-        if name in ("evaluate", "export"):
-            shutil.copytree(trained, folder / RUN)
-        limit = chance.choice([0, 1, 4, 16, 64]) if end == "full disk" else None
-        process = started(command, folder, limit)
-        process.join(60 * seconds if limit is not None else chance.uniform(0, 1.1 * seconds))
-        if process.is_alive():
-            os.kill(process.pid, getattr(signal, f"SIG{end}" if limit is None else "SIGKILL"))
-        process.join(60 * seconds)
-        code = process.exitcode
-        if code is None:
-            process.kill()
-            return f"it goes on after SIG{end}"
-        patience = time.monotonic() + 15 * seconds
-        while left(folder) and time.monotonic() < patience:
-            time.sleep(0.1)
-        if orphans := left(folder):
-            for orphan in orphans:  # of this try alone
-                os.kill(orphan, signal.SIGKILL)
-            return f"{len(orphans)} children are left"
-        finished = contents(folder)
-        there = {str(file.relative_to(folder)) for file in folder.rglob("*")}
-        again = [*command, "--resume"] if name == "train" and (folder / RUN).exists() else command
-        again = [*again, "--overwrite"] if name == "evaluate" and DONE[name] in there else again
-        process = started(again, folder)
-        process.join(60 * seconds)
-        second = process.exitcode
-        said = (folder / "said").read_text()
-        if "Traceback" in said:
-            return f"ended with {code}: {said[-1500:]}"
-        if second or not (folder / DONE[name]).is_file():
-            return f"the next start ended with {second}: {said[-800:]}"
-        now = contents(folder)
-        if lost := [file for file in finished if file not in now]:
-            return f"lost: {', '.join(lost)}"
-        return ""
-    finally:
+    def folder(self, name):
+        """A new one for a command, with what it needs."""
+        folder = self.disk / "try"
         shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        self.said.write_text("")
+        (folder / "m.yaml").write_text(MATRIX)
+        (folder / "s.yaml").write_text("all: {trainer.gae_lambda: {low: 0.9, high: 0.99}}")
+        if name in ("evaluate", "export"):
+            shutil.copytree(self.trained, folder / RUN)
+        return folder
+
+    def start(self, command):
+        """A command; what it says is added to what others said."""
+        with self.said.open("a") as said:
+            return Forked(
+                [sys.executable, "-m", "spikepropamine", *command], cwd=self.disk / "try",
+                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                env=os.environ | {"SPIKEPROPAMINE_CACHE": str(self.disk / "try" / "cache")},
+            )  # fmt: skip
+
+    def attempt(self, name, end, chance):
+        """One try; empty where all is well, or what is not."""
+        folder, command, seconds = self.folder(name), COMMANDS[name], self.seconds[name]
+        if end == "full disk":
+            small_disk(self.disk, self.used() + 4 * chance.randint(1, self.needs[name] // 4))
+        processes = [self.start(command)]
+        if end == "twice":
+            time.sleep(chance.uniform(0, seconds))
+            processes.append(self.start(command))
+        elif end != "full disk":
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                processes[0].wait(chance.uniform(0, 1.1 * seconds))
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has come to its end
+                ended = psutil.Process(processes[0].pid)
+                children = ended.children(recursive=True) if end == "child" else []
+                signal_of = getattr(signal, f"SIG{end}", signal.SIGKILL)
+                chance.choice(children or [ended]).send_signal(signal_of)
+        codes = [process.wait(PATIENCE) for process in processes]
+        small_disk(self.disk, SPACE)
+        before = {}
+        if chance.random() < 0.7:  # else the next start comes at once
+            if not no_child_is_left():
+                return "children are left"
+            before = finished(folder)
+        again = [*command, "--resume"] if name == "train" and (folder / RUN).exists() else command
+        again = [*again, "--overwrite"] if name == "evaluate" else again
+        codes.append(self.start(again).wait(PATIENCE))
+        said, now = self.said.read_text(), finished(folder)
+        ignored = said.count("Exception ignored in")  # the signal came while Python forked
+        if said.count("Traceback") > ignored or codes[-1] or DONE[name] not in now:
+            return f"ended with {codes}: {said[-2000:]}"
+        for file, was in before.items():
+            same = was in (None, now.get(file)) or (isinstance(was, bytes) and was in now[file])
+            if file not in now or not same:
+                return f"lost or done twice: {file}"
+        if results(folder) != self.results[name]:
+            return f"other results, after {codes}: {said[-2000:]}"
+        return "" if no_child_is_left() else "children are left at last"
 
 
-def main() -> int:
-    """Runs the tries, and prints what became of them."""
+def main():
+    """Makes the tries that a log does not have yet, and prints what became of all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    parser.add_argument("--log", type=Path, default=Path("runs/ends.jsonl"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for name in options.commands:
-        importlib.import_module(MODULES[name][0])
-    chance, counts = random.Random(options.seed), Counter()
-    home = Path(tempfile.mkdtemp(prefix="ends-"))
-    try:
-        seconds = {}
-        (home / "m.yaml").write_text(MATRIX)
-        for name in ["train", *(name for name in options.commands if name != "train")]:
-            begun = time.monotonic()
-            process = started(COMMANDS[name], home)
-            process.join()
-            seconds[name] = time.monotonic() - begun
-            assert process.exitcode == 0, (home / "said").read_text()
-        print({name: round(x, 1) for name, x in seconds.items()}, flush=True)
-        for number in range(options.tries):
-            name = options.commands[number % len(options.commands)]
-            end = ENDS[number // len(options.commands) % len(ENDS)]
-            wrong = attempt(name, end, chance, home / RUN, seconds[name])
-            counts[name, end, bool(wrong)] += 1
-            if wrong:
-                print(f"{number}: {name}, {end}: {wrong}", flush=True)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-        print(f"\n{'':10}" + "".join(f"{end:>12}" for end in ENDS) + "   (tries, failed)")
-        for name in options.commands:
-            cells = [(counts[name, end, False], counts[name, end, True]) for end in ENDS]
-            print(f"{name:10}" + "".join(f"{sum(x):>8},{x[1]:>3}" for x in cells))
-    return int(any(failed for *_, failed in counts))
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+    options.log.parent.mkdir(parents=True, exist_ok=True)
+    options.log.touch()
+    with tempfile.TemporaryDirectory(prefix="ends-", ignore_cleanup_errors=True) as home:
+        there, here = Path(home, "warm"), os.getcwd()
+        there.mkdir()
+        os.chdir(there)
+        for name in ("train", "export"):  # what they import and compile, those that are forked have
+            spikepropamine_main(COMMANDS[name])
+        os.chdir(here)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        vl_convert.javascript_bundle = lambda text: text  # a browser's engine, which takes seconds
+        vl_convert.vegalite_to_png = lambda text, scale: b"picture"
+        subprocess.Popen, multiprocessing.get_context = Forked, lambda method=None: FORK
+        tries = Tries(Path(home))
+        gc.freeze()
+        with options.log.open("r+") as log:
+            done = {number: rest for number, *rest in map(json.loads, log)}
+            for number in sorted({*range(options.tries)} - {*done}):
+                name = list(COMMANDS)[number % len(COMMANDS)]
+                end = ENDS[number // len(COMMANDS) % len(ENDS)]
+                try:
+                    wrong = tries.attempt(name, end, random.Random(number))
+                except subprocess.TimeoutExpired as error:
+                    wrong = f"{error}: {tries.said.read_text()[-2000:]}"
+                    no_child_is_left()
+                done[number] = [name, end, wrong]
+                print(json.dumps([number, *done[number]]), file=log, flush=True)
+    print(f"{'tries, failed':14}" + "".join(f"{end:>12}" for end in ENDS))
+    for name in COMMANDS:
+        row = [[bool(x[2]) for x in done.values() if x[:2] == [name, end]] for end in ENDS]
+        print(f"{name:14}" + "".join(f"{len(cell):8}, {sum(cell):2}" for cell in row))
+    return int(any(wrong for *_, wrong in done.values()))
 
 
 if __name__ == "__main__":
