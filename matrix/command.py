@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from spikepropamine.common import Parser, UsageError, run_command
 from spikepropamine.matrix import engines
 from spikepropamine.matrix.cells import Cell, cells_of, chosen
@@ -108,10 +110,12 @@ def run(options: argparse.Namespace) -> int:
                     engines.slurm(left, options.jobs, report, options.slurm, folder)
     finally:
         file = options.results / f"{matrix.name}.csv"
-        finished = [cell for cell in every if cell.finished()]
-        if count := collect(finished, file):
-            print(f"{count} rows of finished cells are in {file}")
-            keep_medians(every, finished, file)
+        options.runs.mkdir(parents=True, exist_ok=True)
+        with FileLock(options.runs / f"{matrix.name}.lock"):  # others may be at the same matrix
+            finished = [cell for cell in every if cell.finished()]
+            if count := collect(finished, file):
+                print(f"{count} rows of finished cells are in {file}")
+                keep_medians(every, finished, file)
     for cell, error in failed:
         print(f"failed: {cell.name}: {error}; its log: {cell.log}", file=sys.stderr)
     return 1 if failed else 0
