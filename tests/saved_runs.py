@@ -9,9 +9,11 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
+from spikepropamine.evaluation.command import ask, measure, parse
 from spikepropamine.policies.export import DeployedPolicy, save_policy
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.report import evaluate
+from spikepropamine.report.evaluation import Evaluation
 
 CUES, PENDULUM = "CueAssociation-v0", "Pendulum-v1"
 ROBOT, LESSON = "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"
@@ -57,6 +59,14 @@ def save_run(folder, environment, kind, seed=0, previous=False) -> Path:
 def command_line(*arguments, overwrite=True) -> int:
     arguments = [*map(str, arguments), *["--overwrite"] * overwrite]
     return evaluate.main(arguments, "evaluate.py")
+
+
+def measured(*arguments) -> Evaluation:
+    """What an evaluation finds, without its report, which takes longer than these episodes."""
+    options = parse([*map(str, arguments), "--overwrite"], "evaluate")
+    asked = ask(options)
+    measure(asked, options)
+    return Evaluation.read(asked.folder)
 
 
 def write_run(folder, policy, seed, rows):

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from saved_runs import command_line
+from saved_runs import command_line, measured
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from spikepropamine.envs.making import make
@@ -24,7 +24,6 @@ from spikepropamine.evaluation.judge.adaptation import (
 from spikepropamine.evaluation.rows import RANDOM, TOLD, _contexts, _stretches
 from spikepropamine.policies.export import save_policy
 from spikepropamine.policies.state import StateLayout
-from spikepropamine.report.evaluation import Evaluation
 
 PAYING = "Paying-v0"
 
@@ -196,8 +195,7 @@ def run(tmp_path):
 def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
     texts = ["motor_signs=3", "motor_signs=0..3@change(100)"]  # both motors reversed; any signs
     arguments = [run, "--teacher", run, "--perturb", *texts, "--episodes", 12]
-    assert command_line(*arguments, "--out", tmp_path / "out") == 0
-    found = Evaluation.read(tmp_path / "out")
+    found = measured(*arguments, "--out", tmp_path / "out")
 
     def mean(policy, text, measure):
         score = found.estimate(policy, text, measure)
@@ -218,7 +216,6 @@ def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
     assert mean("mlp", reversed_, "time_to_identify") is None
     assert mean("mlp", changing, "later_contexts") == 12
     assert mean("mlp", changing, "settled_rate") is None  # no first context lasts so long
-    assert "teacher, told" in (tmp_path / "out" / "report.html").read_text()
     assert command_line(run, "--teacher", run, "--episodes", 2, "--out", tmp_path / "no") == 2
 
 
@@ -242,6 +239,5 @@ def test_a_teacher_sees_what_it_saw_in_training(tmp_path, run, trained, revealed
     metadata = {"settings": settings, "steps": 1}
     save_policy(tmp_path / "teacher" / "policy", policy, metadata=metadata)
     arguments = [run, "--teacher", tmp_path / "teacher", "--perturb", "motor_signs=3"]
-    assert command_line(*arguments, "--episodes", 3, "--out", tmp_path / "out") == 0
-    found = Evaluation.read(tmp_path / "out")
+    found = measured(*arguments, "--episodes", 3, "--out", tmp_path / "out")
     assert found.estimate(TOLD, "motor_signs=3", "settled_rate").mean == 2.0

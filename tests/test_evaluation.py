@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from saved_runs import ARGUMENTS, CUES, PENDULUM, ROBOT, command_line, make_policy
+from saved_runs import ARGUMENTS, CUES, PENDULUM, ROBOT, make_policy, measured
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -24,7 +24,6 @@ from spikepropamine.evaluation.film.recording import can_record, record_episode,
 from spikepropamine.evaluation.run.episodes import finite_reward, run_episodes
 from spikepropamine.evaluation.run.jobs import Job, run_job
 from spikepropamine.policies.export import save_policy
-from spikepropamine.report.evaluation import Evaluation
 
 
 @pytest.fixture(autouse=True)
@@ -263,8 +262,7 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path):
     different = noisy.reset(seed=3)[0] != clean.reset(seed=3)[0]
     assert different.tolist() == [True, True, True, False, False]
     arguments = [tmp_path, "--perturb", "obs_noise=0.2", "--episodes", 2]
-    assert command_line(*arguments, "--out", tmp_path / "out") == 0
-    found = Evaluation.read(tmp_path / "out")
+    found = measured(*arguments, "--out", tmp_path / "out")
     assert found.asked["runs"][0]["perturb"] == "obs_noise=0.5"
     assert [c.key for c in found.judged("mlp")] == ["clean", "obs_noise=0.2"]
 

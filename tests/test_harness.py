@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from saved_runs import CUES, ROOT, command_line, save_run
+from saved_runs import CUES, ROOT, command_line, measured, save_run
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from spikepropamine.common import UsageError
@@ -78,8 +78,7 @@ def save_programmed(folder: Path, seed: int = 0, action: float = 1.0) -> Path:
 
 
 def evaluated(out: Path, *arguments) -> Evaluation:
-    assert command_line(*arguments, "--out", out) == 0
-    return Evaluation.read(out)
+    return measured(*arguments, "--out", out)
 
 
 def test_programmed_drop_and_recovery(tmp_path):
@@ -154,26 +153,26 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     assert len(list(store.folder().glob("*.npz"))) == 3
     again = []
     monkeypatch.setattr(workers, "run_job", lambda j, p=None: again.append(j) or actual(j, p))
-    assert command_line(*arguments) == 0
+    measured(*arguments)
     assert len(ran) + len(again) == 8
     names = [
         {(j.folder, j.baseline, j.condition.key, j.seeds) for j in some} for some in (ran, again)
     ]
     assert names[0].isdisjoint(names[1])
     first = (tmp_path / "out" / RESULTS).read_bytes()
-    assert command_line(*arguments, "--episodes", 100) == 0  # only the other 30
+    measured(*arguments, "--episodes", 100)  # only the other 30
     assert len(again) == 5 + 4
-    assert command_line(*arguments) == 0
+    measured(*arguments)
     assert len(again) == 5 + 4
     assert (tmp_path / "out" / RESULTS).read_bytes() == first
     # what is damaged, and another policy, are measured anew
     for path in store.folder().glob("*.npz"):
         path.write_bytes(b"half")
-    assert command_line(*arguments, "--episodes", 100) == 0
+    measured(*arguments, "--episodes", 100)
     assert len(again) == 5 + 4 + 8
     save_programmed(tmp_path, action=0.5)
     clean = [run, "--conditions", "clean", "--episodes", 70, "--out", tmp_path / "out"]
-    assert command_line(*clean) == 0
+    measured(*clean)
     # two waves; and both baselines in the second one, of 20 episodes, whose files were damaged
     assert len(again) == 5 + 4 + 8 + 4
 
@@ -270,13 +269,12 @@ def test_policies_are_judged_in_the_same_environments_with_the_same_numbers(tmp_
     assert sorted(together) == sorted(rows)
 
 
-def test_a_quick_evaluation_has_few_episodes_of_the_severest_conditions(tmp_path, capsys):
+def test_a_quick_evaluation_has_few_episodes_of_the_severest_conditions(tmp_path):
     run = save_programmed(tmp_path)
     found = evaluated(tmp_path / "out", run, "--quick", "--suite", "noise")
     assert found.values("mlp", "clean", "return").shape == (1, 5, 1)
     severities = {key: c.severity for key, c in found.conditions.items()}
     assert len(severities) > 2 and set(severities.values()) == {None, 1.0}
-    assert "few episodes" in capsys.readouterr().out
     standard, _ = conditions_of(task_of(CUES, {}), "standard", [], ["off"])
     assert [(c.key, c.lesion_name) for c in severest(standard)] == [
         ("clean", None), ("noise-0.2", None), ("plasticity-off", "off"), ("noise-0.2 [off]", "off"),

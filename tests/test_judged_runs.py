@@ -1,7 +1,7 @@
 """Which runs are judged together and by what name, and what stays of earlier results."""
 
 import gymnasium as gym
-from saved_runs import ARGUMENTS, CUES, command_line, save_run
+from saved_runs import ARGUMENTS, CUES, command_line, measured, save_run
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.evaluation.ask.task import task_of
@@ -9,20 +9,18 @@ from spikepropamine.evaluation.command import folder_name, parse
 from spikepropamine.export import write_cards
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.progress_csv import RETURN, read_curve
-from spikepropamine.report.evaluation import Evaluation
 
 
 def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
-    first, second = (save_run(tmp_path / name, CUES, "ndp-oja") for name in ("one", "other"))
+    first, second = (save_run(tmp_path / name, CUES, "mlp") for name in ("one", "other"))
     arguments = ["--conditions", "clean", "--episodes", "4", "--out", tmp_path / "out"]
     assert command_line(first, second, *arguments) == 2
     assert f"a name of its own: other={second}" in capsys.readouterr().err
-    assert command_line(first, f"other={second}", *arguments) == 0
-    assert list(Evaluation.read(tmp_path / "out").policies) == ["ndp-oja", "other"]
+    assert list(measured(first, f"other={second}", *arguments).policies) == ["mlp", "other"]
     assert command_line(f"a={first}", f"b={first}", *arguments) == 2
     assert "has two names, a and b" in capsys.readouterr().err
     assert command_line(tmp_path / "*/*/*/seed-0", *arguments) == 2  # not every shell expands it
-    assert "are both ndp-oja with seed 0" in capsys.readouterr().err
+    assert "are both mlp with seed 0" in capsys.readouterr().err
     assert command_line("runs/lr=0.1", *arguments) == 2
     assert "'runs/lr=0.1' is neither a run folder" in capsys.readouterr().err
 
@@ -51,7 +49,7 @@ def test_the_order_of_arguments_makes_no_other_task(tmp_path):
         settings = loaded.metadata["settings"] | {"env_kwargs": kwargs}
         save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
     out = ["--out", tmp_path / "out"]
-    assert command_line(*runs, "--conditions", "clean", "--episodes", "2", *out) == 0
+    assert measured(*runs, "--conditions", "clean", "--episodes", "2", *out).policies
 
 
 def test_results_are_replaced_where_that_is_asked(tmp_path, capsys):
@@ -99,18 +97,16 @@ def test_an_evaluation_does_without_a_place_to_keep_its_parts(tmp_path, capsys, 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPIKEPROPAMINE_CACHE", str(tmp_path / "file" / "below"))
     run = save_run(tmp_path, CUES, "snn")
-    assert command_line(run, "--conditions", "clean", "--episodes", "4") == 0
+    measured(run, "--conditions", "clean", "--episodes", "4")
     error = capsys.readouterr().err
     assert error.count("nothing is kept for the next time") == 1
     assert "SPIKEPROPAMINE_CACHE" in error
 
 
 def test_an_interval_of_a_return_ends_where_the_task_does(tmp_path):
-    run = save_run(tmp_path, CUES, "ndp-oja")
-    arguments = ["--conditions", "clean", "--episodes", "3", "--horizon-factor", "2"]
-    assert command_line(run, *arguments) == 0
-    found = Evaluation.read(run / "evaluations" / "standard-x2")
+    run = save_run(tmp_path, CUES, "snn")
+    found = measured(run, "--conditions", "clean", "--episodes", "3", "--horizon-factor", "2")
     trials = 2 * gym.make(CUES, **ARGUMENTS.get(CUES, {})).unwrapped.trials
-    low, high = found.returns("ndp-oja").interval
+    low, high = found.returns("snn").interval
     assert -trials <= low < high <= trials
     assert task_of(CUES, ARGUMENTS.get(CUES, {}), 2).return_range == (-trials, trials)

@@ -50,16 +50,9 @@ def film_run(
 ) -> Video:
     """One episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed of its training.
 
-    It is the episode that the evaluation has of that seed, to the last bit.
-
-    Args:
-        run: the run.
-        task: of the evaluation.
-        condition: without a lesion.
-        seed: of the episode.
-        lesions: that are filmed; where there are any, the intact policy and each are shown side
-            by side, if there is plasticity to be taken away.
-        folder: created if it is missing.
+    It is the episode that the evaluation has of that seed, to the last bit, in a condition without
+    a lesion. Where there are `lesions`, the intact policy and each are shown side by side, if there
+    is plasticity to be taken away. The folder is created if it is missing.
 
     Raises:
         CannotDraw: see `film`.

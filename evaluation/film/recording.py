@@ -106,14 +106,9 @@ def watch(
 ) -> Iterator[Moment]:
     """One episode with deterministic actions: the moment after the reset, and every step.
 
-    Nothing of it is kept. While the caller has a moment, the environment stands at it.
-
-    Args:
-        policy: any deployed one; a spiking one is looked into.
-        env: reset with `seed`; not closed.
-        seed: of the episode.
-        hook: a lesion.
-        width: rows of a batch; with that of `run_episodes` it is the same episode to the last bit.
+    Nothing of it is kept. While the caller has a moment, the environment stands at it; it is not
+    closed. A `hook` is a lesion; with the `width` of `run_episodes` it is the same episode to the
+    last bit.
     """
     inner: Any = policy.policy
     row, spiking = seed % width, can_record(policy)
@@ -145,12 +140,8 @@ def watch(
 
 
 def record_episode(policy: DeployedPolicy, env: gym.Env, seed: int) -> Recording:
-    """Runs one episode with deterministic actions and records its first `LONGEST` steps.
-
-    Args:
-        policy: a deployed `PlasticSpikingPolicy`.
-        env: reset with `seed`; not closed.
-        seed: of the episode.
+    """Runs one episode of a spiking policy with deterministic actions and records its first
+    `LONGEST` steps; the environment is not closed.
     """
     inner: Any = policy.policy
     _, *moments = islice(watch(policy, env, seed), LONGEST + 1)

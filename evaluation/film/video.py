@@ -82,20 +82,11 @@ def film(
     width: int = 1,
     progress: bool = True,
 ) -> Video:
-    """Makes a video of the episode of a seed, with deterministic actions, in each of the takes.
+    """Makes a video of the episode of a seed, with deterministic actions, in each of the takes: of
+    at most `max_steps` steps, in batches of `width` rows (see `watch`).
 
     H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock. The file appears
-    once it is complete.
-
-    Args:
-        path: the mp4; its folder exists.
-        policy: any deployed one; a spiking one is looked into.
-        takes: one, or several to be seen side by side.
-        seed: of the episode.
-        title: shown above.
-        max_steps: steps after which to stop.
-        width: rows of a batch, see `watch`.
-        progress: whether a bar shows how far it is.
+    once it is complete, in a folder that exists. The title is shown above.
 
     Raises:
         CannotDraw: the environment has no pictures, or nothing here can draw them.

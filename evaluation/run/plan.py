@@ -64,20 +64,11 @@ def evaluate(
     progress: ProgressBar,
     teacher: Run | None = None,
 ) -> Evaluation:
-    """Every run in every condition that applies to it, on the same seeds.
+    """Every run in every condition that applies to it, the clean one among them: an episode for
+    each seed.
 
-    The numbers do not depend on `workers`. What was measured before is read from `store.folder`.
-
-    Args:
-        runs: the policies.
-        task: that they share.
-        conditions: with the clean one.
-        seeds: one episode each.
-        deterministic: the likeliest actions, or sampled ones.
-        workers: processes; None: as many as pay.
-        versions: of the packages that the numbers depend on.
-        progress: a bar.
-        teacher: a policy that is told the context.
+    The numbers do not depend on `workers` (processes; None: as many as pay), but on the `versions`
+    of the packages. What was measured before is read from `store.folder`.
     """
     width = width_of(task)
     outcomes: dict[int | str, dict[str, Outcome]] = {}  # by index of a run, or name of a reference

@@ -23,12 +23,8 @@ SHORT = 300_000  # steps; starting other processes takes longer than these
 
 
 def run_jobs(jobs: Jobs, workers: int | None, progress: ProgressBar) -> list[Outcome]:
-    """The outcome of each job, read from its file where that is there, or run and written to it.
-
-    Args:
-        jobs: each with its file.
-        workers: processes; None: as many as there are cores, or one where the work is short.
-        progress: told of the work that is left, and of every step, or of every job of a worker.
+    """The outcome of each job, read from its file where that is there, or run and written to it, by
+    so many processes; None: as many as there are cores, or one where the work is short.
 
     Raises:
         KeyboardInterrupt: what was finished is in its files.
