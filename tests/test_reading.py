@@ -44,6 +44,7 @@ YAML = {
     "bytes": (b"\xff\xfe", "no text in UTF-8"),
 }
 JSON = {
+    "more depth than anyone needs": ("[" * 60 + "]" * 60, "nested deeper"),
     "depth": ("[" * 5000 + "]" * 5000, "no JSON"),
     "a key twice": ('{"a": 1, "b": {"x": 1, "x": 2}}', "'x' stands there twice"),
     "half a character": ('["\\ud800"]', "no text"),
