@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import altair as alt
@@ -78,36 +79,14 @@ def curves(
     lines = [thin(line) for line in lines]
     bottom, top = _range(lines, [*include, *horizontal.values()])
     xs = [x for line in lines for x in line.x]
-    y_settings: dict[str, Any] = {
-        "title": y_title,
-        "scale": alt.Scale(domain=[bottom, top], nice=False, zero=False),
-        "axis": alt.Axis(
-            tickCount=5,
-            domain=False,
-            ticks=False,
-            labelPadding=6,
-            format=_format(as_percent),
-            titleAngle=0,
-            titleAlign="left",
-            titleBaseline="bottom",
-            titleX=-38,
-            titleY=-8,
-        ),
-    }
+    above = {"titleAngle": 0, "titleAlign": "left", "titleBaseline": "bottom", "titleX": -38,
+             "titleY": -8, "labelPadding": 6}  # fmt: skip
+    y_settings = _y_settings(y_title, bottom, top, as_percent, **above)
     y = alt.Y("y:Q", **y_settings)
-    x = alt.X(
-        "x:Q",
-        title=x_title,
-        scale=alt.Scale(domain=[min(xs), max(xs)], nice=False, zero=False),
-        axis=alt.Axis(
-            grid=False,
-            tickCount=5,
-            tickMinStep=1 if x_format == "d" else alt.Undefined,
-            labelOverlap=True,
-            labelFlush=False,
-            format=x_format,
-        ),
-    )
+    ticks = {"tickMinStep": 1} if x_format == "d" else {}
+    x = alt.X("x:Q", title=x_title, scale=_scale(min(xs), max(xs)), axis=alt.Axis(
+        grid=False, tickCount=5, labelOverlap=True, labelFlush=False, format=x_format, **ticks,
+    ))  # fmt: skip
 
     values = []
     for n, line in enumerate(lines):
@@ -118,11 +97,8 @@ def curves(
                 point |= {"low": _short(low), "high": _short(high)}
             values.append(point)
     numbers = list(range(len(lines)))
-    colour = alt.Color(
-        "line:N",
-        legend=None,
-        scale=alt.Scale(domain=numbers, range=[_paint(line.colour) for line in lines]),
-    )
+    paints = alt.Scale(domain=numbers, range=[_paint(line.colour) for line in lines])
+    colour = alt.Color("line:N", legend=None, scale=paints)
     dashes = [[5, 3] if line.dashed else [1, 0] for line in lines]
     dash = alt.StrokeDash("line:N", legend=None, scale=alt.Scale(domain=numbers, range=dashes))
     dashed = [n for n, line in enumerate(lines) if line.dashed]
@@ -130,24 +106,15 @@ def curves(
         alt.FieldOneOfPredicate(field="line", oneOf=dashed), alt.value(0.07), alt.value(0.18)
     )
     base = alt.Chart(_data(values)).encode(x=x, color=colour, detail="line:N")
-    layers: list[Any] = []
-    layers += [
-        alt.Chart(_data([{"y": at}])).mark_rule(strokeDash=[2, 3], color="var(--quiet)").encode(y=y)
-        for at in horizontal.values()
-    ]
+    layers: list[Any] = [_dotted("y", at).encode(y=y) for at in horizontal.values()]
     for label, at in vertical.items():
         mark = alt.Chart(_data([{"x": at, "label": label}])).encode(x=x)
         layers.append(mark.mark_rule(color="var(--quiet)"))
-        layers.append(
-            mark.mark_text(align="left", baseline="top", dx=4, color="var(--quiet)").encode(
-                text="label:N", y=alt.value(0)
-            )
-        )
-    layers.append(
-        base.mark_area(clip=True).encode(  # which breaks where there is no interval
-            y=alt.Y("low:Q", **y_settings), y2="high:Q", opacity=opacity
-        )
-    )
+        name = mark.mark_text(align="left", baseline="top", dx=4, color="var(--quiet)")
+        layers.append(name.encode(text="label:N", y=alt.value(0)))
+    low = alt.Y("low:Q", **y_settings)
+    # which breaks where there is no interval
+    layers.append(base.mark_area(clip=True).encode(y=low, y2="high:Q", opacity=opacity))
     layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
     if max(len(line.x) for line in lines) <= 12:
         layers.append(base.mark_circle(size=36, opacity=1).encode(y=y))
@@ -156,13 +123,7 @@ def curves(
     layers.append(_end_labels(ends, x, y, bottom, top))
     layers.append(_readout(lines, x, x_title, as_percent))
     described = f"Curves of {y_title} by {x_title}: {', '.join(line.label for line in lines)}"
-    chart = alt.layer(*layers).properties(
-        width="container",
-        height=HEIGHT,
-        padding={"left": 0, "top": 4, "bottom": 5, "right": 2},
-        description=described,
-    )
-    return chart.to_dict()
+    return _finished(layers, described)
 
 
 def dots(
@@ -187,64 +148,42 @@ def dots(
     for head, some in rows.items():
         heads.append({"row": at + 0.5, "label": head})
         for n, dot in enumerate(some):
-            values.append(
-                {
-                    "row": at + 1.5 + n,
-                    "mean": _short(dot.mean),
-                    "low": _short(dot.mean if dot.low is None else dot.low),
-                    "high": _short(dot.mean if dot.high is None else dot.high),
-                    "paint": _paint(dot.colour),
-                    "fill": "var(--paper)" if dot.hollow else _paint(dot.colour),
-                    "name": f"{head}, {dot.label}" if dot.label else head,
-                    "text": _readable(dot.mean, dot.low, dot.high, as_percent),
-                }
-            )
+            paint = _paint(dot.colour)
+            of = {
+                "row": at + 1.5 + n,
+                "paint": paint,
+                "fill": "var(--paper)" if dot.hollow else paint,
+            }
+            of["name"] = f"{head}, {dot.label}" if dot.label else head
+            values.append(of | _point(dot, "mean", as_percent))
         at += len(some) + 1.4
     dots_of = itertools.chain(*rows.values())
     every = [v for dot in dots_of for v in (dot.low, dot.mean, dot.high) if v is not None]
     left, right = _padded([*every, *include, *marks.values()])
-    x_settings: dict[str, Any] = {
-        "title": x_title,
-        "scale": alt.Scale(domain=[left, right], nice=False, zero=False),
-        # no grid: names of conditions stand across the whole width
-        "axis": alt.Axis(
-            tickCount=5, labelFlush=False, labelOverlap=True, grid=False, format=_format(as_percent)
-        ),
-    }
-    x = alt.X("mean:Q", **x_settings)
-    y = alt.Y(
-        "row:Q", axis=None, scale=alt.Scale(domain=[0, at], reverse=True, nice=False, zero=False)
+    # no grid: names of conditions stand across the whole width
+    axis = alt.Axis(
+        tickCount=5, labelFlush=False, labelOverlap=True, grid=False, format=_format(as_percent)
     )
+    x_settings: dict[str, Any] = {"title": x_title, "scale": _scale(left, right), "axis": axis}
+    x = alt.X("mean:Q", **x_settings)
+    y = alt.Y("row:Q", axis=None, scale=_scale(0, at, reverse=True))
     tooltip = [alt.Tooltip("name:N", title=" "), alt.Tooltip("text:N", title=x_title)]
     base = alt.Chart(_data(values)).encode(y=y, tooltip=tooltip)
     paint = alt.Color("paint:N", scale=None)
     layers: list[Any] = [
-        alt.Chart(_data([{"mean": at_x, "label": label}]))
-        .mark_rule(strokeDash=[2, 3], color="var(--quiet)")
-        .encode(x=x)
-        for label, at_x in marks.items()
+        _dotted("mean", at_x, label=label).encode(x=x) for label, at_x in marks.items()
     ]
-    layers.append(
-        base.mark_rule(strokeWidth=2).encode(
-            x=alt.X("low:Q", **x_settings), x2="high:Q", color=paint
-        )
-    )
-    layers.append(
-        base.mark_point(size=64, strokeWidth=2, opacity=1).encode(
-            x=x, stroke=paint, fill=alt.Fill("fill:N", scale=None)
-        )
-    )
+    low = alt.X("low:Q", **x_settings)
+    layers.append(base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", color=paint))
+    points = base.mark_point(size=64, strokeWidth=2, opacity=1)
+    layers.append(points.encode(x=x, stroke=paint, fill=alt.Fill("fill:N", scale=None)))
     names = alt.Chart(_data(heads)).encode(y=y, text="label:N", x=alt.value(0))
     # a strip of paper below them, so that no line runs through the letters
     layers.append(names.mark_text(align="left", stroke="var(--paper)", strokeWidth=5))
     layers.append(names.mark_text(align="left", fontWeight=500, color="var(--ink)"))
-    chart = alt.layer(*layers).properties(
-        width="container",
-        height=round(at * (ROW if at < MANY_ROWS else TIGHT_ROW)),
-        padding={"left": 6, "top": 0, "bottom": 5, "right": 6},
-        description=f"{x_title} with 95 % intervals: {', '.join(rows)}",
-    )
-    return chart.to_dict()
+    described = f"{x_title} with 95 % intervals: {', '.join(rows)}"
+    height = round(at * (ROW if at < MANY_ROWS else TIGHT_ROW))
+    return _finished(layers, described, height, {"left": 6, "top": 0, "bottom": 5, "right": 6})
 
 
 @dataclass(frozen=True)
@@ -271,19 +210,10 @@ def scatter(
         as_percent: shows the values of y as percentages.
     """
     values = [
-        {
-            "x": _short(spot.x),
-            "y": _short(spot.mean),
-            "low": _short(spot.mean if spot.low is None else spot.low),
-            "high": _short(spot.mean if spot.high is None else spot.high),
-            "paint": _paint(spot.colour),
-            "ink": _ink(spot.colour),
-            "label": spot.label,
-            "text": _readable(spot.mean, spot.low, spot.high, as_percent),
-            "at": number(spot.x),
-        }
+        {"x": _short(spot.x), "paint": _paint(spot.colour), "ink": _ink(spot.colour),
+         "label": spot.label, "at": number(spot.x)} | _point(spot, "y", as_percent)
         for spot in spots
-    ]
+    ]  # fmt: skip
     some = [v for spot in spots for v in (spot.low, spot.mean, spot.high)]
     bottom, top = _padded([v for v in some if v is not None])
     xs = [spot.x for spot in spots]
@@ -293,34 +223,20 @@ def scatter(
         scale=alt.Scale(type="log", domain=[min(xs) / 2, max(xs) * 4], nice=False),
         axis=alt.Axis(grid=False, tickCount=4, labelOverlap=True, format="~s"),
     )
-    y_settings: dict[str, Any] = {
-        "title": y_title,
-        "scale": alt.Scale(domain=[bottom, top], nice=False, zero=False),
-        "axis": alt.Axis(tickCount=5, domain=False, ticks=False, format=_format(as_percent)),
-    }
-    tooltip = [
-        alt.Tooltip("label:N", title=" "),
-        alt.Tooltip("text:N", title=y_title),
-        alt.Tooltip("at:N", title=x_title),
-    ]
-    base = alt.Chart(_data(values)).encode(
-        x=x, color=alt.Color("paint:N", scale=None), tooltip=tooltip
-    )
-    y = alt.Y("y:Q", **y_settings)
+    y_settings = _y_settings(y_title, bottom, top, as_percent)
+    titles = {"label:N": " ", "text:N": y_title, "at:N": x_title}
+    tooltip = [alt.Tooltip(field, title=title) for field, title in titles.items()]
+    colour = alt.Color("paint:N", scale=None)
+    base = alt.Chart(_data(values)).encode(x=x, color=colour, tooltip=tooltip)
+    y, ink = alt.Y("y:Q", **y_settings), alt.Color("ink:N", scale=None)
+    low = alt.Y("low:Q", **y_settings)
     layers: list[Any] = [
-        base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", **y_settings), y2="high:Q"),
+        base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q"),
         base.mark_circle(size=64, opacity=1).encode(y=y),
-        base.mark_text(align="left", dx=8).encode(
-            y=y, text="label:N", color=alt.Color("ink:N", scale=None)
-        ),
+        base.mark_text(align="left", dx=8).encode(y=y, text="label:N", color=ink),
     ]
-    chart = alt.layer(*layers).properties(
-        width="container",
-        height=HEIGHT,
-        padding={"left": 0, "top": 4, "bottom": 5, "right": 2},
-        description=f"{y_title} by {x_title}: {', '.join(spot.label for spot in spots)}",
-    )
-    return chart.to_dict()
+    described = f"{y_title} by {x_title}: {', '.join(spot.label for spot in spots)}"
+    return _finished(layers, described)
 
 
 def save(
@@ -434,6 +350,43 @@ def _readable(mean: float, low: float | None, high: float | None, as_percent: bo
     if low is None or high is None:
         return percent(mean) if as_percent else number(mean)
     return with_interval(mean, (low, high), as_percent)
+
+
+def _point(of: Any, axis: str, as_percent: bool) -> dict[str, Any]:
+    """The numbers of a dot or spot along an axis, and its text."""
+    low, high = (of.mean if edge is None else edge for edge in (of.low, of.high))
+    numbers = {axis: _short(of.mean), "low": _short(low), "high": _short(high)}
+    return numbers | {"text": _readable(of.mean, of.low, of.high, as_percent)}
+
+
+def _dotted(axis: str, at: float, **more: Any) -> alt.Chart:
+    """A dotted line at a value."""
+    return alt.Chart(_data([{axis: at} | more])).mark_rule(
+        strokeDash=[2, 3], color="var(--quiet)"
+    )  # fmt: skip
+
+
+def _scale(low: float, high: float, **more: Any) -> alt.Scale:
+    return alt.Scale(domain=[low, high], nice=False, zero=False, **more)
+
+
+def _y_settings(
+    title: str, bottom: float, top: float, as_percent: bool, **axis: Any
+) -> dict[str, Any]:
+    axis = {"tickCount": 5, "domain": False, "ticks": False, "format": _format(as_percent)} | axis
+    return {"title": title, "scale": _scale(bottom, top), "axis": alt.Axis(**axis)}
+
+
+def _finished(
+    layers: Sequence[Any],
+    description: str,
+    height: int = HEIGHT,
+    padding: Mapping[str, int] = MappingProxyType({"left": 0, "top": 4, "bottom": 5, "right": 2}),
+) -> dict[str, Any]:
+    chart = alt.layer(*layers).properties(
+        width="container", height=height, padding=dict(padding), description=description
+    )
+    return chart.to_dict()
 
 
 def _band(line: Line, k: int) -> tuple[float | None, float | None]:

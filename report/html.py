@@ -115,16 +115,11 @@ def _tested(found: Evaluation) -> Section:
         steps = [run["steps"] for run in runs]
         low, high = min(steps), max(steps)
         rows.append(
-            [
-                policy,
-                Cell(", ".join(f"seed {seed}" for seed in seeds), len(seeds)),
-                Cell(f"{low:,}" if low == high else f"{low:,} to {high:,}", high),
-                *[_each(found.fact(policy, name)[:1]) for name in ("parameters",)],
-                runs[0]["perturb"] or "the clean task",
-                _each(found.fact(policy, "random_return")[:1]),
-                cell(found.returns(policy)),
-                *[_each(found.fact(policy, f"{best}training_return")) for best in ("", "best_")],
-            ]
+            [policy, Cell(", ".join(f"seed {seed}" for seed in seeds), len(seeds))]
+            + [Cell(f"{low:,}" if low == high else f"{low:,} to {high:,}", high)]
+            + [_each(found.fact(policy, "parameters")[:1]), runs[0]["perturb"] or "the clean task"]
+            + [_each(found.fact(policy, "random_return")[:1]), cell(found.returns(policy))]
+            + [_each(found.fact(policy, f"{best}training_return")) for best in ("", "best_")]
         )
     columns = ["policy", "trained with", "steps trained", "trainable parameters of the actor",
                "trained in", "return of random actions", "return, clean task",

@@ -1,6 +1,7 @@
 """The sections of a report, each out of an evaluation; one without blocks is left out."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,13 +64,9 @@ def overview(found: Evaluation) -> Section:
     if not rows:
         return Section("At a glance", [])
     at = {"late accuracy": found.asked["chance"], "retention": 1.0}.get(measure)
-    chart = charts.dots(
-        rows,
-        TITLES[measure],
-        as_percent=measure != "return",
-        include=[0.0] if measure == "retention" else [],
-        marks={} if at is None else {"reference": at},
-    )
+    include, marks = [0.0] * (measure == "retention"), {} if at is None else {"reference": at}
+    share = measure != "return"
+    chart = charts.dots(rows, TITLES[measure], as_percent=share, include=include, marks=marks)
     note = "Filled: as trained."
     if any(dot.hollow for some in rows.values() for dot in some):
         note += " Hollow: the same weights with plasticity off."
@@ -102,15 +99,9 @@ def trials(found: Evaluation) -> Section:
                 x = list(range(1, len(scores) + 1))
                 lines.append(_line(label, policy, x, scores, off))
         if lines:
-            chart = charts.curves(
-                lines,
-                "trial that asks",
-                "right answers",
-                as_percent=True,
-                x_format="d",
-                include=[1.0],
-                horizontal={} if chance is None else {"chance": chance},
-            )
+            marks = {} if chance is None else {"chance": chance}
+            chart = charts.curves(lines, "trial that asks", "right answers", as_percent=True,
+                                  x_format="d", include=[1.0], horizontal=marks)  # fmt: skip
             plots.append(Plot(condition.name(), chart))
     text = f"Every episode asks for something new. A rising line is learning in the episode. {OFF}"
     return Section("Accuracy by trial", [Text([text]), Plots(plots)] if plots else [])
@@ -168,8 +159,8 @@ def adaptation(found: Evaluation) -> Section:
                 if (line := _curve(found, policy, key, measure, label, off)) is not None
             ]
             for name in others if lines else ():
-                line = _curve(found, name, c.key, measure, name, True, charts.QUIET)
-                lines += [line] if line is not None else []
+                if (line := _curve(found, name, c.key, measure, name, True)) is not None:
+                    lines.append(replace(line, colour=charts.QUIET, low=None, high=None))
             if lines:
                 chart = charts.curves(lines, "steps since the context began", "reward per step")
                 plots.append(Plot(f"{c.name(onset=False)}: contexts that begin {when}", chart))
@@ -180,19 +171,11 @@ def adaptation(found: Evaluation) -> Section:
         f"by acting. Reward per step, over 10 steps, since a context began. {OFF} "
         "Grey: random actions, and the teacher, if there is one, that is told the context."
     )
-    columns = [
-        "policy",
-        "condition",
-        "context begins",
-        "network",
-        "reward per step, first 50 steps",
-        "steps 100 to 200",
-        "contexts that last so long",
-        "pace of the teacher",
-        "steps until found out",
-        "changes after which the rate is back in 50 steps",
-        "first 50 steps, more than with plasticity off",
-    ]
+    columns = ["policy", "condition", "context begins", "network",
+               "reward per step, first 50 steps", "steps 100 to 200", "contexts that last so long",
+               "pace of the teacher", "steps until found out",
+               "changes after which the rate is back in 50 steps",
+               "first 50 steps, more than with plasticity off"]  # fmt: skip
     return Section("Adaptation", [Text([text]), Plots(plots), filled_table(columns, rows)])
 
 
@@ -200,19 +183,17 @@ def _context_cells(found: Evaluation, policy: str, key: str, prefix: str) -> lis
     def of(measure: str, share: bool = False) -> Cell | None:
         return cell(found.estimate(policy, key, measure), share)
 
-    counts = [
-        found.values(policy, key, f"{prefix}{name}")[0, 0, 0]
+    settled, every = (
+        found.values(policy, key, prefix + name)[0, 0, 0]
         for name in ("settled_contexts", "contexts")
-    ]
-    return [
-        of(f"{prefix}opening_rate"),
-        of(f"{prefix}settled_rate"),
-        f"{counts[0]:.0f} of {counts[1]:.0f}",
-        None if policy == TOLD else of(f"{prefix}settled_pace", True),
-        None if policy == TOLD else of(f"{prefix}time_to_identify"),
-        of("regained", True) if prefix else None,
-        of(f"{prefix}opening_over_off"),
-    ]
+    )
+    rates = [of(f"{prefix}opening_rate"), of(f"{prefix}settled_rate")]
+    told = policy == TOLD  # which has nothing to find out
+    pace = None if told else of(f"{prefix}settled_pace", True)
+    time = None if told else of(f"{prefix}time_to_identify")
+    back = of("regained", True) if prefix else None
+    more = of(f"{prefix}opening_over_off")
+    return [*rates, f"{settled:.0f} of {every:.0f}", pace, time, back, more]
 
 
 def recovery(found: Evaluation) -> Section:
@@ -246,17 +227,8 @@ def recovery(found: Evaluation) -> Section:
         f"{found.asked['window']} steps, before and after. {OFF} Drop and what is missing at the "
         "end are relative to the same episodes without the change."
     )
-    columns = [
-        "policy",
-        "condition",
-        "severity",
-        "network",
-        "reward per step before",
-        "drop",
-        "missing at the end",
-        "loss regained",
-        "steps until regained",
-    ]
+    columns = ["policy", "condition", "severity", "network", "reward per step before", "drop",
+               "missing at the end", "loss regained", "steps until regained"]  # fmt: skip
     return Section("Recovery", [Text([text]), Plots(plots), filled_table(columns, rows)])
 
 
@@ -291,19 +263,9 @@ def lesions(found: Evaluation) -> Section:
         "The same weights in the same episodes, with a part of plasticity taken away. A paired "
         "difference above zero is return that this part causes."
     )
-    columns = [
-        "policy",
-        "lesion",
-        "condition",
-        "severity",
-        "return as trained",
-        "return lesioned",
-        "paired difference",
-        "p",
-        "probability that the trained one earns more",
-        "late accuracy, difference",
-        "same, bit for bit",
-    ]
+    columns = ["policy", "lesion", "condition", "severity", "return as trained", "return lesioned",
+               "paired difference", "p", "probability that the trained one earns more",
+               "late accuracy, difference", "same, bit for bit"]  # fmt: skip
     blocks = [Text([text]), Plots(plots)] if plots else [Text([text])]
     return Section("Lesions", [*blocks, filled_table(columns, rows)])
 
@@ -332,16 +294,17 @@ def comparisons(found: Evaluation) -> Section:
 def inside(found: Evaluation) -> Section:
     """What goes on inside the network, along the episode."""
     changes = [c for c in found.severest if c.onset is not None]
-    shown = [found.conditions[CLEAN_KEY]]
-    if changes:
-        shown.append(min(changes, key=lambda c: min(
-            (found.returns(p, c.key).mean for p in found.policies if c in found.judged(p)),
-            default=np.inf)))  # fmt: skip
+
+    def least(c: Condition) -> float:
+        returns = [found.returns(p, c.key).mean for p in found.policies if c in found.judged(p)]
+        return min(returns, default=np.inf)
+
     blocks: list[Any] = []
-    for condition in shown:
+    for condition in (found.conditions[CLEAN_KEY], *sorted(changes, key=least)[:1]):
         plots = []
         onset, last = condition.onset, condition.last_onset
         marks = {"change": onset} if onset == last else {"first change": onset, "last": last}
+        vertical = {name: step for name, step in marks.items() if step is not None}
         for measure, title in SERIES.items():
             lines = [
                 line
@@ -349,7 +312,6 @@ def inside(found: Evaluation) -> Section:
                 if (line := _curve(found, policy, condition.key, measure, policy)) is not None
             ]
             if lines:
-                vertical = {name: step for name, step in marks.items() if step is not None}
                 name, _, unit = title.partition(", ")
                 chart = charts.curves(
                     lines, "step of the episode", unit, include=[0], vertical=vertical
@@ -423,22 +385,13 @@ def _line(
 
 
 def _curve(
-    found: Evaluation,
-    policy: str,
-    key: str,
-    measure: str,
-    label: str,
-    dashed: bool = False,
-    colour: str | None = None,
+    found: Evaluation, policy: str, key: str, measure: str, label: str, dashed: bool = False,
     since: int = 0,
-) -> charts.Line | None:
+) -> charts.Line | None:  # fmt: skip
     """The mean over runs, with a band where there are several."""
     steps, values = found.curve(policy, key, measure)
     points = [(step - since, estimate(column[:, None])) for step, column in zip(steps, values.T)]
     known = [(step, score) for step, score in points if score is not None]
     if not known:
         return None
-    line = _line(label, policy, [step for step, _ in known], [score for _, score in known], dashed)
-    return (
-        line if colour is None else charts.Line(line.label, colour, line.x, line.mean, dashed=True)
-    )
+    return _line(label, policy, [step for step, _ in known], [score for _, score in known], dashed)
