@@ -1,5 +1,5 @@
-"""`spikepropamine dashboards` saves the project's workspace in Weights & Biases, or with `--report`
-its report; with `--local runs/` it writes a page over all runs of a folder, which needs no account.
+"""`spikepropamine dashboards` saves the project's workspace in Weights & Biases; with `--local
+runs/` it writes a page over all runs of a folder, which needs no account.
 """
 
 import sys
@@ -20,16 +20,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -
         metavar="FOLDER",
         help="write FOLDER/index.html: learning curves, evaluations and videos of the runs in it",
     )
-    parser.add_argument(
-        "--report",
-        action="store_true",
-        help="save the project's report: the same plots with explanations, to be shared",
-    )
     options = parser.parse_args(arguments)
-    if options.local is not None and options.report:
-        raise UsageError("--local needs no account and --report does; give one of them")
     if options.local is None:
-        output, explanation = save_or_print("report" if options.report else "workspace")
+        output, explanation = save_or_print()
         print(explanation, file=sys.stderr)
         print(output)
         return 0

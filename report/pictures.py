@@ -45,11 +45,9 @@ def episode(recording: Recording, title: str, path: Path) -> None:
     heights = [0.9, 2.2] + [2.2] * modulated + [2.0] * plastic
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(11, 1.5 + 1.15 * sum(heights)), layout="constrained")
+        widths = [3.4, 1] if plastic else [1]
         grid = figure.add_gridspec(
-            len(heights),
-            2 if plastic else 1,
-            height_ratios=heights,
-            width_ratios=[3.4, 1] if plastic else None,
+            len(heights), len(widths), height_ratios=heights, width_ratios=widths
         )
         rows = [figure.add_subplot(grid[0, 0])]
         for index in range(1, len(heights)):
@@ -66,7 +64,9 @@ def episode(recording: Recording, title: str, path: Path) -> None:
         rows[-1].set_xlabel(f"environment step ({plural(recording.ticks, 'network tick')} each)")
         rows[0].set_xlim(0, len(recording.rewards))
         _title(figure, title)
-        _save(figure, path)
+        with whole_file(path) as part:
+            figure.savefig(part, dpi=150, format="png")
+        plt.close(figure)
 
 
 def _draw_events(ax: Axes, recording: Recording) -> None:
@@ -94,15 +94,9 @@ def _draw_events(ax: Axes, recording: Recording) -> None:
         answer = f"{recording.actions[step]} " if choice else ""
         ax.text(middle, 0.7, name, ha="center", va="center")
         if "correct" in info:  # in a lesson nothing is asked
-            ax.text(
-                middle,
-                0.28,
-                answer + ("✓" if info["correct"] else "✗"),
-                ha="center",
-                va="center",
-                fontweight="bold",
-                color=RIGHT if info["correct"] else WRONG,
-            )
+            mark, colour = ("✓", RIGHT) if info["correct"] else ("✗", WRONG)
+            ax.text(middle, 0.28, answer + mark, ha="center", va="center", fontweight="bold",
+                    color=colour)  # fmt: skip
     ax.set_ylim(0, 1)
     ax.set_yticks([0.28, 0.7], ["action" if choice else "right", "cue"])
     ax.tick_params(axis="y", length=0)
@@ -115,14 +109,8 @@ def _draw_spikes(ax: Axes, recording: Recording) -> None:
     tick, neuron = np.nonzero(recording.spikes)
     neurons = recording.spikes.shape[1]
     height = 72 * 2.2 * 1.15 / neurons  # points per row, so that neighbours nearly touch
-    ax.scatter(
-        (tick + 0.5) / recording.ticks,
-        neuron,
-        s=max(height, 1.5) ** 2,
-        marker="|",
-        color="#222222",
-        linewidths=min(1.5, 800 / len(recording.spikes)),
-    )
+    ax.scatter((tick + 0.5) / recording.ticks, neuron, s=max(height, 1.5) ** 2, marker="|",
+               color="#222222", linewidths=min(1.5, 800 / len(recording.spikes)))  # fmt: skip
     ax.set_ylim(-1, neurons)
     ax.set_ylabel("neuron")
     kind = "plastic" if recording.fast_weights is not None else "static"
@@ -135,16 +123,7 @@ def _draw_spikes(ax: Axes, recording: Recording) -> None:
 def _draw_modulator(figure: Figure, ax: Axes, rate: np.ndarray, ticks: int) -> None:
     order = np.argsort(rate.mean(axis=0))
     bound = max(float(np.abs(rate).max()), 1e-9)
-    image = ax.imshow(
-        rate[:, order].T,
-        aspect="auto",
-        origin="lower",
-        cmap="RdBu_r",
-        vmin=-bound,
-        vmax=bound,
-        extent=(0, rate.shape[0] / ticks, 0, rate.shape[1]),
-        interpolation="nearest",
-    )
+    image = _image(ax, rate[:, order].T, bound, extent=(0, len(rate) / ticks, 0, rate.shape[1]))
     ax.set_ylabel("neuron, by mean")
     ax.set_title("Neuromodulator m: red writes what the rule says, blue writes the opposite")
     figure.colorbar(image, ax=ax, label="m", pad=0.01, aspect=12)
@@ -180,20 +159,18 @@ def _draw_matrices(figure: Figure, grid: Any, fast: np.ndarray, infos: list[Any]
     column = grid[:, 1].subgridspec(2, 1)
     for index, (step, when) in enumerate(shown):
         ax = figure.add_subplot(column[index])
-        image = ax.imshow(
-            fast[step - 1],
-            aspect="auto",
-            origin="lower",
-            cmap="RdBu_r",
-            vmin=-bound,
-            vmax=bound,
-            interpolation="nearest",
-        )
+        image = _image(ax, fast[step - 1], bound)
         ax.set_title(f"F {when}")
         ax.set_ylabel("to neuron")
         axes.append(ax)
     axes[-1].set_xlabel("from neuron")
     figure.colorbar(image, ax=axes, label="fast weight F", location="bottom", aspect=18, shrink=0.9)
+
+
+def _image(ax: Axes, values: np.ndarray, bound: float, **more: Any) -> Any:
+    """Red above zero, blue below."""
+    return ax.imshow(values, aspect="auto", origin="lower", interpolation="nearest",
+                     cmap="RdBu_r", vmin=-bound, vmax=bound, **more)  # fmt: skip
 
 
 def _title(figure: Figure, title: str) -> None:
@@ -205,9 +182,3 @@ def _title(figure: Figure, title: str) -> None:
         figure.text(
             0.01, 1 - 0.40 / figure.get_figheight(), rest, fontsize=10, color="#555555", va="center"
         )
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as part:
-        figure.savefig(part, dpi=150, format="png")
-    plt.close(figure)

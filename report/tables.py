@@ -71,18 +71,6 @@ def seeds(files: Sequence[Path], **where: str) -> str:
     return table(lines, {"policy": "name"}, columns)
 
 
-def summary(files: Sequence[Path], **where: str) -> str:
-    """By task, where there are several, policy and condition, the interquartile mean over seeds."""
-    lines = once(lines_where(files, where))
-    measure = measure_of(lines)
-    digits = digits_of(lines, measure)
-    columns = {
-        condition: every(measure, digits, {"condition": condition}, alone=True)
-        for condition in lines["condition"].unique(maintain_order=True)
-    }
-    return table(lines, {"task": "task", "policy": "name"}, columns)
-
-
 def returns(files: Sequence[Path], **where: str) -> str:
     """By policy and environment, the interquartile mean and every seed; of plastic policies also
     with their plasticity off.
@@ -314,7 +302,7 @@ def simulated(files: Sequence[Path], **where: str) -> str:
 
 TABLES = {
     kind.__name__: kind
-    for kind in (seeds, summary, returns, comparisons, overall, behind_observer, retention,
+    for kind in (seeds, returns, comparisons, overall, behind_observer, retention,
                  adaptation, contexts, revisions, speed, growth, costs, simulated)
 }  # fmt: skip
 

@@ -24,55 +24,37 @@ class Kept(NamedTuple):
 
 
 class Context(NamedTuple):
-    """How contexts are found out: by lesion (None: intact), the pace relative to the teacher, or
-    else the reward per step; `later` are those that begin within an episode.
-    """
+    """How contexts are found out."""
 
     condition: Condition
-    later: bool
-    relative: bool
-    paces: dict[str | None, Estimate]
+    later: bool  # they begin within an episode
+    relative: bool  # paces are relative to the teacher, or else rewards per step
+    paces: dict[str | None, Estimate]  # by lesion; None: intact
     time: Estimate | None
     regained: Estimate | None
     teacher_regained: Estimate | None
 
 
 class Facts(NamedTuple):
-    """What the sentences about a policy say.
-
-    Attributes:
-        policy: its name.
-        returns: of an episode in the clean task.
-        random, still: what random actions and standing still earn; None where there is no such
-            thing.
-        learned: of each run, see `Evaluation.learned`.
-        late, first, rise: accuracies in the clean task; None where there are no trials.
-        kept, kept_off: retention over all perturbed conditions.
-        severest: in the severest condition of each label, the least kept first.
-        contexts: those held out, or else all.
-        recovery: from the change that hurts most, with the fraction regained with plasticity off.
-        plastic: whether it has plasticity that works.
-        off: verdicts on the return with plasticity less that without, by condition, corrected for
-            their number; empty where that was not asked for.
-        without: return, or late accuracy, in the clean task with plasticity off.
-    """
+    """What the sentences about a policy say."""
 
     policy: str
-    returns: Estimate
-    random: float | None
-    still: float | None
-    learned: list[bool | None]
-    late: Estimate | None
+    returns: Estimate  # of an episode in the clean task
+    random: float | None  # what random actions earn
+    still: float | None  # what standing still earns, where there is such a thing
+    learned: list[bool | None]  # of each run, see `Evaluation.learned`
+    late: Estimate | None  # accuracies in the clean task, where there are trials
     first: Estimate | None
     rise: Estimate | None
-    kept: Estimate | None
+    kept: Estimate | None  # retention over all perturbed conditions
     kept_off: Estimate | None
-    severest: list[Kept]
-    contexts: list[Context]
+    severest: list[Kept]  # in the severest condition of each label, the least kept first
+    contexts: list[Context]  # those held out, or else all
     recovery: tuple[Condition, dict[str, Estimate | None], Estimate | None] | None
-    plastic: bool
-    off: list[str]
-    without: Estimate | None
+    """From the change that hurts most, and the fraction regained with plasticity off."""
+    plastic: bool  # it has plasticity that works
+    off: list[str]  # verdicts on the return with plasticity less that without, by condition
+    without: Estimate | None  # return or late accuracy in the clean task with plasticity off
 
 
 def facts(found: Evaluation, policy: str) -> Facts:
@@ -83,15 +65,13 @@ def facts(found: Evaluation, policy: str) -> Facts:
         key = found.with_lesion(condition.key, "off")
         return key if plastic and found.conditions.get(key) in found.judged(policy) else ""
 
-    kept = []
+    kept: list[Kept] = []
+    changes: list[Any] = []
     for condition in found.severest:
+        off = off_key(condition)
         if (score := found.retention(policy, [condition.key])) is not None:
-            off = off_key(condition)
             kept.append(Kept(condition, score, found.retention(policy, [off]) if off else None))
-    changes = []
-    for condition in found.severest:
         if scores := found.recovery(policy, condition.key):
-            off = off_key(condition)
             without = found.recovery(policy, off).get("fraction") if off else None
             changes.append((condition, scores, without))
     lesions = [part for part in found.lesioned(policy) if part.lesioned.lesion == "off"]
@@ -111,7 +91,7 @@ def facts(found: Evaluation, policy: str) -> Facts:
         kept_off=found.overall(policy, "off") if plastic else None,
         severest=sorted(kept, key=lambda one: one.score.mean),
         contexts=_contexts(found, policy, plastic),
-        recovery=max(changes, key=lambda change: _drop(change[1]), default=None),
+        recovery=max(changes, key=lambda change: change[1]["drop"].mean, default=None),
         plastic=plastic,
         off=[statistics.verdict(part.returns, p) for part, p in zip(lesions, p_values)],
         without=(found.late_accuracy(policy, off) or found.returns(policy, off)) if off else None,
@@ -140,13 +120,8 @@ def _contexts(found: Evaluation, policy: str, plastic: bool) -> list[Context]:
 
 def sentences(fact: Facts) -> list[str]:
     """About one policy; the first one begins after its name: "earns 4,572 ..."."""
-    return [
-        f"{_clean(fact)}.",
-        *_kept(fact),
-        *(sentence for context in fact.contexts for sentence in _context(context)),
-        *_recovered(fact),
-        *_cause(fact),
-    ]
+    contexts = [sentence for context in fact.contexts for sentence in _context(context)]
+    return [f"{_clean(fact)}.", *_kept(fact), *contexts, *_recovered(fact), *_cause(fact)]
 
 
 def verdict(found: Evaluation, policy: str) -> list[str]:
@@ -165,10 +140,8 @@ def _clean(fact: Facts) -> str:
                 text += "it learns in the episode" if fact.rise.side > 0 else "no significant rise"
         return text
     others = {"random actions": fact.random, "standing still": fact.still}
-    beside = ", ".join(
-        f"{name}: {number(value)}" for name, value in others.items() if value is not None
-    )
-    text = f"earns {fact.returns.text()} an episode ({beside})"
+    known = [f"{name}: {number(value)}" for name, value in others.items() if value is not None]
+    text = f"earns {fact.returns.text()} an episode ({', '.join(known)})"
     if fact.learned.count(False) == len(fact.learned):
         return f"has not learned: it {text}, which is not significantly more"
     if None in fact.learned:
@@ -183,13 +156,11 @@ def _kept(fact: Facts) -> list[str]:
     def share(score: Estimate, off: Estimate | None) -> str:
         return score.text(True) + (f" (plasticity off: {off.text(True)})" if off else "")
 
-    least, most = fact.severest[0], fact.severest[-1]
-    ends = [f"{share(least.score, least.off)} with “{least.condition.name()}”"]
-    if least is not most:
-        ends.append(f"{share(most.score, most.off)} with “{most.condition.name()}”")
+    ends = fact.severest[:1] + fact.severest[1:][-1:]
+    texts = [f"{share(one.score, one.off)} with “{one.condition.name()}”" for one in ends]
     return [
         f"It keeps {share(fact.kept, fact.kept_off)} of its return, on average over all perturbed "
-        f"conditions; at the highest severities, {' to '.join(ends)}."
+        f"conditions; at the highest severities, {' to '.join(texts)}."
     ]
 
 
@@ -201,12 +172,11 @@ def _context(context: Context) -> list[str]:
     def pace(score: Estimate) -> str:
         return score.text(context.relative) + ("" if context.relative else " per step")
 
-    text = f"It has {pace(context.paces[None])} of the pace of the teacher that is told, {where}"
+    own = pace(context.paces[None])
+    text = f"It has {own} of the pace of the teacher that is told, {where}"
     if not context.relative:
-        text = f"It earns {pace(context.paces[None])} {where}"
-    lesions = [
-        f"{lesion_name(name)}: {pace(score)}" for name, score in context.paces.items() if name
-    ]
+        text = f"It earns {own} {where}"
+    lesions = [f"{lesion_name(name)}: {pace(of)}" for name, of in context.paces.items() if name]
     text += f" ({'; '.join(lesions)})" if lesions else ""
     if context.time is not None:
         text += f". Nine tenths of that is reached after {context.time.mean:.0f} steps"
@@ -298,8 +268,7 @@ def caveats(found: Evaluation) -> list[str]:
     if few:
         said.append(f"Few training seeds ({listed(few)}): seeds that fail may not be among them.")
     longest: dict[str, int] = {}
-    for run in asked["runs"]:
-        name, seed, steps = run["policy"], run["seed"], run["steps"]
+    for name, seed, steps in ((run["policy"], run["seed"], run["steps"]) for run in asked["runs"]):
         longest[name] = max(steps, longest.get(name, 0))
         planned = found.fact(name, "steps_planned")[found.policies[name].index(seed)]
         if planned is not None and steps < planned:
@@ -334,7 +303,3 @@ def caveats(found: Evaluation) -> list[str]:
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _drop(scores: dict[str, Any]) -> float:
-    return scores["drop"].mean

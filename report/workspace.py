@@ -1,5 +1,5 @@
-"""The project's workspace and its report in Weights & Biases: sections and panels as data, saved or
-as JSON. There is one of each in a project: saved again, it is changed and no other is made.
+"""The project's workspace in Weights & Biases: sections and panels as data, saved or as JSON. There
+is one in a project: saved again, it is changed and no other is made.
 """
 
 import os
@@ -69,17 +69,6 @@ VIDEOS = {"adaptation": ["adaptation/videos"]}
 """Videos of evaluations and trainings, by section."""
 
 
-EXPLAINED = {
-    "learning": "What a policy earns while it trains, and how large its updates are.",
-    "spikes": "A neuron that never fires, or always, carries nothing; its share should be small.",
-    "plasticity": "Fast weights that stay at zero, or at their bound, learn nothing in an episode.",
-    "adaptation": "What is learned inside an episode, and what is left of the return where the "
-    "world is another than in training. A lesion takes a part of plasticity away.",
-    "system": "How fast it went.",
-}
-"""What each section shows, for the report."""
-
-
 def panels_of(section: str) -> list[Any]:
     """The plots of a section, then its tables and videos."""
     import wandb_workspaces.reports.v2 as reports
@@ -106,35 +95,6 @@ def workspace(entity: str, project: str) -> Any:
     return workspaces.Workspace(entity=entity, project=project, name=NAME, sections=sections)
 
 
-def report(entity: str, project: str) -> Any:
-    """The `wandb_workspaces.reports.v2.Report`, not yet saved; needs no network. Trainings are
-    grouped by policy, so that curves are means over seeds.
-    """
-    import wandb_workspaces.reports.v2 as reports
-
-    # without an entity and a project they are those of the report
-    trained = reports.Runset(
-        name="trainings", filters="JobType = 'train'", groupby=["config.policy"]
-    )
-    judged = reports.Runset(name="evaluations", filters="JobType = 'evaluation'")
-    blocks: list[Any] = [
-        reports.P("Curves of trainings are means over the seeds of a policy."),
-        reports.TableOfContents(),
-    ]
-    for name in SECTIONS:
-        runsets = [judged, trained] if name in TABLES else [trained]
-        grid = reports.PanelGrid(runsets=runsets, panels=panels_of(name))
-        blocks += [reports.H2(name.capitalize()), reports.P(EXPLAINED[name]), grid]
-    return reports.Report(
-        entity=entity,
-        project=project,
-        title=NAME,
-        description="Made by `spikepropamine dashboards --report`",
-        blocks=blocks,
-        width="fluid",
-    )
-
-
 def as_json(made: Any) -> str:
     """What would be sent to the server."""
     return made._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=2)
@@ -153,22 +113,8 @@ def save_workspace(made: Any) -> None:
     made.save()
 
 
-def save_report(made: Any) -> None:
-    """Saves a report as the one of its project that has our title."""
-    import wandb
-
-    for there in wandb.Api().reports(f"{made.entity}/{made.project}"):
-        if there.display_name == made.title:
-            made.id = there.id
-            break
-    made.save()
-
-
-def save_or_print(what: str) -> tuple[str, str]:
-    """Saves the workspace or the report of the project, where there is an account.
-
-    Args:
-        what: "workspace" or "report".
+def save_or_print() -> tuple[str, str]:
+    """Saves the workspace of the project, where there is an account.
 
     Returns:
         What belongs on standard output (its address; without an account or a network, the JSON),
@@ -176,20 +122,16 @@ def save_or_print(what: str) -> tuple[str, str]:
     """
     import wandb
 
-    make, save = {
-        "workspace": (workspace, save_workspace),
-        "report": (report, save_report),
-    }[what]
     project = os.environ.get("WANDB_PROJECT", PROJECT)
     wandb.setup(settings=wandb.Settings(mode="online", silent=True))
     try:
         if wandb.login(prompt=False, verify=True):
             entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity or ""
-            made = make(entity, project)
-            save(made)
-            return made.url, f"the {what} of the project {entity}/{project}"
+            made = workspace(entity, project)
+            save_workspace(made)
+            return made.url, f"the workspace of the project {entity}/{project}"
         why = "there is no account: run `wandb login` or set WANDB_API_KEY"
     except (wandb.Error, OSError, ValueError) as error:
         why = reason(error)
-    spec = as_json(make(os.environ.get("WANDB_ENTITY", "entity"), project))
+    spec = as_json(workspace(os.environ.get("WANDB_ENTITY", "entity"), project))
     return spec, f"printed, not saved, since {why}"

@@ -116,23 +116,6 @@ def where(frame: pl.DataFrame, **columns: Any) -> pl.DataFrame:
     return frame
 
 
-def by_run(frame: pl.DataFrame, measure: str, *also: str) -> pl.DataFrame:
-    """One value of a measure for each run and condition, the mean over the rows that it has.
-
-    Args:
-        frame: rows.
-        measure: its name.
-        also: further columns to keep apart, such as `at`.
-
-    Returns:
-        The columns of `RUN`, `CONDITION`, `also`, and `value`, in the order of the rows.
-    """
-    keys = [*RUN, *CONDITION, *also]
-    return where(frame, measure=measure).group_by(keys, maintain_order=True).agg(
-        pl.col("value").mean()
-    )  # fmt: skip
-
-
 def pivot(frame: pl.DataFrame, on: str = "measure") -> pl.DataFrame:
     """One row for each run and condition, and one column for each value of `on`.
 

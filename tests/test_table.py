@@ -92,21 +92,6 @@ def test_rows_are_selected_by_value_by_several_and_by_null():
         table.where(frame, sed=1)
 
 
-def test_a_run_has_one_value_in_each_condition():
-    rows = [
-        PLAIN | {"seed": seed, "condition": condition, "episode": e, "value": 100.0 * seed + e}
-        for seed in range(2)
-        for condition in ("clean", "noise")
-        for e in range(3)
-    ]
-    frame = table.table([*rows, PLAIN | {"measure": "length", "value": 7.0}])
-    found = table.by_run(frame, "return")
-    assert found["value"].to_list() == [1.0, 1.0, 101.0, 101.0]
-    assert table.by_run(frame, "return", "episode")["value"].to_list() == [
-        row["value"] for row in rows
-    ]
-
-
 def test_a_pivot_has_a_column_for_each_measure():
     rows = [
         PLAIN | {"seed": s, "measure": m, "value": v}

@@ -78,7 +78,6 @@ def test_a_table_of_seeds_has_the_interquartile_mean_and_every_seed(made):
     first, _, last = made("seeds", rows)
     assert first == ["`ndp-oja`", "0.92 (0.90 0.92 0.94 0.96 0.50)"]  # 0.90, 0.92 and 0.94
     assert last == ["ideal observer", "1.00"]
-    assert made("summary", rows)[0] == ["`ndp-oja`", "0.92"]
     behind = made("behind_observer", rows)[1]
     low, high = interval(1 - np.array(CUES["snn"]))
     assert behind == ["`snn`", f"0.50 [{low:.2f}, {high:.2f}]"]
@@ -134,7 +133,7 @@ def test_tasks_together_count_relative_to_a_reference(made):
         made("overall", rows)
 
 
-@pytest.mark.parametrize("kind", ["seeds", "summary", "returns", "comparisons"])
+@pytest.mark.parametrize("kind", ["seeds", "returns", "comparisons"])
 def test_no_run_counts_twice_where_several_suites_have_the_clean_condition(made, kind):
     rows = [row for suite in ("standard", "noise") for row in rows_of(CUES, "return", suite=suite)]
     with pytest.raises(UsageError, match="add suite=NAME"):
@@ -237,9 +236,9 @@ def test_every_committed_file_of_learning_is_in_a_table():
 
 def test_only_what_stands_between_the_markers_changes(tmp_path, made):
     made("seeds", rows_of(CUES))
-    page = "before\n<!-- table: summary some -->\nold\n<!-- end -->\nafter\n"
+    page = "before\n<!-- table: seeds some -->\nold\n<!-- end -->\nafter\n"
     new = pages.with_tables(page, tmp_path)
-    assert new.startswith("before\n<!-- table: summary some -->\n\n| policy | clean |")
+    assert new.startswith("before\n<!-- table: seeds some -->\n\n| policy | clean |")
     assert new.endswith("<!-- end -->\nafter\n") and "old" not in new
     assert pages.with_tables(new, tmp_path) == new
 
@@ -247,14 +246,14 @@ def test_only_what_stands_between_the_markers_changes(tmp_path, made):
 @pytest.mark.parametrize(
     ("marker", "words"),
     [
-        ("sumary some", "did you mean 'summary'"),
-        ("summary", "name a file"),
-        ("summary cues", "there is no file"),
-        ("summary some env=Ant-v5", "no rows"),
-        ("summary some foo=1", "unknown column 'foo'"),
+        ("seds some", "did you mean 'seeds'"),
+        ("seeds", "name a file"),
+        ("seeds cues", "there is no file"),
+        ("seeds some env=Ant-v5", "no rows"),
+        ("seeds some foo=1", "unknown column 'foo'"),
         ("speed some", "not in these files"),
         ("adaptation some", "not in these files"),
-        ('summary some "condition=clean', "quotes come in pairs"),
+        ('seeds some "condition=clean', "quotes come in pairs"),
     ],
 )
 def test_a_marker_that_is_wrong_is_explained(tmp_path, made, marker, words):
@@ -268,7 +267,7 @@ def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys
     made("seeds", rows_of(CUES))
     page = tmp_path / "page.md"
     page.write_text(
-        "<!-- table: summary some -->\n<!-- end -->\n<!-- figure: conditions some -->\n![x](x.png)"
+        "<!-- table: seeds some -->\n<!-- end -->\n<!-- figure: conditions some -->\n![x](x.png)"
     )
     asked = [str(page), "--results", str(tmp_path)]
     for command in ("tables", "figures"):

@@ -1,4 +1,4 @@
-"""The workspace and the report in wandb: their panels, and that there is one of each."""
+"""The workspace in wandb: its panels, and that there is one."""
 
 import json
 import re
@@ -7,7 +7,6 @@ import pytest
 import wandb
 
 from spikepropamine import tracking as shared
-from spikepropamine.common import UsageError
 from spikepropamine.report import tracking as tracked_evaluation
 from spikepropamine.report import workspace
 from spikepropamine.report.dashboards import main as dashboards
@@ -47,23 +46,14 @@ def test_without_an_account_the_workspace_is_printed(capsys):
 
 @pytest.fixture
 def server(monkeypatch):
-    """An account, and the views of a project that a server would hold: by name, and the report."""
-    from wandb_workspaces.reports.v2 import interface
+    """An account, and the views of a project that a server would hold."""
     from wandb_workspaces.workspaces import internal
 
-    views, reports = {}, {}
+    views = {}
 
     class Api:
         default_entity = "someone"
         client = type("Client", (), {"app_url": "https://wandb.test/"})
-
-        def reports(self, path):
-            assert path == f"someone/{shared.PROJECT}"
-            kind = type("Report", (), {})
-            for identity, title in reports.items():
-                one = kind()
-                one.id, one.display_name = identity, title
-                yield one
 
     def get_view_dict(entity, project, name):
         for view in views.values():
@@ -76,26 +66,18 @@ def server(monkeypatch):
         views[view.id] = view
         return {"upsertView": {"view": {"id": view.id, "name": view.name}}}
 
-    def save(report):
-        report.id = report.id or f"id-{len(reports)}"
-        reports[report.id] = report.title
-
     monkeypatch.setattr(wandb, "login", lambda **_: True)
     monkeypatch.setattr(wandb, "Api", Api)
     monkeypatch.setattr(internal, "get_view_dict", get_view_dict)
     monkeypatch.setattr(internal, "upsert_view2", upsert)
-    monkeypatch.setattr(interface.Report, "save", save)
-    monkeypatch.setattr(interface.Report, "url", property(lambda report: report.id))
-    return views, reports
+    return views
 
 
-def test_one_workspace_and_one_report_are_changed_when_they_are_saved_again(server, capsys):
+def test_one_workspace_is_changed_when_it_is_saved_again(server, capsys):
     for _ in range(2):
         assert dashboards([]) == 0
-        assert dashboards(["--report"]) == 0
-    views, reports = server
-    assert list(views) == ["id-0"] and reports == {"id-0": workspace.NAME}
-    (address,) = {line for line in capsys.readouterr().out.splitlines() if "?" in line}
+    assert list(server) == ["id-0"]
+    (address,) = set(capsys.readouterr().out.splitlines())
     assert address.endswith(f"/{shared.PROJECT}?nw={workspace.VIEW}")
 
 
@@ -109,23 +91,4 @@ def test_a_project_that_is_not_there_is_one_line(server, monkeypatch, capsys):
     assert dashboards([]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out) and "not found" in printed.err
-    assert not server[0]
-
-
-def test_the_report_explains_each_section_and_shows_its_plots():
-    blocks = json.loads(workspace.as_json(workspace.report("someone", "some-project")))["blocks"]
-    grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
-    assert len(grids) == len(workspace.SECTIONS) == len(workspace.EXPLAINED)
-    for section, grid in zip(workspace.SECTIONS, grids):
-        panels = grid["panelBankSectionConfig"]["panels"]
-        titles = [part["config"].get("chartTitle") for part in panels]
-        assert {title for title, _, _ in workspace.SECTIONS[section]} <= set(titles)
-    kinds = {part["filters"]["filters"][0]["value"] for grid in grids for part in grid["runSets"]}
-    assert kinds == {"train", "evaluation"}  # the job types that trainings and evaluations have
-
-
-def test_without_an_account_the_report_is_printed(capsys):
-    assert dashboards(["--report"]) == 0
-    assert json.loads(capsys.readouterr().out)["blocks"]
-    with pytest.raises(UsageError, match="give one of them"):
-        dashboards(["--report", "--local", "runs"])
+    assert not server
