@@ -1,6 +1,5 @@
 """`spikepropamine matrix`: cells, what is left of them, engines, and the rows they leave."""
 
-import re
 import shlex
 import signal
 import subprocess
@@ -173,6 +172,7 @@ def test_a_matrix_that_is_not_there_is_named(tmp_path, monkeypatch):
         load_matrix("mine.yaml")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", sorted(path.stem for path in MATRICES.glob("*.yaml")))
 def test_the_matrices_of_the_project_work(name):
     """Their arguments are those that the commands take; one seed stands for all."""
@@ -218,21 +218,6 @@ def test_a_cell_whose_results_are_of_something_else_is_not_finished(file, comman
     assert not cell.finished()
 
 
-def test_a_cell_that_cannot_be_kept_does_not_stop_the_others(file, commands, monkeypatch, capsys):
-    finish = cells_module.Cell.finish
-
-    def failing(cell):
-        if cell.name.endswith("plain snn seed 0"):
-            raise OSError(28, "No space left on device")
-        finish(cell)
-
-    monkeypatch.setattr(cells_module.Cell, "finish", failing)
-    assert command.main([file()]) == 1
-    assert "No space left on device" in capsys.readouterr().err
-    assert command.main([file(), "--dry-run"]) == 0
-    assert "8 cells, 7 done, 1 to do" in capsys.readouterr().out
-
-
 def test_training_goes_on_where_it_was(file, commands):
     cell = of(file())[0]
     cell.run.path.mkdir(parents=True)
@@ -272,12 +257,6 @@ def test_matrices_that_judge_the_same_runs_have_folders_of_their_own(file, comma
     assert second.evaluations[0].name == "tiny-standard"
 
 
-def test_a_quick_evaluation_has_a_folder_of_its_own(file, commands):
-    cell = of(file(evaluate=["--quick --episodes 2"]))[0]
-    assert cell.evaluations[0].name == "standard-quick"
-    assert cell.commands[1][-2:] == ("--out", str(cell.evaluations[0]))
-
-
 def test_two_matrices_in_one_folder_run_each_cell_once(file, commands, monkeypatch):
     def slowly(*arguments):
         time.sleep(0.05)
@@ -292,18 +271,21 @@ def test_two_matrices_in_one_folder_run_each_cell_once(file, commands, monkeypat
     assert all(cell.finished() for cell in of(path))
 
 
-def test_a_cell_that_cannot_be_read_stops_no_other(file, commands, monkeypatch, capsys):
-    run = cells_module._execute
+@pytest.mark.parametrize("step", ["_execute", "finish"])
+def test_a_cell_that_breaks_stops_no_other(file, commands, monkeypatch, capsys, step):
+    owner = cells_module.Cell if step == "finish" else cells_module
+    works = getattr(owner, step)
 
-    def unreadable(cell, stopped):
+    def breaks(cell, *more):
         if cell.name.endswith("plain snn seed 0"):
-            raise NotADirectoryError(20, "Not a directory")
-        return run(cell, stopped)
+            raise OSError(28, "No space left on device")
+        return works(cell, *more)
 
-    monkeypatch.setattr(cells_module, "_execute", unreadable)
+    monkeypatch.setattr(owner, step, breaks)
     assert command.main([file(), "--seeds", "0"]) == 1
-    error = capsys.readouterr().err
-    assert re.search("plain snn seed 0: .*Not a directory", error.splitlines()[-1])
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
+    assert command.main([file(), "--seeds", "0", "--dry-run"]) == 0
+    assert "4 cells, 3 done, 1 to do" in capsys.readouterr().out
 
 
 def test_a_cell_that_fails_stops_no_other_and_is_reported(file, commands, capsys):

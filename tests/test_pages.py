@@ -69,19 +69,10 @@ def html():
 def test_a_report_has_all_its_parts(html):
     outline = Outline(html)
     assert outline.sections == [
-        "Verdict",
-        "What was tested",
-        "At a glance",
-        "Severity",
-        "Recovery",
-        "Lesions",
-        "Comparisons",
-        "Inside the network",
-        "Cost",
-        "All results",
-        "Left out",
+        "Verdict", "What was tested", "At a glance", "Severity", "Recovery", "Lesions",
+        "Comparisons", "Inside the network", "Cost", "All results", "Left out",
         "Settings and versions",
-    ]
+    ]  # fmt: skip
     # 1 overview, 3 severity curves, 1 recovery, 2 lesions, 4 series in 2 conditions, 2 of cost
     assert outline.plots == 1 + 3 + 1 + 2 + 8 + 2
 
@@ -112,15 +103,9 @@ def test_a_report_without_parts_leaves_out_their_sections(cue):
     html = html_of(example(cue, only_clean=True, skipped=[]))
     trials = ["Accuracy by trial"] if cue else []
     assert Outline(html).sections == [
-        "Verdict",
-        "What was tested",
-        "At a glance",
-        *trials,
-        "Inside the network",
-        "Cost",
-        "All results",
-        "Settings and versions",
-    ]
+        "Verdict", "What was tested", "At a glance", *trials, "Inside the network", "Cost",
+        "All results", "Settings and versions",
+    ]  # fmt: skip
     assert ('"label":"chance"' in html) == cue
 
 
@@ -141,7 +126,7 @@ def test_retention_that_does_not_exist_is_left_out():
     found = evaluation([condition(), condition("light", severity=0.5)], returns | more)
     sections = Outline(html_of(found)).sections
     assert "All results" in sections and "Severity" not in sections
-    assert "no retention" in tables(found)
+    assert "retention" not in tables(found).splitlines()[0]
 
 
 def test_text_from_outside_cannot_become_html():
@@ -275,20 +260,6 @@ def test_a_printed_table_begins_with_what_the_task_asks(kind, head):
     lines = tables(found).splitlines()
     assert lines[0].split() == head
     assert (len(found.conditions) > MANY_CONDITIONS) == (head[0] == "condition")
-    assert ("pace" in head) == lines[-1].startswith("(pace: in steps 100 to 200")
-
-
-def test_names_of_conditions_stand_on_no_line_and_many_rows_are_close():
-    def chart(rows):
-        dots = {
-            f"condition {k}": [charts.Dot("snn", "#000000", 0.5, 0.1, 0.9)] for k in range(rows)
-        }
-        return charts.dots(dots, "retention")
-
-    axes = [layer["encoding"].get("x", {}).get("axis") for layer in chart(2)["layer"]]
-    kinds = {(axis["grid"], axis["labelOverlap"]) for axis in axes if axis}
-    assert kinds == {(False, True)}  # labels that would collide are left out
-    assert chart(60)["height"] < 0.75 * 30 * chart(2)["height"]
 
 
 def test_runs_of_one_policy_in_two_folders_are_two_lines(runs):

@@ -287,6 +287,7 @@ def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys
 # figures
 
 
+@pytest.mark.nightly
 def test_figures_of_the_pages_are_those_of_the_committed_results():
     for page in PAGES:
         assert pages.make_figures(page, COMMITTED, check=True) == []

@@ -51,7 +51,6 @@ def test_facts_of_a_plastic_policy():
     changed, scores, off = found.recovery
     assert changed.onset == 500 and scores["fraction"].mean == pytest.approx(0.8, abs=0.01)
     assert scores["recovery_time"].mean == 230 and off.mean == pytest.approx(0, abs=1e-6)
-    assert all(text.endswith(".") for text in sentences(found))
 
 
 def test_facts_of_a_policy_without_plasticity():
@@ -89,8 +88,7 @@ def test_who_earns_no_more_than_random_actions_has_not_learned():
     found = clean(good=[[5, 6, 7, 8, 9]], bad=[[-1, 0, 1, 0, 1]], few=[[5, 6, 7]])
     assert [found.learned(name) for name in found.policies] == [[True], [False], [None]]
     assert not facts(found, "bad").severest
-    texts = [sentences(facts(found, name))[0] for name in ("bad", "few")]
-    assert texts[0].startswith("has not learned") and "too few episodes" in texts[1]
+    assert len({sentences(facts(found, name))[0].split("(")[0] for name in found.policies}) == 3
 
 
 def test_comparisons_are_of_runs_and_corrected():
@@ -106,27 +104,14 @@ def test_comparisons_are_of_runs_and_corrected():
     assert alone.verdict == LOWER and alone.found.mean == pytest.approx(-5.1)
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({}, "Trained once: mlp"),
-        ({}, "Few training seeds (ndp-oja 3 and snn 3)"),
-        ({}, "Only 5 episodes"),
-        ({"own_limit": False}, "no time limit"),
-        ({"seeds": [0, 99]}, None),
-    ],
-)
-def test_what_the_numbers_cannot_tell(changes, said):
-    text = " ".join(caveats(example(**changes)))
-    assert said in text if said else "Only" not in text
-
-
-def test_a_training_that_was_stopped_or_failed_is_told():
+def test_what_the_numbers_cannot_tell_is_told():
     found = example()
+    before = caveats(found)
     for run in found.asked["runs"]:
         run["steps"] = 500_000 if run["policy"] == "mlp" else 1_000_000
-    text = " ".join(caveats(found))
-    assert "mlp, training seed 0, was stopped after 500,000 of 1,000,000 steps" in text
-    assert "different numbers of steps" in text
-    failed = clean(a=[[5, 6, 7, 8, 9], [0, 0, 1, 0, 0]])
-    assert "a did not learn with training seed 1" in " ".join(caveats(failed))
+    stopped, unequal = (text for text in caveats(found) if text not in before)
+    assert "500,000 of 1,000,000" in stopped and "500,000" in unequal
+    without_limit = caveats(example(own_limit=False))
+    assert len(without_limit) == len(before) + 1 and len(caveats(example(seeds=[0, 99]))) == 2
+    failed = caveats(clean(a=[[5, 6, 7, 8, 9], [0, 0, 1, 0, 0]]))
+    assert sum("seed 1" in text for text in failed) == 1
