@@ -83,7 +83,7 @@ def curves(
              "titleY": -8, "labelPadding": 6}  # fmt: skip
     y_settings = _y_settings(y_title, bottom, top, as_percent, **above)
     y = alt.Y("y:Q", **y_settings)
-    ticks = {"tickMinStep": 1} if x_format == "d" else {}
+    ticks: dict[str, Any] = {"tickMinStep": 1} if x_format == "d" else {}
     x = alt.X("x:Q", title=x_title, scale=_scale(min(xs), max(xs)), axis=alt.Axis(
         grid=False, tickCount=5, labelOverlap=True, labelFlush=False, format=x_format, **ticks,
     ))  # fmt: skip
@@ -112,9 +112,9 @@ def curves(
         layers.append(mark.mark_rule(color="var(--quiet)"))
         name = mark.mark_text(align="left", baseline="top", dx=4, color="var(--quiet)")
         layers.append(name.encode(text="label:N", y=alt.value(0)))
-    low = alt.Y("low:Q", **y_settings)
+    bottoms = alt.Y("low:Q", **y_settings)
     # which breaks where there is no interval
-    layers.append(base.mark_area(clip=True).encode(y=low, y2="high:Q", opacity=opacity))
+    layers.append(base.mark_area(clip=True).encode(y=bottoms, y2="high:Q", opacity=opacity))
     layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
     if max(len(line.x) for line in lines) <= 12:
         layers.append(base.mark_circle(size=36, opacity=1).encode(y=y))
@@ -169,14 +169,14 @@ def dots(
     y = alt.Y("row:Q", axis=None, scale=_scale(0, at, reverse=True))
     tooltip = [alt.Tooltip("name:N", title=" "), alt.Tooltip("text:N", title=x_title)]
     base = alt.Chart(_data(values)).encode(y=y, tooltip=tooltip)
-    paint = alt.Color("paint:N", scale=None)
+    colour = alt.Color("paint:N", scale=None)
     layers: list[Any] = [
         _dotted("mean", at_x, label=label).encode(x=x) for label, at_x in marks.items()
     ]
-    low = alt.X("low:Q", **x_settings)
-    layers.append(base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", color=paint))
+    lows = alt.X("low:Q", **x_settings)
+    layers.append(base.mark_rule(strokeWidth=2).encode(x=lows, x2="high:Q", color=colour))
     points = base.mark_point(size=64, strokeWidth=2, opacity=1)
-    layers.append(points.encode(x=x, stroke=paint, fill=alt.Fill("fill:N", scale=None)))
+    layers.append(points.encode(x=x, stroke=colour, fill=alt.Fill("fill:N", scale=None)))
     names = alt.Chart(_data(heads)).encode(y=y, text="label:N", x=alt.value(0))
     # a strip of paper below them, so that no line runs through the letters
     layers.append(names.mark_text(align="left", stroke="var(--paper)", strokeWidth=5))
@@ -373,7 +373,8 @@ def _scale(low: float, high: float, **more: Any) -> alt.Scale:
 def _y_settings(
     title: str, bottom: float, top: float, as_percent: bool, **axis: Any
 ) -> dict[str, Any]:
-    axis = {"tickCount": 5, "domain": False, "ticks": False, "format": _format(as_percent)} | axis
+    settings: Any = {"tickCount": 5, "domain": False, "ticks": False}
+    axis = settings | {"format": _format(as_percent)} | axis
     return {"title": title, "scale": _scale(bottom, top), "axis": alt.Axis(**axis)}
 
 

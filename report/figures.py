@@ -234,8 +234,8 @@ def _curves(
     each value of `panel`.
     """
     of_run = rows.group_by("panel", "policy", "seed", "x", maintain_order=True)
-    values = of_run.agg(pl.col("value").mean()).with_columns(pl.col("x", "value").round_sig_figs(5))
-    values = values.select("panel", "policy", "seed", "x", "value").to_dicts()
+    means = of_run.agg(pl.col("value").mean()).with_columns(pl.col("x", "value").round_sig_figs(5))
+    values = means.select("panel", "policy", "seed", "x", "value").to_dicts()
     policies = list(dict.fromkeys(row["policy"] for row in values))
     panels = list(dict.fromkeys(row["panel"] for row in values))
     share = chance is not None
