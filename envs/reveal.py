@@ -1,4 +1,4 @@
-"""What is hidden, contexts and what perturbs, as a part of the observation."""
+"""Being told what is hidden: shown beside the observation, or undone in what is seen and done."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -84,3 +84,19 @@ class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         told = hidden_numbers(info, self.labels, self.values)
         dtype = np.result_type(observation.dtype, np.float32)
         return np.concatenate([observation, told]).astype(dtype)
+
+
+class Told(gym.Wrapper):
+    """Undoes the contexts of a perturbed environment, in what is seen and in what is done."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self.env.get_wrapper_attr("out_of_context")(observation), info
+
+    def step(self, action: Any) -> Step:
+        """Take the action that has the effect of this one in the plain task."""
+        action = self.env.get_wrapper_attr("in_context")(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation = self.env.get_wrapper_attr("out_of_context")(observation)
+        return observation, reward, terminated, truncated, info

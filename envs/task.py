@@ -1,5 +1,6 @@
 """What a task may say of itself besides what Gymnasium asks for, and what our cue tasks share."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -60,7 +61,7 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
     render_mode: str | None = None
     action_space: gym.spaces.Discrete
     episode_steps: int
-    steps: int | None = None  # no episode has started yet
+    steps: int = sys.maxsize  # no episode has started yet
     _observations: np.ndarray  # float32 [episode_steps + 1, channels]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
@@ -88,7 +89,7 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
             ValueError: the action is not in the action space.
             gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
         """
-        if self.steps is None or self.steps >= self.episode_steps:
+        if self.steps >= self.episode_steps:
             raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
         action, actions = int(action), int(self.action_space.n)
         if not 0 <= action < actions:

@@ -24,8 +24,8 @@ from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 from spikepropamine.envs.rendering import is_mujoco
+from spikepropamine.envs.reveal import Told
 from spikepropamine.envs.task import said
-from spikepropamine.envs.told import Told
 
 TASKS = (
     *("HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "Humanoid-v5"),
@@ -118,7 +118,7 @@ class Player:
     def make(self, text: str | None = None) -> gym.Env:
         """The task, perturbed if there is a text."""
         # Gymnasium's checker complains about steps after a fall
-        plain = {"disable_env_checker": True, "max_episode_steps": -1}
+        plain: dict[str, Any] = {"disable_env_checker": True, "max_episode_steps": -1}
         env: gym.Env = Probe(gym.make(self.task, **plain, **ARGUMENTS.get(self.task, {})))
         return env if text is None else Perturbed(env, text, self.spread)
 

@@ -54,11 +54,11 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         plain = np.asarray(spread).tolist()  # which a spec can be written with
         gym.utils.RecordConstructorArgs.__init__(self, text=text, spread=plain)
         gym.Wrapper.__init__(self, env)
+        self.text = text
         while isinstance(env, gym.Wrapper):
             if isinstance(env, Perturbed):
                 raise ValueError(f"perturbed by {env.text!r} already: join both, as {JOINED!r}")
             env = env.env
-        self.text = text
         self._task: Any = env
         alternatives = parse(text)
         self._alternatives = len(alternatives)

@@ -11,7 +11,7 @@ from spikepropamine.envs.making import contexts_of, make, terms_of
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
-from spikepropamine.envs.told import Told
+from spikepropamine.envs.reveal import Told
 from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion
 from spikepropamine.evaluation.ask.task import Task
 
