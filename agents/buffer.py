@@ -23,7 +23,7 @@ else:
     _Base = object
 
 
-def _each(function: Callable[[Any], Any], observations: Any) -> Any:
+def each(function: Callable[[Any], Any], observations: Any) -> Any:
     """The function of observations, or of each part where they are a dict."""
     if isinstance(observations, dict):
         return {key: function(part) for key, part in observations.items()}
@@ -84,7 +84,7 @@ class _Sequences(_Base):
         # float32, as SB3's buffers do: MultiBinary actions come as int8, some Boxes as float64
         arrays = {name: getattr(self, name)[steps].astype(np.float32, copy=False) for name in names}
         data = {name: self._sequences(x, length) for name, x in arrays.items()}
-        observations = _each(lambda x: self._sequences(x[steps], length), self.observations)
+        observations = each(lambda x: self._sequences(x[steps], length), self.observations)
         # each [layers, n_sequences, width]
         before = {
             who: [x[:, starts].flatten(1, 2) for x in pair] for who, pair in self.states.items()
@@ -114,13 +114,13 @@ class _Sequences(_Base):
                 def pick(x: Tensor, chosen: Tensor = chosen) -> Tensor:
                     return x.index_select(0, chosen).flatten(0, 1)
 
-                picked = _each(pick, data)
+                picked = each(pick, data)
                 states = {
                     who: tuple(x.index_select(1, chosen) for x in pair)
                     for who, pair in before.items()
                 }
                 yield self.samples(
-                    observations=_each(pick, observations),
+                    observations=each(pick, observations),
                     actions=picked["actions"],
                     old_values=picked["values"],
                     old_log_prob=picked["log_probs"],

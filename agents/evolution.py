@@ -10,7 +10,6 @@ state can only be pickled, and its adaptation is slow for so many parameters.
 from collections.abc import Callable
 from contextlib import closing
 from functools import cached_property
-from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 import cloudpickle
@@ -24,6 +23,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from torch import Tensor
 
+from spikepropamine.agents.buffer import each
 from spikepropamine.agents.members import (
     Alone,
     Episodes,
@@ -36,6 +36,7 @@ from spikepropamine.agents.members import (
     put,
 )
 from spikepropamine.agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.plastic_sac import Recent
 from spikepropamine.common import require
 from spikepropamine.policies.export import Normalisation
 from spikepropamine.policies.fast.ppo import PPO
@@ -282,17 +283,14 @@ class Evolution(BaseAlgorithm):
             callback.update_locals({"rewards": rewards, "dones": dones, "infos": infos})
             if not callback.on_step():
                 return False
-        returns = np.array([result.returns.mean() for result in found])
-        for name, value in (
-            ("centre", returns[0]),
-            ("mean", returns[1:].mean()),
-            ("best", returns[1:].max()),
-            ("spread", search.state.stdev.mean().item()),
-        ):
+        centre, *others = (result.returns.mean() for result in found)
+        returns, spread = np.array(others), search.state.stdev.mean()
+        values = centre, returns.mean(), returns.max(), spread
+        for name, value in zip(("centre", "mean", "best", "spread"), values):
             self.logger.record(f"evolution/{name}", float(value))
         self._keep(found[0])
         callback.on_rollout_end()
-        search.move(members, returns[1:])
+        search.move(members, returns)
         put(search.centre, self._evolving())
         if episodes.normalisation is not None:
             assert normalised is not None
@@ -306,17 +304,9 @@ class Evolution(BaseAlgorithm):
         assert centre.record is not None
         observations, actions, starts, state = centre.record
         rows = slice(0, self._recorded)
-        if isinstance(observations, dict):
-            observations = {key: x[:, rows] for key, x in observations.items()}
-        else:
-            observations = observations[:, rows]
         actions = actions[:, rows].reshape(len(actions), self._recorded, -1)
-        self.rollout_buffer = SimpleNamespace(
-            observations=observations,
-            actions=actions,
-            means=actions,
-            episode_starts=starts[:, rows].astype(np.float32),
-        )
+        observations = each(lambda x: x[:, rows], observations)
+        self.rollout_buffer = Recent(observations, actions, actions, np.float32(starts[:, rows]))
         if self._redraws:
             self.policy.network.redraw(int(state[1][0, 0, 0]))  # type: ignore[union-attr,operator]
 

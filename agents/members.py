@@ -19,6 +19,7 @@ import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.agents.buffer import each
 from spikepropamine.common import UsageError, end_with_parent_process, require
 from spikepropamine.own_modules import import_modules, imported
 from spikepropamine.policies.export import DeployedPolicy, Normalisation
@@ -78,12 +79,8 @@ class Worker:
         self.parameters = [named[name] for name in names]
 
     def __call__(self, episodes: Episodes, member: np.ndarray, record: bool) -> Result:
-        """Runs the member's episodes, with deterministic actions.
-
-        Args:
-            episodes: which.
-            member: its parameters.
-            record: whether it is shown what happened.
+        """Runs the episodes with these parameters and deterministic actions; `record`: shows what
+        happened.
         """
         put(torch.from_numpy(member), self.parameters)
         policy, scale = DeployedPolicy(self.policy, None, {}), episodes.normalisation
@@ -98,7 +95,7 @@ class Worker:
             while running:
                 batch = stacked(observations)
                 if scale is not None:
-                    seen.append(_rows(batch, running))
+                    seen.append(each(lambda x: x[running], batch))
                     batch = scale(batch)
                 actions, state = policy.predict(batch, state, starts, deterministic=True)
                 first_state = state if first_state is None else first_state
@@ -126,20 +123,12 @@ def put(vector: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
         x.data.copy_(part.view_as(x))
 
 
-def _rows(batch: Any, rows: list[int]) -> Any:
-    if isinstance(batch, dict):
-        return {key: x[rows] for key, x in batch.items()}
-    return batch[rows]
-
-
 def _moments(seen: list[Any], scale: Normalisation | None) -> dict[str, tuple[Any, Any, int]]:
     if scale is None:
         return {}
-    if isinstance(scale.mean, dict):
-        parts = {key: np.concatenate([x[key] for x in seen]) for key in scale.mean}
-    else:
-        parts = {"": np.concatenate(seen)}
-    parts = {key: x.astype(np.float64) for key, x in parts.items()}
+    named = seen if isinstance(scale.mean, dict) else [{"": x} for x in seen]
+    keys = scale.mean if isinstance(scale.mean, dict) else [""]
+    parts = {key: np.concatenate([x[key] for x in named]).astype(np.float64) for key in keys}
     return {key: (x.mean(axis=0), x.var(axis=0), len(x)) for key, x in parts.items()}
 
 
@@ -151,13 +140,7 @@ def merge(statistics: RunningMeanStd | dict[str, RunningMeanStd], result: Result
 
 
 def pack(policy: Any, names: Sequence[str], makers: Sequence[Any]) -> bytes:
-    """What another process makes a `Worker` of.
-
-    Args:
-        policy: of the worker.
-        names: of the parameters that are set.
-        makers: make its environments.
-    """
+    """What another process makes a `Worker` of; `makers` make its environments."""
     return pickle.dumps((tuple(imported), cloudpickle.dumps((policy, tuple(names), makers))))
 
 
@@ -206,10 +189,6 @@ class Alone:
 class Processes:
     """Evaluates members in processes of its own, which end with this one. Where one dies, its
     members are evaluated again.
-
-    Args:
-        packed: the worker.
-        workers: processes.
     """
 
     def __init__(self, packed: bytes, workers: int) -> None:
@@ -269,9 +248,6 @@ class Processes:
 class OnRay:
     """Evaluates members as tasks of a Ray cluster, the one that is there (RAY_ADDRESS) or one on
     this machine. Ray itself evaluates members again whose worker or machine is lost.
-
-    Args:
-        packed: the worker.
     """
 
     def __init__(self, packed: bytes) -> None:

@@ -1,6 +1,6 @@
 """`PlasticSAC` and `PlasticTQC`: off-policy learning for actors with a memory."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +12,11 @@ from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
+from spikepropamine.agents.buffer import each
 from spikepropamine.agents.replay import SequenceReplayBuffer, Sequences
 from spikepropamine.policies.fast.ppo import NotFinite
 from spikepropamine.policies.off_policy import ALIASES
+from spikepropamine.policies.spaces import stacked
 
 if TYPE_CHECKING:
     _Base = SAC  # a mixin over either of two algorithms; to the type checker it is over one
@@ -22,7 +24,7 @@ else:
     _Base = object
 
 
-class Recent:
+class Recent(NamedTuple):
     """What happened since the last update, each [T, n_envs, ...], where readers of on-policy
     algorithms look for it.
 
@@ -33,17 +35,10 @@ class Recent:
         episode_starts: 1 where an episode starts.
     """
 
-    def __init__(self, steps: list[tuple[Any, ...]]) -> None:
-        observations, self.actions, self.means, self.episode_starts = (
-            _stacked(part) for part in zip(*steps)
-        )
-        self.observations = observations
-
-
-def _stacked(parts: tuple[Any, ...]) -> Any:
-    if isinstance(parts[0], dict):
-        return {key: np.stack([part[key] for part in parts]) for key in parts[0]}
-    return np.stack(parts)
+    observations: Any
+    actions: np.ndarray
+    means: np.ndarray
+    episode_starts: np.ndarray
 
 
 class SequenceLearning(_Base):
@@ -102,7 +97,7 @@ class SequenceLearning(_Base):
     @property
     def rollout_buffer(self) -> Recent:
         """What happened since the last update."""
-        return Recent(self._steps)
+        return Recent(*map(stacked, zip(*self._steps)))
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """SB3's, with the actor's state carried on."""
@@ -204,11 +199,10 @@ class SequenceLearning(_Base):
         with torch.set_grad_enabled(acts):
             inputs, told, features = self._unrolled(batch)
             actions, log_probs = actor.draw(features)  # type: ignore[operator]
-        states = inputs.detach()
-        if told is not None:
-            states = torch.cat([states, told], dim=2)
+        seen = [inputs.detach()] if told is None else [inputs.detach(), told]
         if self.policy.critic_sees_state:  # type: ignore[attr-defined]
-            states = torch.cat([states, features.detach()], dim=2)
+            seen.append(features.detach())
+        states = torch.cat(seen, dim=2)
         now, later = states[:-1].flatten(0, 1), states[1:].flatten(0, 1)
         rewards, dones, weights = (
             x[first:-1].flatten() for x in (batch.rewards, batch.dones, batch.weights)
@@ -258,10 +252,7 @@ class SequenceLearning(_Base):
         actor: Any = self.actor
         shape, first, state = batch.starts.shape, self.burn_in, batch.states
         observations, told = self.policy.split(batch.observations)  # type: ignore[operator]
-        if isinstance(observations, dict):
-            flat: Any = {key: x.flatten(0, 1) for key, x in observations.items()}
-        else:
-            flat = observations.flatten(0, 1)
+        flat = each(lambda x: x.flatten(0, 1), observations)
         inputs = actor.extract_features(flat).unflatten(0, shape)
         if first:
             with torch.no_grad():

@@ -11,6 +11,8 @@ from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from spikepropamine.agents.buffer import each
+
 AHEAD = 2**21
 """Numbers of a state that are drawn ahead, at most."""
 
@@ -78,14 +80,16 @@ class SequenceReplayBuffer(ReplayBuffer):
         if isinstance(observation_space, spaces.Dict):
             parts = dict(observation_space.items())
         self.kept = {
-            key: np.zeros((n_envs, size, *(part.shape or ())), _smaller(part.dtype))
+            key: np.zeros(
+                (n_envs, size, *(part.shape or ())),
+                np.float32 if part.dtype == np.float64 else part.dtype,
+            )
             for key, part in parts.items()
         }
         self.actions = np.zeros((n_envs, size, self.action_dim), np.float32)
-        self.rewards = np.zeros((n_envs, size), np.float32)
-        self.dones = np.zeros((n_envs, size), np.float32)
-        self.starts = np.zeros((n_envs, size), np.float32)
-        self.weights = np.zeros((n_envs, size), np.float32)
+        self.rewards, self.dones, self.starts, self.weights = (
+            np.zeros((n_envs, size), np.float32) for _ in range(4)
+        )
         self.states = np.zeros((n_envs, blocks, 0), np.float32)
         self.counts = np.zeros(n_envs, np.int64)
 
@@ -184,7 +188,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.weights[envs, at] = 1
         for env in map(int, np.flatnonzero(done)):
             after = None if states_after is None else states_after[env : env + 1]
-            one = _each(lambda x: np.asarray(x)[None], last_obs[env])
+            one = each(lambda x: np.asarray(x)[None], last_obs[env])
             at = self._add(envs[env : env + 1], one, np.zeros(1), after)
             self.weights[env, at] = self.rewards[env, at] = self.dones[env, at] = 0
             self.actions[env, at] = 0
@@ -242,26 +246,16 @@ class SequenceReplayBuffer(ReplayBuffer):
         found = {key: kept[envs, at] for key, kept in self.kept.items()}
         observations = self._normalize_obs(found.get("", found), env)
         rewards = self._normalize_reward(self.rewards[envs, at], env)
-        numbers = [self.actions[envs, at], rewards, self.dones[envs, at], self.starts[envs, at]]
-        numbers.append(self.weights[envs, at])
-        blocks %= self.states.shape[1]
+        others = [x[envs, at] for x in (self.dones, self.starts, self.weights)]
+        states = self.states[envs, blocks % self.states.shape[1]]
         return Sequences(
-            _each(lambda x: torch.as_tensor(x, device=self.device), observations),
-            *(torch.as_tensor(x, dtype=torch.float32, device=self.device) for x in numbers),
-            states=torch.as_tensor(self.states[envs, blocks], device=self.device)
-            if self.states.shape[2]
-            else None,
+            each(lambda x: torch.as_tensor(x, device=self.device), observations),
+            *(
+                torch.as_tensor(x, dtype=torch.float32, device=self.device)
+                for x in (self.actions[envs, at], rewards, *others)
+            ),
+            states=torch.as_tensor(states, device=self.device) if states.shape[1] else None,
         )
-
-
-def _smaller(dtype: Any) -> Any:
-    return np.float32 if dtype == np.float64 else dtype
-
-
-def _each(function: Any, observations: Any) -> Any:
-    if isinstance(observations, dict):
-        return {key: function(part) for key, part in observations.items()}
-    return function(observations)
 
 
 def _split(x: Any, size: int, axis: int) -> Any:

@@ -7,15 +7,9 @@ from typing import Any
 
 import gymnasium as gym
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common import vec_env
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import (
-    VecCheckNan,
-    VecEnv,
-    VecEnvWrapper,
-    VecMonitor,
-    VecNormalize,
-    VecTransposeImage,
-)
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.policies import PlasticSpikingPolicy
@@ -24,7 +18,11 @@ from spikepropamine.policies.gru import GruPolicy
 from spikepropamine.policies.off_policy import actor_of
 
 PLAIN = ("Monitor",)  # wrappers that change neither what is observed nor what is done
-SIDE_BY_SIDE = (VecNormalize, VecTransposeImage, VecMonitor, VecCheckNan)  # those that are undone
+SIDE_BY_SIDE = (
+    vec_env.VecNormalize, vec_env.VecTransposeImage, vec_env.VecMonitor, vec_env.VecCheckNan,
+)  # fmt: skip
+"""Wrappers that are undone."""
+NUMBER = int | float
 LEARNED_BY = (
     "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "sequence_length",
     "buffer_size", "learning_starts", "tau", "gradient_steps", "policy_delay", "burn_in",
@@ -32,8 +30,7 @@ LEARNED_BY = (
 
 
 def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) -> Path:
-    """Writes the policy of a model, and what task it was trained in, as a run folder: then
-    `spikepropamine evaluate FOLDER`, `enjoy`, `export` and the rest know it.
+    """Writes the policy of a model, and its task, as a run folder that every command takes.
 
     Args:
         folder: created if it is missing; a policy that is there is replaced, unless it was
@@ -67,11 +64,7 @@ def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) 
         "policy": name,
         "seed": model.seed or 0,
         "n_envs": model.n_envs,
-        "trainer": {
-            key: value
-            for key in LEARNED_BY
-            if isinstance(value := getattr(model, key, None), int | float)
-        },
+        "trainer": {k: x for k in LEARNED_BY if isinstance(x := getattr(model, k, None), NUMBER)},
     }
     if isinstance(policy, PlasticSpikingPolicy):
         settings["network"] = policy.network_config.as_dict()
@@ -79,12 +72,8 @@ def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) 
         json.dumps(settings)
     except TypeError as error:
         raise ValueError(f"the task's arguments cannot be written: {error}") from error
-    save_policy(
-        run.policy,
-        policy,
-        model.get_vec_normalize_env(),
-        {"settings": settings, "steps": model.num_timesteps},
-    )
+    metadata = {"settings": settings, "steps": model.num_timesteps}
+    save_policy(run.policy, policy, model.get_vec_normalize_env(), metadata)
     return run.path
 
 

@@ -18,7 +18,42 @@ from spikepropamine.policies.narrow import narrowed
 from spikepropamine.policies.off_policy import actor_of
 
 
-class Shown(VecEnvWrapper):
+class FallingShare(VecEnvWrapper):
+    """Environments in which something is done in a share of the episodes that falls linearly to
+    none over so many steps of all environments together.
+
+    Args:
+        venv: the environments.
+        first: the share to begin with; above 1 it is 1 until it has fallen below.
+        steps: over which it falls; 0: it is none.
+        entropy: seeds the choice of episodes, after the seed.
+        spaces: other than those of `venv`.
+    """
+
+    def __init__(
+        self, venv: VecEnv, first: float, steps: float, seed: int, *entropy: int, **spaces: Any
+    ) -> None:
+        super().__init__(venv, **spaces)
+        self.first, self.over, self.entropy = first, steps, entropy
+        self.random = np.random.default_rng([seed, *entropy])
+        self.steps_taken = 0
+
+    @property
+    def share(self) -> float:
+        """Of the episodes that begin now, in which it is done."""
+        left = 1.0 - self.steps_taken / self.over if self.over else 0.0
+        return min(1.0, max(0.0, self.first * left))
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seeds the choice of episodes, and the environments for the next `reset`."""
+        self.random = np.random.default_rng(None if seed is None else [seed, *self.entropy])
+        return self.venv.seed(seed)
+
+    def _draw(self) -> np.ndarray:
+        return self.random.random(self.num_envs) < self.share
+
+
+class Shown(FallingShare):
     """Appends columns with the hidden numbers to observations: first those of the cue, zero in
     episodes without it, then those that the critic alone is told. Normalisation leaves both as they
     are.
@@ -27,9 +62,8 @@ class Shown(VecEnvWrapper):
         venv: environments that observe a Box [channels].
         hidden: from an info to the hidden numbers.
         numbers: how many there are.
-        cue: the share of the episodes that have the cue, and the environment steps, of all
-            environments together, over which it falls linearly to zero. A share above 1 is 1 until
-            it has fallen below. None: there are no columns of a cue.
+        cue: `first` and `steps` of the share of the episodes that have the cue. None: there are no
+            columns of a cue.
         told: whether the critic is told.
         seed: of the choice of episodes.
 
@@ -60,22 +94,8 @@ class Shown(VecEnvWrapper):
         bound = np.full(self.columns, np.inf)
         low, high = np.concatenate([space.low, -bound]), np.concatenate([space.high, bound])
         wide = spaces.Box(low.astype(self._dtype), high.astype(self._dtype), dtype=self._dtype.type)
-        super().__init__(venv, observation_space=wide)
-        self.random = np.random.default_rng([seed, 1])  # a teacher's choices are others
-        self.steps_taken = 0
-
-    @property
-    def share(self) -> float:
-        """Of the episodes that begin now, that have the cue."""
-        if self.cue is None or not self.cue[1]:
-            return 0.0
-        first, steps = self.cue
-        return min(1.0, max(0.0, first * (1.0 - self.steps_taken / steps)))
-
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seeds the choice of episodes, and the environments for the next `reset`."""
-        self.random = np.random.default_rng(None if seed is None else [seed, 1])
-        return self.venv.seed(seed)
+        # a teacher's choices are others
+        super().__init__(venv, *(cue or (0.0, 0.0)), seed, 1, observation_space=wide)
 
     def reset(self) -> VecEnvObs:
         """Starts an episode in every environment."""
@@ -96,9 +116,6 @@ class Shown(VecEnvWrapper):
         if dones.any():
             self._cued = np.where(dones, self._draw(), self._cued)
         return self._extended(observations, now), rewards, dones, infos
-
-    def _draw(self) -> np.ndarray:
-        return self.random.random(self.num_envs) < self.share
 
     def _columns(self, info: dict[str, Any], cued: bool) -> list[float]:
         numbers = self.hidden(info)

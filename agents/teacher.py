@@ -5,25 +5,21 @@ The learner acts, and at every state that it reaches the teacher says what it wo
 al. 2021). The update is that of `agents.supervised`, through whole episodes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
-from stable_baselines3.common.vec_env import (
-    DummyVecEnv,
-    VecEnv,
-    VecEnvWrapper,
-    VecTransposeImage,
-)
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeImage
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from spikepropamine.agents.shown import FallingShare
 from spikepropamine.policies.export import DeployedPolicy
 
 
-class Taught(VecEnvWrapper):
+class Taught(FallingShare):
     """Environments that say in `info["taught"]` what a teacher would have done at each step; None
     where nothing is taught.
 
@@ -58,11 +54,8 @@ class Taught(VecEnvWrapper):
         seed: int,
         hidden: Callable[[dict[str, Any]], list[float]] | None = None,
     ) -> None:
-        super().__init__(venv)
-        self.teacher, self.guided_steps, self.opening = teacher, guided_steps, opening
-        self.hidden = hidden
-        self.random = np.random.default_rng(seed)
-        self.steps_taken = 0
+        super().__init__(venv, 1.0, guided_steps, seed)
+        self.teacher, self.opening, self.hidden = teacher, opening, hidden
         self._check_spaces()
         self.translates = hidden is None and venv.has_attr("in_context")
         if self.translates:
@@ -86,11 +79,6 @@ class Taught(VecEnvWrapper):
             raise ValueError(
                 f"the teacher observes {theirs.shape[0]} channels, the task has {ours.shape[0]}"
             )
-
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seeds the choice of episodes, and the environments for the next `reset`."""
-        self.random = np.random.default_rng(seed)
-        return self.venv.seed(seed)
 
     def reset(self) -> VecEnvObs:
         """Starts an episode in every environment."""
@@ -125,14 +113,6 @@ class Taught(VecEnvWrapper):
         if dones.any():
             self._guided = np.where(dones, self._draw(), self._guided)
         return observations, rewards, dones, infos
-
-    @property
-    def share(self) -> float:
-        """Of the episodes that begin now, in which the teacher acts."""
-        return max(0.0, 1.0 - self.steps_taken / self.guided_steps) if self.guided_steps else 0.0
-
-    def _draw(self) -> np.ndarray:
-        return self.random.random(self.num_envs) < self.share
 
     def _teach(self) -> np.ndarray:
         observed: Any = self._observations

@@ -11,7 +11,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
-from torch import nn
 
 from spikepropamine.agents.evolution import Evolution
 from spikepropamine.agents.plastic_ppo import PlasticPPO
@@ -140,18 +139,15 @@ def beside(kind: str) -> set[str]:
     if kind == "evolution":
         known = {"kind", "untrained", "guided_steps", "opening", *OF_EVOLUTION}
         return {f.name for f in fields(TrainerSettings)} - known
-    return _beside_gradients(kind) | {*OF_EVOLUTION}
-
-
-def _beside_gradients(kind: str) -> set[str]:
-    of_critics = {"n_critics", "critic_sees_state"}
-    off = ({*OF_SAC} | of_critics) - {*BOTH}
-    if kind == "supervised":
-        of_rewards = {*OF_PPO} - {"n_steps", "batch_size", "n_epochs", "max_grad_norm"}
-        return of_rewards | off | {*TQC, "critic", "critic_sees_spikes"}
-    if kind == "ppo":
-        return {*off, *TQC}
-    return ({*OF_PPO} - {*BOTH}) | {"critic_sees_spikes"} | ({*TQC} if kind == "sac" else set())
+    off_policy = {*OF_SAC, "n_critics", "critic_sees_state"} - {*BOTH}
+    of_rewards = {*OF_PPO} - {"n_steps", "batch_size", "n_epochs", "max_grad_norm"}
+    found = {
+        "ppo": {*off_policy, *TQC},
+        "supervised": {*of_rewards, *off_policy, *TQC, "critic", "critic_sees_spikes"},
+        "tqc": {*OF_PPO, "critic_sees_spikes"} - {*BOTH},
+        "sac": {*OF_PPO, "critic_sees_spikes", *TQC} - {*BOTH},
+    }
+    return found[kind] | {*OF_EVOLUTION}
 
 
 Create = Callable[[VecEnv, NetworkConfig, TrainerSettings, str, dict[str, Any]], BaseAlgorithm]
@@ -327,12 +323,7 @@ BASELINES = {
         ignores=SPIKING,
         one_width=True,
     ),
-    "gru": Agent(
-        "the same with a GRU",
-        partial(_lstm, gru=True),
-        ignores=SPIKING,
-        one_width=True,
-    ),
+    "gru": Agent("the same with a GRU", partial(_lstm, gru=True), ignores=SPIKING, one_width=True),
     "lstm-stock": Agent(
         "the LSTM policy through sb3-contrib's own buffer",
         partial(_lstm, stock=True),
@@ -354,23 +345,18 @@ def agents() -> dict[str, Agent]:
     """All agents by name: the baselines, two for every registered rule, and those that users
     registered.
     """
-    plastic = {}
+    plastic, modulated = {}, {}
     for name, rule in RULES.items():
-        seen = {"network.exogenous"} if "v" in rule.variables else set()
-        plastic[f"dp-{name}"] = Agent(
-            f"plastic spiking network, the rule {name} by itself",
-            _spiking,
-            partial(_plastic, name, False),
-            (MODULATOR - seen) | {"network.rule"},
+        summary = f"plastic spiking network, the rule {name}"
+        ignored = MODULATOR | {"network.rule"}
+        ignored -= {"network.exogenous"} if "v" in rule.variables else set()
+        network = partial(_plastic, name, False)
+        plastic[f"dp-{name}"] = Agent(f"{summary} by itself", _spiking, network, ignored)
+        network = partial(_plastic, name, True)
+        modulated[f"ndp-{name}"] = Agent(
+            f"{summary} neuromodulated", _spiking, network, {"network.rule"}
         )
-    for name in RULES:
-        plastic[f"ndp-{name}"] = Agent(
-            f"plastic spiking network, the rule {name} neuromodulated",
-            _spiking,
-            partial(_plastic, name, True),
-            {"network.rule"},
-        )
-    return BASELINES | plastic | _registered
+    return BASELINES | plastic | modulated | _registered
 
 
 def register(name: str, agent: Agent) -> None:
@@ -386,12 +372,6 @@ def register(name: str, agent: Agent) -> None:
     if name in agents() and agents()[name] is not agent:
         raise ValueError(f"there is a policy {name} already; register yours under another name")
     _registered[name] = agent
-
-
-def check_agent(name: str) -> None:
-    """Raises ValueError, with the nearest names, unless `name` is one of `agents()`."""
-    if name not in agents():
-        raise ValueError(unknown("policy", name, agents()))
 
 
 def network_of(agent: str, network: NetworkConfig) -> NetworkConfig:
@@ -425,7 +405,8 @@ def build(
     Raises:
         ValueError: an unknown agent, or settings that do not fit.
     """
-    check_agent(agent)
+    if agent not in agents():
+        raise ValueError(unknown("policy", agent, agents()))
     rate = trainer.learning_rate
     arguments: dict[str, Any] = {
         "seed": seed,
@@ -442,24 +423,21 @@ def build(
     for name in OF_EVOLUTION if evolves else OF_SAC if trainer.kind in OFF_POLICY else OF_PPO:
         arguments[name] = getattr(trainer, name)
     algorithm = agents()[agent].create(venv, network, trainer, backend, arguments)
+    named = list(algorithm.policy.named_parameters())
     for group in trainer.untrained:
-        parameters = _of_group(algorithm.policy, group)
+        parameters = [x for name, x in named if parameter_group(name) == group]
         if not parameters:
             raise ValueError(f"{agent} has no {group} that could be left untrained")
         for parameter in parameters:
             parameter.requires_grad_(False)
-    if not any(x.requires_grad for x in algorithm.policy.parameters()):
+    if not any(x.requires_grad for _, x in named):
         raise ValueError(f"trainer.untrained: nothing of {agent} would be left to train")
     return algorithm
 
 
-def _of_group(policy: BasePolicy, group: Group) -> list[nn.Parameter]:
-    return [x for name, x in policy.named_parameters() if parameter_group(name) == group]
-
-
 def actor_parameters(policy: BasePolicy, untrained: Collection[Group] = ()) -> int:
-    """Number of learned numbers in the actor, with the CNN of pictures: all but the critic's, those
-    of exploration, and those of groups that were not trained.
+    """Trainable parameters of the actor: all but the critic's, those of exploration, and those of
+    groups that were not trained.
     """
     actor = actor_of(policy).named_parameters()
     named = [(n, p) for n, p in actor if p.requires_grad and not n.startswith("log_std")]
@@ -469,12 +447,8 @@ def actor_parameters(policy: BasePolicy, untrained: Collection[Group] = ()) -> i
 def match_hidden(
     agent: str, target: int, venv: VecEnv, network: NetworkConfig, trainer: TrainerSettings
 ) -> NetworkConfig:
-    """Scales `network.hidden` so that the agent's actor has nearly `target` learned numbers.
-
-    All layers are scaled by one factor, found by bisection.
-
-    Raises:
-        ValueError: what is learned does not grow with the widths.
+    """Scales `network.hidden` by one factor, found by bisection, so that the agent's actor has
+    nearly `target` trainable parameters. Raises ValueError where these do not grow with the widths.
     """
 
     def scaled(factor: float) -> NetworkConfig:

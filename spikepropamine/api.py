@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,10 +185,11 @@ def train(env: str, policy: str, **settings: Any) -> Run:
         Diverged: training broke down.
     """
     from spikepropamine.training.command import filming
+    from spikepropamine.training.options import words
     from spikepropamine.training.run import train as run
     from spikepropamine.training.settings import parse
 
-    parsed = parse(list(_words({"env": env, "policy": policy, **settings})), "train")
+    parsed = parse(list(words({"env": env, "policy": policy, **settings})), "train")
     run(parsed, filming(parsed))
     return Run(parsed.folder.path)
 
@@ -244,27 +245,11 @@ def evaluate(*runs: str | Path, **options: Any) -> Evaluation:
     from spikepropamine import table
     from spikepropamine.evaluation.command import parse
     from spikepropamine.report.evaluate import run_all
+    from spikepropamine.training.options import words
 
     given = {name: value for name, value in options.items() if value is not False}
-    folder, _ = run_all(parse([*map(str, runs), *_words(given)], "evaluate"))
+    folder, _ = run_all(parse([*map(str, runs), *words(given)], "evaluate"))
     return Evaluation(folder, table.read(folder / "results.csv"))
-
-
-def _words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
-    """Settings as what would be typed."""
-    for name, value in settings.items():
-        option = f"{prefix}{name.rstrip('_').replace('_', '-')}"
-        if isinstance(value, Mapping) and name != "env_kwargs":
-            yield from _words(value, f"{option}.")
-        elif isinstance(value, bool):
-            yield option if value else f"{prefix}no-{option.removeprefix(prefix)}"
-        elif value is not None:
-            several = value
-            if isinstance(value, Mapping):
-                several = [word for pair in value.items() for word in pair]
-            elif isinstance(value, str) or not hasattr(value, "__iter__"):
-                several = [value]
-            yield from (option, *map(str, several))
 
 
 def _batch(observation: Any, space: Any) -> Any:

@@ -21,18 +21,11 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-CLEAN_KEY = "clean"
-"""Of the condition in which nothing is changed."""
-UNSEEN_SEED = 1_000_000
-"""Of the first episode that no training has."""
-
-
+CLEAN_KEY = "clean"  # of the condition in which nothing is changed
+UNSEEN_SEED = 1_000_000  # of the first episode that no training has
 ENDS_WITH_PARENT = "SPIKEPROPAMINE_ENDS_WITH_PARENT"
 """Environment variable of a command that is not to outlive what has started it."""
-
-
-LONGEST = 2000
-"""Characters of a message."""
+LONGEST = 2000  # characters of a message
 
 
 class UsageError(Exception):
@@ -43,8 +36,7 @@ def run_command(
     program: str, action: Callable[[], int], interrupted: str | Callable[[], str]
 ) -> int:
     """The exit code of a command. What is not its own fault becomes one line on standard error,
-    with `--verbose` after all of the traceback; SIGTERM, with which clusters stop what they run,
-    and SIGHUP, of a terminal that closes, are as Ctrl-C.
+    with `--verbose` after all of the traceback; SIGTERM and SIGHUP are as Ctrl-C.
 
     Args:
         program: its name, as it was typed.
@@ -105,18 +97,14 @@ def _end_by_signals() -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process as by SIGTERM, once what had it started is no more: then the pipe that is
-    its standard input closes, however the other one ended.
-    """
+    """Ends this process as by SIGTERM, once what had it started has closed its standard input."""
     with suppress(OSError):
         os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def end_with_parent_process() -> None:
-    """Has this process, one that `multiprocessing` started, end when the one that started it does,
-    however that ends.
-    """
+    """Has a process that `multiprocessing` started end when the one that started it does."""
 
     def end() -> None:
         parent = multiprocessing.parent_process()
@@ -140,7 +128,7 @@ class Parser(argparse.ArgumentParser):
     verbose = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As `argparse` does it."""
+        """Takes `--verbose` out."""
         args = sys.argv[1:] if args is None else list(args)
         Parser.verbose |= "--verbose" in args
         return super().parse_known_args([x for x in args if x != "--verbose"], namespace)
@@ -226,7 +214,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         os.close(descriptor)
-        part.chmod(0o666 & ~_umask())  # mkstemp's files are for nobody else to read
+        os.umask(mask := os.umask(0))  # the only way to read it
+        part.chmod(0o666 & ~mask)  # mkstemp's files are for nobody else to read
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -290,12 +279,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # the only way to read it
-    os.umask(mask)
-    return mask
 
 
 def command_words() -> list[str]:

@@ -11,18 +11,23 @@ from spikepropamine.common import UsageError
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 """Names of policies, which become parts of names of files."""
 
-
 RESULTS, ASKED = "results.csv", "evaluation.json"
 """In the folder of an evaluation: the results table, and what was asked for."""
 
 
+class _Inside:
+    """A path in a run folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: "RunFolder", owner: type | None = None) -> Path:
+        return folder.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run leaves, in RUNS/ENV/POLICY/seed-N.
-
-    Args:
-        path: of the folder; it need not be there yet.
-    """
+    """What a run leaves, in RUNS/ENV/POLICY/seed-N; the folder need not be there yet."""
 
     path: Path
 
@@ -42,64 +47,28 @@ class RunFolder:
                     folders.clear()  # there are no runs in a run
             folders.sort()
 
-    @property
-    def config(self) -> Path:
-        """Every setting after defaults, the command, versions of packages, the revision."""
-        return self.path / "config.yaml"
-
-    @property
-    def progress(self) -> Path:
-        """What SB3's logger wrote, one row for every few rollouts."""
-        return self.path / "progress.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        """What training resumes from."""
-        return self.path / "checkpoints"
-
-    @property
-    def policy(self) -> Path:
-        """What others load: weights and normalisation as safetensors, the rest as JSON."""
-        return self.path / "policy"
-
-    @property
-    def best(self) -> Path:
-        """The best policy of the evaluations while it trained, where those were asked for."""
-        return self.path / "policy-best"
-
-    @property
-    def card(self) -> Path:
-        """What people read first, made from an evaluation."""
-        return self.path / "README.md"
-
-    @property
-    def videos(self) -> Path:
-        """Of the policy while it trained."""
-        return self.path / "videos"
-
-    @property
-    def exports(self) -> Path:
-        """Files for other places: ONNX, NIR."""
-        return self.path / "exports"
-
-    @property
-    def wandb(self) -> Path:
-        """The offline run, where tracking is on."""
-        return self.path / "wandb"
-
-    @property
-    def tensorboard(self) -> Path:
-        """TensorBoard's event files, where they were asked for."""
-        return self.path / "tensorboard"
-
-    @property
-    def evaluations(self) -> Path:
-        """A folder for each suite, with the results table, report, figures and videos."""
-        return self.path / "evaluations"
-
-    def check_writable(self) -> None:
-        """Raises UsageError where it cannot be made or written to."""
-        check_writable(self.path)
+    config = _Inside("config.yaml")
+    """Every setting after defaults, the command, versions of packages, the revision."""
+    progress = _Inside("progress.csv")
+    """What SB3's logger wrote, one row for every few rollouts."""
+    checkpoints = _Inside("checkpoints")
+    """What training resumes from."""
+    policy = _Inside("policy")
+    """What others load: weights and normalisation as safetensors, the rest as JSON."""
+    best = _Inside("policy-best")
+    """The best policy of the evaluations while it trained, where those were asked for."""
+    card = _Inside("README.md")
+    """What people read first, made from an evaluation."""
+    videos = _Inside("videos")
+    """Of the policy while it trained."""
+    exports = _Inside("exports")
+    """Files for other places: ONNX, NIR."""
+    wandb = _Inside("wandb")
+    """The offline run, where tracking is on."""
+    tensorboard = _Inside("tensorboard")
+    """TensorBoard's event files, where they were asked for."""
+    evaluations = _Inside("evaluations")
+    """A folder for each suite, with the results table, report, figures and videos."""
 
     def check_links(self) -> None:
         """Raises UsageError where the folder, or what is in it, is a link: it may come from a

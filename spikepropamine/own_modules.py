@@ -16,13 +16,8 @@ imported: list[str] = []
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Imports modules of the user's own, which register what they bring: environments with
-    Gymnasium; policies, rules and perturbations with this project.
-
-    They are looked for as any module, and then in the working directory.
-
-    Raises:
-        UsageError: there is no such module, or it does not work.
+    """Imports modules of the user's own, installed or in the working directory, which register what
+    they bring. Raises UsageError where there is none, or it does not work.
     """
     for name in names:
         if name in imported:
@@ -36,14 +31,10 @@ def import_modules(names: Sequence[str]) -> None:
             sys.path.append(here)
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-                raise UsageError(
-                    f"there is no module {name!r}, neither installed nor in {here}"
-                ) from error
-            raise UsageError(f"module {name!r} cannot be imported: {error}") from error
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+                reason = f"neither installed nor in {here}"
             raise UsageError(f"module {name!r} cannot be imported: {reason}") from error
         imported.append(name)
 
@@ -75,9 +66,7 @@ def check_imported(names: Sequence[str], what: str) -> None:
 
 
 def code_of(modules: Iterable[str]) -> dict[str, str]:
-    """Digests of the user's own modules, which are installed or loaded: of a package all that is
-    in it, of any other module its file.
-    """
+    """Digests of the user's own modules: of a package all that is in it, of a module its file."""
     found = {}
     for name in modules:
         spec = importlib.util.find_spec(name.partition(".")[0])

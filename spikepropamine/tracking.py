@@ -43,10 +43,8 @@ def check_credentials(mode: Mode) -> None:
 def start(
     mode: On, folder: Path, axes: dict[str, str], tags: Sequence[str], **arguments: Any
 ) -> Any:
-    """Starts a wandb run whose files, artifacts included, lie in `folder/wandb`.
-
-    It belongs to the entity and the project, and has besides its own the tags, that the environment
-    variables WANDB_ENTITY, WANDB_PROJECT and WANDB_TAGS (separated by commas) name.
+    """Starts a wandb run whose files, artifacts included, lie in `folder/wandb`, with the entity,
+    the project and the further tags of WANDB_ENTITY, WANDB_PROJECT and WANDB_TAGS (with commas).
 
     Args:
         mode: where it goes.
@@ -87,10 +85,8 @@ def start(
 
 
 def policy_artifact(folder: RunFolder) -> Any:
-    """A run's settings and policy as a wandb artifact.
-
-    The same files make the same version of it, whoever logs them: what training gives out is what
-    an evaluation takes in.
+    """A run's settings and policy as a wandb artifact: what training gives out is what an
+    evaluation takes in, since the same files make the same version of it.
     """
     import wandb
 

@@ -21,7 +21,7 @@ from spikepropamine.training import checkpoints, command, resuming
 from spikepropamine.training.checkpoints import listed, lock, read
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.logs import ProgressCSV
-from spikepropamine.training.run import _start_from
+from spikepropamine.training.run import start_from
 from spikepropamine.training.settings import parse
 
 DATA = Path(__file__).parent / "data"
@@ -426,7 +426,7 @@ def test_a_run_that_starts_from_another_has_the_statistics_of_its_observations(r
     settings = parse([*TINY, "--seed", "1", "--from", str(folder)])
     venv = make_envs(settings)
     model = zoo.build(settings.policy, venv, settings.network, settings.trainer)
-    _start_from(model, folder)
+    start_from(model, folder)
     trained = load_policy(folder / "policy").normalisation
     np.testing.assert_array_equal(venv.obs_rms.mean, trained.mean)
     np.testing.assert_array_equal(venv.obs_rms.var, trained.var)

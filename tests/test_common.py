@@ -18,7 +18,7 @@ from spikepropamine.common import (
     whole_folder,
     write_text,
 )
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import RunFolder, check_writable
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
@@ -126,8 +126,8 @@ def test_runs_are_found_below_a_folder_and_not_inside_one_another(tmp_path):
 def test_where_no_folder_can_be_is_said_first(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file is none"):
-        RunFolder.of(tmp_path / "file", "Ant-v5", "snn", 0).check_writable()
-    RunFolder.of(tmp_path / "new", "Ant-v5", "snn", 0).check_writable()
+        check_writable(tmp_path / "file" / "Ant-v5")
+    check_writable(tmp_path / "new" / "Ant-v5")
     assert not (tmp_path / "new").exists()
 
 

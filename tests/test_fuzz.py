@@ -213,7 +213,7 @@ def room(tmp_path_factory):
     patch.setenv("SPIKEPROPAMINE_CACHE", str(root / "cache"))
     patch.setattr("tempfile.tempdir", str(root))
     patch.setattr("spikepropamine.training.tune.REPORTS", 10)
-    for name in ("training.command.train", "training.command.filming", "training.tune.Worker",
+    for name in ("training.command.train", "training.command.filming", "training.tune._study",
                  "report.evaluate.measure", "report.evaluate.film_asked", "export.hub._service",
                  "matrix.engines.local", "matrix.engines.slurm",
                  "evaluation.film.camera.film_run", "export.command._write_onnx",

@@ -215,4 +215,4 @@ def test_a_teacher_is_told_how_long_to_guide_and_when_to_begin():
     venv = make_envs(parse([*TAUGHT, "--policy", "snn"]))
     while not isinstance(venv, Taught):
         venv = venv.venv
-    assert (venv.guided_steps, venv.opening) == (128, 1)
+    assert (venv.over, venv.opening) == (128, 1)

@@ -270,28 +270,6 @@ def test_the_best_end_of_a_run_has_an_alias(writer, monkeypatch):
     assert models == [["latest", "best"], ["latest", "best"], ["latest"]]
 
 
-def test_where_asked_the_policy_is_linked_to_a_registry(writer, monkeypatch):
-    linked = []
-    monkeypatch.setattr(tracking, "policy_artifact", lambda _: wandb.Artifact("some", "model"))
-    monkeypatch.setattr(FakeRun, "log_artifact", lambda *_, **__: None, raising=False)
-    monkeypatch.setattr(FakeRun, "link_artifact", lambda _, artifact, path, aliases:
-                        linked.append((artifact.type, path, aliases)), raising=False)  # fmt: skip
-    made = writer(registry="robots")
-    made.folder.checkpoints.mkdir()
-    (made.folder.checkpoints / "step-5").write_bytes(b"not looked into")
-    monkeypatch.setattr(tracking, "listed", lambda folder: list(folder.iterdir()))
-    made.write({"rollout/ep_rew_mean": 1.0}, {"rollout/ep_rew_mean": ()}, 5)
-    made.log_checkpoint()
-    assert not made.failed
-    assert linked == [("model", "wandb-registry-robots/some", ["best"])]
-
-
-def test_a_registry_needs_what_is_online(capsys):
-    assert train.main([*TINY, "--registry", "robots", "--track", "offline"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "--registry" in line and "--track online" in line
-
-
 def test_values_that_are_not_numbers(tmp_path):
     video = tmp_path / "some.mp4"
     video.write_bytes(b"not looked into")

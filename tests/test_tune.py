@@ -1,10 +1,6 @@
-"""`spikepropamine tune`: what it searches, processes that share a study, one that is killed."""
+"""`spikepropamine tune`: what it searches, its value, and what is left of a killed process."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,10 +10,7 @@ import numpy as np
 import optuna
 import pytest
 import yaml
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from saved_runs import ROOT
 
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import tune
@@ -40,7 +33,8 @@ SEARCH = {
 
 
 @pytest.fixture
-def study(tmp_path):
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune, "EPISODES", 5)
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(SEARCH))
     return tmp_path / "study"
 
@@ -50,14 +44,8 @@ def arguments(study, trials) -> list[str]:
     return [*TINY, *map(str, more)]
 
 
-def process(study, trials) -> subprocess.Popen:
-    command = [sys.executable, "-m", "spikepropamine", "tune", *arguments(study, trials)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
-
 def trials_of(study, *states) -> list:
-    storage = JournalStorage(JournalFileBackend(str(study / "journal.log")))
+    storage = f"sqlite:///{study / 'study.db'}"
     loaded = optuna.load_study(study_name="CueAssociation-v0 mlp", storage=storage)
     return loaded.get_trials(states=states or None)
 
@@ -102,55 +90,35 @@ def test_the_value_of_a_trial_is_what_its_policies_earn_in_new_episodes(tmp_path
     assert value == pytest.approx(np.mean(returns)) and np.std(returns) > 0
 
 
-def test_two_processes_share_a_study_and_nothing_of_one_that_is_killed_is_lost(study):
-    first, second = process(study, 8), process(study, 8)
-    try:
-        while True:  # until the first is in the middle of a trial that the second does not have
-            assert first.poll() is None, "it was too quick to be killed"
-            time.sleep(0.05)
-            if not (study / "journal.log").exists():
-                continue
-            running = trials_of(study, TrialState.RUNNING) if (study / "trials").exists() else []
-            if len({t.user_attrs.get("worker") for t in running if t.params} - {None}) == 2:
-                break
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        begun = trials_of(study, TrialState.RUNNING)
-        output, _ = second.communicate(timeout=240)
-        assert second.returncode == 0
-    finally:
-        for one in (first, second):
-            one.kill()
-            one.wait()
-            one.stdout.close()
-    assert len(trials_of(study, TrialState.COMPLETE, TrialState.PRUNED)) == 8
+def test_what_a_killed_process_has_begun_is_tried_again_and_counts_once(study, monkeypatch):
+    monkeypatch.setattr(tune, "HEARTBEAT", 1)
+    study.mkdir()
+    killed = tune._study(study, "CueAssociation-v0 mlp")
+    trial = killed.ask()
+    values = tune.suggested(
+        trial, {"trainer.learning_rate": SEARCH["all"]["trainer.learning_rate"]}
+    )
+    killed._storage.record_heartbeat(trial._trial_id)  # its last one
+    time.sleep(3.1)
+    assert tune.main(arguments(study, 2)) == 0
+    assert [t.number for t in trials_of(study, TrialState.FAIL)] == [trial.number]
     assert not trials_of(study, TrialState.RUNNING)
-    left = trials_of(study, TrialState.FAIL)
-    assert len(left) == 1 and f"trial {left[0].number} was left behind" in output
-    assert left[0].number in [trial.number for trial in begun]
-    done = trials_of(study, TrialState.COMPLETE, TrialState.PRUNED)
-    assert [t for t in done if left[0].params.items() <= t.params.items()]
+    done = trials_of(study, TrialState.COMPLETE)
+    assert len(done) == 2
+    assert values["trainer.learning_rate"] in [t.params["trainer.learning_rate"] for t in done]
 
 
-WITHOUT = """
-import sys, warnings
-warnings.simplefilter("ignore")  # filelock says that it makes do
-sys.modules["fcntl"] = None
-from pathlib import Path
-from spikepropamine.training import tune
-folder = Path(sys.argv[1])
-first, second = tune.Worker(None, folder), tune.Worker(None, folder)
-assert second._lives(first.name)
-first.close()
-assert not second._lives(first.name)
-"""
+def test_what_is_interrupted_is_tried_again(study, monkeypatch):
+    def interrupted(trial, *_):
+        raise KeyboardInterrupt
 
-
-def test_workers_know_of_one_another_where_there_is_no_fcntl(tmp_path):
-    command = [sys.executable, "-c", WITHOUT, str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    with monkeypatch.context() as patched:
+        patched.setattr(tune, "value_of", interrupted)
+        assert tune.main(arguments(study, 1)) == 130
+    (left,) = trials_of(study, TrialState.FAIL)
+    assert tune.main(arguments(study, 1)) == 0
+    (done,) = trials_of(study, TrialState.COMPLETE)
+    assert done.params == left.params
 
 
 def test_a_trial_that_falls_behind_is_given_up():
@@ -182,6 +150,10 @@ def test_every_policy_has_something_to_search(policy):
     assert ("network.plasticity_gain" in space) == policy.startswith(("dp", "ndp"))
     assert ("network.modulator_gain" in space) == policy.startswith("ndp")
     assert ("network.slope" in space) == (policy not in ("mlp", "lstm"))
+    settings = defaults("CartPoleNoVelocity-v0", policy)  # whose networks have one layer
+    space = tune.search_space(None, settings)
+    layers = {len(hidden) for hidden in space.get("network.hidden", {"choices": []})["choices"]}
+    assert layers <= {len(settings.network.hidden)}
 
 
 def test_nothing_is_searched_that_has_no_effect():
@@ -218,7 +190,10 @@ def test_no_report_falls_on_one_of_the_next_training():
             {"all": {"trainer.ent_coef": {"low": 0.0, "high": 1.0, "log": True}}},
             "above 0 where log",
         ),
-        ({"all": {"policy": {"low": "a", "high": "b"}}}, "policy: cannot be searched"),
+        *(
+            ({"all": {name: {"choices": [1]}}}, f"{name}: cannot be searched")
+            for name in ("policy", "env", "runs", "seed", "overwrite")
+        ),
         ({"ndp": {}}, "nothing to search for mlp"),
     ],
 )
@@ -242,8 +217,6 @@ def test_settings_that_do_not_go_together_end_a_trial_and_not_the_study(study, c
 
 def test_a_study_is_of_one_task_and_one_budget(study, capsys):
     assert tune.main(arguments(study, 1)) == 0
-    assert tune.main(arguments(study, 1)) == 0  # which goes on with it
-    capsys.readouterr()
     same = arguments(study, 1)
     assert tune.main([*same[4:], *same[:4], "--device", "cpu"]) == 0  # in another order
     capsys.readouterr()
@@ -257,34 +230,10 @@ def test_what_each_trial_has_of_its_own_cannot_be_given(study, capsys):
     assert "each trial has its own" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "rsnn", "dp-oja", "ndp-hebb"])
-def test_what_is_searched_fits_a_task_with_one_layer(policy):
-    settings = defaults("CartPoleNoVelocity-v0", policy)
-    space = tune.search_space(None, settings)
-    layers = {len(hidden) for hidden in space.get("network.hidden", {"choices": []})["choices"]}
-    assert layers <= {len(settings.network.hidden)}
-    assert "trainer.learning_rate" in space
-
-
-def test_a_journal_with_a_torn_last_line_goes_on(study):
-    assert tune.main(arguments(study, 1)) == 0
-    with (study / "journal.log").open("a") as file:
-        file.write('{"op_code": 4, "worker')
-    assert tune.main(arguments(study, 2)) == 0
-    assert len(trials_of(study, TrialState.COMPLETE)) == 2
-
-
-def test_a_journal_that_is_a_link_is_not_written_through(study, capsys):
-    (study.parent / "mine").write_text("no end of line")
+def test_a_study_that_is_a_link_is_not_written_through(study, capsys):
+    (study.parent / "mine").write_text("of somebody")
     study.mkdir()
-    (study / "journal.log").symlink_to(study.parent / "mine")
+    (study / "study.db").symlink_to(study.parent / "mine")
     assert tune.main(arguments(study, 1)) == 2
     assert "no regular file" in capsys.readouterr().err
-    assert (study.parent / "mine").read_text() == "no end of line"
-
-
-@pytest.mark.parametrize("name", ["env", "runs", "seed", "overwrite"])
-def test_what_is_of_one_run_is_not_searched(study, capsys, name):
-    (study.parent / "search.yaml").write_text(f"all: {{{name}: {{choices: [1]}}}}")
-    assert tune.main(arguments(study, 1)) == 2
-    assert f"{name}: cannot be searched" in capsys.readouterr().err
+    assert (study.parent / "mine").read_text() == "of somebody"

@@ -22,10 +22,29 @@ class BetweenSteps(BaseCallback):
         return True
 
 
+class Periodic(BetweenSteps):
+    """Acts between an update and the next rollout, where another `every` steps are through."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+
+    def _on_training_start(self) -> None:
+        self.acted_at = self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps // self.every > self.acted_at // self.every:
+            self.acted_at = self.num_timesteps
+            self.act()
+
+    def act(self) -> None:
+        """What is done."""
+        raise NotImplementedError
+
+
 class CueAccuracy(BaseCallback):
     """Logs the accuracy of the responses of a cue task, by trial and over the second half of the
-    `trials` that the task has, or where it does not say, of as many as there were so far. Trials
-    have the task's numbers, those that do not ask included.
+    task's `trials` (of those so far, where it does not say). Trials have the task's numbers.
     """
 
     def __init__(self) -> None:
@@ -56,9 +75,7 @@ class CueAccuracy(BaseCallback):
 
 
 class Shares(BetweenSteps):
-    """Logs the share of episodes in which a teacher acts, where there is one: as long as it does,
-    the returns of training are its own, too; and of those with a cue, where there is one.
-    """
+    """Logs the shares of episodes in which a teacher acts, and of those with a cue."""
 
     def _on_rollout_end(self) -> None:
         taught = unwrap_vec_wrapper(self.training_env, Taught)
@@ -90,8 +107,7 @@ class CriticFirst(BetweenSteps):
 
 
 class Rows(BetweenSteps):
-    """Writes a row of the logs after every so many rollouts, counted from the start of the run.
-
+    """Writes a row of the logs after every so many rollouts, counted from the start of the run:
     SB3's own `log_interval` counts from where a run was resumed.
     """
 
@@ -130,13 +146,7 @@ def dump_row(model: Any) -> None:
 
 
 def rows_every(given: int | None, steps: int, rollout: int) -> int:
-    """Rollouts between rows: as given, or 10, or in short runs so few that there are 20 rows.
-
-    Args:
-        given: by the settings.
-        steps: of the run.
-        rollout: environment steps of one rollout.
-    """
+    """Rollouts between rows: as given, or 10, or in short runs so few that there are 20 rows."""
     return given or min(10, max(1, steps // rollout // 20))
 
 

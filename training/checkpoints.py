@@ -31,7 +31,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from spikepropamine.common import UsageError, reason, whole_file
 from spikepropamine.reading import parse_json, read_tensors
-from spikepropamine.training.callbacks import BetweenSteps, horizon_of_all
+from spikepropamine.training.callbacks import Periodic, horizon_of_all
 
 NUMBERS = (int, float, np.number)
 FORMAT = 2
@@ -204,13 +204,12 @@ def _layers(algorithm: BaseAlgorithm) -> list[Any]:
 def _packed(value: Any, arrays: Arrays) -> Any:
     """A tree of containers, numbers, texts and arrays as JSON, which names the arrays."""
     if isinstance(value, torch.Tensor | np.ndarray | np.generic):
-        name = str(len(arrays))
-        is_tensor = isinstance(value, torch.Tensor)
+        name, kind = str(len(arrays)), "array"
         if isinstance(value, torch.Tensor):
-            value = value.detach().cpu().numpy()
+            value, kind = value.detach().cpu().numpy(), "tensor"
         array = np.asarray(value)
         arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
-        return {"tensor" if is_tensor else "array": name}
+        return {kind: name}
     if isinstance(value, RunningMeanStd):
         return {"statistics": [_packed(x, arrays) for x in (value.mean, value.var, value.count)]}
     if isinstance(value, dict):
@@ -242,14 +241,14 @@ def _unpacked(value: Any, arrays: Arrays) -> Any:
 def write(folder: Path, checkpoint: Checkpoint) -> Path:
     """Writes a checkpoint, and then removes all but this one and the one before."""
     arrays: Arrays = {}
-    about: dict[str, Any] = {"format": FORMAT} | vars(checkpoint)
-    about["state"] = _packed(checkpoint.state, arrays)
+    state = _packed(checkpoint.state, arrays)
+    about = {"format": FORMAT} | vars(checkpoint) | {"state": state}
     contents = save(arrays, metadata={"checkpoint": json.dumps(about)})
     digest = hashlib.sha256(contents).hexdigest()[:16]
     path = folder / f"step-{checkpoint.steps:012d}-{digest}.safetensors"
     with whole_file(path) as part:
         part.write_bytes(contents)
-    earlier = [other for other in listed(folder) if _steps(other) < checkpoint.steps]
+    earlier = [other for other in listed(folder) if steps_of(other) < checkpoint.steps]
     for other in listed(folder):
         if other not in (path, *earlier[:1]):
             other.unlink()
@@ -261,18 +260,12 @@ def listed(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
-    return sorted(found, key=_steps, reverse=True)
+    return sorted(found, key=steps_of, reverse=True)
 
 
-def newest_steps(folder: Path) -> int | None:
-    """Environment steps of the latest checkpoint in a folder; None where there is none."""
-    return max(map(_steps, listed(folder)), default=None)
-
-
-def _steps(path: Path) -> int:
-    match = NAME.fullmatch(path.name)
-    assert match
-    return int(match[1])
+def steps_of(path: Path) -> int:
+    """Environment steps of a checkpoint, by its name."""
+    return int(path.name.split("-")[1])
 
 
 def read(path: Path) -> Checkpoint:
@@ -342,9 +335,8 @@ def interval(every: int | None, venv: VecEnv) -> int:
     return max(50_000, 5 * venv.num_envs * horizon_of_all(venv, 0))
 
 
-class Checkpoints(BetweenSteps):
-    """Saves checkpoints between an update and the next rollout, after each of which all
-    environments begin new episodes.
+class Checkpoints(Periodic):
+    """Saves checkpoints, after each of which all environments begin new episodes.
 
     Args:
         folder: of the checkpoints.
@@ -364,28 +356,25 @@ class Checkpoints(BetweenSteps):
         after: Callable[[], Any],
         resumed: bool,
     ) -> None:
-        super().__init__()
-        self.folder, self.every, self.resumed = folder, every, resumed
+        super().__init__(every)
+        self.folder, self.resumed = folder, resumed
         self.before, self.after = before, after
         self.about = {"settings": settings, "versions": versions}
 
-    def _on_training_start(self) -> None:
-        self.saved_at = self.num_timesteps
-
     def _on_rollout_start(self) -> None:
-        due = self.num_timesteps // self.every > self.saved_at // self.every
-        if due:
-            self.save()
-        if due or self.resumed:
+        super()._on_rollout_start()
+        if self.resumed:
             begin_episodes(self.model, self.about["settings"]["seed"])
             self.resumed = False
+
+    def act(self) -> None:
+        """Saves, and goes on as if it were resumed."""
+        self.save()
+        self.resumed = True
 
     def save(self) -> None:
         """Writes a checkpoint, of now."""
         self.before()
-        write(
-            self.folder,
-            Checkpoint(steps=self.model.num_timesteps, state=state_of(self.model), **self.about),
-        )
+        now = Checkpoint(steps=self.model.num_timesteps, state=state_of(self.model), **self.about)
+        write(self.folder, now)
         self.after()
-        self.saved_at = self.model.num_timesteps

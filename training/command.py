@@ -11,7 +11,7 @@ import gymnasium as gym
 from spikepropamine.common import UNSEEN_SEED, UsageError, run_command
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.policies.export import DeployedPolicy
-from spikepropamine.training.checkpoints import newest_steps
+from spikepropamine.training.checkpoints import listed, steps_of
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.filming import Film
 from spikepropamine.training.guard import Diverged
@@ -77,9 +77,10 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
         return 0
 
     def told() -> str:
-        kept = None if settings is None else newest_steps(settings.folder.checkpoints)
-        if kept is None:
+        kept = [] if settings is None else listed(settings.folder.checkpoints)
+        if not kept:
             return "interrupted before there was a checkpoint; nothing of this training is kept"
-        return f"interrupted; go on from step {kept:,} with the same command and --resume"
+        steps = steps_of(kept[0])
+        return f"interrupted; go on from step {steps:,} with the same command and --resume"
 
     return run_command(program, run, told)

@@ -30,6 +30,7 @@ import torch
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
+from spikepropamine.agents.buffer import each
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.groups import parameter_group
 from spikepropamine.policies.layers import SpikingLayer
@@ -37,21 +38,13 @@ from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.rules import RULES
 from spikepropamine.training.callbacks import BetweenSteps, rollouts_of
 
-SATURATED = 0.9
-"""Share of ticks from which on a neuron counts as saturated."""
-
-LOOKS = 8
-"""How often the fast weights are looked at in a rollout."""
+SATURATED = 0.9  # share of ticks from which on a neuron counts as saturated
+LOOKS = 8  # how often the fast weights are looked at in a rollout
 
 
 class Diagnostics(BetweenSteps):
-    """Records the diagnostics with every row of the logs.
-
-    A rollout is replayed through the network at its end, since neither spikes nor neuromodulator
-    are kept when it is made; this happens once per row, and changes nothing in the training.
-
-    Args:
-        every: rollouts between rows, the `log_interval` of `learn`.
+    """Records the diagnostics with every row of the logs, after `every` rollouts. Then the rollout
+    is replayed through the network, since spikes and neuromodulator are not kept when it is made.
     """
 
     def __init__(self, every: int) -> None:
@@ -107,10 +100,7 @@ def replayed(
     """
     steps, batch = starts.shape
     network: Any = policy.network
-    if isinstance(observations, dict):
-        flat: Any = {k: x.reshape(steps * batch, *x.shape[2:]) for k, x in observations.items()}
-    else:
-        flat = observations.reshape(steps * batch, *observations.shape[2:])
+    flat = each(lambda x: x.reshape(steps * batch, *x.shape[2:]), observations)
     features: Any = policy.extract_features(obs_as_tensor(flat, policy.device))
     fields = network.layout.unpack(state)
     pieces, looks = [], []
@@ -162,7 +152,7 @@ def fast_weights(layer: SpikingLayer, fast: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def learned_parameters(layers: Any) -> dict[str, float]:
-    """The learned parameters of each plastic layer's rule, in the units of the equations."""
+    """The trainable parameters of each plastic layer's rule, in the units of the equations."""
     values: dict[str, float] = {}
     for index, layer in enumerate(layers):
         parameters = layer.parameters_in_use()

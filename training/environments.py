@@ -86,8 +86,7 @@ def make_envs(settings: Settings) -> VecEnv:
     if settings.teacher is not None:
         venv = _taught(venv, settings, settings.teacher)
     if settings.cue is not None or settings.critic_told:
-        text = make_one.keywords["perturb"] or ""
-        hidden = _hidden(text, one_hot=True)
+        hidden = _hidden(make_one.keywords["perturb"] or "", one_hot=True)
         numbers = len(hidden(env.reset(seed=0)[1]))
         cue = None if settings.cue is None else (settings.cue[0], settings.cue[1])
         try:
@@ -97,11 +96,9 @@ def make_envs(settings: Settings) -> VecEnv:
             raise UsageError(f"{option}: {settings.env}: {error}") from error
     env.close()
     space, keys = venv.observation_space, None
-    has_numbers = is_normalised(space)
     if isinstance(space, gym.spaces.Dict):
         keys = [key for key, part in space.items() if is_normalised(part)]
-        has_numbers = bool(keys)
-    normalize = settings.normalize_observations and has_numbers
+    normalize = settings.normalize_observations and (bool(keys) or is_normalised(space))
     normalize_rewards = settings.normalize_rewards and settings.trainer.kind != "evolution"
     if normalize or normalize_rewards:
         venv = Normalised(
@@ -122,17 +119,15 @@ def evaluation_envs(settings: Settings) -> VecEnv:
 
 def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
     """The environments with a teacher in them."""
+    trainer = settings.trainer
     try:
         policy = load_policy(RunFolder(teacher).policy)
         learned = policy.metadata.get("settings", {})
         _check_task(learned, settings)
-        _check_layout(learned, settings)
         shown = making.revealed_text(learned)
-        hidden = None
         if shown is not None:
             _check_contexts(shown, settings)
-            hidden = _hidden(shown)
-        trainer = settings.trainer
+        hidden = None if shown is None else _hidden(shown)
         return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed, hidden)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--teacher {teacher}: {error}") from error
@@ -153,14 +148,9 @@ def _check_task(learned: dict[str, Any], settings: Settings) -> None:
         raise ValueError(
             "it was trained with --previous, and would see the learner's previous action as its own"
         )
-
-
-def _check_layout(learned: dict[str, Any], settings: Settings) -> None:
-    """Raises ValueError unless what the task shows begins with what the teacher's task showed it:
-    with arguments of its own, one and the same task may show other things.
-    """
+    # what the task shows has to begin with what the teacher's task showed
     arguments = cast(dict[str, Any], settings.env_kwargs)
-    theirs = making.make(learned.get("env", settings.env), learned.get("env_kwargs", {}))
+    theirs = making.make(env, learned.get("env_kwargs", {}))
     ours = making.make(settings.env, arguments)
     spaces = theirs.observation_space, ours.observation_space
     if all(isinstance(s, gym.spaces.Box) and len(s.shape) == 1 for s in spaces):
@@ -197,5 +187,5 @@ def _reports_targets(env: gym.Env) -> bool:
         if info.get("target") is not None:
             return np.shape(info["target"]) == env.action_space.shape
         if terminated or truncated:
-            return False
+            break
     return False

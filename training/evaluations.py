@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from spikepropamine.agents.shown import deployed
 from spikepropamine.policies.export import DeployedPolicy, load_policy
-from spikepropamine.training.callbacks import BetweenSteps
+from spikepropamine.training.callbacks import Periodic
 
 EPISODES = 10
 """Of each evaluation; one in each of as many environments, the same ones each time."""
@@ -22,12 +22,10 @@ SEED = 2**30
 """Of these environments: neither training nor `evaluate` has their episodes."""
 
 
-class Evaluations(BetweenSteps):
+class Evaluations(Periodic):
     """As SB3's `EvalCallback`: every so many steps the return of deterministic actions, in
-    environments of their own. Training is the same with it and without it.
-
-    It logs `eval/mean_reward` and `eval/mean_ep_length`, and keeps the policy with the highest mean
-    return.
+    environments of their own, and the policy with the highest mean return kept. Training is the
+    same with it and without it.
 
     Args:
         venv: `EPISODES` environments, not normalised.
@@ -39,27 +37,22 @@ class Evaluations(BetweenSteps):
     def __init__(
         self, venv: VecEnv, every: int, best: Path, save: Callable[[Path, dict[str, Any]], None]
     ) -> None:
-        super().__init__()
-        self.venv, self.every, self.best, self.save = venv, every, best, save
+        super().__init__(every)
+        self.venv, self.best, self.save = venv, best, save
         self.highest = -np.inf
 
     def _on_training_start(self) -> None:
-        self.done_at = self.num_timesteps
+        super()._on_training_start()
         with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             self.highest = float(load_policy(self.best).metadata["evaluation"]["mean_reward"])
 
-    def _on_rollout_start(self) -> None:
-        if self.num_timesteps // self.every > self.done_at // self.every:
-            self.evaluate()
-
     def _on_training_end(self) -> None:
-        if self.num_timesteps > self.done_at:
-            self.evaluate()
+        if self.num_timesteps > self.acted_at:
+            self.act()
         self.venv.close()
 
-    def evaluate(self) -> None:
+    def act(self) -> None:
         """Evaluates the policy now."""
-        self.done_at = self.num_timesteps
         policy: Any = self.model.policy
         was_training = policy.training
         self.venv.seed(SEED)
@@ -73,10 +66,8 @@ class Evaluations(BetweenSteps):
                 warn=False,
             )
         policy.set_training_mode(was_training)
-        found = {
-            "mean_reward": float(np.mean(returns)),
-            "mean_ep_length": float(np.mean(lengths)),
-        }
+        means = map(float, (np.mean(returns), np.mean(lengths)))
+        found = dict(zip(("mean_reward", "mean_ep_length"), means))
         for name, value in found.items():
             self.logger.record(f"eval/{name}", value)
         line = f"evaluation at step {self.num_timesteps:,}: return {found['mean_reward']:.1f}"

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from spikepropamine.agents.shown import deployed
 from spikepropamine.common import reason
 from spikepropamine.policies.export import DeployedPolicy
-from spikepropamine.training.callbacks import BetweenSteps
+from spikepropamine.training.callbacks import Periodic
 
 Film = Callable[[DeployedPolicy, int], Path]
 """Makes a video of a policy after so many steps of training."""
@@ -18,30 +18,21 @@ Film = Callable[[DeployedPolicy, int], Path]
 CANNOT_SHOW = ("stdout", "log", "json", "csv", "tensorboard")  # formats of the logger
 
 
-class Films(BetweenSteps):
+class Films(Periodic):
     """Every so many steps, a video of the policy as it is now.
 
-    Training is the same with it and without it. Whatever goes wrong with a video is told in one
-    line, and training goes on without any more of them.
-
-    Args:
-        film: makes one.
-        every: environment steps between two of them; the first comes after so many.
+    Training is the same with it and without it. Where a video fails, a line says so, and training
+    goes on without any more of them.
     """
 
     def __init__(self, film: Film, every: int) -> None:
-        super().__init__()
+        super().__init__(every)
         self.film: Film | None = film
-        self.every = every
 
-    def _on_training_start(self) -> None:
-        self.filmed_at = self.num_timesteps
-
-    def _on_rollout_start(self) -> None:
-        due = self.num_timesteps // self.every > self.filmed_at // self.every
-        if self.film is None or not due:
+    def act(self) -> None:
+        """Makes a video."""
+        if self.film is None:
             return
-        self.filmed_at = self.num_timesteps
         policy = self.model.policy
         was_training = policy.training
         try:

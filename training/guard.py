@@ -33,14 +33,11 @@ class Diverged(Exception):
 
 
 class Guard(BaseCallback):
-    """Looks at what environments and learner produce, and raises `Diverged` at the first number
-    that is not finite or larger than `LIMIT`.
+    """Raises `Diverged` at the first number that is not finite or larger than `LIMIT`.
 
-    What comes from the environments is looked at at every step, before any normalisation and
-    before it is learned from; state, values and likelihoods after every rollout; gradients before
-    a step is made with them, so that such a step is never made. Off-policy, where updates are many
-    and small, losses and parameters are looked at after all updates of a rollout instead, before
-    anything of it is saved.
+    What environments give is looked at at every step, before normalisation; state, values and
+    likelihoods after every rollout; gradients before a step is made with them. Off-policy, losses
+    and parameters are looked at after all updates of a rollout, before anything of it is saved.
     """
 
     def __init__(self) -> None:
@@ -59,9 +56,6 @@ class Guard(BaseCallback):
             if parameter.requires_grad
         ]
         self.hooks.append(policy.optimizer.register_step_pre_hook(self._check_gradients))
-
-    def _on_training_end(self) -> None:
-        self.close()
 
     def close(self) -> None:
         """Takes the hooks away."""

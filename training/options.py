@@ -217,8 +217,12 @@ def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
         UsageError: an unknown option, or one without its value.
         SystemExit: after --help.
     """
-    arguments = [_spelt(argument) for argument in arguments]
-    namespace, left = parser.parse_known_args(arguments)
+    spelt = []  # options may be spelt with underscores, as in YAML
+    for argument in arguments:
+        name, sign, value = argument.partition("=")
+        is_option = argument.startswith("--")
+        spelt.append(name.replace("_", "-") + sign + value if is_option else argument)
+    namespace, left = parser.parse_known_args(spelt)
     parser.refuse(left)
     return nested(vars(namespace))
 
@@ -235,12 +239,18 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _spelt(argument: str) -> str:
-    """Options may be spelt with underscores, as in YAML."""
-    if not argument.startswith("--"):
-        return argument
-    name, sign, value = argument.partition("=")
-    return name.replace("_", "-") + sign + value
+def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
+    """Settings as what would be typed; None says that there is no value."""
+    for name, value in settings.items():
+        option = f"{prefix}{name.rstrip('_').replace('_', '-')}"
+        if isinstance(value, Mapping) and name != "env_kwargs":
+            yield from words(value, f"{option}.")
+        elif isinstance(value, bool):
+            yield option if value else option.replace("--", "--no-", 1)
+        elif value is not None:
+            several = itertools.chain(*value.items()) if isinstance(value, Mapping) else value
+            single = isinstance(value, str) or not hasattr(value, "__iter__")
+            yield from (option, *map(str, [value] if single else several))
 
 
 @cache

@@ -20,7 +20,7 @@ from spikepropamine.agents.supervised import NothingToLearn
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, command_words, write_text
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import RunFolder, check_writable
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.policies.fast import way
@@ -60,6 +60,8 @@ from spikepropamine.training.settings import Settings, defaults
 from spikepropamine.training.tracking import tracked
 from spikepropamine.versions import versions
 
+FINISHED = "{} is already trained for {} steps; raise --steps to go on"
+
 
 def train(
     settings: Settings, film: Film | None = None, callbacks: Sequence[BaseCallback] = ()
@@ -85,31 +87,28 @@ def train(
         return
     check_credentials(settings.track)
     venv = make_envs(settings)
-    network = network_of(settings.policy, settings.network)  # what the policy's name stands for
-    settings = replace(settings, network=network)
+    # what the policy's name stands for
+    settings = replace(settings, network=network_of(settings.policy, settings.network))
     try:
         configured = settings.resume and folder.config.is_file()
         if settings.match_parameters and not configured:
-            network = _matched(settings, settings.match_parameters, venv)
-            settings = replace(settings, network=network)
-        algorithm = build(
-            settings.policy,
-            venv,
-            _counted(settings.network, venv),
-            settings.trainer,
-            settings.seed,
-            settings.device,
-            settings.backend,
-        )
+            settings = replace(settings, network=_matched(settings, venv))
+        network = _counted(settings.network, venv)
+        made = settings.trainer, settings.seed, settings.device, settings.backend
+        algorithm = build(settings.policy, venv, network, *made)
     except (AssertionError, MemoryError, ValueError) as error:
         raise UsageError(str(error)) from error
     if settings.start_from is not None and not begun:
-        _start_from(algorithm, settings.start_from)
+        start_from(algorithm, settings.start_from)
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path):
         checkpoint = resume(algorithm, settings) if begun else None
-        if checkpoint is None:
-            _clear(folder.path)
+        if checkpoint is None:  # what an earlier run has left is removed
+            for path in folder.path.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink()
         films = [] if film is None else [Films(film, settings.video_every)]
         _learn(algorithm, settings, [*callbacks, *films], checkpoint)
     venv.close()
@@ -118,7 +117,7 @@ def train(
 def _check_folder(settings: Settings) -> bool:
     """Whether there is a checkpoint to resume from; refuses to mix a new run with an old one."""
     folder = settings.folder
-    folder.check_writable()
+    check_writable(folder.path)
     folder.check_links()
     if not settings.resume:
         if folder.path.exists() and not settings.overwrite:
@@ -132,35 +131,20 @@ def _check_folder(settings: Settings) -> bool:
 
 
 def _is_finished(settings: Settings) -> bool:
-    """Of a run without a checkpoint: whether its policy is trained; else it starts again, unless a
-    policy would be lost.
-    """
+    """Of a run without a checkpoint: whether its policy is trained; else it starts again."""
     folder = settings.folder
     done = _steps_of_policy(folder.policy)
     if done is None:
         again = f"{folder.path} was stopped before its first checkpoint, and starts again"
         print(again, file=sys.stderr)
-        return False
-    if done < settings.steps:
+    elif done < settings.steps:
         raise UsageError(
             f"{folder.path} has a policy of {done} steps and no checkpoint to go on from; train "
             "anew with --overwrite, or elsewhere with --from"
         )
-    _say_finished(folder, done)
-    return True
-
-
-def _say_finished(folder: RunFolder, done: int) -> None:
-    print(f"{folder.path} is already trained for {done} steps; raise --steps to go on")
-
-
-def _clear(folder: Path) -> None:
-    """Removes what an earlier run has left."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
+    else:
+        print(FINISHED.format(folder.path, done))
+    return done is not None
 
 
 def _learn(
@@ -169,24 +153,14 @@ def _learn(
     more: list[BaseCallback],
     checkpoint: Checkpoint | None,
 ) -> None:
-    """Trains an algorithm on, and writes all of the run folder.
-
-    Args:
-        algorithm: new, or as the run left it.
-        settings: of the run.
-        more: callbacks besides those of every training.
-        checkpoint: what it goes on from; None: it is new.
-    """
+    """Trains an algorithm, new or of a checkpoint, and writes all of the run folder."""
     folder, done = settings.folder, algorithm.num_timesteps
-    config: dict[str, Any] = {
-        "settings": settings.as_dict(),
-        "versions": versions(),
-        "command": command_words(),
-    }
+    config: dict[str, Any] = {"settings": settings.as_dict(), "versions": versions()}
+    config["command"] = command_words()
     if done >= settings.steps:
         if _steps_of_policy(folder.policy) != done:  # the end came before it was written
             _save(algorithm, folder.policy, config)
-        _say_finished(folder, done)
+        print(FINISHED.format(folder.path, done))
         return
     write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
     trained = [p for p in algorithm.policy.parameters() if p.requires_grad]
@@ -207,14 +181,12 @@ def _learn(
             log_on(algorithm, checkpoint.state)
 
         if settings.eval_every:
-            more.append(
-                Evaluations(
-                    evaluation_envs(settings),
-                    settings.eval_every,
-                    folder.best,
-                    lambda best, found: _save(algorithm, best, config | found),
-                )
-            )
+
+            def keep(best: Path, found: dict[str, Any]) -> None:
+                _save(algorithm, best, config | found)
+
+            envs = evaluation_envs(settings)
+            more.append(Evaluations(envs, settings.eval_every, folder.best, keep))
         saver = Checkpoints(
             folder.checkpoints,
             interval(settings.checkpoint_every, cast(VecEnv, algorithm.env)),
@@ -248,17 +220,8 @@ def _train(
     """Trains for what is left of the steps."""
     guard, progress = Guard(), Progress(settings.steps)
     every = rows_every(settings.log_every, settings.steps, rollout_steps(algorithm))
-    called: list[BaseCallback] = [
-        guard,
-        CueAccuracy(),
-        Shares(),
-        CriticFirst(settings.critic_first),
-        Diagnostics(every),
-        Health(settings.steps),
-        Rows(every),
-        progress,
-        *more,
-    ]
+    measures = [CueAccuracy(), Shares(), CriticFirst(settings.critic_first), Diagnostics(every)]
+    called = [guard, *measures, Health(settings.steps), Rows(every), progress, *more]
     try:
         algorithm.learn(
             settings.steps - algorithm.num_timesteps,
@@ -291,8 +254,12 @@ def _steps_of_policy(folder: Path) -> int | None:
         return None
 
 
-def _start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
-    """Gives a new algorithm the weights and the normalisation of a trained policy."""
+def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
+    """Gives a new algorithm the weights and the normalisation of a trained policy.
+
+    Raises:
+        UsageError: it is of another network, or observes otherwise.
+    """
     try:
         trained = load_policy(RunFolder(folder).policy)
         learned, helped = trained.policy.state_dict(), shown(algorithm.env)
@@ -329,9 +296,9 @@ def _counted(network: NetworkConfig, venv: VecEnv) -> NetworkConfig:
     return replace(network, exogenous=tuple(found))
 
 
-def _matched(settings: Settings, policy: str, venv: VecEnv) -> NetworkConfig:
-    """The network that makes the actor as large as that of `policy` with its own defaults."""
-    taught = settings.teacher is not None
+def _matched(settings: Settings, venv: VecEnv) -> NetworkConfig:
+    """The network that makes the actor as large as that of `match_parameters` by default."""
+    policy, taught = str(settings.match_parameters), settings.teacher is not None
     other = defaults(settings.env, policy, taught, kind=settings.trainer.kind)
     target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
     return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)

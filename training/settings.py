@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, beside, check_agent
+from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, beside
 from spikepropamine.common import Parser, UsageError, require, unknown
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder
@@ -26,7 +26,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 # what may differ when a run is resumed
 CHANGEABLE = {
     "resume", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
-    "log_every", "threads", "device", "backend", "track", "registry", "tensorboard",
+    "log_every", "threads", "device", "backend", "track", "tensorboard",
     "video_every", "eval_every", "imports", "trainer.workers", "trainer.cluster",
 }  # fmt: skip
 CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every"}
@@ -35,7 +35,6 @@ CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every"}
 # what is not taken from the config.yaml of another run
 OF_ONE_RUN = {
     "env", "policy", "seed", "imports", "runs", "resume", "overwrite", "start_from", "track",
-    "registry",
 }  # fmt: skip
 CRITIC = ("critic", "critic_sees_spikes")
 CUE = 2.0, 0.35  # share of the episodes at first; without it after this part of the training
@@ -115,8 +114,6 @@ class Settings:
     many that there are 20 rows."""
     track: Literal["off", "offline", "online"] = "off"
     """Track with Weights & Biases: offline, to look at here or upload later, or online."""
-    registry: str | None = None
-    """With `--track online`: link the policy that the training ends with to this registry."""
     tensorboard: bool = False
     """Write TensorBoard's event files to the run folder too."""
     threads: Few = 1
@@ -155,13 +152,10 @@ def defaults(
 ) -> Settings:
     """Settings for an environment and a policy, before the command line.
 
-    `configs/ENV.yaml` (or `configs/default.yaml` where there is none) has a section `all`, and
-    sections named like a policy or its family (`ndp` for every `ndp-*`), which come later and win;
-    then those of off-policy learning, `sac`, `sac-ndp` and so on (and after them for TQC `tqc`),
-    or of `evolution`; and those of learning with a cue, `cue` (off-policy `sac-cue`), or where
-    there is a teacher of learning from it, `taught`.
-    Where it has a `base`, the name of another file, the sections of that one come before, and
-    so on. A `config` of one's own comes last.
+    `configs/ENV.yaml` (or `default.yaml`) has sections, of which later ones win: `all`, a policy's
+    family (`ndp`), the policy; then those of off-policy learning, `sac`, `sac-ndp` and so on (for
+    TQC `tqc` after them), or of `evolution`; then `cue` (off-policy `sac-cue`) or `taught`. Those
+    of its `base`, the name of another file, come before. A `config` of one's own comes last.
     """
     settings = Settings(env=env, policy=policy)
     kind = "supervised" if taught else kind
@@ -242,8 +236,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     first = Parser(program, add_help=False, allow_abbrev=False)
     for name in ("--env", "--policy", "--teacher", "--trainer.kind"):
         first.add_argument(name)
-    first.add_argument("--from", dest="start", type=Path)
-    first.add_argument("--config", type=Path)
+    for name in ("--from", "--config"):
+        first.add_argument(name, dest=name.strip("-") + "_file", type=Path)
     first.add_argument("--cue", nargs="*")
     first.add_argument("--import", dest="imports", nargs="*", default=[])
     known, _ = first.parse_known_args(arguments)
@@ -260,16 +254,14 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
                 raise UsageError(f"--{name} is missing, for instance --{name} {example}")
     if env is not None:
         making.check_env_id(env, imports)
-    if known.policy is not None:
-        try:
-            check_agent(known.policy)
-        except ValueError as error:
-            raise UsageError(f"{error}{unless_imported()}") from error
+    if known.policy is not None and known.policy not in agents():
+        wrong = unknown("policy", known.policy, agents())
+        raise UsageError(f"{wrong}{unless_imported()}")
     cued, kind = known.cue is not None, getattr(known, "trainer.kind") or "ppo"
-    config = None if helping else known.config
+    config = None if helping else known.config_file
     settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued, kind, config)
-    if known.start is not None and not helping:
-        settings = _started(settings, _named("from", known.start))
+    if known.from_file is not None and not helping:
+        settings = _started(settings, _named("from", known.from_file))
     values = parsed(_parser(settings, program, known.policy, taught), arguments)
     values.pop("config", None)
     values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
@@ -283,12 +275,10 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         return validated(given)
     # the folder may be a stranger's: nothing that it says decides where is written
     stored = updated(settings, _read_config(config), config.name)
-    try:
-        check_agent(stored.policy)
-    except ValueError as error:
-        raise UsageError(f"{config}: {error}") from error
+    if stored.policy not in agents():
+        raise UsageError(f"{config}: {unknown('policy', stored.policy, agents())}")
     stored = replace(stored, overwrite=False)
-    values |= {"runs": given.runs, "seed": given.seed, "registry": given.registry}
+    values |= {"runs": given.runs, "seed": given.seed}
     if stored.match_parameters is not None:  # the widths that were given have been scaled
         values["network"] = {k: v for k, v in values.get("network", {}).items() if k != "hidden"}
     resumed = validated(_over(stored, values))
@@ -365,8 +355,7 @@ def _started(settings: Settings, folder: Path) -> Settings:
     observes normalised numbers.
     """
     try:
-        learned = load_policy(RunFolder(folder).policy).metadata["settings"]
-        learned = completed(learned)
+        learned = completed(load_policy(RunFolder(folder).policy).metadata["settings"])
         kept = {name: learned[name] for name in ("network", "normalize_observations")}
         kept["trainer"] = {name: learned["trainer"][name] for name in CRITIC}
     except (FileNotFoundError, ValueError) as error:
@@ -381,14 +370,11 @@ def _started(settings: Settings, folder: Path) -> Settings:
 
 def _parser(settings: Settings, program: str, policy: str | None, taught: bool) -> Parser:
     """The command line, whose defaults are `settings`; --help shows what concerns the policy."""
-    if policy is None:
+    more = "`--help` with `--policy NAME` shows the settings of that policy and of its training."
+    if policy is not None:
         more = (
-            "`--help` with `--policy NAME` shows the settings of that policy and of its training."
+            f"Shown is what concerns {policy}, with defaults of `configs/` for --env and --policy."
         )
-    else:
-        more = f"Shown is what concerns {policy}; `--help` with another `--policy` shows what "
-        more += "concerns that one. Defaults are those of `configs/`"
-        more += " for this environment." if settings.env != "ENV" else "; give --env for its own."
     parser = Parser(
         program,
         usage=f"{program} --env ID --policy NAME [OPTION VALUE ...]",
@@ -426,10 +412,8 @@ def concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bo
 
 
 def _over(settings: Settings, values: dict[str, Any]) -> Settings:
-    """Settings with those of the command line laid over them.
-
-    Where widths alone are given, a single layer is plastic and recurrent if any was; and a policy
-    that has no such layers needs no word on them.
+    """Settings with those of the command line laid over them. Where widths alone are given, a
+    single layer is plastic and recurrent if any was.
     """
     values = dict(values)
     if "env_kwargs" in values:
@@ -450,7 +434,7 @@ def _over(settings: Settings, values: dict[str, Any]) -> Settings:
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a run, with what older ones do not say, as it was before there was a choice."""
     later = _plain(asdict(TrainerSettings()))
-    gone = {"trust"}  # once an option
+    gone = {"trust", "registry"}  # once options
     return {name: value for name, value in settings.items() if name not in gone} | {
         "network": {"decay": "plain", "fresh_weights": "none"} | settings["network"],
         "trainer": later | settings["trainer"],
@@ -474,8 +458,6 @@ def validated(settings: Settings) -> Settings:
         )
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("there is no CUDA device here; use --device cpu")
-    if settings.registry is not None and settings.track != "online":
-        raise UsageError("--registry links what wandb has already; it needs --track online")
     if settings.tensorboard:
         require("tensorboard", "tensorboard", "--tensorboard")
     trainer = settings.trainer

@@ -5,39 +5,35 @@ from gymnasium import spaces
 from gymnasium.spaces import flatdim
 from stable_baselines3.common.preprocessing import is_image_space
 
-OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them"
-ACTIONS = "Box, Discrete, MultiDiscrete or MultiBinary"
+KNOWN = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+SUPPORTED = "supported are Box, Discrete, MultiDiscrete, MultiBinary"
 MOST = 2**16  # numbers, of choices one for each; with more a rollout takes gigabytes
 SMALLEST_PICTURE = 36  # pixels, of SB3's CNN
 
 
 def obstacle(observation: spaces.Space, action: spaces.Space) -> str | None:
     """What is wrong with the spaces of an environment, and what would be right; None: nothing."""
+    seen = {"the observation space": observation}
     if isinstance(observation, spaces.Dict):
         if not observation.spaces:
             return "the observation space is an empty Dict"
-        for key, part in observation.items():
-            if reason := _observation_obstacle(part):
-                return f"observation {key!r} {reason}"
-    elif reason := _observation_obstacle(observation):
-        return f"the observation space {reason}"
-    if reason := _action_obstacle(action):
-        return f"the action space {reason}"
-    return None
+        seen = {f"observation {key!r}": part for key, part in observation.items()}
+    for name, space in seen.items():
+        if reason := _of_observation(space):
+            return f"{name} {reason}"
+    reason = _of_action(action)
+    return f"the action space {reason}" if reason else None
 
 
-def _observation_obstacle(space: spaces.Space) -> str | None:
-    known = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-    if not isinstance(space, known):
-        return f"is {_article(space)}; supported are {OBSERVATIONS}"
-    if is_image_space(space):
-        return _picture_obstacle(space.shape or ())
-    if (width := flatdim(space)) > MOST:
-        return f"has {width:,} numbers for a network to see, and may have {MOST:,}"
-    return _shape_obstacle(space)
-
-
-def _picture_obstacle(shape: tuple[int, ...]) -> str | None:
+def _of_observation(space: spaces.Space) -> str | None:
+    if not isinstance(space, KNOWN):
+        nested = "nested " if isinstance(space, spaces.Dict) else ""
+        return f"is a {nested}{type(space).__name__}; {SUPPORTED} or a Dict of them"
+    if not is_image_space(space):
+        if (width := flatdim(space)) > MOST:
+            return f"has {width:,} numbers for a network to see, and may have {MOST:,}"
+        return _of_shape(space)
+    shape = space.shape or ()
     channels = int(np.argmin(shape))
     if channels == 1:
         return f"is a picture of the shape {shape}; let its channels come first or last"
@@ -50,25 +46,23 @@ def _picture_obstacle(shape: tuple[int, ...]) -> str | None:
     return None
 
 
-def _action_obstacle(space: spaces.Space) -> str | None:
-    known = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-    if not isinstance(space, known):
-        return f"is {_article(space)}; supported are {ACTIONS}"
+def _of_action(space: spaces.Space) -> str | None:
+    if not isinstance(space, KNOWN):
+        return f"is a {type(space).__name__}; {SUPPORTED}"
     if isinstance(space, spaces.Box) and not space.is_bounded():
         return "is unbounded; give it bounds, for instance in an ActionWrapper"
     if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
         return f"is a Box of {space.dtype}; give it a float dtype, or use MultiDiscrete"
     if isinstance(space, spaces.MultiBinary) and len(space.shape) != 1:
         return f"has the shape {space.shape}; flatten it to one dimension"
-    return _shape_obstacle(space)
+    return _of_shape(space)
 
 
-def _shape_obstacle(space: spaces.Space) -> str | None:
-    if isinstance(space, spaces.Box):
-        if space.shape == ():
-            return "is a Box without dimensions; give it the shape (1,)"
-        if 0 in space.shape:
-            return f"is a Box of the shape {space.shape}, which holds no number"
+def _of_shape(space: spaces.Space) -> str | None:
+    if isinstance(space, spaces.Box) and space.shape == ():
+        return "is a Box without dimensions; give it the shape (1,)"
+    if isinstance(space, spaces.Box) and 0 in space.shape:
+        return f"is a Box of the shape {space.shape}, which holds no number"
     if isinstance(space, spaces.Discrete) and space.start != 0:
         return f"is a Discrete that starts at {space.start}; let it start at 0"
     if isinstance(space, spaces.MultiDiscrete):
@@ -77,8 +71,3 @@ def _shape_obstacle(space: spaces.Space) -> str | None:
         if space.start.any():
             return f"is a MultiDiscrete that starts at {space.start.tolist()}; let it start at 0"
     return None
-
-
-def _article(space: spaces.Space) -> str:
-    nested = "nested " if isinstance(space, spaces.Dict) else ""
-    return f"a {nested}{type(space).__name__}"

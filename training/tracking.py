@@ -48,7 +48,6 @@ class WandbWriter(KVWriter):
     def __init__(self, settings: Settings, config: dict[str, Any]) -> None:
         assert settings.track != "off"
         self.folder, self.mode = settings.folder, settings.track
-        self.registry = settings.registry
         self.file = self.folder.wandb / "run.json"
         before = read_json(self.file) if self.file.is_file() else {}
         self.last_step = before.get("last_step", -1)
@@ -106,8 +105,7 @@ class WandbWriter(KVWriter):
                 self._remember()
 
     def log_checkpoint(self) -> None:
-        """Logs what others load as a model artifact, and what resuming needs as a checkpoint; links
-        the model to the registry, where there is to be one.
+        """Logs what others load as a model artifact, and what resuming needs as a checkpoint.
 
         The model is `best`, besides `latest`, where no earlier end of this run had a higher return.
         """
@@ -126,10 +124,6 @@ class WandbWriter(KVWriter):
             artifact.add_file(str(checkpoint), name=f"checkpoints/{checkpoint.name}")
             self.run.log_artifact(artifact)
             self._remember()
-            if self.registry is not None:  # where the newest is `latest` by itself
-                self.run.link_artifact(
-                    model, f"wandb-registry-{self.registry}/{name}", aliases=aliases[1:]
-                )
 
         self._attempt(log)
 

@@ -1,10 +1,9 @@
 """`spikepropamine tune`: finds settings of a policy by training it many times over.
 
-Several processes, on one machine or on several that share a folder, work on one study: each takes
-the next trial from the study's journal. A trial trains with a few seeds, the same in all trials,
-and is given up where its training returns fall behind the median of the others at the same point.
-Its value is the mean, over seeds, of what the trained policy earns in new episodes, with its
-likeliest actions. What a process that was killed had begun is tried again with the same settings.
+Several processes on a machine work on one study. A trial trains with a few seeds, the same in all
+trials, and is given up where its training returns fall behind the median of the others at the same
+point. Its value is the mean, over seeds, of the return of deterministic actions in new episodes.
+What a process that was killed had begun is tried again with the same settings.
 """
 
 import argparse
@@ -13,16 +12,15 @@ import itertools
 import json
 import shlex
 import shutil
-import sys
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from gymnasium.wrappers import TimeLimit
 
 from spikepropamine.common import (
@@ -30,21 +28,21 @@ from spikepropamine.common import (
     UsageError,
     appended,
     check_replaceable,
+    reason,
     require,
     run_command,
     unknown,
-    whole_file,
     write_text,
 )
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.export import load_policy
-from spikepropamine.reading import parse_json, read_bytes, read_text
+from spikepropamine.reading import parse_json, read_text
 from spikepropamine.training.callbacks import BetweenSteps
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
-from spikepropamine.training.options import nested, updated
+from spikepropamine.training.options import nested, updated, words
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import (
     CHANGES_NO_NUMBER,
@@ -61,6 +59,7 @@ REPORTS = 10  # of the return so far, in each training
 STARTUP = 5  # trials that are never given up
 EPISODES = 50  # that tell what a run has come to
 FIRST_SEED = 2_000_000  # of these: neither of training nor of `spikepropamine evaluate`
+HEARTBEAT = 60  # seconds; a trial that is silent for two of them is tried again
 
 
 def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, Settings]:
@@ -76,28 +75,24 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--env", required=True, metavar="ID", help="the task (`spikepropamine list envs`)"
-    )
-    parser.add_argument(
-        "--policy", required=True, metavar="NAME", help="the policy (`... list policies`)"
-    )
-    parser.add_argument(
-        "--trials", type=int, default=50, help="of the study, by all processes (%(default)s)"
-    )
-    parser.add_argument("--seeds", type=int, default=3, help="of a trial (%(default)s)")
-    parser.add_argument(
-        "--study",
-        type=Path,
-        metavar="FOLDER",
-        help="shared by the processes (runs/tune/ENV/POLICY)",
-    )
-    parser.add_argument(
-        "--search",
-        type=Path,
-        metavar="FILE",
-        help="of what is searched (configs/search/ENV.yaml, or default.yaml there)",
-    )
+    for name, metavar, required, text in (
+        ("--env", "ID", True, "the task (`spikepropamine list envs`)"),
+        ("--policy", "NAME", True, "the policy (`... list policies`)"),
+        ("--study", "FOLDER", False, "shared by the processes (runs/tune/ENV/POLICY)"),
+        (
+            "--search",
+            "FILE",
+            False,
+            "of what is searched (configs/search/ENV.yaml, or default.yaml)",
+        ),
+    ):
+        kind = str if required else Path
+        parser.add_argument(name, metavar=metavar, required=required, type=kind, help=text)
+    for name, count, text in (
+        ("--trials", 50, "of the study, by all"),
+        ("--seeds", 3, "of a trial"),
+    ):
+        parser.add_argument(name, type=int, default=count, help=f"{text} (%(default)s)")
     options, rest = parser.parse_known_args(arguments)
     for name in ("trials", "seeds"):
         if getattr(options, name) < 1:
@@ -251,95 +246,90 @@ def earned(settings: Settings) -> float:
     return float(np.mean([episode.total_reward for episode in episodes]))
 
 
-class Worker:
-    """A process that works on a study; while it lives it holds the lock of a file of its own."""
-
-    def __init__(self, study: Any, folder: Path) -> None:
-        self.study, self.folder = study, folder / "workers"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.name, self.refused = uuid.uuid4().hex, 0
-        self._lock = FileLock(self.folder / self.name)
-        self._lock.acquire()
-
-    def close(self) -> None:
-        """It is done."""
-        self._lock.release()
-        (self.folder / self.name).unlink(missing_ok=True)
-
-    def begin(self) -> Any:
-        """The next trial."""
-        trial = self.study.ask()
-        trial.set_user_attr("worker", self.name)
-        return trial
-
-    def take_over(self) -> None:
-        """Has every trial that a process left behind when it was killed tried again."""
-        import optuna
-
-        running = optuna.trial.TrialState.RUNNING
-        for trial in self.study.get_trials(deepcopy=False, states=(running,)):
-            worker = trial.user_attrs.get("worker")
-            if worker is None or self._lives(worker):
-                continue
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, ValueError):
-                # which another worker makes it raise that was as fast
-                self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-                self.study.enqueue_trial(trial.params)
-                shutil.rmtree(_folder_of(self.folder.parent, trial), ignore_errors=True)
-                print(f"trial {trial.number} was left behind, its settings are tried again")
-
-    def _lives(self, worker: str) -> bool:
-        if not (self.folder / worker).exists():
-            return False
-        try:
-            with FileLock(self.folder / worker, timeout=0):
-                return False
-        except Timeout:
-            return True
-
-
 def tune(options: argparse.Namespace, settings: Settings) -> None:
     """Works on the study until it has its trials; writes `best.yaml` after each.
 
     Raises:
-        UsageError: settings that cannot work.
+        UsageError: settings that cannot work, or a study that cannot be written.
     """
     require("optuna", "tune", "spikepropamine tune")
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     space = search_space(options.search, settings)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     options.study.mkdir(parents=True, exist_ok=True)
-    # Optuna's own locks are files that a killed process leaves behind
-    turn: Any = FileLock(options.study / "journal.lock")
-    with turn:
+    with FileLock(options.study / ".lock"):  # of processes that begin at the same time
         _check_same(options, settings, space)
-        _cut_torn_line(options.study / "journal.log")
-    journal = JournalFileBackend(str(options.study / "journal.log"), turn)
-    study = optuna.create_study(
-        storage=JournalStorage(journal),
-        study_name=f"{settings.env} {settings.policy}",
+        study = _study(options.study, f"{settings.env} {settings.policy}")
+    refused = 0
+
+    def objective(trial: Any) -> float | None:
+        nonlocal refused
+        values = suggested(trial, space)
+        folder = options.study / "trials" / f"{trial.number:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        told = "given up"
+        try:
+            mine = validated(updated(settings, nested(values), f"trial {trial.number}"))
+            with (
+                appended(folder / "training.log") as log,
+                contextlib.redirect_stdout(log),
+                contextlib.redirect_stderr(log),
+            ):
+                value = value_of(trial, mine, options.seeds, folder)
+            told, refused = f"{value:.6g}", 0
+            return value
+        except UsageError as error:  # settings that do not go together
+            told = str(error)
+            refused += 1
+            if refused >= STARTUP:  # it is not for their own settings that they fail
+                raise
+            return None
+        except KeyboardInterrupt:  # the next call tries it again
+            study.enqueue_trial(trial.params)
+            raise
+        finally:
+            shutil.rmtree(folder / settings.env, ignore_errors=True)  # runs and checkpoints
+            print(f"trial {trial.number}: {told}  {json.dumps(values)}", flush=True)
+
+    ended = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
+    enough = optuna.study.MaxTrialsCallback(options.trials, ended)
+
+    def write_best(*_: Any) -> None:
+        _write_best(study, options, settings)
+
+    try:
+        if _done(study) < options.trials:
+            study.optimize(objective, callbacks=[write_best, enough])
+    except optuna.exceptions.StorageInternalError as error:
+        raise UsageError(f"{options.study}: {reason(error)}") from error
+    best = _best(study)
+    if best is None:
+        raise UsageError("no trial came to its end; give more --trials")
+    print(f"best of {_done(study)} trials: {best.value:.6g}; {options.study / 'best.yaml'} has it")
+
+
+def _study(folder: Path, name: str) -> Any:
+    """The study in a folder. A trial without heartbeat, of a process that was killed, is tried
+    again by another one.
+    """
+    import optuna
+
+    check_replaceable(folder / "study.db")  # since SQLite writes through a link
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{folder / 'study.db'}",
+        heartbeat_interval=HEARTBEAT,
+        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+    )
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
         direction="maximize",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=REPORTS // 3),
     )
-    worker = Worker(study, options.study)
-    try:
-        while True:
-            worker.take_over()
-            if _done(study) >= options.trials:
-                break
-            _try_one(worker, space, options, settings)
-            _write_best(study, options, settings)
-    finally:
-        worker.close()
-    best = _best(study)
-    if best is None:
-        raise UsageError("no trial came to its end; give more --trials")
-    print(f"best of {_done(study)} trials: {best.value:.6g}; {options.study / 'best.yaml'} has it")
 
 
 def _check_same(
@@ -360,74 +350,14 @@ def _check_same(
         )
 
 
-def _cut_torn_line(journal: Path) -> None:
-    """Removes what a process that died had begun to write; Optuna would append to it, and then
-    refuse the line.
-    """
-    check_replaceable(journal)  # since Optuna writes through a link
-    if not journal.is_file():
-        return
-    content = read_bytes(journal)
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with whole_file(journal) as part:
-            part.write_bytes(content[:whole])
-
-
-def _folder_of(study: Path, trial: Any) -> Path:
-    return study / "trials" / f"{trial.number:04d}"
-
-
-def _try_one(
-    worker: Worker,
-    space: Mapping[str, Mapping[str, Any]],
-    options: argparse.Namespace,
-    settings: Settings,
-) -> None:
-    import optuna
-
-    trial = worker.begin()
-    values = suggested(trial, space)
-    folder = _folder_of(options.study, trial)
-    folder.mkdir(parents=True, exist_ok=True)
-    states, value, state = optuna.trial.TrialState, None, None
-    try:
-        mine = validated(updated(settings, nested(values), f"trial {trial.number}"))
-        with (
-            appended(folder / "training.log") as log,
-            contextlib.redirect_stdout(log),
-            contextlib.redirect_stderr(log),
-        ):
-            value = value_of(trial, mine, options.seeds, folder)
-        state, worker.refused = states.COMPLETE, 0
-    except optuna.TrialPruned:
-        state = states.PRUNED
-    except UsageError as error:  # settings that do not go together
-        state = states.FAIL
-        worker.refused += 1
-        if worker.refused >= STARTUP:  # it is not for their own settings that they fail
-            raise
-        print(f"trial {trial.number}: {error}", file=sys.stderr, flush=True)
-        return
-    finally:  # where it has none, another process or the next call tries it again
-        if state is not None:
-            worker.study.tell(trial, value, state=state)
-            shutil.rmtree(folder / settings.env, ignore_errors=True)  # runs and checkpoints
-    told = "given up" if value is None else f"{value:.6g}"
-    print(f"trial {trial.number}: {told}  {json.dumps(values)}", flush=True)
-
-
 def _done(study: Any) -> int:
-    from optuna.trial import TrialState
-
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    trials = study.get_trials(deepcopy=False)
+    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
 
 
 def _best(study: Any) -> Any:
-    from optuna.trial import TrialState
-
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return max(complete, key=lambda trial: trial.value, default=None)
+    trials = [x for x in study.get_trials(deepcopy=False) if x.state.name == "COMPLETE"]
+    return max(trials, key=lambda trial: trial.value, default=None)
 
 
 def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> None:
@@ -439,24 +369,13 @@ def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> 
         name: parse_json(value, name) if isinstance(value, str) else value
         for name, value in best.params.items()
     }
-    words = [word for name, value in values.items() for word in _words(name, value)]
-    chosen = ["--env", options.env, "--policy", settings.policy, *options.rest, *words]
-    seeds = "1 seed" if options.seeds == 1 else f"{options.seeds} seeds"
+    chosen = ["--env", options.env, "--policy", settings.policy, *options.rest, *words(values)]
     head = (
-        f"# trial {best.number} of {_done(study)}: mean return {best.value:.6g} after "
-        f"training, over {seeds}\n# spikepropamine train {shlex.join(chosen)}\n"
+        f"# trial {best.number} of {_done(study)}: mean return {best.value:.6g} after training, "
+        f"seeds: {options.seeds}\n# spikepropamine train {shlex.join(chosen)}\n"
     )
     section = yaml.safe_dump({settings.policy: nested(values)}, sort_keys=False)
     write_text(options.study / "best.yaml", head + section)
-
-
-def _words(name: str, value: Any) -> Iterator[str]:
-    """A setting as options are written; none says that there is no value."""
-    if isinstance(value, bool):
-        yield f"--{name}" if value else f"--no-{name}"
-    elif value is not None:
-        yield f"--{name}"
-        yield from map(str, value if isinstance(value, list) else [value])
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine tune") -> int:
