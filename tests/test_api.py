@@ -9,7 +9,7 @@ import torch
 import spikepropamine as sp
 from spikepropamine.api import LostState
 from spikepropamine.common import UsageError
-from spikepropamine.trained import TRAINED, find
+from spikepropamine.trained import find
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
 
@@ -77,11 +77,3 @@ def test_training_and_evaluating_return_tables(tmp_path):
     returns = evaluation.rows.filter(evaluation.rows["measure"] == "return")
     assert len(returns) >= 3 and evaluation.report.is_file()
     assert evaluation.figure("trials").to_json().count('"panel": "clean"') == 3
-
-
-def test_trained_policies_may_be_named_where_a_run_may(tmp_path):
-    from spikepropamine.training.settings import parse
-
-    words = ["--env", "HalfCheetah-v5", "--policy", "snn", "--perturb", "motor-signs", "--previous"]
-    settings = parse([*words, "--teacher", "teachers/HalfCheetah-v5/mlp"])
-    assert settings.teacher.resolve() == TRAINED / "teachers/HalfCheetah-v5/mlp/seed-0"

@@ -68,26 +68,6 @@ def labels_of(observations):
     return (observations["a"] if isinstance(observations, dict) else observations)[:, 0].numpy()
 
 
-@pytest.mark.parametrize("batch_size", [LENGTH, 2 * LENGTH, 5 * LENGTH, None])
-@pytest.mark.parametrize("kind", ["box", "dict"])
-def test_every_transition_comes_once_per_epoch(kind, batch_size):
-    buffer = filled(kind)
-    everything = sorted(x for step in range(STEPS) for x in label(step))
-    for _ in range(2):
-        batches = list(buffer.get(batch_size))
-        assert sorted(np.concatenate([labels_of(b.observations) for b in batches])) == everything
-        sizes = [len(b.returns) for b in batches]
-        assert max(sizes) == (batch_size or STEPS * ENVS)
-
-
-@pytest.mark.parametrize("kind", ["box", "dict"])
-def test_sequences_are_of_one_environment_in_order_of_time(kind):
-    for batch in filled(kind).get(2 * LENGTH):
-        for sequence in labels_of(batch.observations).reshape(-1, LENGTH):
-            assert (np.diff(sequence) == 10.0).all()
-            assert (sequence[0] // 10) % LENGTH == 0
-
-
 def test_all_fields_of_a_transition_stay_together():
     buffer = filled("dict")
     returns = dict(zip(buffer.values.flatten(), buffer.returns.flatten()))
@@ -115,16 +95,6 @@ def test_returns_follow_generalised_advantage_estimation():
     np.testing.assert_allclose(buffer.advantages, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_sequence_comes_with_the_state_before_its_first_step():
-    for batch in filled().get(2 * LENGTH):
-        first = labels_of(batch.observations).reshape(-1, LENGTH)[:, 0]
-        states = [*batch.lstm_states.pi, *batch.lstm_states.vf]
-        for offset, state in zip((0.1, 0.2, 0.3, 0.4), states):
-            assert state.shape == (1, len(first), 2)
-            expected = np.repeat(first[:, None] + offset, 2, axis=1)
-            np.testing.assert_allclose(state[0], expected, rtol=1e-6)
-
-
 def test_states_are_stored_at_sequence_starts_only():
     buffer = filled()
     assert buffer.states["pi"][0].shape[1] == STEPS // LENGTH
@@ -141,11 +111,6 @@ def test_a_second_rollout_replaces_the_first():
     assert sorted(torch.cat([b.actions for b in buffer.get(LENGTH)]).flatten()) == sorted(
         x + 1.0 for step in range(STEPS) for x in label(step)
     )
-
-
-def test_nothing_is_padded():
-    for batch in filled().get(2 * LENGTH):
-        assert batch.mask.shape == batch.returns.shape and (batch.mask == 1.0).all()
 
 
 def test_epochs_differ_in_order_and_a_seed_repeats_them():
@@ -198,9 +163,9 @@ def test_sequences_that_do_not_fit_are_named(arguments, words):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 100, None])
-@pytest.mark.parametrize("length", [5, 8, 11, 12])
+@pytest.mark.parametrize("length", [4, 5, 11, 12])
 @pytest.mark.parametrize("kind", ["box", "dict"])
-def test_lengths_that_do_not_divide_lose_and_repeat_nothing(kind, length, batch_size):
+def test_sequences_lose_and_repeat_nothing_and_come_with_the_state_before(kind, length, batch_size):
     buffer = filled(kind, length=length)
     everything = sorted(x for step in range(STEPS) for x in label(step))
     batches = list(buffer.get(batch_size))
@@ -211,10 +176,14 @@ def test_lengths_that_do_not_divide_lose_and_repeat_nothing(kind, length, batch_
         for sequence in labels_of(batch.observations).reshape(sequences, -1):
             assert (np.diff(sequence) == 10.0).all() and (sequence[0] // 10) % length == 0
         first = labels_of(batch.observations).reshape(sequences, -1)[:, 0]
-        np.testing.assert_allclose(batch.lstm_states.pi[0][0, :, 0], first + 0.1, rtol=1e-6)
+        states = [*batch.lstm_states.pi, *batch.lstm_states.vf]
+        for offset, state in zip((0.1, 0.2, 0.3, 0.4), states):
+            expected = np.repeat(first[:, None] + offset, 2, axis=1)
+            np.testing.assert_allclose(state[0], expected, rtol=1e-6)
+        assert batch.mask.shape == batch.returns.shape and (batch.mask == 1.0).all()
 
 
-@pytest.mark.parametrize(("n_steps", "batch_size"), [(50, 128), (13, 7), (2, 128), (16, None)])
+@pytest.mark.parametrize(("n_steps", "batch_size"), [(13, 7), (2, None)])
 @pytest.mark.parametrize("policy", ["PlasticSpikingPolicy", "MlpLstmPolicy"])
 def test_any_lengths_train_and_repeat_themselves(policy, n_steps, batch_size):
     weights = []

@@ -324,15 +324,15 @@ def same_policy(one, other):
     )
 
 
-def check_damage(trained, tmp_path, count, seed):
-    draw = random.Random(seed)
+def test_a_hundred_kinds_of_damage(trained, tmp_path):
+    draw = random.Random(0)
     source = trained / "Pendulum-v1" / "ndp-oja" / "seed-0"
     whole = load_policy(source / "policy")
     first, second = listed(source / "checkpoints")
     folder = tmp_path / "damaged"
     watched = tmp_path / "elsewhere"
     watched.write_text("untouched")
-    for number in range(count):
+    for number in range(100):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(source, folder)
         if number % 2:
@@ -353,15 +353,6 @@ def check_damage(trained, tmp_path, count, seed):
         except (ValueError, FileNotFoundError) as error:
             assert len(str(error).splitlines()) == 1, f"{number}: {kind}: {error}"
         assert watched.read_text() == "untouched"
-
-
-def test_a_hundred_kinds_of_damage(trained, tmp_path):
-    check_damage(trained, tmp_path, 100, 0)
-
-
-@pytest.mark.slow
-def test_a_thousand_kinds_of_damage(trained, tmp_path):
-    check_damage(trained, tmp_path, 1000, 1)
 
 
 def test_a_policy_that_describes_more_than_it_holds_takes_no_memory(run):

@@ -91,7 +91,7 @@ def test_workers_and_their_deaths_change_nothing():
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("policy", ["mlp", "lstm", "gru", "rsnn", "dp-bcm"])
+@pytest.mark.parametrize("policy", ["mlp", "gru", "dp-bcm"])
 def test_every_policy_evolves_and_its_critic_does_not(policy):
     model = algorithm(policy)
     before = {name: x.detach().clone() for name, x in model.policy.named_parameters()}

@@ -39,10 +39,13 @@ def by_group(policy):
     return groups
 
 
-@pytest.mark.parametrize("kind", ["ppo", "supervised"])
 @pytest.mark.parametrize(
-    "untrained",
-    [("plasticity", "neuromodulator"), ("weights",), ("weights", "plasticity", "readout"), ()],
+    ("untrained", "kind"),
+    [
+        (("plasticity", "neuromodulator"), "ppo"),
+        (("weights", "plasticity", "readout"), "supervised"),
+        ((), "ppo"),
+    ],
 )
 def test_what_is_left_untrained_stays_and_all_else_learns(untrained, kind):
     network = NetworkConfig(hidden=(6, 5), plastic=(True, True), slope=1.0)

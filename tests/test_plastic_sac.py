@@ -69,8 +69,7 @@ class Means(BaseCallback):
         self.found.append(self.model.rollout_buffer.means)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize(("kind", "normalised"), [*((k, False) for k in KINDS), ("lstm", True)])
 def test_unroll_from_stored_states_gives_what_acted(kind, normalised):
     env = venv()
     if normalised:
@@ -120,7 +119,7 @@ def test_a_sequence_is_repeated_steps(kind):
         torch.testing.assert_close(actor.flat(pair), last, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["mlp", "gru", "ndp-oja"])
 def test_the_fast_way_acts_as_the_policy(kind):
     actor = model(kind).actor
     states, starts = [None, None], np.ones(2)
@@ -289,8 +288,9 @@ def test_quantile_loss_is_that_of_tqc():
     np.testing.assert_array_equal(kept.numpy(), pooled)
 
 
-@pytest.mark.parametrize("cls", [PlasticSAC, PlasticTQC])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "cls"), [("mlp", PlasticSAC), ("lstm", PlasticTQC), ("ndp-oja", PlasticSAC)]
+)
 def test_save_and_load(kind, cls, tmp_path):
     algorithm = model(kind, cls=cls, burn_in=1, policy_delay=2).learn(64)
     assert algorithm._n_updates > 0
@@ -346,7 +346,7 @@ def test_it_learns():
     assert np.mean(returns) > -2.5  # -5 without looking
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["gru", "ndp-oja"])
 def test_critics_may_be_told_what_the_actor_does_not_see(kind):
     algorithm = model(kind, cls=PlasticTQC, policy_kwargs={"critic_sees_state": True, "told": 1})
     algorithm.learn(64)
@@ -369,10 +369,7 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "policy, kind",
-    [("mlp", "sac"), ("lstm", "tqc"), ("gru", "sac"), ("rsnn", "tqc"), ("ndp-hebb", "sac")],
-)
+@pytest.mark.parametrize(("policy", "kind"), [("gru", "tqc"), ("ndp-hebb", "sac")])
 def test_the_command_line_trains_saves_and_judges(policy, kind, tmp_path):
     runs = ["--policy", policy, "--runs", str(tmp_path)]
     assert train.main([*TINY, *runs, "--trainer.kind", kind], "train.py") == 0

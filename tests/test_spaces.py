@@ -77,8 +77,11 @@ class Choices(gym.Env):
 CHOICES = spaces.MultiDiscrete([2, 3])
 
 
-@pytest.mark.parametrize("agent", ["mlp", "lstm", "lstm-stock", "ndp-oja"])
-@pytest.mark.parametrize("space", [CHOICES, spaces.Dict(choices=CHOICES, body=BOX)])
+@pytest.mark.parametrize(
+    ("agent", "space"),
+    [("mlp", CHOICES), ("lstm-stock", CHOICES),
+     ("ndp-oja", spaces.Dict(choices=CHOICES, body=BOX))],
+)  # fmt: skip
 def test_what_learned_from_choices_acts_alike_out_of_its_folder(agent, space, tmp_path):
     venv = DummyVecEnv([lambda: Choices(space)] * 2)
     trainer = TrainerSettings(n_steps=8, batch_size=8, sequence_length=8, n_epochs=1)

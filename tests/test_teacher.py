@@ -1,6 +1,7 @@
 """A teacher that knows what is hidden: what it says, where it acts, and that it is learned from."""
 
 import csv
+import shutil
 
 import gymnasium as gym
 import numpy as np
@@ -188,20 +189,25 @@ TINY = [
 ]
 
 
-OTHER = ["--policy", "mlp", "--runs", "other"]
-
-
 def train(*arguments):
     return main(["--env", "Reacher-v5", *TINY, *arguments], "train.py")
 
 
-def test_the_command_line_teaches_and_goes_on_from_what_was_taught(tmp_path, monkeypatch, capsys):
+@pytest.fixture(scope="session")
+def taught_by(tmp_path_factory):
+    """The run of a teacher."""
+    runs = tmp_path_factory.mktemp("teacher")
+    arguments = ["--policy", "mlp", "--normalize-observations", "--runs", str(runs)]
+    assert train(*arguments) == 0
+    return runs / "Reacher-v5" / "mlp" / "seed-0"
+
+
+def test_the_command_line_teaches_and_goes_on_from_what_was_taught(
+    taught_by, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     hidden = ["--perturb", "motor_signs=seen", "--previous"]
-
-    assert train("--policy", "mlp") == 0
-    teacher = ["--teacher", "runs/Reacher-v5/mlp/seed-0"]
-    assert train("--policy", "snn", *hidden, *teacher) == 0
+    assert train("--policy", "snn", *hidden, "--teacher", str(taught_by)) == 0
     taught = tmp_path / "runs/Reacher-v5/snn/seed-0"
     with (taught / "progress.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -254,9 +260,8 @@ def test_a_teacher_that_was_shown_other_channels_is_refused(tmp_path, monkeypatc
 def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     robot = ["--env", "HalfCheetah-v5", "--seed", "0"]
-    assert train("--policy", "mlp", *robot) == 0
     matched = [*robot, "--policy", "mlp", "--runs", "matched", "--match-parameters", "snn"]
-    assert train(*matched, "--teacher", "runs/HalfCheetah-v5/mlp/seed-0") == 0
+    assert train(*matched, "--teacher", "teachers/HalfCheetah-v5/mlp") == 0
     policy = load_policy(tmp_path / "matched/HalfCheetah-v5/mlp/seed-0/policy").policy
 
     venv = DummyVecEnv([lambda: gym.make("HalfCheetah-v5")])
@@ -269,52 +274,33 @@ def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("trained", "arguments", "message"),
+    ("env", "arguments", "message"),
     [
-        ([], ["--env", "Pusher-v5", "--teacher"], "it learned Reacher-v5, which is another task"),
-        (["--previous"], ["--env", "Reacher-v5", "--teacher"], "trained with --previous"),
+        ("Pusher-v5", ["--teacher"], "it learned Reacher-v5, which is another task"),
+        ("Reacher-v5", ["--teacher", "previous"], "trained with --previous"),
+        ("Reacher-v5", ["--no-normalize-observations", "--from"], "it observes normalised numbers"),
         (
-            ["--normalize-observations"],
-            ["--env", "Reacher-v5", "--no-normalize-observations", "--from"],
-            "it observes normalised numbers",
-        ),
-        (
-            [],
-            ["--env", "Reacher-v5", *TINY, "--network.hidden", "9", "--from"],
+            "Reacher-v5",
+            [*TINY, "--network.hidden", "9", "--from"],
             "of another network: of mlp on Reacher-v5, which differs from this one",
         ),
+        ("Pendulum-v1", ["--teacher", "nowhere"], "--teacher: 'nowhere' is neither a run folder"),
+        ("Pendulum-v1", ["--from", "nowhere"], "--from: 'nowhere' is neither a run folder"),
+        ("Reacher-v5", ["--trainer.kind", "ppo", "--teacher"], "kind must be supervised"),
     ],
 )
-def test_a_policy_that_does_not_fit_is_refused(
-    tmp_path, monkeypatch, capsys, trained, arguments, message
+def test_a_policy_that_does_not_fit_is_refused_before_anything_is_written(
+    taught_by, tmp_path, monkeypatch, capsys, env, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    assert train("--policy", "mlp", *trained) == 0
-    capsys.readouterr()
-    assert main([*arguments, "runs/Reacher-v5/mlp/seed-0", *OTHER], "train.py") == 2
+    copy = shutil.copytree(taught_by, tmp_path / "previous")
+    file = copy / "policy" / "policy.json"
+    file.write_text(file.read_text().replace('"previous": false', '"previous": true'))
+    named = arguments if arguments[-1] in ("previous", "nowhere") else [*arguments, str(taught_by)]
+    assert main(["--env", env, "--policy", "mlp", "--runs", "other", *named], "train.py") == 2
     *_, line = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "other").exists()
-
-
-TEACHER = "teachers/HalfCheetah-v5/mlp"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--teacher", "nowhere"], "--teacher: 'nowhere' is neither a run folder"),
-        (["--from", "nowhere"], "--from: 'nowhere' is neither a run folder"),
-        (["--teacher", TEACHER, "--trainer.kind", "ppo"], "trainer.kind must be supervised"),
-    ],
-)
-def test_a_teacher_that_is_not_there_is_named_before_anything_is_written(
-    tmp_path, monkeypatch, capsys, arguments, message
-):
-    monkeypatch.chdir(tmp_path)
-    assert main(["--env", "Pendulum-v1", "--policy", "mlp", *arguments], "train.py") == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "runs").exists()
 
 
 class Counting:
