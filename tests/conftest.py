@@ -46,7 +46,6 @@ KINDS = [
     ("bcm", "direct", True, "plain"),
     ("covariance", "retroactive", True, "contracting"),
     ("stdp", "retroactive", False, "plain"),
-    ("delta", "direct", False, "contracting"),
     ("delta", "retroactive", True, "contracting"),
     ("stpn", "direct", False, "contracting"),
 ]
@@ -69,6 +68,14 @@ POLICIES = {
     ),
     "two ticks": (PlasticPPO, "PlasticSpikingPolicy", {"network": {**NETWORK, "ticks": 2}}),
 }  # fmt: skip
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file goes to one worker, which compiles its kernels and makes its fixtures once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 class RandomEnv(gym.Env):

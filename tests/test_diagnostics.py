@@ -87,6 +87,7 @@ def test_norm_bound_and_drift_of_fast_weights_made_by_hand():
         ("oja", "none", {"eta", "pre_decay", "post_decay"}),
         ("oja", "direct", {"pre_decay", "post_decay"}),
         ("bcm", "retroactive", {"eta", "pre_decay", "post_decay", "threshold_decay"}),
+        ("covariance", "none", {"eta", "pre_decay", "post_decay", "rest"}),
     ],
 )
 def test_learned_parameters_are_in_the_units_of_the_equations(rule, modulation, names):
@@ -96,7 +97,7 @@ def test_learned_parameters_are_in_the_units_of_the_equations(rule, modulation, 
     with torch.no_grad():
         network.layers[1].plasticity_gain[:5] = 1.0
         network.layers[1].plasticity_gain[5:] = -1.0
-    known = {"eta": 0.2, "pre_decay": 0.6, "post_decay": 0.6, "threshold_decay": 0.9}
+    known = {"eta": 0.2, "pre_decay": 0.6, "post_decay": 0.6, "threshold_decay": 0.9, "rest": 0.1}
     expected = {f"plasticity/{name}/layer1": known[name] for name in names}
     expected |= {"plasticity/alpha_mean/layer1": 0.0, "plasticity/alpha_std/layer1": 1.0}
     assert learned_parameters(network.layers) == pytest.approx(expected)

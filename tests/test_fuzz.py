@@ -272,7 +272,7 @@ def command_lines(draw, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_lines(room, command):
-    @tries(20 if command in ("train", "tune", "matrix") else 15)
+    @tries(8)
     @given(command_lines(command))
     def check(words):
         judge(command, words, lambda: main([command, *words]))
@@ -280,7 +280,7 @@ def test_command_lines(room, command):
     check()
 
 
-@tries(150)
+@tries(80)
 @given(st.sampled_from(["mass:torso=1.5 + obs_noise=0.2@500", "joint_lock:0~1@500",
                         "mass=0.5..2 except 0.9..1.1 | friction~0.5",
                         "obs_dropout=0.3@ramp:10..50"]).flatmap(edited))  # fmt: skip
@@ -331,7 +331,7 @@ def test_yaml_of_the_user(room, kind, monkeypatch):
         shutil.copytree(training.CONFIGS, place)
         monkeypatch.setattr(training, "CONFIGS", place)
 
-    @tries(40)
+    @tries(15)
     @given(documents(texts, yaml.safe_dump))
     def check(text):
         written(file, text)
@@ -347,7 +347,7 @@ def test_the_configuration_of_a_run(room):
     folder = room[0] / "runs" / CUES / "mlp" / "seed-0"
     words = ["train", "--env", CUES, "--policy", "mlp", "--resume"]
 
-    @tries(60)
+    @tries(30)
     @given(documents([text], lambda x: yaml.safe_dump(x, sort_keys=False)))
     def check(text):
         written(folder / "config.yaml", text)
@@ -361,7 +361,7 @@ def test_pages_over_runs(room):
     text = yaml.safe_dump({"settings": {"env": CUES, "policy": "mlp", "seed": 0, "steps": 9}})
     rows = "time/total_timesteps,rollout/ep_rew_mean\n10,1.5\n20,2.5\n"
 
-    @tries(20)
+    @tries(10)
     @given(documents([text], yaml.safe_dump), documents([rows]))
     def check(config, progress):
         written(folder / "one" / "config.yaml", config)
@@ -386,7 +386,7 @@ def test_policies(room):
             content["digest"] = _digest(content)
         return json.dumps(content)
 
-    @tries(120)
+    @tries(60)
     @given(
         documents([json.dumps(described)], digested, json.loads),
         st.sampled_from(["evaluate", "export"]),
@@ -400,7 +400,7 @@ def test_policies(room):
         load_policy(run / "policy")
         return 0
 
-    @tries(120)
+    @tries(60)
     @given(st.data())
     def check_weights(data):
         content = bytearray(weights)
@@ -429,7 +429,7 @@ def test_tables_and_their_pages(room):
     page = "<!-- table: seeds cue-ppo -->\nx\n<!-- end -->\n"
     page += "<!-- figure: conditions cue-ppo -->\n![a](b.png)\n"
 
-    @tries(60)
+    @tries(30)
     @given(
         st.just(page) | edited(page),
         st.just(rows) | edited(rows),
@@ -451,7 +451,7 @@ def test_checkpoints_and_caches(room):
     state = _packed({"a": (np.arange(3), [1.5, RunningMeanStd()]), "b": torch.ones(2)}, arrays)
     about = {"format": FORMAT, "steps": 1, "settings": {}, "versions": {}, "state": state}
 
-    @tries(60)
+    @tries(30)
     @given(documents([json.dumps(about)], json.dumps, json.loads) | st.binary(max_size=60))
     def check(text):
         content = text if isinstance(text, bytes) else save(arrays, {"checkpoint": text})
@@ -460,7 +460,7 @@ def test_checkpoints_and_caches(room):
         judge("checkpoints", text, lambda: read(file) and 0)
         file.unlink()
 
-    @tries(60)
+    @tries(30)
     @given(st.binary(max_size=200), st.integers(0, 400))
     def check_cache(content, at):
         with io.BytesIO() as made:

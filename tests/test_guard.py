@@ -150,7 +150,7 @@ def test_a_silent_layer_is_reported_once(capsys):
 
 
 def test_saturated_fast_weights_are_reported_once(capsys):
-    network = {"hidden": (6, 6), "rule": "hebb", "clip": 1e-9, "eta": 0.9, "input_gain": 9.0}
+    network = {"hidden": (6, 6), "rule": "oja", "clip": 1e-9, "eta": 0.9, "input_gain": 9.0}
     model = make_model(make_venv(), policy_kwargs={"network": network})
     with torch.no_grad():
         model.policy.network.layers[0].bias.fill_(5.0)

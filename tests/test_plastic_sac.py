@@ -369,7 +369,7 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("policy", "kind"), [("gru", "tqc"), ("ndp-hebb", "sac")])
+@pytest.mark.parametrize(("policy", "kind"), [("gru", "tqc"), ("ndp-oja", "sac")])
 def test_the_command_line_trains_saves_and_judges(policy, kind, tmp_path):
     runs = ["--policy", policy, "--runs", str(tmp_path)]
     assert train.main([*TINY, *runs, "--trainer.kind", kind], "train.py") == 0

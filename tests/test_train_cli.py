@@ -100,7 +100,7 @@ def test_what_would_change_the_numbers_is_said_when_a_run_goes_on(tmp_path, run_
 
 
 def test_the_settings_on_file_are_those_of_the_network_that_was_trained(tmp_path, run_here):
-    policy = "dp-bcm"
+    policy = "dp-oja"
     assert run_here(*CUE, "--policy", policy, *TINY) == 0
     folder = folder_of(tmp_path, policy=policy)
     written = yaml.safe_load((folder / "config.yaml").read_text())["settings"]["network"]
@@ -230,8 +230,8 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(tmp_path, run_here)
 
 TASKS = {"cue": "CueAssociation-v0", "pendulum": "Pendulum-v1", "lake": "FrozenLake-v1"}
 OFTEN = {
-    ("lstm-stock", "cue", "ppo"), ("ndp-abcd", "cue", "ppo"), ("lstm", "cue", "supervised"),
-    ("mlp", "pendulum", "ppo"), ("ndp-bcm", "pendulum", "ppo"), ("dp-oja", "lake", "ppo"),
+    ("lstm-stock", "cue", "ppo"), ("lstm", "cue", "supervised"), ("mlp", "pendulum", "ppo"),
+    ("ndp-oja", "pendulum", "ppo"), ("dp-oja", "lake", "ppo"),
 }  # fmt: skip
 SELDOM = {(policy, "cue", "ppo") for policy in agents()} | {
     (policy, task, kind)
