@@ -29,16 +29,15 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "PlasticPPO": "spikepropamine.agents",
-    "PlasticSAC": "spikepropamine.agents",
-    "PlasticTQC": "spikepropamine.agents",
-    "load": "spikepropamine.api",
-    "train": "spikepropamine.api",
-    "evaluate": "spikepropamine.api",
-    "PlasticSpikingPolicy": "spikepropamine.policies",
-    "Perturbed": "spikepropamine.envs.perturbations",
-    "save_run": "spikepropamine.agents",
-    "load_policy": "spikepropamine.policies.export",
+    name: f"spikepropamine.{home}"
+    for home, names in {
+        "agents": ("PlasticPPO", "PlasticSAC", "PlasticTQC", "save_run"),
+        "api": ("load", "train", "evaluate"),
+        "policies": ("PlasticSpikingPolicy",),
+        "policies.export": ("load_policy",),
+        "envs.perturbations": ("Perturbed",),
+    }.items()
+    for name in names
 }
 
 

@@ -11,39 +11,24 @@ from spikepropamine.versions import versions
 # each module has a `main(arguments, program)` that returns the exit code; PyTorch and the rest are
 # imported with the one that is asked for
 COMMANDS = {
-    "train": ("spikepropamine.training.command", "train a policy"),
-    "tune": ("spikepropamine.training.tune", "find settings of a policy"),
-    "evaluate": ("spikepropamine.report.evaluate", "judge trained policies"),
-    "matrix": (
-        "spikepropamine.matrix.command",
-        "train and judge environments x policies x seeds x settings",
-    ),
-    "tables": (
-        "spikepropamine.report.pages",
-        "the tables of README and docs, out of results",
-    ),
-    "figures": ("spikepropamine.report.pages", "their figures"),
-    "claims": ("spikepropamine.report.pages", "both, and which commands made their rows"),
-    "enjoy": (
-        "spikepropamine.export.enjoy",
-        "watch a policy, live where there is a display, else as a video",
-    ),
-    "export": ("spikepropamine.export.command", "a policy as a file: ONNX or NIR"),
-    "cards": ("spikepropamine.export.write_cards", "cards of runs, from their evaluations"),
-    "push": ("spikepropamine.export.push", "a run to the Hugging Face Hub"),
-    "pull": ("spikepropamine.export.pull", "a policy from the Hugging Face Hub"),
-    "verify": (
-        "spikepropamine.envs.perturbations.command",
-        "prove that every perturbation does what it says",
-    ),
-    "dashboards": (
-        "spikepropamine.report.dashboards",
-        "a page over many runs, or a workspace in Weights & Biases",
-    ),
-    "list": (
-        "spikepropamine.listing",
-        "environments, policies, rules, suites, perturbations, matrices, trained policies",
-    ),
+    name: (f"spikepropamine.{module}", summary)
+    for name, module, summary in (
+        ("train", "training.command", "train a policy"),
+        ("tune", "training.tune", "find settings of a policy"),
+        ("evaluate", "report.evaluate", "judge trained policies"),
+        ("matrix", "matrix.command", "train and judge environments x policies x seeds x settings"),
+        ("tables", "report.pages", "the tables of README and docs, out of results"),
+        ("figures", "report.pages", "their figures"),
+        ("claims", "report.pages", "both, and which commands made their rows"),
+        ("enjoy", "export.enjoy", "watch a policy, live where there is a display, else as a video"),
+        ("export", "export.command", "a policy as a file: ONNX or NIR"),
+        ("cards", "export.write_cards", "cards of runs, from their evaluations"),
+        ("push", "export.push", "a run to the Hugging Face Hub"),
+        ("pull", "export.pull", "a policy from the Hugging Face Hub"),
+        ("verify", "envs.perturbations.command", "prove that perturbations do what they say"),
+        ("dashboards", "report.dashboards", "a page over many runs, or a workspace in wandb"),
+        ("list", "listing", "envs, policies, rules, suites, perturbations, matrices, trained"),
+    )
 }
 USAGE = "\n".join(
     [

@@ -130,7 +130,7 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     # the checkpoint, with its settings
     artifact, checkpoint = of_type(both, "artifact")
     assert artifact["name"] == "CueAssociation-v0-ndp-oja-seed-0" and artifact["type"] == "model"
-    assert set(artifact["aliases"]) == {"latest", "best"}
+    assert artifact["aliases"] == ["latest"]
     files = {part["path"]: Path(part["local_path"]) for part in artifact["manifest"]["contents"]}
     assert {"config.yaml", "policy/weights.safetensors"} <= set(files)
     assert all(folder in path.parents and path.is_file() for path in files.values())
@@ -250,24 +250,6 @@ def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "Connection lost" in line and "training goes on" in line
     assert json.loads(made.file.read_text())["last_step"] == 5
-
-
-def test_the_best_end_of_a_run_has_an_alias(writer, monkeypatch):
-    logged = []
-    monkeypatch.setattr(tracking, "policy_artifact", lambda _: wandb.Artifact("some", "model"))
-    monkeypatch.setattr(FakeRun, "log_artifact", lambda _, artifact, aliases=None:
-                        logged.append((artifact.type, aliases)), raising=False)  # fmt: skip
-    for step, value in ((10, 3.0), (20, 5.0), (30, 4.0)):  # a training, and two that went on
-        made = writer()
-        made.folder.checkpoints.mkdir(exist_ok=True)
-        checkpoint = made.folder.checkpoints / f"step-{step}"
-        checkpoint.write_bytes(b"not looked into")
-        monkeypatch.setattr(tracking, "listed", lambda _, checkpoint=checkpoint: [checkpoint])
-        made.write({"rollout/ep_rew_mean": value}, {"rollout/ep_rew_mean": ()}, step)
-        made.log_checkpoint()
-        assert not made.failed
-    models = [aliases for kind, aliases in logged if kind == "model"]
-    assert models == [["latest", "best"], ["latest", "best"], ["latest"]]
 
 
 def test_values_that_are_not_numbers(tmp_path):

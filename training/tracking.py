@@ -1,7 +1,6 @@
 """Tracking with Weights & Biases (`--track`): a writer for SB3's logger, and the run behind it."""
 
 import json
-import math
 import shlex
 import signal
 import sys
@@ -51,8 +50,6 @@ class WandbWriter(KVWriter):
         self.file = self.folder.wandb / "run.json"
         before = read_json(self.file) if self.file.is_file() else {}
         self.last_step = before.get("last_step", -1)
-        self.best_return = before.get("best_return", -math.inf)  # that a training of it ended with
-        self.last_return: float | None = None
         self.run = start(
             settings.track,
             self.folder.path,
@@ -78,9 +75,7 @@ class WandbWriter(KVWriter):
             tqdm.write(f"tracking ends here, training goes on: {reason(error)}", file=sys.stderr)
 
     def _remember(self) -> None:
-        known: dict[str, Any] = {"id": self.run.id, "last_step": self.last_step}
-        if math.isfinite(self.best_return):
-            known["best_return"] = self.best_return
+        known = {"id": self.run.id, "last_step": self.last_step}
         write_text(self.file, json.dumps(known) + "\n")
 
     def write(
@@ -90,7 +85,6 @@ class WandbWriter(KVWriter):
         step: int = 0,
     ) -> None:
         """Logs one row."""
-        self.last_return = key_values.get("rollout/ep_rew_mean", self.last_return)
         if step <= self.last_step:
             return
         row = {
@@ -105,25 +99,17 @@ class WandbWriter(KVWriter):
                 self._remember()
 
     def log_checkpoint(self) -> None:
-        """Logs what others load as a model artifact, and what resuming needs as a checkpoint.
-
-        The model is `best`, besides `latest`, where no earlier end of this run had a higher return.
-        """
+        """Logs what others load as a model artifact, and what resuming needs as a checkpoint."""
         import wandb
 
         def log() -> None:
-            aliases = ["latest"]
-            if self.last_return is not None and self.last_return >= self.best_return:
-                self.best_return = self.last_return
-                aliases.append("best")
             model = policy_artifact(self.folder)
             name = model.name  # which wandb appends the version to, once it has it
-            self.run.log_artifact(model, aliases=aliases)
+            self.run.log_artifact(model)
             checkpoint = listed(self.folder.checkpoints)[0]
             artifact = wandb.Artifact(f"{name}-checkpoint", type="checkpoint")
             artifact.add_file(str(checkpoint), name=f"checkpoints/{checkpoint.name}")
             self.run.log_artifact(artifact)
-            self._remember()
 
         self._attempt(log)
 
