@@ -38,10 +38,7 @@ class ProgressCSV(KVWriter):
         self.file = appended(self.path)
 
     def write(
-        self,
-        key_values: dict[str, Any],
-        key_excluded: dict[str, tuple[str, ...]],
-        step: int = 0,
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
         """Appends one row."""
         row = filter_excluded_keys(key_values, key_excluded, "csv")

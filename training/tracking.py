@@ -79,10 +79,7 @@ class WandbWriter(KVWriter):
         write_text(self.file, json.dumps(known) + "\n")
 
     def write(
-        self,
-        key_values: dict[str, Any],
-        key_excluded: dict[str, tuple[str, ...]],
-        step: int = 0,
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
         """Logs one row."""
         if step <= self.last_step:
