@@ -150,7 +150,8 @@ def beside(kind: str) -> set[str]:
     return found[kind] | {*OF_EVOLUTION}
 
 
-Create = Callable[[VecEnv, NetworkConfig, TrainerSettings, str, dict[str, Any]], BaseAlgorithm]
+Kwargs = dict[str, Any]
+Create = Callable[[VecEnv, NetworkConfig, TrainerSettings, str, Kwargs], BaseAlgorithm]
 """A learning algorithm, of: training environments; settings of the actor and of the algorithm; the
 backend of spiking layers; and the arguments that all of SB3's constructors share, among them
 `policy_kwargs`."""
@@ -178,24 +179,16 @@ class Agent:
 
 
 def _mlp(
-    venv: VecEnv,
-    network: NetworkConfig,
-    trainer: TrainerSettings,
-    backend: str,
-    arguments: dict[str, Any],
+    venv: VecEnv, network: NetworkConfig, trainer: TrainerSettings, backend: str, arguments: Kwargs
 ) -> BaseAlgorithm:
+    widths = {"pi": list(network.hidden)}
     if trainer.kind in OFF_POLICY:
-        return _off_policy("MlpPolicy", {"pi": list(network.hidden)}, venv, trainer, arguments)
-    cls = KINDS[trainer.kind][0]
-    arguments["policy_kwargs"]["net_arch"] = {
-        "pi": list(network.hidden),
-        "vf": list(trainer.critic),
-    }
-    arguments["policy_kwargs"]["optimizer_kwargs"] = ADAM
-    policy: Any = _named(venv, "Policy")
+        return _off_policy("MlpPolicy", widths, venv, trainer, arguments)
+    kwargs, policy = arguments["policy_kwargs"], _named(venv, "Policy")
+    kwargs |= {"net_arch": widths | {"vf": list(trainer.critic)}, "optimizer_kwargs": ADAM}
     if told := _told(venv):
-        policy, arguments["policy_kwargs"]["told"] = ToldMlpPolicy, told
-    return cls(policy, venv, **arguments)
+        policy, kwargs["told"] = ToldMlpPolicy, told
+    return KINDS[trainer.kind][0](policy, venv, **arguments)
 
 
 def _lstm(
@@ -203,7 +196,7 @@ def _lstm(
     network: NetworkConfig,
     trainer: TrainerSettings,
     backend: str,
-    arguments: dict[str, Any],
+    arguments: Kwargs,
     stock: bool = False,
     gru: bool = False,
 ) -> BaseAlgorithm:
@@ -211,31 +204,24 @@ def _lstm(
         raise ValueError("lstm-stock is for trainer.kind ppo; use lstm")
     if stock and isinstance(venv.action_space, spaces.MultiBinary):
         raise ValueError("lstm-stock cannot take MultiBinary actions; use lstm")
+    kwargs = arguments["policy_kwargs"]
+    kwargs["lstm_hidden_size"] = network.hidden[-1]
     if trainer.kind in OFF_POLICY:
-        arguments["policy_kwargs"]["lstm_hidden_size"] = network.hidden[-1]
         return _off_policy("GruPolicy" if gru else "MlpLstmPolicy", {}, venv, trainer, arguments)
-    arguments["policy_kwargs"] |= {
-        "lstm_hidden_size": network.hidden[-1],
-        "net_arch": {"pi": [], "vf": list(trainer.critic)},
-    }
+    kwargs["net_arch"] = {"pi": [], "vf": list(trainer.critic)}
     policy: Any = "GruPolicy" if gru else _named(venv, "LstmPolicy")
     if policy in LSTM_EXTRACTORS:
-        arguments["policy_kwargs"]["features_extractor_class"] = LSTM_EXTRACTORS[policy]
+        kwargs["features_extractor_class"] = LSTM_EXTRACTORS[policy]
     if told := _told(venv):
-        arguments["policy_kwargs"]["told"] = told
-        policy = policy if gru else ToldLstmPolicy
+        policy, kwargs["told"] = policy if gru else ToldLstmPolicy, told
     if stock:
         return RecurrentPPO(policy, venv, **arguments)
-    arguments["policy_kwargs"]["optimizer_kwargs"] = ADAM
+    kwargs["optimizer_kwargs"] = ADAM
     return _recurrent_algorithm(policy, venv, trainer, arguments)
 
 
 def _spiking(
-    venv: VecEnv,
-    network: NetworkConfig,
-    trainer: TrainerSettings,
-    backend: str,
-    arguments: dict[str, Any],
+    venv: VecEnv, network: NetworkConfig, trainer: TrainerSettings, backend: str, arguments: Kwargs
 ) -> BaseAlgorithm:
     arguments["policy_kwargs"] |= {"network": network, "backend": backend}
     if trainer.kind in OFF_POLICY:
@@ -249,7 +235,7 @@ def _spiking(
 
 
 def _recurrent_algorithm(
-    policy: Any, venv: VecEnv, trainer: TrainerSettings, arguments: dict[str, Any]
+    policy: Any, venv: VecEnv, trainer: TrainerSettings, arguments: Kwargs
 ) -> BaseAlgorithm:
     if trainer.kind != "evolution":
         arguments["sequence_length"] = trainer.sequence_length
@@ -257,11 +243,7 @@ def _recurrent_algorithm(
 
 
 def _off_policy(
-    policy: str,
-    widths: dict[str, list[int]],
-    venv: VecEnv,
-    trainer: TrainerSettings,
-    arguments: dict[str, Any],
+    policy: str, widths: Kwargs, venv: VecEnv, trainer: TrainerSettings, arguments: Kwargs
 ) -> BaseAlgorithm:
     arguments["policy_kwargs"] |= {
         "net_arch": widths | {"qf": list(trainer.critic)},
@@ -276,10 +258,8 @@ def _off_policy(
     return OFF_POLICY[trainer.kind](policy, venv, **arguments)
 
 
-def _named(venv: VecEnv, policy: str) -> str:
-    """SB3's name of a policy for the observations of the environments: several in a Dict, a
-    picture, which gets a CNN, or numbers.
-    """
+def _named(venv: VecEnv, policy: str) -> Any:
+    """SB3's name of a policy for observations in a Dict, pictures (a CNN), or numbers."""
     space = venv.observation_space
     if isinstance(space, spaces.Dict):
         return f"MultiInput{policy}"

@@ -100,25 +100,6 @@ def test_unroll_from_stored_states_gives_what_acted(kind, normalised):
     assert buffer.starts.sum() > 4 and (buffer.weights[0, : buffer.counts[0]] == 0).any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_sequence_is_repeated_steps(kind):
-    actor = model(kind).actor
-    inputs, starts = torch.randn(7, 3, 3), torch.zeros(7, 3)
-    starts[0, 0] = starts[3, 1] = 1
-    pair = actor.initial_pair(3)
-    if pair is not None:
-        pair = tuple(torch.rand_like(part) * 0.1 for part in pair)
-        if hasattr(actor, "network"):
-            pair[0][..., :2] = 0  # the flags of experiments
-    with torch.no_grad():
-        whole, last = actor.unroll(inputs, starts, actor.flat(pair))
-        for t in range(7):
-            one, pair = actor.step(inputs[t], starts[t], pair)
-            torch.testing.assert_close(one, whole[t], atol=1e-5, rtol=1e-5)
-    if last is not None:
-        torch.testing.assert_close(actor.flat(pair), last, atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["mlp", "gru", "ndp-oja"])
 def test_the_fast_way_acts_as_the_policy(kind):
     actor = model(kind).actor

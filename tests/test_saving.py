@@ -3,9 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from saved_runs import (
-    command_line,
-)
+from saved_runs import command_line
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize

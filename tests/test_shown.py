@@ -18,7 +18,7 @@ from spikepropamine.policies.narrow import widen
 from spikepropamine.training.command import main
 from spikepropamine.training.settings import parse
 
-KINDS = ("mlp", "lstm", "rsnn", "ndp-hebb")
+KINDS = ("mlp", "lstm", "ndp-oja")
 HIDDEN = 2
 LENGTH = 6
 
@@ -196,7 +196,7 @@ def run(folder, policy, *arguments):
     return folder / "HalfCheetah-v5" / policy / "seed-0"
 
 
-@pytest.mark.parametrize("policy", ["lstm", "ndp-hebb"])
+@pytest.mark.parametrize("policy", ["lstm", "ndp-oja"])
 def test_the_command_line_leaves_a_policy_of_the_ordinary_width(tmp_path, policy):
     first = run(tmp_path / "first", policy, *CUED)
     learned = load_policy(first / "policy").policy

@@ -61,7 +61,6 @@ class Copier:
 
     def predict(self, observation, state, starts, deterministic):
         assert observation.shape[1] == self.observation_space.shape[0]
-        self.starts = starts
         sign = observation[:, 3:] if observation.shape[1] == 4 else 1.0
         return observation[:, :2] * sign, state
 
@@ -96,14 +95,6 @@ def test_the_teacher_acts_in_all_episodes_at_first_and_in_none_after_the_guided_
         venv.step(np.zeros((2, 2)))
 
 
-def test_the_share_of_episodes_in_which_the_teacher_acts_falls_linearly():
-    venv = mirrors(guided_steps=1000, n_envs=400)
-    for steps, share in ((0, 1.0), (250, 0.75), (500, 0.5), (900, 0.1), (1000, 0.0)):
-        venv.steps_taken = steps
-        venv.reset()
-        assert venv._guided.mean() == pytest.approx(share, abs=0.08)
-
-
 def test_who_acts_in_an_episode_does_not_change_where_another_one_ends():
     class Short(Mirror):
         def step(self, action):
@@ -117,15 +108,6 @@ def test_who_acts_in_an_episode_does_not_change_where_another_one_ends():
     for _ in range(LENGTH - 1):
         assert venv.step(np.zeros((41, 2)))[2][40]
         np.testing.assert_array_equal(venv._guided[:40], guided)
-
-
-def test_a_teacher_with_memory_is_told_where_episodes_start():
-    teacher = Copier()
-    venv = mirrors(teacher)
-    venv.reset()
-    for step in range(2 * LENGTH):
-        venv.step(np.zeros((2, 2)))
-        assert teacher.starts.all() == (step % LENGTH == 0)
 
 
 def test_the_opening_of_every_context_teaches_nothing():

@@ -16,8 +16,8 @@ from example_evaluation import example, write_example
 from stable_baselines3.common.logger import Figure, FormatUnsupportedError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from spikepropamine.report import evaluate, workspace
 from spikepropamine.report import tracking as tracked_evaluation
+from spikepropamine.report import workspace
 from spikepropamine.report.sections import results
 from spikepropamine.training import command as train
 from spikepropamine.training import tracking
@@ -170,12 +170,6 @@ def test_online_without_an_account_is_one_line_before_anything_is_done(
     assert "--track online" in line and "offline" in line and not printed.out
     assert ("wandb login" if key is None else "WANDB_API_KEY") in line
     assert not (tmp_path / "runs").exists()
-
-
-def test_an_evaluation_asks_for_the_account_first(tmp_path, monkeypatch, capsys):
-    assert evaluate.main([str(tmp_path), "--track", "online"], "evaluate.py") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("evaluate.py: error: --track online") and "wandb login" in line
 
 
 # the writer

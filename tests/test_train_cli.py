@@ -13,22 +13,14 @@ import pytest
 import yaml
 from conftest import make_venv
 from stable_baselines3.common.callbacks import BaseCallback
-from train_runs import (
-    CUE,
-    SHORT,
-    TINY,
-    command,
-    folder_of,
-    run_process,
-    with_folder,
-)
+from train_runs import CUE, SHORT, TINY, command, folder_of, run_process, with_folder
 
 from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build, match_hidden
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import command as train
 from spikepropamine.training.callbacks import CueAccuracy, rows_every
-from spikepropamine.training.checkpoints import listed, read
+from spikepropamine.training.checkpoints import listed
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.run import train as run
 from spikepropamine.training.settings import parse
@@ -171,17 +163,6 @@ def test_a_run_with_arguments_of_its_environment_goes_on(tmp_path, run_here, cap
     assert "--trainer.n-epochs was" in capsys.readouterr().err
 
 
-def test_resuming_keeps_the_normalisation(tmp_path, run_here):
-    arguments = ["--env", "Pendulum-v1", "--policy", "ndp-oja", *TINY]
-    folder = folder_of(tmp_path, "Pendulum-v1") / "checkpoints"
-    counts = []
-    for more in ([], ["--resume", "--steps", "64"]):
-        assert run_here(*arguments, *more) == 0
-        (layer,) = read(listed(folder)[0]).state["normalisation"]
-        counts.append(layer["obs_rms"].count)  # observations seen so far
-    assert counts[1] > counts[0] + 30 > 60
-
-
 def test_equal_seeds_give_equal_policies(tmp_path, run_here):
     weights = []
     for seed in ("3", "3", "4"):
@@ -274,13 +255,11 @@ def test_late_trials_are_those_of_the_task_however_short_a_rollout_is():
     assert seen["rollout/late_accuracy"] == 0.0  # of this rollout alone
 
 
-@pytest.mark.parametrize(("observations", "rewards"), [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(("observations", "rewards"), [(True, False), (False, True)])
 def test_environments_are_seeded_and_normalised_as_the_settings_say(observations, rewards):
     arguments = ["--env", "Pendulum-v1", "--policy", "mlp", "--n-envs", "2", "--seed", "5"]
-    names = {"--normalize-observations": observations, "--normalize-rewards": rewards}
-    arguments += [
-        name if wanted else name.replace("--", "--no-", 1) for name, wanted in names.items()
-    ]
+    arguments += [f"--{'' if observations else 'no-'}normalize-observations"]
+    arguments += [f"--{'' if rewards else 'no-'}normalize-rewards"]
     venv = make_envs(parse([*arguments, "--trainer.gamma", "0.85"]))
     assert (venv.norm_obs, venv.norm_reward, venv.gamma) == (observations, rewards, 0.85)
     expected = [gym.make("Pendulum-v1").reset(seed=seed)[0] for seed in venv.unwrapped._seeds]

@@ -3,12 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from train_runs import (
-    CUE,
-    TINY,
-    folder_of,
-    run_process,
-)
+from train_runs import CUE, TINY, folder_of, run_process
 
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training.environments import make_envs
