@@ -256,6 +256,22 @@ def test_targets_by_hand(critic_sees_state):
     torch.testing.assert_close(losses["actor_loss"], actor.sum() / weights.sum())
 
 
+def test_the_entropy_coefficient_follows_the_target_entropy():
+    algorithm = model("mlp", learning_starts=1000, target_entropy=-0.7)
+    algorithm.learn(40)
+    batch = algorithm.replay_buffer.sample(60)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        *_, features = algorithm._unrolled(batch)
+        _, log_probs = algorithm.actor.draw(features)
+    weights = batch.weights[:-1] / batch.weights[:-1].sum()
+    torch.manual_seed(3)
+    algorithm._update(batch)
+    # of -log_ent_coef (log_prob + target_entropy)
+    expected = -((log_probs[:-1] - 0.7) * weights).sum()
+    torch.testing.assert_close(algorithm.log_ent_coef.grad, expected.reshape(1))
+
+
 def test_quantile_loss_is_that_of_tqc():
     algorithm = model("mlp", cls=PlasticTQC)
     outputs, targets = torch.randn(3, 6, 5) * 2, torch.randn(6, 11) * 2

@@ -58,7 +58,7 @@ KINDS = {
     "lstm": [*CHEETAH, "--policy", "lstm"],
     "supervised": [*SUPERVISED, "--policy", "ndp-oja"],
     "taught": [*TAUGHT, "--policy", "snn"],
-    "hidden": [*HIDDEN, "--policy", "snn"],
+    "hidden": [*HIDDEN, "--policy", "ndp-oja"],
     "cued": [*CUED, "--policy", "ndp-oja"],
     "sac": [*OFF_POLICY, "--policy", "ndp-oja", "--trainer.kind", "sac"],
     "evolution": [*EVOLUTION, "--policy", "ndp-oja"],
@@ -186,7 +186,7 @@ def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
         assert rows(whole) == rows(runs)
 
 
-@pytest.mark.parametrize("kind", ["plastic", "taught", "hidden", "sac", "evolution"])
+@pytest.mark.parametrize("kind", ["mlp", "taught", "hidden", "sac", "evolution"])
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, kind):
     check_kills(tmp_path, monkeypatch, KINDS[kind], 2, 0)
 

@@ -64,6 +64,8 @@ def test_arguments_of_the_environment_add_up_over_the_sections_of_configurations
     """Who learns from a teacher sees the task that it is configured for, in shorter episodes."""
     found = settings.defaults("Ant-v5", "snn", taught=True).env_kwargs
     assert found == {"include_cfrc_ext_in_observation": False, "max_episode_steps": 200}
+    given = ["--env", "Ant-v5", "--policy", "snn", "--env-kwargs", "max_episode_steps", "9"]
+    assert settings.parse(given).env_kwargs == found | {"max_episode_steps": 9}
     found = settings.defaults("HalfCheetahCueLesson-v0", "snn").env_kwargs
     assert found == {"told": 0.0}
 
