@@ -1,6 +1,7 @@
 """Who may import whom."""
 
 import ast
+import functools
 import tomllib
 from pathlib import Path
 
@@ -21,6 +22,7 @@ ALLOWED = {
 LEARNING = {"torch", "stable_baselines3", "sb3_contrib", "safetensors"}
 
 
+@functools.cache
 def imported(folder):
     """Modules that the files of a folder import, each with the file that does."""
     found = {}
