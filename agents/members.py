@@ -65,12 +65,8 @@ class Result:
 
 
 class Worker:
-    """Evaluates members one after the other.
-
-    Args:
-        policy: whose parameters are set.
-        names: of those parameters, in the order of a member's numbers.
-        envs: one for each episode of a member, which are stepped side by side.
+    """Evaluates members one after the other: sets the named parameters of a policy, and has an
+    episode in each environment, side by side.
     """
 
     def __init__(self, policy: Any, names: Sequence[str], envs: Sequence[Any]) -> None:

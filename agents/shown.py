@@ -22,12 +22,8 @@ class FallingShare(VecEnvWrapper):
     """Environments in which something is done in a share of the episodes that falls linearly to
     none over so many steps of all environments together.
 
-    Args:
-        venv: the environments.
-        first: the share to begin with; above 1 it is 1 until it has fallen below.
-        steps: over which it falls; 0: it is none.
-        entropy: seeds the choice of episodes, after the seed.
-        spaces: other than those of `venv`.
+    The share is `first` to begin with; above 1 it is 1 until it has fallen below. With 0 steps it
+    is none. `entropy` seeds the choice of episodes, after the seed.
     """
 
     def __init__(

@@ -6,11 +6,8 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 
 
 def keep_freed_memory() -> None:
-    """Asks the C library to keep up to 1 GiB of freed memory.
-
-    glibc gives blocks of a few hundred kB back to the system as soon as they are freed, and a
-    training step then spends up to a third of its time on getting them again. Other C libraries
-    are left as they are.
+    """Asks glibc to keep up to 1 GiB of freed memory: it gives blocks of a few hundred kB back as
+    soon as they are freed, and a training step spends up to a third of its time to get them again.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -86,10 +86,8 @@ def state_of(algorithm: BaseAlgorithm) -> dict[str, Any]:
 
 
 def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
-    """Makes a new algorithm the one that a state was taken of.
-
-    Raises:
-        CannotRestore: it differs in its making.
+    """Makes a new algorithm the one that a state was taken of. Raises CannotRestore where it
+    differs in its making.
     """
     layers = _layers(algorithm)
     try:
@@ -120,11 +118,8 @@ def log_on(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
 
 
 def begin_episodes(algorithm: BaseAlgorithm, seed: int) -> None:
-    """Begins new episodes in all environments, and new streams of all random numbers.
-
-    Args:
-        algorithm: between an update and the next rollout.
-        seed: of the run; with the steps trained it determines all that follows.
+    """Begins new episodes in all environments, and new streams of all random numbers, as the seed
+    of the run and the steps trained say.
     """
     assert algorithm.env is not None
     drawn = np.random.SeedSequence([seed, algorithm.num_timesteps]).generate_state(1)
@@ -269,11 +264,7 @@ def steps_of(path: Path) -> int:
 
 
 def read(path: Path) -> Checkpoint:
-    """Reads a checkpoint.
-
-    Raises:
-        ValueError: it is damaged, or of another format; the message names it.
-    """
+    """A checkpoint. Raises ValueError, which names it, where it is damaged or of another format."""
     match = NAME.fullmatch(path.name)
     if match is None:
         raise ValueError(f"{path} is no checkpoint")
@@ -288,14 +279,8 @@ def read(path: Path) -> Checkpoint:
 
 
 def latest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
-    """The latest whole checkpoint in a folder; None where there is no file of any.
-
-    Args:
-        folder: of the checkpoints.
-        say: is called with a line about each that is skipped.
-
-    Raises:
-        UsageError: there are some, and none is whole.
+    """The latest whole checkpoint in a folder; None where there is no file of any. `say` is called
+    with a line about each that is skipped. Raises UsageError where none is whole.
     """
     paths = listed(folder)
     for path in paths:
@@ -310,10 +295,8 @@ def latest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keeps other trainings out of a run folder, for as long as this one is there and alive.
-
-    Raises:
-        UsageError: another one is at work there.
+    """Keeps other trainings out of a run folder while this one lives. Raises UsageError where
+    another one is at work there.
     """
     file = FileLock(folder / LOCK, timeout=PATIENCE)
     try:

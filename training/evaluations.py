@@ -27,11 +27,8 @@ class Evaluations(Periodic):
     environments of their own, and the policy with the highest mean return kept. Training is the
     same with it and without it.
 
-    Args:
-        venv: `EPISODES` environments, not normalised.
-        every: environment steps between two evaluations; one more follows the last update.
-        best: the folder of the policy that is kept.
-        save: saves the present policy in a folder, with these metadata.
+    `venv` has `EPISODES` environments, not normalised; one more evaluation follows the last update.
+    `save` saves the present policy in a folder, `best`, with metadata.
     """
 
     def __init__(

@@ -38,15 +38,10 @@ _adapter = cache(TypeAdapter)  # making one takes forty times as long as using i
 
 
 def updated(settings: T, changes: Any, where: str | None = None) -> T:
-    """A copy of a settings dataclass with nested `changes` applied, of the right types.
+    """A copy of a (nested) settings dataclass with nested `changes` applied, of the right types.
 
-    Args:
-        settings: a dataclass; its fields may be dataclasses too.
-        changes: plain values by name, nested like the settings; those of a dict replace all of it.
-        where: they come from, for messages; None: the command line.
-
-    Raises:
-        UsageError: a name that the dataclass does not have, or a value that it refuses.
+    `where` they come from, messages say; None: the command line. Raises UsageError where a name is
+    unknown, or a value is refused.
     """
     cls: Any = type(settings)
     values = _merged(settings, changes, where or "command line")
@@ -211,11 +206,8 @@ class Pairs(argparse.Action):
 
 
 def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
-    """The values that were given, nested like the settings.
-
-    Raises:
-        UsageError: an unknown option, or one without its value.
-        SystemExit: after --help.
+    """The values that were given, nested like the settings. Raises UsageError where an option is
+    unknown or lacks its value, SystemExit after --help.
     """
     spelt = []  # options may be spelt with underscores, as in YAML
     for argument in arguments:

@@ -63,11 +63,7 @@ HEARTBEAT = 60  # seconds; a trial that is silent for two of them is tried again
 
 
 def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, Settings]:
-    """What to search, and the settings that all trials have in common.
-
-    Raises:
-        UsageError: anything that is wrong with them.
-    """
+    """What to search, and the settings that all trials have in common."""
     parser = Parser(
         program,
         description=__doc__,
@@ -79,19 +75,11 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
         ("--env", "ID", True, "the task (`spikepropamine list envs`)"),
         ("--policy", "NAME", True, "the policy (`... list policies`)"),
         ("--study", "FOLDER", False, "shared by the processes (runs/tune/ENV/POLICY)"),
-        (
-            "--search",
-            "FILE",
-            False,
-            "of what is searched (configs/search/ENV.yaml, or default.yaml)",
-        ),
+        ("--search", "FILE", False, "what is searched (configs/search/ENV.yaml or default.yaml)"),
     ):
         kind = str if required else Path
         parser.add_argument(name, metavar=metavar, required=required, type=kind, help=text)
-    for name, count, text in (
-        ("--trials", 50, "of the study, by all"),
-        ("--seeds", 3, "of a trial"),
-    ):
+    for name, count, text in (("--trials", 50, "of the study"), ("--seeds", 3, "of a trial")):
         parser.add_argument(name, type=int, default=count, help=f"{text} (%(default)s)")
     options, rest = parser.parse_known_args(arguments)
     for name in ("trials", "seeds"):
@@ -108,15 +96,8 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
 
 
 def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, Any]]:
-    """What is searched, by the dotted name of the setting.
-
-    Args:
-        file: with sections as in `configs/search/default.yaml`, and perhaps a `base`, the name of
-            another one there whose sections come before; None: that of the environment.
-        settings: of the trials.
-
-    Raises:
-        UsageError: a section or range that cannot be read, or no such setting.
+    """What is searched, by the dotted name of the setting. Raises UsageError where a file, with
+    sections as in `configs/search/default.yaml`, cannot be read, or names no setting.
     """
     if file is None:
         file = CONFIGS / "search" / f"{settings.env.replace('/', '-')}.yaml"
@@ -178,12 +159,8 @@ def suggested(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, A
 
 
 class Reports(BetweenSteps):
-    """Tells a trial the return so far, and gives it up where it falls behind.
-
-    Args:
-        trial: Optuna's.
-        done: returns of the seeds before.
-        steps: of the training.
+    """Tells a trial the return so far, with those of the seeds that are done, and gives it up
+    where it falls behind.
     """
 
     def __init__(self, trial: Any, done: Sequence[float], steps: int) -> None:
@@ -210,10 +187,8 @@ class Reports(BetweenSteps):
 
 
 def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
-    """Trains with each seed; the mean of what the policies earn.
-
-    Raises:
-        optuna.TrialPruned: the trial is given up, or training broke down.
+    """Trains with each seed; the mean of what the policies earn. Raises optuna.TrialPruned where
+    the trial is given up, or training broke down.
     """
     import optuna
 
