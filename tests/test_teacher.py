@@ -1,7 +1,6 @@
 """A teacher that knows what is hidden: what it says, where it acts, and that it is learned from."""
 
 import csv
-import shutil
 
 import gymnasium as gym
 import numpy as np
@@ -12,7 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build
-from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.training.command import main
 from spikepropamine.training.settings import defaults, parse
 
@@ -275,9 +274,9 @@ def test_a_policy_that_does_not_fit_is_refused_before_anything_is_written(
     taught_by, tmp_path, monkeypatch, capsys, env, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    copy = shutil.copytree(taught_by, tmp_path / "previous")
-    file = copy / "policy" / "policy.json"
-    file.write_text(file.read_text().replace('"previous": false', '"previous": true'))
+    other = load_policy(taught_by / "policy")
+    other.metadata["settings"]["previous"] = True
+    save_policy(tmp_path / "previous" / "policy", other.policy, None, other.metadata)
     named = arguments if arguments[-1] in ("previous", "nowhere") else [*arguments, str(taught_by)]
     assert main(["--env", env, "--policy", "mlp", "--runs", "other", *named], "train.py") == 2
     *_, line = capsys.readouterr().err.splitlines()
