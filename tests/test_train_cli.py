@@ -48,7 +48,7 @@ def test_a_run_leaves_its_folder_and_goes_on_with_resume(tmp_path, run_here, cap
     assert first.returncode == 0, first.stderr
     folder = folder_of(tmp_path)
     assert {file.name for file in folder.iterdir()} == {
-        "config.yaml", "progress.csv", "checkpoints", "policy",
+        "config.yaml", "progress.csv", "checkpoints", "policy", ".lock",
     }  # fmt: skip
     assert {file.name for file in (folder / "policy").iterdir()} == {
         "policy.json", "weights.safetensors",
