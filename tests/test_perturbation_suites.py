@@ -5,14 +5,13 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from saved_runs import command_line, measured, save_run
 
-from spikepropamine.__main__ import main
 from spikepropamine.envs import making, quiet_mujoco
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.acts import act_of
 from spikepropamine.envs.perturbations.suites import SPLITS, load_suite, suite_names
 from spikepropamine.envs.perturbations.verify import TASKS
-from spikepropamine.report.evaluation import Evaluation
 
 quiet_mujoco()
 
@@ -136,16 +135,12 @@ def test_an_unknown_suite_names_the_nearest():
 
 def test_a_suite_of_ones_own_is_trained_and_judged_under(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    file = write(tmp_path, GOOD.replace("Ant-v5", "Swimmer-v5")).name
-    train = ["train", "--env", "Hopper-v5", "--policy", "mlp", "--n-envs", "2", "--steps", "64"]
-    train += ["--trainer.n-steps", "32", "--trainer.batch-size", "32", "--perturb", file]
-    run = "runs/Hopper-v5/mlp/seed-0"
-    judge = ["evaluate", run, "--episodes", "2", "--workers", "1", "--suite"]
-    assert main(train) == 0 and main([*judge, file]) == 0
-    found = Evaluation.read(Path(run, "evaluations", "mine"))
+    file = write(tmp_path, GOOD.replace("Ant-v5", "Swimmer-v5"))
+    assert making.training_text(str(file), "Hopper-v5") == "none | mass~0.5@7 | mass~1.0@7"
+    run = save_run(tmp_path, "Hopper-v5", "mlp")
+    found = measured(run, "--episodes", 1, "--suite", file)
     assert found.asked["suite"] == "mine"
     assert set(found.conditions) == {"clean", "light 0.5", "light 1", "slope"}
     Path("noise.yaml").write_text(GOOD)
-    capsys.readouterr()
     for wrong, words in (("noise.yaml", "another name"), ("gone.yaml", "there is no file")):
-        assert main([*judge, wrong]) == 2 and words in capsys.readouterr().err
+        assert command_line(run, "--suite", wrong) == 2 and words in capsys.readouterr().err
