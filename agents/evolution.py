@@ -38,7 +38,7 @@ from spikepropamine.agents.members import (
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.plastic_sac import Recent
 from spikepropamine.common import require
-from spikepropamine.policies.export import Normalisation
+from spikepropamine.policies.deployed import Normalisation
 from spikepropamine.policies.fast.ppo import PPO
 from spikepropamine.policies.groups import parameter_group
 

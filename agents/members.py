@@ -22,7 +22,7 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents.buffer import each
 from spikepropamine.common import UsageError, end_with_parent_process, require
 from spikepropamine.own_modules import import_modules, imported
-from spikepropamine.policies.export import DeployedPolicy, Normalisation
+from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.spaces import stacked
 
 DEATHS = 10

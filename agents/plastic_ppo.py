@@ -11,8 +11,8 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.fast.ppo import FastPPO
-from spikepropamine.policies.gru import GruPolicy
 
 
 class PlasticPPO(FastPPO, RecurrentPPO):

@@ -89,7 +89,8 @@ class SequenceLearning(_Base):
         actor: Any = self.actor
         if actor.state_size:
             self.replay_buffer.keep_states(actor.state_size)  # type: ignore[union-attr]
-        pair: Any = actor.initial_pair(self.n_envs)
+        nothing = torch.zeros(self.n_envs, actor.state_size, device=self.device)
+        pair: Any = actor.pair(nothing)
         self._last_lstm_states: Any = None if pair is None else RNNStates(pair, pair)
         self._next_lstm_states = self._last_lstm_states
         self._steps: list[tuple[Any, ...]] = []
@@ -118,7 +119,8 @@ class SequenceLearning(_Base):
         seen, _ = self.policy.split(obs)  # type: ignore[operator]
         inputs = actor.extract_features(obs_as_tensor(seen, self.device))
         before = self._last_lstm_states
-        features, after = actor.step(inputs, starts, before and before.pi)
+        features, after = actor.unroll(inputs[None], starts[None], before and before.pi)
+        features = features[0]
         self._next_lstm_states = before and RNNStates(after, after)
         means, log_std = actor.gaussian(features)
         if self.num_timesteps < learning_starts:
@@ -250,7 +252,7 @@ class SequenceLearning(_Base):
         [T, B, ...], after burn-in.
         """
         actor: Any = self.actor
-        shape, first, state = batch.starts.shape, self.burn_in, batch.states
+        shape, first, state = batch.starts.shape, self.burn_in, actor.pair(batch.states)
         observations, told = self.policy.split(batch.observations)  # type: ignore[operator]
         flat = each(lambda x: x.flatten(0, 1), observations)
         inputs = actor.extract_features(flat).unflatten(0, shape)

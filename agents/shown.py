@@ -13,7 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_wrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from spikepropamine.policies.export import Normalisation
+from spikepropamine.policies.deployed import Normalisation
 from spikepropamine.policies.narrow import narrowed
 from spikepropamine.policies.off_policy import actor_of
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeIm
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from spikepropamine.agents.shown import FallingShare
-from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.policies.deployed import DeployedPolicy
 
 
 class Taught(FallingShare):

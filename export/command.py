@@ -2,14 +2,16 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, require, run_command, whole_file
+from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, require, whole_file
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
+from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.folder import RunFolder, refuse_link
 from spikepropamine.own_modules import add_import, import_modules
 from spikepropamine.trained import find
@@ -18,10 +20,10 @@ from spikepropamine.versions import versions
 FORMATS = ("onnx", "nir")
 
 
-def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument("run", metavar="RUN|NAME", help="folder of a run, or one in trained/")
+def main(arguments: Sequence[str], program: str = "spikepropamine export") -> int:
+    """Writes the file, once it has been found to do what the policy does; returns the exit code."""
+    torch.set_num_threads(1)
+    parser = parser_of(program, __doc__, "of the check, and of the episode of --after")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -40,56 +42,56 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         help="nir: with the fast weights that the policy has after N steps of an episode "
         "(%(default)s: none)",
     )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=UNSEEN_SEED,
-        help="of that episode, and of the check (%(default)s)",
-    )
-    add_import(parser)
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str], program: str = "spikepropamine export") -> int:
-    """Runs the command line; returns its exit code."""
-    torch.set_num_threads(1)
-    options = parse(arguments, program)
-    return run_command(program, lambda: export(options), "interrupted; nothing was kept")
-
-
-def export(options: argparse.Namespace) -> int:
-    """Writes the file, once it has been found to do what the policy does."""
-    import_modules(options.imports)
-    if options.after < 0 or options.seed < 0:
-        raise UsageError("--after and --seed must be 0 or more")
+    options = parser.parse_args(arguments)
+    if options.after < 0:
+        raise UsageError("--after must be 0 or more")
     if options.format == "onnx" and options.after:
         raise UsageError("--after is for --format nir; an ONNX file goes on learning by itself")
-    folder = find(options.run)
-    exports = RunFolder(folder).exports
+    run, task = run_of(options)
+    exports = RunFolder(run.folder).exports
     if options.out is None:
         refuse_link(exports, "--out")
     out = options.out or exports / f"policy.{options.format}"
-    try:
-        (run,), task = load_runs([folder], range(options.seed, options.seed + 1))
-        env = make_env(task, CLEAN, run.previous, run.revealed)
-    except (FileNotFoundError, ValueError) as error:
-        raise UsageError(str(error)) from error
     network: Any = getattr(run.policy.policy, "network", None)
     drawn = network is not None and network.config.fresh_weights == "random"
     if drawn:
         network.keep_weights()
+    write = _write_onnx if options.format == "onnx" else _write_nir
     try:
-        with whole_file(out) as part:
-            write = _write_onnx if options.format == "onnx" else _write_nir
+        env = make_env(task, CLEAN, run.previous, run.revealed)
+        with closing(env), whole_file(out) as part:
             told = write(part, run, env, options)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    finally:
-        env.close()
     if drawn:
         told += "; its fixed weights are those of one episode of the training"
     print(f"{out}: {told}")
     return 0
+
+
+def parser_of(program: str, description: str | None, seed: str) -> Parser:
+    """A command line for a run and the seed of an episode, which is for what `seed` says."""
+    parser = Parser(program, description=description, allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN|NAME", help="folder of a run, or one in trained/")
+    parser.add_argument("--seed", type=int, default=UNSEEN_SEED, help=f"{seed} (%(default)s)")
+    add_import(parser)
+    return parser
+
+
+def run_of(options: argparse.Namespace) -> tuple[Run, Task]:
+    """The run that `parser_of` has read, and its task.
+
+    Raises:
+        UsageError: there is none, or an episode with that seed is not for it.
+    """
+    import_modules(options.imports)
+    if options.seed < 0:
+        raise UsageError("--seed must be 0 or more")
+    try:
+        (run,), task = load_runs([find(options.run)], range(options.seed, options.seed + 1))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return run, task
 
 
 ONNX_CALL = (

@@ -1,40 +1,29 @@
 """`spikepropamine enjoy`: watch a policy, live where there is a display, else as a video."""
 
-import argparse
 import os
 import sys
 import webbrowser
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from spikepropamine.common import UNSEEN_SEED, Parser, UsageError
+from spikepropamine.common import UsageError
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
-from spikepropamine.evaluation.ask.conditions import (
-    Condition,
-    conditions_of,
-    make_env,
-)
-from spikepropamine.evaluation.ask.runs import Run, load_runs
+from spikepropamine.evaluation.ask.conditions import Condition, conditions_of, make_env
+from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.command import FILMED
+from spikepropamine.export.command import parser_of, run_of
 from spikepropamine.folder import RunFolder, refuse_link
-from spikepropamine.own_modules import add_import, import_modules
-from spikepropamine.trained import find
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int:
-    """Runs the command line; returns its exit code."""
-    parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "run", metavar="RUN|NAME", help="folder of a run, or part of the path of one in trained/"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=UNSEEN_SEED, help="of the episode (%(default)s)"
-    )
+    """Shows an episode, or films it; returns the exit code."""
+    parser = parser_of(program, __doc__, "of the episode")
     parser.add_argument("--perturb", metavar="TEXT", help='as "mass=1.5@500"')
     parser.add_argument(
         "--video",
@@ -52,32 +41,23 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     parser.add_argument(
         "--open", action="store_true", help="open the video, where there is a display"
     )
-    add_import(parser)
     torch.set_num_threads(1)
-    return enjoy(parser.parse_args(arguments))
-
-
-def enjoy(options: argparse.Namespace) -> int:
-    """Shows the episode, or films it."""
-    import_modules(options.imports)
-    if options.seed < 0:
-        raise UsageError("--seed must be 0 or more")
+    options = parser.parse_args(arguments)
     display = options.video is None and not options.lesions and has_display()
     if not display:
         choose_backend()  # before MuJoCo is imported
-    folder = find(options.run)
+    run, task = run_of(options)
     try:
-        (run,), task = load_runs([folder], range(options.seed, options.seed + 1))
         texts = [] if options.perturb is None else [options.perturb]
         conditions, _ = conditions_of(task, None, texts, [])
-    except (FileNotFoundError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(str(error)) from error
     if display and has_window(task):
         print(f"return {live(run, task, conditions[-1], options.seed):.1f}")
         return 0
     from spikepropamine.evaluation.film.camera import film_run  # the encoder takes a moment
 
-    place = options.video or RunFolder(folder).videos
+    place = options.video or RunFolder(run.folder).videos
     if options.video is None:
         refuse_link(place, "--video")
     try:
@@ -98,11 +78,8 @@ def live(run: Run, task: Task, condition: Condition, seed: int) -> float:
     from spikepropamine.evaluation.film.recording import watch
 
     shown = replace(task, arguments={**task.arguments, "render_mode": "human"})
-    env = make_env(shown, condition, run.previous, run.revealed)
-    try:
+    with closing(make_env(shown, condition, run.previous, run.revealed)) as env:
         return sum(moment.reward for moment in watch(run.policy, env, seed))
-    finally:
-        env.close()
 
 
 def has_window(task: Task) -> bool:

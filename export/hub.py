@@ -1,20 +1,24 @@
-"""Run folders on the Hugging Face Hub: what is pushed, and what of it is trusted when pulled."""
+"""`spikepropamine push` and `pull`: runs on the Hugging Face Hub. What is pulled is treated as a
+stranger's.
+"""
 
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.common import UsageError, reason, require
+from spikepropamine.common import Parser, UsageError, reason, require
 from spikepropamine.folder import RunFolder
+from spikepropamine.own_modules import add_import, import_modules
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_json
 from spikepropamine.report.card import card_of, latest_evaluation, lines_judged
+from spikepropamine.trained import find
 from spikepropamine.versions import digest_of
 
 MANIFEST = "spikepropamine.json"
@@ -23,6 +27,39 @@ POLICY = ("policy/policy.json", "policy/weights.safetensors", "policy/normalisat
 """The files of a policy; the last one is there for normalised observations only."""
 LARGEST = 1_000_000_000  # bytes of a file that is pulled
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+
+
+def main(arguments: Sequence[str], program: str) -> int:
+    """Runs the command line of `push` or `pull`, which the program's name ends with; returns its
+    exit code.
+    """
+    pushes = program.endswith("push")
+    what = "A run to" if pushes else "A policy from"
+    parser = Parser(program, description=f"{what} the Hugging Face Hub.", allow_abbrev=False)
+    if pushes:
+        parser.add_argument("run", metavar="RUN|NAME", help="folder of a run, or one in trained/")
+    parser.add_argument("repository", metavar="OWNER/NAME")
+    if pushes:
+        parser.add_argument(
+            "--evaluation", type=Path, metavar="FOLDER", help="for its card (the latest in RUN)"
+        )
+        parser.add_argument("--private", action="store_true", help="where the repository is new")
+    else:
+        parser.add_argument("--revision", help="branch, tag or commit (the latest)")
+        parser.add_argument(
+            "--out", type=Path, metavar="FOLDER", help="the new run folder (pulled/OWNER/NAME)"
+        )
+    add_import(parser)
+    options = parser.parse_args(arguments)
+    import_modules(options.imports)
+    if pushes:
+        run = RunFolder(find(options.run))
+        print(push(run, options.repository, options.evaluation, options.private))
+    else:
+        folder = options.out or Path("pulled") / options.repository
+        pull(options.repository, options.revision, folder)
+        print(f"the policy is in {folder}; watch it: spikepropamine enjoy {folder}")
+    return 0
 
 
 def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool) -> str:
@@ -82,7 +119,7 @@ def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool
             return f"{api.endpoint}/{repository}"
 
 
-def pull(repository: str, revision: str | None, out: Path) -> Path:
+def pull(repository: str, revision: str | None, out: Path) -> None:
     """Downloads a policy and its card, as those of a stranger: nothing else is taken, no code of
     anyone is run, and nothing is written outside `out`, which must not be there yet.
 
@@ -93,9 +130,6 @@ def pull(repository: str, revision: str | None, out: Path) -> Path:
         repository: OWNER/NAME.
         revision: branch, tag or commit; None: the latest.
         out: the new run folder.
-
-    Returns:
-        `out`.
 
     Raises:
         UsageError: there is no such policy, or it is not what it should be.
@@ -124,7 +158,6 @@ def pull(repository: str, revision: str | None, out: Path) -> Path:
         _check(staged, repository)
         out.parent.mkdir(parents=True, exist_ok=True)
         staged.rename(out)
-    return out
 
 
 def _check(folder: Path, repository: str) -> None:

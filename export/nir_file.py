@@ -7,6 +7,7 @@ neuromodulators only as metadata of the node of the synapses that they change.
 import json
 from collections.abc import Mapping
 from graphlib import TopologicalSorter
+from itertools import islice
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +17,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 
-from spikepropamine.policies.export import DeployedPolicy, Normalisation
+from spikepropamine.policies.deployed import DeployedPolicy, Normalisation, steps
 from spikepropamine.policies.groups import PLASTICITY
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -46,21 +47,19 @@ def refusal(deployed: DeployedPolicy) -> str | None:
     return None
 
 
-def adapted_state(deployed: DeployedPolicy, env: gym.Env, steps: int, seed: int) -> np.ndarray:
+def adapted_state(deployed: DeployedPolicy, env: gym.Env, count: int, seed: int) -> np.ndarray:
     """The policy's state after so many steps of the episode with this seed, flat, float32.
 
     Raises:
         ValueError: the episode is over before.
     """
     policy: Any = deployed.policy
-    state = policy.initial_state(1)
-    observation, _ = env.reset(seed=seed)
-    for step in range(steps):
-        batch = stacked([observation])
-        actions, state = deployed.predict(batch, state, np.array([step == 0]), deterministic=True)
-        observation, _, terminated, truncated, _ = env.step(actions[0])
-        if (terminated or truncated) and step + 1 < steps:
-            raise ValueError(f"the episode of seed {seed} is over after {step + 1} steps")
+    taken = steps(deployed, env, seed, policy.initial_state(1))
+    state: Any = None
+    for number, step in enumerate(islice(taken, count)):
+        if number and step.begins:
+            raise ValueError(f"the episode of seed {seed} is over after {number} steps")
+        state = step.state
     return state[0][0, 0]
 
 
@@ -252,19 +251,8 @@ def check(
         for name in layout.shapes:
             if name.endswith(".fast_weights"):
                 layout.get(initial[0], name)[0, 0] = layout.get(state, name)
-    carried, seen, over = initial, [], True
-    observation: Any = None
-    for _ in range(STEPS):
-        if over:
-            observation, _ = env.reset(seed=seed)
-            seed += 1
-        seen.append(observation)
-        actions, carried = deployed.predict(
-            stacked([observation]), carried, np.array([False]), deterministic=True
-        )
-        observation, _, terminated, truncated, _ = env.step(actions[0])
-        over = terminated or truncated
-    batch: Any = stacked(seen)
+    taken = islice(steps(deployed, env, seed, initial, forgets=False), STEPS)
+    batch: Any = stacked([step.observation for step in taken])
     normalisation = deployed.normalisation
     normalised = batch if normalisation is None else normalisation(batch)
     if normalisation is not None:

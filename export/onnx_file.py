@@ -9,17 +9,20 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.policies import deployed as acting
+from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
 from spikepropamine.policies.policy import PlasticSpikingPolicy
-from spikepropamine.policies.spaces import stacked
 from spikepropamine.policies.state import StateLayout
 
 OPSET = 17
@@ -51,8 +54,9 @@ class Step(nn.Module):
             readable.load_state_dict(policy.state_dict())
             readable.set_training_mode(False)
             policy = readable
-        self.policy = policy
-        self.normalisation = deployed.normalisation
+        self.policy, self.normalisation = policy, deployed.normalisation
+        self.actor = _for(policy, NETWORKS)(policy)[0]
+        self.actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
         self.keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
         pairs = {"": (space, policy.observation_space)}
         if isinstance(space, spaces.Dict):
@@ -64,23 +68,48 @@ class Step(nn.Module):
         """Observations, one tensor for each key of a Dict, and the state [B, D] where there is
         one; to actions as the environment takes them, and the new state.
         """
-        parts = inputs if self.layout is None else inputs[:-1]
-        observation: Any = self._normalised("", parts[0])
+        policy, space = self.policy, self.policy.action_space
+        observation: Any = self._normalised("", inputs[0])
         if self.keys is not None:
-            observation = {key: self._normalised(key, x) for key, x in zip(self.keys, parts)}
-        features = self.policy.extract_features(observation)
-        if self.layout is None:
-            if isinstance(features, tuple):  # extractors of its own for actor and critic
-                features = features[0]
-            return (self._action(self.policy.mlp_extractor.forward_actor(features)),)
+            observation = {key: self._normalised(key, x) for key, x in zip(self.keys, inputs)}
+        extractor = policy.pi_features_extractor
+        features = BasePolicy.extract_features(policy, observation, extractor)
+        # not `len`, which a trace takes for a constant
+        starts = features.new_zeros(1, features.shape[0])
+        before = None if self.layout is None else self._before(inputs[-1])
+        logits, _, after = self.actor(features, before, starts)
+        actions = self.actions.mode(logits).reshape(-1, *space.shape)
+        if isinstance(space, spaces.Box):
+            low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
+            actions = torch.minimum(torch.maximum(actions, low), high)
+        return (actions,) if self.layout is None else (actions, self._after(after))
+
+    def _before(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """The state as the policy takes it."""
+        assert self.layout is not None
+        fields = self.layout.unpack(flat)
+        if not isinstance(self.policy, PlasticSpikingPolicy):
+            hidden, cell = (fields[k].transpose(0, 1).contiguous() for k in ("hidden", "cell"))
+            return hidden, cell
+        whole = self.policy.layout
+        left_out = {
+            name: flat.new_zeros(flat.shape[0], *shape)
+            for name, shape in whole.shapes.items()
+            if name not in self.layout.shapes
+        }
+        flat = whole.pack(fields | left_out)[None]
+        return flat, flat[..., :1]
+
+    def _after(self, state: tuple[Tensor, Tensor]) -> Tensor:
+        """The state as the file gives it."""
+        assert self.layout is not None
         if isinstance(self.policy, PlasticSpikingPolicy):
-            latent, state = self._spiking(features, inputs[-1])
-        else:
-            latent, state = self._lstm(features, inputs[-1])
-        return self._action(latent), state
+            return self.layout.pack(self.policy.layout.unpack(state[0][0]))
+        fields = zip(("hidden", "cell"), (x.transpose(0, 1) for x in state))
+        return self.layout.pack(dict(fields))
 
     def _normalised(self, key: str, x: Tensor) -> Tensor:
-        """As `policies.export.Normalisation`, to the last bit; pictures as the policy's are."""
+        """As `policies.deployed.Normalisation`, to the last bit; pictures as the policy's are."""
         if key in self.turned:
             return x.permute(0, 3, 1, 2)
         if self.normalisation is None:
@@ -95,42 +124,10 @@ class Step(nn.Module):
         bound = self.normalisation.clip
         return scaled.clamp(-bound, bound).float()
 
-    def _spiking(self, features: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.layout is not None
-        fields = self.layout.unpack(flat)
-        batch = flat.shape[0]  # not `len`, which a trace takes for a constant
-        left_out = {
-            name: flat.new_zeros(batch, *shape)
-            for name, shape in self.policy.layout.shapes.items()
-            if name not in self.layout.shapes
-        }
-        starts = flat.new_zeros(1, batch)
-        latent, _, state = self.policy.network.run(features[None], starts, fields | left_out)
-        return latent[0], self.layout.pack(state)
 
-    def _lstm(self, features: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.layout is not None
-        fields = self.layout.unpack(flat)
-        before = tuple(fields[name].transpose(0, 1).contiguous() for name in ("hidden", "cell"))
-        output, after = self.policy.lstm_actor(features[None], before)
-        new = dict(zip(("hidden", "cell"), (x.transpose(0, 1) for x in after)))
-        return self.policy.mlp_extractor.forward_actor(output[0]), self.layout.pack(new)
-
-    def _action(self, latent: Tensor) -> Tensor:
-        """The likeliest action."""
-        space, output = self.policy.action_space, self.policy.action_net(latent)
-        if isinstance(space, spaces.Box):
-            low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
-            if self.policy.squash_output:
-                squashed = torch.tanh(output.unflatten(1, space.shape))
-                return low + 0.5 * (squashed + 1.0) * (high - low)
-            return torch.minimum(torch.maximum(output.unflatten(1, space.shape), low), high)
-        if isinstance(space, spaces.Discrete):
-            return output.argmax(dim=1)
-        if isinstance(space, spaces.MultiDiscrete):
-            choices = output.split(space.nvec.ravel().tolist(), dim=1)
-            return torch.stack([choice.argmax(dim=1) for choice in choices], dim=1)
-        return (output > 0).float()  # MultiBinary
+def _for(policy: Any, table: dict[type, Any]) -> Any:
+    """The entry of the policy's class, or of the nearest above it."""
+    return next(table[cls] for cls in type(policy).__mro__ if cls in table)
 
 
 def state_layout(policy: Any) -> StateLayout | None:
@@ -288,34 +285,26 @@ def check(
     policy: Any = deployed.policy
     layout = state_layout(policy) if isinstance(policy, PlasticSpikingPolicy) else None
     allowed = 0 if layout is None else max(1, steps // 500)
-    worst, apart, over = 0.0, 0, True
-    state: Any = None
-    observation: Any = None
-    for step in range(steps):
-        starts = np.array([over])
-        if over:
-            observation, _ = env.reset(seed=seed)
+    worst, apart = 0.0, 0
+    for number, step in enumerate(islice(acting.steps(deployed, env, seed), steps)):
+        if step.begins:
             exported.reset()
-            seed += 1
-        batch = stacked([observation])
-        actions, state = deployed.predict(batch, state, starts, deterministic=True)
-        action = exported.act(observation)
+        action = exported.act(step.observation)
         if isinstance(env.action_space, spaces.Box):
-            difference = float(np.abs(action - actions[0]).max())
+            difference = float(np.abs(action - step.action).max())
         else:
-            difference = 0.0 if np.array_equal(action, actions[0]) else np.inf
-        if difference <= TOLERANCE * max(1.0, float(np.abs(actions[0]).max())):
+            difference = 0.0 if np.array_equal(action, step.action) else np.inf
+        if difference <= TOLERANCE * max(1.0, float(np.abs(step.action).max())):
             worst = max(worst, difference)
         else:
             apart += 1
             if apart > allowed:
                 raise ValueError(
-                    f"step {step}: the file acts {action.tolist()}, "
-                    f"the policy {actions[0].tolist()}"
+                    f"step {number}: the file acts {action.tolist()}, "
+                    f"the policy {step.action.tolist()}"
                 )
             assert layout is not None
-            fields = [policy.layout.get(state[0], name).reshape(1, -1) for name in layout.shapes]
+            flat = step.state[0]
+            fields = [policy.layout.get(flat, name).reshape(1, -1) for name in layout.shapes]
             exported.state = {STATE: np.concatenate(fields, axis=1)}
-        observation, _, terminated, truncated, _ = env.step(actions[0])
-        over = terminated or truncated
     return Check(steps, worst, apart)

@@ -4,7 +4,6 @@ Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles,
 """
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import pairwise
@@ -24,10 +23,8 @@ from sb3_contrib.common.recurrent.policies import (
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
-    BasePolicy,
     MultiInputActorCriticPolicy,
 )
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.torch_layers import (
     CombinedExtractor,
     FlattenExtractor,
@@ -37,13 +34,12 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from spikepropamine.common import reason, shown, whole_file, whole_folder
+from spikepropamine.policies.baselines import GruPolicy
+from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.extractors import LSTM_EXTRACTORS
-from spikepropamine.policies.fast import fast
-from spikepropamine.policies.gru import GruPolicy
 from spikepropamine.policies.network import NetworkConfig
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.spaces import (
-    check_finite,
     is_normalised,
     space_from_json,
     space_to_json,
@@ -85,113 +81,11 @@ POLICIES: dict[str, type[ActorCriticPolicy]] = {
 }
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 EXTRACTORS = (FlattenExtractor, NatureCNN, CombinedExtractor, *LSTM_EXTRACTORS.values())
-# the constructor arguments that a policy folder may name, besides activation_fn and network
-ARGUMENTS = (
-    "net_arch",
-    "ortho_init",
-    "log_std_init",
-    "critic_sees_spikes",
-    "normalize_images",
-    "lstm_hidden_size",
-    "n_lstm_layers",
-    "shared_lstm",
-    "enable_critic_lstm",
-)
-
-
-class Normalisation:
-    """The observation statistics of a `VecNormalize`, frozen.
-
-    Args:
-        mean, var: arrays shaped like the observation, or for a Dict observation a dict of them.
-        clip: bound of the normalised values.
-        epsilon: added to the variance.
-    """
-
-    def __init__(self, mean: Any, var: Any, clip: float, epsilon: float) -> None:
-        self.mean, self.var, self.clip, self.epsilon = mean, var, clip, epsilon
-
-    @classmethod
-    def of(cls, venv: VecNormalize) -> "Normalisation | None":
-        """The current statistics of `venv`; None when it leaves observations as they are."""
-        if not venv.norm_obs:
-            return None
-        if isinstance(venv.obs_rms, RunningMeanStd):
-            mean, var = venv.obs_rms.mean, venv.obs_rms.var
-        else:
-            mean = {key: rms.mean for key, rms in venv.obs_rms.items()}
-            var = {key: rms.var for key, rms in venv.obs_rms.items()}
-        return cls(mean, var, venv.clip_obs, venv.epsilon)
-
-    def give(self, venv: VecNormalize, more: int = 0) -> None:
-        """Lets `venv` go on from these statistics, as if it had seen as many observations; `more`
-        channels that come after them are left as they are.
-
-        Raises:
-            ValueError: observations of another structure.
-        """
-        pairs: list[tuple[Any, Any, Any]] = [(venv.obs_rms, self.mean, self.var)]
-        if isinstance(self.mean, dict):
-            if not isinstance(venv.obs_rms, dict) or venv.obs_rms.keys() != self.mean.keys():
-                raise ValueError("its observations are of another structure")
-            pairs = [(rms, self.mean[key], self.var[key]) for key, rms in venv.obs_rms.items()]
-        for rms, mean, var in pairs:
-            rms.mean, rms.count = np.append(mean, np.zeros(more)) if more else mean.copy(), 1e6
-            rms.var = np.append(var, np.ones(more)) if more else var.copy()
-
-    def __call__(self, observation: Any) -> Any:
-        """Normalised observations, float32, of the same structure."""
-        if not isinstance(observation, dict):
-            return self._apply(observation, self.mean, self.var)
-        return {
-            key: self._apply(x, self.mean[key], self.var[key]) if key in self.mean else x
-            for key, x in observation.items()
-        }
-
-    def _apply(self, x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
-        scaled = (x - mean) / np.sqrt(var + self.epsilon)
-        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
-
-
-class DeployedPolicy:
-    """A loaded policy with its normalisation: raw observations in, actions out.
-
-    Attributes:
-        policy: the SB3 policy.
-        normalisation: applied to observations, or None.
-        metadata: what was stored beside it.
-    """
-
-    def __init__(
-        self, policy: BasePolicy, normalisation: Normalisation | None, metadata: dict[str, Any]
-    ) -> None:
-        self.policy, self.normalisation, self.metadata = policy, normalisation, metadata
-        policy.set_training_mode(False)
-
-    def predict(
-        self,
-        observation: Any,
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """As the `predict` of any SB3 policy, on observations as the environment gives them.
-        Threads may share the policy.
-
-        Raises:
-            BadObservation: one is not finite; nothing has come of it, and the state still holds.
-        """
-        check_finite(observation)
-        if self.normalisation is not None:
-            observation = self.normalisation(observation)
-        compiled = fast(self.policy)
-        if compiled is not None:
-            return compiled.predict(observation, state, episode_start, deterministic)
-        with _ONE_AT_A_TIME:  # SB3's policies keep the distribution of a step
-            return self.policy.predict(observation, state, episode_start, deterministic)
-
-
-_ONE_AT_A_TIME = threading.Lock()
+OF_ALL = (
+    "net_arch", "ortho_init", "log_std_init", "critic_sees_spikes", "normalize_images",
+)  # fmt: skip
+OF_LSTM = ("lstm_hidden_size", "n_lstm_layers", "shared_lstm", "enable_critic_lstm")
+"""Constructor arguments that a policy folder may name, besides activation_fn and network."""
 
 
 def save_policy(
@@ -318,7 +212,7 @@ def policy_of(description: dict[str, Any], size: int) -> ActorCriticPolicy:
     given = description["arguments"]
     if len(json.dumps(given)) > LARGEST_ARGUMENTS:
         raise ValueError("it describes more layers than there may be")
-    arguments = {name: given[name] for name in ARGUMENTS if name in given}
+    arguments = {name: given[name] for name in OF_ALL + OF_LSTM if name in given}
     arguments["activation_fn"] = ACTIVATIONS[given["activation_fn"]]
     if "network" in given:
         # older ones do not say how their fast weights decay
@@ -425,24 +319,17 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
         arguments["network"] = policy.network_config.as_dict()
     elif isinstance(policy, RecurrentActorCriticPolicy):
         lstm = policy.lstm_actor
-        arguments |= {"lstm_hidden_size": lstm.hidden_size, "n_lstm_layers": lstm.num_layers}
-        arguments |= {"shared_lstm": policy.shared_lstm}
-        arguments |= {"enable_critic_lstm": policy.enable_critic_lstm}
-    for name in (
-        "net_arch", "ortho_init", "log_std_init", "critic_sees_spikes", "normalize_images",
-    ):  # fmt: skip
-        if hasattr(policy, name):
-            arguments[name] = getattr(policy, name)
-    return arguments
+        values = lstm.hidden_size, lstm.num_layers, policy.shared_lstm, policy.enable_critic_lstm
+        arguments |= dict(zip(OF_LSTM, values))
+    return arguments | {name: getattr(policy, name) for name in OF_ALL if hasattr(policy, name)}
 
 
 def _statistics(normalisation: Normalisation) -> dict[str, torch.Tensor]:
-    parts = {"mean": normalisation.mean, "var": normalisation.var}
-    tensors = {}
-    for part, value in parts.items():
-        for key, array in value.items() if isinstance(value, dict) else [("", value)]:
-            tensors[f"{part}/{key}" if key else part] = torch.as_tensor(np.asarray(array))
-    return tensors
+    return {
+        f"{name}/{key}".rstrip("/"): torch.as_tensor(np.asarray(array))
+        for key, parts in normalisation.parts().items()
+        for name, array in zip(("mean", "var"), parts)
+    }
 
 
 def _statistics_of(
@@ -464,13 +351,12 @@ def _statistics_of(
     }
 
 
-def _from_statistics(tensors: dict[str, torch.Tensor], several: bool) -> tuple[Any, Any]:
+def _from_statistics(tensors: dict[str, torch.Tensor], several: bool) -> list[Any]:
     """Mean and variance, or dicts of them."""
-
-    def part(name: str) -> Any:
-        if not several:
-            return tensors[name].numpy()
-        named = {key.partition("/"): tensor for key, tensor in tensors.items()}
-        return {key: tensor.numpy() for (of, _, key), tensor in named.items() if of == name}
-
-    return part("mean"), part("var")
+    if not several:
+        return [tensors[name].numpy() for name in ("mean", "var")]
+    parts: dict[str, dict[str, np.ndarray]] = {"mean": {}, "var": {}}
+    for name, tensor in tensors.items():
+        part, _, key = name.partition("/")
+        parts[part][key] = tensor.numpy()
+    return list(parts.values())

@@ -238,6 +238,7 @@ class SpikingNetwork(nn.Module):
                 if config.fresh_weights == "zero":
                     weight.zero_()
         self._specs = frozenset(layer.spec for layer in layers)  # it keeps its hash
+        self._modulated = any(x.modulation != "none" or x.has_target for x in self._specs)
         self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
         shapes = self._state_shapes(width)
@@ -294,7 +295,9 @@ class SpikingNetwork(nn.Module):
             first_tick = torch.zeros_like(starts).repeat(ticks, 1)
             first_tick[::ticks] = starts
             starts = first_tick
-        exogenous = observations.index_select(2, self.exogenous)
+        exogenous = (
+            observations.index_select(2, self.exogenous) if self._modulated else observations
+        )
         plasticity = 1.0 - state["plasticity_off"]
         new_state = {flag: state[flag] for flag in FLAGS}
         held = state["modulator_held"] if bool(state["modulator_held"].any()) else None

@@ -11,8 +11,8 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from spikepropamine.policies.fast.networks import Dense
 from spikepropamine.policies.squashed import (
     Squashed,
     SquashedGru,
@@ -23,41 +23,6 @@ from spikepropamine.policies.squashed import (
 
 FUSED = {"fused": True}
 """Adam's argument: all parameters in one call."""
-
-
-class _Mlps(torch.autograd.Function):
-    """Rectified MLPs side by side, in a batched product for each layer: from inputs [N, channels]
-    and each layer's weights [count, inputs, outputs] and biases [count, 1, outputs] to outputs
-    [count, N, outputs].
-    """
-
-    @staticmethod
-    def forward(ctx, x, *parameters):
-        seen = [x.expand(len(parameters[0]), -1, -1)]  # by each layer
-        for weight, bias in zip(parameters[::2], parameters[1::2]):
-            if len(seen) > 1:
-                seen[-1].relu_()
-            seen.append(torch.baddbmm(bias, seen[-1], weight))
-        ctx.save_for_backward(*seen[:-1], *parameters[::2])
-        return seen[-1]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, d):
-        layers = len(ctx.saved_tensors) // 2
-        seen, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
-        gradients: list[Any] = []
-        for k in reversed(range(layers)):
-            if ctx.needs_input_grad[1]:
-                gradients += [d.sum(dim=1, keepdim=True), seen[k].transpose(1, 2) @ d]
-            else:
-                gradients += [None, None]
-            if k > 0:
-                d = torch.bmm(d, weights[k].transpose(1, 2)).mul_(seen[k] > 0)
-        d_x = None
-        if ctx.needs_input_grad[0]:
-            d_x = torch.bmm(d, weights[0].transpose(1, 2)).sum(dim=0)
-        return d_x, *reversed(gradients)
 
 
 class Critics(nn.Module):
@@ -76,15 +41,17 @@ class Critics(nn.Module):
         self.layers = nn.ParameterList()
         for fan_in, fan_out in pairwise(sizes):  # as `nn.Linear` begins
             bound = 1 / math.sqrt(fan_in)
-            for shape in ((count, fan_in, fan_out), (count, 1, fan_out)):  # weights and biases
-                self.layers.append(torch.empty(shape).uniform_(-bound, bound))
+            weights = torch.empty(count, fan_in, fan_out).uniform_(-bound, bound)
+            self.layers.append(weights.mT.contiguous())
+            self.layers.append(torch.empty(count, 1, fan_out).uniform_(-bound, bound))
 
     def forward(self, states: Tensor, actions: Tensor, learn: bool = True) -> Tensor:
         """[N, ...] and [N, actions] to [count, N, outputs]; without gradients to their own
         parameters unless they `learn`.
         """
         parameters = self.layers if learn else [x.detach() for x in self.layers]
-        return _Mlps.apply(torch.cat([states, actions], dim=1), *parameters)
+        inputs = torch.cat([states, actions], dim=1)
+        return Dense.apply(True, inputs.expand(len(parameters[0]), -1, -1), *parameters)
 
 
 class OffPolicy(SACPolicy):

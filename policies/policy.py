@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
-from sb3_contrib.common.recurrent.type_aliases import RNNStates
-from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import (
@@ -30,12 +28,13 @@ ADAM = {"eps": 1e-5, "fused": True}
 tensors are mostly overhead."""
 
 
-class Critic(nn.Module):
-    """The hidden layers of the critic, in the place and under the names that SB3 expects.
+class Heads(nn.Module):
+    """What comes after the network, in the place and under the names that SB3 expects: nothing for
+    the actor, hidden layers for the critic.
 
-    The critic is an MLP on the observation and, unless `critic_sees_spikes` is off, on the
-    spiking features without their gradient: in a partially observed task only these tell what
-    the actor has learned in this episode.
+    Both are given the spiking features and the observation side by side. The critic is an MLP on
+    the observation and, unless `critic_sees_spikes` is off, on the features, which SB3 detaches: in
+    a partially observed task only these tell what the actor has learned in this episode.
     """
 
     def __init__(
@@ -53,11 +52,13 @@ class Critic(nn.Module):
         self.latent_dim_vf = widths[-1] if widths else inputs
         self.value_net = nn.Sequential(*create_mlp(inputs, -1, widths, activation_fn))
 
-    def forward(self, features: Tensor, observations: Tensor) -> Tensor:
-        """[N, features] and [N, channels] to [N, latent_dim_vf]."""
-        if self.sees_spikes:
-            observations = torch.cat([features.detach(), observations], dim=1)
-        return self.value_net(observations)
+    def forward_actor(self, latent: Tensor) -> Tensor:
+        """[N, features + channels] to [N, features]."""
+        return latent[:, : self.latent_dim_pi].contiguous()
+
+    def forward_critic(self, latent: Tensor) -> Tensor:
+        """[N, features + channels] to [N, latent_dim_vf]."""
+        return self.value_net(latent if self.sees_spikes else latent[:, self.latent_dim_pi :])
 
 
 class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
@@ -164,7 +165,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             self._exogenous_channels(),
             self.backend,
         )
-        self.mlp_extractor = Critic(
+        self.mlp_extractor = Heads(
             self.network.output_size,
             self.features_dim,
             self.net_arch["vf"],
@@ -199,80 +200,20 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
                 )
         return chosen
 
-    def _run(
-        self, obs: Any, states: tuple[Tensor, Tensor], episode_starts: Tensor
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Observations [n_seq * T, ...], one sequence after the other, through the network.
-
-        Returns features [T * n_seq, output_size] and flattened observations [T * n_seq, channels],
-        one tick after the other, which is the network's order, and the new states.
+    @staticmethod
+    def _process_sequence(
+        features: Tensor, lstm_states: Any, episode_starts: Tensor, lstm: Any
+    ) -> tuple[Tensor, Any]:
+        """[n_seq * T, channels], one sequence after the other, to the network's features and these
+        channels, in this order, and the new states.
         """
-        sequences = states[0].shape[1]
-        observations = by_time(self.extract_features(obs), sequences)
-        features, states = self.network(observations, states, by_time(episode_starts, sequences))
-        return features.flatten(0, 1), observations.flatten(0, 1), states
+        sequences = lstm_states[0].shape[1]
+        observations = by_time(features, sequences)
+        outputs, states = lstm(observations, lstm_states, by_time(episode_starts, sequences))
+        latent = torch.cat([outputs, observations], dim=2).flatten(0, 1)
+        return by_sequence(latent, sequences), states
 
-    def _values(self, features: Tensor, observations: Tensor) -> Tensor:
-        return self.value_net(self.mlp_extractor(features, observations))
-
-    def forward(
-        self, obs: Any, lstm_states: RNNStates, episode_starts: Tensor, deterministic: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor, RNNStates]:
-        """Actions, values, their log-likelihoods and the new states, for a step of each
-        environment; `lstm_states.pi` holds the states before it.
-        """
-        features, observations, states = self._run(obs, lstm_states.pi, episode_starts)
-        distribution = self._get_action_dist_from_latent(features)
-        actions = distribution.get_actions(deterministic=deterministic)
-        log_prob = distribution.log_prob(actions)
-        actions = actions.reshape(-1, *self.action_space.shape)
-        return actions, self._values(features, observations), log_prob, RNNStates(states, states)
-
-    def get_distribution(
-        self, obs: Any, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor
-    ) -> tuple[Distribution, tuple[Tensor, Tensor]]:
-        """The distribution of actions for a step of each environment, and the new states."""
-        features, _, states = self._run(obs, lstm_states, episode_starts)
-        return self._get_action_dist_from_latent(features), states
-
-    def predict_values(
-        self, obs: Any, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor
-    ) -> Tensor:
-        """Values for a step of each environment, [n_envs, 1]."""
-        features, observations, _ = self._run(obs, lstm_states, episode_starts)
-        return self._values(features, observations)
-
-    def evaluate_actions(
-        self, obs: Any, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Values, log-likelihoods of actions, and entropies, of sequences [n_seq * T, ...], one
-        after the other; `lstm_states.pi` holds the states before them.
-        """
-        sequences = lstm_states.pi[0].shape[1]
-        observations = by_time(self.extract_features(obs), sequences)
-        starts, state = (
-            by_time(episode_starts, sequences),
-            self.layout.unpack(lstm_states.pi[0][0]),
-        )
-        features, _, _ = self.network.run(observations, starts, state, state_wanted=False)
-        features, observations = features.flatten(0, 1), observations.flatten(0, 1)
-        distribution = self._get_action_dist_from_latent(features)
-        # turned round are the few numbers that go in and come out, not the features
-        log_prob = distribution.log_prob(by_time(actions, sequences).flatten(0, 1))
-        entropy = distribution.entropy()
-        return (
-            by_sequence(self._values(features, observations), sequences),
-            by_sequence(log_prob, sequences),
-            None if entropy is None else by_sequence(entropy, sequences),
-        )
-
-    def predict(
-        self,
-        observation: Any,
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+    def predict(self, observation: Any, *arguments: Any, **named: Any) -> Any:
         """As in SB3; threads may share the policy.
 
         Raises:
@@ -281,7 +222,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         check_finite(observation)
         compiled = fast(self)
         predict = super().predict if compiled is None else compiled.predict
-        return predict(observation, state, episode_start, deterministic)
+        return predict(observation, *arguments, **named)
 
     def initial_state(self, n_envs: int, plasticity: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The state before an episode, for `predict`.
@@ -298,11 +239,12 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         parameters = super()._get_constructor_parameters()
         for name in ("squash_output", "full_std", "use_expln"):
             parameters.pop(name)
-        parameters["network"] = self.network_config
-        parameters["critic_sees_spikes"] = self.critic_sees_spikes
-        parameters["told"] = self.told
-        parameters["backend"] = self.backend
-        return parameters
+        return parameters | {
+            "network": self.network_config,
+            "critic_sees_spikes": self.critic_sees_spikes,
+            "told": self.told,
+            "backend": self.backend,
+        }
 
 
 NETWORKS[PlasticSpikingPolicy] = spiking

@@ -2,7 +2,6 @@
 
 import math
 import weakref
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,15 +14,14 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.extractors import extractor_for
 from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
-from spikepropamine.policies.gru import GruPolicy
+from spikepropamine.policies.fast.networks import Pair, remember
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 
 LOG_STD = (-20.0, 2.0)
 """Range of the log standard deviation, as in SB3's SAC."""
-
-Pair = tuple[Tensor, Tensor]
 
 if TYPE_CHECKING:
     _Base = ActorCriticPolicy  # a mixin over three policies; to the type checker over one
@@ -64,7 +62,7 @@ class Squashed(_Base):
     """Makes an actor-critic policy the actor of SAC: actions are tanh of a Gaussian whose mean and
     standard deviation depend on the state, and there is no critic.
 
-    `predict` works as for any SB3 policy; `step`, `unroll` and `draw` are what learning calls.
+    `predict` works as for any SB3 policy; `unroll` and `draw` are what learning calls.
     """
 
     state_size = 0
@@ -104,23 +102,17 @@ class Squashed(_Base):
         mean, log_std = self.gaussian(features)
         return _Draw.apply(mean, log_std, torch.randn_like(mean))
 
-    def initial_pair(self, n_envs: int) -> Pair | None:
-        """The state before an episode, as `step` takes it."""
+    def pair(self, flat: Tensor) -> Pair | None:
+        """The state as `unroll` takes it, of one vector for each environment [B, state_size]."""
         return None
 
     def flat(self, state: Pair | None) -> Tensor | None:
-        """A state as one vector for each environment, [n_envs, state_size]."""
+        """A state as one vector for each environment, [B, state_size]."""
         return None
 
-    def step(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One step of each environment: from inputs [B, channels], episode starts [B] and the state
-        to features [B, F] and the next state.
-        """
-        return self.mlp_extractor.forward_actor(inputs), None
-
     def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Sequences: from inputs [T, B, channels], starts [T, B] and flat states [B, state_size]
-        to features [T, B, F] and the flat states after them.
+        """Sequences: from inputs [T, B, channels], starts [T, B] and the state before them to
+        features [T, B, F] and the state after them.
         """
         return self.mlp_extractor.forward_actor(inputs), None
 
@@ -141,24 +133,17 @@ class SquashedSpiking(Squashed, PlasticSpikingPolicy):
         """Of all fields of `layout`."""
         return self.layout.size
 
-    def initial_pair(self, n_envs: int) -> Pair:
-        """Zeros."""
-        state = torch.zeros(1, n_envs, self.layout.size, device=self.device)
-        return state, state[..., :1]
+    def pair(self, flat: Tensor) -> Pair:
+        """The state as it is, and a placeholder."""
+        return flat[None], flat[None, :, :1]
 
     def flat(self, state: Any) -> Tensor:
         """The state as it is."""
         return state[0][0]
 
-    def step(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """See `Squashed`."""
-        features, state = self.network(inputs[None], state, starts[None])
-        return features[0], state
-
     def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """See `Squashed`; of the state, what a learner needs no more may be missing."""
-        features, _, fields = self.network.run(inputs, starts, self.layout.unpack(state))
-        return features, self.layout.pack(fields)
+        """See `Squashed`."""
+        return self.network(inputs, state, starts)
 
 
 class _Recurrent(Squashed):
@@ -178,39 +163,22 @@ class _Recurrent(Squashed):
         """Of hidden and cell state, in all layers."""
         return 2 * self.lstm_actor.num_layers * self.lstm_actor.hidden_size
 
-    def initial_pair(self, n_envs: int) -> Pair:
-        """Zeros."""
-        lstm = self.lstm_actor
-        state = torch.zeros(lstm.num_layers, n_envs, lstm.hidden_size, device=self.device)
-        return state, state.clone()
+    def pair(self, flat: Tensor) -> Pair:
+        """Hidden and cell state, each [layers, B, width]."""
+        width = (self.lstm_actor.num_layers, self.lstm_actor.hidden_size)
+        hidden, cell = (
+            x.unflatten(1, width).transpose(0, 1).contiguous() for x in flat.chunk(2, dim=1)
+        )
+        return hidden, cell
 
     def flat(self, state: Any) -> Tensor:
         """Hidden and cell state of all layers side by side."""
         return torch.cat([part.transpose(0, 1).flatten(1) for part in state], dim=1)
 
-    def step(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """See `Squashed`."""
-        features, state = self._run(inputs[None], starts[None], state)
-        return features[0], state
-
     def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See `Squashed`."""
-        width = (self.lstm_actor.num_layers, self.lstm_actor.hidden_size)
-        parts = (x.unflatten(1, width).transpose(0, 1).contiguous() for x in state.chunk(2, dim=1))
-        features, after = self._run(inputs, starts, tuple(parts))
-        return features, self.flat(after)
-
-    def _run(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
-        outputs = []
-        begun = starts.any(dim=1).tolist()
-        cuts = [0, *(t for t in range(1, len(begun)) if begun[t]), len(begun)]
-        for first, last in pairwise(cuts):
-            if begun[first]:
-                kept = (1.0 - starts[first])[:, None]
-                state = tuple(kept * part for part in state)
-            output, state = self.lstm_actor(inputs[first:last], state)
-            outputs.append(output)
-        return self.mlp_extractor.forward_actor(torch.cat(outputs)), state
+        outputs, state = remember(self.lstm_actor, inputs.flatten(0, 1), state, starts)
+        return self.mlp_extractor.forward_actor(outputs).unflatten(0, starts.shape), state
 
 
 class SquashedLstm(_Recurrent, RecurrentActorCriticPolicy):
@@ -244,7 +212,8 @@ def _networks(policy: Any) -> tuple[Any, Any]:
     policy = weakref.proxy(policy)
 
     def actor(features: Tensor, state: Any, starts: Tensor) -> tuple[Tensor, Tensor, Any]:
-        memory, state = policy.step(features, starts[0], state)
+        memory, state = policy.unroll(features.view(*starts.shape, -1), starts, state)
+        memory = memory.flatten(0, 1)
         return torch.cat(policy.gaussian(memory), dim=1), memory, state
 
     return actor, None  # there is no critic

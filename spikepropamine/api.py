@@ -11,47 +11,26 @@ import numpy as np
 
 from spikepropamine.common import UsageError, unknown
 from spikepropamine.folder import RunFolder
-from spikepropamine.trained import find
+from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.export import load_policy
+from spikepropamine.trained import policy_folder
 
 if TYPE_CHECKING:
     import altair as alt
     import gymnasium as gym
     import polars as pl
 
-    from spikepropamine.policies.export import DeployedPolicy
 
-
-class LostState(ValueError):
-    """A policy with memory was asked to act in mid-episode, without its state."""
-
-
-class Policy:
+class Policy(DeployedPolicy):
     """A trained policy that acts in a loop.
 
     `act` keeps the state between steps, one for each thread, so that a policy can be shared among
     threads that run an episode each. `predict` is Stable-Baselines3's, with the state given.
-
-    Args:
-        deployed: what `load_policy` gave.
-
-    Attributes:
-        deployed: the same.
-        metadata: settings, versions and steps of its training.
     """
 
-    def __init__(self, deployed: "DeployedPolicy") -> None:
-        self.deployed, self.metadata = deployed, deployed.metadata
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
         self._local = threading.local()
-
-    @property
-    def observation_space(self) -> "gym.Space":
-        """Of one environment."""
-        return self.deployed.policy.observation_space
-
-    @property
-    def action_space(self) -> "gym.Space":
-        """Of one environment."""
-        return self.deployed.policy.action_space
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -59,7 +38,7 @@ class Policy:
 
         Empty before the first step, and for policies without spiking layers.
         """
-        layout = getattr(self.deployed.policy, "layout", None)
+        layout = getattr(self.policy, "layout", None)
         if layout is None or not getattr(self._local, "started", False):
             return {}
         flat = self._local.state[0][0]
@@ -82,29 +61,9 @@ class Policy:
         batch = _batch(observation, self.observation_space)
         started = getattr(self._local, "started", False)
         state = self._local.state if started else None
-        action, state = self.deployed.predict(batch, state, np.array([not started]), deterministic)
+        action, state = self.predict(batch, state, np.array([not started]), deterministic)
         self._local.state, self._local.started = state, True
         return action[0]
-
-    def predict(
-        self,
-        observation: Any,
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """As the `predict` of any Stable-Baselines3 policy.
-
-        Raises:
-            LostState: a policy with memory got no state, and episodes do not all begin.
-        """
-        begins = episode_start is None or bool(np.all(episode_start))
-        if state is None and not begins:
-            raise LostState(
-                "this policy has a memory: give the state of the step before, or use act(), which "
-                "keeps it"
-            )
-        return self.deployed.predict(observation, state, episode_start, deterministic)
 
     def make_env(self, **arguments: Any) -> "gym.Env":
         """The task that it was trained on, unperturbed, with what it observes besides.
@@ -129,12 +88,8 @@ def load(name: str | Path) -> Policy:
         UsageError: there is none; the message has the nearest name.
         ValueError: its files are damaged.
     """
-    from spikepropamine.policies.export import load_policy
-
-    folder = Path(name)
-    if not (folder / "policy.json").is_file():
-        folder = RunFolder(find(name)).policy
-    return Policy(load_policy(folder))
+    loaded = load_policy(policy_folder(name))
+    return Policy(loaded.policy, loaded.normalisation, loaded.metadata)
 
 
 @dataclass(frozen=True)

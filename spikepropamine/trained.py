@@ -8,11 +8,12 @@ from spikepropamine.folder import RunFolder
 HERE = Path(__file__).parent
 TRAINED = (HERE if (HERE / "envs").is_dir() else HERE.parent) / "trained"
 """The trained policies of the checkout, or those few that the installed package brings."""
+DESCRIPTION = "policy.json"  # in the folder of a policy
 
 
 def trained_runs() -> list[Path]:
     """Run folders in trained/."""
-    return sorted(file.parents[1] for file in TRAINED.rglob("policy.json"))
+    return sorted(file.parents[1] for file in TRAINED.rglob(DESCRIPTION))
 
 
 def name_of(folder: Path) -> str:
@@ -22,7 +23,8 @@ def name_of(folder: Path) -> str:
 
 
 def find(name: str | Path) -> Path:
-    """The folder of this path, or the first run in trained/ whose path has these parts.
+    """The run folder of this path, which may be that of its policy, or the first run in trained/
+    whose path has these parts.
 
     Raises:
         UsageError: there is none; the message has the nearest one.
@@ -42,6 +44,12 @@ def find(name: str | Path) -> Path:
     )
 
 
+def policy_folder(name: str | Path) -> Path:
+    """The policy of what `find` finds; or the policy in this folder, which need be of no run."""
+    alone = (Path(name) / DESCRIPTION).is_file()
+    return Path(name) if alone else RunFolder(find(name)).policy
+
+
 def named(name: str | Path) -> Path:
     """As `find`, relative to the working folder if it is below it, so that a configuration that
     names it is of no particular machine.
@@ -52,11 +60,13 @@ def named(name: str | Path) -> Path:
 
 
 def _run_folder(path: Path) -> Path:
-    """The path itself. Raises UsageError where it is near a run folder, and none."""
+    """The run folder of a path. Raises UsageError where it is near one, and none."""
+    if (path / DESCRIPTION).is_file():
+        if path != RunFolder(path.parent).policy:
+            raise UsageError(f"{path} is a policy without its run, whose folder has to be given")
+        return path.parent
     if not RunFolder(path).policy.is_dir():
-        if (path / "policy.json").is_file():
-            raise UsageError(f"{path} is the policy of a run; name the run's folder, {path.parent}")
-        below = min(path.rglob("policy/policy.json"), default=None)
+        below = min(path.rglob(f"policy/{DESCRIPTION}"), default=None)
         if below is not None:
             raise UsageError(f"{path} is no run folder; below it is {below.parent.parent}")
     return path

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -58,6 +59,7 @@ POLICIES = {
     "relu": (PPO, "MlpPolicy", {"activation_fn": torch.nn.ReLU}),
     "elu": (PPO, "MlpPolicy", {"activation_fn": torch.nn.ELU}),
     "lstm": (PlasticPPO, "MlpLstmPolicy", LSTM),
+    "gru": (PlasticPPO, "GruPolicy", LSTM),
     "lstm shared": (
         PlasticPPO, "MlpLstmPolicy", {**LSTM, "shared_lstm": True, "enable_critic_lstm": False},
     ),
@@ -76,6 +78,13 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadFileScheduling
 
     return LoadFileScheduling(config, log)
+
+
+DICT = {
+    "mlp": (PPO, "MultiInputPolicy", {}),
+    "lstm": (PlasticPPO, "MultiInputLstmPolicy", LSTM),
+    "ndp": (PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK}),
+}
 
 
 class RandomEnv(gym.Env):
@@ -125,6 +134,13 @@ def make_model(venv, algorithm=PlasticPPO, policy="PlasticSpikingPolicy", **chan
     elif policy != "MlpPolicy":
         arguments["policy_kwargs"] = {"network": SMALL, "net_arch": {"vf": [8]}}
     return algorithm(policy, venv, **(arguments | changes))
+
+
+def model_of(kind, observation="box", action="box", venv=None, **changes):
+    algorithm, policy, arguments = (DICT if observation == "dict" else POLICIES)[kind]
+    venv = venv or make_vec_env(RandomEnv, 3, 0, env_kwargs={
+        "observation": observation, "action": action, "truncates": True})  # fmt: skip
+    return make_model(venv, algorithm, policy, policy_kwargs=arguments, **changes)
 
 
 def make_network(channels=3, seed=0, exogenous=(0, 1, 2), **changes):

@@ -10,7 +10,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
 from spikepropamine.evaluation.command import ask, measure, parse
-from spikepropamine.policies.export import DeployedPolicy, save_policy
+from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.export import save_policy
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.report import evaluate
 from spikepropamine.report.evaluation import Evaluation

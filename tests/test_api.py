@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import spikepropamine as sp
-from spikepropamine.api import LostState
 from spikepropamine.common import UsageError
+from spikepropamine.policies.deployed import LostState
 from spikepropamine.trained import find
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
@@ -41,7 +41,7 @@ def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
 
 def test_a_name_a_run_and_its_policy_are_the_same_policy():
     run = find(NAME)
-    first, *others = (sp.load(x).deployed.policy for x in (NAME, run, run / "policy"))
+    first, *others = (sp.load(x).policy for x in (NAME, run, run / "policy"))
     for other in others:
         pairs = zip(first.state_dict().values(), other.state_dict().values())
         assert all(torch.equal(a, b) for a, b in pairs)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import model_of
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -195,3 +196,11 @@ def test_an_lstm_multiplies_at_its_gates_too():
 def test_energy_is_that_of_horowitz_table():
     assert cost.energy(cost.operations(1000, 0)) == pytest.approx(900)
     assert cost.energy(cost.operations(0, 1000)) == pytest.approx(4600)
+
+
+def test_a_gru_has_three_gates():
+    policy = model_of("gru").policy
+    with torch.no_grad():
+        (layer, *_), _ = cost._lstm(policy, torch.randn(4, 3))
+    assert layer["name"] == "gru0" and layer["state_bytes"] == 4 * 8
+    assert layer["parameter_bytes"] == 4 * 3 * 8 * (3 + 8 + 2)

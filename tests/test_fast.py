@@ -1,41 +1,28 @@
-"""The layer for speed gives Stable-Baselines3's numbers, and sees whatever changes a policy."""
+"""The layer for speed gives Stable-Baselines3's numbers."""
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    ACTIONS,
-    LSTM,
-    NETWORK,
-    OBSERVATIONS,
-    POLICIES,
-    RandomEnv,
-    make_model,
-    make_venv,
-    same,
-)
+from conftest import ACTIONS, DICT, OBSERVATIONS, POLICIES, RandomEnv, make_venv, model_of, same
 from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import DiagGaussianDistribution
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import polyak_update
 
 from spikepropamine.agents import PlasticPPO, zoo
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.policies import NetworkConfig, fast
-from spikepropamine.policies.export import DeployedPolicy, load_policy, save_policy
-from spikepropamine.policies.fast import obstacle, way
+from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.fast.distributions import Gaussian
 from spikepropamine.policies.fast.environments import Normalised
 from spikepropamine.policies.fast.networks import Dense, tanh
-from spikepropamine.policies.fast.ppo import PPO, FastPPO, one_thread, policy_loss, value_loss
+from spikepropamine.policies.fast.ppo import FastPPO, policy_loss
 from spikepropamine.training.settings import defaults
 
 SEEN = (
@@ -45,27 +32,15 @@ SEEN = (
 OF_MEMORY = ("episode_starts", "lstm_states")
 SETTINGS = {
     "as they are": {},
-    "all terms": {"ent_coef": 0.1, "clip_range_vf": 0.05, "learning_rate": 0.02},
+    "all terms": {"ent_coef": 0.1, "learning_rate": 0.02},
     "early stop": {"target_kl": 1e-3, "learning_rate": 0.02, "n_epochs": 5},
     "raw advantages": {"normalize_advantage": False, "clip_range": 0.01, "learning_rate": 0.02},
     "nothing": {"clip_range": 0.0, "learning_rate": 0.0},
-}
-DICT = {
-    "mlp": (PPO, "MultiInputPolicy", {}),
-    "lstm": (PlasticPPO, "MultiInputLstmPolicy", LSTM),
-    "ndp": (PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK}),
 }
 CASES = [(kind, "box", "box") for kind in POLICIES]
 CASES += [(kind, "box", action) for kind in DICT for action in ACTIONS if action != "box"]
 CASES += [(kind, seen, "multi_discrete") for kind in DICT for seen in ("dict", "discrete")]
 drawn = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def model_of(kind, observation="box", action="box", venv=None, **changes):
-    algorithm, policy, arguments = (DICT if observation == "dict" else POLICIES)[kind]
-    venv = venv or make_vec_env(RandomEnv, 3, 0, env_kwargs={
-        "observation": observation, "action": action, "truncates": True})  # fmt: skip
-    return make_model(venv, algorithm, policy, policy_kwargs=arguments, **changes)
 
 
 class Witness(BaseCallback):
@@ -115,10 +90,13 @@ def test_rollouts_are_the_same_to_the_last_bit(kind, observation, action, monkey
     assert same(*found)
 
 
-@pytest.mark.parametrize("chosen", SETTINGS)
 @pytest.mark.parametrize(
-    ("kind", "action"),
-    [("relu", "box"), *((k, a) for k in DICT for a in ACTIONS), ("lstm actor", "discrete")],
+    ("kind", "action", "chosen"),
+    [
+        *((kind, "box", chosen) for kind in DICT for chosen in SETTINGS if chosen != "all terms"),
+        *((kind, "discrete", "all terms") for kind in ("relu", "gru", "lstm actor")),
+        *((kind, action, "all terms") for kind in DICT for action in ACTIONS),
+    ],
 )
 def test_updates_are_those_of_stable_baselines(kind, action, chosen, monkeypatch):
     found = []
@@ -186,13 +164,14 @@ def test_a_policy_predicts_as_stable_baselines(kind, observation, action, alone,
             answers += [actions, state or ()]
             starts = np.array([step % 5 == 0]) if alone else np.arange(5) == step % 7
         found.append(answers)
-        monkeypatch.setattr("spikepropamine.policies.export.fast", lambda _: None)
+        monkeypatch.setattr("spikepropamine.policies.deployed.fast", lambda _: None)
         monkeypatch.setattr("spikepropamine.policies.policy.fast", lambda _: None)
     assert same(*found)
 
 
-@pytest.mark.parametrize("agent", ["mlp", "lstm", "snn", "ndp-oja"])
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    ("agent", "action"), [("mlp", "box"), ("lstm", "discrete"), ("snn", "multi_binary")]
+)
 def test_what_is_trained_by_name_has_a_shorter_way(agent, action, capsys):
     trainer = TrainerSettings(n_steps=8, sequence_length=8)
     model = build(agent, make_venv(action=action), NetworkConfig(), trainer)
@@ -211,245 +190,6 @@ def test_exploration_is_that_of_stable_baselines(batch, channels):
     torch.manual_seed(1)
     theirs = DiagGaussianDistribution(channels).log_prob_from_params(means, policy.log_std)
     assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
-
-
-def change_data(policy):
-    for x in policy.parameters():
-        x.data.mul_(2)
-
-
-def change_by_polyak(policy):
-    other = [torch.ones_like(x) for x in policy.parameters()]
-    polyak_update(other, policy.parameters(), 0.3)
-
-
-def change_by_loading(policy):
-    policy.load_state_dict({k: 0.5 * x for k, x in policy.state_dict().items()})
-
-
-def change_by_evolution(policy):
-    for x in policy.parameters():
-        x.data.copy_(x.data + 0.3 * torch.randn(x.shape))
-
-
-def change_by_vector(policy):
-    vector = policy.parameters_to_vector()
-    for _ in range(2):  # it shares its memory with the parameters from the first time on
-        vector *= 0.5
-        policy.load_from_vector(vector)
-
-
-def change_memory(policy):
-    for x in policy.parameters():
-        x.data = x.data * 0.5
-
-
-def change_by_numpy(policy):
-    for x in policy.parameters():
-        x.detach().numpy()[...] *= -0.5
-
-
-def change_order(policy):
-    for x in policy.parameters():
-        if x.dim() == 2 and len(x) == x.shape[1]:
-            x.data = x.data.t()  # the same memory, read the other way
-
-
-CHANGES = [
-    change_data, change_by_polyak, change_by_loading, change_by_evolution, change_by_vector,
-    change_memory, change_by_numpy, change_order,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("kind", ["mlp", "lstm", "ndp"])
-def test_parameters_changed_by_whatever_means_act_at_once(kind, change):
-    network = {**NETWORK, "hidden": (12, 12)}
-    arguments = {"policy_kwargs": {"network": network}} if kind == "ndp" else {}
-    algorithm, policy, _ = POLICIES[kind]
-    model = make_model(make_venv(action="box"), algorithm, policy, **arguments)
-    observation = np.full((2, 3), 0.5, np.float32)
-
-    def acted(policy):
-        state, found = None, []
-        for _ in range(4):
-            actions, state = DeployedPolicy(policy, None, {}).predict(
-                observation, state, deterministic=True
-            )
-            found += [actions, state or ()]
-        return found
-
-    before = acted(model.policy)
-    for _ in range(2):
-        change(model.policy)
-        assert same(acted(model.policy), acted(copy.deepcopy(model.policy)))
-    assert not same(before, acted(model.policy)) or change is change_order
-
-
-@pytest.mark.parametrize("kind", ["mlp", "ndp"])
-def test_methods_and_hooks_of_a_policy_of_ones_own_are_called(kind):
-    model = model_of(kind).learn(16)
-    policy, calls = model.policy, []
-    for name in ("forward", "evaluate_actions", "predict"):
-        own = getattr(policy, name)
-        setattr(policy, name, lambda *a, f=own, **k: (calls.append(1), f(*a, **k))[1])
-        assert f"has a method of its own, {name}" in obstacle(policy)
-        calls.clear()
-        if name == "predict":
-            DeployedPolicy(policy, None, {}).predict(np.zeros((1, 3), np.float32))
-        else:
-            model.learn(16)
-        assert calls, name
-        delattr(policy, name)
-    for hook in ("register_forward_hook", "register_full_backward_hook"):
-        handle = getattr(policy.action_net, hook)(lambda *_: calls.append(1))
-        calls.clear()
-        model.learn(48)
-        assert calls and "action_net has a hook" in way(policy)
-        handle.remove()
-    policy.action_net = torch.nn.Sequential(policy.action_net, torch.nn.Threshold(1e9, 0.25))
-    assert (policy.predict(np.zeros((1, 3), np.float32), None, None, True)[0] == 0.25).all()
-    assert obstacle(policy) is None
-
-
-class Clearing(torch.optim.Adam):
-    """Clears the gradients itself, as some optimisers do."""
-
-    def step(self, closure=None):
-        norms.append(torch.cat([p.grad.flatten() for p in self.param_groups[0]["params"]]).norm())
-        super().step(closure)
-        self.zero_grad(set_to_none=True)
-
-
-norms = []
-
-
-@pytest.mark.parametrize("kind", ["mlp", "ndp"])
-def test_the_gradients_norm_is_bounded_where_the_optimiser_clears_gradients(kind):
-    norms.clear()
-    algorithm, name, arguments = POLICIES[kind]
-    arguments = arguments | {"optimizer_class": Clearing}
-    venv = make_vec_env(RandomEnv, 3, 0, env_kwargs={"action": "box"})
-    model = make_model(venv, algorithm, name, policy_kwargs=arguments, max_grad_norm=1e-3)
-    model.learn(2 * 48)
-    assert len(norms) > 2 and max(norms) == pytest.approx(1e-3, rel=0.01)
-
-
-@pytest.mark.parametrize("count", [4, pytest.param(1000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize("kind", ["mlp", "lstm", "ndp"])
-def test_eight_threads_do_with_a_loaded_policy_what_one_does(
-    kind, compiled, count, tmp_path, monkeypatch, switching
-):
-    model = model_of(kind, action="multi_discrete").learn(48)
-    save_policy(tmp_path / "policy", model.policy)
-    policy = load_policy(tmp_path / "policy")
-    if not compiled:
-        monkeypatch.setattr("spikepropamine.policies.export.fast", lambda _: None)
-        monkeypatch.setattr("spikepropamine.policies.policy.fast", lambda _: None)
-
-    def episodes(seed):
-        random, answers = np.random.default_rng(seed), []
-        for _ in range(count):
-            state = None
-            for _ in range(10):
-                observation = random.normal(size=3).astype(np.float32)
-                action, state = policy.predict(observation, state, deterministic=True)
-                answers.append(action)
-        return np.array(answers)
-
-    expected = [episodes(seed) for seed in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        assert same(list(pool.map(episodes, range(8))), expected)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_number_that_is_not_finite_is_named_and_leaves_the_state_as_it_was(bad):
-    policy = model_of("ndp").policy
-    observation = np.zeros((2, 3), np.float32)
-    _, state = policy.predict(observation)
-    kept = [x.copy() for x in state]
-    observation[1, 2] = bad
-    for each in (policy, DeployedPolicy(policy, None, {})):
-        with pytest.raises(ValueError, match=r"observation\[1, 2\] is -?(nan|inf)"):
-            each.predict(observation, state)
-    assert same(list(state), kept)
-    several = DeployedPolicy(model_of("mlp", "dict").policy, None, {})
-    one = several.policy.observation_space.sample()
-    with pytest.raises(ValueError, match=r"observation 'cue'\[0\]"):
-        several.predict(one | {"cue": np.array([bad, 0], np.float32)})
-
-
-def test_small_networks_learn_with_one_thread_and_give_the_others_back():
-    class Threads(BaseCallback):
-        def _on_step(self):
-            counts.append(torch.get_num_threads())
-            return True
-
-    counts, before = [], torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        model_of("ndp").learn(48, callback=Threads())
-        assert set(counts) == {1} and torch.get_num_threads() == 3
-        with pytest.raises(KeyError), one_thread(model_of("mlp").policy):
-            raise KeyError
-        with one_thread(torch.nn.Conv2d(1, 1, 3)):
-            assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_what_a_callback_changes_at_the_start_of_a_rollout_acts_at_once():
-    class Still(BaseCallback):
-        def _on_rollout_start(self):
-            with torch.no_grad():
-                for x in self.model.policy.action_net.parameters():
-                    x.data = torch.zeros_like(x)
-                self.model.policy.log_std.fill_(-20.0)
-
-        def _on_step(self):
-            largest.append(np.abs(self.locals["actions"]).max())
-            with torch.no_grad():
-                self.model.policy.log_std.fill_(2.0 if self.n_calls % 16 else -20.0)
-            return True
-
-        def _on_rollout_end(self):
-            assert len(self.locals["starts"]) == 3  # what is known at the end only
-
-    largest = []
-    model_of("mlp", learning_rate=1e-30).learn(2 * 16 * 3, callback=Still())
-    assert largest[0] < 1e-6 < 0.5 < min(largest[1:16]) and largest[16] < 1e-6
-
-
-def test_a_method_replaced_at_the_start_of_a_rollout_is_called_in_it():
-    class Replace(BaseCallback):
-        def _on_rollout_start(self):
-            forward = type(self.model.policy).forward.__get__(self.model.policy)
-            self.model.policy.forward = lambda *a: (calls.append(1), forward(*a))[1]
-
-        def _on_step(self):
-            return True
-
-    for kind in ("mlp", "ndp"):
-        calls = []
-        model_of(kind, action="discrete").learn(48, callback=Replace())
-        assert len(calls) == 16
-
-
-@pytest.mark.parametrize("kind", ["mlp", "ndp"])
-def test_a_training_that_diverges_ends(kind):
-    with pytest.raises(ValueError, match="not a finite number"):
-        model_of(kind, learning_rate=1e30).learn(1000)
-
-
-def test_a_callback_ends_a_training():
-    class End(BaseCallback):
-        def _on_step(self):
-            return self.n_calls < 5
-
-    model = model_of("mlp")
-    model.learn(1000, callback=End())
-    assert model.num_timesteps == 5 * 3
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.2])
@@ -471,30 +211,20 @@ def test_gradient_of_the_policys_loss_is_that_of_autograd(clip):
     assert divergence >= 0
 
 
-@pytest.mark.parametrize("clip", [None, 0.2])
-def test_gradient_of_the_values_loss_is_that_of_autograd(clip):
-    values, old, returns = torch.randn(3, 500)
-    values = (old + 0.3 * values).requires_grad_()
-    kept = values if clip is None else old + torch.clamp(values - old, -clip, clip)
-    loss = torch.nn.functional.mse_loss(returns, kept)
-    loss.backward()
-    found, gradient = value_loss(values.detach(), old, returns, clip)
-    torch.testing.assert_close(gradient, values.grad)
-    torch.testing.assert_close(found, loss.detach())
-
-
-@pytest.mark.parametrize("loss", [policy_loss, value_loss])
-def test_what_is_no_number_is_not_hidden_by_the_clip(loss):
+def test_what_is_no_number_is_not_hidden_by_the_clip():
     worse, old, third = torch.tensor([np.nan, 0.0]), torch.zeros(2), torch.ones(2)
-    gradient = loss(worse, old, third, 0.2)[1]
+    gradient = policy_loss(worse, old, third, 0.2)[1]
     assert torch.isnan(gradient[0]) and torch.isfinite(gradient[1])
 
 
-def test_gradients_of_dense_layers_are_those_of_finite_differences():
-    sizes = [(5, 3), (5,), (4, 5), (4,), (2, 4), (2,)]
-    inputs = [torch.randn(7, 3), *map(torch.randn, sizes)]
-    inputs = [x.double().requires_grad_() for x in inputs]
-    assert torch.autograd.gradcheck(Dense.apply, inputs)
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("count", [(), (2,)])
+def test_gradients_of_dense_layers_are_those_of_finite_differences(count, rectified):
+    sizes = [(7, 3)]
+    for before, after in ((3, 5), (5, 4), (4, 2)):
+        sizes += [(after, before), (1, after) if count else (after,)]
+    inputs = [torch.randn(*count, *size).double().requires_grad_() for size in sizes]
+    assert torch.autograd.gradcheck(partial(Dense.apply, rectified), inputs)
     assert torch.autograd.gradcheck(tanh, inputs[:1])
 
 

@@ -12,13 +12,13 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, reason_against
-from spikepropamine.policies.fast.environments import Normalised, SideBySide, stepper
+from spikepropamine.policies.fast.environments import Normalised, SideBySide
 
 pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
 
 TASKS = [
-    "Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5", "HumanoidStandup-v5",
-    "InvertedDoublePendulum-v5", "InvertedPendulum-v5", "Pusher-v5", "Reacher-v5", "Swimmer-v5",
+    "Humanoid-v5", "Reacher-v5", "Ant-v5", "HalfCheetah-v5", "Hopper-v5", "HumanoidStandup-v5",
+    "InvertedDoublePendulum-v5", "InvertedPendulum-v5", "Pusher-v5", "Swimmer-v5",
     "Walker2d-v5",
 ]  # fmt: skip
 LENGTH = 6
@@ -65,15 +65,11 @@ def check_task(make):
         assert same(played(SideBySide([make] * 2, 3, threads)), expected)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name", [*TASKS[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in TASKS[2:])]
+)
 def test_a_task_is_as_in_the_environments_of_stable_baselines(name):
     check_task(task(name))
-
-
-@pytest.mark.parametrize("family", CATALOGUE)
-def test_so_is_a_perturbed_one(family):
-    name = OTHER.get(family, "HalfCheetah-v5")
-    check_task(task(name, text_of(CATALOGUE[family]), previous=True))
 
 
 @pytest.mark.slow
@@ -105,12 +101,12 @@ class Asked(Perturbed):
 
 
 @pytest.mark.parametrize("family", CATALOGUE)
-def test_to_ask_terms_that_have_nothing_to_do_changes_nothing(family):
-    text = text_of(CATALOGUE[family])
+def test_so_is_a_perturbed_one_and_to_ask_terms_that_have_nothing_to_do_changes_nothing(family):
+    name, text = OTHER.get(family, "HalfCheetah-v5"), text_of(CATALOGUE[family])
+    check_task(task(name, text, previous=True))
 
     def rows(kind):
-        make = task(OTHER.get(family, "HalfCheetah-v5"))
-        return played(SideBySide([lambda: kind(make(), text)] * 2, 0))
+        return played(SideBySide([lambda: kind(task(name)(), text)] * 2, 0))
 
     assert same(rows(Perturbed), rows(Asked))
 
@@ -172,33 +168,23 @@ def test_what_is_returned_is_new_at_every_step():
 @pytest.mark.parametrize("norm_reward", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_normalised_is_vec_normalize(observation, norm_obs, norm_reward, training):
-    """So is `stepper`, which steps a `VecNormalize` of Stable-Baselines3."""
     rows = []
-    for kind, step_of in (
-        (Normalised, lambda venv: venv.step), (VecNormalize, stepper),
-        (VecNormalize, lambda venv: venv.step),
-    ):  # fmt: skip
+    for kind in (Normalised, VecNormalize):
         keys = ["cue", "reward"] if observation == "dict" and norm_obs else None
         venv = kind(
             make_venv(observation, "box"), training, norm_obs, norm_reward, norm_obs_keys=keys,
             clip_obs=1.0,
         )  # fmt: skip
-        found, step = [venv.reset()], step_of(venv)
+        found = [venv.reset()]
         for _ in range(30):
-            *answer, infos = step(np.zeros((2, 2), np.float32))
+            *answer, infos = venv.step(np.zeros((2, 2), np.float32))
             last = [info.get("terminal_observation") for info in infos]
             lengths = [info["episode"]["l"] for info in infos if "episode" in info]
             found += [*answer, [x for x in last if x is not None], lengths, venv.reset_infos]
             found += [venv.get_original_obs(), venv.get_original_reward()]
             found += [venv.ret_rms.var, venv.returns]
         rows.append(found)
-    assert same(rows[0], rows[2]) and same(rows[1], rows[2])
-
-
-def test_a_step_of_ones_own_is_called():
-    venv = VecNormalize(make_venv())
-    venv.step = lambda actions: "patched"
-    assert stepper(venv)(None) == "patched"
+    assert same(*rows)
 
 
 def test_no_two_seeds_share_a_stream():

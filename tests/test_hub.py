@@ -1,13 +1,15 @@
-"""push and pull against a stand-in of the Hub; what is pulled is a stranger's."""
+"""push and pull against a stand-in of the Hub's client; what is pulled is a stranger's."""
 
 import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import pytest
 import yaml
-from hub_service import REPOSITORIES, hub
+from huggingface_hub import HfApi
 from saved_runs import CUES, command_line, save_run
 
 from spikepropamine.__main__ import main
@@ -29,13 +31,41 @@ def run(tmp_path_factory):
     return run
 
 
+REPOSITORIES: dict[str, dict[str, bytes]] = {}  # by name and path
+
+
+def create(repository, **_):
+    REPOSITORIES.setdefault(repository, {})
+
+
+def upload(repo_id, folder_path, **_):
+    files = [file for file in Path(folder_path).rglob("*") if file.is_file()]
+    found = {file.relative_to(folder_path).as_posix(): file.read_bytes() for file in files}
+    REPOSITORIES[repo_id].update(found)
+
+
+def tree(repository, **_):
+    if repository not in REPOSITORIES:
+        raise FileNotFoundError("no such repository\nat all")
+    files = REPOSITORIES[repository].items()
+    return [SimpleNamespace(path=name, size=len(content)) for name, content in files]
+
+
+def download(repository, name, local_dir, **_):
+    file = Path(local_dir, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(REPOSITORIES[repository][name])
+
+
 @pytest.fixture
-def service(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    with hub() as address:
-        monkeypatch.setenv("HF_ENDPOINT", address)
-        yield address
+def service(monkeypatch):
+    """The address of a client that keeps repositories here, and takes what the real one does."""
+    client = create_autospec(HfApi, instance=True, endpoint="https://hub")
+    client.create_repo.side_effect, client.upload_folder.side_effect = create, upload
+    client.list_repo_tree.side_effect, client.hf_hub_download.side_effect = tree, download
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda **_: client)
+    REPOSITORIES.clear()
+    return client.endpoint
 
 
 @pytest.fixture
@@ -173,7 +203,7 @@ def test_a_repository_of_something_else_is_refused(service, tmp_path, capsys):
 
 
 def test_what_cannot_be_reached_is_one_line(service, tmp_path, capsys):
-    assert "127.0.0.1" in refused(tmp_path, capsys)  # no such repository
+    assert f"{service}: no such repository" in refused(tmp_path, capsys)
 
 
 def test_what_is_there_already_is_not_overwritten(pushed, tmp_path, capsys):

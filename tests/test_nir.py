@@ -1,6 +1,7 @@
 """A NIR graph fires as the policy does, here and in snnTorch; what NIR cannot say is refused."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.export import nir_file
-from spikepropamine.policies.export import DeployedPolicy, Normalisation
+from spikepropamine.policies.deployed import DeployedPolicy, Normalisation, steps
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.trained import TRAINED
 
@@ -118,18 +119,6 @@ def spikes_in_snntorch(whole: nir.NIRGraph, inputs: np.ndarray, file: Path) -> n
     return np.stack(found)
 
 
-def test_snntorch_fires_as_the_policy_does(tmp_path):
-    deployed, env = policy_of(rule="oja", modulation="direct"), Noise()
-    state = nir_file.adapted_state(deployed, env, 60, 5)
-    whole = nir_file.to_nir(deployed, {}, state)
-    nir_file.check(whole, deployed, env, 5, state)  # its spikes are the policy's
-    inputs = np.random.default_rng(0).normal(size=(300, 6)) * 2
-    expected = nir_file.simulate(whole, inputs)["layer1"]
-    assert expected.sum() > 100
-    found = spikes_in_snntorch(whole, inputs, tmp_path / "spikes.nir")
-    np.testing.assert_array_equal(found, expected)
-
-
 @pytest.mark.parametrize("folder", SPIKES, ids=lambda folder: "-".join(folder.parts[-3:-1]))
 def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(folder, tmp_path):
     (run,), task = load_runs([folder], range(UNSEEN_SEED, UNSEEN_SEED + 1))
@@ -137,15 +126,8 @@ def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(folder
     state = nir_file.adapted_state(deployed, env, 30, UNSEEN_SEED)
     whole = nir_file.to_nir(deployed, {}, state)
     assert nir_file.check(whole, deployed, env, UNSEEN_SEED, state) > 1000  # on its own steps
-    seen, carried, over = [], None, True
-    for _ in range(nir_file.STEPS):
-        if over:
-            observation, _ = env.reset(seed=UNSEEN_SEED + len(seen))
-        seen.append(observation)
-        batch = np.asarray(observation)[None]
-        actions, carried = deployed.predict(batch, carried, np.array([over]), deterministic=True)
-        observation, _, terminated, truncated, _ = env.step(actions[0])
-        over = terminated or truncated
+    taken = islice(steps(deployed, env, UNSEEN_SEED), nir_file.STEPS)
+    seen = [step.observation for step in taken]
     inputs = np.repeat(np.array(seen), deployed.policy.network.config.ticks, axis=0)
     expected = nir_file.simulate(whole, inputs)["layer1"]
     assert expected.sum() > 1000

@@ -13,7 +13,7 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActorCriticPolicy
 
 from spikepropamine.export import onnx_file
-from spikepropamine.policies.export import DeployedPolicy, Normalisation
+from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.squashed import SquashedLstm, SquashedMlp, SquashedSpiking
@@ -34,7 +34,7 @@ ACTIONS = {
 PLASTIC: dict[str, dict[str, Any]] = {
     "snn": {"rule": "none"},
     "snn-soft-reset": {"rule": "none", "soft_reset": True},
-    **{f"dp-{rule}": {"rule": rule} for rule in RULES},
+    "dp-oja": {"rule": "oja"},
     **{f"ndp-{rule}": {"rule": rule, "modulation": "direct"} for rule in RULES},
     "plain-decay": {"rule": "hebb", "modulation": "direct", "decay": "plain"},
     "retroactive": {"rule": "oja", "modulation": "retroactive"},

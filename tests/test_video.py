@@ -37,7 +37,8 @@ from spikepropamine.evaluation.film.video import (
 )
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.policies import PlasticSpikingPolicy
-from spikepropamine.policies.export import DeployedPolicy, save_policy
+from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.export import save_policy
 from spikepropamine.report import evaluate
 from spikepropamine.training import command as train
 

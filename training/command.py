@@ -10,7 +10,7 @@ import gymnasium as gym
 
 from spikepropamine.common import UNSEEN_SEED, UsageError, run_command
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
-from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.training.checkpoints import listed, steps_of
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.filming import Film

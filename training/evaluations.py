@@ -13,7 +13,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
 from spikepropamine.agents.shown import deployed
-from spikepropamine.policies.export import DeployedPolicy, load_policy
+from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.export import load_policy
 from spikepropamine.training.callbacks import Periodic
 
 EPISODES = 10

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from spikepropamine.agents.shown import deployed
 from spikepropamine.common import reason
-from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.training.callbacks import Periodic
 
 Film = Callable[[DeployedPolicy, int], Path]

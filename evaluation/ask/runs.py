@@ -15,7 +15,8 @@ from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.evaluation.ask.task import Task, task_of
 from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.own_modules import check_imported
-from spikepropamine.policies.export import DeployedPolicy, load_policy
+from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_bytes, read_json
 
 LEARNING = (

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.evaluation.hook import Hook
-from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.layers import LayerOutput
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.reference import LayerSpec

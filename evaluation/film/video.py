@@ -36,7 +36,7 @@ from spikepropamine.evaluation.film.panel import (
 )
 from spikepropamine.evaluation.film.recording import Moment, can_record, layer_spec, watch
 from spikepropamine.evaluation.hook import Hook
-from spikepropamine.policies.export import DeployedPolicy
+from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.progress import progress_bar
 
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels

@@ -17,7 +17,8 @@ from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run.episodes import Episode, began_of, finite_reward, run_episodes
 from spikepropamine.evaluation.run.inside import InsideSums, ModulationSums
 from spikepropamine.evaluation.run.progress import ProgressBar
-from spikepropamine.policies.export import DeployedPolicy, load_policy
+from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.export import load_policy
 
 SAMPLES = 200  # of what goes on inside the network, over the horizon
 APART = 1_000_000_000

@@ -64,31 +64,32 @@ class Categorical:
 
     def mode(self, logits: Tensor) -> Tensor:
         """The likeliest actions, [batch, distributions]."""
-        return torch.stack([p.argmax(dim=1) for _, p in self._likelihoods(logits)], dim=1)
+        parts = self._likelihoods(logits)
+        return torch.cat([p.argmax(dim=1, keepdim=True) for _, p in parts], dim=1)
 
     def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Actions [batch, distributions] from PyTorch's generator, log-likelihoods [batch]."""
-        found = self._likelihoods(logits)
-        actions = torch.cat([torch.multinomial(p, 1, True) for _, p in found], dim=1)
-        return actions, _of_actions(found, actions)
+        parts = self._likelihoods(logits)
+        actions = torch.cat([torch.multinomial(p, 1, True) for _, p in parts], dim=1)
+        return actions, _of_actions([log_p for log_p, _ in parts], actions)
 
     def _likelihoods(self, logits: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Their logarithms and themselves, each [batch, actions]."""
+        """Their logarithms and themselves, each [batch, actions], in Stable-Baselines3's steps."""
         parts = logits.split(self.sizes, dim=1)
         logs = [part - part.logsumexp(dim=1, keepdim=True) for part in parts]
         return [(log_p, log_p.softmax(dim=1)) for log_p in logs]
 
     def evaluate(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log-likelihoods and entropies, each [N]."""
-        found = self._likelihoods(logits)
-        parts = [(log_p * p).sum(dim=1) for log_p, p in found]
-        return _of_actions(found, actions.long()), -torch.stack(parts).sum(dim=0)
+        logs = [part.log_softmax(dim=1) for part in logits.split(self.sizes, dim=1)]
+        entropies = torch.stack([(log_p * log_p.exp()).sum(dim=1) for log_p in logs])
+        return _of_actions(logs, actions.long()), -entropies.sum(dim=0)
 
 
-def _of_actions(found: list[tuple[Tensor, Tensor]], actions: Tensor) -> Tensor:
+def _of_actions(logs: list[Tensor], actions: Tensor) -> Tensor:
     """Log-likelihoods [batch] of actions [batch, distributions]."""
-    columns = zip(found, actions.split(1, dim=1))
-    return torch.cat([log_p.gather(1, index) for (log_p, _), index in columns], dim=1).sum(dim=1)
+    columns = zip(logs, actions.split(1, dim=1))
+    return torch.cat([log_p.gather(1, index) for log_p, index in columns], dim=1).sum(dim=1)
 
 
 class Bernoulli:

@@ -9,23 +9,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from stable_baselines3.common.vec_env.util import dict_to_obs
-
-from spikepropamine.policies.fast import shadowed
-
-
-def stepper(venv: VecEnv) -> Callable[[np.ndarray], VecEnvStepReturn]:
-    """From actions to what `venv.step` returns of them; with fewer copies in a `VecNormalize`."""
-    if type(venv) is VecNormalize and not shadowed(venv):
-
-        def step(actions: np.ndarray) -> VecEnvStepReturn:
-            venv.step_async(actions)
-            return _normalised(venv, venv.venv.step_wait())
-
-        return step
-    return venv.step
 
 
 class SideBySide(DummyVecEnv):
@@ -148,53 +134,41 @@ class Normalised(VecNormalize):
 
     def step_wait(self) -> VecEnvStepReturn:
         """The environments' answers, normalised; in training the statistics take them in."""
-        answer = self.venv.step_wait()
-        infos, ended = answer[3], map(int, np.flatnonzero(answer[2]))
-        self.old_last = {i: infos[i].get("terminal_observation") for i in ended}
-        return _normalised(self, answer)
+        obs, rewards, dones, infos = self.venv.step_wait()
+        self.old_obs, self.old_reward = obs, rewards
+        ended = np.flatnonzero(dones).tolist()
+        self.old_last = {index: infos[index].get("terminal_observation") for index in ended}
+        if self.training and self.norm_obs:
+            if isinstance(self.obs_rms, dict):
+                for key, statistics in self.obs_rms.items():
+                    _take_in(statistics, obs[key])
+            else:
+                _take_in(self.obs_rms, obs)
+        if self.training:
+            self.returns = self.returns * self.gamma + rewards
+            _take_in(self.ret_rms, self.returns)
+        for index in ended:
+            if "terminal_observation" in infos[index]:
+                last = self.normalize_obs(infos[index]["terminal_observation"])
+                infos[index]["terminal_observation"] = last
+        self.returns[dones] = 0
+        return self.normalize_obs(obs), self.normalize_reward(rewards), dones, infos
 
     def normalize_obs(self, obs: Any) -> Any:
         """Normalised observations, float32, new arrays; what is not normalised is as it was."""
-        return _scaled(self, obs)
+        if not self.norm_obs:
+            return obs
+        if not isinstance(self.obs_rms, dict):
+            return self._scaled(obs, self.obs_rms)
+        statistics = self.obs_rms
+        return {k: self._scaled(x, statistics[k]) if k in statistics else x for k, x in obs.items()}
 
-
-def _normalised(venv: VecNormalize, answer: Any) -> VecEnvStepReturn:
-    """`step_wait` of a `VecNormalize`, after that of the environments in it."""
-    obs, rewards, dones, infos = answer
-    venv.old_obs, venv.old_reward = obs, rewards
-    if venv.training and venv.norm_obs:
-        if isinstance(venv.obs_rms, dict):
-            for key, statistics in venv.obs_rms.items():
-                _take_in(statistics, obs[key])
-        else:
-            _take_in(venv.obs_rms, obs)
-    if venv.training:
-        venv.returns = venv.returns * venv.gamma + rewards
-        _take_in(venv.ret_rms, venv.returns)
-    for index in np.flatnonzero(dones):
-        if "terminal_observation" in infos[index]:
-            last = infos[index]["terminal_observation"]
-            infos[index]["terminal_observation"] = _scaled(venv, last)
-    venv.returns[dones] = 0
-    return _scaled(venv, obs), venv.normalize_reward(rewards), dones, infos
-
-
-def _scaled(venv: VecNormalize, obs: Any) -> Any:
-    """`VecNormalize.normalize_obs`."""
-    if not venv.norm_obs:
-        return obs
-    if not isinstance(venv.obs_rms, dict):
-        return _scaled_by(venv, venv.obs_rms, obs)
-    statistics = venv.obs_rms
-    return {k: _scaled_by(venv, statistics[k], x) if k in statistics else x for k, x in obs.items()}
-
-
-def _scaled_by(venv: VecNormalize, statistics: RunningMeanStd, x: Any) -> np.ndarray:
-    scaled = (x - statistics.mean) / np.sqrt(statistics.var + venv.epsilon)
-    scaled = np.minimum(np.maximum(scaled, -venv.clip_obs), venv.clip_obs)
-    if raw := getattr(venv, "raw", 0):
-        scaled[..., -raw:] = x[..., -raw:]
-    return scaled.astype(np.float32)
+    def _scaled(self, x: Any, statistics: RunningMeanStd) -> np.ndarray:
+        scaled = (x - statistics.mean) / np.sqrt(statistics.var + self.epsilon)
+        scaled = np.minimum(np.maximum(scaled, -self.clip_obs), self.clip_obs)
+        if self.raw:
+            scaled[..., -self.raw :] = x[..., -self.raw :]
+        return scaled.astype(np.float32)
 
 
 def _take_in(statistics: RunningMeanStd, x: np.ndarray) -> None:

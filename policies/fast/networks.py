@@ -9,7 +9,7 @@ hold modules and parameters, and no copies of them; they do not hold the policy.
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -42,18 +42,17 @@ def mlp(policy: Any) -> tuple[Any, Any]:
 def lstm(policy: Any) -> tuple[Any, Any]:
     """Actor and critic of a `RecurrentActorCriticPolicy`."""
     mean, value = _heads(policy)
-    own = None if policy.lstm_critic is None else _memory(policy.lstm_critic)
-    shared, linear = _memory(policy.lstm_actor), policy.critic
+    shared, own, linear = policy.lstm_actor, policy.lstm_critic, policy.critic
 
     def actor(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Tensor, Pair]:
-        memory, state = shared(features, state, starts)
+        memory, state = remember(shared, features, state, starts)
         return mean(memory), memory, state
 
     def critic(
         features: Tensor, memory: Tensor, after: Pair, state: Pair, starts: Tensor
     ) -> tuple[Tensor, Pair]:
         if own is not None:
-            memory, after = own(features, state, starts)
+            memory, after = remember(own, features, state, starts)
         elif linear is not None:
             memory = linear(features)
         return value(memory), after
@@ -103,33 +102,29 @@ def _heads(policy: Any) -> tuple[Function, Function]:
     return chain([*actor, policy.action_net]), chain([*hidden.value_net, policy.value_net])
 
 
-def _memory(lstm: nn.RNNBase) -> Callable[[Tensor, Pair, Tensor], tuple[Tensor, Pair]]:
-    """Steps of an LSTM or a GRU, from features, state (whose second part a GRU leaves at zero) and
-    starts.
+def remember(
+    memory: nn.RNNBase, features: Tensor, state: Pair, starts: Tensor
+) -> tuple[Tensor, Pair]:
+    """Steps of an LSTM or a GRU, from features [T * B, channels or more], state (whose second part
+    a GRU leaves at zero) and starts [T, B] to outputs [T * B, width] and the next state.
     """
-    form, end = (lstm.bias, lstm.num_layers, lstm.dropout), (lstm.bidirectional, False)
-    gated = isinstance(lstm, nn.GRU)
+    form, end = (memory.bias, memory.num_layers, memory.dropout), (memory.bidirectional, False)
+    gated, weights = isinstance(memory, nn.GRU), cast(Any, memory._flat_weights)
     function: Any = torch.gru if gated else torch.lstm
-
-    def run(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Pair]:
-        steps, batch = starts.shape
-        inputs = features.view(steps, batch, -1)[..., : lstm.input_size]  # the critic may see more
-        weights: Any = lstm._flat_weights
-        begun = starts.any(dim=1).tolist()
-        cuts = [0, *(t for t in range(1, steps) if begun[t]), steps]
-        outputs = []
-        for first, last in itertools.pairwise(cuts):
-            if begun[first]:
-                kept = (1.0 - starts[first]).view(1, -1, 1)
-                state = kept * state[0], kept * state[1]
-            before = state[0] if gated else state
-            out, *after = function(inputs[first:last], before, weights, *form, lstm.training, *end)
-            outputs.append(out)
-            state = after[0], torch.zeros_like(after[0]) if gated else after[1]
-        whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        return whole.flatten(0, 1), state
-
-    return run
+    inputs = features.view(*starts.shape, -1)[..., : memory.input_size]
+    begun = starts.any(dim=1).tolist()
+    cuts = [0, *(t for t in range(1, len(begun)) if begun[t]), len(begun)]
+    outputs = []
+    for first, last in itertools.pairwise(cuts):
+        if begun[first]:
+            kept = (1.0 - starts[first]).view(1, -1, 1)
+            state = kept * state[0], kept * state[1]
+        before = state[0] if gated else state
+        out, *after = function(inputs[first:last], before, weights, *form, memory.training, *end)
+        outputs.append(out)
+        state = after[0], torch.zeros_like(after[0]) if gated else after[1]
+    whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return whole.flatten(0, 1), state
 
 
 def chain(modules: Iterable[nn.Module]) -> Function:
@@ -137,15 +132,17 @@ def chain(modules: Iterable[nn.Module]) -> Function:
     modules = list(modules)
     functions = [_function(module) for module in modules]
     kinds = [type(module) for module in modules]
+    rectified = nn.ReLU in kinds
+    between = nn.ReLU if rectified else nn.Tanh
     is_dense = (
-        kinds == [nn.Linear, *[nn.Tanh, nn.Linear] * (len(kinds) // 2)]
+        kinds == [nn.Linear, *[between, nn.Linear] * (len(kinds) // 2)]
         and all(module.bias is not None for module in modules[::2])
     )  # fmt: skip
     parameters = [x for module in modules for x in module.parameters()]
 
     def call(x: Tensor) -> Tensor:
         if is_dense and torch.is_grad_enabled():
-            return Dense.apply(x, *parameters)
+            return Dense.apply(rectified, x, *parameters)
         for function in functions:
             x = function(x)
         return x
@@ -187,19 +184,26 @@ def tanh(x: Tensor) -> Tensor:
 
 
 class Dense(torch.autograd.Function):
-    """Linear layers with hyperbolic tangents between them: from inputs [N, channels] and each
-    layer's weight [outputs, inputs] and bias [outputs] to what the last one gives, [N, outputs].
+    """Linear layers, with hyperbolic tangents or rectifiers between them: from inputs
+    [N, channels] and each layer's weight [outputs, inputs] and bias [outputs] to what the last one
+    gives, [N, outputs]. Or some such networks side by side, all of [count, ...]; biases are then
+    [count, 1, outputs].
     """
 
     @staticmethod
-    def forward(ctx, x, *parameters):
+    def forward(ctx, rectified, x, *parameters):
         """The last layer's outputs."""
+        linear = torch.addmm if x.dim() == 2 else torch.baddbmm
         seen = [x]  # by each layer
         for weight, bias in zip(parameters[::2], parameters[1::2]):
             if len(seen) > 1:
-                hidden = seen[-1].numpy()
-                np.tanh(hidden, out=hidden)
-            seen.append(torch.addmm(bias, seen[-1], weight.t()))
+                hidden = seen[-1]
+                if rectified:
+                    hidden.relu_()
+                else:
+                    np.tanh(hidden.numpy(), out=hidden.numpy())
+            seen.append(linear(bias, seen[-1], weight.mT))
+        ctx.rectified = rectified
         ctx.save_for_backward(*seen[:-1], *parameters[::2])
         return seen[-1]
 
@@ -211,8 +215,12 @@ class Dense(torch.autograd.Function):
         seen, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
         gradients: list[Any] = []
         for k in reversed(range(layers)):
-            gradients += [d.sum(dim=0), d.t() @ seen[k]]
+            if ctx.needs_input_grad[2]:
+                gradients += [d.sum(dim=-2, keepdim=d.dim() == 3), d.mT @ seen[k]]
+            else:
+                gradients += [None, None]
             if k > 0:
-                d = _through_tanh(d @ weights[k], seen[k])
-        d_x = d @ weights[0] if ctx.needs_input_grad[0] else None
-        return d_x, *reversed(gradients)
+                d = d @ weights[k]
+                d = d.mul_(seen[k] > 0) if ctx.rectified else _through_tanh(d, seen[k])
+        d_x = d @ weights[0] if ctx.needs_input_grad[1] else None
+        return None, d_x, *reversed(gradients)

@@ -6,7 +6,7 @@ An algorithm whose policy has no shorter way rolls out and updates as in Stable-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import stable_baselines3
@@ -20,7 +20,6 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from spikepropamine.policies.fast import fast, way, within
-from spikepropamine.policies.fast.environments import stepper
 
 if TYPE_CHECKING:
     _Base = OnPolicyAlgorithm  # a mixin over PPO or RecurrentPPO
@@ -69,19 +68,6 @@ def policy_loss(
     excess = ratio.sub_(1.0)
     clipped = (excess.abs() > clip + ROUNDING).float().mean()
     return loss, gradient, clipped, (excess - log_ratio).mean()
-
-
-def value_loss(
-    values: Tensor, old: Tensor, returns: Tensor, clip: float | None
-) -> tuple[Tensor, Tensor]:
-    """Mean squared error of values, with `clip` of values that may move so far from the old ones;
-    and its gradient to the values. All are [N], without a graph.
-    """
-    moved = values - old
-    kept = moved if clip is None else moved.clamp(-clip, clip)
-    error = old + kept - returns if clip is not None else values - returns
-    gradient = error * (2.0 / len(error))
-    return error.square().mean(), gradient if clip is None else gradient * (kept == moved)
 
 
 class Gradients:
@@ -133,7 +119,8 @@ def one_thread(policy: Any) -> Iterator[None]:
 
 class FastPPO(_Base):
     """PPO and RecurrentPPO: rollouts with the same numbers, to the last bit; updates with the same
-    arithmetic, but for the order of sums. `learn` says in the log which code runs.
+    arithmetic, but for the order of sums. `learn` says in the log which code runs. With
+    `clip_range_vf`, updates are Stable-Baselines3's own.
     """
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
@@ -162,17 +149,16 @@ class FastPPO(_Base):
         callback.on_rollout_start()
         compiled = fast(self.policy)  # which the callback may have changed
         step: Any = self._step if compiled is None else compiled.step
-        environments = stepper(env)
         lstm_states: Any = getattr(self, "_last_lstm_states", None)
         n_steps = 0
         while n_steps < n_rollout_steps:
             before: Any = {} if lstm_states is None else {"lstm_states": lstm_states}
-            obs_tensor = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
+            obs_tensor = obs_as_tensor(self._last_obs, self.device)
             episode_starts = torch.as_tensor(self._last_episode_starts, dtype=torch.float32)
             drawn, values, log_probs, lstm_states = step(obs_tensor, lstm_states, episode_starts)
             actions = drawn.cpu().numpy()
             clipped_actions = within(self.action_space, actions)
-            new_obs, rewards, dones, infos = environments(clipped_actions)
+            new_obs, rewards, dones, infos = env.step(clipped_actions)
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
@@ -190,14 +176,13 @@ class FastPPO(_Base):
                     rewards[index] += self.gamma * value[0]
             starts = self._last_episode_starts
             rollout_buffer.add(
-                self._last_obs, actions, rewards, starts, values, log_probs, **before  # type: ignore[arg-type]
+                self._last_obs, actions, rewards, starts, values, log_probs, **before
             )  # fmt: skip
-            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+            self._last_obs, self._last_episode_starts = new_obs, dones
             if lstm_states is not None:
                 self._last_lstm_states = lstm_states
         starts = torch.as_tensor(dones, dtype=torch.float32)
-        last = obs_as_tensor(new_obs, self.device)  # type: ignore[arg-type]
-        values = self._values(last, lstm_states, starts, slice(None))
+        values = self._values(obs_as_tensor(new_obs, self.device), lstm_states, starts, slice(None))
         rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -223,24 +208,21 @@ class FastPPO(_Base):
         Raises:
             NotFinite: the loss is not a finite number.
         """
-        compiled = fast(self.policy)
-        if compiled is None:
+        compiled, ppo = fast(self.policy), cast(Any, self)
+        if compiled is None or ppo.clip_range_vf is not None:
             return super().train()
-        ppo: Any = self
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        left = self._current_progress_remaining
-        clip, clip_values = ppo.clip_range(left), ppo.clip_range_vf and ppo.clip_range_vf(left)
+        clip = ppo.clip_range(self._current_progress_remaining)
         gradients = Gradients(self.policy, self.max_grad_norm)
-        terms: list[Tensor] = []
+        rows: list[Tensor] = []
         for epoch in range(ppo.n_epochs):
-            first, stops = len(terms), False  # the first minibatch of this epoch
+            first, stops = len(rows), False  # the first minibatch of this epoch
             for batch in self.rollout_buffer.get(ppo.batch_size):
                 outputs = compiled.evaluate(batch)
-                found, slopes = self._loss(batch, *outputs, clip, clip_values)
-                terms.append(found)
-                divergence = found[-1]
-                stops = ppo.target_kl is not None and bool(divergence > 1.5 * ppo.target_kl)
+                terms, slopes = self._loss(batch, *outputs, clip)
+                rows.append(terms)
+                stops = ppo.target_kl is not None and bool(terms[-1] > 1.5 * ppo.target_kl)
                 if stops:
                     break
                 gradients.backward(outputs, slopes)
@@ -248,57 +230,47 @@ class FastPPO(_Base):
             self._n_updates += 1
             if stops:
                 if self.verbose >= 1:
-                    print(
-                        f"Early stopping at step {epoch} due to reaching max kl: {divergence:.2f}"
-                    )
+                    print(f"Early stopping at step {epoch} due to reaching max kl: {terms[-1]:.2f}")
                 break
-        found = torch.stack(terms)
+        found = torch.stack(rows)
         if not found.isfinite().all():
             raise NotFinite
-        self._record(found, first, clip, clip_values)
+        policy, value, entropy, clipped, _ = found.mean(dim=0).tolist()
+        buffer, last = self.rollout_buffer, found[-1].tolist()
+        logged = {
+            "entropy_loss": entropy,
+            "policy_gradient_loss": policy,
+            "value_loss": value,
+            "approx_kl": found[first:, -1].mean().item(),
+            "clip_fraction": clipped,
+            "loss": last[0] + self.vf_coef * last[1] + self.ent_coef * last[2],
+            "explained_variance": explained_variance(
+                buffer.values.flatten(), buffer.returns.flatten()
+            ),
+            "clip_range": clip,
+        }
+        if hasattr(self.policy, "log_std"):
+            logged["std"] = self.policy.log_std.exp().mean().item()
+        for name, number in logged.items():
+            self.logger.record(f"train/{name}", number)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     @torch.no_grad()
     def _loss(
-        self,
-        batch: Any,
-        values: Tensor,
-        log_probs: Tensor,
-        entropy: Tensor,
-        clip: float,
-        clip_values: float | None,
+        self, batch: Any, values: Tensor, log_probs: Tensor, entropy: Tensor, clip: float
     ) -> tuple[Tensor, list[Tensor]]:
         """The terms of the loss of a minibatch (the policy's, that of values, of entropy, the share
         of clipped ratios, the divergence), and its gradients to the outputs of the policy.
         """
         advantages, count = batch.advantages, len(values)
-        if self.normalize_advantage and count > 1:  # type: ignore[attr-defined]
+        if cast(Any, self).normalize_advantage and count > 1:
             deviation, mean = torch.std_mean(advantages)
             advantages = (advantages - mean) / (deviation + 1e-8)
         loss, slope, *watched = policy_loss(log_probs, batch.old_log_prob, advantages, clip)
-        error, d_values = value_loss(values, batch.old_values, batch.returns, clip_values)
+        error = values - batch.returns
         d_entropy = entropy.new_full((), -self.ent_coef / count).expand(count)
-        terms = torch.stack([loss, error, -entropy.mean(), *watched])
-        return terms, [d_values.mul_(self.vf_coef), slope, d_entropy]
-
-    def _record(self, terms: Tensor, first: int, clip: float, clip_values: float | None) -> None:
-        """Logs what SB3 logs; `first` is the last epoch's first minibatch."""
-        buffer, record = self.rollout_buffer, self.logger.record
-        policy, value, entropy, clipped, _ = terms.mean(dim=0).tolist()
-        last = terms[-1].tolist()
-        record("train/entropy_loss", entropy)
-        record("train/policy_gradient_loss", policy)
-        record("train/value_loss", value)
-        record("train/approx_kl", terms[first:, -1].mean().item())
-        record("train/clip_fraction", clipped)
-        record("train/loss", last[0] + self.vf_coef * last[1] + self.ent_coef * last[2])
-        explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
-        record("train/explained_variance", explained)
-        if hasattr(self.policy, "log_std"):
-            record("train/std", self.policy.log_std.exp().mean().item())
-        record("train/n_updates", self._n_updates, exclude="tensorboard")
-        record("train/clip_range", clip)
-        if clip_values is not None:
-            record("train/clip_range_vf", clip_values)
+        terms = torch.stack([loss, error.square().mean(), -entropy.mean(), *watched])
+        return terms, [error.mul_(2.0 * self.vf_coef / count), slope, d_entropy]
 
 
 class PPO(FastPPO, stable_baselines3.PPO):
