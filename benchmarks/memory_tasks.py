@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import yaml
 
-from spikepropamine import table
+from benchmarks.rows import Rows, command_line
 from spikepropamine.envs.key_value import KeyValue
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
@@ -53,36 +53,29 @@ def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
             yield name, float(questions["correct"][chosen].mean())
 
 
-def rows_of(folder: RunFolder, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of a run, printed as they come."""
+def measure(rows: Rows, folder: RunFolder, options: argparse.Namespace) -> None:
+    """Adds the accuracies of a run."""
     policy = load_policy(folder.policy)
     config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["settings"]
-    run = {name: config[name] for name in ("policy", "seed", "steps")}
-    rows: list[dict[str, Any]] = []
+    case = {"environment": "KeyValue-v0"} | {name: config[name] for name in ("policy", "seed")}
     for steps, keys in itertools.product(options.steps, options.keys):
-        shares = dict(accuracies(asked(policy, steps, keys, options.episodes)))
-        for name, share in shares.items():
-            rows.append({"environment": "KeyValue-v0", "setting": f"{steps} steps, {keys} keys"})
-            rows[-1] |= run | {"condition": name, "measure": "accuracy", "value": share}
-        cells = "".join(f"{name}: {share:.3f}  " for name, share in shares.items())
-        print(f"{run['policy']} seed {run['seed']}, {rows[-1]['setting']}  {cells}", flush=True)
-    return rows
+        case["setting"] = f"{steps} steps, {keys} keys"
+        for name, share in accuracies(asked(policy, steps, keys, options.episodes)):
+            rows.add({"accuracy": share}, **case, steps=config["steps"], condition=name)
 
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders of such")
     parser.add_argument("--steps", nargs="+", type=int, default=[60, 240, 1000])
     parser.add_argument("--keys", nargs="+", type=int, default=[8])
     parser.add_argument("--episodes", type=int, default=64)
-    parser.add_argument("--csv", type=Path, help="also write the rows to a file")
-    options = parser.parse_args()
+    options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
-    folders = [folder for root in options.runs for folder in RunFolder.below(root)]
-    rows = [row for folder in folders for row in rows_of(folder, options)]
-    if options.csv:
-        table.write(options.csv, table.table(rows))
+    for folder in (folder for root in options.runs for folder in RunFolder.below(root)):
+        measure(rows, folder, options)
+    rows.write(options.csv)
 
 
 if __name__ == "__main__":

@@ -215,12 +215,9 @@ def _dots(
         base.mark_tick(thickness=3, size=12).encode(y=y).transform_filter("datum.kind == 'mean'"),
     ]
     if chance is not None:
-        layers.insert(
-            0,
-            base.mark_rule(color="#999", strokeDash=[3, 3]).encode(
-                y=alt.datum(chance), x=alt.Undefined, color=alt.Undefined
-            ),
-        )
+        own = {"x": alt.Undefined, "color": alt.Undefined}
+        rule = base.mark_rule(color="#999", strokeDash=[3, 3])
+        layers.insert(0, rule.encode(y=alt.datum(chance), **own))
     panel = alt.layer(*layers).properties(width=18 * len(policies), height=220)
     header = alt.Header(title=None, labelFontWeight="bold")
     chart = panel.facet(column=alt.Column("at:N", sort=panels, header=header), spacing=12)
@@ -249,9 +246,8 @@ def _curves(
         base.mark_line(strokeWidth=2).encode(y=alt.Y("mean(value):Q", title=y_title)),
     ]
     if share:
-        layers.insert(
-            0, alt.Chart().mark_rule(color="#999", strokeDash=[3, 3]).encode(y=alt.datum(chance))
-        )
+        rule = alt.Chart().mark_rule(color="#999", strokeDash=[3, 3])
+        layers.insert(0, rule.encode(y=alt.datum(chance)))
     panel = alt.layer(*layers, data=alt.Data(values=values))
     size = 1 if len(panels) > 1 else 2
     panel = panel.properties(width=CURVE[0] * size, height=CURVE[1] * size)

@@ -18,10 +18,9 @@ from spikepropamine.folder import RESULTS, RunFolder
 from spikepropamine.progress_csv import RETURN, STEPS, read_curve
 from spikepropamine.reading import Unreadable, read_yaml
 from spikepropamine.report import charts, page
-from spikepropamine.report.colours import colour_of
 from spikepropamine.report.evaluation import SHARE, UNBOUNDED, Estimate, Evaluation, estimate
 from spikepropamine.report.page import Cell, Plot, Plots, Section, Table, Text, Videos, filled_table
-from spikepropamine.report.sections import cell
+from spikepropamine.report.sections import cell, line_of
 from spikepropamine.words import plural
 
 LATE = "rollout/late_accuracy"
@@ -143,9 +142,7 @@ def _learning(root: Path, runs: Sequence[TrainingLog], environments: Sequence[st
                 if curve := learning_curve(members, measure):
                     steps, scores = zip(*curve)
                     label = f"{name} ({len(members)})" if len(members) > 1 else name
-                    low, high = zip(*(score.edges for score in scores))
-                    means = [score.mean for score in scores]
-                    lines.append(charts.Line(label, colour_of(name), steps, means, low, high))
+                    lines.append(line_of(label, name, steps, scores))
             if lines:
                 chart = charts.curves(
                     lines, "environment steps", title, as_percent=measure == LATE, x_format="~s"

@@ -1,6 +1,6 @@
 """The sections of a report, each out of an evaluation; one without blocks is left out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,7 +97,7 @@ def trials(found: Evaluation) -> Section:
             scores = found.trials(policy, key)
             if len(scores) > 1:
                 x = list(range(1, len(scores) + 1))
-                lines.append(_line(label, policy, x, scores, off))
+                lines.append(line_of(label, policy, x, scores, off))
         if lines:
             marks = {} if chance is None else {"chance": chance}
             chart = charts.curves(lines, "trial that asks", "right answers", as_percent=True,
@@ -128,7 +128,7 @@ def severity(found: Evaluation) -> Section:
                     name = policy if lesion is None else f"{policy}, off"
                     if lesion is None:  # all, by definition
                         known[0] = known[0]._replace(interval=(1.0, 1.0))
-                    lines.append(_line(name, policy, list(keys), known, lesion is not None))
+                    lines.append(line_of(name, policy, list(keys), known, lesion is not None))
         if lines:
             chart = charts.curves(lines, "severity", "return kept", as_percent=True, include=[0, 1])
             plots.append(Plot(label, chart))
@@ -376,9 +376,10 @@ def _where(condition: Condition) -> list[Cell | str | None]:
     return [name, None if severity is None else Cell(f"{severity:g}", severity)]
 
 
-def _line(
-    label: str, policy: str, x: list[Any], scores: list[Estimate], dashed: bool = False
+def line_of(
+    label: str, policy: str, x: Sequence[Any], scores: Sequence[Estimate], dashed: bool = False
 ) -> charts.Line:
+    """A curve of estimates, in the colour of a policy."""
     low, high = zip(*(score.edges for score in scores))
     means = [score.mean for score in scores]
     return charts.Line(label, colour_of(policy), x, means, low, high, dashed)
@@ -394,4 +395,6 @@ def _curve(
     known = [(step, score) for step, score in points if score is not None]
     if not known:
         return None
-    return _line(label, policy, [step for step, _ in known], [score for _, score in known], dashed)
+    return line_of(
+        label, policy, [step for step, _ in known], [score for _, score in known], dashed
+    )

@@ -41,15 +41,8 @@ from spikepropamine.words import number, percent
 PLASTIC = r"^n?dp-"
 MILD = 0.5
 """Severity up to which a condition is no extreme one."""
-COMPARED = (
-    "result",
-    "other",
-    "difference",
-    "p",
-    "p (Holm)",
-    "p (rank)",
-    "probability of improvement",
-)
+COMPARED = ("result", "other", "difference", "p", "p (Holm)", "p (rank)",
+            "probability of improvement")  # fmt: skip
 CASE = [*RUN, "condition", "at"]
 """What tells the cases of a benchmark apart."""
 Cell = Callable[[pl.DataFrame], str]
@@ -59,15 +52,12 @@ def seeds(files: Sequence[Path], **where: str) -> str:
     """By policy and condition, the interquartile mean and every seed."""
     lines = of_one_task(once(lines_where(files, where)))
     measure = measure_of(lines)
-    columns: dict[str, Cell] = {}
-    if measure == "return":
-        for title, name in (
-            ("last training return", "training_return"),
-            ("best training return", "best_training_return"),
-        ):
-            columns[title] = every(name, digits_of(lines, measure), {"condition": CLEAN_KEY})
+    digits, columns = digits_of(lines, measure), {}
+    for which in ("last", "best") if measure == "return" else ():
+        name = "training_return" if which == "last" else "best_training_return"
+        columns[f"{which} training return"] = every(name, digits, {"condition": CLEAN_KEY})
     for condition in lines["condition"].unique(maintain_order=True):
-        columns[condition] = every(measure, digits_of(lines, measure), {"condition": condition})
+        columns[condition] = every(measure, digits, {"condition": condition})
     return table(lines, {"policy": "name"}, columns)
 
 
@@ -386,17 +376,10 @@ def _compared(
 ) -> list[str]:
     corrected = holm([decisive(one) for one in found])
     return [
-        _line(
-            task,
-            names[0],
-            verdict(one, p),
-            names[1],
-            _between(one.mean, one.interval, digits),
-            *(_p(value) for value in (one.p, p, one.rank_p)),
-            f"{one.better:.2f}",
-        )
+        _line(task, names[0], verdict(one, p), names[1], _between(one.mean, one.interval, digits),
+              *(_p(value) for value in (one.p, p, one.rank_p)), f"{one.better:.2f}")
         for names, one, p in zip(pairs, found, corrected)
-    ]
+    ]  # fmt: skip
 
 
 def _p(value: float | None) -> str:
