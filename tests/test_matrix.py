@@ -155,6 +155,11 @@ def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_t
         ({"train": f"{TINY} --runs elsewhere"}, ["leave out --runs"]),
         ({"export": ["onx"]}, ["'onx'", "did you mean 'onnx'"]),
         ({"keep": "runs/matrices/tiny"}, ["keep", "is where the runs are"]),
+        ({"keep": "../elsewhere"}, ["keep", "leads out"]),
+        ({"policies": {"../..": "mlp"}}, ["'../..' names a folder"]),
+        ({"runs": "../elsewhere"}, ["'../elsewhere' names a folder"]),
+        ({"evaluate": ["--episodes 3 --out ../elsewhere"]}, ["--out", "leads out"]),
+        ({"seeds": [True, False]}, ["seeds are whole numbers"]),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(file, commands, capsys, changes, words):
