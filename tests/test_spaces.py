@@ -18,6 +18,7 @@ BOX, TWO = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
 REFUSED = {
     "actions that are whole numbers": (BOX, spaces.Box(-3, 3, (2,), np.int64), "a Box of int64"),
     "a Discrete from 1": (spaces.Discrete(3, start=1), TWO, "let it start at 0"),
+    "very many choices": (spaces.Discrete(100_000), TWO, "100,000 numbers for a network to see"),
     "a Dict in a Dict": (spaces.Dict(a=spaces.Dict(b=BOX)), TWO, "'a' is a nested Dict"),
     "an empty Dict": (spaces.Dict(), TWO, "empty"),
     "a number alone": (spaces.Box(-1, 1, ()), TWO, "the shape (1,)"),
