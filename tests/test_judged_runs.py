@@ -4,6 +4,7 @@ import gymnasium as gym
 from saved_runs import ARGUMENTS, CUES, command_line, measured, save_run
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.command import folder_name, parse
 from spikepropamine.export import write_cards
@@ -50,6 +51,12 @@ def test_the_order_of_arguments_makes_no_other_task(tmp_path):
         save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
     out = ["--out", tmp_path / "out"]
     assert measured(*runs, "--conditions", "clean", "--episodes", "2", *out).policies
+
+
+def test_a_run_opens_no_window(tmp_path, monkeypatch):
+    monkeypatch.setitem(ARGUMENTS, CUES, {"render_mode": "human", "trials": 4})
+    (run,), task = load_runs([save_run(tmp_path, CUES, "mlp")], range(10**6, 10**6 + 1))
+    assert "render_mode" not in task.arguments and run.arguments == {"trials": 4}
 
 
 def test_results_are_replaced_where_that_is_asked(tmp_path, capsys):
