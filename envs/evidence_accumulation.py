@@ -94,7 +94,9 @@ class EvidenceAccumulation(DrawnTask):
     ) -> None:
         self.render_mode = check_choice("render_mode", render_mode, (None, "rgb_array"))
         self.step_ms = check_integer("step_ms", step_ms, 1)
-        self.cues = check_odd("cues", cues)
+        self.cues = check_integer("cues", cues, 1)
+        if self.cues % 2 == 0:
+            raise ValueError(f"cues must be an odd integer >= 1, so that no tie occurs, got {cues}")
         self.cue_ms = check_integer("cue_ms", cue_ms, 1)
         self.gap_ms = check_integer("gap_ms", gap_ms, 0)
         self.delay_ms = check_integer("delay_ms", delay_ms, 0)
@@ -176,10 +178,3 @@ class EvidenceAccumulation(DrawnTask):
         from spikepropamine.envs.pictures import evidence_accumulation
 
         return evidence_accumulation(self)
-
-
-def check_odd(name: str, value: int) -> int:
-    """Return `value` as an int if it is an odd integer of at least 1, else raise ValueError."""
-    if check_integer(name, value, 1) % 2 == 0:
-        raise ValueError(f"{name} must be an odd integer >= 1, so that no tie is possible: {value}")
-    return int(value)

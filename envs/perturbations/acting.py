@@ -14,22 +14,18 @@ from spikepropamine.envs.rendering import is_mujoco
 
 
 def _box(task: Any) -> str | None:
-    if isinstance(task.action_space, gym.spaces.Box):
-        return None
-    return "its actions are no Box"
+    return None if isinstance(task.action_space, gym.spaces.Box) else "its actions are no Box"
 
 
 def _bounded(task: Any) -> str | None:
-    if reason := _box(task):
-        return reason
-    return None if task.action_space.is_bounded() else "its actions have no bounds"
+    return _box(task) or (None if task.action_space.is_bounded() else "its actions have no bounds")
 
 
 def _symmetric(task: Any) -> str | None:
-    space = task.action_space
     if reason := _box(task):
         return reason
-    return None if (space.low == -space.high).all() else "its actions are not symmetric about 0"
+    mirrored = (task.action_space.low == -task.action_space.high).all()
+    return None if mirrored else "its actions are not symmetric about 0"
 
 
 def _alike(task: Any) -> str | None:

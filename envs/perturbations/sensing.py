@@ -10,12 +10,10 @@ from spikepropamine.envs.perturbations.family import Bound, Family
 
 
 def _floats(task: Any) -> str | None:
-    space = getattr(task, "observation_space", None)
-    dtype = getattr(space, "dtype", None)
+    dtype = getattr(getattr(task, "observation_space", None), "dtype", None)
     # discrete codes have no scale on which a sensor could be slightly wrong
-    if dtype is None or not np.issubdtype(dtype, np.floating):
-        return "its observations are no array of floats"
-    return None
+    scaled = dtype is not None and np.issubdtype(dtype, np.floating)
+    return None if scaled else "its observations are no array of floats"
 
 
 def _zeros(task: Any) -> str | None:
@@ -27,9 +25,7 @@ def _zeros(task: Any) -> str | None:
 
 
 def _several_floats(task: Any) -> str | None:
-    if reason := _floats(task):
-        return reason
-    return None if np.prod(task.observation_space.shape) > 1 else "it has one sensor only"
+    return _floats(task) or (None if len(_sensors(task)) > 1 else "it has one sensor only")
 
 
 def _sensors(task: Any) -> np.ndarray:

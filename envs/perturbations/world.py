@@ -70,9 +70,7 @@ def wind_directions(task: Any) -> dict[str, np.ndarray]:
 
 
 def _needs_weight(task: Any) -> str | None:
-    if reason := needs_model(task):
-        return reason
-    return None if np.any(task.model.opt.gravity) else "it has no gravity"
+    return needs_model(task) or (None if task.model.opt.gravity.any() else "it has no gravity")
 
 
 def _needs_pull(axis: str, name: str, task: Any) -> str | None:
@@ -94,7 +92,7 @@ def _needs_friction(task: Any) -> str | None:
 def _needs_floor(task: Any) -> str | None:
     if reason := _needs_contacts(task):
         return reason
-    return None if floor_of(task.model) is not None else "it has no floor"
+    return "it has no floor" if floor_of(task.model) is None else None
 
 
 def _needs_gas(task: Any) -> str | None:
