@@ -136,15 +136,17 @@ def _lines(file: Path) -> pl.DataFrame:
 def _metrics(run: RunFolder, lines: pl.DataFrame) -> dict[str, float]:
     """What tells how good it is, and its return, by the Hub's word for it."""
     if not lines.height:
-        return {"training_return": round(float(read_curve(run.progress, RETURN)[1][-1]), 2)}
+        returns = read_curve(run.progress, RETURN)[1]
+        return {"training_return": round(float(returns[-1]), 2)} if len(returns) else {}
     measure, condition = main_measure(lines)
-    returned = _value(lines, CLEAN_KEY, "return")
-    found = {} if measure == "return" else {measure: _value(lines, condition, measure)}
-    return {name: round(x, 3) for name, x in (found | {"mean_reward": returned}).items()}
+    found = {measure: _value(lines, condition, measure)} if measure != "return" else {}
+    found |= {"mean_reward": _value(lines, CLEAN_KEY, "return")}
+    return {name: round(x, 3) for name, x in found.items() if x is not None}
 
 
-def _value(lines: pl.DataFrame, condition: str, measure: str) -> float:
-    return lines.filter(pl.col("condition") == condition, pl.col("lesion").is_null())[measure][0]
+def _value(lines: pl.DataFrame, condition: str, measure: str) -> float | None:
+    own = lines.filter(pl.col("condition") == condition, pl.col("lesion").is_null())
+    return own[measure][0] if measure in own.columns and own.height else None
 
 
 def _training(metadata: Mapping[str, Any], lines: pl.DataFrame) -> str:

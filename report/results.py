@@ -134,14 +134,16 @@ def measure_of(lines: pl.DataFrame) -> str:
 
 def main_measure(lines: pl.DataFrame) -> tuple[str, str]:
     """What tells how good a policy is, and in which condition: a context held out, if there are
-    contexts, or the clean task.
+    contexts, or the clean task. Raises UsageError where none of `MEASURES` is there.
     """
-    measure = next(m for m in MEASURES if m in lines.columns and lines[m].count())
+    measure = next((m for m in MEASURES if m in lines.columns and lines[m].count()), None)
+    if measure is None:
+        raise UsageError(f"these results have none of {', '.join(MEASURES)}")
     conditions = lines.filter(pl.col(measure).is_not_null(), pl.col("lesion").is_null())[
         "condition"
     ]
     wanted = "held out" if measure == "settled_pace" else CLEAN_KEY
-    return measure, wanted if wanted in conditions else conditions[0]
+    return measure, conditions[0] if len(conditions) and wanted not in conditions else wanted
 
 
 def task_name(key: Sequence[str | None]) -> str:

@@ -12,6 +12,7 @@ import pytest
 from example_evaluation import write_example
 from saved_runs import ROOT, write_run
 
+from spikepropamine.report import theme
 from spikepropamine.report.html import write_report
 from spikepropamine.report.runs import write_local
 
@@ -192,36 +193,30 @@ def test_tables_sort_both_ways_by_mouse_and_keyboard(browser, pages):
     assert head.get_attribute("aria-sort") is None
 
 
-def luminance(browser, script):
-    """Relative luminance of a colour on the page, in [0, 1]."""
+def colour(browser, script):
+    """A colour on the page, as #rrggbb."""
     text = browser.execute_script(f"return {script}")
-    channels = [int(part) / 255 for part in text.removeprefix("rgb(").rstrip(")").split(",")]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(a, b):
-    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
+    channels = text.removeprefix("rgb(").rstrip(")").split(",")
+    return "#" + "".join(f"{int(part):02x}" for part in channels)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_either_scheme(browser, pages, scheme):
     load(browser, pages["report"], 1280, scheme)
-    paper = luminance(browser, "getComputedStyle(document.body).backgroundColor")
-    assert paper < 0.05 if scheme == "dark" else paper > 0.9
+    paper = colour(browser, "getComputedStyle(document.body).backgroundColor")
+    assert theme.contrast(paper, "#000000" if scheme == "dark" else "#ffffff") < 1.5
     texts = ["document.body", "document.querySelector('header p')", "document.querySelector('a')"]
     labels = browser.execute_script(
         "window.labels = [...document.querySelectorAll('.plot svg text')]"
         ".filter(t => t.textContent && getComputedStyle(t).fill !== 'none'); return labels.length"
     )
     for script in texts:
-        colour = luminance(browser, f"getComputedStyle({script}).color")
-        assert contrast(colour, paper) >= 4.5, script
+        ink = colour(browser, f"getComputedStyle({script}).color")
+        assert theme.contrast(ink, paper) >= 4.5, script
     for k in range(0, labels, 7):
-        colour = luminance(browser, f"getComputedStyle(labels[{k}]).fill")
-        assert contrast(colour, paper) >= 4.5, browser.execute_script(
-            f"return labels[{k}].textContent"
-        )
+        ink = colour(browser, f"getComputedStyle(labels[{k}]).fill")
+        label = browser.execute_script(f"return labels[{k}].textContent")
+        assert theme.contrast(ink, paper) >= 4.5, label
 
 
 def test_pointing_at_a_curve_shows_its_values(browser, pages):
