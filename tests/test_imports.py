@@ -107,9 +107,8 @@ def test_extras_are_tested():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
     tested = {line.partition("#")[0].strip() for line in lines}
-    large = {need for need in project["optional-dependencies"]["clusters"] if "ray" in need}
     for extra, needs in project["optional-dependencies"].items():
-        assert set(needs) - large <= tested, extra  # its slow test is skipped where it is not there
+        assert set(needs) <= tested, extra
 
 
 def test_test_files_do_not_import_from_one_another():
