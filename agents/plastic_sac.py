@@ -203,9 +203,10 @@ class SequenceLearning(_Base):
             actions, log_probs = actor.draw(features)  # type: ignore[operator]
         seen = [inputs.detach()] if told is None else [inputs.detach(), told]
         if self.policy.critic_sees_state:  # type: ignore[attr-defined]
-            seen.append(features.detach())
+            # and teach the network what to keep: the actor's gradients alone hardly do
+            seen.append(features)
         states = torch.cat(seen, dim=2)
-        now, later = states[:-1].flatten(0, 1), states[1:].flatten(0, 1)
+        now, later = states[:-1].flatten(0, 1), states[1:].detach().flatten(0, 1)
         rewards, dones, weights = (
             x[first:-1].flatten() for x in (batch.rewards, batch.dones, batch.weights)
         )
@@ -222,14 +223,14 @@ class SequenceLearning(_Base):
             self.critic(now, batch.actions[first:-1].flatten(0, 1)), targets, weights
         )
         self.critic.optimizer.zero_grad()
-        critic_loss.backward()
+        actor.optimizer.zero_grad()
+        critic_loss.backward(retain_graph=acts)
         self.critic.optimizer.step()
         losses = {"critic_loss": critic_loss.detach()}
         if acts:
-            values = self.critic(now, actions[:-1].flatten(0, 1), learn=False)
+            values = self.critic(now.detach(), actions[:-1].flatten(0, 1), learn=False)
             values = self._values(values)
             actor_loss = (ent_coef * log_probs[:-1].flatten() - values) @ weights
-            actor.optimizer.zero_grad()
             actor_loss.backward()
             actor.optimizer.step()
             losses |= {"actor_loss": actor_loss.detach(), "ent_coef": ent_coef.reshape(())}

@@ -75,8 +75,8 @@ class TrainerSettings:
     critic_sees_spikes: bool = True
     """The critic of a spiking actor also sees the spiking features, detached."""
     critic_sees_state: bool = False
-    """Off-policy: the critics also see what the actor's network gives, detached; for tasks in which
-    the observation does not tell all."""
+    """Off-policy: the critics also see what the actor's network gives, and train it; for tasks in
+    which the observation does not tell all."""
     buffer_size: Count = 1_000_000
     """Off-policy: environment steps in the replay buffer."""
     learning_starts: Number = 5_000

@@ -65,9 +65,9 @@ class OffPolicy(SACPolicy):
             comes after an LSTM) and of the critics.
         n_critics: how many critics there are.
         n_quantiles: what each gives: 1 for SAC.
-        critic_sees_state: the critics see what the actor's network gives, too, detached: in a
-            partially observed task, this alone tells what the actor has found out (Lambrechts et
-            al. 2025).
+        critic_sees_state: the critics see what the actor's network gives, too, and train it with
+            their loss: in a partially observed task, this alone tells what the actor has found out
+            (Lambrechts et al. 2025).
         told: how many of the last channels of a Box the critics alone see.
         log_std_init: initial log standard deviation of actions before squashing.
         optimizer_class, optimizer_kwargs: of both, as in SB3; the default is a fused Adam.

@@ -315,30 +315,38 @@ def test_what_cannot_work_is_refused():
 
 
 class Tracking(gym.Env):
-    """Reward for an action near the number that is seen."""
+    """Reward for an action near the number that is seen, or was so many steps ago."""
 
     observation_space = gym.spaces.Box(-1, 1, (1,))
     action_space = gym.spaces.Box(-2, 2, (1,))
 
+    def __init__(self, ago):
+        self.ago = ago
+
+    def _shown(self):
+        self.seen.append(self.np_random.uniform(-1, 1))
+        return np.array(self.seen[-1:], np.float32)
+
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.steps, self.now = 0, self.np_random.uniform(-1, 1)
-        return np.array([self.now], np.float32), {}
+        self.seen = [0.0] * self.ago
+        return self._shown(), {}
 
     def step(self, action):
-        reward = -abs(float(action[0]) - self.now)
-        self.steps, self.now = self.steps + 1, self.np_random.uniform(-1, 1)
-        return np.array([self.now], np.float32), reward, False, self.steps == 10, {}
+        reward = -abs(float(action[0]) - self.seen[-1 - self.ago])
+        return self._shown(), reward, False, len(self.seen) == 11 + self.ago, {}
 
 
-def test_it_learns():
+@pytest.mark.parametrize(("kind", "ago"), [("mlp", 0), ("lstm", 1)])
+def test_it_learns(kind, ago):
     algorithm = model(
-        "mlp", DummyVecEnv([lambda: Monitor(Tracking())] * 4), learning_rate=1e-2, gamma=0.5,
-        ent_coef=0.02, batch_size=64, gradient_steps=8, sequence_length=2, learning_starts=100,
+        kind, DummyVecEnv([lambda: Monitor(Tracking(ago))] * 4), learning_rate=1e-2, gamma=0.5,
+        ent_coef=0.02, batch_size=64, gradient_steps=8, sequence_length=4, learning_starts=100,
+        policy_kwargs={"critic_sees_state": ago > 0},
     )  # fmt: skip
     algorithm.learn(1600)
     returns = [episode["r"] for episode in list(algorithm.ep_info_buffer)[-30:]]
-    assert np.mean(returns) > -2.5  # -5 without looking
+    assert np.mean(returns) > -3  # -5 without looking, or remembering
 
 
 @pytest.mark.parametrize("kind", ["gru", "ndp-oja"])
