@@ -38,11 +38,8 @@ def fast(policy: Any) -> "Fast | None":
     """
     made = _made.get(policy)
     if made is None or not made.holds_for(policy):
-        made = None if obstacle(policy) else Fast(policy)
-        if made is None:
-            _made.pop(policy, None)
-        else:
-            _made[policy] = made
+        _made.pop(policy, None)
+        made = None if obstacle(policy) else _made.setdefault(policy, Fast(policy))
     return made
 
 
@@ -189,7 +186,8 @@ class Fast:
         outputs = values.flatten(), *self._actions.evaluate(logits, actions)
         if sequences is None:
             return outputs
-        return tuple(by_sequence(x, sequences) for x in outputs)  # type: ignore[return-value]
+        values, log_probs, entropies = by_sequence(torch.stack(outputs, 1), sequences).unbind(1)
+        return values, log_probs, entropies
 
 
 _made: "weakref.WeakKeyDictionary[nn.Module, Fast]" = weakref.WeakKeyDictionary()
