@@ -186,37 +186,25 @@ def dots(
     return _finished(layers, described, height, {"left": 6, "top": 0, "bottom": 5, "right": 6})
 
 
-@dataclass(frozen=True)
-class Spot:
-    """A point with an interval in y, where that is known, named beside it."""
-
-    label: str
-    colour: str
-    x: float
-    mean: float
-    low: float | None
-    high: float | None
-
-
 def scatter(
-    spots: Sequence[Spot], x_title: str, y_title: str, *, as_percent: bool = False
+    spots: Sequence[tuple[float, Dot]], x_title: str, y_title: str, *, as_percent: bool = False
 ) -> dict[str, Any]:
-    """A Vega-Lite chart of points over a logarithmic axis.
+    """A Vega-Lite chart of points, each named beside it, over a logarithmic axis.
 
     Args:
-        spots: at least one, with x above 0.
+        spots: at least one: x above 0, and its value.
         x_title: of the axis, with the unit.
         y_title: as `x_title`.
-        as_percent: shows the values of y as percentages.
+        as_percent: shows the values as percentages.
     """
     values = [
-        {"x": _short(spot.x), "paint": _paint(spot.colour), "ink": _ink(spot.colour),
-         "label": spot.label, "at": number(spot.x)} | _point(spot, "y", as_percent)
-        for spot in spots
+        {"x": _short(at), "paint": _paint(dot.colour), "ink": _ink(dot.colour),
+         "label": dot.label, "at": number(at)} | _point(dot, "y", as_percent)
+        for at, dot in spots
     ]  # fmt: skip
-    some = [v for spot in spots for v in (spot.low, spot.mean, spot.high)]
+    some = [v for _, dot in spots for v in (dot.low, dot.mean, dot.high)]
     bottom, top = _padded([v for v in some if v is not None])
-    xs = [spot.x for spot in spots]
+    xs = [at for at, _ in spots]
     x = alt.X(
         "x:Q",
         title=x_title,
@@ -235,7 +223,7 @@ def scatter(
         base.mark_circle(size=64, opacity=1).encode(y=y),
         base.mark_text(align="left", dx=8).encode(y=y, text="label:N", color=ink),
     ]
-    described = f"{y_title} by {x_title}: {', '.join(spot.label for spot in spots)}"
+    described = f"{y_title} by {x_title}: {', '.join(dot.label for _, dot in spots)}"
     return _finished(layers, described)
 
 
@@ -352,8 +340,8 @@ def _readable(mean: float, low: float | None, high: float | None, as_percent: bo
     return with_interval(mean, (low, high), as_percent)
 
 
-def _point(of: Any, axis: str, as_percent: bool) -> dict[str, Any]:
-    """The numbers of a dot or spot along an axis, and its text."""
+def _point(of: Dot, axis: str, as_percent: bool) -> dict[str, Any]:
+    """The numbers of a dot along an axis, and its text."""
     low, high = (of.mean if edge is None else edge for edge in (of.low, of.high))
     numbers = {axis: _short(of.mean), "low": _short(low), "high": _short(high)}
     return numbers | {"text": _readable(of.mean, of.low, of.high, as_percent)}

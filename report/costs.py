@@ -64,7 +64,7 @@ def costs(found: Evaluation) -> Section:
             )
             if score is not None:
                 at = sum(total(cost).values())  # type: ignore[arg-type]
-                spots.append(charts.Spot(policy, colour_of(policy), at, score.mean, *score.edges))
+                spots.append((at, charts.Dot(policy, colour_of(policy), score.mean, *score.edges)))
         if len(spots) > 1:
             chart = charts.scatter(
                 spots, "operations per environment step", title, as_percent=measure != "return"
