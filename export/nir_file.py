@@ -21,11 +21,14 @@ from spikepropamine.policies.deployed import DeployedPolicy, Normalisation, step
 from spikepropamine.policies.groups import PLASTICITY
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.rules import RULES, larger, log
 from spikepropamine.policies.spaces import space_to_json, stacked
 
 TICK = 1e-4
 """Seconds that stand for one tick: the step of time that snnTorch takes for every NIR graph."""
 STEPS = 300  # of the check
+log.register(np.ndarray, np.log)
+larger.register(np.ndarray, np.maximum)
 
 
 def refusal(deployed: DeployedPolicy) -> str | None:
@@ -100,17 +103,24 @@ def to_nir(
         last = add("normalisation", _normalisation(deployed.normalisation), last)
     for index, layer in enumerate(network.layers):
         name, p = f"layer{index}", layer.parameters_in_use()
-        weight, recurrent = _array(p.weight), None
+        weight, bias, recurrent = _array(p.weight), _array(p.bias), None
         if layer.spec.recurrent:
             recurrent = _array(p.recurrent_weight)
         if layer.spec.plastic and state is not None:
-            fast = policy.layout.get(state, f"{name}.fast_weights")
-            change = _array(p.plasticity_gain) * fast
+            rule, fast = RULES[layer.spec.rule], policy.layout.get(state, f"{name}.fast_weights")
+            means = {
+                side: np.expand_dims(policy.layout.get(state, f"{name}.{of}_mean"), axis)
+                for side, of, axis in (("p", "pre", 0), ("q", "post", 1))
+                if rule.mean_of(side) is not None
+            }
+            change = _array(p.plasticity_gain) * rule.effective(fast, means)
+            if rule.bias is not None:
+                bias = bias + rule.excitability(means, _array(p.coefficients))[:, 0]
             if recurrent is not None:
                 recurrent = recurrent + change
             else:
                 weight = weight + change
-        synapses = nir.Affine(weight, _array(p.bias))
+        synapses = nir.Affine(weight, bias)
         last = add(f"{name}.synapses", synapses, last)
         beta = _array(p.membrane_decay)
         neurons = nir.LIF(

@@ -12,6 +12,8 @@ PLASTICITY = (
     "eta",
     "coefficients",
     "synaptic",
+    "pre_mean_share",
+    "post_mean_share",
     "target_exogenous",
     "target_bias",
 )

@@ -81,6 +81,9 @@ class SpikingLayer(nn.Module):
             if rule.synaptic:
                 synapses = [torch.full((n, n_pre), value) for value in rule.synaptic.values()]
                 self.synaptic = nn.Parameter(torch.stack(synapses))
+            for side, name in (("p", "pre_mean_share"), ("q", "post_mean_share")):
+                if (share := rule.mean_of(side)) is not None:
+                    setattr(self, name, nn.Parameter(torch.tensor(logit(share))))
             if spec.modulation != "direct":
                 self.eta = nn.Parameter(torch.tensor(logit(eta)))
             if spec.modulation != "none":
@@ -126,6 +129,8 @@ class SpikingLayer(nn.Module):
             eta=fraction("eta"),
             coefficients=learned("coefficients"),
             synaptic=learned("synaptic"),
+            pre_mean_share=fraction("pre_mean_share"),
+            post_mean_share=fraction("post_mean_share"),
         )
 
     def plasticity_rate(self, inputs: Tensor, exogenous: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from spikepropamine.policies.neurons import fire, integrate
-from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES
+from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, larger, log
 
 LayerState = dict[str, Tensor]
+log.register(Tensor, torch.log)
+larger.register(Tensor, torch.clamp_min)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class LayerSpec:
             shapes |= {"pre": (self.plastic_inputs,), "post": (self.neurons,)}
             if "theta" in RULES[self.rule].variables:
                 shapes["threshold"] = (self.neurons,)
+            if RULES[self.rule].mean_of("p") is not None:
+                shapes["pre_mean"] = (self.plastic_inputs,)
+            if RULES[self.rule].mean_of("q") is not None:
+                shapes["post_mean"] = (self.neurons,)
             shapes["fast_weights"] = (self.neurons, self.plastic_inputs)
             if self.modulation == "retroactive":
                 shapes["eligibility"] = (self.neurons, self.plastic_inputs)
@@ -81,8 +87,8 @@ class LayerParameters(NamedTuple):
     weight W [n_out, n_in]; bias b [n_out]; membrane_decay beta [n_out] in (0, 1);
     recurrent_weight [n_out, n_out] or None; and, for a plastic layer, plasticity_gain alpha
     [n_out, n_pre], the scalars in (0, 1) pre_decay lp, post_decay lq, threshold_decay lt, eta, and
-    the rule's own coefficients [number of them]; and those of each synapse, `synaptic` [number of
-    them, n_out, n_pre].
+    the rule's own coefficients [number of them]; those of each synapse, `synaptic` [number of them,
+    n_out, n_pre]; and the shares in (0, 1) at which the rule's means of p and q move.
     Tensors all; None where the layer has no use for them.
     """
 
@@ -97,6 +103,8 @@ class LayerParameters(NamedTuple):
     eta: Any = None
     coefficients: Any = None
     synaptic: Any = None
+    pre_mean_share: Any = None
+    post_mean_share: Any = None
 
 
 def layer_sequence(
@@ -122,6 +130,10 @@ def layer_sequence(
         retroactive: F(t+1) = clip(F(t) + r e + |r| (D - D0)),  e(t+1) = (1-eta) e + eta D0
         with plain decay: F(t+1) = clip(F(t) + r D)
         and retroactive:  F(t+1) = clip(F(t) + r e),            e(t+1) = (1-eta) e + eta D
+
+    A rule's own means P and Q of p and q move with shares a and b of the rate,
+    P(t+1) = P + a mean(|r|) (p - P) and Q(t+1) = Q + b |r| (q - Q); its weight(F, P, Q) takes the
+    place of F in the current, to which its bias(Q) is added.
 
     The part of D that depends on F, which is decay, thus shrinks F whatever the sign of r. Hebb's
     rule becomes gated forgetting, F(t+1) = (1 - |r|) F + r q p, whose gradients stay bounded
@@ -163,8 +175,12 @@ def layer_sequence(
             presynaptic = spikes
             current = current + torch.nn.functional.linear(presynaptic, p.recurrent_weight)
         if spec.plastic:
-            effective = (p.plasticity_gain * state["fast_weights"]).transpose(1, 2)
-            current = current + torch.bmm(presynaptic.unsqueeze(1), effective).squeeze(1)
+            rule, means = RULES[spec.rule], _means(state)
+            effective = p.plasticity_gain * rule.effective(state["fast_weights"], means)
+            gathered = torch.bmm(presynaptic.unsqueeze(1), effective.transpose(1, 2))
+            current = current + gathered.squeeze(1)
+            if rule.bias is not None:
+                current = current + rule.excitability(means, p.coefficients).squeeze(2)
         potential = integrate(
             state["potential"], spikes, current, p.membrane_decay, spec.soft_reset
         )
@@ -196,6 +212,16 @@ def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor)
     return torch.stack(values)
 
 
+def _means(state: LayerState) -> dict[str, Tensor]:
+    """A rule's own means, shaped as what they are means of, for all synapses."""
+    means = {}
+    if "pre_mean" in state:
+        means["p"] = state["pre_mean"].unsqueeze(1)
+    if "post_mean" in state:
+        means["q"] = state["post_mean"].unsqueeze(2)
+    return means
+
+
 def _plasticity(
     spec: LayerSpec,
     p: LayerParameters,
@@ -221,7 +247,14 @@ def _plasticity(
     if "pp" in rule.variables:
         values["pp"] = pre.square().sum(dim=1).view(-1, 1, 1)
     values["v"] = target
+    values |= rule.named(_means(state))
     values |= zip(rule.synaptic, () if p.synaptic is None else p.synaptic)
+    if "pre_mean" in state:
+        share, mean = p.pre_mean_share * rate.abs().mean(dim=1), state["pre_mean"]
+        state["pre_mean"] = mean + share * (pre - mean)
+    if "post_mean" in state:
+        share, mean = p.post_mean_share * rate.abs().squeeze(2), state["post_mean"]
+        state["post_mean"] = mean + share * (post - mean)
     drive = rule(values, p.coefficients)
     change: Any = 0.0
     if spec.decay == "contracting":

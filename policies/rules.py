@@ -9,20 +9,28 @@ A rule is one formula. Its arguments are named for what it needs:
     y, pp     sums over the neuron's synapses: of f p, its own fast current, and of p squared
     v         current of a second compartment, from synapses of the neuron's own
 
-Any other argument is a learned coefficient, one for each layer, or where it is annotated
-`Synaptic`, one for each synapse; its default is the initial value. The formula uses plain
-arithmetic only, so that numbers, tensors and symbols can be put into it. To add a rule, `register`
-it, here or in a module of your own.
+An argument that is annotated `PreMean` or `PostMean` is a trace of the rule's own: a slow mean of p
+or q, as it was before this tick. It moves as fast as the fast weights do times a learned share in
+(0, 1), whose initial value is its default. Any other argument is a learned coefficient, one for
+each layer, or where it is annotated `Synaptic`, one for each synapse; its default is the initial
+value. Formulas use plain arithmetic, `log` and `larger`, so that numbers, tensors and symbols can
+be put into them. To add a rule, `register` it, here or in a module of your own.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, singledispatch
 from typing import Annotated, Any
 
 VARIABLES = ("p", "q", "theta", "f", "x", "s", "y", "pp", "v")
 OF_FAST_WEIGHTS = ("f", "y")  # zero where these are
 Synaptic = Annotated[float, "of each synapse"]
+PreMean = Annotated[float, "mean of p"]
+PostMean = Annotated[float, "mean of q"]
+log = singledispatch(math.log)
+larger: Any = singledispatch(max)  # of a value and a number
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +44,9 @@ class Rule:
         coefficients: those that each layer learns, and their initial values.
         synaptic: those that each synapse learns.
         gain: mean of the initial plasticity gains alpha.
+        means: names of its own traces, by what they are the mean of, p or q, and initial shares.
+        weight: what a fast weight does, a formula of f and the means; None: f itself.
+        bias: what the neuron's mean of q adds to its current, with coefficients of its own.
     """
 
     name: str
@@ -44,27 +55,68 @@ class Rule:
     coefficients: Mapping[str, float]
     synaptic: Mapping[str, float]
     gain: float = 0.0
+    means: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    weight: Callable[..., Any] | None = None
+    bias: Callable[..., Any] | None = None
 
     def __call__(self, values: Mapping[str, Any], coefficients: Sequence[Any] | None = None) -> Any:
         """The drive D, of values that name at least `variables`, with these coefficients of the
         layer in their order, or with the initial ones; `values` may name those of the synapses.
         """
+        values = {**self.synaptic, **values}
+        return self._of(self.formula, values, coefficients)
+
+    def effective(self, fast: Any, values: Mapping[str, Any]) -> Any:
+        """What fast weights do, before the gain; values of the means by what they are means of."""
+        if self.weight is None:
+            return fast
+        return self._of(self.weight, {"f": fast, **self.named(values)})
+
+    def excitability(self, values: Mapping[str, Any], coefficients: Sequence[Any] | None) -> Any:
+        """What is added to the current of neurons, of a rule that has a bias."""
+        assert self.bias is not None
+        return self._of(self.bias, self.named(values), coefficients)
+
+    def named(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the means, which come by what they are means of, by their names."""
+        return {name: values[side] for name, (side, _) in self.means.items()}
+
+    def mean_of(self, side: str) -> float | None:
+        """The initial share of the mean of p or q; None where the rule has none."""
+        return next((share for of, share in self.means.values() if of == side), None)
+
+    def _of(
+        self, formula: Any, values: Mapping[str, Any], coefficients: Sequence[Any] | None = None
+    ) -> Any:
         given = self.coefficients.values() if coefficients is None else coefficients
-        chosen = {name: values[name] for name in self.variables}
-        chosen |= {name: values.get(name, initial) for name, initial in self.synaptic.items()}
-        return self.formula(**chosen, **dict(zip(self.coefficients, given)))
+        named = {**values, **dict(zip(self.coefficients, given))}
+        return formula(**{name: named[name] for name in _arguments(formula)})
+
+
+@cache
+def _arguments(formula: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(formula).parameters)
 
 
 RULES: dict[str, Rule] = {}
 
 
-def register(name: str, formula: Callable[..., Any], gain: float = 0.0) -> None:
+def register(
+    name: str,
+    formula: Callable[..., Any],
+    gain: float = 0.0,
+    weight: Callable[..., Any] | None = None,
+    bias: Callable[..., Any] | None = None,
+) -> None:
     """Adds a rule, so that `dp-NAME` and `ndp-NAME` are policies.
 
     Args:
         name: letters, digits and underscores; not one that is taken by another formula.
         formula: the drive of one synapse, with arguments as at the top of this module.
         gain: mean of the initial plasticity gains alpha.
+        weight: what a fast weight does, of f and the formula's means; 0 where f is. None: f itself.
+        bias: what is added to the neuron's current, of its mean of q and coefficients; 0 where that
+            mean is.
 
     Raises:
         ValueError: a name that will not do, or an argument that is neither a variable nor has a
@@ -74,21 +126,29 @@ def register(name: str, formula: Callable[..., Any], gain: float = 0.0) -> None:
         raise ValueError(f"a rule's name has letters, digits and underscores only, not {name!r}")
     if name in RULES and RULES[name].formula is not formula:
         raise ValueError(f"there is a rule {name} already; register yours under another name")
-    variables: list[str] = []
-    coefficients: dict[str, float] = {}
-    synaptic: dict[str, float] = {}
-    for argument in inspect.signature(formula, eval_str=True).parameters.values():
-        if argument.name in VARIABLES:
-            variables.append(argument.name)
-        elif isinstance(argument.default, int | float):
-            kind = synaptic if argument.annotation is Synaptic else coefficients
-            kind[argument.name] = float(argument.default)
-        else:
+    arguments = dict(inspect.signature(formula, eval_str=True).parameters)
+    variables = [argument for argument in arguments if argument in VARIABLES]
+    if bias is not None:
+        arguments = dict(inspect.signature(bias, eval_str=True).parameters) | arguments
+    learned = [x for x in arguments.values() if x.name not in VARIABLES]
+    for argument in learned:
+        if not isinstance(argument.default, int | float):
             raise ValueError(
                 f"rule {name}: argument {argument.name!r} is none of {', '.join(VARIABLES)}; "
                 "as a learned coefficient it needs its initial value as default"
             )
-    RULES[name] = Rule(name, formula, tuple(variables), coefficients, synaptic, gain)
+    kinds: dict[Any, dict[str, float]] = {Synaptic: {}, PreMean: {}, PostMean: {}}
+    coefficients: dict[str, float] = {}
+    for argument in learned:
+        kind = next((x for key, x in kinds.items() if argument.annotation is key), coefficients)
+        kind[argument.name] = float(argument.default)
+    means = {mean: ("p", share) for mean, share in kinds[PreMean].items()}
+    means |= {mean: ("q", share) for mean, share in kinds[PostMean].items()}
+    if max(len(kinds[PreMean]), len(kinds[PostMean])) > 1:
+        raise ValueError(f"rule {name}: one mean of each side, not {', '.join(means)}")
+    RULES[name] = Rule(
+        name, formula, tuple(variables), coefficients, kinds[Synaptic], gain, means, weight, bias
+    )
 
 
 def hebb(p, q, f):
@@ -153,6 +213,30 @@ def delta(p, y, pp, v, f, leak=0.3):
     return (v - y) * p / (1 + pp) - leak * leak * f
 
 
+FLOOR = 0.1  # of activities and of their ratio, under the logarithms of BCPNN
+
+
+def bcpnn(p, q, f, usual_p: PreMean = 0.3, usual_q: PostMean = 0.3):
+    """Bayesian confidence propagation: log-odds of firing together (Lansner and Ekeberg 1989).
+
+    F is the covariance of both sides, p_ij - p_i p_j with joint and single means p_ij, p_i and p_j;
+    a synapse is worth log(p_ij / (p_i p_j)), and a neuron's bias log p_j (Tully et al. 2014). The
+    neuromodulator gates the learning of all three.
+    """
+    return (p - usual_p) * (q - usual_q) - f
+
+
+def bcpnn_weight(f, usual_p, usual_q):
+    """log(p_ij / (p_i p_j)), with floors; 0 where F is."""
+    return log(larger(1 + f / ((usual_p + FLOOR) * (usual_q + FLOOR)), FLOOR))
+
+
+def bcpnn_bias(usual_q, excitability=0.1):
+    """Bias log p_j from a floor, times a learned coefficient."""
+    return excitability * log(larger(1 + usual_q / FLOOR, FLOOR))
+
+
 for _formula in (hebb, oja, bcm, bcm_decay, covariance, stdp, abcd, abcd_synapse, stpn):
     register(_formula.__name__, _formula)
 register("delta", delta, gain=1.0)
+register("bcpnn", bcpnn, 0.1, bcpnn_weight, bcpnn_bias)

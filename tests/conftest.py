@@ -49,6 +49,8 @@ KINDS = [
     ("stdp", "retroactive", False, "plain"),
     ("delta", "retroactive", True, "contracting"),
     ("stpn", "direct", False, "contracting"),
+    ("bcpnn", "direct", False, "contracting"),
+    ("bcpnn", "retroactive", True, "plain"),
 ]
 SMALL = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0, "ticks": 2}
 # Policies with a shorter way (`policies.fast`): algorithm, name and arguments.

@@ -75,6 +75,9 @@ class Case:
                 tensors["coefficients"] = torch.tensor(initial, dtype=dtype) + 0.5 * uniform(
                     len(initial)
                 )
+            for name in ("pre_mean", "post_mean"):
+                if name in spec.state_shapes:
+                    tensors[f"{name}_share"] = 0.1 + 0.8 * uniform()
             if own := RULES[spec.rule].synaptic:
                 tensors["synaptic"] = 0.5 + uniform(len(own), *shape)
         self.parameters = {k: x.requires_grad_() for k, x in tensors.items()}
@@ -91,6 +94,7 @@ class Case:
             k: (1.5 * uniform(batch, *shape) - 0.5).clamp(-spec.clip, spec.clip)
             for k, shape in spec.state_shapes.items()
         }
+        self.state |= {k: x.abs() for k, x in self.state.items() if k.endswith("mean")}
         self.upstream = normal(ticks, batch, neurons), normal(ticks, batch, neurons)
 
     def forward(self, name, ticks=slice(None), batch=slice(None), state=None):

@@ -40,6 +40,10 @@ def make_problem(spec, ticks=TICKS, batch=BATCH):
             threshold_decay=decays[2] if "threshold" in spec.state_shapes else None,
             eta=decays[3] if spec.modulation == "retroactive" else None,
             coefficients=coefficients_of(spec.rule),
+            pre_mean_share=uniform(low=0.2, high=0.8) if "pre_mean" in spec.state_shapes else None,
+            post_mean_share=uniform(low=0.2, high=0.8)
+            if "post_mean" in spec.state_shapes
+            else None,
             synaptic=uniform(len(own), n, n_pre, low=0.5, high=1.5) if own else None,
         )
     inputs = (uniform(ticks, batch, spec.inputs) > 0).double()
@@ -228,6 +232,8 @@ def test_reset_has_known_values(soft_reset, potentials):
 def test_a_static_layer_is_a_plastic_one_without_gain(rule, recurrent):
     plastic = LayerSpec(4, 3, rule, "direct", recurrent)
     parameters, inputs, rate, state = make_problem(plastic, ticks=20, batch=3)
+    if RULES[rule].bias is not None:
+        parameters = parameters._replace(coefficients=torch.zeros_like(parameters.coefficients))
     starts = starts_at((7, 1), ticks=20, batch=3)
     static = LayerSpec(4, 3, recurrent=recurrent)
     expected = layer_sequence(

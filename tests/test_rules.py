@@ -1,5 +1,7 @@
 """The rules of plasticity: the model's equations in plain Python, and what each rule is for."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from spikepropamine.policies.layers import SpikingLayer
 from spikepropamine.policies.reference import LayerParameters, LayerSpec, layer_sequence
 from spikepropamine.policies.rules import (
+    FLOOR,
     RULES,
     VARIABLES,
     abcd,
@@ -37,6 +40,7 @@ COEFFICIENTS = {  # away from the initial ones
     name: [0.7 * x + 0.2 * (k + 1) for k, x in enumerate(rule.coefficients.values())]
     for name, rule in RULES.items()
 }
+COEFFICIENTS["bcpnn"] = [-0.6]  # with more of it all neurons fire all the time
 SYNAPTIC = [[0.9, 1.1], [1.3, 0.8]]  # of each synapse, the same for all such coefficients
 START = {  # not zero, so that every term of the equations matters
     "potential": [0.3, 0.2],
@@ -45,7 +49,10 @@ START = {  # not zero, so that every term of the equations matters
     "threshold": [0.1, 0.2],
     "fast_weights": [[0.2, -0.1], [0.3, 0.15]],
     "eligibility": [[0.1, 0.2], [-0.2, 0.1]],
+    "pre_mean": [0.3, 0.1],
+    "post_mean": [0.2, 0.4],
 }
+PRE_SHARE, POST_SHARE = 0.4, 0.7
 
 
 def update_by_hand(rule, modulation, decay, rate, values, eligibility):
@@ -65,6 +72,7 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
     """The model, neuron by neuron, in Python's floats: spikes, potentials and the last state."""
     v, p, q, theta = (list(START[k]) for k in ("potential", "pre", "post", "threshold"))
     fast, eligibility = ([list(row) for row in START[k]] for k in ("fast_weights", "eligibility"))
+    usual_p, usual_q = list(START["pre_mean"]), list(START["post_mean"])
     s = [float(x > 1.0) for x in v]
     spikes, potentials = [], []
     for t in range(TICKS):
@@ -74,7 +82,14 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
             current = BIAS[j] + sum(WEIGHT[j][i] * INPUT[t][i] for i in range(INPUTS))
             if recurrent:
                 current += sum(RECURRENT[j][i] * s[i] for i in range(NEURONS))
-            current += sum(GAIN[j][i] * fast[j][i] * pre[i] for i in range(len(pre)))
+            for i in range(len(pre)):
+                worth = fast[j][i]
+                if rule == "bcpnn":  # log-odds, with floors of 0.1
+                    odds = 1 + worth / (usual_p[i] + 0.1) / (usual_q[j] + 0.1)
+                    worth = math.log(max(odds, 0.1))
+                current += GAIN[j][i] * worth * pre[i]
+            if rule == "bcpnn":
+                current += COEFFICIENTS[rule][0] * math.log(1 + 10 * usual_q[j])
             new_v.append(BETA[j] * v[j] * (1 - s[j]) + current)
         v, s = new_v, [float(x > 1.0) for x in new_v]
         p = [LP * p[i] + (1 - LP) * pre[i] for i in range(len(p))]
@@ -87,11 +102,15 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
                 values |= {"x": pre[i], "s": s[j]}
                 values |= dict.fromkeys(RULES[rule].synaptic, SYNAPTIC[j][i])
                 values |= {"y": recalled, "pp": sum(x * x for x in p), "v": TARGET[t][j]}
+                values |= {"usual_p": usual_p[i], "usual_q": usual_q[j]}
                 rate = ETA if modulation == "none" else MODULATOR[t][j]
                 updated, eligibility[j][i] = update_by_hand(
                     RULES[rule], modulation, decay, rate, values, eligibility[j][i]
                 )
                 fast[j][i] = max(-clip, min(clip, updated))
+        rates = [ETA if modulation == "none" else abs(m) for m in MODULATOR[t]]
+        usual_p = [u + PRE_SHARE * sum(rates) / NEURONS * (x - u) for u, x in zip(usual_p, p)]
+        usual_q = [u + POST_SHARE * r * (x - u) for u, x, r in zip(usual_q, q, rates)]
         spikes.append(s)
         potentials.append(v)
     state = {"potential": v, "pre": p, "post": q, "fast_weights": fast}
@@ -99,6 +118,8 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
         state["threshold"] = theta
     if modulation == "retroactive":
         state["eligibility"] = eligibility
+    if rule == "bcpnn":
+        state |= {"pre_mean": usual_p, "post_mean": usual_q}
     return spikes, potentials, state
 
 
@@ -115,7 +136,7 @@ def chosen_parameters(rule):
     return LayerParameters(
         tensor(WEIGHT), tensor(BIAS), tensor(BETA), tensor(RECURRENT), tensor(GAIN),
         tensor(LP), tensor(LQ), tensor(LT), tensor(ETA), tensor(COEFFICIENTS[rule]),
-        tensor([SYNAPTIC] * len(RULES[rule].synaptic)),
+        tensor([SYNAPTIC] * len(RULES[rule].synaptic)), tensor(PRE_SHARE), tensor(POST_SHARE),
     )  # fmt: skip
 
 
@@ -168,11 +189,12 @@ def test_three_ticks_of_two_neurons_are_as_by_hand(rule, modulation, recurrent, 
         ("delta", (0.7 - 0.3) * 0.8 / 1.9 - 0.09 * 0.2),
         ("abcd_synapse", 0.8 * 0.5),
         ("stpn", 0.5 * 0.8 - 0.25 * 0.2),
+        ("bcpnn", (0.8 - 0.3) * (0.5 - 0.4) - 0.2),
     ],
 )
 def test_drive_of_one_synapse(rule, expected):
     values = {"p": 0.8, "q": 0.5, "theta": 0.1, "f": 0.2, "x": 0.0, "s": 1.0}
-    values |= {"y": 0.3, "pp": 0.9, "v": 0.7}
+    values |= {"y": 0.3, "pp": 0.9, "v": 0.7, "usual_p": 0.3, "usual_q": 0.4}
     assert RULES[rule](values) == pytest.approx(expected)
 
 
@@ -209,7 +231,8 @@ def test_what_cannot_be_registered_is_refused_in_one_line(name, formula, words):
 
 def at_rest(rule, f):
     """The drive of a silent synapse whose coefficients are zero."""
-    return rule(dict.fromkeys(VARIABLES, 0.0) | {"f": f}, [0.0] * len(rule.coefficients))
+    silent = dict.fromkeys((*VARIABLES, *rule.means), 0.0)
+    return rule(silent | {"f": f}, [0.0] * len(rule.coefficients))
 
 
 def silent_tick(spec, rate, state):
@@ -284,6 +307,28 @@ def test_fast_weights_reach_the_bound_and_never_pass_it(rule, modulation):
     for sign in (1.0, -1.0):
         rate = [[sign * 50.0] * NEURONS] * TICKS
         assert run_layer(spec, rate)[2]["fast_weights"].abs().max() == 0.4
+
+
+def test_rate_zero_leaves_means_alone():
+    state = run_layer(LayerSpec(INPUTS, NEURONS, "bcpnn", "direct"), [[0.0, 0.0]] * TICKS)[2]
+    assert [state[k].tolist() for k in ("pre_mean", "post_mean")] == [
+        START[k] for k in ("pre_mean", "post_mean")
+    ]
+
+
+def test_bcpnn_learns_the_log_odds_of_firing_together(rng):
+    """At a small rate, of spikes that are drawn with known joint probabilities."""
+    pre, post, both, rate = 0.4, 0.3, 0.2, 0.002
+    fast = usual_p = usual_q = 0.0
+    for draw in rng.random(20_000):
+        p, q = float(draw < pre), float(pre - both <= draw < pre - both + post)
+        fast += rate * RULES["bcpnn"]({"p": p, "q": q, "f": fast, "usual_p": usual_p,
+                                       "usual_q": usual_q})  # fmt: skip
+        usual_p, usual_q = usual_p + rate * (p - usual_p), usual_q + rate * (q - usual_q)
+    assert fast + usual_p * usual_q == pytest.approx(both, abs=0.03)
+    found = RULES["bcpnn"].effective(fast, {"p": usual_p, "q": usual_q})
+    floored = math.log(1 + (both - pre * post) / (pre + FLOOR) / (post + FLOOR))
+    assert found == pytest.approx(floored, abs=0.1)
 
 
 def correlated_inputs(rng, count=256):

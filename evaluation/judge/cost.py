@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from spikepropamine.policies.policy import PlasticSpikingPolicy
-from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule
+from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, log
 
 # 45 nm, 32-bit floating point, from Horowitz, "Computing's energy problem", ISSCC 2014
 PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
@@ -322,10 +322,14 @@ def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
     spec, rule = layer.spec, RULES[layer.spec.rule]
     ticks, n_pre, n_post = len(presynaptic), spec.plastic_inputs, spec.neurons
     use = int((presynaptic != 0).sum()) * n_post  # W + alpha F, where something comes in
+    noted = _Counted("both", [], [])
+    rule.effective(noted, {"p": noted, "q": noted})
+    use += use * len(noted.multiplications)  # and logarithms
     traces = 2 * (n_pre + n_post)
     if "theta" in rule.variables:
         traces += 3 * n_post  # with the square
     traces += n_pre * n_post * ("y" in rule.variables) + n_pre * ("pp" in rule.variables)
+    traces += 2 * sum(n_pre if side == "p" else n_post for side, _ in rule.means.values())
     count = drive_operations(rule, n_pre, n_post)
     decays = any(name in rule.variables for name in OF_FAST_WEIGHTS)
     updates = 1 + (spec.decay == "contracting" and decays)  # r D0, |r| (D - D0)
@@ -343,6 +347,7 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
     noted: tuple[list[str], list[str]] = [], []
     values = {name: _Counted(SIDES[name], *noted) for name in rule.variables}
     values |= {name: _Counted("both", *noted) for name in rule.synaptic}
+    values |= rule.named({"p": _Counted("pre", *noted), "q": _Counted("post", *noted)})
     rule(values, [_Counted("", *noted) for _ in rule.coefficients])
     sizes = {"": 0, "pre": n_pre, "post": n_post, "both": n_pre * n_post}
     multiplications, additions = (sum(sizes[side] for side in sides) for sides in noted)
@@ -378,5 +383,13 @@ class _Counted:
             result = result * self
         return result
 
+    def of_one(self) -> "_Counted":
+        """A function of one number, counted as a multiplication."""
+        return self._noted(self, self.multiplications)
+
     __rmul__ = __truediv__ = __mul__
     __radd__ = __sub__ = __rsub__ = __add__
+
+
+log.register(_Counted, _Counted.of_one)
+larger.register(_Counted, lambda value, least: value)

@@ -146,6 +146,7 @@ class _Sequence(torch.autograd.Function):
             "bias": p.bias, "beta": p.membrane_decay, "feedback": feedback, "gains": gains,
             "coefficients": p.coefficients, "own": own, "pre_decay": p.pre_decay,
             "post_decay": p.post_decay, "threshold_decay": p.threshold_decay, "eta": p.eta,
+            "pre_mean_share": p.pre_mean_share, "post_mean_share": p.post_mean_share,
             "saved_fast": saved_fast, "saved_eligibility": saved_eligibility,
         }  # fmt: skip
         addresses = {k: x.data_ptr() for k, x in (tensors | outputs).items() if x is not None}
@@ -191,7 +192,7 @@ class _Sequence(torch.autograd.Function):
         d_inputs = d_rate = d_target = d_gains = d_coefficients = None
         d_decays = d_gain = d_recurrent = d_own = d_synaptic = None
         arguments: tuple[Any, ...]
-        decays: Sequence[Any] = [None] * 4
+        decays: Sequence[Any] = [None] * 6
         if not spec.plastic and not spec.recurrent:
             kernel = static.static_backward
             arguments = number(0), spec.soft_reset, *surrogate, ticks, batch, neurons
@@ -200,11 +201,11 @@ class _Sequence(torch.autograd.Function):
             arguments = (
                 number(spec.clip), spec.soft_reset, *surrogate, ticks, batch, channels, neurons
             )  # fmt: skip
-            d_decays = spikes.new_empty(4)
+            d_decays = spikes.new_empty(6)
             if not spec.recurrent and ctx.needs_input_grad[3]:
                 d_inputs = torch.zeros_like(inputs)
             if spec.plastic:
-                d_rate, d_gains = torch.empty_like(spikes), torch.empty_like(gains)
+                d_rate, d_gains = torch.zeros_like(spikes), torch.empty_like(gains)
                 if ctx.own_shape is not None:
                     d_own = spikes.new_empty(ctx.own_shape)
                 if spec.has_target:
@@ -241,7 +242,7 @@ class _Sequence(torch.autograd.Function):
             decays = d_decays.unbind(0)
         gradients = LayerParameters(
             _weight_gradient(inputs, d_currents, ctx.sparse), d_bias, d_beta, d_recurrent, d_gain,
-            decays[0], decays[1], decays[2], decays[3], d_coefficients, d_synaptic,
+            *decays[:4], d_coefficients, d_synaptic, *decays[4:],
         )  # fmt: skip
         given = [d if x is not None else None for x, d in zip(parameters, gradients)]
         return None, None, None, d_inputs, None, d_rate, d_target, *given

@@ -2,11 +2,13 @@
 
 The kernels know drives of the form
 
-    D = k + (a + g) p + b x + (c + m p + y x) f
+    D = k + (a + g) p + b x + o P + (c + m p + y x) f
 
-in which the coefficients k to y are functions of what belongs to the postsynaptic neuron (q, theta,
-s, y, pp, v) and of the rule's own learned coefficients; g is 0 where y is, and k, a and b do not
-depend on y. The terms with a and c may each have a factor made of the synapse's own coefficients.
+with P the rule's own mean of p, in which the coefficients k to o are functions of what belongs to
+the postsynaptic neuron (q, theta, s, y, pp, v, and the rule's own mean Q of q) and of the learned
+coefficients; g is 0 where y is, and k, a, b and o do not depend on y. The terms with a and c may
+each have a factor made of the synapse's own coefficients. What a fast weight does may be any
+function of f, P and Q, and a bias any of Q and the coefficients.
 """
 
 import functools
@@ -14,14 +16,17 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from spikepropamine.policies.rules import Rule
+from spikepropamine.policies.rules import Rule, larger, log
 
-# powers of p, x and f in the terms of a drive
+# powers of p, x, f and P in the terms of a drive
 TERMS = {
-    "k": (0, 0, 0), "a": (1, 0, 0), "b": (0, 1, 0), "c": (0, 0, 1), "m": (1, 0, 1), "y": (0, 1, 1)
+    "k": (0, 0, 0, 0), "a": (1, 0, 0, 0), "b": (0, 1, 0, 0), "c": (0, 0, 1, 0), "m": (1, 0, 1, 0),
+    "y": (0, 1, 1, 0), "o": (0, 0, 0, 1),
 }  # fmt: skip
-P, X, F = sympy.symbols("p x f", real=True)
-NEURON = ("q", "theta", "s", "y", "pp", "v")
+P, X, F, PRE_MEAN = sympy.symbols("p x f pre_mean", real=True)
+NEURON = ("q", "theta", "s", "y", "pp", "v", "post_mean")
+log.register(sympy.Expr, sympy.log)
+larger.register(sympy.Expr, sympy.Max)
 SYMBOLS = {name: sympy.Symbol(name, real=True) for name in NEURON}
 
 
@@ -37,6 +42,7 @@ class Drive(NamedTuple):
             gives those to `NEURON`. For each of a and c that has such a factor, `weight_a` gives it
             for synapse i, j, and `weight_a_adjoint` adds what a gradient to it means to d_own; both
             take an array for each coefficient, which `matrices_of` gives.
+            Of rules that have them, `weight` and `bias`, and `weight_slopes` and `bias_adjoint`.
         weighted: the terms that have such a factor.
     """
 
@@ -51,20 +57,21 @@ def derive(rule: Rule) -> Drive | None:
     """The code of a rule, or None where it is not of the general form."""
     learned = sympy.symbols([f"w{n}" for n in range(len(rule.coefficients))], real=True)
     own = sympy.symbols([f"g{n}" for n in range(len(rule.synaptic))], real=True)
-    values = SYMBOLS | {"p": P, "x": X, "f": F} | dict(zip(rule.synaptic, own))
+    means = {"p": PRE_MEAN, "q": SYMBOLS["post_mean"]}
+    values = SYMBOLS | {"p": P, "x": X, "f": F} | dict(zip(rule.synaptic, own)) | rule.named(means)
     try:
-        polynomial = sympy.Poly(rule(values, learned), P, X, F, *own)
+        polynomial = sympy.Poly(rule(values, learned), P, X, F, PRE_MEAN, *own)
         weights: dict[str, Any] = {}
         coefficients = {name: sympy.Integer(0) for name in TERMS}
         names = {powers: name for name, powers in TERMS.items()}
         for powers, coefficient in polynomial.terms():
-            name, weight = names[powers[:3]], sympy.prod(g**n for g, n in zip(own, powers[3:]))
+            name, weight = names[powers[:4]], sympy.prod(g**n for g, n in zip(own, powers[4:]))
             if weights.setdefault(name, weight) != weight or (weight != 1 and name not in "ac"):
                 return None
             coefficients[name] = sympy.factor_terms(sympy.factor(coefficient))
         weights = {name: weight for name, weight in weights.items() if weight != 1}
         y, whole = SYMBOLS["y"], coefficients["a"]
-        if any(coefficients[name].has(y) for name in ("k", "b")):
+        if any(coefficients[name].has(y) for name in "kbo"):
             return None
         coefficients["g"] = sympy.Integer(0)
         if whole.has(y):
@@ -106,11 +113,43 @@ def derive(rule: Rule) -> Drive | None:
                 *(f"    d_own[{n}][i, j] += d * {_code(x)}" for n, x in enumerate(slopes) if x),
                 "    return",
             ]
+        lines += _weight_and_bias(rule, means, learned)
     except (sympy.PolynomialError, KeyError, TypeError, AttributeError, ValueError):
         return None
     terms = frozenset(name for name, c in coefficients.items() if c != 0)
     variables = frozenset(NEURON) & {*rule.variables}
     return Drive(terms, variables, "\n".join(lines) + "\n", frozenset(weights))
+
+
+def _weight_and_bias(rule: Rule, means: dict[str, Any], learned: Any) -> list[str]:
+    """Code of what a fast weight does and of what is added to the current, and their slopes."""
+    weight = rule.effective(F, means)
+    slopes = [sympy.diff(weight, x) for x in (F, PRE_MEAN, means["q"])]
+    bias, q = sympy.Integer(0), means["q"]
+    if rule.bias is not None:
+        bias = rule.excitability(means, learned)
+    unpacked = [f"    w{n} = w[{n}]" for n in range(len(learned))]
+    return [
+        "def weight(f, pre_mean, post_mean):",
+        "    q = f  # for the type of numbers",
+        f"    return {_code(weight)}",
+        "def weight_slopes(f, pre_mean, post_mean):",
+        "    q = f",
+        f"    return {', '.join(map(_code, slopes))}",
+        "def bias(post_mean, w):",
+        "    q = post_mean",
+        *unpacked,
+        f"    return {_code(bias)}",
+        "def bias_adjoint(post_mean, w, d, d_w, j):",
+        "    q = post_mean",
+        *unpacked,
+        *(
+            f"    d_w[{n}, j] += d * {_code(sympy.diff(bias, w))}"
+            for n, w in enumerate(learned)
+            if bias.has(w)
+        ),
+        f"    return d * {_code(sympy.diff(bias, q))}",
+    ]
 
 
 def _code(expression: Any) -> str:
@@ -126,4 +165,10 @@ def _code(expression: Any) -> str:
     if expression.is_Pow and expression.exp.is_Integer:
         product = " * ".join([_code(expression.base)] * abs(int(expression.exp)))
         return f"({product})" if expression.exp > 0 else f"(constant(1.0, q) / ({product}))"
+    if isinstance(expression, sympy.log):
+        return f"log({_code(expression.args[0])})"
+    if isinstance(expression, sympy.Max):
+        return "max(" + ", ".join(map(_code, expression.args)) + ")"
+    if isinstance(expression, sympy.Heaviside):
+        return f"step({_code(expression.args[0])})"
     raise ValueError(f"no code for {expression}")

@@ -5,9 +5,11 @@ the gradient to `x`. Gradients through later ticks come in an argument, and leav
 through this one.
 """
 
+import math
+
 import numpy as np
 
-from spikepropamine.policies.compiled.numba_private import inlined
+from spikepropamine.policies.compiled.numba_private import inlined, spliced
 from spikepropamine.policies.neurons import THRESHOLD
 
 # Literals are float64 to Numba and would widen float32 arithmetic; these widen nothing.
@@ -15,6 +17,42 @@ ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32
 LEVEL = np.float32(THRESHOLD)
 
 SURROGATE_CODES = {"fast_sigmoid": 0, "arctan": 1, "triangle": 2, "rectangle": 3}
+
+
+@spliced
+def log(x):
+    """Natural logarithm."""
+    return math.log(x)
+
+
+@spliced
+def step(x):
+    """1 above 0."""
+    return ONE if x > ZERO else ZERO
+
+
+@inlined
+def mean(share, rate, x, value):
+    """Slow mean P(t) = P(t-1) + a |r| (x(t) - P(t-1)), with a rate of each."""
+    for i in range(rate.shape[0]):
+        value[i] += share * abs(rate[i]) * (x[i] - value[i])
+
+
+@inlined
+def mean_adjoint(share, rate, x, before, d_value, d_x, d_rate):
+    """Returns the gradient to the share, and adds that to the rate; d_value leaves as the gradient
+    to P(t-1).
+    """
+    total = ZERO * share
+    for i in range(rate.shape[0]):
+        r = rate[i]
+        d, error = d_value[i], x[i] - before[i]
+        total += d * abs(r) * error
+        d_r = d * share * error
+        d_rate[i] += d_r if r > ZERO else (-d_r if r < ZERO else ZERO)
+        d_x[i] += share * abs(r) * d
+        d_value[i] = (ONE - share * abs(r)) * d
+    return total
 
 
 @inlined

@@ -6,7 +6,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from spikepropamine.policies.compiled import numba_private, synapses
+from spikepropamine.policies.compiled import numba_private, rows, synapses
 from spikepropamine.policies.compiled.derive import TERMS, derive
 from spikepropamine.policies.reference import LayerSpec
 from spikepropamine.policies.rules import RULES
@@ -34,6 +34,10 @@ def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -
         "RECALLS": "y" in variables,
         "NORMALISES": "pp" in variables,
         "TARGETED": "v" in variables,
+        "PRE_MEAN": plastic and RULES[rule].mean_of("p") is not None,
+        "POST_MEAN": plastic and RULES[rule].mean_of("q") is not None,
+        "WEIGHS": plastic and RULES[rule].weight is not None,
+        "BIASES": plastic and RULES[rule].bias is not None,
         "PLASTIC": plastic,
         "RETROACTIVE": retroactive,
         "CONTRACTING": contracting,
@@ -45,7 +49,9 @@ def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -
     package = ModuleType(f"{synapses.__name__}_{name}")
     if package.__name__ not in sys.modules:
         kind = ModuleType(f"{package.__name__}.kind")
-        vars(kind).update(constants, NAME=name, constant=numba_private.constant)
+        vars(kind).update(
+            constants, NAME=name, constant=numba_private.constant, log=rows.log, step=rows.step
+        )
         exec(source, vars(kind))
         for function in FUNCTIONS:
             setattr(kind, function, numba_private.spliced(getattr(kind, function)))
@@ -56,13 +62,13 @@ def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -
 
 FUNCTIONS = (
     "drive", "drive_adjoint", "matrices_of", "weight_a", "weight_a_adjoint", "weight_c",
-    "weight_c_adjoint",
+    "weight_c_adjoint", "weight", "weight_slopes", "bias", "bias_adjoint",
 )  # fmt: skip
 _NO_DRIVE = """
-def drive(q, theta, s, y, pp, v, w):
+def drive(q, theta, s, y, pp, v, n, w):
+    return q, q, q, q, q, q, q, q
+def drive_adjoint(q, theta, s, y, pp, v, n, w, d_k, d_a, d_b, d_c, d_m, d_y, d_o, d_g, d_w, j):
     return q, q, q, q, q, q, q
-def drive_adjoint(q, theta, s, y, pp, v, w, d_k, d_a, d_b, d_c, d_m, d_y, d_g, d_w, j):
-    return q, q, q, q, q, q
 def matrices_of(own):
     return (own[0],)
 def weight_a(own, i, j):
@@ -70,4 +76,12 @@ def weight_a(own, i, j):
 def weight_a_adjoint(own, d_own, i, j, d):
     return
 weight_c, weight_c_adjoint = weight_a, weight_a_adjoint
+def weight(f, m, n):
+    return f
+def weight_slopes(f, m, n):
+    return f, f, f
+def bias(n, w):
+    return n
+def bias_adjoint(n, w, d, d_w, j):
+    return n
 """

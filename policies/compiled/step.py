@@ -159,7 +159,7 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
             index, spikes=spikes, potentials=potentials, rate=rate, weight=p.weight.t(),
             bias=p.bias, beta=p.membrane_decay, coefficients=p.coefficients,
             pre_decay=p.pre_decay, post_decay=p.post_decay, threshold_decay=p.threshold_decay,
-            eta=p.eta,
+            eta=p.eta, pre_mean_share=p.pre_mean_share, post_mean_share=p.post_mean_share,
         )  # fmt: skip
         if index:
             enter(index, inputs=outputs[index - 1].spikes)

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FIELDS = ("potential", "pre", "post", "threshold", "fast_weights", "eligibility")
+FIELDS = (
+    "potential", "pre", "post", "threshold", "pre_mean", "post_mean", "fast_weights", "eligibility"
+)  # fmt: skip
 
 TABLE = np.dtype(
     [
@@ -18,6 +20,7 @@ TABLE = np.dtype(
             # parameters; gains and feedback (recurrent weights) in blocks, see `blocked`
             *("weight", "bias", "beta", "feedback", "gains", "coefficients", "own"),
             *("pre_decay", "post_decay", "threshold_decay", "eta"),
+            *("pre_mean_share", "post_mean_share"),
             # the state before and after: base addresses, and for each field the way from there to
             # that of the first environment, and from one environment to the next, in bytes
             *("old", "new"),

@@ -9,23 +9,28 @@ CONTRACTING = True  # decay by |r|, or by r
 RECURRENT = False
 # terms that the rule has, see `derive`
 HAS_K, HAS_A, HAS_B, HAS_C, HAS_M, HAS_Y, HAS_G = False, True, False, True, False, False, False
+HAS_O = False
 RECALLS, NORMALISES, TARGETED = False, False, False  # whether it takes y, pp and v
+PRE_MEAN, POST_MEAN = False, False  # whether it has means of its own
+WEIGHS, BIASES = False, False  # whether it has such formulas of its own
 COEFFICIENTS, OWN = 0, 0  # that the layer and each synapse learn
 WEIGHTED_A, WEIGHTED_C = False, False  # the terms that have a factor of the synapse's own
 
 
 @inlined
-def drive(q, theta, s, y, pp, v, w):
+def drive(q, theta, s, y, pp, v, post_mean, w):
     """Coefficients of the terms, of one neuron."""
     zero = constant(0.0, q)
-    return zero, q, zero, constant(-1.0, q), zero, zero, zero
+    return zero, q, zero, constant(-1.0, q), zero, zero, zero, zero
 
 
 @inlined
-def drive_adjoint(q, theta, s, y, pp, v, w, d_k, d_a, d_b, d_c, d_m, d_y, d_g, d_w, j):
-    """Gradients to q to v; adds those to the learned coefficients to column j of d_w."""
+def drive_adjoint(
+    q, theta, s, y, pp, v, post_mean, w, d_k, d_a, d_b, d_c, d_m, d_y, d_o, d_g, d_w, j
+):  # fmt: skip
+    """Gradients to q to post_mean; adds those to the learned coefficients to column j of d_w."""
     zero = constant(0.0, q)
-    return d_a, zero, zero, zero, zero, zero
+    return d_a, zero, zero, zero, zero, zero, zero
 
 
 @inlined
@@ -48,3 +53,27 @@ def weight_a_adjoint(own, d_own, i, j, d):
 
 
 weight_c, weight_c_adjoint = weight_a, weight_a_adjoint
+
+
+@inlined
+def weight(f, pre_mean, post_mean):
+    """What a fast weight does."""
+    return f
+
+
+@inlined
+def weight_slopes(f, pre_mean, post_mean):
+    """Its derivatives."""
+    return constant(1.0, f), constant(0.0, f), constant(0.0, f)
+
+
+@inlined
+def bias(post_mean, w):
+    """What is added to the neuron's current."""
+    return constant(0.0, post_mean)
+
+
+@inlined
+def bias_adjoint(post_mean, w, d, d_w, j):
+    """Gradient to the mean; adds those to the learned coefficients to column j of d_w."""
+    return constant(0.0, post_mean)

@@ -9,6 +9,8 @@ recurrent one, all blocks (a group) run side by side.
 A kernel that is called without scratch memory only returns how many bytes of it it needs.
 """
 
+import numpy as np
+
 from spikepropamine.policies.compiled.numba_private import (
     at,
     carve,
@@ -24,6 +26,8 @@ from spikepropamine.policies.compiled.rows import (
     clear,
     copy,
     fire,
+    mean,
+    mean_adjoint,
     membrane,
     membrane_adjoint,
     surrogate_slopes,
@@ -32,15 +36,20 @@ from spikepropamine.policies.compiled.rows import (
 )  # fmt: skip
 
 from .kind import (
+    BIASES,
     COEFFICIENTS,
     NAME,
     NORMALISES,
     OWN,
     PLASTIC,
+    POST_MEAN,
+    PRE_MEAN,
     RECALLS,
     RECURRENT,
     RETROACTIVE,
     TARGETED,
+    bias,
+    bias_adjoint,
     matrices_of,
 )  # fmt: skip
 from .update import (
@@ -118,6 +127,40 @@ def load_decays(row, decays):
         decays[0], decays[1] = at(row.pre_decay, (1,), like)[0], at(row.post_decay, (1,), like)[0]
         decays[2] = at(row.threshold_decay, (1,), like)[0] if row.threshold_decay != 0 else ZERO
         decays[3] = at(row.eta, (1,), like)[0] if row.eta != 0 else ZERO
+        decays[4] = at(row.pre_mean_share, (1,), like)[0] if PRE_MEAN else ZERO
+        decays[5] = at(row.post_mean_share, (1,), like)[0] if POST_MEAN else ZERO
+
+
+@inlined
+def step_means(decays, rate, p, pre_mean):
+    """A tick of the mean of p."""
+    share = decays[4] * common(rate)
+    for i in range(p.shape[0]):
+        pre_mean[i] += share * (p[i] - pre_mean[i])
+
+
+@inlined
+def step_means_adjoint(decays, rate, p, before, d_pre_mean, d_p, d_rate):
+    """Returns the gradient to the share; d_pre_mean leaves as that to the mean before."""
+    level = common(rate)
+    share, total = decays[4] * level, ZERO * level
+    for i in range(p.shape[0]):
+        total += d_pre_mean[i] * (p[i] - before[i])
+        d_p[i] += share * d_pre_mean[i]
+        d_pre_mean[i] *= ONE - share
+    each = decays[4] * total / np.float32(rate.shape[0])
+    for j in range(rate.shape[0]):
+        d_rate[j] += each if rate[j] > ZERO else (-each if rate[j] < ZERO else ZERO)
+    return level * total
+
+
+@inlined
+def common(rate):
+    """Mean of all neurons' |r|."""
+    total = ZERO * rate[0]
+    for j in range(rate.shape[0]):
+        total += abs(rate[j])
+    return total / np.float32(rate.shape[0])
 
 
 @spliced
@@ -157,6 +200,8 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     q, end = carve(end, (group, LANES), like)
     theta, end = carve(end, (group, LANES), like)
     p, end = carve(end, (width,), like)
+    pre_mean, end = carve(end, (width if PRE_MEAN else 0,), like)
+    post_mean, end = carve(end, (group if POST_MEAN else 0, LANES), like)
     fast, end = carve(end, (plastic, width, LANES), like)
     eligibility, end = carve(end, (retroactive, width, LANES), like)
     carried = at(row.scratch, ((end - row.scratch) // v.itemsize,), like)  # all so far as one row
@@ -165,7 +210,7 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     recalled, end = carve(end, (LANES,), like)
     fired, end = carve(end, (width,), like)
     silent, end = carve(end, (max(width, LANES),), like)
-    decays, end = carve(end, (4,), like)
+    decays, end = carve(end, (6,), like)
     if row.scratch == 0:
         return end
     inputs = at(row.inputs, (ticks, batch, channels), like)
@@ -196,6 +241,8 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
             old_p = row.old + row.old_pre + b * row.old_pre_stride
             old_q = row.old + row.old_post + b * row.old_post_stride
             old_theta = row.old + row.old_threshold + b * row.old_threshold_stride
+            old_pre_mean = row.old + row.old_pre_mean + b * row.old_pre_mean_stride
+            old_post_mean = row.old + row.old_post_mean + b * row.old_post_mean_stride
             old_fast = row.old + row.old_fast_weights + b * row.old_fast_weights_stride
             old_e = row.old + row.old_eligibility + b * row.old_eligibility_stride
             new_fast = row.new + row.new_fast_weights + b * row.new_fast_weights_stride
@@ -210,6 +257,8 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                     load(old_q, neurons, low, q[k : k + 1])
                     if row.threshold_decay != 0:
                         load(old_theta, neurons, low, theta[k : k + 1])
+                if POST_MEAN:
+                    load(old_post_mean, neurons, low, post_mean[k : k + 1])
                 if PLASTIC and not passes:
                     load(old_fast, neurons, low, fast[k])
                     if RETROACTIVE:
@@ -218,6 +267,8 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                 copy(s.reshape(group * LANES)[:neurons], fired)
             if PLASTIC:
                 copy(at(old_p, (width,), like), p)
+            if PRE_MEAN:
+                copy(at(old_pre_mean, (width,), like), pre_mean)
             for t in range(ticks):
                 if starts[t, b] > ZERO:
                     clear(carried)
@@ -233,7 +284,13 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                     f = fast[k]
                     if passes:
                         (f,) = columns(old_fast, width, neurons, (first + k) * LANES, v)
-                    currents(feedback[first + k], gains[first + k], f, x, current[k])
+                    currents(
+                        feedback[first + k], gains[first + k], f, x, pre_mean, post_mean[k],
+                        current[k],
+                    )  # fmt: skip
+                    if BIASES:
+                        for j in range(LANES):
+                            current[k, j] += bias(post_mean[k, j], w)
                 if PLASTIC:
                     trace(decays[0], x, p)
                 power = power_of(p)
@@ -254,27 +311,33 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                         (goal,) = target_of(target, silent, t, b, low, high)
                         terms(
                             decays, w, rate[t, b, low:high], s[k], q[k], theta[k], recalled,
-                            power, goal, u,
+                            power, goal, post_mean[k], u,
                         )  # fmt: skip
                         if passes:
                             (f_after,) = columns(new_fast, width, neurons, low, v)
                             (e,) = columns(old_e, width, neurons, low, v)
                             (e_after,) = columns(new_e, width, neurons, low, v)
                             update_into(
-                                f, e, u, matrices_of(own[first + k]), p, x, ONE - decays[3], clip,
-                                f_after, e_after,
+                                f, e, u, matrices_of(own[first + k]), p, x, pre_mean,
+                                ONE - decays[3], clip, f_after, e_after,
                             )  # fmt: skip
                         else:
                             update(
                                 fast[k], eligibility[k], u, matrices_of(own[first + k]), p, x,
-                                ONE - decays[3], clip,
+                                pre_mean, ONE - decays[3], clip,
                             )  # fmt: skip
+                        if POST_MEAN:
+                            mean(decays[5], rate[t, b, low:high], q[k], post_mean[k])
+                if PRE_MEAN:
+                    step_means(decays, rate[t, b], p, pre_mean)
             if not wanted:
                 continue
             new_v = row.new + row.new_potential + b * row.new_potential_stride
             new_p = row.new + row.new_pre + b * row.new_pre_stride
             new_q = row.new + row.new_post + b * row.new_post_stride
             new_theta = row.new + row.new_threshold + b * row.new_threshold_stride
+            new_pre_mean = row.new + row.new_pre_mean + b * row.new_pre_mean_stride
+            new_post_mean = row.new + row.new_post_mean + b * row.new_post_mean_stride
             for k in range(group):
                 low = (first + k) * LANES
                 store(v[k : k + 1], new_v, neurons, low)
@@ -282,24 +345,32 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                     store(q[k : k + 1], new_q, neurons, low)
                     if row.threshold_decay != 0:
                         store(theta[k : k + 1], new_theta, neurons, low)
+                if POST_MEAN:
+                    store(post_mean[k : k + 1], new_post_mean, neurons, low)
                 if PLASTIC and not passes:
                     store(fast[k], new_fast, neurons, low)
                     if RETROACTIVE:
                         store(eligibility[k], new_e, neurons, low)
             if PLASTIC:
                 copy(p, at(new_p, (width,), like))
+            if PRE_MEAN:
+                copy(pre_mean, at(new_pre_mean, (width,), like))
     return end
 
 
 @outlined
 def recall_traces(
-    row, decays, inputs, spikes, starts, fired, zeros, first, b, q, theta, p
+    row, decays, inputs, rate, spikes, starts, fired, zeros, first, b, q, theta, p, pre_mean,
+    post_mean,
 ):  # fmt: skip
-    """Traces before every tick, from the spikes."""
+    """Traces and means before every tick, from the spikes."""
     ticks, _, neurons = spikes.shape
     group = fired.shape[0]
     old_p = row.old + row.old_pre + b * row.old_pre_stride
     copy(at(old_p, p[0].shape, p[0, 0]), p[0])
+    if PRE_MEAN:
+        old_pre_mean = row.old + row.old_pre_mean + b * row.old_pre_mean_stride
+        copy(at(old_pre_mean, p[0].shape, p[0, 0]), pre_mean[0])
     for k in range(group):
         clear(theta[0, k])
         old_q = row.old + row.old_post + b * row.old_post_stride
@@ -307,12 +378,19 @@ def recall_traces(
         if row.threshold_decay != 0:
             old_theta = row.old + row.old_threshold + b * row.old_threshold_stride
             load(old_theta, neurons, (first + k) * LANES, theta[0, k : k + 1])
+        if POST_MEAN:
+            old_post_mean = row.old + row.old_post_mean + b * row.old_post_mean_stride
+            load(old_post_mean, neurons, (first + k) * LANES, post_mean[0, k : k + 1])
     for t in range(ticks):
         if starts[t, b] > ZERO:
             clear(p[t])
+            if PRE_MEAN:
+                clear(pre_mean[t])
             for k in range(group):
                 clear(q[t, k])
                 clear(theta[t, k])
+                if POST_MEAN:
+                    clear(post_mean[t, k])
         copy(p[t], p[t + 1])
         (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
         trace(decays[0], x, p[t + 1])
@@ -321,12 +399,19 @@ def recall_traces(
             copy(q[t, k], q[t + 1, k])
             copy(theta[t, k], theta[t + 1, k])
             traces(decays, spikes[t, b, low:high], q[t + 1, k], theta[t + 1, k])
+            if POST_MEAN:
+                copy(post_mean[t, k], post_mean[t + 1, k])
+                mean(decays[5], rate[t, b, low:high], q[t + 1, k], post_mean[t + 1, k])
+        if PRE_MEAN:
+            copy(pre_mean[t], pre_mean[t + 1])
+            step_means(decays, rate[t, b], p[t + 1], pre_mean[t + 1])
 
 
 @outlined
 def recall_segment(
     row, clip, decays, w, own, inputs, rate, target, spikes, starts, saved_fast, saved_eligibility,
-    fired, zeros, first, b, t_0, t_1, q, theta, p, recalled, updates, fast, eligibility,
+    fired, zeros, first, b, t_0, t_1, q, theta, p, pre_mean, post_mean, recalled, updates, fast,
+    eligibility,
 ):  # fmt: skip
     """Fast weights before, and what they recall and terms of the updates after, the ticks t_0 to
     t_1.
@@ -356,7 +441,7 @@ def recall_segment(
             (goal,) = target_of(target, zeros, t, b, low, high)
             terms(
                 decays, w, rate[t, b, low:high], spikes[t, b, low:high], q[t + 1, k],
-                theta[t + 1, k], recalled[h, k], power_of(p[t + 1]), goal, u,
+                theta[t + 1, k], recalled[h, k], power_of(p[t + 1]), goal, post_mean[t, k], u,
             )  # fmt: skip
             if t < t_1:
                 (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
@@ -364,7 +449,7 @@ def recall_segment(
                 e, e_after = (h, h + 1) if RETROACTIVE else (0, 0)
                 update_into(
                     fast[h, k], eligibility[e, k], u, matrices_of(own[first + k]), p[t + 1], x,
-                    ONE - decays[3], clip,
+                    pre_mean[t], ONE - decays[3], clip,
                     fast[h + 1, k], eligibility[e_after, k],
                 )  # fmt: skip
 
@@ -384,6 +469,8 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     d_q, end = carve(end, (group, LANES), like)
     d_theta, end = carve(end, (group, LANES), like)
     d_p, end = carve(end, (width,), like)
+    d_pre_mean, end = carve(end, (width if PRE_MEAN else 0,), like)
+    d_post_mean, end = carve(end, (group if POST_MEAN else 0, LANES), like)
     d_fast, end = carve(end, (plastic, width, LANES), like)
     d_eligibility, end = carve(end, (retroactive, width, LANES), like)
     carried = at(row.scratch, ((end - row.scratch) // d_v.itemsize,), like)  # all so far as one row
@@ -406,10 +493,12 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     q, end = carve(end, (ticks + 1, plastic, LANES), like)
     theta, end = carve(end, (ticks + 1, plastic, LANES), like)
     p, end = carve(end, (ticks + 1, width), like)
+    pre_mean, end = carve(end, (ticks + 1, width if PRE_MEAN else 0), like)
+    post_mean, end = carve(end, (ticks + 1, group if POST_MEAN else 0, LANES), like)
     slopes, end = carve(end, (group, LANES), like)
     fired, end = carve(end, (group, LANES), like)
     d_x, end = carve(end, (width,), like)
-    decays, end = carve(end, (4,), like)
+    decays, end = carve(end, (6,), like)
     if row.scratch == 0:
         return end
     inputs = at(row.inputs, (ticks, batch, channels), like)
@@ -436,7 +525,7 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     d_gains = at(row.d_gains, (blocks, width, LANES), like)
     d_coefficients = at(row.d_coefficients, (COEFFICIENTS,), like)
     d_own = at(row.d_own, (blocks, OWN, width, LANES), like)
-    d_decays = at(row.d_decays, (4,), like)
+    d_decays = at(row.d_decays, (6,), like)
     load_decays(row, decays)
     wanted = RECURRENT or row.d_inputs != 0
     for k in range(blocks):
@@ -457,31 +546,41 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                 fire(before_first[low:high], fired[k])
             if PLASTIC:
                 recall_traces(
-                    row, decays, inputs, spikes, starts, fired, zeros, first, b, q, theta, p
-                )
+                    row, decays, inputs, rate, spikes, starts, fired, zeros, first, b, q, theta, p,
+                    pre_mean, post_mean,
+                )  # fmt: skip
             clear(carried)
             for t in range(ticks - 1, -1, -1):
                 h = t % SEGMENT
                 if PLASTIC and (t == ticks - 1 or h == SEGMENT - 1):
                     recall_segment(
                         row, clip, decays, w, own, inputs, rate, target, spikes, starts, saved_fast,
-                        saved_eligibility, fired, zeros, first, b, t - h, t, q, theta, p, recalled,
-                        updates, fast, eligibility,
+                        saved_eligibility, fired, zeros, first, b, t - h, t, q, theta, p, pre_mean,
+                        post_mean, recalled, updates, fast, eligibility,
                     )  # fmt: skip
                 started = starts[t, b] > ZERO
                 (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
                 clear(d_x)
+                if PRE_MEAN:
+                    d_decays[4] += step_means_adjoint(
+                        decays, rate[t, b], p[t + 1], pre_mean[t], d_pre_mean, d_p, d_rate[t, b]
+                    )
                 if PLASTIC:
                     for k in range(group):
                         low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
                         d = terms_of(d_updates[k])
+                        if POST_MEAN:
+                            d_decays[5] += mean_adjoint(
+                                decays[5], rate[t, b, low:high], q[t + 1, k], post_mean[t, k],
+                                d_post_mean[k], d_q[k], d_rate[t, b, low:high],
+                            )  # fmt: skip
                         if t < ticks - 1:  # after the last tick nobody sees the update
                             e = h if RETROACTIVE else 0
                             update_adjoint(
                                 fast[h, k], eligibility[e, k],
                                 terms_of(updates[h, k]), matrices_of(own[first + k]), p[t + 1], x,
-                                ONE - decays[3], clip, d_fast[k], d_eligibility[k], d,
-                                matrices_of(d_own[first + k]), d_decay[k], d_p, d_x,
+                                pre_mean[t], ONE - decays[3], clip, d_fast[k], d_eligibility[k], d,
+                                matrices_of(d_own[first + k]), d_decay[k], d_p, d_x, d_pre_mean,
                             )  # fmt: skip
                         (goal,) = target_of(target, zeros, t, b, low, high)
                         (d_goal,) = target_of(d_target, zeros, t, b, low, high)
@@ -489,8 +588,8 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                         d_power = terms_adjoint(
                             decays, w, rate[t, b, low:high], spikes[t, b, low:high],
                             q[t + 1, k], theta[t + 1, k], recalled[h, k], power_of(p[t + 1]), goal,
-                            d, d_decay[k], d_w, d_q[k], d_theta[k], d_s[k], d_recalled, d_goal,
-                            d_rate[t, b, low:high], d_eta,
+                            post_mean[t, k], d, d_decay[k], d_w, d_q[k], d_theta[k], d_s[k],
+                            d_recalled, d_goal, d_post_mean[k], d_rate[t, b, low:high], d_eta,
                         )  # fmt: skip
                         if RECALLS or NORMALISES:
                             recall_adjoint(
@@ -524,9 +623,15 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                 for k in range(group):
                     e = h if PLASTIC else 0
                     currents_adjoint(
-                        feedback[first + k], gains[first + k], fast[e, k], x,
-                        d_current[k], d_gains[first + k], d_fast[k], d_x, wanted,
+                        feedback[first + k], gains[first + k], fast[e, k], x, pre_mean[t],
+                        post_mean[t, k], d_current[k], d_gains[first + k], d_fast[k], d_x,
+                        d_pre_mean, d_post_mean[k], wanted,
                     )  # fmt: skip
+                    if BIASES:
+                        for j in range(LANES):
+                            d_post_mean[k, j] += bias_adjoint(
+                                post_mean[t, k, j], w, d_current[k, j], d_w, j
+                            )
                 if RECURRENT:
                     add_multiple(ONE, d_x, d_s.reshape(group * LANES))
                 elif wanted:

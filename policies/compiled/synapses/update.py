@@ -24,35 +24,41 @@ from .kind import (
     HAS_G,
     HAS_K,
     HAS_M,
+    HAS_O,
     HAS_Y,
     NORMALISES,
     PLASTIC,
+    POST_MEAN,
+    PRE_MEAN,
     RECALLS,
     RECURRENT,
     RETROACTIVE,
     TARGETED,
+    WEIGHS,
     WEIGHTED_A,
     WEIGHTED_C,
     drive,
     drive_adjoint,
+    weight,
     weight_a,
     weight_a_adjoint,
     weight_c,
     weight_c_adjoint,
+    weight_slopes,
 )  # fmt: skip
 
 LANES = 64  # a constant, so that the inner loops unroll into whole vectors
 SHRINKS = CONTRACTING or not RETROACTIVE  # C F goes to F itself, and not to the eligibility
 APART = HAS_G and SHRINKS and RETROACTIVE  # so does g p; else it is part of a p
-TERMS = 8
+TERMS = 9 if HAS_O else 8
 
 
 class Terms(NamedTuple):
     """The terms of an update, or the gradients to them, one number a neuron.
 
-    k + a p + b x is added to F, or to e where there is one; c + m p + y x multiplies F, where c
-    comes with the 1 of what is kept; r multiplies e; g p is added to F where `APART`. An array for
-    each, since Numba tells LLVM only of whole arrays that they do not overlap.
+    k + a p + b x + o P is added to F, or to e where there is one; c + m p + y x multiplies F, where
+    c comes with the 1 of what is kept; r multiplies e; g p is added to F where `APART`. An array
+    for each, since Numba tells LLVM only of whole arrays that they do not overlap.
     """
 
     k: Any
@@ -63,20 +69,22 @@ class Terms(NamedTuple):
     y: Any
     r: Any
     g: Any
+    o: Any
 
 
 @spliced
 def terms_of(rows):
     """The terms in an array [TERMS, LANES]."""
-    return Terms(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7])
+    last = rows[TERMS - 1]  # of kinds without o any
+    return Terms(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], last)
 
 
 # One synapse.
 
 
 @spliced
-def added(u, own, i, j, p, x):
-    """Sum k + a p + b x."""
+def added(u, own, i, j, p, x, mean):
+    """Sum k + a p + b x + o P."""
     total = ZERO
     if HAS_K:
         total += u.k[j]
@@ -84,6 +92,8 @@ def added(u, own, i, j, p, x):
         total += u.a[j] * p * weight_a(own, i, j) if WEIGHTED_A else u.a[j] * p
     if HAS_B:
         total += u.b[j] * x
+    if HAS_O:
+        total += u.o[j] * mean
     return total
 
 
@@ -103,18 +113,18 @@ def factor(u, own, i, j, p, x):
 
 
 @spliced
-def moved(u, own, i, j, p, x, f, e):
+def moved(u, own, i, j, p, x, mean, f, e):
     """The fast weight after the tick, before the clip."""
     kept = factor(u, own, i, j, p, x) * f if SHRINKS else f
     if APART:
         kept += u.g[j] * p
-    return kept + (u.r[j] * e if RETROACTIVE else added(u, own, i, j, p, x))
+    return kept + (u.r[j] * e if RETROACTIVE else added(u, own, i, j, p, x, mean))
 
 
 @spliced
-def remembered(u, own, i, j, p, x, f, e, decay):
+def remembered(u, own, i, j, p, x, mean, f, e, decay):
     """The eligibility after the tick."""
-    new = decay * e + added(u, own, i, j, p, x)
+    new = decay * e + added(u, own, i, j, p, x, mean)
     return new if SHRINKS else new + factor(u, own, i, j, p, x) * f
 
 
@@ -162,45 +172,48 @@ def factor_adjoint(u, d, own, d_own, i, j, p, x, gradient):
 
 
 @inlined
-def update(fast, eligibility, u, own, p, x, decay, clip):
+def update(fast, eligibility, u, own, p, x, means, decay, clip):
     """Fast weights and eligibilities of the next tick, in their places."""
     for i in range(fast.shape[0]):
-        p_i, x_i = p[i], x[i]
+        p_i, x_i, mean = p[i], x[i], means[i] if PRE_MEAN else p[i]
         for j in range(LANES):
             f = fast[i, j]
             e = eligibility[i, j] if RETROACTIVE else f
-            fast[i, j] = min(max(moved(u, own, i, j, p_i, x_i, f, e), -clip), clip)
+            fast[i, j] = min(max(moved(u, own, i, j, p_i, x_i, mean, f, e), -clip), clip)
             if RETROACTIVE:
-                eligibility[i, j] = remembered(u, own, i, j, p_i, x_i, f, e, decay)
+                eligibility[i, j] = remembered(u, own, i, j, p_i, x_i, mean, f, e, decay)
 
 
 @inlined
-def update_into(fast, eligibility, u, own, p, x, decay, clip, updated, updated_eligibility):
+def update_into(
+    fast, eligibility, u, own, p, x, means, decay, clip, updated, updated_eligibility
+):  # fmt: skip
     """The same, in other places (arrays that are handed to a function must not overlap)."""
     for i in range(fast.shape[0]):
-        p_i, x_i = p[i], x[i]
+        p_i, x_i, mean = p[i], x[i], means[i] if PRE_MEAN else p[i]
         for j in range(LANES):
             f = fast[i, j]
             e = eligibility[i, j] if RETROACTIVE else f
-            updated[i, j] = min(max(moved(u, own, i, j, p_i, x_i, f, e), -clip), clip)
+            updated[i, j] = min(max(moved(u, own, i, j, p_i, x_i, mean, f, e), -clip), clip)
             if RETROACTIVE:
-                updated_eligibility[i, j] = remembered(u, own, i, j, p_i, x_i, f, e, decay)
+                updated_eligibility[i, j] = remembered(u, own, i, j, p_i, x_i, mean, f, e, decay)
 
 
 @inlined
 def update_adjoint(
-    fast, eligibility, u, own, p, x, decay, clip, d_fast, d_eligibility, d, d_own, d_decay, d_p, d_x
+    fast, eligibility, u, own, p, x, means, decay, clip, d_fast, d_eligibility, d, d_own, d_decay,
+    d_p, d_x, d_means,
 ):  # fmt: skip
     """Takes fast weights and eligibilities before the tick. d_fast and d_eligibility come with the
     gradients to those after it, and leave with the gradients to those before it.
     """
     for i in range(fast.shape[0]):
-        p_i, x_i = p[i], x[i]
-        sum_p, sum_x = ZERO * p_i, ZERO * p_i
+        p_i, x_i, mean = p[i], x[i], means[i] if PRE_MEAN else p[i]
+        sum_p, sum_x, sum_mean = ZERO * p_i, ZERO * p_i, ZERO * p_i
         for j in range(LANES):
             f = fast[i, j]
             e = eligibility[i, j] if RETROACTIVE else f
-            unclipped = moved(u, own, i, j, p_i, x_i, f, e)
+            unclipped = moved(u, own, i, j, p_i, x_i, mean, f, e)
             inside = min(max(unclipped, -clip), clip) == unclipped
             d_f = d_fast[i, j] if inside else ZERO * p_i
             d_e = d_eligibility[i, j] if RETROACTIVE else d_f
@@ -209,6 +222,9 @@ def update_adjoint(
             decay_p, decay_x = factor_adjoint(u, d, own, d_own, i, j, p_i, x_i, through * f)
             sum_p += to_p + decay_p
             sum_x += to_x + decay_x
+            if HAS_O:
+                d.o[j] += d_e * mean
+                sum_mean += d_e * u.o[j]
             if APART:
                 d.g[j] += d_f * p_i
                 sum_p += d_f * u.g[j]
@@ -223,32 +239,51 @@ def update_adjoint(
             d_p[i] += sum_p
         if HAS_B or HAS_Y:
             d_x[i] += sum_x
+        if HAS_O:
+            d_means[i] += sum_mean
 
 
 @spliced
-def effective(feedback, gain, fast, i, j):
+def effective(feedback, gain, fast, i, j, means, post_means):
     """Weight of a synapse that is not among the static ones of the inputs: V, alpha F, or both."""
     total = ZERO
     if RECURRENT:
         total += feedback[i, j]
-    if PLASTIC:
+    if WEIGHS:
+        total += gain[i, j] * worth(fast[i, j], means, i, post_means, j)
+    elif PLASTIC:
         total += gain[i, j] * fast[i, j]
     return total
 
 
+@spliced
+def worth(f, means, i, post_means, j):
+    """What a fast weight does, of a rule that says so."""
+    return weight(f, means[i] if PRE_MEAN else f, post_means[j] if POST_MEAN else f)
+
+
+@spliced
+def worth_slopes(f, means, i, post_means, j):
+    """Its derivatives to f and to the means."""
+    return weight_slopes(f, means[i] if PRE_MEAN else f, post_means[j] if POST_MEAN else f)
+
+
 @inlined
-def currents(feedback, gain, fast, x, current):
+def currents(feedback, gain, fast, x, means, post_means, current):
     """Adds what the synapses give."""
     for i in range(x.shape[0]):
         x_i = x[i]
         if x_i != ZERO:
             for j in range(LANES):
-                current[j] += x_i * effective(feedback, gain, fast, i, j)
+                current[j] += x_i * effective(feedback, gain, fast, i, j, means, post_means)
 
 
 @inlined
-def currents_adjoint(feedback, gain, fast, x, d_current, d_gain, d_fast, d_x, wanted):
-    """Gradients to gains, fast weights and, if wanted, x; those to static weights are taken
+def currents_adjoint(
+    feedback, gain, fast, x, means, post_means, d_current, d_gain, d_fast, d_x, d_means,
+    d_post_means, wanted,
+):  # fmt: skip
+    """Gradients to gains, fast weights, means and, if wanted, x; those to static weights are taken
     elsewhere.
     """
     for i in range(x.shape[0]):
@@ -256,9 +291,22 @@ def currents_adjoint(feedback, gain, fast, x, d_current, d_gain, d_fast, d_x, wa
         if wanted:
             total = ZERO * x_i
             for j in range(LANES):
-                total += d_current[j] * effective(feedback, gain, fast, i, j)
+                total += d_current[j] * effective(feedback, gain, fast, i, j, means, post_means)
             d_x[i] += total
-        if PLASTIC and x_i != ZERO:
+        if WEIGHS and x_i != ZERO:
+            sum_mean = ZERO * x_i
+            for j in range(LANES):
+                d, f = d_current[j] * x_i, fast[i, j]
+                d_gain[i, j] += d * worth(f, means, i, post_means, j)
+                to_f, to_mean, to_post_mean = worth_slopes(f, means, i, post_means, j)
+                d *= gain[i, j]
+                d_fast[i, j] += d * to_f
+                sum_mean += d * to_mean
+                if POST_MEAN:
+                    d_post_means[j] += d * to_post_mean
+            if PRE_MEAN:
+                d_means[i] += sum_mean
+        elif PLASTIC and x_i != ZERO:
             for j in range(LANES):
                 d = d_current[j] * x_i
                 d_gain[i, j] += d * fast[i, j]
@@ -303,11 +351,12 @@ def power_of(p):
 
 
 @inlined
-def terms(decays, w, rate, s, q, theta, recalled, power, target, u):
+def terms(decays, w, rate, s, q, theta, recalled, power, target, post_means, u):
     """The terms of the update after a tick, from traces after it."""
     eta = decays[3]
     for j in range(rate.shape[0]):
-        k, a, b, c, m, y, g = drive(q[j], theta[j], s[j], recalled[j], power, target[j], w)
+        n = post_means[j] if POST_MEAN else q[j]
+        k, a, b, c, m, y, o, g = drive(q[j], theta[j], s[j], recalled[j], power, target[j], n, w)
         r = rate[j]
         up = eta if RETROACTIVE else r
         down = abs(r) if CONTRACTING else up
@@ -315,6 +364,8 @@ def terms(decays, w, rate, s, q, theta, recalled, power, target, u):
         kept = ONE if SHRINKS and not WEIGHTED_C else ZERO
         u.c[j], u.m[j], u.y[j] = kept + down * c, down * m, down * y
         u.r[j] = r
+        if HAS_O:
+            u.o[j] = up * o
         if APART:
             u.g[j] = down * g
         elif HAS_G:
@@ -323,19 +374,23 @@ def terms(decays, w, rate, s, q, theta, recalled, power, target, u):
 
 @inlined
 def terms_adjoint(
-    decays, w, rate, s, q, theta, recalled, power, target, d, d_decay, d_w, d_q, d_theta, d_s,
-    d_recalled, d_target, d_rate, d_eta,
+    decays, w, rate, s, q, theta, recalled, power, target, post_means, d, d_decay, d_w, d_q,
+    d_theta, d_s, d_recalled, d_target, d_post_means, d_rate, d_eta,
 ):  # fmt: skip
-    """Adds the gradients to q, theta, s, w and eta; puts those to y, v and the rate in their
-    places, and returns that to pp.
+    """Adds the gradients to q, theta, s, w, eta, the mean and the rate; puts those to y and v in
+    their places, and returns that to pp.
     """
     eta, d_power = decays[3], ZERO * power
     for j in range(rate.shape[0]):
-        k, a, b, c, m, y, g = drive(q[j], theta[j], s[j], recalled[j], power, target[j], w)
+        n = post_means[j] if POST_MEAN else q[j]
+        k, a, b, c, m, y, o, g = drive(q[j], theta[j], s[j], recalled[j], power, target[j], n, w)
         r = rate[j]
         up = eta if RETROACTIVE else r
         down = abs(r) if CONTRACTING else up
         d_up = d.k[j] * k + d.a[j] * a + d.b[j] * b
+        d_o = d.o[j] if HAS_O else ZERO * r
+        if HAS_O:
+            d_up += d_o * o
         d_down = d.c[j] * c + d.m[j] * m + d.y[j] * y
         d_g = d.g[j] if APART else d.a[j]
         if HAS_G:
@@ -346,12 +401,12 @@ def terms_adjoint(
             d_up, d_r = d_up + d_down, ZERO
         if RETROACTIVE:
             d_eta[j] += d_up - d_decay[j]
-            d_rate[j] = d_r + d.r[j]
+            d_rate[j] += d_r + d.r[j]
         else:
-            d_rate[j] = d_r + d_up
-        to_q, to_theta, to_s, to_y, to_pp, to_v = drive_adjoint(
-            q[j], theta[j], s[j], recalled[j], power, target[j], w, up * d.k[j], up * d.a[j],
-            up * d.b[j], down * d.c[j], down * d.m[j], down * d.y[j], down * d_g, d_w, j,
+            d_rate[j] += d_r + d_up
+        to_q, to_theta, to_s, to_y, to_pp, to_v, to_post_mean = drive_adjoint(
+            q[j], theta[j], s[j], recalled[j], power, target[j], n, w, up * d.k[j], up * d.a[j],
+            up * d.b[j], down * d.c[j], down * d.m[j], down * d.y[j], up * d_o, down * d_g, d_w, j,
         )  # fmt: skip
         d_q[j] += to_q
         d_theta[j] += to_theta
@@ -362,6 +417,8 @@ def terms_adjoint(
             d_power += to_pp
         if TARGETED:
             d_target[j] = to_v
+        if POST_MEAN:
+            d_post_means[j] += to_post_mean
     return d_power
 
 
