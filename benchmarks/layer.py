@@ -23,11 +23,12 @@ from benchmarks.rows import Rows, command_line, peak_of
 from spikepropamine.policies.backends import BACKENDS, obstacle
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
+from spikepropamine.policies.rules import RULES
 from spikepropamine.training.allocator import keep_freed_memory
 
 KINDS = [
     (rule, modulation, recurrent)
-    for rule in ("hebb", "oja", "bcm", "delta")  # the published ones, and the one that recalls
+    for rule in ("hebb", "oja", "bcm", "delta", "stpn", "bcpnn")  # one of each kind of formula
     for modulation in ("none", "direct", "retroactive")
     for recurrent in (False, True)
 ]
@@ -65,6 +66,11 @@ def passes(
             numbers["threshold_decay"] = torch.tensor(0.9)
         if modulation == "retroactive":
             numbers["eta"] = torch.tensor(0.18)
+        numbers |= {f"{k}_share": torch.tensor(0.3) for k in spec.state_shapes if "mean" in k}
+        if initial := RULES[rule].coefficients:
+            numbers["coefficients"] = torch.tensor([*initial.values()])
+        if initial := RULES[rule].synaptic:
+            numbers["synaptic"] = torch.full((len(initial), neurons, neurons), 0.5)
     parameters = {k: x.requires_grad_() for k, x in numbers.items()}
     inputs = (torch.rand(ticks, batch, neurons) < 0.15).float().requires_grad_()
     starts = (torch.rand(ticks, batch) < 0.02).float()

@@ -4,19 +4,17 @@ A hidden layer of competitive units (hypercolumns with a softmax each, Ravichand
 Herman 2020) sees scikit-learn's digits (`pip install scikit-learn`), each pixel as itself and its
 complement. Its synapses learn by the rule `bcpnn` as it is registered; nothing else is trained. A
 linear read-out (logistic regression) of the hidden activity then learns the labels of the same
-images, and is tested on the others, beside that of the same layer before it learned, of as many
+images, and is tested on the others, beside that of the same layer before it learned, of all
 principal components, and of the pixels. The file is a results table, measure `accuracy`.
 """
 
-import argparse
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spikepropamine import table
+from benchmarks.rows import Rows, command_line
 from spikepropamine.policies.rules import RULES
 
 HYPERCOLUMNS, UNITS = 20, 10  # of the hidden layer, and units of each
@@ -70,7 +68,7 @@ def accuracies(seed: int) -> dict[str, float]:
     read = {"pixels": pixels, "random layer": layer.activity(inputs).numpy()}
     centred = pixels - pixels[train].mean(axis=0)
     components = np.linalg.svd(centred[train], full_matrices=False)[2]
-    read["principal components"] = centred @ components[: HYPERCOLUMNS * UNITS].T
+    read["principal components"] = centred @ components.T
     for k in range(PASSES):
         noise = NOISE * max(0.0, 1 - 2 * k / PASSES)
         for index in torch.tensor(train)[torch.randperm(len(train), generator=generator)]:
@@ -85,20 +83,15 @@ def accuracies(seed: int) -> dict[str, float]:
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--csv", type=Path, help="also write the rows to a file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    rows = Rows()
     for seed in options.seeds:
-        found = accuracies(seed)
-        print(f"seed {seed}  " + "  ".join(f"{k}: {x:.3f}" for k, x in found.items()), flush=True)
-        for name, value in found.items():
-            run = {"environment": "digits", "policy": name, "seed": seed}
-            rows.append(run | {"measure": "accuracy", "value": value})
-    if options.csv:
-        table.write(options.csv, table.table(rows))
+        for name, value in accuracies(seed).items():
+            rows.add({"accuracy": value}, environment="digits", policy=name, seed=seed)
+    rows.write(options.csv)
 
 
 if __name__ == "__main__":

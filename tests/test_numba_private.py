@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spikepropamine.policies.compiled import numba_private
-from spikepropamine.policies.compiled.numba_private import at, constant, inlined, kernel
+from spikepropamine.policies.compiled.numba_private import at, constant, inlined, kernel, log
 
 
 def test_an_array_is_made_of_an_address():
@@ -29,6 +29,20 @@ def test_a_constant_has_the_type_and_precision_that_is_asked_for(number):
         return constant(0.1, like)
 
     assert tenth(number(0)) == float(number(0.1))
+
+
+@pytest.mark.parametrize(("number", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+def test_the_logarithm_is_numpys(number, tolerance):
+    @kernel()
+    def logarithms(like, count, source, target):
+        for i in range(count):
+            at(target, (count,), like)[i] = log(at(source, (count,), like)[i])
+
+    x = np.append(np.geomspace(1e-30, 1e30, 1001), [1.0, -1.0, np.nan]).astype(number)
+    y = np.empty_like(x)
+    logarithms(number(0), len(x), x.ctypes.data, y.ctypes.data)
+    exact = np.append(np.log(x[:-2].astype(float)), [np.nan, np.nan])
+    np.testing.assert_allclose(y, exact, rtol=tolerance, atol=tolerance)
 
 
 @inlined

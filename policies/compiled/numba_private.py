@@ -5,11 +5,13 @@ no more.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import numba
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -103,6 +105,40 @@ def constant(typing_context, value, like) -> Any:
         return context.cast(builder, arguments[0], value, like)
 
     return like(value, like), generate
+
+
+@cast(Any, intrinsic)
+def split(typing_context, x) -> Any:
+    """The binary exponent of a positive number, in its type, and its mantissa in [1, 2)."""
+
+    def generate(context, builder, signature, arguments):
+        (value,) = arguments
+        fraction = 23 if x.bitwidth == 32 else 52
+        middle = (1 << (x.bitwidth - fraction - 2)) - 1  # the exponent of 1
+        bits = builder.bitcast(value, ir.IntType(x.bitwidth))
+        shifted = builder.lshr(bits, bits.type(fraction))
+        exponent = builder.sitofp(builder.sub(shifted, bits.type(middle)), value.type)
+        rest = builder.and_(bits, bits.type((1 << fraction) - 1))
+        mantissa = builder.bitcast(builder.or_(rest, bits.type(middle << fraction)), value.type)
+        return context.make_tuple(builder, signature.return_type, (exponent, mantissa))
+
+    return types.UniTuple(x, 2)(x), generate
+
+
+@spliced
+def log(x):
+    """Natural logarithm of a positive number, else NaN; a loop of it is vectorised, as one of
+    `math.log` is not.
+    """
+    exponent, mantissa = split(x)
+    root, half = constant(1.4142135623730951, x), constant(0.34657359027997264, x)
+    s = (mantissa - root) / (mantissa + root)
+    z = s * s
+    series = constant(1 / 21, x)
+    for odd in (19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0):  # of the area tangent
+        series = series * z + constant(1.0, x) / constant(odd, x)
+    value = (exponent + exponent + constant(1.0, x)) * half + (s + s) * series
+    return value if x > constant(0.0, x) else constant(math.nan, x)
 
 
 @spliced

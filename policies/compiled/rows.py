@@ -5,8 +5,6 @@ the gradient to `x`. Gradients through later ticks come in an argument, and leav
 through this one.
 """
 
-import math
-
 import numpy as np
 
 from spikepropamine.policies.compiled.numba_private import inlined, spliced
@@ -17,12 +15,6 @@ ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32
 LEVEL = np.float32(THRESHOLD)
 
 SURROGATE_CODES = {"fast_sigmoid": 0, "arctan": 1, "triangle": 2, "rectangle": 3}
-
-
-@spliced
-def log(x):
-    """Natural logarithm."""
-    return math.log(x)
 
 
 @spliced

@@ -50,7 +50,11 @@ def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -
     if package.__name__ not in sys.modules:
         kind = ModuleType(f"{package.__name__}.kind")
         vars(kind).update(
-            constants, NAME=name, constant=numba_private.constant, log=rows.log, step=rows.step
+            constants,
+            NAME=name,
+            constant=numba_private.constant,
+            log=numba_private.log,
+            step=rows.step,
         )
         exec(source, vars(kind))
         for function in FUNCTIONS:
