@@ -203,8 +203,8 @@ def test_streams_do_not_depend_on_one_another():
     alone = filled(1, 30, (7,), sequence_length=4)
     for name in ("actions", "rewards", "dones", "starts", "weights", "states"):
         np.testing.assert_array_equal(getattr(together, name)[0], getattr(alone, name)[0])
-    assert together.dones.sum() < (together.weights[0, : together.counts[0]] == 0).sum() + 3
-    assert together.dones[:, :30].any()
+    # of the ends at steps 6, 13, 20, 27 and 10, 21 those at odd steps are not truncated
+    assert together.dones.sum(axis=1).tolist() == [2, 1]
 
 
 def test_critics_are_separate_mlps():
