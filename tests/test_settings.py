@@ -21,12 +21,16 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
     (tmp_path / "robots.yaml").write_text(
         "base: all\nall: {steps: 7, n_envs: 3}\nsnn: {n_envs: 5}\n"
     )
-    (tmp_path / "Ant-v5.yaml").write_text("base: robots\nall: {n_envs: 4, seed: 2}\n")
+    (tmp_path / "Ant-v5.yaml").write_text(
+        "base: robots\nndp-oja: {steps: 8}\nndp: {steps: 9, seed: 3}\nall: {n_envs: 4, seed: 2}\n"
+    )
     (tmp_path / "Hopper-v5.yaml").write_text(
         "base: robots\nsnn: {steps: 8}\ntaught: {n_envs: 6}\ntaught-snn: {steps: 9}\n"
     )
     static, other = settings.defaults("Ant-v5", "snn"), settings.defaults("Ant-v5", "mlp")
     assert (static.steps, static.seed, static.n_envs) == (7, 2, 4)
+    plastic = settings.defaults("Ant-v5", "ndp-oja")  # whose own section comes last
+    assert (plastic.steps, plastic.seed, plastic.n_envs) == (8, 3, 4)
     assert (other.steps, other.n_envs, other.log_every) == (7, 4, 9)
     taught, untaught = (settings.defaults("Hopper-v5", "snn", taught) for taught in (True, False))
     assert (taught.steps, taught.n_envs, taught.trainer.kind) == (9, 6, "supervised")
