@@ -107,6 +107,7 @@ def make_policy(env):
         lambda _: 0.0,
         network={"hidden": (24, 16), "plastic": (False, True), "rule": "oja",
                  "modulation": "direct", "ticks": 2, "input_gain": 4.0},
+        backend="reference",  # which needs no time to compile
     )  # fmt: skip
     return DeployedPolicy(policy, None, {})
 
@@ -323,7 +324,7 @@ def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(tmp_path, monke
 TINY = [
     "--env", "CueAssociation-v0", "--policy", "ndp-oja", "--steps", "96", "--n-envs", "2",
     "--trainer.n-steps", "16", "--trainer.batch-size", "16", "--trainer.n-epochs", "1",
-    "--trainer.sequence-length", "8", "--network.hidden", "8", "8",
+    "--trainer.sequence-length", "8", "--network.hidden", "8", "8", "--backend", "reference",
 ]  # fmt: skip
 
 
