@@ -163,7 +163,7 @@ def test_a_module_that_is_none_or_broken_is_one_line(tmp_path, monkeypatch, caps
     (tmp_path / "own_broken.py").write_text("import no_such_package\n")
     assert main(["list", "rules", "--import", "own_broken"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "'own_broken' cannot be imported: No module named 'no_such_package'" in line
+    assert "'own_broken' cannot be imported: " in line and "'no_such_package'" in line
 
 
 def test_the_page_adds_a_rule_that_trains_on_every_backend(tmp_path, monkeypatch):
