@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -126,14 +127,15 @@ def no_child_is_left():
 
 
 def finished(folder):
-    """What is done, by name: the content of a journal, to which more may be appended; of what is
-    never written again, which file it is; of the rest, that it is there.
+    """What is done, by name: the finished trials of a study; of what is never written again, which
+    file it is; of the rest, that it is there.
     """
     done = {}
     for file in folder.rglob("*"):
         name = str(file.relative_to(folder))
-        if file.name == "journal.log":
-            done[name] = file.read_bytes().rpartition(b"\n")[0]
+        if file.name == "study.db":
+            with contextlib.closing(sqlite3.connect(file)) as study:
+                done[name] = {*study.execute("select * from trials where state = 'COMPLETE'")}
         elif file.suffix == ".npz":
             done[name] = file.stat().st_ino
         elif file.name.endswith(".m.json"):  # of a cell
@@ -142,6 +144,11 @@ def finished(folder):
         elif name in DONE.values():
             done[name] = None
     return done
+
+
+def kept(was, now):
+    """Whether what was done is still there, and was not done again."""
+    return was <= now if isinstance(was, set) else was in (None, now)
 
 
 def results(folder):
@@ -225,8 +232,7 @@ class Tries:
         if said.count("Traceback") > ignored or codes[-1] or DONE[name] not in now:
             return f"ended with {codes}: {said[-2000:]}"
         for file, was in before.items():
-            same = was in (None, now.get(file)) or (isinstance(was, bytes) and was in now[file])
-            if file not in now or not same:
+            if file not in now or not kept(was, now[file]):
                 return f"lost or done twice: {file}"
         if results(folder) != self.results[name]:
             return f"other results, after {codes}: {said[-2000:]}"
