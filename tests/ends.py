@@ -134,8 +134,12 @@ def finished(folder):
     for file in folder.rglob("*"):
         name = str(file.relative_to(folder))
         if file.name == "study.db":
-            with contextlib.closing(sqlite3.connect(file)) as study:
-                done[name] = {*study.execute("select * from trials where state = 'COMPLETE'")}
+            done[name] = set()
+            with (
+                contextlib.closing(sqlite3.connect(file)) as study,
+                contextlib.suppress(sqlite3.OperationalError),  # it has just begun
+            ):
+                done[name] |= {*study.execute("select * from trials where state = 'COMPLETE'")}
         elif file.suffix == ".npz":
             done[name] = file.stat().st_ino
         elif file.name.endswith(".m.json"):  # of a cell

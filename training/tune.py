@@ -13,7 +13,7 @@ import json
 import shlex
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -232,7 +232,10 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
 
     space = search_space(options.search, settings)
     options.study.mkdir(parents=True, exist_ok=True)
-    with FileLock(options.study / ".lock"):  # of processes that begin at the same time
+    with (
+        _in_one_line(options.study),
+        FileLock(options.study / ".lock"),
+    ):  # of processes that begin at the same time
         _check_same(options, settings, space)
         study = _study(options.study, f"{settings.env} {settings.policy}")
     refused = 0
@@ -272,15 +275,25 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
     def write_best(*_: Any) -> None:
         _write_best(study, options, settings)
 
-    try:
+    with _in_one_line(options.study):
         if _done(study) < options.trials:
             study.optimize(objective, callbacks=[write_best, enough])
-    except optuna.exceptions.StorageInternalError as error:
-        raise UsageError(f"{options.study}: {reason(error)}") from error
-    best = _best(study)
+        best = _best(study)
     if best is None:
         raise UsageError("no trial came to its end; give more --trials")
     print(f"best of {_done(study)} trials: {best.value:.6g}; {options.study / 'best.yaml'} has it")
+
+
+@contextlib.contextmanager
+def _in_one_line(folder: Path) -> Iterator[None]:
+    """What a database cannot do, as where the disk is full, is a UsageError."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise UsageError(f"{folder}: {reason(error)}") from error
 
 
 def _study(folder: Path, name: str) -> Any:
