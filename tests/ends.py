@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -156,9 +157,12 @@ def kept(was, now):
 
 
 def results(folder):
-    """What is the same however a command came to its end; trials of a study are random."""
+    """What is the same however a command came to its end, but for seconds; trials are random."""
     files = (x for name in ALWAYS_THE_SAME for x in folder.rglob(name) if "trials" not in x.parts)
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+    return {
+        str(file.relative_to(folder)): re.sub(rb"\n.*,seconds,.*", b"", file.read_bytes())
+        for file in files
+    }
 
 
 class Tries:
