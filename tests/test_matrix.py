@@ -7,13 +7,15 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from spikepropamine import table
-from spikepropamine.common import UsageError
+from spikepropamine.common import ENDS_WITH_PARENT, UsageError
 from spikepropamine.derived import late_accuracy
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
@@ -260,6 +262,17 @@ def test_matrices_that_judge_the_same_runs_have_folders_of_their_own(file, comma
     first, second = (of(file(runs=runs))[0] for runs in ("tiny", "others"))
     assert first.evaluations[0].name == "standard"
     assert second.evaluations[0].name == "tiny-standard"
+
+
+def test_a_command_of_a_cell_is_told_to_end_with_the_matrix(file, monkeypatch):
+    started = []
+    ended = SimpleNamespace(wait=lambda _: 0, poll=lambda: 0, stdin=BytesIO(), returncode=0)
+    monkeypatch.setattr(
+        cells_module.subprocess, "Popen", lambda *_, **given: started.append(given) or ended
+    )
+    assert cells_module._run(("list",), of(file())[0], lambda: False) == 0
+    (given,) = started  # see `spikepropamine.common.ENDS_WITH_PARENT`
+    assert given["stdin"] == subprocess.PIPE and given["env"][ENDS_WITH_PARENT] == "1"
 
 
 def test_two_matrices_in_one_folder_run_each_cell_once(file, commands, monkeypatch):

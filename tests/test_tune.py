@@ -121,6 +121,15 @@ def test_what_is_interrupted_is_tried_again(study, monkeypatch):
     assert done.params == left.params
 
 
+def test_a_signal_while_optuna_stores_a_trial_is_an_interruption(study, monkeypatch):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("optuna.study._optimize._tell_with_warning", interrupted)
+    monkeypatch.setattr(tune, "value_of", lambda *_: 1.0)
+    assert tune.main(arguments(study, 2)) == 130
+
+
 def test_a_trial_that_falls_behind_is_given_up():
     study = optuna.create_study(
         direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=1)

@@ -294,6 +294,10 @@ def _in_one_line(folder: Path) -> Iterator[None]:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         raise UsageError(f"{folder}: {reason(error)}") from error
+    except UnboundLocalError as error:  # Optuna's, where a signal comes while it stores a trial
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from error
+        raise
 
 
 def _study(folder: Path, name: str) -> Any:
