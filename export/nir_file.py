@@ -39,6 +39,8 @@ def refusal(deployed: DeployedPolicy) -> str | None:
     if any(isinstance(part, NatureCNN) for part in policy.features_extractor.modules()):
         return "NIR takes one vector, and no picture; use --format onnx for this policy"
     config = policy.network_config
+    if config.units != "spiking":
+        return "NIR holds spiking networks only; use --format onnx for graded units"
     if config.encoding != "current":
         return "NIR has no Gaussian populations; train with --network.encoding current"
     if config.readout != "spikes":

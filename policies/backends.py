@@ -53,6 +53,8 @@ def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | No
             return f"it runs on the CPU, not on {device}"
         if importlib.util.find_spec("numba") is None:
             return "Numba is not installed"
+        if spec.units != "spiking":
+            return f"its units are {spec.units}, not spiking"
         from spikepropamine.policies.compiled.derive import derive  # slow to import
 
         if spec.plastic and derive(RULES[spec.rule]) is None:

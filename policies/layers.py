@@ -101,6 +101,14 @@ class SpikingLayer(nn.Module):
         return [weight for weight in named if weight is not None]
 
     @torch.no_grad()
+    def set_modulator_by_hand(self) -> None:
+        """From now on the neuromodulator is the tanh of the sum of x(t), and is not trained."""
+        if self.spec.modulation != "none":
+            modulator = (self.modulator_weight, self.modulator_exogenous, self.modulator_bias)
+            for parameter, value in zip(modulator, (0.0, 1.0, 0.0)):
+                parameter.requires_grad_(False).fill_(value)
+
+    @torch.no_grad()
     def redraw(self, generator: torch.Generator) -> None:
         """Draws the fixed weights anew, with the spread of the initial ones."""
         for weight in self.fixed_weights():

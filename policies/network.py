@@ -35,9 +35,13 @@ class NetworkConfig:
 
     rule: str = "oja"
     """Rule of synaptic plasticity, one that is registered; none is the static network (F = 0)."""
-    modulation: Literal["none", "direct", "retroactive"] = "none"
+    modulation: Literal["none", "direct", "retroactive", "feedback"] = "none"
     """none: the rule by itself; direct: a neuromodulator scales the rule; retroactive: it scales
-    an eligibility trace of the rule (Backpropamine)."""
+    an eligibility trace of the rule (Backpropamine); feedback: direct and set by hand, the tanh of
+    the sum of the exogenous channels, which have to be named."""
+    units: Literal["spiking", "tanh"] = "spiking"
+    """spiking: leaky integrate-and-fire neurons; tanh: leaky units without spikes, for comparison
+    (they run on the readable implementation, which is slower)."""
     hidden: tuple[int, ...] = (64, 64)
     """Neurons of each layer. Of one layer, the last entries of plastic and recurrent hold."""
     plastic: tuple[bool, ...] = (False, True)
@@ -131,6 +135,8 @@ class NetworkConfig:
         for name in ("membrane_decay", "trace_decay", "threshold_decay", "readout_decay", "eta"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        if self.modulation == "feedback" and self.exogenous is None:
+            raise ValueError("modulation feedback needs exogenous, the channels of the feedback")
         if self.modulation != "none" and self.rule == "none":
             raise ValueError(
                 f"a neuromodulator needs a rule to modulate: set rule to one of {', '.join(RULES)}"
@@ -200,7 +206,8 @@ class SpikingNetwork(nn.Module):
         else:
             self.encoder = DirectCurrent(channels)
         layers = []
-        width = self.encoder.outputs
+        width, by_hand = self.encoder.outputs, config.modulation == "feedback"
+        modulation: Any = "direct" if by_hand else config.modulation
         for index, (neurons, plastic, recurrent) in enumerate(
             zip(config.hidden, config.plastic, config.recurrent)
         ):
@@ -208,8 +215,9 @@ class SpikingNetwork(nn.Module):
                 inputs=width,
                 neurons=neurons,
                 rule=config.rule if plastic else "none",
-                modulation=config.modulation if plastic else "none",
+                modulation=modulation if plastic else "none",
                 recurrent=recurrent,
+                units=config.units,
                 surrogate=config.surrogate,
                 slope=config.slope,
                 soft_reset=config.soft_reset,
@@ -232,6 +240,8 @@ class SpikingNetwork(nn.Module):
             )
             width = neurons
         self.layers = cast(Sequence[SpikingLayer], nn.ModuleList(layers))
+        for layer in layers if by_hand else ():
+            layer.set_modulator_by_hand()
         if config.fresh_weights != "none":
             for weight in (x for layer in layers for x in layer.fixed_weights()):
                 weight.requires_grad_(False)

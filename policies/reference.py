@@ -29,6 +29,7 @@ class LayerSpec:
         modulation: "none" (the rule acts by itself), "direct" or "retroactive" (neuromodulated).
         recurrent: adds all-to-all synapses among the layer's neurons, with one tick of delay. In a
             recurrent plastic layer these are the plastic ones and the input synapses are static.
+        units: "spiking", or "tanh": leaky units of which the output s = tanh(v) is graded.
         surrogate: a key of `policies.surrogates.SURROGATES`.
         slope: of the surrogate.
         soft_reset: a spike subtracts the threshold from the potential, instead of zeroing it.
@@ -42,6 +43,7 @@ class LayerSpec:
     rule: str = "none"
     modulation: Literal["none", "direct", "retroactive"] = "none"
     recurrent: bool = False
+    units: Literal["spiking", "tanh"] = "spiking"
     surrogate: str = "fast_sigmoid"
     slope: float = 5.0
     soft_reset: bool = False
@@ -122,6 +124,7 @@ def layer_sequence(
         I(t) = W s_in(t) + b + (V + alpha F(t)) s_pre(t)       V: recurrent weights, if any
         v(t) = beta v(t-1) (1 - s(t-1)) + I(t)                 soft reset: beta v(t-1) - v_th s(t-1)
         s(t) = H(v(t) - v_th)
+        units tanh: v(t) = beta v(t-1) + I(t), s(t) = tanh(v(t))
         p(t) = lp p(t-1) + (1-lp) s_pre(t)     q(t) = lq q(t-1) + (1-lq) s(t)
         theta(t) = lt theta(t-1) + (1-lt) q(t)^2
         F(t+1) = clip(F(t) + r D0 + |r| (D - D0))
@@ -159,7 +162,7 @@ def layer_sequence(
     currents = torch.nn.functional.linear(inputs, p.weight, p.bias)
     has_start = (starts > 0).any(dim=1).tolist()
     state = dict(state)
-    spikes = fire(state["potential"], spec.surrogate, spec.slope)
+    spikes = _outputs(spec, state["potential"])
     all_spikes, all_potentials = [], []
     # unbind, since indexing a tensor inside the loop has a backward that is quadratic in T
     rates, targets = (
@@ -181,10 +184,13 @@ def layer_sequence(
             current = current + gathered.squeeze(1)
             if rule.bias is not None:
                 current = current + rule.excitability(means, p.coefficients).squeeze(2)
-        potential = integrate(
-            state["potential"], spikes, current, p.membrane_decay, spec.soft_reset
-        )
-        spikes = fire(potential, spec.surrogate, spec.slope)
+        if spec.units == "spiking":
+            potential = integrate(
+                state["potential"], spikes, current, p.membrane_decay, spec.soft_reset
+            )
+        else:
+            potential = p.membrane_decay * state["potential"] + current
+        spikes = _outputs(spec, potential)
         state["potential"] = potential
         if spec.plastic:
             _plasticity(spec, p, presynaptic, spikes, tick_rate, tick_target, state)
@@ -210,6 +216,12 @@ def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor)
         value = decay * (value * keep.unsqueeze(1)) + step
         values.append(value)
     return torch.stack(values)
+
+
+def _outputs(spec: LayerSpec, potential: Tensor) -> Tensor:
+    if spec.units == "tanh":
+        return torch.tanh(potential)
+    return fire(potential, spec.surrogate, spec.slope)
 
 
 def _means(state: LayerState) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy, StateLayout
 from spikepropamine.policies.encoding import GaussianPopulation
-from spikepropamine.policies.network import FLAGS
+from spikepropamine.policies.network import FLAGS, SpikingNetwork
 
 OBSERVATION = torch.tensor([[[0.9, -0.7, 0.8], [-0.5, 0.6, 0.9]]])  # [1, 2, 3]
 
@@ -53,6 +53,7 @@ def features_of(network, inputs, starts=None, state=None):
         ({"trace_decay": 0.0}, ["trace_decay", "between 0 and 1"]),
         ({"membrane_decay": math.nan}, ["membrane_decay", "between 0 and 1"]),
         ({"rule": "none", "modulation": "direct"}, ["neuromodulator", "rule"]),
+        ({"modulation": "feedback"}, ["exogenous", "feedback"]),
     ],
 )
 def test_a_bad_setting_is_named_with_what_would_be_right(settings, words):
@@ -359,6 +360,29 @@ def test_a_neuromodulator_held_at_its_own_values_changes_nothing():
 def rates_of(network, inputs):
     with torch.no_grad():
         return network.run(inputs, torch.zeros(inputs.shape[:2]), zero_state(network, 2))[1][1].rate
+
+
+def test_a_neuromodulator_set_by_hand_is_the_feedback_and_is_not_trained():
+    config = NetworkConfig(rule="oja", modulation="feedback", exogenous=(1, 2), hidden=(4, 3))
+    network = SpikingNetwork(3, config, (1, 2))
+    inputs = observations(4)
+    _, outputs, _ = network.run(inputs, torch.zeros(4, 2), zero_state(network, 2))
+    feedback = torch.tanh(inputs[..., 1] + inputs[..., 2]).unsqueeze(2)
+    torch.testing.assert_close(outputs[1].rate, feedback.expand_as(outputs[1].rate))
+    held = [name for name, x in network.named_parameters() if not x.requires_grad]
+    assert [name.split("_")[0] for name in held] == ["layers.1.modulator"] * 3
+
+
+def test_tanh_units_are_leaky_and_graded_and_their_fast_weights_change():
+    network = make_network(rule="hebb", units="tanh", ticks=1)
+    inputs, state = observations(3, batch=1), zero_state(network, 1)
+    _, outputs, after = network.run(inputs, torch.zeros(3, 1), state)
+    first = network.layers[0]
+    decay, potential = torch.sigmoid(first.membrane_decay), torch.zeros(1)
+    for x, output in zip(inputs, outputs[0].spikes):
+        potential = decay * potential + x @ first.weight.T + first.bias
+        torch.testing.assert_close(output, torch.tanh(potential))
+    assert after["layer1.fast_weights"].any()
 
 
 def test_only_the_chosen_channels_reach_the_neuromodulators_directly():

@@ -287,8 +287,9 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
         if spec.plastic:
             plasticity = _plasticity(layer, before if spec.recurrent else signal)
         if spec.modulation != "none":
-            told = synaptic(exogenous, layer.modulator_exogenous)
-            modulators = added([synaptic(signal, layer.modulator_weight), told])
+            modulators = synaptic(exogenous, layer.modulator_exogenous)
+            if layer.modulator_weight.any():  # set by hand, they are nothing
+                modulators = added([synaptic(signal, layer.modulator_weight), modulators])
         if spec.has_target:
             plasticity = added([plasticity, synaptic(exogenous, layer.target_exogenous)])
         layers.append(
