@@ -117,7 +117,7 @@ def to_nir(
             }
             change = _array(p.plasticity_gain) * rule.effective(fast, means)
             if rule.bias is not None:
-                bias = bias + rule.excitability(means, _array(p.coefficients))[:, 0]
+                bias = bias + rule.excitability(means, list(_array(p.coefficients)))[:, 0]
             if recurrent is not None:
                 recurrent = recurrent + change
             else:

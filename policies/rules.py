@@ -29,7 +29,7 @@ OF_FAST_WEIGHTS = ("f", "y")  # zero where these are
 Synaptic = Annotated[float, "of each synapse"]
 PreMean = Annotated[float, "mean of p"]
 PostMean = Annotated[float, "mean of q"]
-log = singledispatch(math.log)
+log: Any = singledispatch(math.log)
 larger: Any = singledispatch(max)  # of a value and a number
 
 

@@ -240,10 +240,12 @@ class _Sequence(torch.autograd.Function):
             d_synaptic = torch.stack([_from_blocks(x, neurons) for x in matrices])
         if d_decays is not None:
             decays = d_decays.unbind(0)
-        gradients = LayerParameters(
-            _weight_gradient(inputs, d_currents, ctx.sparse), d_bias, d_beta, d_recurrent, d_gain,
-            *decays[:4], d_coefficients, d_synaptic, *decays[4:],
-        )  # fmt: skip
+        of_layer, of_means = decays[:4], decays[4:]
+        d_weight = _weight_gradient(inputs, d_currents, ctx.sparse)
+        gradients = (
+            d_weight, d_bias, d_beta, d_recurrent, d_gain, *of_layer, d_coefficients, d_synaptic,
+            *of_means,
+        )  # in the order of LayerParameters  # fmt: skip
         given = [d if x is not None else None for x, d in zip(parameters, gradients)]
         return None, None, None, d_inputs, None, d_rate, d_target, *given
 
