@@ -5,7 +5,8 @@ Herman 2020) sees scikit-learn's digits (`pip install scikit-learn`), each pixel
 complement. Its synapses learn by the rule `bcpnn` as it is registered; nothing else is trained. A
 linear read-out (logistic regression) of the hidden activity then learns the labels of the same
 images, and is tested on the others, beside that of the same layer before it learned, of all
-principal components, and of the pixels. The file is a results table, measure `accuracy`.
+principal components, and of the pixels. The settings below were chosen on the division of the
+images with seed 0. The file is a results table, measure `accuracy`.
 """
 
 from importlib import import_module
@@ -84,7 +85,7 @@ def accuracies(seed: int) -> dict[str, float]:
 def main() -> None:
     """Runs the command line."""
     parser = command_line(__doc__)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows()
