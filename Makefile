@@ -38,7 +38,7 @@ try: .venv/installed  ## watch a trained robot that is told once which cue means
 	@$(BIN)/python -m spikepropamine enjoy cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb \
 	  --lesions off --video runs/try --open
 
-demo: .venv/installed  ## train and judge a plastic and a static actor (minutes)
+demo: .venv/installed  ## train and evaluate a plastic and a static actor (minutes)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy snn $(DEMO)
 	$(BIN)/python evaluate.py runs/demo/CueAssociation-v0/*/seed-0 --episodes 200 --out runs/demo/evaluation

@@ -445,8 +445,8 @@ def match_hidden(
         size, smaller = count(high), size
         if size <= smaller:
             raise ValueError(
-                f"{agent} learns {size} numbers however wide it is, so it cannot have {target}; "
-                "leave out trainer.untrained, or match_parameters"
+                f"{agent} has {size} trainable parameters however wide it is, so it cannot have "
+                f"{target}; leave out trainer.untrained, or match_parameters"
             )
     for _ in range(12):
         middle = (low * high) ** 0.5

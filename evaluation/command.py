@@ -1,4 +1,4 @@
-"""`spikepropamine evaluate`: judges trained policies."""
+"""`spikepropamine evaluate`: evaluates trained policies."""
 
 import argparse
 import glob

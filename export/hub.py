@@ -17,7 +17,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.own_modules import add_import, import_modules
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_json
-from spikepropamine.report.card import card_of, latest_evaluation, lines_judged
+from spikepropamine.report.card import card_of, latest_evaluation, lines_evaluated
 from spikepropamine.trained import find
 from spikepropamine.versions import digest_of
 
@@ -102,7 +102,7 @@ def push(run: RunFolder, repository: str, evaluation: Path | None, private: bool
             staged / "evaluation",
             ignore=shutil.ignore_patterns("cache", "wandb", "*.part"),
         )
-        lines = lines_judged(run, evaluation)
+        lines = lines_evaluated(run, evaluation)
         card = card_of(run, lines, f"pulled/{repository}", repository)
         RunFolder(staged).card.write_text(card, encoding="utf-8")
         named = [name for name in (*POLICY, CARD) if (staged / name).is_file()]

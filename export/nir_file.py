@@ -165,7 +165,7 @@ def _normalisation(normalisation: Normalisation) -> nir.Affine:
 
 
 def _plasticity(layer: Any) -> dict[str, Any]:
-    """What changes these synapses: names of the rule and its kind, and all learned numbers."""
+    """What changes these synapses: names of the rule and its kind, and all trainable parameters."""
     spec, p = layer.spec, layer.parameters_in_use()
     names = (*PLASTICITY, "modulator_weight", "modulator_exogenous", "modulator_bias")
     found = {name: getattr(p, name, getattr(layer, name, None)) for name in names}

@@ -10,7 +10,7 @@ from spikepropamine.common import Parser, write_text
 from spikepropamine.folder import RunFolder
 from spikepropamine.own_modules import add_import, import_modules
 from spikepropamine.reading import read_text
-from spikepropamine.report.card import card_of, latest_evaluation, lines_judged, lines_on_file
+from spikepropamine.report.card import card_of, latest_evaluation, lines_evaluated, lines_on_file
 from spikepropamine.trained import TRAINED, find, name_of, trained_runs
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int
         if kept and options.evaluation is None:
             lines = lines_on_file(path)
         else:
-            lines = lines_judged(run, options.evaluation or latest_evaluation(run))
+            lines = lines_evaluated(run, options.evaluation or latest_evaluation(run))
         card = card_of(run, lines, name_of(path))
         if run.card.is_file() and read_text(run.card) == card:
             continue

@@ -201,7 +201,7 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
         if objection := _objection(settings.env, env_kwargs, tuple(asked)):
             raise UsageError(f"{matrix.name}: evaluate: {objection}")
         name = folder_name(parsed)
-        if matrix.runs != matrix.name:  # others judge the same runs
+        if matrix.runs != matrix.name:  # others evaluate the same runs
             name = f"{matrix.name}-{name}"
         out = parsed.out or RunFolder(path).evaluations / name
         if parsed.out and (out.is_absolute() or ".." in out.parts):

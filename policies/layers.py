@@ -116,7 +116,7 @@ class SpikingLayer(nn.Module):
             weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
 
     def parameters_in_use(self) -> LayerParameters:
-        """The learned numbers in the units of the equations (decays and eta in (0, 1))."""
+        """The trainable parameters in the units of the equations (decays and eta in (0, 1))."""
 
         def learned(name: str) -> Tensor | None:
             return getattr(self, name, None)

@@ -84,7 +84,7 @@ class LayerSpec:
 
 
 class LayerParameters(NamedTuple):
-    """The learned numbers of a layer, in the units in which the equations use them.
+    """The trainable parameters of a layer, in the units in which the equations use them.
 
     weight W [n_out, n_in]; bias b [n_out]; membrane_decay beta [n_out] in (0, 1);
     recurrent_weight [n_out, n_out] or None; and, for a plastic layer, plasticity_gain alpha

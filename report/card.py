@@ -30,7 +30,7 @@ def card_of(run: RunFolder, lines: pl.DataFrame, name: str, repository: str | No
 
     Args:
         run: the run folder.
-        lines: of this run, of `lines_judged` or `lines_on_file`.
+        lines: of this run, of `lines_evaluated` or `lines_on_file`.
         name: by which `enjoy` and `evaluate` will find it.
         repository: that it is pulled from, with its evaluation beside it; None: it is there.
     """
@@ -85,7 +85,7 @@ def latest_evaluation(run: RunFolder) -> Path:
     return found[-1].parent
 
 
-def lines_judged(run: RunFolder, evaluation: Path) -> pl.DataFrame:
+def lines_evaluated(run: RunFolder, evaluation: Path) -> pl.DataFrame:
     """The lines of a run in an evaluation, a folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`spikepropamine evaluate`: judges trained policies, and writes what people read of it."""
+"""`spikepropamine evaluate`: evaluates trained policies, and writes what people read of it."""
 
 import argparse
 import sys
@@ -94,7 +94,7 @@ def _say(found: Evaluation, episodes: int) -> None:
     if not asked["own_limit"]:
         print(f"the task has no time limit: episodes are cut after {asked['horizon']} steps")
     over = "training runs, or over the episodes of a single one"
-    print(f"mean [95 % interval over {over}; ? where it cannot be told]\n")
+    print(f"mean [95 % interval over {over}; ? where it is not known]\n")
     print(tables(found), end="\n\n")
     for entry in asked["skipped"]:
         whom = "" if entry["policy"] is None else f" for {entry['policy']}"

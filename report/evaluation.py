@@ -29,7 +29,7 @@ SPLITS = ("all", "train", "held-out")
 
 
 class Estimate(NamedTuple):
-    """A mean, its 95 % interval (None where it cannot be told), and the value of each run, None
+    """A mean, its 95 % interval (None where it is not known), and the value of each run, None
     where it has none.
     """
 
@@ -194,8 +194,8 @@ class Evaluation:
             pl.col("value").mean()).iter_rows())  # fmt: skip
         return [means.get(seed) for seed in self.policies[policy]]
 
-    def judged(self, policy: str) -> list[Condition]:
-        """The conditions that a policy was judged in."""
+    def conditions_of(self, policy: str) -> list[Condition]:
+        """The conditions that a policy was evaluated in."""
         return [c for c in self.conditions.values() if (policy, c.key, "return") in self._parts]
 
     def estimate(
@@ -309,14 +309,14 @@ class Evaluation:
         """What is kept over all perturbed conditions, or those of a split."""
         keys = [
             c.key
-            for c in self.judged(policy)
+            for c in self.conditions_of(policy)
             if c.perturbs and c.lesion == lesion and split in ("all", c.split)
         ]
         return self.retention(policy, keys)
 
     def severities(self, policy: str, label: str, lesion: str | None) -> dict[float, str]:
         """Conditions of a label by severity, from the clean one (0) on; empty without any."""
-        mine = [c for c in self.judged(policy) if c.lesion == lesion]
+        mine = [c for c in self.conditions_of(policy) if c.lesion == lesion]
         graded = {c.severity: c.key for c in mine if c.label == label and c.severity is not None}
         clean = [c.key for c in mine if not c.perturbs]
         return {0.0: clean[0]} | dict(sorted(graded.items())) if graded and clean else {}
@@ -328,9 +328,9 @@ class Evaluation:
         return self.retention(policy, list(keys.values()), list(weights))
 
     def lesioned(self, policy: str) -> list[Lesioned]:
-        """Every lesion in every condition that a policy was judged in."""
+        """Every lesion in every condition that a policy was evaluated in."""
         found = []
-        for c in self.judged(policy):
+        for c in self.conditions_of(policy):
             if c.lesion is None:
                 continue
             same = True
@@ -355,7 +355,7 @@ class Evaluation:
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """Each two policies: late accuracy in the clean task, or else the return; and retention
-        over the conditions that both were judged in. Runs are compared; or where a policy was
+        over the conditions that both were evaluated in. Runs are compared; or where a policy was
         trained once, the same episodes.
         """
         names, found = list(self.policies), []

@@ -126,7 +126,7 @@ def _tested(found: Evaluation) -> Section:
                "training return, last", "training return, best"]  # fmt: skip
     words = [
         "Intervals, in brackets and as bands, are 95 % intervals of the mean: over training runs, "
-        "or over episodes where a policy was trained once. [?]: it cannot be told from so few, or "
+        "or over episodes where a policy was trained once. [?]: too few to know, or "
         "from numbers that are all the same.",
         "Clean: the task as it is, without any perturbation.",
         "Return kept (retention): of each run, the return above that of random actions, relative "

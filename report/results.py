@@ -95,9 +95,9 @@ def _names(frame: pl.DataFrame) -> str:
 
 
 def once(lines: pl.DataFrame) -> pl.DataFrame:
-    """The lines. Raises UsageError where a run is there twice, as judged by several suites."""
+    """The lines. Raises UsageError where a run is there twice, as evaluated by several suites."""
     if lines.select(*RUN, "condition").is_duplicated().any():
-        raise UsageError("runs were judged by several suites here: add suite=NAME")
+        raise UsageError("runs were evaluated by several suites here: add suite=NAME")
     return lines
 
 

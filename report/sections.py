@@ -38,12 +38,12 @@ OFF = "Dashed: the same weights with plasticity off."
 
 
 def variants(found: Evaluation, condition: Condition) -> Iterator[tuple[str, str, str, bool]]:
-    """(policy, label, key of the condition, plasticity off) of those judged in a condition: as
+    """(policy, label, key of the condition, plasticity off) of those evaluated in a condition: as
     trained, and with plasticity off.
     """
     off = found.with_lesion(condition.key, "off")
     for policy in found.policies:
-        keys = {c.key for c in found.judged(policy)}
+        keys = {c.key for c in found.conditions_of(policy)}
         if condition.key in keys:
             yield policy, policy, condition.key, False
         if off in keys and found.is_plastic(policy):
@@ -212,7 +212,7 @@ def recovery(found: Evaluation) -> Section:
             chart = charts.curves(lines, title, "reward per step", vertical={"change": 0})
             plots.append(Plot(condition.name(onset=False), chart))
     for policy in found.policies:
-        for c in found.judged(policy):
+        for c in found.conditions_of(policy):
             if scores := found.recovery(policy, c.key):
                 names = ("reward_before", "drop", "missing_at_end")
                 rows.append(
@@ -296,7 +296,9 @@ def inside(found: Evaluation) -> Section:
     changes = [c for c in found.severest if c.onset is not None]
 
     def least(c: Condition) -> float:
-        returns = [found.returns(p, c.key).mean for p in found.policies if c in found.judged(p)]
+        returns = [
+            found.returns(p, c.key).mean for p in found.policies if c in found.conditions_of(p)
+        ]
         return min(returns, default=np.inf)
 
     blocks: list[Any] = []
@@ -331,7 +333,7 @@ def results(found: Evaluation) -> Section:
     """Every policy in every condition."""
     rows = []
     for policy in found.policies:
-        for c in found.judged(policy):
+        for c in found.conditions_of(policy):
             returns = found.returns(policy, c.key)
             each = "  ".join(number(value) for value in returns.by_run if value is not None)
             rows.append(

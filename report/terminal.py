@@ -20,14 +20,14 @@ Measure = Callable[[str, str], Estimate | None]
 def tables(found: Evaluation) -> str:
     """Plain text: every policy in every condition; and, where there are many, the policies."""
     measures = _measures(found)
-    conditions = {policy: found.judged(policy) for policy in found.policies}
+    conditions = {policy: found.conditions_of(policy) for policy in found.policies}
     legend = f"\n{WHAT_PACE_IS}" if PACE in measures else ""
     if list(measures) == ["return"] and any(c.perturbs for c in found.conditions.values()):
         legend += f"\n{NOTHING_KEPT}"
     if len(found.conditions) <= MANY_CONDITIONS:
         rows = [["policy", "condition", *measures]]
-        for policy, judged in conditions.items():
-            for i, c in enumerate(judged):  # the policy's name once
+        for policy, evaluated in conditions.items():
+            for i, c in enumerate(evaluated):  # the policy's name once
                 cells = [_cell(of(policy, c.key)) for of in measures.values()]
                 rows.append(["" if i else policy, c.key, *cells])
         return _aligned(rows) + legend
@@ -35,12 +35,12 @@ def tables(found: Evaluation) -> str:
     asked = next((measure for measure in measures if measure != "return"), "return")
     by_condition = [["condition", *found.policies]]
     for c in found.conditions.values():
-        cells = [_cell(measures[asked](p, c.key)) if c in judged else ""
-                 for p, judged in conditions.items()]  # fmt: skip
+        cells = [_cell(measures[asked](p, c.key)) if c in evaluated else ""
+                 for p, evaluated in conditions.items()]  # fmt: skip
         by_condition.append([c.key, *cells])
     rows = [["policy", "lesion", "return", *(f"retention, {split}" for split in SPLITS)]]
-    for policy, judged in conditions.items():
-        for c in judged:
+    for policy, evaluated in conditions.items():
+        for c in evaluated:
             if not c.perturbs:
                 kept = [_cell(found.overall(policy, c.lesion, split)) for split in SPLITS]
                 rows.append([policy, c.lesion or "", _cell(found.returns(policy, c.key)), *kept])
@@ -61,7 +61,7 @@ def _measures(found: Evaluation) -> dict[str, Measure]:
 
     every = {"late accuracy": of("late accuracy"), PACE: pace, "return": of("return")}
     every["retention"] = of("retention")
-    where = [(policy, c.key) for policy in found.policies for c in found.judged(policy)]
+    where = [(policy, c.key) for policy in found.policies for c in found.conditions_of(policy)]
     there = {name: get for name, get in every.items() if any(get(*place) for place in where)}
     if "late accuracy" in there:
         there = {name: there[name] for name in ("late accuracy", "return")}

@@ -40,8 +40,8 @@ def track_evaluation(mode: On, folder: Path) -> None:
         job_type="evaluation",
         config=asked,
     )
-    for judged in asked["runs"]:
-        use(run, policy_artifact(RunFolder(folder / judged["folder"])), mode)
+    for evaluated in asked["runs"]:
+        use(run, policy_artifact(RunFolder(folder / evaluated["folder"])), mode)
     for row in curves(found):
         run.log(row)
     for name, section in (("results", results(found)), ("lesions", lesions(found))):
@@ -79,7 +79,7 @@ def curves(found: Evaluation) -> list[dict[str, float]]:
                 for severity, key in found.severities(policy, label, lesion).items():
                     if (score := found.retention(policy, [key])) is not None:
                         rows["severity", severity][f"retention/{policy}/{name}"] = score.mean
-        for condition in found.judged(policy):
+        for condition in found.conditions_of(policy):
             for name, measure in SERIES_OF.items():
                 steps, values = found.curve(policy, condition.key, measure)
                 if name == "accuracy_by_trial":

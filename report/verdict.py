@@ -63,7 +63,7 @@ def facts(found: Evaluation, policy: str) -> Facts:
 
     def off_key(condition: Condition) -> str:
         key = found.with_lesion(condition.key, "off")
-        return key if plastic and found.conditions.get(key) in found.judged(policy) else ""
+        return key if plastic and found.conditions.get(key) in found.conditions_of(policy) else ""
 
     kept: list[Kept] = []
     changes: list[Any] = []

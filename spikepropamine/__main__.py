@@ -15,8 +15,12 @@ COMMANDS = {
     for name, module, summary in (
         ("train", "training.command", "train a policy"),
         ("tune", "training.tune", "find settings of a policy"),
-        ("evaluate", "report.evaluate", "judge trained policies"),
-        ("matrix", "matrix.command", "train and judge environments x policies x seeds x settings"),
+        ("evaluate", "report.evaluate", "evaluate trained policies"),
+        (
+            "matrix",
+            "matrix.command",
+            "train and evaluate environments x policies x seeds x settings",
+        ),
         ("tables", "report.pages", "the tables of README and docs, out of results"),
         ("figures", "report.pages", "their figures"),
         ("claims", "report.pages", "both, and which commands made their rows"),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 MINUS = "\u2212"
-UNKNOWN = "?"  # in the place of an interval that cannot be told
+UNKNOWN = "?"  # in the place of an interval that is not known
 
 
 def number(value: float, like: float | None = None) -> str:
@@ -29,7 +29,7 @@ def _whole(value: float) -> str:
 
 
 def with_interval(mean: float, interval: Sequence[float] | None, as_percent: bool = False) -> str:
-    """Like "92 % [88, 95]" or "4,572 [4,539, 4,593]"; "4,572 [?]" where it cannot be told."""
+    """Like "92 % [88, 95]" or "4,572 [4,539, 4,593]"; "4,572 [?]" where it is not known."""
     if interval is None:
         return f"{percent(mean) if as_percent else number(mean)} [{UNKNOWN}]"
     low, high = interval

@@ -53,11 +53,11 @@ COMMANDS = {
     "tune": ["tune", *TASK, *TINY, "--trials", "3", "--seeds", "1", "--study", "study",
              "--search", "s.yaml"],
     "evaluate": ["evaluate", RUN, "--episodes", "51", "--conditions", "clean", "--workers", "2",
-                 "--out", "judged"],
+                 "--out", "evaluated"],
     "export": ["export", RUN, "--format", "onnx", "--out", "p.onnx"],
 }  # fmt: skip
 DONE = {"train": f"{RUN}/policy/policy.json", "matrix": "results/m.csv", "tune": "study/best.yaml",
-        "evaluate": "judged/report.html", "export": "p.onnx"}  # fmt: skip
+        "evaluate": "evaluated/report.html", "export": "p.onnx"}  # fmt: skip
 ENDS = ("KILL", "TERM", "HUP", "INT", "child", "full disk", "twice")
 PATIENCE, SPACE = 60, 500_000  # seconds that anything may take; kibibytes
 NEW_USER, NEW_MOUNTS, REMOUNT, PRIVATE = 0x10000000, 0x00020000, 32, 0x44000  # of Linux

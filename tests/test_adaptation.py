@@ -100,7 +100,7 @@ SIGNS = Condition("signs", "signs", "signs", "motor_signs=seen")
 SIGNS_OFF = replace(SIGNS, key="signs [off]", lesion=LESIONS["off"])
 
 
-def judged(earned, began, of_random=None, horizon=300):
+def evaluated(earned, began, of_random=None, horizon=300):
     """By condition, the means of what is measured of one run that earns so much per step; contexts
     begin at these steps of each episode, and those that random actions met are others where they
     say so.
@@ -128,21 +128,21 @@ def judged(earned, began, of_random=None, horizon=300):
 
 
 def test_what_plasticity_adds_to_the_opening_is_what_is_earned_more_than_without_it():
-    found = judged({"signs": 3.0, "signs [off]": 1.0}, [[0, 150]] * 4)
+    found = evaluated({"signs": 3.0, "signs [off]": 1.0}, [[0, 150]] * 4)
     for prefix in ("", "later_"):
         assert found["signs"][f"{prefix}opening_over_off"] == 2.0
         assert f"{prefix}opening_over_off" not in found["signs [off]"]
 
 
 def test_contexts_that_end_before_they_can_be_known_are_not_settled():
-    found = judged({"signs": 3.0}, [[0, 60], [0, 60], [0, 130]])["signs"]
+    found = evaluated({"signs": 3.0}, [[0, 60], [0, 60], [0, 130]])["signs"]
     assert (found["contexts"], found["later_contexts"]) == (3, 3)
     assert (found["settled_contexts"], found["later_settled_contexts"]) == (1, 3)
 
 
 def test_contexts_are_those_that_anyone_met():
     """An episode that ends early for the policy has them all the same."""
-    found = judged({"signs": 3.0}, [[0], [0]], of_random=[[0, 100], [0, 150]])["signs"]
+    found = evaluated({"signs": 3.0}, [[0], [0]], of_random=[[0, 100], [0, 150]])["signs"]
     assert found["later_contexts"] == 2
 
 

@@ -45,7 +45,7 @@ def test_command_line(tmp_path):
     found = Evaluation.read(results)
     assert list(found.conditions) == [c.key for c in STANDARD_CONDITIONS]
     assert found.policies == {"ndp-oja": [0, 1], "mlp": [0]}
-    assert [c.key for c in found.judged("mlp")] == ["clean", "noise-0.1", "noise-0.2"]
+    assert [c.key for c in found.conditions_of("mlp")] == ["clean", "noise-0.1", "noise-0.2"]
     asked = found.asked
     assert asked["environment"] == CUES and asked["chance"] == 0.5 and asked["horizon"] == 16
     assert asked["seeds"] == [1_000_000, 1_000_005] and "torch" in asked["versions"]
@@ -83,7 +83,7 @@ def test_command_line_without_trials(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "accuracy" not in printed
     found = Evaluation.read(out)
-    assert [c.key for c in found.judged("snn")] == ["clean", "noise-0.2", "plasticity-off"]
+    assert [c.key for c in found.conditions_of("snn")] == ["clean", "noise-0.2", "plasticity-off"]
     assert found.late_accuracy("snn", "noise-0.2") is None
     assert found.lesioned("snn")[0].identical
     assert list((out / "figures").glob("at-a-glance-*.png"))

@@ -264,7 +264,7 @@ def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path):
     arguments = [tmp_path, "--perturb", "obs_noise=0.2", "--episodes", 2]
     found = measured(*arguments, "--out", tmp_path / "out")
     assert found.asked["runs"][0]["perturb"] == "obs_noise=0.5"
-    assert [c.key for c in found.judged("mlp")] == ["clean", "obs_noise=0.2"]
+    assert [c.key for c in found.conditions_of("mlp")] == ["clean", "obs_noise=0.2"]
 
 
 def test_stochastic_actions_are_drawn():

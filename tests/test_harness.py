@@ -245,7 +245,7 @@ def test_measurements_that_come_with_a_run_are_not_believed(tmp_path, monkeypatc
     assert found.returns("mlp").mean == 400
 
 
-def test_policies_are_judged_in_the_same_environments_with_the_same_numbers(tmp_path, monkeypatch):
+def test_policies_meet_the_same_environments_with_the_same_numbers(tmp_path, monkeypatch):
     runs = [save_run(tmp_path, "InvertedPendulum-v5", kind) for kind in ("snn", "mlp")]
     made = []
 

@@ -92,7 +92,7 @@ def sign(files) -> None:
     files["spikepropamine.json"] = json.dumps(manifest).encode()
 
 
-def test_a_pulled_policy_is_the_one_that_was_pushed_and_can_be_judged(pushed, run, tmp_path):
+def test_a_pulled_policy_is_the_one_that_was_pushed_and_can_be_evaluated(pushed, run, tmp_path):
     out = tmp_path / "it"
     assert main(["pull", NAME, "--out", str(out)]) == 0
     for name in ("policy.json", "weights.safetensors"):

@@ -110,7 +110,7 @@ def test_carry_over_begins_with_the_fast_weights_of_the_opposite_context(tmp_pat
     ]
 
 
-def test_random_actions_are_judged_in_the_condition():
+def test_random_actions_are_evaluated_in_the_condition():
     task = task_of(PENDULUM, {})
     conditions, _ = conditions_of(task, None, ["motor_signs:all=1"], [])
     plain, flipped = (

@@ -221,7 +221,7 @@ def test_the_overlay_marks_each_trial_as_its_info_says():
     assert drawn.shape == picture.shape and (picture == 120).all() and (drawn != 120).any()
 
 
-def test_a_settling_robot_is_not_judged():
+def test_a_settling_robot_is_not_evaluated():
     """The first steps of a cue, in which it may still run the other way, do not count."""
     for settle in (0, 3):
         env = cue_task(settle_length=settle)

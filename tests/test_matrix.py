@@ -258,7 +258,7 @@ def test_a_run_that_was_trained_with_other_settings_is_not_taken_for_this_one(
     assert "2 cells, 0 done, 2 to do" in capsys.readouterr().out
 
 
-def test_matrices_that_judge_the_same_runs_have_folders_of_their_own(file, commands):
+def test_matrices_that_evaluate_the_same_runs_have_folders_of_their_own(file, commands):
     first, second = (of(file(runs=runs))[0] for runs in ("tiny", "others"))
     assert first.evaluations[0].name == "standard"
     assert second.evaluations[0].name == "tiny-standard"
@@ -393,9 +393,9 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
     returns = where(rows, measure="return")
     mine = where(returns, policy="snn")
     assert mine["condition"].to_list() == ["clean", "noise-0.1", "noise-0.2", "plasticity-off"]
-    judged = Evaluation.read(cell.root / cell.evaluations[0]).late_accuracy("snn", "noise-0.1")
+    evaluated = Evaluation.read(cell.root / cell.evaluations[0]).late_accuracy("snn", "noise-0.1")
     late = where(late_accuracy(rows), policy="snn", condition="noise-0.1")["value"]
-    assert late.to_list() == pytest.approx([judged.mean])
+    assert late.to_list() == pytest.approx([evaluated.mean])
     assert mine.select("seed", "steps").row(0) == (0, 32)
     assert where(rows, policy="snn", measure="episodes")["value"].to_list() == [2]
     observer = where(returns, policy=OBSERVER)
@@ -408,9 +408,9 @@ def test_a_cell_is_the_same_as_its_single_commands(file, tmp_path, capfd):
     # another evaluation in the same place is not taken for that of the matrix
     assert cell.finished()
     place = cell.root / cell.evaluations[0]
-    judged = [str(cell.path), "--episodes", "1", "--conditions", "clean", "--overwrite"]
-    judged += ["--out", str(place)]
-    assert evaluate(judged) == 0
+    evaluated = [str(cell.path), "--episodes", "1", "--conditions", "clean", "--overwrite"]
+    evaluated += ["--out", str(place)]
+    assert evaluate(evaluated) == 0
     assert not cell.finished()
     assert command.main([path, "--runs", "matrix", "--results", "results"]) == 0
     assert cell.finished() and read(Path("results/tiny.csv")).equals(rows)

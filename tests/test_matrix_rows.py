@@ -27,7 +27,7 @@ def test_a_training_in_two_sessions_took_the_time_of_both(tmp_path):
 
 @pytest.fixture
 def finished(tmp_path):
-    """A cell of which everything is there, judged in some conditions."""
+    """A cell of which everything is there, evaluated in some conditions."""
 
     def write(env, conditions, episodes=2, regained=None, suite="standard"):
         every = [condition(key) | {"key": key} | more for key, more in conditions.items()]

@@ -133,7 +133,7 @@ def test_an_unknown_suite_names_the_nearest():
         load_suite("nois", "Ant-v5")
 
 
-def test_a_suite_of_ones_own_is_trained_and_judged_under(tmp_path, monkeypatch, capsys):
+def test_a_suite_of_ones_own_is_trained_and_evaluated_under(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     file = write(tmp_path, GOOD.replace("Ant-v5", "Swimmer-v5"))
     assert making.training_text(str(file), "Hopper-v5") == "none | mass~0.5@7 | mass~1.0@7"

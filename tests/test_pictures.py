@@ -66,7 +66,7 @@ def cnns_of(policy):
     ("policy", "beside"),
     [("mlp", "False"), ("mlp", "True"), ("lstm", "False"), ("snn", "False"), ("ndp-oja", "True")],
 )
-def test_a_picture_gets_a_cnn_and_its_policy_is_judged_and_exported(task, policy, beside, capsys):
+def test_a_picture_gets_a_cnn_and_its_policy_is_exported(task, policy, beside, capsys):
     run = task / policy / "seed-0"
     assert main([*TRAIN, "--policy", policy, "--env-kwargs", "beside", beside]) == 0
     deployed = load_policy(run / "policy")
@@ -76,8 +76,8 @@ def test_a_picture_gets_a_cnn_and_its_policy_is_judged_and_exported(task, policy
         assert deployed.normalisation is None
     else:
         assert set(deployed.normalisation.mean) == {"numbers", "reward"}
-    judged = ["evaluate", str(run), "--episodes", "3", "--conditions", "clean", "--workers", "1"]
-    assert main(judged) == 0
+    evaluated = ["evaluate", str(run), "--episodes", "3", "--conditions", "clean", "--workers", "1"]
+    assert main(evaluated) == 0
     (file,) = (run / "evaluations").rglob("results.csv")
     layers = Evaluation.read(file.parent).costs[policy]["layers"]
     assert sum("cnn" in layer["name"] for layer in layers) == 4

@@ -388,5 +388,5 @@ def test_the_command_line_trains_saves_and_judges(policy, kind, tmp_path):
     assert (np.abs(actions) <= 2).all() and actions.shape == (50, 1)
     names = [name for name, _ in deployed.policy.named_parameters()]
     assert not any("critic" in name or "value_net" in name for name in names)
-    judged = [str(run), "--episodes", "1", "--perturb", "obs_noise=0.1"]
-    assert evaluate.main(judged, "evaluate.py") == 0
+    evaluated = [str(run), "--episodes", "1", "--perturb", "obs_noise=0.1"]
+    assert evaluate.main(evaluated, "evaluate.py") == 0

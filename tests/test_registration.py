@@ -93,7 +93,7 @@ def module(tmp_path, monkeypatch, request):
 
 
 @pytest.mark.parametrize("policy", ["small", "ndp-half"])
-def test_an_own_environment_policy_rule_and_perturbation_train_and_are_judged(
+def test_an_own_environment_policy_rule_and_perturbation_train_and_are_evaluated(
     module, policy, tmp_path, capsys
 ):
     task = ["--env", f"{module}:Corridor-v0", "--policy", policy, "--perturb", "blinded=0..0.5"]

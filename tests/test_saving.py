@@ -1,4 +1,4 @@
-"""A model of a script of one's own becomes a run that can be judged, or is refused."""
+"""A model of a script of one's own becomes a run that can be evaluated, or is refused."""
 
 import gymnasium as gym
 import numpy as np

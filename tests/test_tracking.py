@@ -291,14 +291,14 @@ def test_an_offline_evaluation_holds_tables_curves_videos_and_files(tmp_path, mo
     folder = write_example(tmp_path / "evaluation")
     (folder / "videos").mkdir()
     (folder / "videos" / "clean.mp4").write_bytes(b"not looked into")
-    judged = {}
+    evaluated = {}
     for run in example().asked["runs"]:
         policy, seed = run["policy"], run["seed"]
         settings = {"env": "HalfCheetah-v5", "policy": policy, "seed": seed}
         description = json.dumps({"metadata": {"settings": settings}})
         (folder / run["folder"] / "policy").mkdir(parents=True)
         (folder / run["folder"] / "policy" / "policy.json").write_text(description)
-        judged[f"HalfCheetah-v5-{policy}-seed-{seed}"] = description
+        evaluated[f"HalfCheetah-v5-{policy}-seed-{seed}"] = description
     monkeypatch.setenv("WANDB_TAGS", "trial, robots")
     monkeypatch.setenv("WANDB_ENTITY", "someone")
     tracked_evaluation.track_evaluation("offline", folder)
@@ -315,9 +315,9 @@ def test_an_offline_evaluation_holds_tables_curves_videos_and_files(tmp_path, mo
     (artifact,) = [part for part in of_type(found, "artifact") if part["type"] == "evaluation"]
     files = {part["path"] for part in artifact["manifest"]["contents"]}
     assert files == {"results.csv", "evaluation.json", "videos/clean.mp4"}
-    # lineage: the policies that it judged go in, and its own files come out
+    # lineage: the policies that it evaluated go in, and its own files come out
     used = [part for part in of_type(found, "artifact") if part.get("use_after_commit")]
-    assert {part["name"] for part in used} == set(judged)
+    assert {part["name"] for part in used} == set(evaluated)
     assert {part["type"] for part in used} == {"model"}
     (run,) = of_type(found, "run")
     assert run["entity"] == "someone"

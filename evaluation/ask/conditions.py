@@ -1,4 +1,4 @@
-"""The conditions that a policy is judged in: each changes the task, or the policy's state."""
+"""The conditions that a policy is evaluated in: each changes the task, or the policy's state."""
 
 import itertools
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Trained policies to be judged: loading their run folders, and checking that they can be."""
+"""Trained policies to be evaluated: loading their run folders, and checking that they can be."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

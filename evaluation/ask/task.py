@@ -1,4 +1,4 @@
-"""The task that policies are judged in: that of their training, without noise and help."""
+"""The task that policies are evaluated in: that of their training, without noise and help."""
 
 import inspect
 from collections.abc import Mapping

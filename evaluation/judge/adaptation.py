@@ -72,9 +72,9 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
     """Steps until nine tenths of the settled pace are reached; NaN where there is none to reach.
 
     It is the end of the first window, after the one with the lowest pace of the first 100 steps,
-    in which the pace is at least that; where even this one has it, of the first that is judged. The
-    teacher at the same step is the measure, since it, too, has to gather speed; where it has not
-    yet a tenth of its own settled rate nothing is judged.
+    in which the pace is at least that; where even this one has it, of the first that is counted.
+    The teacher at the same step is the measure, since it, too, has to gather speed; where it has
+    not yet a tenth of its own settled rate nothing is counted.
 
     Args:
         rate: by steps since a context began, [steps], windowed.
@@ -85,8 +85,8 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
     margins = teacher - random
     paces = pace(rate, random, teacher)
     goal = pace(mean_of(rate, settled), mean_of(random, settled), mean_of(teacher, settled))
-    judged = np.isfinite(paces) & (margins >= LEAST * mean_of(margins, settled))
-    steps = np.flatnonzero(judged)
+    counted = np.isfinite(paces) & (margins >= LEAST * mean_of(margins, settled))
+    steps = np.flatnonzero(counted)
     if not goal >= LEAST or not (steps < SETTLED.start).any():
         return np.nan
     early = steps[steps < SETTLED.start]
@@ -113,9 +113,9 @@ def regained(
         changes: stretches that begin within an episode.
 
     Returns:
-        [..., episodes], NaN where nothing is judged.
+        [..., episodes], NaN where nothing is counted.
     """
-    count, judged = np.zeros(rewards.shape[:-1]), np.zeros(rewards.shape[:-1])
+    count, counted = np.zeros(rewards.shape[:-1]), np.zeros(rewards.shape[:-1])
     floor = random.mean()
     for episode, start, end in changes:
         if end - start < AFTER.stop:
@@ -124,7 +124,7 @@ def regained(
         before = rewards[..., episode, past].mean(axis=-1) - floor
         after = rewards[..., episode, start + AFTER.start : start + AFTER.stop].mean(axis=-1)
         known = before >= FOUND_OUT * max(0.0, teacher[episode, past].mean() - floor)
-        judged[..., episode] += known
+        counted[..., episode] += known
         count[..., episode] += known & (after - floor >= REGAINED * before)
     with np.errstate(invalid="ignore"):
-        return np.where(judged > 0, count / judged, np.nan)
+        return np.where(counted > 0, count / counted, np.nan)

@@ -125,7 +125,7 @@ def finite_reward(reward: Any, step: int, seed: int) -> float:
     if not math.isfinite(value):
         raise UsageError(
             f"the environment's reward is {value} at step {step} of the episode with seed {seed}; "
-            "nothing can be judged by that"
+            "nothing can be evaluated by that"
         )
     return value
 

@@ -43,7 +43,7 @@ class Job:
         folder: of the deployed policy; None: a baseline.
         digest: of the policy's files.
         previous: whether the policy observes its previous action and reward.
-        task, condition: what it is judged in.
+        task, condition: what it is evaluated in.
         seeds: of the episodes, of one wave: `seed // width` is the same for all.
         width: of the batch.
         deterministic: the likeliest actions, or sampled ones.

@@ -1,4 +1,4 @@
-"""Which runs are judged together and by what name, and what stays of earlier results."""
+"""Which runs are evaluated together and by what name, and what stays of earlier results."""
 
 import gymnasium as gym
 from saved_runs import ARGUMENTS, CUES, command_line, measured, save_run
