@@ -53,6 +53,7 @@ class Step(nn.Module):
             readable = type(policy)(**parameters)
             readable.load_state_dict(policy.state_dict())
             readable.set_training_mode(False)
+            readable.network.keep_weights()
             policy = readable
         self.policy, self.normalisation = policy, deployed.normalisation
         self.actor = _for(policy, NETWORKS)(policy)[0]
