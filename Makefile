@@ -53,7 +53,7 @@ slow: .venv/installed  ## the tests that train until something is learned
 	$(BIN)/python -m pytest -q -m slow
 
 fuzz: .venv/installed  ## wrong input by the thousand, with a table of what became of it
-	FUZZ=20 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
+	FUZZ=40 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
 
 ends: .venv/installed  ## a thousand random ends of commands, with a table of what became of them
 	$(BIN)/python tests/ends.py --tries 1000

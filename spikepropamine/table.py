@@ -63,7 +63,7 @@ def table(rows: Iterable[Mapping[str, Any]] = ()) -> pl.DataFrame:
     return _checked(frame, "these rows")
 
 
-def read(paths: Path | Sequence[Path]) -> pl.DataFrame:
+def read(paths: str | Path | Sequence[Path]) -> pl.DataFrame:
     """The rows of one or several files, in their order.
 
     Raises:
@@ -71,7 +71,7 @@ def read(paths: Path | Sequence[Path]) -> pl.DataFrame:
             where one is needed, or one that is not finite.
     """
     frames = []
-    for path in [paths] if isinstance(paths, Path) else paths:
+    for path in [Path(paths)] if isinstance(paths, str | Path) else paths:
         try:
             frame = pl.read_csv(read_bytes(path), infer_schema=False)
         except pl.exceptions.PolarsError as error:
