@@ -18,7 +18,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.common import cores, one_line
+from spikepropamine.common import cores, end_with_parent_process, one_line
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.family import Family
@@ -399,8 +399,13 @@ def _workers(count: int) -> Iterator[Any]:
         yield map
         return
     context = multiprocessing.get_context("fork")
-    with context.Pool(count, signal.signal, (signal.SIGTERM, signal.SIG_DFL)) as pool:
+    with context.Pool(count, _start_worker) as pool:
         yield pool.imap
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent_process()
 
 
 def main(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
