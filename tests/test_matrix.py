@@ -362,7 +362,6 @@ def test_only_the_cells_that_are_named_are_those_of_a_matrix(file, commands, tmp
 
 
 UNDER_WAY = {
-    "cue-baselines",
     "cue-lesson-alone", "direction-alone", "key-value", "motor-order-alone", "motor-order-tuned",
     "motor-signs-alone", "one-sign", "robots-sac",
 }  # fmt: skip
