@@ -101,4 +101,5 @@ def _start_worker(modules: Sequence[str]) -> None:
     import_modules(modules)  # a process of its own knows nothing of the user's
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears of it, and stops this one
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by this, without a word
     end_with_parent_process()
