@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from glob import escape, glob
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from spikepropamine.reading import read_bytes
 
@@ -63,9 +64,11 @@ def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
 
 def git(*words: str) -> subprocess.CompletedProcess[str]:
     """Answer of git about the checkout; that of a failure where there is no git."""
+    command = ["git", *words]
+    answer: dict[str, Any] = {"capture_output": True, "text": True, "check": False}
     try:
-        return subprocess.run(
-            ["git", *words], cwd=HERE, capture_output=True, text=True, check=False
-        )
+        found = subprocess.run(command, cwd=HERE, **answer)
+        # of a git that was killed, which would read as another revision
+        return subprocess.run(command, cwd=HERE, **answer) if found.returncode < 0 else found
     except FileNotFoundError:
         return subprocess.CompletedProcess(words, 127, "", "git is not installed")

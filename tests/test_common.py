@@ -123,6 +123,16 @@ def test_versions_do_without_git_and_numba(monkeypatch):
     assert (there["numba"], there["revision"]) == ("none", "unknown")
 
 
+def test_a_git_that_is_killed_is_asked_again(monkeypatch):
+    codes = [-9, 0]
+
+    def run(*arguments, **more):
+        return subprocess.CompletedProcess(arguments, codes.pop(0), "1234567", "")
+
+    monkeypatch.setattr(versions.subprocess, "run", run)
+    assert versions.git("describe").returncode == 0 and not codes
+
+
 def test_a_revision_is_dirty_if_code_differs_and_not_for_what_runs_leave(tmp_path, monkeypatch):
     for name in ("spikepropamine/code.py", "trained/policy", "benchmarks/results/table.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
