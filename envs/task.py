@@ -2,7 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -59,6 +59,7 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
     """
 
     render_mode: str | None = None
+    _picture: Callable[[], np.ndarray]  # of tasks that have a render mode
     action_space: gym.spaces.Discrete
     episode_steps: int
     steps: int = sys.maxsize  # no episode has started yet
@@ -115,6 +116,3 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
     @abstractmethod
     def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
         """The reward and the info of an action at the present step."""
-
-    def _picture(self) -> np.ndarray:
-        raise NotImplementedError

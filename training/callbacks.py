@@ -1,6 +1,7 @@
 """What is measured and shown while a policy trains."""
 
 import time
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,9 @@ class Periodic(BetweenSteps):
             self.acted_at = self.num_timesteps
             self.act()
 
+    @abstractmethod
     def act(self) -> None:
         """What is done."""
-        raise NotImplementedError
 
 
 class CueAccuracy(BaseCallback):
