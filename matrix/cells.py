@@ -323,22 +323,17 @@ def _reason(log: Path) -> str:
     return (errors or lines)[-1].rpartition("error: ")[2]
 
 
-def environment() -> dict[str, str]:
-    """Of a command: this one's, with one thread, and with this package wherever it runs."""
-    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    package = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    return os.environ | dict.fromkeys(THREADS, "1") | package
-
-
 def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> int:
     """The exit code of a command, in a process of its own with one thread."""
+    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]  # this package, wherever it runs
+    changed = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), ENDS_WITH_PARENT: "1"}
     with appended(cell.log) as log:
         print(f"$ spikepropamine {shlex.join(command)}", file=log, flush=True)
         # in a session of its own, so that Ctrl-C reaches it once, from here
         process = subprocess.Popen(
             [sys.executable, "-m", "spikepropamine", *command],
             cwd=cell.root,
-            env=environment() | {ENDS_WITH_PARENT: "1"},
+            env=os.environ | dict.fromkeys(THREADS, "1") | changed,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -7,19 +7,19 @@ can be given again at any time. A cell that fails does not stop the others.
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from filelock import FileLock
 
 from spikepropamine.common import Parser, UsageError, run_command
-from spikepropamine.matrix import engines
-from spikepropamine.matrix.cells import Cell, cells_of, chosen
+from spikepropamine.matrix.cells import BUSY, Cell, cells_of, chosen, execute
 from spikepropamine.matrix.file import load_matrix
 from spikepropamine.matrix.rows import collect, keep_medians
 from spikepropamine.progress import progress_bar
 from spikepropamine.table import RESULTS
-from spikepropamine.training.options import Pairs, literal
 
 RUNS = Path("runs/matrices")
 
@@ -31,26 +31,11 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "file", metavar="FILE", help="a YAML file, or the name of one in configs/matrices/"
     )
     parser.add_argument(
-        "--engine",
-        choices=("local", "slurm"),
-        default="local",
-        help="processes here, or a SLURM cluster by submitit (%(default)s)",
-    )
-    parser.add_argument(
         "--jobs",
         type=int,
         default=1,
         metavar="N",
         help="cells at a time, one core each (%(default)s)",
-    )
-    parser.add_argument(
-        "--slurm",
-        nargs="*",
-        type=literal,
-        action=Pairs,
-        default={},
-        metavar="NAME VALUE",
-        help="options of submitit, such as timeout_min 600 slurm_partition cpu",
     )
     for axis in ("envs", "policies", "settings"):
         parser.add_argument(f"--{axis}", nargs="+", metavar="LABEL", help="only these")
@@ -71,8 +56,6 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         raise UsageError(f"--jobs must be 1 or more, got {options.jobs}")
-    if options.slurm and options.engine != "slurm":
-        raise UsageError("--slurm has options of a SLURM cluster; it needs --engine slurm")
     return options
 
 
@@ -103,11 +86,7 @@ def run(options: argparse.Namespace) -> int:
                     bar.write(f"{cell.name}: {said}", file=sys.stderr)
                     bar.update(cell in left)
 
-                if options.engine == "local":
-                    engines.local(left, options.jobs, report)
-                else:
-                    folder = options.runs / "engines" / matrix.name
-                    engines.slurm(left, options.jobs, report, options.slurm, folder)
+                run_side_by_side(left, options.jobs, report)
     finally:
         file = options.results / f"{matrix.name}.csv"
         options.runs.mkdir(parents=True, exist_ok=True)
@@ -119,6 +98,33 @@ def run(options: argparse.Namespace) -> int:
     for cell, error in failed:
         print(f"failed: {cell.name}: {error}; its log: {cell.log}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def run_side_by_side(
+    cells: Sequence[Cell], jobs: int, report: Callable[[Cell, str | None], None]
+) -> None:
+    """Runs cells in processes of this machine, `jobs` at a time; Ctrl-C ends them cleanly.
+
+    Args:
+        cells: to run.
+        jobs: at a time.
+        report: told that a cell has ended, and why it failed; None where it is finished.
+    """
+    stopped, cells = threading.Event(), list(cells)
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for wait in (False, True):  # those come last that another process is at
+                futures = {pool.submit(execute, cell, stopped.is_set, wait): cell for cell in cells}
+                cells = []
+                for future in as_completed(futures):
+                    if future.result() == BUSY:
+                        cells.append(futures[future])
+                    else:
+                        report(futures[future], future.result())
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine matrix") -> int:

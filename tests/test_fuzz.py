@@ -215,7 +215,7 @@ def room(tmp_path_factory):
     patch.setattr("spikepropamine.training.tune.REPORTS", 10)
     for name in ("training.command.train", "training.command.filming", "training.tune._study",
                  "report.evaluate.measure", "report.evaluate.film_asked", "export.hub._service",
-                 "matrix.engines.local", "matrix.engines.slurm",
+                 "matrix.command.run_side_by_side",
                  "evaluation.film.camera.film_run", "export.command._write_onnx",
                  "export.command._write_nir", "envs.perturbations.command.verify",
                  "report.dashboards.save_or_print", "report.pages.draw"):  # fmt: skip

@@ -1,4 +1,4 @@
-"""`spikepropamine matrix`: cells, what is left of them, engines, and the rows they leave."""
+"""`spikepropamine matrix`: cells, what is left of them, and the rows they leave."""
 
 import shlex
 import signal
@@ -19,7 +19,7 @@ from spikepropamine.common import ENDS_WITH_PARENT, UsageError
 from spikepropamine.derived import late_accuracy
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
-from spikepropamine.matrix import command, engines
+from spikepropamine.matrix import command
 from spikepropamine.matrix import rows as rows_module
 from spikepropamine.matrix.cells import cells_of, execute
 from spikepropamine.matrix.file import MATRICES, load_matrix
@@ -50,9 +50,6 @@ PLAIN = {
 def file(tmp_path, monkeypatch):
     """Writes a matrix and returns its file; the working directory is a new one."""
     monkeypatch.chdir(tmp_path)
-    for name in cells_module.THREADS:  # engines set some of the environment
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def write(**changes):
         path = tmp_path / "tiny.yaml"
@@ -437,26 +434,6 @@ def test_ctrl_c_ends_cleanly_and_leaves_the_last_checkpoint(file):
     assert process.returncode == 130
     assert "the same command goes on" in error and "Traceback" not in error
     assert any(folder.checkpoints.iterdir())
-
-
-# clusters
-
-
-def reported():
-    seen = {}
-    return seen, lambda cell, error: seen.__setitem__(cell.name, error)
-
-
-def test_submitit_runs_cells(file):
-    pytest.importorskip("submitit")
-    path = file(policies=["snn"], settings={"": ""}, seeds=[0, 1], evaluate=[])
-    good, bad = of(path)
-    bad.run.path.parent.mkdir(parents=True)
-    bad.run.path.write_text("in the way")
-    seen, report = reported()
-    engines.slurm([good, bad], 2, report, {"timeout_min": 5}, Path("jobs"), cluster="local")
-    assert seen[good.name] is None and good.finished()
-    assert "train ended with" in seen[bad.name] and not bad.finished()
 
 
 def test_a_matrix_has_no_name_that_stands_for_something_else(file, capsys):
