@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ from spikepropamine.evaluation.ask.conditions import (
     severest,
 )
 from spikepropamine.evaluation.ask.lesions import LESIONS
-from spikepropamine.evaluation.ask.runs import Run, load_runs, load_teacher
+from spikepropamine.evaluation.ask.runs import load_runs, load_teacher
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.rows import rows_of
-from spikepropamine.evaluation.run.plan import Evaluation, evaluate
+from spikepropamine.evaluation.run.plan import Asked, Evaluation, evaluate
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.folder import (
     ASKED,
@@ -155,24 +155,6 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     return options
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line asks for, found and checked.
-
-    Attributes:
-        runs, task, conditions, teacher: see `evaluation.run.plan.evaluate`.
-        skipped: conditions that do not apply.
-        folder: for the results.
-    """
-
-    runs: list[Run]
-    task: Task
-    conditions: list[Condition]
-    teacher: Run | None
-    skipped: list[Skipped]
-    folder: Path
-
-
 def ask(options: argparse.Namespace) -> Asked:
     """Finds what the options name. Raises UsageError where something is missing or wrong."""
     seeds = range(options.seed, options.seed + options.episodes)
@@ -197,7 +179,8 @@ def ask(options: argparse.Namespace) -> Asked:
         raise UsageError(f"{error}; say with --out where results are to go") from error
     if (folder / REPORT).exists() and not options.overwrite:  # the last that is written
         raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
-    return Asked(runs, task, conditions, teacher, skipped, folder)
+    how = (teacher, seeds, not options.stochastic, skipped, folder)
+    return Asked(runs, task, conditions, *how)
 
 
 def conditions_asked(
@@ -265,22 +248,11 @@ def measure(asked: Asked, options: argparse.Namespace) -> Evaluation:
     found = versions()
     progress = ProgressBar(asked.task.horizon)
     try:
-        evaluation = evaluate(
-            asked.runs,
-            asked.task,
-            asked.conditions,
-            range(options.seed, options.seed + options.episodes),
-            not options.stochastic,
-            options.workers,
-            found,
-            progress,
-            asked.teacher,
-        )
+        evaluation = evaluate(asked, options.workers, found, progress)
     finally:
         progress.close()
-    evaluation.skipped[:0] = asked.skipped
     suite = None if options.suite is None else Path(options.suite).stem
-    about = described(evaluation, asked.folder) | {
+    about = described(evaluation) | {
         "suite": suite, "versions": found, "command": command_words(),
     }  # fmt: skip
     rows = rows_of(evaluation, suite or "perturb")
@@ -294,7 +266,7 @@ def measure(asked: Asked, options: argparse.Namespace) -> Evaluation:
     return evaluation
 
 
-def described(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
+def described(evaluation: Evaluation) -> dict[str, Any]:
     """What `evaluation.json` says of an evaluation, beside the suite, versions and the command;
     folders of runs are relative to its own one.
     """
@@ -323,7 +295,7 @@ def described(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         "runs": [
             {
                 "policy": run.name, "seed": run.seed, "steps": run.steps, "perturb": run.perturb,
-                "folder": os.path.relpath(run.folder, folder),
+                "folder": os.path.relpath(run.folder, evaluation.folder),
             }
             for run in evaluation.runs
         ],

@@ -11,8 +11,9 @@ import torch
 from spikepropamine.common import CLEAN_KEY, run_command
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
-from spikepropamine.evaluation.command import FILMED, Asked, ask, measure, parse
+from spikepropamine.evaluation.command import FILMED, ask, measure, parse
 from spikepropamine.evaluation.film.recording import can_record, record_episode
+from spikepropamine.evaluation.run.plan import Asked
 from spikepropamine.evaluation.run.plan import Evaluation as Measured
 from spikepropamine.own_modules import import_modules
 from spikepropamine.report.evaluation import Evaluation

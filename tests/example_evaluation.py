@@ -98,7 +98,7 @@ def example(cue=False, contexts=False, only_clean=False, **changes):
                 intact.append(condition(f"{label} {severity}", label, **more))
         intact.append(condition("light", text="mass=0.3", split="held-out"))
     conditions = list(intact)
-    for lesion in () if only_clean else ("off", "modulator-mean"):
+    for lesion in () if only_clean else ("off", "modulator-shuffled"):
         conditions += [
             c | {"key": f"{c['key']} [{lesion}]", "lesion": lesion, "intact": c["key"]}
             for c in intact

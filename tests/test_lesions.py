@@ -9,7 +9,7 @@ from spikepropamine.evaluation.ask.lesions import EPISODE_BEFORE, LESIONS, Wave,
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run.episodes import run_episodes
-from spikepropamine.evaluation.run.inside import InsideSums, ModulationSums
+from spikepropamine.evaluation.run.inside import InsideSums
 
 SEEDS, WIDTH = [13, 10, 18], 10
 TASK = task_of(CUES, {"trials": 4})  # 16 steps
@@ -40,10 +40,10 @@ def runner(policy):
     return lambda seeds, hook, opposite=False: run(policy, seeds, hook)
 
 
-def lesioned(policy, name, freeze_at=8, modulation=None):
+def lesioned(policy, name, freeze_at=8):
     """Episodes, and the fields of the state of the rows that have one, [steps, rows, ...]."""
     layout, states = layout_of(policy), States()
-    wave = Wave(layout, SEEDS, WIDTH, freeze_at, modulation, runner(policy))
+    wave = Wave(layout, SEEDS, WIDTH, freeze_at, runner(policy))
     hook = LESIONS[name].hook(wave)
     episodes = run(policy, SEEDS, hook, states)
     return episodes, fields(layout, states)
@@ -82,19 +82,6 @@ def test_frozen_at_a_step(plastic, before):
     np.testing.assert_array_equal(fast[:8], free[:8])
     assert (fast[7] != 0).any() and (free[8] != free[7]).any()
     assert all((later == fast[7]).all() for later in fast[8:])
-
-
-def test_modulator_mean(plastic, before):
-    means = ModulationSums(layout_of(plastic))
-    run(plastic, SEEDS, means)
-    name = "layer1.modulation"
-    expected = before[1][name].mean(axis=(0, 1))
-    np.testing.assert_allclose(means.sums[name] / means.count, expected, atol=1e-6)
-    assert means.count == 16 * 3 and expected.shape == (2, 16)  # ticks, neurons
-    held = {name: (means.sums[name] / means.count).astype(np.float32)}
-    _, state = lesioned(plastic, "modulator-mean", modulation=held)
-    assert (state[name] == held[name]).all()
-    assert (state["layer1.fast_weights"][-1] != 0).any()
 
 
 def test_modulator_shuffled(plastic, before):
@@ -157,16 +144,15 @@ def test_where_there_are_contexts_the_other_episode_is_the_same_one_in_the_oppos
 def test_a_static_network_has_nothing_to_lose(name):
     policy = make_policy(CUES, "snn")
     expected, state = intact(policy)
-    episodes, after = lesioned(policy, name, modulation={})
+    episodes, after = lesioned(policy, name)
     assert episodes == expected and [e.rewards for e in episodes] == [e.rewards for e in expected]
     for field in state.keys() - {"plasticity_off", "modulator_held"}:
         np.testing.assert_array_equal(after[field], state[field])
 
 
-@pytest.mark.parametrize("name", ["modulator-mean", "modulator-shuffled"])
-def test_a_rule_by_itself_has_no_neuromodulator_to_lose(name):
+def test_a_rule_by_itself_has_no_neuromodulator_to_lose():
     policy = make_policy(CUES, modulation="none")
-    assert lesioned(policy, name, modulation={})[0] == intact(policy)[0]
+    assert lesioned(policy, "modulator-shuffled")[0] == intact(policy)[0]
 
 
 def test_only_spiking_policies_have_plasticity_to_take_away():

@@ -265,8 +265,8 @@ def test_curves_of_an_evaluation_lie_over_their_axes(cue):
     assert all(len(axes & row.keys()) == 1 for row in rows)
     retention = {row["severity"]: row for row in rows if "severity" in row}
     assert list(retention) == [0.0, 0.5, 1.0]
-    name = "adaptation/retention/ndp-oja/crippled last limb modulator-mean"
-    expected = found.retention("ndp-oja", ["crippled last limb 1.0 [modulator-mean]"]).mean
+    name = "adaptation/retention/ndp-oja/crippled last limb modulator-shuffled"
+    expected = found.retention("ndp-oja", ["crippled last limb 1.0 [modulator-shuffled]"]).mean
     assert retention[1.0][name] == expected
     rates = {row["episode_step"]: row for row in rows if "episode_step" in row}
     just_before = rates[500]["adaptation/reward_rate/ndp-oja/crippled last limb 1_0"]

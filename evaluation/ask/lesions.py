@@ -29,8 +29,6 @@ class Wave:
         seeds: of the episodes; an episode has row `seed % width`.
         width: of the batch.
         freeze_at: the step from which on "frozen" leaves fast weights as they are.
-        modulation: mean of each field `layerN.modulation` over the clean episodes; None where the
-            lesion does not need them.
         run_intact: runs the intact policy in the same condition, with seeds, a hook, and options
             for the reset.
         has_contexts: whether the condition has contexts.
@@ -40,7 +38,6 @@ class Wave:
     seeds: Sequence[int]
     width: int
     freeze_at: int = 0
-    modulation: Mapping[str, np.ndarray] | None = None
     run_intact: Callable[..., Any] | None = None
     has_contexts: bool = False
 
@@ -56,7 +53,6 @@ class Lesion:
         hook: makes it for a wave of episodes.
         cost: episodes that are run for each one that is lesioned.
         filmed: whether a video can show it: it needs the layout and `freeze_at` alone.
-        needs_means: whether it needs the mean of the neuromodulators over the clean episodes.
     """
 
     name: str
@@ -65,7 +61,6 @@ class Lesion:
     hook: Callable[[Wave], Hook]
     cost: int = 1
     filmed: bool = False
-    needs_means: bool = False
 
 
 def layout_of(policy: Any) -> "StateLayout | None":
@@ -185,12 +180,6 @@ def _frozen(wave: Wave) -> Hook:
     return PlasticityOff(wave.layout, wave.freeze_at, at_change=True)
 
 
-def _modulator_mean(wave: Wave) -> Hook:
-    assert wave.modulation is not None
-    held = {name: value[None] for name, value in wave.modulation.items()}
-    return ModulatorReplayed(wave.layout, dict.fromkeys(range(wave.width), held))
-
-
 def _modulator_shuffled(wave: Wave) -> Hook:
     assert wave.run_intact is not None
     record = ModulationRecord(wave.layout)
@@ -221,13 +210,6 @@ LESIONS = {
             "first change of the context; half-way through the episode where neither comes before",
             _frozen,
             filmed=True,
-        ),
-        Lesion(
-            "modulator-mean",
-            "neuromodulator held at its mean",
-            "each neuromodulator is held at its mean over the clean episodes",
-            _modulator_mean,
-            needs_means=True,
         ),
         Lesion(
             "modulator-shuffled",

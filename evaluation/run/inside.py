@@ -51,20 +51,3 @@ class InsideSums(Hook):
 
     def _add(self, name: str, values: np.ndarray) -> None:
         self.sums.setdefault(name, []).append(float(values.sum()))
-
-
-class ModulationSums(Hook):
-    """The sum of each neuromodulator over steps and episodes, by field [ticks, neurons]."""
-
-    def __init__(self, layout: StateLayout) -> None:
-        self.layout = layout
-        self.sums = {
-            name: np.zeros(layout.shapes[name]) for name in fields_of(layout, "modulation")
-        }
-        self.count = 0
-
-    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
-        """Add the step of the rows that were running."""
-        self.count += len(running)
-        for name, total in self.sums.items():
-            total += self.layout.get(state[0], name)[0, running].sum(axis=0, dtype=np.float64)

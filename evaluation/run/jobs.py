@@ -1,7 +1,7 @@
 """The unit of work of an evaluation: one policy, one condition, one wave of episodes."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from spikepropamine.evaluation.ask.lesions import Wave, layout_of
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run.episodes import Episode, began_of, finite_reward, run_episodes
-from spikepropamine.evaluation.run.inside import InsideSums, ModulationSums
+from spikepropamine.evaluation.run.inside import InsideSums
 from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
@@ -47,7 +47,6 @@ class Job:
         seeds: of the episodes, of one wave: `seed // width` is the same for all.
         width: of the batch.
         deterministic: the likeliest actions, or sampled ones.
-        modulation: means of the neuromodulators, where they are held at these.
         revealed: text of the perturbations that the policy is told; None: none.
         told: whether the contexts of the condition are undone for it.
         baseline: of `BASELINES`, where there is no policy.
@@ -61,7 +60,6 @@ class Job:
     seeds: tuple[int, ...]
     width: int
     deterministic: bool
-    modulation: Mapping[str, np.ndarray] | None = None
     revealed: str | None = None
     told: bool = False
     baseline: str = ""
@@ -128,8 +126,7 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
         For each episode "seed", "return", "length"; "rewards" float32 [episodes, steps], 0 after
         the end; "correct" float32 [episodes, trials], NaN where there was no response; "began",
         int64 [episodes, changes], the steps at which a context began, and -1 for no more. Of a
-        spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count"); of an intact
-        one in the clean condition those of `ModulationSums` ("modulation/NAME" and "/count").
+        spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count").
     """
     if job.folder is None:
         return _outcome(_run_baseline(job, progress))
@@ -154,20 +151,13 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
         return _outcome(run(job.seeds))
     condition = job.condition
     inside = InsideSums(layout, max(1, job.task.horizon // SAMPLES))
-    means = ModulationSums(layout)
     hooks: list[Hook] = [inside]
     if condition.lesion is not None:
-        how = (job.freeze_at, job.modulation, run, condition.has_contexts)
+        how = (job.freeze_at, run, condition.has_contexts)
         hooks.insert(0, condition.lesion.hook(Wave(layout, job.seeds, job.width, *how)))
-    elif not condition.text and not condition.noise:
-        hooks.append(means)
     outcome = _outcome(run(job.seeds, *hooks))
     outcome |= {f"inside/{name}": np.array(sums) for name, sums in inside.sums.items()}
-    outcome["inside/count"] = np.array(inside.counts)
-    if means in hooks:
-        outcome |= {f"modulation/{name}": total for name, total in means.sums.items()}
-        outcome["modulation/count"] = np.array(means.count)
-    return outcome
+    return outcome | {"inside/count": np.array(inside.counts)}
 
 
 def joined(outcomes: Sequence[Outcome]) -> Outcome:
@@ -175,9 +165,7 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
     result = {}
     for name in outcomes[0]:
         parts = [outcome[name] for outcome in outcomes]
-        if name.startswith("modulation/"):
-            result[name] = np.sum(parts, axis=0)
-        elif name.startswith("inside/"):
+        if name.startswith("inside/"):
             # episodes of the other waves may have been shorter
             length = max(map(len, parts))
             result[name] = np.sum([np.pad(x, (0, length - len(x))) for x in parts], axis=0)

@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from spikepropamine.common import CLEAN_KEY
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, make_env
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.ask.task import Task
@@ -23,29 +20,45 @@ TEACHER = "teacher"
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """All that was measured.
+class Asked:
+    """What an evaluation is asked for, found and checked.
 
     Attributes:
-        runs, task, conditions, seeds, deterministic, teacher: what was asked for.
-        outcomes: for each run, by key of the condition; `run.jobs.run_job` says what.
-        references: what policies are held against, by name and key of the condition: "random"
-            actions and standing "still" in the clean condition; random actions and the "teacher"
-            that is told the context where there are contexts.
-        observations: for each run, what it saw in the first clean episode.
+        runs: trained policies.
+        task: of all of them.
+        conditions: the clean one among them.
+        teacher: a policy that is told the contexts of the conditions; None: there is none.
+        seeds: of the episodes, the same in each condition.
+        deterministic: the likeliest actions, or sampled ones.
         skipped: what does not apply.
+        folder: for the results.
     """
 
     runs: list[Run]
     task: Task
     conditions: list[Condition]
+    teacher: Run | None
     seeds: range
     deterministic: bool
-    teacher: Run | None
+    skipped: list[Skipped]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Evaluation(Asked):
+    """All that was measured.
+
+    Attributes:
+        outcomes: for each run, by key of the condition; `run.jobs.run_job` says what.
+        references: what policies are held against, by name and key of the condition: "random"
+            actions and standing "still" in the clean condition; random actions and the "teacher"
+            that is told the context where there are contexts.
+        observations: for each run, what it saw in the first clean episode.
+    """
+
     outcomes: list[dict[str, Outcome]]
     references: dict[str, dict[str, Outcome]]
     observations: list[Any]
-    skipped: list[Skipped]
 
     @property
     def trials(self) -> int:
@@ -54,31 +67,19 @@ class Evaluation:
 
 
 def evaluate(
-    runs: list[Run],
-    task: Task,
-    conditions: list[Condition],
-    seeds: range,
-    deterministic: bool,
-    workers: int | None,
-    versions: Mapping[str, str],
-    progress: ProgressBar,
-    teacher: Run | None = None,
+    asked: Asked, workers: int | None, versions: Mapping[str, str], progress: ProgressBar
 ) -> Evaluation:
-    """Every run in every condition that applies to it, the clean one among them: an episode for
-    each seed.
+    """Every run in every condition that applies to it: an episode for each seed.
 
     The numbers do not depend on `workers` (processes; None: as many as pay), but on the `versions`
     of the packages. What was measured before is read from `store.folder`.
     """
-    width = width_of(task)
-    outcomes: dict[int | str, dict[str, Outcome]] = {}  # by index of a run, or name of a reference
-
-    def needs_means(condition: Condition) -> bool:
-        return condition.lesion is not None and condition.lesion.needs_means
+    runs, task, teacher = asked.runs, asked.task, asked.teacher
 
     def jobs_of(of: int | str, condition: Condition) -> list[tuple[Job, Path]]:
         """One for each wave, with its file."""
         run = runs[of] if isinstance(of, int) else teacher if of == TEACHER else None
+        width = width_of(task)
         job = Job(
             folder=None if run is None else RunFolder(run.folder).policy,
             digest="" if run is None else run.digest,
@@ -88,52 +89,36 @@ def evaluate(
             seeds=(),
             width=width,
             # the measure of pace is one, whatever the policies do
-            deterministic=deterministic or of == TEACHER,
-            modulation=modulator_means(outcomes[of][CLEAN_KEY]) if needs_means(condition) else None,
+            deterministic=asked.deterministic or of == TEACHER,
             revealed=None if run is None else run.revealed,
             told=of == TEACHER and run is not None and run.revealed is None,
             baseline=str(of) if run is None else "",
         )
-        found = [replace(job, seeds=wave) for wave in waves(seeds, width)]
+        found = [replace(job, seeds=wave) for wave in waves(asked.seeds, width)]
         return [(job, store.folder() / store.name_of(job, versions)) for job in found]
 
-    contexts = [c for c in conditions if c.lesion is None and c.has_contexts]
+    contexts = [c for c in asked.conditions if c.lesion is None and c.has_contexts]
+    # by index of a run, or name of a reference
     parts: list[tuple[int | str, Condition]] = [("random", c) for c in (CLEAN, *contexts)]
     parts += [("still", CLEAN)] if task.can_stand_still else []
     parts += [(TEACHER, c) for c in contexts] if teacher is not None else []
-    skipped = list[Skipped]()
+    skipped = list(asked.skipped)
     for index, run in enumerate(runs):
-        kept, left_out = applicable(run, conditions)
+        kept, left_out = applicable(run, asked.conditions)
         parts += [(index, condition) for condition in kept]
         skipped += [entry for entry in left_out if entry not in skipped]
-    for late in (False, True):  # what needs means of neuromodulators, once the clean ones are over
-        due = [(of, condition) for of, condition in parts if needs_means(condition) is late]
-        plans = [jobs_of(of, condition) for of, condition in due]
-        done = iter(run_jobs([job for jobs in plans for job in jobs], workers, progress))
-        for (of, condition), jobs in zip(due, plans):
-            outcomes.setdefault(of, {})[condition.key] = joined([next(done) for _ in jobs])
+    plans = [jobs_of(of, condition) for of, condition in parts]
+    done = iter(run_jobs([job for jobs in plans for job in jobs], workers, progress))
+    outcomes: dict[int | str, dict[str, Outcome]] = {}
+    for (of, condition), jobs in zip(parts, plans):
+        outcomes.setdefault(of, {})[condition.key] = joined([next(done) for _ in jobs])
     observations = []
     for run in runs:
         with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
-            observations.append(observed(run.policy, env, seeds[0]))
+            observations.append(observed(run.policy, env, asked.seeds[0]))
     return Evaluation(
-        runs,
-        task,
-        conditions,
-        seeds,
-        deterministic,
-        teacher,
-        [outcomes[index] for index in range(len(runs))],
-        {name: found for name, found in outcomes.items() if isinstance(name, str)},
-        observations,
-        skipped,
+        **vars(asked) | {"skipped": skipped},
+        outcomes=[outcomes[index] for index in range(len(runs))],
+        references={name: found for name, found in outcomes.items() if isinstance(name, str)},
+        observations=observations,
     )
-
-
-def modulator_means(clean: Outcome) -> dict[str, np.ndarray]:
-    """Mean of each neuromodulator over the steps of the clean episodes, by field, float32."""
-    return {
-        name.removeprefix("modulation/"): (total / clean["modulation/count"]).astype(np.float32)
-        for name, total in clean.items()
-        if name.startswith("modulation/") and name != "modulation/count"
-    }

@@ -52,7 +52,6 @@ def name_of(job: Job, versions: Mapping[str, str]) -> str:
     parts |= {name: getattr(job.condition, name) for name in ("text", "noise", "lesion_name")}
     parts |= {
         "files": digests_of(x for x in job.task.arguments.values() if isinstance(x, str)),
-        "modulation": {k: v.tobytes().hex() for k, v in (job.modulation or {}).items()},
         "sources": sources_digest(),
         "own": own_digest((*imported, module_of(job.task.environment))),
         "versions": {k: v for k, v in versions.items() if k != "revision"},
