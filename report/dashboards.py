@@ -2,13 +2,12 @@
 runs/` it writes a page over all runs of a folder, which needs no account.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikepropamine.common import Parser, UsageError
+from spikepropamine.common import Parser
 from spikepropamine.report.runs import write_local
-from spikepropamine.report.workspace import save_or_print
+from spikepropamine.report.workspace import save
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -> int:
@@ -21,13 +20,5 @@ def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -
         help="write FOLDER/index.html: learning curves, evaluations and videos of the runs in it",
     )
     options = parser.parse_args(arguments)
-    if options.local is None:
-        output, explanation = save_or_print()
-        print(explanation, file=sys.stderr)
-        print(output)
-        return 0
-    try:
-        print(write_local(options.local))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    print(save() if options.local is None else write_local(options.local))
     return 0

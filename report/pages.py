@@ -1,5 +1,5 @@
-"""`spikepropamine tables` and `figures`: those of Markdown pages, made anew out of results on file;
-`claims`: both, and for each page the command that made its rows, and how long that took.
+"""`spikepropamine claims`: makes tables and figures of Markdown pages anew out of results on file,
+and prints for each page the commands that made its rows, and how long that took.
 
     <!-- table: seeds robots robots-lstm env=Ant-v5 -->
     ... whatever stands here is replaced
@@ -91,7 +91,7 @@ def make_tables(page: Path, results: Path, check: bool) -> list[str]:
     if before == after:
         return []
     if check:
-        return [f"{page}: its tables are not those of {results}; run `spikepropamine tables`"]
+        return [f"{page}: its tables are not those of {results}; run `spikepropamine claims`"]
     write_text(page, after)
     print(f"{page}: made anew")
     return []
@@ -109,7 +109,7 @@ def make_figures(page: Path, results: Path, check: bool) -> list[str]:
         if agrees(chart, file):
             continue
         if check:
-            wrong.append(f"{file} is not of {results}; run `spikepropamine figures`")
+            wrong.append(f"{file} is not of {results}; run `spikepropamine claims`")
         else:
             draw(chart, file)
             print(f"{file}: drawn")
@@ -138,15 +138,8 @@ def origins(page: Path, results: Path) -> list[str]:
     return rows
 
 
-MAKERS: dict[str, list[Callable[[Path, Path, bool], list[str]]]] = {
-    "tables": [make_tables],
-    "figures": [make_figures],
-    "claims": [make_tables, make_figures],
-}
-
-
-def main(arguments: Sequence[str], program: str = "spikepropamine tables") -> int:
-    """Runs the command line of the last word of the program; returns its exit code."""
+def main(arguments: Sequence[str], program: str = "spikepropamine claims") -> int:
+    """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "pages", nargs="*", type=Path, default=pages_of(Path()), metavar="PAGE",
@@ -163,12 +156,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine tables") -> in
     for page in options.pages:
         if not page.is_file():
             raise UsageError(f"there is no page {page}")
-    name, wrong = program.rpartition(" ")[2], []
-    for page, make in itertools.product(options.pages, MAKERS[name]):
-        wrong += make(page, options.results, options.check)
+    wrong = []
+    for page in options.pages:
+        wrong += make_tables(page, options.results, options.check)
+        wrong += make_figures(page, options.results, options.check)
     for line in wrong:
         print(line, file=sys.stderr)
-    if name == "claims":
-        print("| page | results | made by | trainings | core hours |\n|---|---|---|---|---|")
-        print("\n".join(row for page in options.pages for row in origins(page, options.results)))
+    print("| page | results | made by | trainings | core hours |\n|---|---|---|---|---|")
+    print("\n".join(row for page in options.pages for row in origins(page, options.results)))
     return 1 if wrong else 0

@@ -51,12 +51,12 @@ def write_local(root: Path) -> Path:
     """Makes index.html over the runs in a folder; returns its path.
 
     Raises:
-        ValueError: there is no such folder, or no run in it.
+        UsageError: there is no such folder, or no run in it.
     """
     if not root.is_dir():
-        raise ValueError(f"there is no folder {root}")
+        raise UsageError(f"there is no folder {root}")
     if not (runs := find_runs(root)):
-        raise ValueError(f"there is no run in {root}: no folder there holds the config.yaml of one")
+        raise UsageError(f"there is no run in {root}: none has the config.yaml of one")
     path = root / "index.html"
     write_text(path, local(root, runs))
     return path

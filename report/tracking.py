@@ -1,7 +1,6 @@
-"""An evaluation as a run in Weights & Biases: tables, curves, videos and all of its files."""
+"""An evaluation as a run in Weights & Biases: report, tables, videos and all of its files."""
 
 import shlex
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,8 @@ from spikepropamine.common import CLEAN_KEY
 from spikepropamine.folder import RunFolder
 from spikepropamine.report.evaluation import SPLITS, Evaluation
 from spikepropamine.report.page import Section, Table, order_of, show
-from spikepropamine.report.sections import SERIES, lesions, results
+from spikepropamine.report.sections import lesions, results
 from spikepropamine.tracking import On, policy_artifact, start, use
-
-SERIES_OF = {"accuracy_by_trial": "correct", "reward_rate": "reward"} | dict(zip(SERIES, SERIES))
-"""Curves by the step of the episode, or the trial, and the measures that they are of."""
-AXES = {"adaptation/retention/*": "severity", "adaptation/accuracy_by_trial/*": "trial"} | {
-    f"adaptation/{name}/*": "episode_step" for name in SERIES_OF if name != "accuracy_by_trial"
-}
 
 
 def track_evaluation(mode: On, folder: Path) -> None:
@@ -33,7 +26,7 @@ def track_evaluation(mode: On, folder: Path) -> None:
     run = start(
         mode,
         folder,
-        AXES,
+        {},
         ["evaluation", environment, asked["suite"] or "perturb", *policies],
         name=f"evaluation of {', '.join(policies)} on {environment}",
         group=environment,
@@ -42,8 +35,8 @@ def track_evaluation(mode: On, folder: Path) -> None:
     )
     for evaluated in asked["runs"]:
         use(run, policy_artifact(RunFolder(folder / evaluated["folder"])), mode)
-    for row in curves(found):
-        run.log(row)
+    if (report := folder / "report.html").is_file():
+        run.log({"adaptation/report": wandb.Html(str(report))})
     for name, section in (("results", results(found)), ("lesions", lesions(found))):
         if columns_and_rows := plain_table(section):
             columns, rows = columns_and_rows
@@ -64,35 +57,6 @@ def track_evaluation(mode: On, folder: Path) -> None:
     if mode == "offline":
         runs = shlex.quote(f"{folder}/wandb")
         print(f"tracked offline; upload with: wandb sync {runs}/offline-run-*")
-
-
-def curves(found: Evaluation) -> list[dict[str, float]]:
-    """Rows of the curves, one for each value of an axis: retention by severity, accuracy by trial,
-    reward rate and what the network did by step of the episode.
-    """
-    rows: dict[tuple[str, float], dict[str, float]] = defaultdict(dict)
-    labels = dict.fromkeys(c.label for c in found.conditions.values())
-    for policy in found.policies:
-        for label in labels:
-            for lesion in (None, *found.lesions):
-                name = label if lesion is None else f"{label} {lesion}"
-                for severity, key in found.severities(policy, label, lesion).items():
-                    if (score := found.retention(policy, [key])) is not None:
-                        rows["severity", severity][f"retention/{policy}/{name}"] = score.mean
-        for condition in found.conditions_of(policy):
-            for name, measure in SERIES_OF.items():
-                steps, values = found.curve(policy, condition.key, measure)
-                if name == "accuracy_by_trial":
-                    values = found.values(policy, condition.key, measure).mean(axis=1)
-                axis = AXES[f"adaptation/{name}/*"]
-                for step, value in zip(steps, values.mean(axis=0) if steps else ()):
-                    if value == value:  # a trial may ask for nothing
-                        rows[axis, step][f"{name}/{policy}/{condition.key}"] = float(value)
-    # to wandb a dot in a name stands for nesting
-    return [
-        {axis: at} | {f"adaptation/{name}".replace(".", "_"): value for name, value in row.items()}
-        for (axis, at), row in sorted(rows.items())
-    ]
 
 
 def plain_table(section: Section) -> tuple[list[str | int], list[list[Any]]] | None:

@@ -167,7 +167,7 @@ class Evaluation:
         return self.folder / "report.html"
 
     def figure(self, kind: str = "trials", **select: str) -> "alt.Chart":
-        """A figure of the results, as `spikepropamine figures` draws it.
+        """A figure of the results, as `spikepropamine claims` draws it.
 
         Args:
             kind: `trials` or `conditions` for tasks with right answers, else `returns`.

@@ -18,6 +18,16 @@ PROJECT = "spikepropamine"
 """Where runs go, unless the environment variable WANDB_PROJECT names another project."""
 
 
+def has_account() -> bool:
+    """Whether there are credentials, and the server takes them. Raises wandb.Error where it cannot
+    be asked.
+    """
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(mode="online", silent=True))
+    return bool(wandb.login(prompt=False, verify=True))
+
+
 def check_credentials(mode: Mode) -> None:
     """Before any work is done: asks the server whether the account works, if there is to be one.
 
@@ -28,9 +38,8 @@ def check_credentials(mode: Mode) -> None:
         return
     import wandb
 
-    wandb.setup(settings=wandb.Settings(mode="online", silent=True))
     try:
-        found = wandb.login(prompt=False, verify=True)
+        found = has_account()
     except wandb.Error as error:
         raise UsageError(f"--track online: {reason(error)} (--track offline needs none)") from error
     if not found:

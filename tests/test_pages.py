@@ -10,6 +10,7 @@ from example_evaluation import condition, evaluation, example, write_example
 from saved_runs import write_run
 
 from spikepropamine import statistics
+from spikepropamine.common import UsageError
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.report import charts, page, theme
 from spikepropamine.report.colours import POLICIES, colour_of
@@ -284,5 +285,5 @@ def test_a_folder_without_runs_is_an_error(tmp_path, name):
         other = tmp_path / f"other-{number}"
         other.mkdir()
         (other / "config.yaml").write_text(text)  # of other tools
-    with pytest.raises(ValueError, match="there is no"):
+    with pytest.raises(UsageError, match="there is no"):
         write_local(tmp_path / name)

@@ -59,11 +59,11 @@ def section_of(name):
     found = [
         section
         for section, plots in workspace.SECTIONS.items()
-        for _, _, metrics in plots
+        for _, metrics in plots
         if re.fullmatch(metrics, name)
     ]
     found += [section for section, keys in workspace.TABLES.items() if name in keys]
-    found += [section for section, keys in workspace.VIDEOS.items() if name in keys]
+    found += [section for section, keys in workspace.MEDIA.items() if name in keys]
     assert len(found) == 1, (name, found)
     return found[0]
 
@@ -257,28 +257,6 @@ def test_values_that_are_not_numbers(tmp_path):
 # evaluation
 
 
-@pytest.mark.parametrize("cue", [False, True])
-def test_curves_of_an_evaluation_lie_over_their_axes(cue):
-    found = example(cue)
-    rows = tracked_evaluation.curves(found)
-    axes = {"severity", "trial", "episode_step"}
-    assert all(len(axes & row.keys()) == 1 for row in rows)
-    retention = {row["severity"]: row for row in rows if "severity" in row}
-    assert list(retention) == [0.0, 0.5, 1.0]
-    name = "adaptation/retention/ndp-oja/crippled last limb modulator-shuffled"
-    expected = found.retention("ndp-oja", ["crippled last limb 1.0 [modulator-shuffled]"]).mean
-    assert retention[1.0][name] == expected
-    rates = {row["episode_step"]: row for row in rows if "episode_step" in row}
-    just_before = rates[500]["adaptation/reward_rate/ndp-oja/crippled last limb 1_0"]
-    assert just_before == pytest.approx(3.8)  # the first of the episodes
-    trials = {row["trial"]: row for row in rows if "trial" in row}
-    assert len(trials) == 10 * cue
-    if cue:
-        first = trials[0]["adaptation/accuracy_by_trial/ndp-oja/clean"]
-        assert first == pytest.approx(0.4)
-    assert sections_of(rows, axes).keys() == {"adaptation"}
-
-
 def test_a_table_of_an_evaluation_has_numbers_beside_their_intervals():
     columns, rows = tracked_evaluation.plain_table(results(example()))
     assert {len(row) for row in rows} == {len(columns)}
@@ -287,10 +265,11 @@ def test_a_table_of_an_evaluation_has_numbers_beside_their_intervals():
     assert found["return [95 %]"].startswith("4,000 [")
 
 
-def test_an_offline_evaluation_holds_tables_curves_videos_and_files(tmp_path, monkeypatch):
+def test_an_offline_evaluation_holds_report_tables_videos_and_files(tmp_path, monkeypatch):
     folder = write_example(tmp_path / "evaluation")
     (folder / "videos").mkdir()
     (folder / "videos" / "clean.mp4").write_bytes(b"not looked into")
+    (folder / "report.html").write_text("not looked into")
     evaluated = {}
     for run in example().asked["runs"]:
         policy, seed = run["policy"], run["seed"]
@@ -304,17 +283,14 @@ def test_an_offline_evaluation_holds_tables_curves_videos_and_files(tmp_path, mo
     tracked_evaluation.track_evaluation("offline", folder)
     found = records(folder)
     rows = rows_of(found)
-    sections = sections_of(rows, {"severity", "episode_step", "trial"})
+    sections = sections_of(rows, set())
     assert sections.keys() == {"adaptation"}
-    assert {"adaptation/results", "adaptation/lesions", "adaptation/videos"} <= (
-        sections["adaptation"]
-    )
+    logged = {"adaptation/report", "adaptation/results", "adaptation/lesions", "adaptation/videos"}
+    assert logged <= sections["adaptation"]
     assert rows[-1]["adaptation/videos.captions"] == ["clean"]
-    axes = {part.get("glob_name"): part.get("step_metric") for part in of_type(found, "metric")}
-    assert axes["adaptation/retention/*"] == "severity"
     (artifact,) = [part for part in of_type(found, "artifact") if part["type"] == "evaluation"]
     files = {part["path"] for part in artifact["manifest"]["contents"]}
-    assert files == {"results.csv", "evaluation.json", "videos/clean.mp4"}
+    assert files == {"results.csv", "evaluation.json", "report.html", "videos/clean.mp4"}
     # lineage: the policies that it evaluated go in, and its own files come out
     used = [part for part in of_type(found, "artifact") if part.get("use_after_commit")]
     assert {part["name"] for part in used} == set(evaluated)
