@@ -16,8 +16,9 @@ from typing import Any, cast
 
 import av
 import gymnasium as gym
+import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from spikepropamine.common import whole_file
 from spikepropamine.envs.perturbations import CATALOGUE
@@ -31,7 +32,6 @@ from spikepropamine.evaluation.film.panel import (
     Curve,
     Outline,
     Panel,
-    font,
     reward_rate,
 )
 from spikepropamine.evaluation.film.recording import Moment, can_record, layer_spec, watch
@@ -284,7 +284,8 @@ class _Scene:
 def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
     """White text on a background, uint8 [height, width, 3]; the left one cut to what fits."""
     picture = Image.fromarray(background)
-    draw, middle, face = ImageDraw.Draw(picture), picture.height // 2, font(13)
+    draw, middle = ImageDraw.Draw(picture), picture.height // 2
+    face = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13)
     room = picture.width - 30 - face.getlength(right)
     if face.getlength(left) > room:
         while left and face.getlength(f"{left}...") > room:
