@@ -7,11 +7,8 @@ gradients to all its parameters, inputs and rates; 15 % of the inputs are spikes
 is that of a whole network, with its neuromodulators and its readout.
 """
 
-import argparse
 import itertools
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.rows import Rows, command_line, peak_of
+from benchmarks.rows import Rows, alone, command_line, peak_of
 from spikepropamine.policies.backends import BACKENDS, obstacle
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
@@ -37,11 +34,6 @@ GRID_KIND = ("oja", "direct", False)
 STEPS = 200  # of a network, timed at once
 TURNS = 5
 MEMORY_LIMIT = 6e9 / 16  # numbers that a cell may have for the reference, which keeps four of each
-
-# Operations per synapse and tick, as the equations have them: the update and its clip (4), the
-# gain (1 and 1 of the sum), and twice that and more backwards with the recomputation; then the
-# multiply-adds of the static weights, one forwards and two backwards.
-FLOPS = 6 + 2 + 18 + 4
 
 
 def passes(
@@ -126,29 +118,11 @@ def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
     return statistics.median(a / b for a, b in zip(times[slow], times[fast]))
 
 
-def peak_flops() -> float:
-    """Operations per second of one core in a large matrix product."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    rates = []
-    for _ in range(10):
-        start = time.process_time()
-        torch.mm(a, b)
-        rates.append(2 * 1024**3 / (time.process_time() - start))
-    return max(rates)
-
-
-def measure_memory(name: str, rule: str, modulation: str, recurrent: str, *size: str) -> None:
-    """Prints the MiB by which a second training pass raises the resident memory at its peak."""
-    kind = rule, modulation, bool(int(recurrent))
-    passes(kind, 2, int(size[1]), 4)[name]()  # compiled code, before the count
-    print(peak_of(passes(kind, *map(int, size))[name]))
-
-
-def peak_memory(name: str, kind: tuple[str, str, bool], size: tuple[int, ...]) -> float:
-    """MiB that a training pass needs at its peak, measured in a process of its own (Linux)."""
-    command = [sys.executable, "-m", "benchmarks.layer", "--memory", name, *kind[:2]]
-    command += [str(int(kind[2])), *map(str, size)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def peak_memory(name: str, kind: tuple[str, str, bool], size: tuple[int, int, int]) -> float:
+    """MiB by which a second training pass raises the resident memory at its peak (Linux)."""
+    torch.set_num_threads(1)
+    passes(kind, 2, size[1], 4)[name]()  # compiled code, before the count
+    return peak_of(passes(kind, *size)[name])
 
 
 def case_of(setting: str, kind: tuple[str, str, bool], *size: int) -> dict[str, Any]:
@@ -157,22 +131,18 @@ def case_of(setting: str, kind: tuple[str, str, bool], *size: int) -> dict[str, 
     return {"setting": setting, "environment": name, "condition": " x ".join(map(str, size))}
 
 
-def training(rows: Rows, kind: tuple[str, str, bool], size: list[int], peak: float) -> float | None:
+def training(rows: Rows, kind: tuple[str, str, bool], size: tuple[int, ...]) -> float | None:
     """Adds a training pass; returns how many times as fast as the reference Numba is."""
     functions = passes(kind, *size)
     batch, neurons, ticks = size
-    synapses = batch * neurons**2 * ticks
-    if synapses > MEMORY_LIMIT:
+    if batch * neurons**2 * ticks > MEMORY_LIMIT:
         del functions["reference"]
     times = in_turn(functions, TURNS)
     slower: list[str] = []
     for name in reversed(times):  # the reference first
-        seconds = statistics.median(times[name])
-        found = {"milliseconds": 1e3 * seconds}
+        found = {"milliseconds": 1e3 * statistics.median(times[name])}
         found |= {f"times_{other}": ratio(times, other, name) for other in slower}
         slower.append(name)
-        if name == "numba" and not kind[2]:
-            found["share_of_peak"] = FLOPS * synapses / seconds / peak
         rows.add(found, **case_of("pass", kind, *size), policy=name)
     return ratio(times, "reference", "numba") if {"reference", "numba"} <= set(times) else None
 
@@ -222,15 +192,9 @@ def main() -> None:
     """Command line."""
     parser = command_line(__doc__)
     parser.add_argument("--short", action="store_true", help="a few cells, under two minutes")
-    parser.add_argument("--memory", nargs=7, help=argparse.SUPPRESS)
     options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
-    if options.memory:
-        measure_memory(*options.memory)
-        return
     keep_freed_memory()  # as in training
-    peak = peak_flops()
-    print(f"one core, matrix product: {peak / 1e9:.0f} GFLOP/s")
     middle = (8, 64, 64)
     if options.short:
         sizes = [(8, 64, 8), middle, (64, 64, 64), (8, 128, 64), (8, 64, 256)]
@@ -242,7 +206,7 @@ def main() -> None:
         kinds = [kind for kind in KINDS if kind != GRID_KIND]
         cells = [(GRID_KIND, size) for size in sizes] + [(kind, (64, 64, 64)) for kind in kinds]
     cells += [(kind, middle) for kind in kinds]
-    ratios = [training(rows, kind, list(size), peak) for kind, size in cells]
+    ratios = [training(rows, kind, size) for kind, size in cells]
     known = [ratio for ratio in ratios if ratio is not None]
     print(
         f"reference to numba: geometric mean {statistics.geometric_mean(known):.1f}, "
@@ -254,7 +218,7 @@ def main() -> None:
     if Path("/proc/self/clear_refs").exists():
         for kind in (GRID_KIND, ("oja", "direct", True)):
             for name in names_for(kind):
-                found = {"mebibytes": peak_memory(name, kind, (64, 64, 64))}
+                found = {"mebibytes": alone(peak_memory, name, kind, (64, 64, 64))}
                 rows.add(found, **case_of("memory", kind, 64, 64, 64), policy=name)
     rows.write(options.csv)
 

@@ -2,7 +2,9 @@
 
 import argparse
 import math
+import multiprocessing
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,12 @@ def command_line(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=form)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also put the rows into this file")
     return parser
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of a module returns in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def peak_of(function: Callable[[], object]) -> float:

@@ -14,10 +14,9 @@ by how much the peak of a process lies above what it had before (Linux). Wall ti
 a machine that has nothing else to do.
 """
 
-import argparse
-import subprocess
-import sys
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +26,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 
 import spikepropamine  # noqa: F401  registers the environments
-from benchmarks.rows import Rows, command_line, peak_of
+from benchmarks.rows import Rows, alone, command_line, peak_of
 from benchmarks.throughput import learn
 from spikepropamine.agents import PlasticPPO, zoo
 from spikepropamine.policies import PlasticSpikingPolicy
@@ -86,29 +85,25 @@ def timed(policy: str, setting: str, rounds: int, env: str) -> list[float]:
 
 def at_once(policy: str, count: int, env: str) -> float:
     """Seconds of a step of the slowest of so many processes that train."""
-    command = [sys.executable, "-m", "benchmarks.sweep", "runs at once", "--inside", "1"]
-    command += ["--policies", policy, "--env", env]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
-    return max(float(run.communicate()[0].split()[-1]) for run in runs)
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        return max(pool.map(trained, [policy] * count, [env] * count))
+
+
+def trained(policy: str, env: str) -> float:
+    """Seconds of a step of a training, in a process of its own."""
+    torch.set_num_threads(1)
+    algorithm = built(policy, "runs at once", 1, env)
+    start = time.perf_counter()
+    for _ in range(ALONE):
+        learn(algorithm)
+    return (time.perf_counter() - start) / (ALONE * algorithm.n_steps * algorithm.n_envs)
 
 
 def memory_of(policy: str, setting: str, to: Any) -> float:
-    """Peak of a case in a process of its own, MiB."""
-    command = [sys.executable, "-m", "benchmarks.sweep", setting, "--inside", str(to)]
-    output = subprocess.check_output([*command, "--policies", policy], text=True)
-    return float(output.split()[-1])
-
-
-def inside(policy: str, setting: str, to: str, env: str) -> float:
-    """What a process of its own measures: seconds of a step, or MiB of its peak."""
-    if setting == "runs at once":
-        algorithm = built(policy, setting, 1, env)
-        start = time.perf_counter()
-        for _ in range(ALONE):
-            learn(algorithm)
-        return (time.perf_counter() - start) / (ALONE * algorithm.n_steps * algorithm.n_envs)
+    """Peak of a case, MiB, in a process of its own."""
+    torch.set_num_threads(1)
     if setting == "length":
-        return peak_of(built(policy, setting, int(to)).train)
+        return peak_of(built(policy, setting, to).train)
     # with other seeds, one in fifty, gradients through RecurrentPPO's whole episodes overflow
     venv = make_vec_env("Pendulum-v1", 8, seed=0)
     network = {"rule": "oja", "modulation": "direct"}
@@ -134,7 +129,7 @@ def measure(rows: Rows, policy: str, setting: str, rounds: int, env: str) -> Non
             measures["microseconds_per_step"] = round(1e6 * each, 1)
             measures["ratio"] = round(each / seconds[0], 2)
     if setting in ("memory", "length"):
-        mebibytes = [memory_of(policy, setting, to) for to in cases]
+        mebibytes = [alone(memory_of, policy, setting, to) for to in cases]
         for measures, each in zip(found, mebibytes):
             measures["mebibytes"] = round(each, 1)
             measures["relative_memory"] = round(each / mebibytes[0], 2)
@@ -150,16 +145,11 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", default=["mlp", "snn", "ndp-oja", "lstm"])
     parser.add_argument("--env", default="HalfCheetah-v5")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--inside", help=argparse.SUPPRESS)  # a process of its own
     options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
-    policies = options.policies
-    if options.inside:
-        print(inside(policies[0], options.settings[0], options.inside, options.env))
-        return
     keep_freed_memory()
     for setting in options.settings:
-        for policy in policies if setting != "memory" else ["ndp-oja"]:
+        for policy in options.policies if setting != "memory" else ["ndp-oja"]:
             env = options.env if setting != "memory" else "Pendulum-v1"
             measure(rows, policy, setting, options.rounds, env)
     rows.write(options.csv)

@@ -1,6 +1,6 @@
 """Environment steps per second of whole training loops, policies in turn, one thread, CPU time.
 
-python -m benchmarks.throughput [--short] [--env HalfCheetah-v5] [--csv FILE] [--check FILE]
+python -m benchmarks.throughput [--short] [--env HalfCheetah-v5] [--csv FILE]
 
 Every policy is trained as configured and with hidden layers of one size, beside Stable-Baselines3's
 own PPO on its own environments (`sb3`, with the settings of `mlp`) and, where it is installed
@@ -13,12 +13,10 @@ rollout buffer, and the update.
 import importlib
 import importlib.util
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -31,7 +29,6 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
 from benchmarks.rows import Rows, command_line
-from spikepropamine import table
 from spikepropamine.agents import zoo
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import env_maker, make_envs
@@ -42,12 +39,10 @@ PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 POLICIES = ("mlp", "snn", "ndp-oja", "lstm", "lstm-stock")
 PARTS = ("physics", "environments", "inference", "buffer", "update")
 PHYSICS_STEPS = 4000  # per round
-TOLERANCE = 0.85
-"""Share of a committed ratio to Stable-Baselines3's PPO that `--check` asks for."""
 Clock = defaultdict[str, float]
 
 
-def main() -> int:
+def main() -> None:
     """Runs the command line."""
     parser = command_line(__doc__)
     parser.add_argument("--env", default="HalfCheetah-v5")
@@ -55,7 +50,6 @@ def main() -> int:
     parser.add_argument("--hidden", nargs="+", type=int, default=[64, 64])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--short", action="store_true", help="one round")
-    parser.add_argument("--check", type=Path, help="compare ratios with a file; 1 if one is lower")
     options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # JAX's one thread
@@ -63,7 +57,6 @@ def main() -> int:
     rounds = 1 if options.short else options.rounds
     measure(rows, options.env, options.policies, options.hidden, rounds)
     rows.write(options.csv)
-    return check(rows, options.check) if options.check else 0
 
 
 def measure(
@@ -179,20 +172,5 @@ def _physics(env: str) -> Callable[[], float]:
     return run
 
 
-def check(rows: Rows, file: Path) -> int:
-    """1 where a policy is behind its ratio to Stable-Baselines3's PPO in a file, else 0."""
-    keys = ["environment", "policy", "setting"]
-    old, new = (
-        table.where(frame, measure="relative_to_sb3").select(*keys, "value")
-        for frame in (table.read(file), table.table(rows.rows))
-    )
-    both = new.join(old, on=keys, suffix="_on_file")
-    behind = both.filter(both["value"] < TOLERANCE * both["value_on_file"])
-    for *case, now, before in behind.iter_rows():
-        said = f"{now:.2f} times Stable-Baselines3's PPO, {before:.2f} in {file}"
-        print(f"{' '.join(case)}: {said}", file=sys.stderr)
-    return int(behind.height > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
