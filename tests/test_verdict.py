@@ -1,10 +1,10 @@
-"""What is said of an evaluation: facts, which sentences only put into words."""
+"""What is said of an evaluation."""
 
 import numpy as np
 import pytest
 from example_evaluation import condition, evaluation, example
 
-from spikepropamine.report.verdict import caveats, comparisons, facts, sentences
+from spikepropamine.report.verdict import caveats, comparisons, verdict
 from spikepropamine.statistics import HIGHER, LOWER, NO_DIFFERENCE
 from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
 
@@ -40,38 +40,37 @@ def test_numbers_in_words():
     assert [p_value(0.0321), p_value(0.0002)] == ["0.032", "< 0.001"]
 
 
-def test_facts_of_a_plastic_policy():
-    found = facts(example(), "ndp-oja")
-    assert (found.random, found.still, found.learned) == (-280, -1, [True] * 3)
-    assert found.plastic and found.off == [HIGHER] * 8 and found.late is None
-    least, most = found.severest[0], found.severest[-1]
-    assert least.condition.severity == 1 and most.condition.label == "light"
-    assert least.score.mean == pytest.approx((0.6 * 4000 + 280) / 4280, abs=1e-3)
-    assert least.off.mean == pytest.approx((0.6 * 4000 - 400 + 280) / 4280, abs=1e-3)
-    changed, scores, off = found.recovery
-    assert changed.onset == 500 and scores["fraction"].mean == pytest.approx(0.8, abs=0.01)
-    assert scores["recovery_time"].mean == 230 and off.mean == pytest.approx(0, abs=1e-6)
+def said_of(found, policy):
+    return plain(" ".join(verdict(found, policy)))
 
 
-def test_facts_of_a_policy_without_plasticity():
-    found = facts(example(), "snn")
-    assert not found.plastic and found.kept_off is None and found.without is None
-    assert found.off == [NO_DIFFERENCE] * 8
+def test_what_a_plastic_policy_keeps_and_what_comes_back():
+    said = said_of(example(), "ndp-oja")
+    kept = [(0.6 * 4000 + more + 280) / 4280 for more in (0, -400)]
+    whole, without = (plain(percent(share)) for share in kept)
+    assert f"at the highest severities, {whole} [" in said
+    assert f"(plasticity off: {without} [" in said
+    assert "81 % [" in said and "230 steps (plasticity off: 0 %" in said
+    assert "lower in 8 of 8" in said
 
 
-def test_facts_of_trials():
-    found = facts(example(cue=True), "ndp-oja")
-    assert (found.late.mean, found.first.mean) == pytest.approx((1.0, 0.4))
-    assert found.rise.mean == pytest.approx(0.6)
+def test_a_policy_without_plasticity_loses_nothing_with_it():
+    said = said_of(example(), "snn")
+    assert "plasticity off" not in said and "bit for bit" in said
 
 
-def test_facts_of_contexts():
-    first, later = facts(example(contexts=True), "ndp-oja").contexts
-    assert first.relative and not first.later and later.later
-    assert first.paces[None].mean == pytest.approx(4.3 / 5.1)
-    assert first.paces["off"].mean == pytest.approx(0.3 / 5.1)
-    assert first.regained is None and later.regained.mean == pytest.approx(0.75)
-    assert later.teacher_regained.mean == pytest.approx(0.75) and first.time.mean == 40
+def test_late_and_first_trials():
+    said = said_of(example(cue=True), "ndp-oja")
+    assert said.startswith("is right in 100 %") and "40 % of the first" in said
+
+
+def test_paces_in_contexts():
+    found = example(contexts=True)
+    said = said_of(found, "ndp-oja")
+    for pace in (4.3 / 5.1, 0.3 / 5.1):
+        assert said.count(f"{plain(percent(pace))} [") == 2  # of early contexts and of later ones
+    assert "after 40 steps" in said
+    assert said.count("75 %") == 2  # of its own changes, and of the teacher's
 
 
 def clean(**returns):
@@ -87,8 +86,7 @@ def clean(**returns):
 def test_who_earns_no_more_than_random_actions_has_not_learned():
     found = clean(good=[[5, 6, 7, 8, 9]], bad=[[-1, 0, 1, 0, 1]], few=[[5, 6, 7]])
     assert [found.learned(name) for name in found.policies] == [[True], [False], [None]]
-    assert not facts(found, "bad").severest
-    assert len({sentences(facts(found, name))[0].split("(")[0] for name in found.policies}) == 3
+    assert len({verdict(found, name)[0].split("(")[0] for name in found.policies}) == 3
 
 
 def test_comparisons_are_of_runs_and_corrected():
