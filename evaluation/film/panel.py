@@ -20,8 +20,8 @@ BLUE, GREY, PURPLE = "#0072B2", "#6E6E6E", "#AA4682"
 INK, PAPER, MARK = (34, 34, 34), (255, 255, 255), (213, 94, 0)
 BELOW, ABOVE = (33, 102, 172), (178, 24, 43)  # ends of the colour scale
 SHARES = {"spikes": 4.9, "modulator": 1.4, "fast_weights": 2.0, "reward": 1.7}  # of the height
-TICKS_SHOWN = 225  # of an episode that has more than can be told apart
-THICKNESS = 2  # pixels of the row of a neuron and of a mark, at least
+TICKS_SHOWN, NEURONS_SHOWN = 225, 64  # where there are more than can be told apart
+THICKNESS = 2  # pixels of a mark
 PIXELS = 72  # of an inch, so that a point is a pixel
 STYLE = {
     "font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "axes.titlepad": 4,
@@ -89,6 +89,7 @@ class Panel:
     ) -> None:
         self.outline, self.bound = outline, max(bound, 1e-9)
         self._step, self._steps = 0, max(len(curve.values) for curve in curves)
+        self._neurons = chosen(outline.neurons)
         to, origin = outline.synapses or (0, 0)
         self._lying = to > origin  # so that the plot is as wide as it can be filled
         self._columns = max(self._steps * outline.ticks, 1)  # all plots have one axis of time
@@ -115,7 +116,7 @@ class Panel:
         self._curves = self.plots["reward"].copy()
         self.plots["reward"][:] = PAPER
         self._strips = {
-            name: np.full((len(self._neurons(name)), self._columns, 3), PAPER, dtype=np.uint8)
+            name: np.full((len(self._neurons), self._columns, 3), PAPER, dtype=np.uint8)
             for name in ("spikes", "modulator")
             if name in self.plots
         }
@@ -144,17 +145,13 @@ class Panel:
         past = max(end - self._columns, 0)  # ticks that have left the plot
         moved = past - max(end - len(ticks) - self._columns, 0)
         strip[:, : self._columns - moved] = strip[:, moved:].copy()
-        new = ticks[:, self._neurons(name)[::-1]].swapaxes(0, 1)[:, -self._columns :]
+        new = ticks[:, self._neurons[::-1]].swapaxes(0, 1)[:, -self._columns :]
         strip[:, min(end, self._columns) - new.shape[1] : min(end, self._columns)] = new
         _fill(plot, strip, Image.Resampling.NEAREST)
         for step, _ in self.outline.onsets:
             at = (step * self.outline.ticks - past) * plot.shape[1] // self._columns
             if step < self._step and at >= 0:
                 plot[:, at : at + THICKNESS] = MARK
-
-    def _neurons(self, name: str) -> np.ndarray:
-        """Which neurons a plot shows."""
-        return chosen(self.outline.neurons, len(self.plots[name]))
 
     def _label(self, plots: dict[str, Axes]) -> None:
         """Titles and labels of the plots but for the reward rate."""
@@ -164,8 +161,9 @@ class Panel:
         if self._columns < len(outline.rewards) * outline.ticks:
             shown = f"last {shown}"
         shown += "" if outline.ticks == 1 else f" of {outline.ticks} ticks"
+        of = f"of {outline.neurons} " if len(self._neurons) < outline.neurons else ""
         titles = {
-            "spikes": f"Spikes of the {kind}, {outline.neurons} neurons ({shown})",
+            "spikes": f"Spikes of {len(self._neurons)} {of}neurons in the {kind} ({shown})",
             "modulator": "Neuromodulator, neuron by neuron",
         }
         if outline.synapses is not None:
@@ -207,9 +205,9 @@ def _fill(plot: np.ndarray, colours: np.ndarray, resampling: Image.Resampling) -
     plot[:] = np.asarray(Image.fromarray(colours).resize((columns, rows), resampling))
 
 
-def chosen(neurons: int, rows: int) -> np.ndarray:
-    """Which neurons a plot of so many pixels shows, evenly spread: all, if they fit; [shown]."""
-    shown = min(neurons, max(rows // THICKNESS, 1))
+def chosen(neurons: int) -> np.ndarray:
+    """Which neurons are shown, evenly spread: all, if they are not too many; [shown]."""
+    shown = min(neurons, NEURONS_SHOWN)
     return np.arange(shown) * neurons // shown
 
 
