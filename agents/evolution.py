@@ -224,7 +224,8 @@ class Evolution(BaseAlgorithm):
         side_by_side: Any = self.env.unwrapped
         if self.workers == 1 and self.cluster == "none":
             copy = cloudpickle.loads(cloudpickle.dumps(self.policy))
-            return Alone(Worker(copy, self.names, side_by_side.envs))
+            makers = getattr(side_by_side, "makers", ())
+            return Alone(Worker(copy, self.names, side_by_side.envs, makers))
         if not hasattr(side_by_side, "makers"):
             raise ValueError("several workers need environments made by SideBySide")
         packed = pack(self.policy, self.names, side_by_side.makers)
@@ -302,13 +303,13 @@ class Evolution(BaseAlgorithm):
     def _keep(self, centre: Result) -> None:
         """What happened to the centre, where readers of on-policy algorithms look for it."""
         assert centre.record is not None
-        observations, actions, starts, state = centre.record
+        observations, actions, starts, drawn = centre.record
         rows = slice(0, self._recorded)
         actions = actions[:, rows].reshape(len(actions), self._recorded, -1)
         observations = each(lambda x: x[:, rows], observations)
         self.rollout_buffer = Recent(observations, actions, actions, np.float32(starts[:, rows]))
         if self._redraws:
-            self.policy.network.redraw(int(state[1][0, 0, 0]))  # type: ignore[union-attr,operator]
+            self.policy.network.redraw(drawn)  # type: ignore[union-attr,operator]
 
     def _excluded_save_params(self) -> list[str]:
         mine = ["search", "names", "rollout_buffer", "_last_lstm_states"]

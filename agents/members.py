@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import cloudpickle
@@ -23,10 +24,13 @@ from spikepropamine.agents.buffer import each
 from spikepropamine.common import UsageError, end_with_parent_process, require
 from spikepropamine.own_modules import import_modules, imported
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
+from spikepropamine.policies.fast.several import Several, can_differ
 from spikepropamine.policies.spaces import stacked
 
 DEATHS = 10
 """Workers in a row that may die without a result of any before the training gives up."""
+TOGETHER = 8
+"""Members that are evaluated at a time."""
 
 
 @dataclass(frozen=True)
@@ -53,64 +57,113 @@ class Result:
         moments: mean, variance and count of raw observations, by key; "" where they are no dict.
         infos: of trials, and of the ends of episodes as `Monitor` has them.
         record: observations as the policy saw them, actions, and starts, each [T, episodes, ...],
-            until the first episode ends, and the state after their first step; where it was asked
-            for.
+            until the first episode ends, and the seed of the first one's drawn weights, 0 where
+            none are drawn; where it was asked for.
     """
 
     returns: np.ndarray
     lengths: np.ndarray
     moments: dict[str, tuple[Any, Any, int]]
     infos: list[dict[str, Any]] = field(default_factory=list)
-    record: tuple[Any, np.ndarray, np.ndarray, Any] | None = None
+    record: tuple[Any, np.ndarray, np.ndarray, int] | None = None
 
 
 class Worker:
-    """Evaluates members one after the other: sets the named parameters of a policy, and has an
-    episode in each environment, side by side.
+    """Evaluates members: each has an episode in each of its environments, side by side.
+
+    Args:
+        policy: it gets the parameters of members, and draws weights.
+        names: of the parameters that are a member's vector, in their order.
+        envs: environments of a member.
+        makers: make such ones, where several members may be evaluated at a time.
     """
 
-    def __init__(self, policy: Any, names: Sequence[str], envs: Sequence[Any]) -> None:
-        self.policy, self.envs = policy, envs
+    def __init__(
+        self, policy: Any, names: Sequence[str], envs: Sequence[Any], makers: Sequence[Any] = ()
+    ) -> None:
+        self.policy, self.names, self.envs, self.makers = policy, names, list(envs), makers
         named = dict(policy.named_parameters())
         self.parameters = [named[name] for name in names]
+        self.count, self.together = len(envs), can_differ(policy, names)
+        network = getattr(policy, "network", None)
+        self.draws = network is not None and network.config.fresh_weights == "random"
 
-    def __call__(self, episodes: Episodes, member: np.ndarray, record: bool) -> Result:
-        """Runs the episodes with these parameters and deterministic actions; `record`: shows what
-        happened.
+    def __call__(
+        self, episodes: Episodes, members: Sequence[np.ndarray], record: bool
+    ) -> list[Result]:
+        """Runs the episodes of members with deterministic actions; `record`: shows what happened to
+        the first one.
         """
-        put(torch.from_numpy(member), self.parameters)
-        policy, scale = DeployedPolicy(self.policy, None, {}), episodes.normalisation
-        observations = [env.reset(seed=s)[0] for env, s in zip(self.envs, episodes.seeds)]
-        count, running = len(self.envs), list(range(len(self.envs)))
-        returns, lengths = np.zeros(count), np.zeros(count, dtype=int)
-        state: Any = None
-        seen, infos, steps, first_state = [], [], [], None
-        starts = np.ones(count, dtype=bool)
+        if not self.together:
+            return [self._run(episodes, [x], record and not n)[0] for n, x in enumerate(members)]
+        while len(self.envs) < len(members) * self.count:
+            self.envs.append(self.makers[len(self.envs) % self.count]())
+        return self._run(episodes, members, record)
+
+    def _actors(self, members: Sequence[np.ndarray]) -> "Several | _One":
+        vectors = torch.from_numpy(np.stack(members))
+        if self.together:
+            seeds = torch.randint(1, 2**24, (self.count,)).tolist() if self.draws else []
+            return Several(self.policy, self.names, vectors, self.count, seeds)
+        put(vectors[0], self.parameters)
+        return _One(self.policy)
+
+    def _run(self, episodes: Episodes, members: Sequence[np.ndarray], record: bool) -> list[Result]:
+        count, scale = self.count, episodes.normalisation
+        envs = self.envs[: len(members) * count]
+        seeds = episodes.seeds * len(members)
+        observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)]
+        running, recorded = list(range(len(envs))), list(range(count)) if record else [-1]
+        returns, lengths = np.zeros(len(envs)), np.zeros(len(envs), dtype=int)
+        seen, infos, steps = [], list[dict[str, Any]](), []
+        starts = np.ones(len(envs), dtype=bool)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(episodes.draws)
+            actors = self._actors(members)
             while running:
                 batch = stacked(observations)
                 if scale is not None:
-                    seen.append(each(lambda x: x[running], batch))
+                    seen.append(batch)
                     batch = scale(batch)
-                actions, state = policy.predict(batch, state, starts, deterministic=True)
-                first_state = state if first_state is None else first_state
-                if record and len(running) == count:
-                    steps.append((batch, actions, starts))
-                starts = np.zeros(count, dtype=bool)
+                actions = actors.act(batch, starts, running)
+                if running[:count] == recorded:
+                    steps.append(
+                        (each(lambda x: x[:count], batch), actions[:count], starts[:count])
+                    )
+                starts = np.zeros(len(envs), dtype=bool)
                 for row in tuple(running):
-                    answer = self.envs[row].step(actions[row])
+                    answer = envs[row].step(actions[row])
                     observations[row], reward, terminated, truncated, info = answer
                     returns[row] += float(reward)
                     lengths[row] += 1
-                    if record and "correct" in info and "trial" in info:
+                    if row in recorded and "correct" in info and "trial" in info:
                         infos.append({name: info[name] for name in ("trial", "correct")})
                     if terminated or truncated:
                         running.remove(row)
-                        end = {"r": float(returns[row]), "l": int(lengths[row]), "t": 0.0}
-                        infos.append({"episode": end})
-        kept = (*(stacked(part) for part in zip(*steps)), first_state) if record else None
-        return Result(returns, lengths, _moments(seen, scale), infos, kept)
+                        if row in recorded:
+                            end = {"r": float(returns[row]), "l": int(lengths[row]), "t": 0.0}
+                            infos.append({"episode": end})
+        whole, results = stacked(seen) if seen else None, []
+        for first in range(0, len(envs), count):
+            part = slice(first, first + count)
+            results.append(Result(returns[part], lengths[part], _moments(whole, part, lengths)))
+        if record:
+            results[0].infos = infos
+            drawn = int(actors.state[1][0, 0, 0]) if self.draws else 0
+            results[0].record = (*(stacked(part) for part in zip(*steps)), drawn)
+        return results
+
+
+class _One:
+    """A policy by itself."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy, self.state = DeployedPolicy(policy, None, {}), None
+
+    def act(self, observations: Any, starts: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+        """The next deterministic actions."""
+        actions, self.state = self.policy.predict(observations, self.state, starts, True)
+        return actions
 
 
 def put(vector: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
@@ -119,13 +172,13 @@ def put(vector: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
         x.data.copy_(part.view_as(x))
 
 
-def _moments(seen: list[Any], scale: Normalisation | None) -> dict[str, tuple[Any, Any, int]]:
-    if scale is None:
-        return {}
-    named = seen if isinstance(scale.mean, dict) else [{"": x} for x in seen]
-    keys = scale.mean if isinstance(scale.mean, dict) else [""]
-    parts = {key: np.concatenate([x[key] for x in named]).astype(np.float64) for key in keys}
-    return {key: (x.mean(axis=0), x.var(axis=0), len(x)) for key, x in parts.items()}
+def _moments(seen: Any, part: slice, lengths: np.ndarray) -> dict[str, tuple[Any, Any, int]]:
+    """Of observations [T, episodes, ...] those of some episodes, which have these lengths."""
+    found = {}
+    for key, x in ({} if seen is None else seen if isinstance(seen, dict) else {"": seen}).items():
+        own = x[:, part][np.arange(len(x))[:, None] < lengths[part]].astype(np.float64)
+        found[key] = own.mean(axis=0), own.var(axis=0), len(own)
+    return found
 
 
 def merge(statistics: RunningMeanStd | dict[str, RunningMeanStd], result: Result) -> None:
@@ -146,7 +199,7 @@ def _unpacked(packed: bytes) -> Worker:
     import_modules(modules)  # a process of its own knows nothing of the user's
     torch.set_num_threads(1)
     policy, names, makers = pickle.loads(rest)
-    return Worker(policy, names, [make() for make in makers])
+    return Worker(policy, names, [make() for make in makers], makers)
 
 
 _packed = b""  # of this process, where it is one of several
@@ -159,12 +212,19 @@ def _start(packed: bytes) -> None:
     end_with_parent_process()
 
 
-def _evaluated(episodes: Episodes, member: np.ndarray, record: bool) -> Result:
-    return _unpacked(_packed)(episodes, member, record)
+def _evaluated(*job: Any) -> list[Result]:
+    return _unpacked(_packed)(*job)
 
 
-def _evaluated_there(packed: bytes, episodes: Episodes, member: np.ndarray, record: bool) -> Result:
-    return _unpacked(packed)(episodes, member, record)
+def _evaluated_there(packed: bytes, *job: Any) -> list[Result]:
+    return _unpacked(packed)(*job)
+
+
+def _jobs(
+    members: Sequence[np.ndarray], size: int = TOGETHER
+) -> list[tuple[Sequence[np.ndarray], bool]]:
+    """Members that are evaluated at a time, and whether the first of them is recorded."""
+    return [(members[n : n + size], n == 0) for n in range(0, len(members), size)]
 
 
 class Alone:
@@ -175,8 +235,8 @@ class Alone:
 
     def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
         """Of each member, in their order; the first one is recorded."""
-        for index, member in enumerate(members):
-            yield self.worker(episodes, member, index == 0)
+        for job in _jobs(members, TOGETHER if self.worker.makers else 1):
+            yield from self.worker(episodes, *job)
 
     def close(self) -> None:
         """Ends what it has started."""
@@ -197,15 +257,15 @@ class Processes:
         Raises:
             UsageError: workers die again and again.
         """
-        found: dict[int, Result] = {}
-        futures: dict[int, Future[Result]] = {}
-        deaths = 0
-        for index in range(len(members)):
+        found: dict[int, list[Result]] = {}
+        futures: dict[int, Future[list[Result]]] = {}
+        jobs, deaths = _jobs(members), 0
+        for index in range(len(jobs)):
             while index not in found:
                 try:
                     if not futures:
-                        left = [i for i in range(index, len(members)) if i not in found]
-                        futures = {i: self._submit(episodes, members[i], i == 0) for i in left}
+                        left = [i for i in range(index, len(jobs)) if i not in found]
+                        futures = {i: self._submit(episodes, *jobs[i]) for i in left}
                     found[index] = futures.pop(index).result()
                     deaths = 0
                 except BrokenProcessPool as error:
@@ -219,7 +279,7 @@ class Processes:
                             "workers were killed again and again, as where memory runs out; go on "
                             "with --resume and fewer --trainer.workers"
                         ) from error
-            yield found.pop(index)
+            yield from found.pop(index)
 
     def _submit(self, *job: Any) -> Future[Result]:
         if self.pool is None:
@@ -260,9 +320,8 @@ class OnRay:
     def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
         """Of each member, in their order; the first one is recorded."""
         shared = self.ray.put(episodes)
-        call = partial(self.task.remote, self.packed, shared)
-        waiting = [call(member, index == 0) for index, member in enumerate(members)]
-        yield from map(self.ray.get, waiting)
+        waiting = [self.task.remote(self.packed, shared, *job) for job in _jobs(members)]
+        yield from chain.from_iterable(map(self.ray.get, waiting))
 
     def close(self) -> None:
         """Leaves the cluster."""

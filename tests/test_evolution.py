@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from train_runs import folder_of, with_folder
 
+from spikepropamine.agents import members
 from spikepropamine.agents.evolution import Evolution, Search
 from spikepropamine.agents.zoo import build
 from spikepropamine.export.command import main as export
@@ -51,8 +52,8 @@ def test_a_step_goes_to_the_better_of_a_pair():
 def test_finds_the_maximum_of_a_quadratic():
     search, maximum = Search(torch.zeros(20), 40, 0.1, 0.1, 0.2), torch.linspace(-1, 1, 20)
     for _ in range(150):
-        members = search.members(seed=0)
-        search.move(members, -(members - maximum).square().sum(dim=1).numpy())
+        found = search.members(seed=0)
+        search.move(found, -(found - maximum).square().sum(dim=1).numpy())
     assert (search.centre - maximum).norm() < 0.1 * maximum.norm()
 
 
@@ -80,7 +81,8 @@ class KillsOne(BaseCallback):
         return True
 
 
-def test_workers_and_their_deaths_change_nothing():
+def test_workers_and_their_deaths_change_nothing(monkeypatch):
+    monkeypatch.setattr(members, "TOGETHER", 2)
     more = [*RULES_ALONE, "--normalize-observations"]
     alone, several = algorithm("ndp-oja", *more), algorithm("ndp-oja", *more)
     before = parameters(alone)
@@ -91,6 +93,35 @@ def test_workers_and_their_deaths_change_nothing():
     assert alone.num_timesteps == several.num_timesteps == 2 * GENERATION
     assert not torch.equal(parameters(alone), before)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("policy", "more"),
+    [
+        ("ndp-hebb", RULES_ALONE),
+        ("ndp-delta", [*RULES_ALONE, "--network.ticks", "2"]),
+        ("dp-stpn", ["--trainer.untrained", "weights"]),
+        ("snn", ["--network.recurrent", "false", "true"]),
+    ],
+)
+def test_members_side_by_side_are_each_as_if_alone(policy, more):
+    """Also where episodes end at different times; of a pair, both have the same episodes and the
+    same drawn weights.
+    """
+    model = algorithm(policy, *more, "--env", "CartPole-v1")
+    vectors = [*3 * model.search.members(0).numpy()[:3]]
+    episodes = members.Episodes((5, 6), 7, None)
+    parts = model.policy, model.names, model.env.unwrapped.envs, model.env.unwrapped.makers
+    one, several = members.Worker(*parts), members.Worker(*parts)
+    assert several.together
+    one.together = False
+    expected, found = (worker(episodes, vectors, True) for worker in (one, several))
+    assert [x.returns.tolist() for x in found] == [x.returns.tolist() for x in expected]
+    assert len({x.returns.tobytes() for x in found}) > 1
+    for x, y in zip(found[0].record, expected[0].record):
+        np.testing.assert_array_equal(x, y)
+    again = several(episodes, [vectors[1], vectors[1]], False)
+    assert again[0].returns.tolist() == again[1].returns.tolist() == found[1].returns.tolist()
 
 
 @pytest.mark.parametrize("policy", ["mlp", "gru", "dp-oja"])

@@ -1,6 +1,11 @@
-"""An environment step of a whole spiking network, for rollouts on the CPU: a few compiled calls."""
+"""An environment step of a whole spiking network, for rollouts on the CPU: a few compiled calls.
+
+Networks that differ in parameters alone can be stepped side by side, from one network whose
+parameters have a leading axis: [networks, ...].
+"""
 
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -24,7 +29,7 @@ class _Plan(NamedTuple):
     compared: np.ndarray  # place, copy and length of each
     encoder: Any  # None where observations are the first layer's inputs as they are
     moving: tuple[np.ndarray, ...]  # entries of the tables that change from step to step
-    calls: list[tuple[Any, tuple[Any, ...]]]  # kernels and their arguments, in order
+    calls: list[list[tuple[Any, tuple[Any, ...]]]]  # each network's kernels and arguments, in order
     outputs: list[LayerOutput]  # what the layers do, in the memory where they do it
     keep_alive: list[Any]  # what else lies at the addresses in the tables
 
@@ -60,21 +65,38 @@ def step(
     Raises:
         ValueError: a shape or dtype that the network does not have.
     """
-    batch, ticks, dtype = state.shape[1], network.config.ticks, state.dtype
-    observations, starts, state = (_plain(x, dtype) for x in (observations, starts, state))
+    batch, dtype = state.shape[1], state.dtype
     plans = _plans.of.get(network)
     if plans is None:
         plans = _plans.of[network] = {}
     plan = plans.get((batch, dtype))
     if plan is None or not _holds(plan):
-        plan = plans[batch, dtype] = _plan(network, batch, dtype)
+        plan = plans[batch, dtype] = plan_of(network, batch, dtype)
+    return go(network, plan, observations, starts, state)
+
+
+def go(
+    network: Any,
+    plan: _Plan,
+    observations: Tensor,
+    starts: Tensor,
+    state: Tensor,
+    running: Sequence[int] = (0,),
+) -> tuple[Tensor, Tensor, list[LayerOutput]]:
+    """A step by a plan for these parameters, as `step`. Of several networks the rows are those of
+    the first, then of the second, ...; those that are not `running` get no numbers.
+    """
+    batch, ticks, dtype, count = state.shape[1], network.config.ticks, state.dtype, len(plan.calls)
+    observations, starts, state = (_plain(x, dtype) for x in (observations, starts, state))
     shapes = tuple(observations.shape), tuple(starts.shape), tuple(state.shape)
     if shapes != plan.shapes:  # the kernels would not notice
         raise ValueError(f"shapes of observations, starts and state: {shapes}, not {plan.shapes}")
     signal, first_tick = observations, starts
     if ticks > 1:
-        signal = signal.expand(ticks, -1, -1).contiguous()
-        first_tick = torch.cat([starts, starts.new_zeros(ticks - 1, batch)])
+        rows = batch // count
+        signal = signal.view(count, 1, rows, -1).repeat(1, ticks, 1, 1).flatten(0, 1)
+        first_tick = starts.new_zeros(count * ticks, rows)
+        first_tick[::ticks] = starts.view(count, rows)
     features = observations.new_empty(1, batch, network.output_size)
     new = torch.empty_like(state)
     if plan.encoder is not None:
@@ -85,9 +107,17 @@ def step(
             network.layout.get(new[0], field).copy_(after[name])
     for entry, x in zip(plan.moving, (state, new, first_tick, signal, observations, features)):
         entry.fill(x.data_ptr())
-    for kernel, arguments in plan.calls:
-        kernel(*arguments)
+        if count > 1:
+            entry += _parts(x, count)
+    for index in running:
+        for kernel, arguments in plan.calls[index]:
+            kernel(*arguments)
     return features, new, plan.outputs
+
+
+def _parts(x: Tensor, count: int) -> np.ndarray:
+    """The way to each network's part, in bytes."""
+    return np.arange(count) * (x.numel() // count * x.itemsize)
 
 
 def _plain(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -120,18 +150,20 @@ def _compared(parameters: list[dict[str, Any]], keep_alive: list[Any]) -> np.nda
     return np.array(rows, np.int64)
 
 
-def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
+def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Plan:
+    """A plan for so many networks, each with `batch` environments."""
     config, layout, number = network.config, network.layout, number_type(dtype)
     if dtype != network.readout_decay.dtype:
         raise ValueError(f"the state is {dtype}, the network {network.readout_decay.dtype}")
     ticks, bytes_each = config.ticks, network.readout_decay.itemsize
     layers = list(network.layers)
-    tables = aligned((len(layers) + 1) * TABLE.itemsize).view(TABLE)
+    tables = aligned((len(layers) + 1) * count * TABLE.itemsize).view(TABLE)
+    tables = tables.reshape(len(layers) + 1, count)
     tables["stride"] = layout.size * bytes_each
     for flag in ("plasticity_off", "modulator_held"):
         tables[flag] = layout.slices[flag].start * bytes_each
     keep_alive: list[Any] = []
-    calls: list[tuple[Any, tuple[Any, ...]]] = []
+    calls: list[list[tuple[Any, tuple[Any, ...]]]] = [[] for _ in range(count)]
     outputs: list[LayerOutput] = []
     seen = len(network.exogenous)
 
@@ -140,7 +172,15 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
             if x is not None:
                 x = x.detach().contiguous()
                 keep_alive.append(x)
-                tables[name][row] = x.data_ptr()
+                tables[name][row] = x.data_ptr() + _parts(x, count)
+
+    def call(row: int, kernel: Any, before: tuple[Any, ...], after: tuple[Any, ...] = ()) -> None:
+        for own, of_network in enumerate(calls):
+            of_network.append((kernel, (*before, tables[row, own : own + 1], *after)))
+
+    def in_blocks(function: Any, matrices: Tensor, axes: int, lanes: int) -> Tensor:
+        own = matrices.detach().reshape(count, *matrices.shape[-axes:])
+        return torch.stack([function(x, lanes) for x in own])
 
     def enter_state(row: int, name: str, field: str) -> None:
         for when in ("old", "new"):
@@ -151,12 +191,12 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
     for index, layer in enumerate(layers):
         spec, p = layer.spec, layer.parameters_in_use()
         neurons = spec.neurons
-        spikes = torch.zeros(ticks, batch, neurons, dtype=dtype)
+        spikes = torch.zeros(count * ticks, batch, neurons, dtype=dtype)
         potentials = torch.zeros_like(spikes)
         rate = torch.zeros_like(spikes) if spec.plastic else None
-        outputs.append(LayerOutput(spikes, potentials, rate))
+        outputs.append(LayerOutput(spikes, potentials, rate))  # of several networks: one by one
         enter(
-            index, spikes=spikes, potentials=potentials, rate=rate, weight=p.weight.t(),
+            index, spikes=spikes, potentials=potentials, rate=rate, weight=p.weight.mT,
             bias=p.bias, beta=p.membrane_decay, coefficients=p.coefficients,
             pre_decay=p.pre_decay, post_decay=p.post_decay, threshold_decay=p.threshold_decay,
             eta=p.eta, pre_mean_share=p.pre_mean_share, post_mean_share=p.post_mean_share,
@@ -166,56 +206,52 @@ def _plan(network: Any, batch: int, dtype: torch.dtype) -> _Plan:
         for name in (*FIELDS, "modulation"):
             if (field := f"layer{index}.{name}") in layout.slices:
                 enter_state(index, name, field)
-        row = tables[index : index + 1]
         indices = np.empty(max(spec.inputs, seen) + 1, np.int64)
-        calls.append(
-            (static.sparse_currents, (number(0), ticks * batch, spec.inputs, neurons, row, indices))
-        )
+        sizes = number(0), ticks * batch, spec.inputs, neurons
+        call(index, static.sparse_currents, sizes, (indices,))
         if spec.plastic:
             if spec.modulation != "none" or spec.has_target:
-                enter(index, exogenous=network.exogenous, seen=torch.zeros(seen, dtype=dtype))
+                exogenous = network.exogenous.repeat(count)
+                enter(index, exogenous=exogenous, seen=torch.zeros(count * seen, dtype=dtype))
             if spec.modulation != "none":
                 enter(
-                    index, modulator_weight=layer.modulator_weight.t(),
-                    modulator_exogenous=layer.modulator_exogenous.t(),
+                    index, modulator_weight=layer.modulator_weight.mT,
+                    modulator_exogenous=layer.modulator_exogenous.mT,
                     modulator_bias=layer.modulator_bias,
                 )  # fmt: skip
             if spec.has_target:
                 enter(
                     index, target=torch.zeros_like(spikes), target_bias=layer.target_bias,
-                    target_exogenous=layer.target_exogenous.t(),
+                    target_exogenous=layer.target_exogenous.mT,
                 )  # fmt: skip
-            calls.append(
-                (static.modulate, (number(0), ticks, batch, spec.inputs, neurons,
-                                   network.input_size, seen, row, indices))
-            )  # fmt: skip
+            sizes = number(0), ticks, batch, spec.inputs, neurons, network.input_size, seen
+            call(index, static.modulate, sizes, (indices,))
         if spec.plastic or spec.recurrent:
             kernels = kernels_for(spec)
             kernel: Any = kernels.forward
             arguments: Any = number(spec.clip), spec.soft_reset, ticks, batch, spec.inputs, neurons
             for name, matrix in (("gains", p.plasticity_gain), ("feedback", p.recurrent_weight)):
                 if matrix is not None:
-                    enter(index, **{name: blocked(matrix.detach(), kernels.LANES)})
+                    enter(index, **{name: in_blocks(blocked, matrix, 2, kernels.LANES)})
             if p.synaptic is not None:
-                enter(index, own=blocked_own(p.synaptic.detach(), kernels.LANES))
+                enter(index, own=in_blocks(blocked_own, p.synaptic, 3, kernels.LANES))
         else:
             kernel, arguments = static.static_forward, (number(0), spec.soft_reset, ticks, batch)
             arguments += (neurons,)
         tables["scratch"][index], memory = scratch(kernel, *arguments)
         keep_alive.append(memory)
-        calls.append((kernel, (*arguments, row)))
+        call(index, kernel, arguments)
     enter(
         len(layers), spikes=outputs[-1].spikes, potentials=outputs[-1].potentials,
         readout_decay=torch.sigmoid(network.readout_decay),
     )  # fmt: skip
     enter_state(len(layers), "readout", "readout")
-    calls.append(
-        (static.read_out, (number(0), ticks, batch, layers[-1].spec.neurons, network.output_size,
-                           tables[len(layers) :]))
-    )  # fmt: skip
+    sizes = number(0), ticks, batch, layers[-1].spec.neurons, network.output_size
+    call(len(layers), static.read_out, sizes)
     numbers = [module._parameters for module in (network, *layers)]
     encoder = network.encoder if network.encoder.state_shapes else None
-    shapes = (1, batch, network.input_size), (1, batch), (1, batch, layout.size)
+    rows = count * batch
+    shapes = (1, rows, network.input_size), (1, rows), (1, rows, layout.size)
     keep_alive.append(outputs)
     moving = (
         *(tables[name] for name in ("old", "new", "starts")), tables["inputs"][:1],

@@ -80,13 +80,15 @@ class Fast:
 
     Args:
         policy: one without an `obstacle`.
+        actor: in place of its own, see `networks`.
     """
 
-    def __init__(self, policy: Any) -> None:
+    def __init__(self, policy: Any, actor: Callable[..., Any] | None = None) -> None:
         # no reference to the policy itself, which would keep it for ever
         self._policy = weakref.ref(policy)
         self._read = _reader(policy)
-        self._actor, self._critic = NETWORKS[type(policy)](policy)
+        own, self._critic = NETWORKS[type(policy)](policy)
+        self._actor = actor or own
         self._actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
         self._space = policy.action_space
         self._recurrent = isinstance(policy, RecurrentActorCriticPolicy)
