@@ -29,7 +29,7 @@ from spikepropamine.policies.spaces import stacked
 
 DEATHS = 10
 """Workers in a row that may die without a result of any before the training gives up."""
-TOGETHER = 8
+TOGETHER = 16
 """Members that are evaluated at a time."""
 
 
