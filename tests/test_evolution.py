@@ -95,6 +95,35 @@ def test_workers_and_their_deaths_change_nothing(monkeypatch):
     assert not multiprocessing.active_children()
 
 
+class RemovesNode(BaseCallback):
+    def __init__(self, cluster, node):
+        super().__init__()
+        self.cluster, self.node = cluster, node
+
+    def _on_step(self):
+        if self.num_timesteps == GENERATION // 5:
+            self.cluster.remove_node(self.node, allow_graceful=False)
+        return True
+
+
+@pytest.mark.slow
+def test_a_machine_of_a_ray_cluster_that_is_lost_changes_nothing(monkeypatch):
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    monkeypatch.setattr(members, "TOGETHER", 1)
+    alone, cluster = algorithm(), algorithm()
+    alone.learn(2 * GENERATION)
+    machines = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", machines.address)
+        second = machines.add_node(num_cpus=1)
+        cluster.cluster = "ray"
+        cluster.learn(2 * GENERATION, RemovesNode(machines, second))
+        assert not second.any_processes_alive()
+    finally:
+        machines.shutdown()
+    assert torch.equal(parameters(alone), parameters(cluster))
+
+
 @pytest.mark.parametrize(
     ("policy", "more"),
     [
