@@ -178,6 +178,15 @@ def test_observations_are_normalised_by_what_members_have_seen():
     assert (statistics.mean != 0).any()
 
 
+@pytest.mark.slow
+def test_rules_alone_learn_to_associate_over_weights_drawn_anew():
+    arguments = ["--policy", "ndp-delta", "--network.hidden", "32", *RULES_ALONE]
+    settings = parse(["--env", "CueAssociation-v0", "--trainer.kind", "evolution", *arguments])
+    model = build("ndp-delta", make_envs(settings), settings.network, settings.trainer, 0)
+    model.learn(1_000_000)
+    assert np.mean([episode["r"] for episode in model.ep_info_buffer]) > 4  # chance: 0
+
+
 def drawing(**changes):
     torch.manual_seed(0)
     config = NetworkConfig(rule="oja", modulation="direct", hidden=(7, 5), input_gain=4.0)
