@@ -52,11 +52,11 @@ nightly: .venv/installed  ## the tests of data on file and of oddities of platfo
 slow: .venv/installed  ## the tests that train until something is learned
 	$(BIN)/python -m pytest -q -m slow
 
-fuzz: .venv/installed  ## wrong input by the thousand, with a table of what became of it
-	FUZZ=40 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
+fuzz: .venv/installed  ## wrong input by the thousand
+	FUZZ=40 $(BIN)/python -m pytest -q tests/test_fuzz.py
 
-ends: .venv/installed  ## a thousand random ends of commands, with a table of what became of them
-	$(BIN)/python tests/ends.py --tries 1000
+ends: .venv/installed  ## a thousand random ends of commands
+	ENDS=30 $(BIN)/python -m pytest -q -m slow tests/test_ends.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -77,19 +77,6 @@ def test_regained_are_nine_tenths_of_the_rate_before_a_change_from_what_had_been
     np.testing.assert_array_equal(both, [[1.0, 0.0, np.nan]])
 
 
-@pytest.mark.parametrize("everybody", [7.0, -7.0])
-def test_what_everybody_earns_changes_nothing(everybody):
-    random, teacher = np.full((3, 200), everybody), np.full((3, 200), 5.0 + everybody)
-    rewards = np.full((1, 3, 200), 4.0)
-    rewards[0, 0, 100:150], rewards[0, 1, 100:] = 0.0, 3.5
-    rewards[0, 2, :100] = 1.0
-    changes = [(episode, 100, 200) for episode in range(3)]
-    found = regained(rewards + everybody, random, teacher, changes)
-    np.testing.assert_array_equal(found, [[1.0, 0.0, np.nan]])
-    rate = np.where(np.arange(200) < 40, -1.0, 4.0) + everybody
-    assert time_to_identify(rate, random[0], teacher[0]) == 40 + 10
-
-
 def test_what_comes_after_the_settled_steps_does_not_count_as_settled():
     rate = np.where(np.arange(300) < 40, -1.0, 4.0)
     rate[191:] = 100.0  # the first window of ten steps with a step that is too late

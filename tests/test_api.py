@@ -1,15 +1,10 @@
 """Python first: load by name, act in a loop, train, evaluate."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
-import torch
 
 import spikepropamine as sp
-from spikepropamine.common import UsageError
 from spikepropamine.policies.deployed import LostState
-from spikepropamine.trained import find
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
 
@@ -39,16 +34,6 @@ def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
         observation, start = env.step(action)[0], np.zeros(1, bool)
 
 
-def test_a_name_a_run_and_its_policy_are_the_same_policy():
-    run = find(NAME)
-    first, *others = (sp.load(x).policy for x in (NAME, run, run / "policy"))
-    for other in others:
-        pairs = zip(first.state_dict().values(), other.state_dict().values())
-        assert all(torch.equal(a, b) for a, b in pairs)
-    with pytest.raises(UsageError, match="did you mean"):
-        sp.load("spikes/CueAssociation-v0/ndp-oya")
-
-
 def test_a_lost_state_is_refused_and_a_wrong_shape_named():
     policy = sp.load(NAME)
     observation = policy.make_env().reset(seed=0)[0]
@@ -56,15 +41,6 @@ def test_a_lost_state_is_refused_and_a_wrong_shape_named():
         policy.predict(observation[None], None, np.zeros(1, bool))
     with pytest.raises(ValueError, match=r"shape \(3,\), not \(24,\)"):
         policy.act(np.zeros(3, np.float32))
-
-
-def test_threads_that_share_a_policy_have_episodes_of_their_own():
-    policy = sp.load(NAME)
-    alone = [played(policy, seed) for seed in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda seed: played(policy, seed), range(4)))
-    for one, other in zip(alone, together):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_training_and_evaluating_return_tables(tmp_path):

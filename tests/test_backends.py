@@ -1,18 +1,23 @@
-"""Every backend agrees with the reference, value and gradient."""
+"""The reference of a layer and its gradients; every backend agrees with it."""
 
+import copy
 import logging
-import time
+import os
+import re
+import subprocess
+import sys
 
-import numpy as np
 import pytest
 import torch
-from conftest import KINDS
-from hypothesis import given, settings
+from conftest import KINDS, make_network
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikepropamine.policies import backends
+from spikepropamine.policies import backends, reference
 from spikepropamine.policies.backends import BACKENDS
+from spikepropamine.policies.compiled import numba_private
 from spikepropamine.policies.compiled.specialise import kernels_for
+from spikepropamine.policies.network import FLAGS
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
 from spikepropamine.policies.rules import RULES, register
 from spikepropamine.policies.surrogates import SURROGATES
@@ -36,12 +41,7 @@ def spec_of(kind, channels, neurons, **more):
     return LayerSpec(channels, neurons, rule, modulation, recurrent, decay=decay, **more)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("rule_of_many_terms")
 
 
 class Case:
@@ -96,6 +96,8 @@ class Case:
         }
         self.state |= {k: x.abs() for k, x in self.state.items() if k.endswith("mean")}
         self.upstream = normal(ticks, batch, neurons), normal(ticks, batch, neurons)
+        leaves = {"inputs": self.inputs, "rate": self.rate, "target": self.target}
+        self.leaves = {k: x for k, x in {**self.parameters, **leaves}.items() if x is not None}
 
     def forward(self, name, ticks=slice(None), batch=slice(None), state=None):
         if state is None:
@@ -108,9 +110,7 @@ class Case:
 
     def run(self, name):
         """Values and gradients by name; the spikes apart."""
-        leaves = {**self.parameters, "inputs": self.inputs, "rate": self.rate}
-        leaves |= {"target": self.target}
-        leaves = {k: x for k, x in leaves.items() if x is not None}
+        leaves = self.leaves
         spikes, potentials, state = self.forward(name)
         gradients = torch.autograd.grad(
             (spikes, potentials), list(leaves.values()), self.upstream, allow_unused=True
@@ -142,8 +142,69 @@ def assert_agree(case, name, tolerance):
         assert error < tolerance, f"{key} is off by {error:.1e}"
 
 
+# the reference
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_the_reference_are_those_of_finite_differences(kind, monkeypatch):
+    # a smooth function in the place of the step, and a tight clip, so that some fast weights come
+    # to the bound, where no gradient passes; none begins there
+    monkeypatch.setattr(reference, "fire", lambda v, *_: torch.sigmoid(3.0 * (v - 1.0)))
+    case = Case(spec_of(kind, 2, 2, soft_reset=kind[2], clip=0.5), 3, 2, seed=2)
+    names = list(case.leaves)
+
+    def run(*values):
+        leaves = dict(zip(names, values))
+        inputs, rate, target = (leaves.pop(k, None) for k in ("inputs", "rate", "target"))
+        state = dict(zip(case.state, values[len(names) :]))
+        spikes, potentials, end = reference.layer_sequence(
+            case.spec, LayerParameters(**leaves), inputs, case.starts, rate, state, target=target
+        )
+        return spikes, potentials, *end.values()
+
+    state = [(0.9 * x).requires_grad_() for x in case.state.values()]
+    assert torch.autograd.gradcheck(run, [*case.leaves.values(), *state])
+
+
+@pytest.mark.parametrize(
+    ("soft_reset", "potentials"),
+    # beta 0.5 and current 1.2: fires at once; then 1.2 alone, or 0.5 * 1.2 - 1 + 1.2 and so on
+    [(False, [1.2, 1.2, 1.2]), (True, [1.2, 0.8, 1.6])],
+)
+def test_reset_has_known_values(soft_reset, potentials):
+    one, starts = torch.ones(1, 1), torch.zeros(3, 1)
+    parameters = LayerParameters(1.2 * one, 0.0 * one[0], 0.5 * one[0])
+    spikes, values, _ = reference.layer_sequence(
+        LayerSpec(1, 1, soft_reset=soft_reset), parameters, one.expand(3, 1, 1), starts, None,
+        {"potential": 0.0 * one},
+    )  # fmt: skip
+    assert values.flatten().tolist() == pytest.approx(potentials)
+    assert spikes.flatten().tolist() == [float(v > 1.0) for v in potentials]
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("rule", RULES)
+def test_a_static_layer_is_a_plastic_one_without_gain(rule, recurrent):
+    case = Case(LayerSpec(4, 3, rule, "direct", recurrent), 20, 3, seed=4)
+    if RULES[rule].bias is not None:
+        case.parameters["coefficients"] = torch.zeros_like(case.parameters["coefficients"])
+    with_gain, _, _ = case.forward("reference")
+    case.parameters["plasticity_gain"] = torch.zeros_like(case.parameters["plasticity_gain"])
+    spikes, potentials, _ = case.forward("reference")
+    case.spec, case.state = (
+        LayerSpec(4, 3, recurrent=recurrent),
+        {"potential": case.state["potential"]},
+    )
+    expected = case.forward("reference")
+    assert torch.equal(spikes, expected[0]) and not torch.equal(spikes, with_gain)
+    torch.testing.assert_close(potentials, expected[1], rtol=0, atol=1e-12)
+
+
+# every backend
+
+
 @pytest.mark.parametrize("name", FAST)
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(
     kind=st.sampled_from(KINDS),
     soft_reset=st.booleans(),
@@ -163,20 +224,19 @@ def test_agrees_with_the_reference(
     assert_agree(Case(spec, ticks, batch, seed), name, 1e-10)
 
 
-@pytest.mark.parametrize("kind", KINDS[1:3])
 @pytest.mark.parametrize("name", FAST)
-def test_agrees_with_the_reference_in_float32(name, kind):
+def test_agrees_with_the_reference_in_float32(name):
     for seed in range(20):
-        case = Case(spec_of(kind, 12, 17, clip=0.5), 30, 3, 1000 * seed, torch.float32)
+        case = Case(LayerSpec(12, 17, "oja", "direct", clip=0.5), 30, 3, 1000 * seed, torch.float32)
         if case.away_from_threshold():
             assert_agree(case, name, 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("name", ["torch", pytest.param("numba", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", FAST)
 def test_every_kind_that_is_registered_agrees(name, kind):
-    assert len(set(ALL)) >= 46
-    for seed in range(5 if name == "numba" else 1):
+    for seed in range(5):
         assert_agree(Case(spec_of(kind, 13, 11, clip=0.5), 36, 3, seed), name, 1e-10)
 
 
@@ -186,27 +246,24 @@ def test_every_kind_agrees_beyond_one_block_of_neurons(name, kind):
     assert_agree(Case(spec_of(kind, 70, 66), 36, 2, seed=1), name, 1e-10)
 
 
-@pytest.mark.parametrize("kind", KINDS[:3])
-@pytest.mark.parametrize("share", [0.0, 0.15, 0.5])
+@pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize("name", FAST)
-def test_agrees_whether_inputs_are_sparse_or_not(name, share, kind):
-    case = Case(spec_of(kind, 70, 66), 9, 2, seed=7)
+def test_agrees_whether_inputs_are_sparse_or_not(name, share):
+    case = Case(spec_of(KINDS[-1], 70, 66), 9, 2, seed=7)
     active = torch.rand(case.inputs.shape, generator=torch.Generator().manual_seed(8)) < share
     case.inputs = (active * torch.randn_like(case.inputs)).requires_grad_()
     assert_agree(case, name, 1e-10)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("ticks", [1, 2, 40])
+@pytest.mark.parametrize("ticks", [1, 40])
 @pytest.mark.parametrize("name", FAST)
 def test_agrees_without_gradients(name, ticks, kind):
     case = Case(spec_of(kind, 9, 7), ticks, 3, seed=2, starts=0.4)
-    before = {k: x.clone() for k, x in case.state.items()}
     with torch.no_grad():
         expected, got = case.forward("reference"), case.forward(name)
     assert torch.equal(expected[0], got[0])
     torch.testing.assert_close(got[1:], expected[1:], rtol=1e-10, atol=1e-10)
-    assert all(torch.equal(case.state[k], before[k]) for k in before), "the old state was changed"
 
 
 @pytest.mark.parametrize("grad", [True, False])
@@ -227,15 +284,34 @@ def test_two_calls_are_one(name, kind, grad):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_environments_do_not_see_each_other(name, kind):
-    case = Case(spec_of(kind, 6, 5), 20, 4, seed=4)
-    order = [2, 0, 3, 1]
+def test_an_episode_start_inside_is_a_fresh_run(name, kind):
+    case = Case(spec_of(kind, 6, 5), 20, 2, seed=3, starts=0.0)
+    case.state["potential"] += 1.0  # neurons that have just fired must not matter either
+    fresh = {k: torch.zeros_like(x) for k, x in case.state.items()}
     with torch.no_grad():
+        carried = case.forward(name)[1]
+        expected = case.forward(name, slice(4, None), state=fresh)
+        case.starts[4] = 1.0
         spikes, potentials, state = case.forward(name)
-        moved = case.forward(name, batch=order)
-    assert torch.equal(moved[0], spikes[:, order])
-    torch.testing.assert_close(moved[1], potentials[:, order])
-    torch.testing.assert_close(moved[2], {k: x[order] for k, x in state.items()})
+    assert torch.equal(spikes[4:], expected[0])
+    torch.testing.assert_close(potentials[4:], expected[1])
+    torch.testing.assert_close(state, expected[2])
+    assert (carried[4:] - potentials[4:]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_environments_do_not_see_each_other_and_states_are_not_changed(name, kind):
+    case = Case(spec_of(kind, 6, 5), 20, 4, seed=4)
+    before = {k: x.clone() for k, x in case.state.items()}
+    some = [2, 0, 3]
+    with torch.no_grad():
+        spikes, potentials, state = case.forward(name, state=case.state)
+        without_one = case.forward(name, batch=some)
+    assert torch.equal(without_one[0], spikes[:, some])
+    torch.testing.assert_close(without_one[1], potentials[:, some])
+    torch.testing.assert_close(without_one[2], {k: x[some] for k, x in state.items()})
+    assert all(torch.equal(case.state[k], before[k]) for k in before)
 
 
 def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(caplog):
@@ -277,22 +353,6 @@ def test_choice_falls_back_with_one_line(caplog):
         backends.choose("numpy")
 
 
-def test_numba_keeps_its_speed():
-    """Training at B 8, n 64, T 64: 23 times with AVX-512, less a margin of 30 %."""
-    least = 16.0 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8.0
-    case = Case(LayerSpec(64, 64, "oja", "direct"), 64, 8, seed=6, dtype=torch.float32)
-
-    def seconds(name, repeats):
-        start = time.process_time()
-        for _ in range(repeats):
-            case.run(name)
-        return (time.process_time() - start) / repeats
-
-    seconds("numba", 2), seconds("reference", 1)
-    ratios = [seconds("reference", 1) / seconds("numba", 10) for _ in range(7)]
-    assert np.median(ratios) > least
-
-
 @pytest.mark.parametrize("ticks", [1, 7])
 def test_leaky_integration_agrees_with_the_reference(ticks, rng):
     def run(name):
@@ -307,3 +367,100 @@ def test_leaky_integration_agrees_with_the_reference(ticks, rng):
     decay, value, weight = rng.random(5), rng.random((3, 5)), rng.random((ticks, 3, 5))
     for found, expected in zip(run("numba"), run("reference")):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.nightly
+def test_a_kernel_is_found_on_disk_by_another_process_until_a_source_changes(tmp_path):
+    program = """
+import sys
+from spikepropamine.policies.compiled import numba_private
+if sys.argv[1] != "-":
+    numba_private.SOURCES = sys.argv[1]
+from spikepropamine.policies.compiled import static
+static.count_active(__import__("numpy").float64(0), 0, 0)
+print(sum(static.count_active.stats.cache_hits.values()))
+"""
+
+    def hits(sources):
+        result = subprocess.run(
+            [sys.executable, "-c", program, sources],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return int(result.stdout)
+
+    assert [hits("-"), hits("-"), hits("others"), hits("others")] == [0, 1, 0, 1]
+    assert numba_private.SOURCES  # of all files there, so that it changes with any of them
+
+
+# the compiled step
+
+
+@st.composite
+def networks(draw):
+    """A network of any kind, with numbers far from their initial ones."""
+    rule, modulation, recurrent, decay = draw(st.sampled_from(KINDS))
+    layers = draw(st.integers(1, 3))
+    several = {"min_size": layers, "max_size": layers}
+    plastic = draw(st.lists(st.booleans(), **several))
+    settings = {
+        "rule": rule,
+        "modulation": modulation,
+        "decay": decay,
+        "hidden": draw(st.lists(st.sampled_from([1, 3, 21, 64, 70, 128]), **several)),
+        "plastic": plastic,
+        "recurrent": [recurrent if rule != "none" else draw(st.booleans()) for _ in plastic],
+        "ticks": draw(st.integers(1, 3)),
+        "encoding": draw(st.sampled_from(["current", "population"])),
+        "readout": draw(st.sampled_from(["spikes", "spikes+potentials"])),
+        "soft_reset": draw(st.booleans()),
+        "clip": draw(st.sampled_from([0.05, 1.0])),
+    }
+    exogenous = draw(st.sampled_from([(0, 1, 2), (2, 0), ()]))
+    network = make_network(seed=draw(st.integers(0, 99)), exogenous=exogenous, **settings).double()
+    with torch.no_grad():
+        for x in network.parameters():
+            x.add_(0.3 * torch.randn_like(x))
+    return network
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(networks(), st.integers(0, 99), st.integers(1, 4))
+def test_a_compiled_step_is_a_step_of_the_reference(network, seed, batch):
+    """Features and the whole new state, with episode starts and lesions, step after step."""
+    generator = torch.Generator().manual_seed(seed)
+    steps = 5
+    inputs = 2 * torch.randn(steps, batch, 3, generator=generator, dtype=torch.float64)
+    starts = (torch.rand(steps, batch, generator=generator) < 0.2).double()
+    flags = (torch.rand(2, batch, 1, generator=generator) < 0.3).double()
+    flat = torch.zeros(1, batch, network.layout.size, dtype=torch.float64)
+    for name, flag in zip(FLAGS, flags):
+        network.layout.get(flat, name)[...] = flag
+    expected = network.layout.unpack(flat[0].clone())
+    reference = copy.deepcopy(network)
+    for module in (reference, *reference.layers):
+        module.backend = "reference"
+    with torch.no_grad():
+        for x, start in zip(inputs.unsqueeze(1), starts.unsqueeze(1)):
+            before = flat.clone()
+            features, (new, _) = network(x, (flat, flat[..., :1]), start)
+            assert torch.equal(flat, before)
+            wanted, _, expected = reference.run(x, start, expected)
+            torch.testing.assert_close(features, wanted, rtol=1e-10, atol=1e-10)
+            packed = reference.layout.pack(expected)
+            torch.testing.assert_close(new[0], packed, rtol=1e-10, atol=1e-10)
+            flat = new
+
+
+def test_a_step_refuses_what_does_not_fit():
+    network = make_network()
+    good = {"inputs": torch.rand(1, 2, 3), "flat": torch.zeros(1, 2, network.layout.size)}
+    for bad, words in (
+        ({"inputs": torch.rand(1, 2, 2)}, "(1, 2, 2)"),
+        ({"inputs": torch.rand(1, 3, 3)}, "(1, 3, 3)"),
+        ({"flat": torch.zeros(1, 2, network.layout.size + 1)}, str(network.layout.size + 1)),
+        ({"flat": good["flat"].double()}, "float64"),
+    ):
+        inputs, flat = (good | bad).values()
+        with torch.no_grad(), pytest.raises(ValueError, match=re.escape(words)):
+            network(inputs, (flat, flat[..., :1]), torch.zeros(1, 2))

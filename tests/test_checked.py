@@ -6,17 +6,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import RandomEnv
-from saved_runs import make_policy, save_run
+from saved_runs import save_run
 
 from spikepropamine.common import UsageError
 from spikepropamine.envs.checked import Checked, EnvironmentFailed
 from spikepropamine.envs.making import make
-from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.export import enjoy
-from spikepropamine.policies.spaces import BadObservation
 from spikepropamine.report import evaluate
-
-GOOD = (np.zeros(3, np.float32), 0.0, False, False, {})
 
 
 def raising(error):
@@ -112,25 +108,6 @@ def test_judging_and_watching_say_so(tmp_path, capsys):
             with pytest.raises(UsageError) as caught:
                 enjoy.main([str(run), "--video", str(tmp_path / "video")])
             assert words in str(caught.value)
-
-
-def test_a_policy_that_is_handed_no_number_says_so_and_goes_on_as_if_it_had_not_been():
-    policy = make_policy("Pendulum-v1")
-    observations, state = np.ones((1, 3), np.float32), None
-    starts = np.ones(1, bool)
-    for _ in range(3):
-        _, state = policy.predict(observations, state, starts, deterministic=True)
-        starts = np.zeros(1, bool)
-    before = [part.copy() for part in state]
-    for value in (np.nan, np.inf):
-        with pytest.raises(BadObservation, match=r"observation\[0, 2\] is (nan|inf)"):
-            policy.predict(np.array([[1, 1, value]]), state, starts, deterministic=True)
-    assert all(np.array_equal(one, other) for one, other in zip(before, state))
-    with pytest.raises(UsageError, match="step 4 of the episodes with seeds 7"):
-        run_episodes(
-            make_policy("Misbehaving-v0", "mlp"),
-            lambda: make("Misbehaving-v0", {"value": np.nan}), [7], width=1,
-        )  # fmt: skip
 
 
 def test_what_is_right_comes_through_unchanged():

@@ -1,13 +1,17 @@
 """Files that are whole or not there, run folders, revisions, and what is one line."""
 
+import ctypes
 import importlib.util
+import io
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 
 from spikepropamine import common, versions
 from spikepropamine.common import (
@@ -19,6 +23,8 @@ from spikepropamine.common import (
     write_text,
 )
 from spikepropamine.folder import RunFolder, check_writable
+from spikepropamine.progress import progress_bar
+from spikepropamine.training.allocator import keep_freed_memory
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
@@ -192,3 +198,50 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(30) == 1 and process.stderr.read() == b""
+
+
+# progress bars
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def shown(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress_bar(2, "cells") as bar:
+        bar.update()
+        bar.write("first: done", file=sys.stderr)
+        bar.update()
+    return stream.getvalue()
+
+
+def test_a_terminal_sees_one_line_that_changes(monkeypatch):
+    text = shown(monkeypatch, Terminal())
+    assert "\r" in text
+    assert text.endswith("\n")
+
+
+def test_a_file_gets_whole_lines(monkeypatch):
+    text = shown(monkeypatch, io.StringIO())
+    assert "\r" not in text
+    first, said, last = text.splitlines()
+    assert first.startswith("0%")
+    assert said == "first: done"
+    assert "2/2" in last
+
+
+# freed memory is kept where the C library can
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
+def test_a_large_tensor_is_not_paged_in_twice():
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(4_000_000)  # 16 MB, of which each page would be a fault
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    keep_freed_memory()
+    faults()
+    assert faults() < 100

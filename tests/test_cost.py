@@ -1,19 +1,19 @@
-"""Costs: NeuroBench's definitions worked by hand, NeuroBench itself, and what it does not know."""
+"""Costs: NeuroBench's definitions worked by hand; and what is done with measurements of speed."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import model_of
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from benchmarks.costs import Equal, neurobench
+from benchmarks.rows import Rows
 from spikepropamine.evaluation.judge import cost
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
+from spikepropamine.table import read
 
 OBSERVATIONS = spaces.Box(-5.0, 5.0, (3,), np.float32)
 ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -58,27 +58,6 @@ def test_spikes_that_meet_weights_are_accumulates_and_currents_multiply_accumula
     assert found["parameter_bytes"] == 4 * sum(p.numel() for p in parameters)
     assert found["state_bytes"] == 4 * (5 + 4 + 4)
     assert readout["neurons"]["multiply_accumulates"] == 4
-
-
-def test_neurobench_counts_the_same():
-    pytest.importorskip("neurobench")  # twenty packages; not among those that tests are given
-    policy, observations = spiking(rule="none", ticks=2), episode()
-    counted = neurobench(policy, observations)
-    layers = cost.cost_of(policy, observations)["layers"][:2]
-    synapses = cost.added([layer["synapses"] for layer in layers])
-    assert counted["accumulates"] == pytest.approx(synapses["accumulates"], abs=0.06)
-    assert counted["multiply_accumulates"] == synapses["multiply_accumulates"] == 2 * 3 * 5
-    expected = np.average([layer["activation_sparsity"] for layer in layers], weights=[5, 4])
-    assert counted["activation_sparsity"] == pytest.approx(expected, abs=1e-4)
-
-
-def test_the_equal_network_fires_as_the_policy_does():
-    pytest.importorskip("snntorch")
-    policy, observations = spiking(rule="none"), episode()
-    equal = Equal(policy)
-    with torch.no_grad():
-        spikes = torch.stack([equal(torch.as_tensor(x[None]))[0] for x in observations])
-    np.testing.assert_array_equal(spikes[:, 0].numpy(), outputs_of(policy, observations)[1])
 
 
 @pytest.mark.parametrize(
@@ -145,12 +124,6 @@ def test_synapses_among_neurons_see_the_spikes_of_the_tick_before():
     assert layer["plasticity"]["multiply_accumulates"] == expected
 
 
-def test_neuromodulators_multiply_the_channels_that_they_see():
-    policy = spiking(rule="oja", modulation="direct", exogenous=(2,))
-    layer = cost.cost_of(policy, episode())["layers"][1]
-    assert layer["neuromodulators"]["multiply_accumulates"] == 1 * 4
-
-
 def test_a_population_is_driven_once_a_step_and_fires_at_every_tick():
     policy = spiking(rule="none", encoding="population", population=6, ticks=3)
     observations = torch.as_tensor(episode()).repeat_interleave(3, dim=0)[:, None]
@@ -162,15 +135,6 @@ def test_a_population_is_driven_once_a_step_and_fires_at_every_tick():
     assert encoder["neurons"] == cost.operations(3 * 18, 3 * 18)  # a tick each; a step together
     assert encoder["activation_sparsity"] == pytest.approx(1 - spikes.mean().item())
     assert first["synapses"] == pytest.approx(cost.operations(spikes.sum() * 5 / 40, 0))
-
-
-def test_ticks_multiply_what_is_done_at_every_tick():
-    observations = episode()
-    one, three = (cost.cost_of(spiking(rule="oja", ticks=ticks), observations) for ticks in (1, 3))
-    updates = [found["layers"][1]["membrane_updates"] for found in (one, three)]
-    assert updates == [4, 12]
-    drives = [found["layers"][0]["synapses"]["multiply_accumulates"] for found in (one, three)]
-    assert drives == [3 * 5, 3 * 3 * 5]
 
 
 def test_an_mlp_multiplies_everything():
@@ -193,14 +157,17 @@ def test_an_lstm_multiplies_at_its_gates_too():
     assert found["state_bytes"] == 4 * 14
 
 
-def test_energy_is_that_of_horowitz_table():
-    assert cost.energy(cost.operations(1000, 0)) == pytest.approx(900)
-    assert cost.energy(cost.operations(0, 1000)) == pytest.approx(4600)
+def rows(env="HalfCheetah-v5", **ratios):
+    found = Rows()
+    for policy, ratio in ratios.items():
+        found.add({"relative_to_sb3": ratio}, environment=env, policy=policy, setting="64x64")
+    return found
 
 
-def test_a_gru_has_three_gates():
-    policy = model_of("gru").policy
-    with torch.no_grad():
-        (layer, *_), _ = cost._lstm(policy, torch.randn(4, 3))
-    assert layer["name"] == "gru0" and layer["state_bytes"] == 4 * 8
-    assert layer["parameter_bytes"] == 4 * 3 * 8 * (3 + 8 + 2)
+def test_a_case_measured_again_takes_its_own_place_in_the_file(tmp_path):
+    for some in (rows(mlp=1.0), rows("Ant-v5", mlp=2.0), rows(mlp=3.0)):
+        some.write(tmp_path / "file.csv")
+    found = read(tmp_path / "file.csv")
+    assert dict(found.select("environment", "value").iter_rows()) == {
+        "HalfCheetah-v5": 3.0, "Ant-v5": 2.0,
+    }  # fmt: skip

@@ -1,4 +1,6 @@
-"""CueAssociation: what an episode draws, shows and pays."""
+"""CueAssociation: what an episode draws, shows and pays; and its ideal observer."""
+
+import itertools
 
 import gymnasium as gym
 import numpy as np
@@ -7,8 +9,7 @@ from tapes import five_sigma, run_episode
 
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.cue_association import CueAssociation
-
-LOUD = {"noise": 0.3, "background": 0.2}
+from spikepropamine.evaluation.judge.ideal_observer import IdealObserver, ideal_responses
 
 
 def responses(infos):
@@ -19,23 +20,6 @@ def accuracy(env, policy, episodes):
     """Return the fraction of right responses."""
     infos = [info for _ in range(episodes) for info in responses(run_episode(env, policy)[2])]
     return np.mean([info["correct"] for info in infos]), len(infos)
-
-
-class Rememberer:
-    """Repeat for each pattern what was right, and try the next action after what was wrong."""
-
-    def __init__(self, bits, actions):
-        self.bits, self.actions, self.choice, self.pattern = bits, actions, {}, None
-
-    def __call__(self, observation):
-        outcome = observation[-1]
-        if outcome < 0 and self.pattern is not None:
-            self.choice[self.pattern] = (self.choice[self.pattern] + 1) % self.actions
-        self.pattern = None
-        if not observation[self.bits]:
-            return 0
-        self.pattern = observation[: self.bits].tobytes()
-        return self.choice.setdefault(self.pattern, 0)
 
 
 def test_quiet_mujoco(tmp_path, monkeypatch, capfd, caplog):
@@ -91,23 +75,6 @@ def test_observations_and_rewards_by_hand():
     assert infos == [expected.get(step, {}) for step in range(10)]
 
 
-@pytest.mark.parametrize(
-    "knobs", [{"noise": 0.3, "background": 0.2, "feedback_length": 3}, {"delay_length": 0}]
-)
-def test_outcome_channel_repeats_the_reward_during_feedback(knobs):
-    env = CueAssociation(**knobs)
-    generator = np.random.default_rng(0)
-    observations, rewards, *_ = run_episode(env, lambda _: generator.integers(2), seed=3)
-    assert set(rewards) == {-1.0, 0.0, 1.0}
-    expected = np.zeros(env.episode_steps + 1)
-    for step in np.flatnonzero(rewards):
-        assert observations[step, env.bits] == 1  # the reward answers a respond flag
-        expected[step + 1 : step + 1 + env.feedback_length] = rewards[step]
-    np.testing.assert_array_equal(observations[:, -1], expected)
-    assert observations[:, env.bits].sum() == np.count_nonzero(rewards) == env.trials
-    assert not observations[-1].any()
-
-
 def test_noise_and_background_rates():
     env = CueAssociation(noise=0.1, background=0.3, trials=200, cue_length=3, delay_length=3)
     observations, *_ = run_episode(env, seed=0)
@@ -161,19 +128,6 @@ def test_no_memory_is_chance(knobs):
         assert abs(measured - 1 / env.actions) < five_sigma(1 / env.actions, count / 2)
 
 
-@pytest.mark.parametrize(("cues", "actions"), [(2, 2), (4, 2), (3, 3)])
-def test_memory_is_perfect_once_every_action_was_tried(cues, actions):
-    env = CueAssociation(cues=cues, actions=actions, trials=30)
-    env.reset(seed=0)
-    for _ in range(20):
-        infos = responses(run_episode(env, Rememberer(env.bits, actions))[2])
-        shown = np.zeros(cues, dtype=int)
-        for info in infos:
-            if shown[info["cue"]] >= actions - 1:
-                assert info["correct"]
-            shown[info["cue"]] += 1
-
-
 @pytest.mark.parametrize(("cues", "actions"), [(2, 2), (4, 3)])
 def test_reversal_changes_every_cue(cues, actions):
     env = CueAssociation(cues=cues, actions=actions, trials=20, reversal=8)
@@ -218,3 +172,66 @@ def test_options_force_cues_and_mapping_and_nothing_else():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         CueAssociation(bits=2).reset(options=options)
+
+
+SEEDS = range(1_000_000, 1_000_200)
+
+
+@pytest.mark.parametrize(("noise", "known"), [(0.1, 0.997), (0.2, 0.951), (0.3, 0.787)])
+def test_two_cues_of_20_bits_have_known_answers(noise, known):
+    correct = ideal_responses({"noise": noise}, SEEDS).astype(float)
+    assert abs(correct[:, correct.shape[1] // 2 :].mean() - known) < 0.02
+    assert abs(correct[:, 0].mean() - 0.5) < 0.1  # nothing can be known of the first cue
+
+
+def test_without_noise_only_the_first_trial_is_a_guess():
+    correct = ideal_responses({}, SEEDS)
+    assert correct[:, 1:].all()
+    assert 0.4 < correct[:, 0].mean() < 0.6
+
+
+def test_after_a_reversal_it_knows_the_other_action():
+    """There are two, and it knows when they change places."""
+    assert ideal_responses({"reversal": 5}, SEEDS[:50])[:, 1:].all()
+
+
+def by_enumeration(mappings, noise, shown, feedback):
+    """Probability of each action, by summing over all mappings, patterns and orders.
+
+    Of the last pattern shown; the mappings are alike in probability, cues are drawn with
+    replacement, and so are patterns.
+    """
+    cues, bits = len(mappings[0]), shown.shape[1]
+    every = np.array(list(itertools.product((0, 1), repeat=bits)))
+    flips = (every[None] != shown[:, None]).sum(axis=2)  # [trials, patterns]
+    likely = noise**flips * (1 - noise) ** (bits - flips)
+    total = np.zeros(2)
+    for mapping in mappings:
+        for patterns in itertools.product(range(len(every)), repeat=cues):
+            for order in itertools.product(range(cues), repeat=len(shown)):
+                targets = [mapping[cue] for cue in order]
+                if targets[:-1] == feedback:
+                    weight = np.prod([likely[t, patterns[cue]] for t, cue in enumerate(order)])
+                    total[targets[-1]] += weight
+    return total / total.sum()
+
+
+@pytest.mark.parametrize(
+    ("cues", "mappings"), [(2, [(0, 1), (1, 0)]), (3, [(0, 0, 1), (0, 1, 0), (1, 0, 0),
+                                                      (1, 1, 0), (1, 0, 1), (0, 1, 1)])]
+)  # fmt: skip
+def test_its_answers_are_those_of_bayes_rule_on_all_hypotheses(cues, mappings, rng):
+    task = CueAssociation(cues=cues, bits=2, trials=4, noise=0.2)
+    compared = 0
+    for _ in range(20):
+        shown = rng.integers(2, size=(3, 2))
+        feedback = rng.integers(2, size=2).tolist()
+        observer = IdealObserver(task)
+        for pattern, target in zip(shown, feedback):
+            action = observer.answer(pattern, 1)
+            observer.learn(action, action == target)
+        expected = by_enumeration(mappings, 0.2, shown, feedback)
+        if abs(expected[0] - 0.5) > 1e-9:
+            compared += 1
+            assert observer.answer(shown[-1], 1) == expected.argmax()
+    assert compared > 5

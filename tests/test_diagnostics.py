@@ -16,7 +16,6 @@ from spikepropamine.training.diagnostics import (
     activity,
     fast_weights,
     learned_parameters,
-    replayed,
 )
 
 
@@ -126,33 +125,6 @@ def test_the_replay_of_a_rollout_is_the_rollout(observation):
     assert row["plasticity/modulator_spread/layer1"] == pytest.approx(
         modulator.std(correction=0).item()
     )
-
-
-def test_a_replay_ends_an_episode_where_the_rollout_did():
-    policy = make_model(make_venv()).policy
-    observations = np.full((16, 2, 3), 1.0, dtype=np.float32)
-    state = torch.zeros(2, policy.layout.size)
-    norms = []
-    for starting in (0, 16):  # never, and at every step
-        starts = torch.zeros(16, 2)
-        starts[:starting] = 1.0
-        norms.append(replayed(policy, observations, starts, state))
-    name = "plasticity/fast_weight_norm/layer1"
-    assert norms[0][name] > norms[1][name] > 0
-
-
-def test_fast_weights_are_looked_at_all_along_the_rollout():
-    policy = make_model(make_venv()).policy
-    observations, starts = np.ones((16, 2, 3), dtype=np.float32), torch.zeros(16, 2)
-    state, norms = torch.zeros(2, policy.layout.size), []
-    for steps in range(2, 17, 2):  # eight looks
-        with torch.no_grad():
-            seen = torch.as_tensor(observations[:steps])
-            after = policy.network.run(seen, starts[:steps], policy.layout.unpack(state))[2]
-        fast = after["layer1.fast_weights"]
-        norms.append(fast.square().mean(dim=(1, 2)).sqrt().mean().item())
-    found = replayed(policy, observations, starts, state)["plasticity/fast_weight_norm/layer1"]
-    assert found == pytest.approx(np.mean(norms), rel=1e-4) and norms[-1] > 1.1 * norms[0] > 0
 
 
 # gradients

@@ -1,9 +1,20 @@
-"""Which runs are evaluated together and by what name, and what stays of earlier results."""
+"""Which runs are evaluated together, in which conditions, by what names, and what stays."""
 
 import gymnasium as gym
+import numpy as np
+import pytest
 from saved_runs import ARGUMENTS, CUES, command_line, measured, save_run
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.agents import PlasticPPO
+from spikepropamine.agents import save_run as save_run_of
+from spikepropamine.envs.making import make
+from spikepropamine.envs.perturbations import Perturbed
+from spikepropamine.envs.previous import PreviousActionAndReward
+from spikepropamine.evaluation.ask.conditions import choose, conditions_of, onset_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.command import folder_name, parse
@@ -41,16 +52,6 @@ def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
         save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
     assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
     assert "differ in --trainer.learning-rate (0.001, 1e-05)" in capsys.readouterr().err
-
-
-def test_the_order_of_arguments_makes_no_other_task(tmp_path):
-    runs = [save_run(tmp_path, CUES, "snn", seed) for seed in (0, 1)]
-    for run, kwargs in zip(runs, ({"cues": 2, "trials": 10}, {"trials": 10, "cues": 2})):
-        loaded = load_policy(run / "policy")
-        settings = loaded.metadata["settings"] | {"env_kwargs": kwargs}
-        save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
-    out = ["--out", tmp_path / "out"]
-    assert measured(*runs, "--conditions", "clean", "--episodes", "2", *out).policies
 
 
 def test_a_run_opens_no_window(tmp_path, monkeypatch):
@@ -110,10 +111,131 @@ def test_an_evaluation_does_without_a_place_to_keep_its_parts(tmp_path, capsys, 
     assert "SPIKEPROPAMINE_CACHE" in error
 
 
-def test_an_interval_of_a_return_ends_where_the_task_does(tmp_path):
-    run = save_run(tmp_path, CUES, "snn")
-    found = measured(run, "--conditions", "clean", "--episodes", "3", "--horizon-factor", "2")
-    trials = 2 * gym.make(CUES, **ARGUMENTS.get(CUES, {})).unwrapped.trials
-    low, high = found.returns("snn").interval
-    assert -trials <= low < high <= trials
-    assert task_of(CUES, ARGUMENTS.get(CUES, {}), 2).return_range == (-trials, trials)
+def test_conditions_of_a_suite():
+    task = task_of(CUES, {})
+    found, skipped = conditions_of(task, "mid-episode", ["obs_noise=0.1"], ["off"])
+    assert found[0].key == "clean" and len({c.key for c in found}) == len(found)
+    reversed_cues = next(c for c in found if c.key == "reversed cues")
+    assert (reversed_cues.onset, reversed_cues.split) == (20, "held-out")
+    lesioned = [c for c in found if c.lesion_name == "off"]
+    assert [c.intact for c in lesioned] == [c.key for c in found if c.lesion is None]
+    assert not skipped
+    found, skipped = conditions_of(task_of("CartPole-v1", {}), "noise", [], [])
+    left_out = {entry.condition: entry.reason for entry in skipped}
+    assert "observation noise 0.5" in {c.key for c in found}
+    assert "CartPole-v1" in left_out["action noise 0.5"]
+    with pytest.raises(ValueError, match="nothing of the suite novel-dynamics applies to Pendulum"):
+        conditions_of(task_of("Pendulum-v1", {}), "novel-dynamics", [], [])
+    with pytest.raises(ValueError, match="has neither a time limit nor trials"):
+        task_of("EvidenceAccumulation-v0", {}, horizon_factor=2)
+
+
+@pytest.mark.parametrize(
+    ("condition", "texts", "name"),
+    [
+        ('{clean: "obs_noise=0.5"}', [], "clean"),
+        ('{n: "obs_noise={severity}"}', [], "n 0.123457"),
+        ('{"obs_bias=1": "obs_noise=0.5"}', ["obs_bias=1"], "obs_bias=1"),
+    ],
+)
+def test_two_conditions_of_one_name_are_refused(condition, texts, name, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        f"severities: [0.12345671, 0.12345672]\ntrain: {condition}\n"
+        'held-out: {shift: "obs_bias=0.7"}\n'
+    )
+    with pytest.raises(ValueError, match=f"would both be called '{name}'"):
+        conditions_of(task_of("CartPole-v1", {}), str(file), texts, [])
+
+
+def test_a_limit_of_trials_is_multiplied_too():
+    limited = {"told": 0.5, "max_episode_steps": 16, "trials": 4, "cue_length": 2,
+               "feedback_length": 2, "settle_length": 0}  # fmt: skip
+    task = task_of("HalfCheetahCue-v0", limited, horizon_factor=3)
+    assert task.horizon == 48 and task.arguments["trials"] == 12
+    env = make(task.environment, task.arguments)
+    env.reset(seed=0)
+    steps = 0
+    done = False
+    while not done:
+        *_, terminated, truncated, _ = env.step(env.action_space.sample())
+        done, steps = terminated or truncated, steps + 1
+    assert steps == task.horizon
+
+
+def test_chosen_conditions_come_with_what_they_are_compared_with():
+    found, _ = conditions_of(task_of(CUES, {}), "standard", ["obs_noise=0.1"], ["off", "frozen"])
+    of = {"noise-0.2": ["noise-0.2"], "noise-0.1 [off]": ["noise-0.1", "plasticity-off"]}
+    for name, others in of.items():
+        assert {c.key for c in choose(found, [name])} == {"clean", name, *others}
+    assert {c.key for c in choose(found, ["clean", "obs_noise=0.1"]) if c.lesion is None} == {
+        "clean",
+        "obs_noise=0.1",
+    }
+    assert len(choose(found, ["noise"])) == 3 + 2 + 2 + 2  # two levels, all of it lesioned twice
+    with pytest.raises(ValueError, match=r"did you mean 'noise-0\.1'"):
+        choose(found, ["noise-0.11"])
+
+
+@pytest.mark.parametrize(
+    ("text", "onset"),
+    [
+        ("", None),
+        ("mass=2", None),
+        ("mass=2@500", 500),
+        ("mass=2@ramp(300, 700) + obs_noise=0.1@400", 300),
+        ("mass=2@periodic(100)", 50),
+        ("mass=2@500 + obs_noise=0.1", None),
+    ],
+)
+def test_onsets(text, onset):
+    assert onset_of(text or "none") == onset
+
+
+def test_a_model_of_a_script_of_ones_own_is_a_run(tmp_path, capsys):
+    env = make_vec_env(
+        lambda: PreviousActionAndReward(
+            Perturbed(gym.make("HalfCheetah-v5", max_episode_steps=20), "mass=1.5")
+        ),
+        n_envs=2,
+    )
+    model = PlasticPPO(
+        "PlasticSpikingPolicy", VecNormalize(env), n_steps=8, batch_size=8, seed=3,
+        policy_kwargs={"network": {"hidden": (8,), "plastic": (True,), "recurrent": (False,),
+                                   "rule": "oja", "modulation": "direct"}},
+    )  # fmt: skip
+    model.learn(16)
+    run = save_run_of(tmp_path / "mine", model)
+    settings = load_policy(str(run / "policy")).metadata["settings"]
+    assert settings["policy"] == "ndp-oja" and settings["seed"] == 3 and settings["previous"]
+    assert settings["perturb"] == "mass=1.5"
+    assert settings["env_kwargs"] == {"max_episode_steps": 20}
+    assert command_line(run, "--conditions", "clean", "--episodes", "2", "--workers", "1") == 0
+    assert "ndp-oja" in capsys.readouterr().out
+
+
+def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
+    wrapped = make_vec_env(lambda: gym.wrappers.RescaleAction(gym.make("Pendulum-v1"), -1.0, 1.0))
+    with pytest.raises(ValueError, match="wrapped in RescaleAction"):
+        save_run_of(tmp_path, PPO("MlpPolicy", wrapped, n_steps=8, batch_size=8))
+    unlike = DummyVecEnv([lambda g=g: gym.make("Pendulum-v1", g=g) for g in (10.0, 1.0)])
+    stacked = VecFrameStack(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), 2)
+    own = DummyVecEnv([gym.envs.classic_control.PendulumEnv])
+    for venv, message in (
+        (unlike, "not alike"), (stacked, "VecFrameStack"), (own, "not registered"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            save_run_of(tmp_path, PPO("MlpPolicy", venv, n_steps=8, batch_size=8))
+    model = PPO("MlpPolicy", "Pendulum-v1", n_steps=8, batch_size=8)
+    with pytest.raises(ValueError, match="'my model' is not the name of a policy"):
+        save_run_of(tmp_path, model, "my model")
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(ValueError, match="a training or evaluations of another policy"):
+        save_run_of(tmp_path, model)
+
+
+def test_a_run_of_a_script_takes_its_normalisation_along(tmp_path):
+    venv = VecNormalize(make_vec_env("Pendulum-v1", 2))
+    model = PlasticPPO("PlasticSpikingPolicy", venv, n_steps=8, batch_size=8, seed=3).learn(16)
+    found = load_policy(save_run_of(tmp_path / "mine", model) / "policy").normalisation
+    np.testing.assert_array_equal(found.mean, venv.obs_rms.mean)

@@ -6,29 +6,19 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from saved_runs import ARGUMENTS, CUES, PENDULUM, ROBOT, make_policy, measured
+from saved_runs import ARGUMENTS, CUES, PENDULUM, ROBOT, make_policy
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.common import UsageError
-from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import CLEAN, STANDARD, conditions_of, make_env
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
-from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.film.recording import can_record, record_episode, recorded_layer
 from spikepropamine.evaluation.run.episodes import finite_reward, run_episodes
 from spikepropamine.evaluation.run.jobs import Job, run_job
-from spikepropamine.policies.export import save_policy
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 def standard(task):
@@ -110,23 +100,10 @@ def test_not_even_by_the_rounding_of_batched_sums():
     assert run(policy, PENDULUM, "clean", [99, 98, 62]) == [together[k] for k in (49, 48, 12)]
 
 
-def test_stochastic_actions_leave_pytorchs_generator_alone():
-    policy = make_policy(CUES)
-    before = torch.get_rng_state()
-    run(policy, CUES, "clean", [1, 2], width=2, deterministic=False)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_random_actions_are_a_matter_of_the_episodes_seed():
     job = Job(None, "", False, task_of(PENDULUM, {}), CLEAN, (3, 4), 20, True, baseline="random")
     both, one = run_job(job), run_job(replace(job, seeds=(4,)))
     assert both["return"][1] == one["return"][0] != both["return"][0]
-
-
-@pytest.mark.parametrize("seeds, width", [([1, 1], 5), ([-1], 5), ([1], 0)])
-def test_refuses_seeds_and_widths(seeds, width):
-    with pytest.raises(ValueError, match="must be"):
-        run_episodes(make_policy(CUES), lambda: gym.make(CUES), seeds, width=width)
 
 
 def test_ended_environments_are_not_stepped():
@@ -221,13 +198,12 @@ def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
     assert (difference != 0).all()
 
 
-@pytest.mark.parametrize("environment", [CUES, PENDULUM])
-def test_recording_sees_what_predict_does(environment):
-    policy = make_policy(environment)
-    env = make_env(task_of(environment, {}), CLEAN)
+def test_recording_sees_what_predict_does():
+    policy = make_policy(CUES)
+    env = make_env(task_of(CUES, {}), CLEAN)
     recording = record_episode(policy, env, 4)
     steps = len(recording.rewards)
-    assert steps == (200 if environment == PENDULUM else 40)
+    assert steps == 40
     assert recording.spikes.shape == recording.rate.shape == (steps * 2, 16)
     assert recording.fast_weights.shape == (steps, 16, 24)
     assert recording.modulated and recorded_layer(policy) == 1
@@ -241,41 +217,16 @@ def test_recording_sees_what_predict_does(environment):
         np.testing.assert_array_equal(fast, recording.fast_weights[step])
         observation, reward, *_ = env.step(action[0])
         assert reward == recording.rewards[step]
-    assert not can_record(make_policy(environment, "mlp"))
-    static = record_episode(make_policy(environment, "snn"), env, 4)
+    assert not can_record(make_policy(CUES, "mlp"))
+    static = record_episode(make_policy(CUES, "snn"), env, 4)
     assert static.rate is None and static.fast_weights is None
 
 
-def test_a_policy_may_observe_its_previous_action_and_reward(tmp_path):
-    """In every condition; the noise of sensors is none of what the policy did and got."""
-    env = PreviousActionAndReward(gym.make(PENDULUM))  # 3 channels, 1 action, 1 reward
-    torch.manual_seed(0)
-    spaces = (env.observation_space, env.action_space, lambda _: 0.0)
-    venv = VecNormalize(DummyVecEnv([lambda: env]))
-    settings = {"env": PENDULUM, "policy": "mlp", "seed": 0, "n_envs": 1, "env_kwargs": {}}
-    settings |= {"previous": True, "perturb": "obs_noise=0.5"}
-    policy = ActorCriticPolicy(*spaces, net_arch=[4])
-    save_policy(tmp_path / "policy", policy, venv, {"settings": settings, "steps": 1})
-    (run,), task = load_runs([tmp_path], range(1000, 1002))
-    noisy = make_env(task, standard(task)["noise-0.2"], run.previous)
-    clean = make_env(task, CLEAN, run.previous)
-    different = noisy.reset(seed=3)[0] != clean.reset(seed=3)[0]
-    assert different.tolist() == [True, True, True, False, False]
-    arguments = [tmp_path, "--perturb", "obs_noise=0.2", "--episodes", 2]
-    found = measured(*arguments, "--out", tmp_path / "out")
-    assert found.asked["runs"][0]["perturb"] == "obs_noise=0.5"
-    assert [c.key for c in found.conditions_of("mlp")] == ["clean", "obs_noise=0.2"]
-
-
-def test_stochastic_actions_are_drawn():
-    policy, task = make_policy(CUES), task_of(CUES, {})
+def test_stochastic_actions_are_drawn_and_leave_pytorchs_generator_alone():
+    policy, before = make_policy(CUES), torch.get_rng_state()
     with torch.no_grad():
         policy.policy.action_net.weight.mul_(0.01)
-
-    def earned(deterministic):
-        found = run_episodes(
-            policy, lambda: make_env(task, CLEAN), range(20), width=20, deterministic=deterministic
-        )
-        return [e.total_reward for e in found]
-
-    assert earned(False) == earned(False) != earned(True)
+    one, again, other = (
+        run(policy, CUES, "clean", range(20), deterministic=x) for x in (False, False, True)
+    )
+    assert one == again != other and torch.equal(torch.get_rng_state(), before)

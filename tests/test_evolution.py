@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from train_runs import folder_of, with_folder
 
 from spikepropamine.agents import members
-from spikepropamine.agents.evolution import Evolution, Search
+from spikepropamine.agents.evolution import Search
 from spikepropamine.agents.zoo import build
 from spikepropamine.export.command import main as export
 from spikepropamine.policies.export import load_policy
@@ -47,14 +47,6 @@ def test_a_step_goes_to_the_better_of_a_pair():
     direction = (second - centre) / (second - centre).norm()
     # ClipUp's first step: half of the longest, which is 0.5 of the radius 0.1 * sqrt(4)
     torch.testing.assert_close(search.centre, centre + 0.5 * 0.2 / 2 * direction)
-
-
-def test_finds_the_maximum_of_a_quadratic():
-    search, maximum = Search(torch.zeros(20), 40, 0.1, 0.1, 0.2), torch.linspace(-1, 1, 20)
-    for _ in range(150):
-        found = search.members(seed=0)
-        search.move(found, -(found - maximum).square().sum(dim=1).numpy())
-    assert (search.centre - maximum).norm() < 0.1 * maximum.norm()
 
 
 def test_members_depend_on_seed_and_generation_alone():
@@ -228,7 +220,7 @@ def test_weights_drawn_have_the_spread_of_the_first_ones():
     assert not any(x.any() for x in drawing(fresh_weights="zero").layers[0].fixed_weights())
 
 
-def test_a_run_leaves_a_policy_that_draws(tmp_path):
+def test_a_run_leaves_a_policy_that_draws(tmp_path, capsys):
     arguments = with_folder(tmp_path, *TINY, *RULES_ALONE, "--policy", "ndp-oja")
     assert command.main(arguments) == 0
     policy = load_policy(folder_of(tmp_path) / "policy")
@@ -239,6 +231,9 @@ def test_a_run_leaves_a_policy_that_draws(tmp_path):
         torch.manual_seed(seed)
         seeds.append(policy.predict(observation, None, starts)[1][1].ravel().tolist())
     assert seeds[0] == seeds[1] != seeds[2] and len(set(seeds[0])) == 3
+    for kind in ("onnx", "nir"):  # in which they stay
+        assert export([str(folder_of(tmp_path)), "--format", kind]) == 0
+        assert "one episode" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -254,19 +249,3 @@ def test_bad_input_is_one_line(tmp_path, capsys, more, words):
     said = capsys.readouterr().err.splitlines()[-1]
     assert all(word in said for word in words)
     assert not (tmp_path / "runs").exists()
-
-
-def test_saved_models_go_on(tmp_path):
-    model = algorithm()
-    model.learn(1)
-    model.save(tmp_path / "model")
-    loaded = Evolution.load(tmp_path / "model", env=model.env)
-    assert torch.equal(parameters(loaded), parameters(model))
-
-
-def test_what_is_exported_has_weights_that_stay(tmp_path, capsys):
-    arguments = with_folder(tmp_path, *TINY, *RULES_ALONE, "--policy", "ndp-oja")
-    assert command.main(arguments) == 0
-    for kind in ("onnx", "nir"):
-        assert export([str(folder_of(tmp_path)), "--format", kind]) == 0
-        assert "one episode" in capsys.readouterr().out

@@ -12,7 +12,6 @@ from saved_runs import CUES as CUES_TASK
 from saved_runs import PENDULUM, ROOT, save_run
 
 from spikepropamine.__main__ import main
-from spikepropamine.envs.making import make
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.export import onnx_file
@@ -41,18 +40,6 @@ def test_an_exported_file_drives_its_task_by_onnx_runtime_alone(tmp_path, capsys
     assert json.loads(card["task"])["env"] == PENDULUM
     assert json.loads(card["training"]) == {"seed": 0, "steps": 123, "perturb": None}
     assert example(file).stdout.startswith("episode 0: return -")
-
-
-def test_the_example_shows_the_policy_its_previous_action_and_reward(tmp_path):
-    run = save_run(tmp_path, "CartPole-v1", "mlp", previous=True)
-    assert export(run, "--format", "onnx") == 0
-    file = run / "exports" / "policy.onnx"
-    env, policy = make("CartPole-v1", previous=True), onnx_file.OnnxPolicy(file.read_bytes())
-    (observation, _), over, total = env.reset(seed=0), False, 0.0
-    while not over:
-        observation, reward, terminated, truncated, _ = env.step(policy.act(observation))
-        total, over = total + float(reward), terminated or truncated
-    assert example(file).stdout == f"episode 0: return {total:.1f}\n"
 
 
 def test_the_example_refuses_what_it_cannot_make_in_one_line(tmp_path):

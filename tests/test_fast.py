@@ -2,26 +2,20 @@
 
 import copy
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from conftest import ACTIONS, DICT, OBSERVATIONS, POLICIES, RandomEnv, make_venv, model_of, same
 from gymnasium import spaces
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.logger import Logger
 
 from spikepropamine.agents import PlasticPPO, zoo
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.policies import NetworkConfig, fast
 from spikepropamine.policies.deployed import DeployedPolicy
-from spikepropamine.policies.fast.distributions import Gaussian
 from spikepropamine.policies.fast.environments import Normalised
-from spikepropamine.policies.fast.networks import Dense, tanh
 from spikepropamine.policies.fast.ppo import FastPPO, policy_loss
 from spikepropamine.training.settings import defaults
 
@@ -40,7 +34,6 @@ SETTINGS = {
 CASES = [(kind, "box", "box") for kind in POLICIES]
 CASES += [(kind, "box", action) for kind in DICT for action in ACTIONS if action != "box"]
 CASES += [(kind, seen, "multi_discrete") for kind in DICT for seen in ("dict", "discrete")]
-drawn = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Witness(BaseCallback):
@@ -115,34 +108,6 @@ def test_updates_are_those_of_stable_baselines(kind, action, chosen, monkeypatch
     torch.testing.assert_close(weights, expected, rtol=1e-3, atol=1e-4)
 
 
-@drawn
-@given(st.sampled_from(CASES), st.integers(0, 99), st.sampled_from([3.0, 0.0]))
-def test_likelihoods_are_those_of_the_rollout_and_gradients_those_of_the_policy(case, seed, more):
-    model = model_of(*case, seed=seed, n_epochs=0)
-    with torch.no_grad():
-        model.policy.action_net.weight.mul_(1 + more)
-    FastPPO.train, train = lambda self: None, FastPPO.train
-    try:
-        model.learn(16 * 3)
-    finally:
-        FastPPO.train = train
-    parameters = [x for x in model.policy.parameters() if x.requires_grad]
-    for batch in model.rollout_buffer.get(24):
-        values, log_probs, entropy = fast.fast(model.policy).evaluate(batch)
-        torch.testing.assert_close(log_probs, batch.old_log_prob, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(values, batch.old_values, rtol=1e-4, atol=1e-5)
-        memory = (batch.lstm_states, batch.episode_starts) if hasattr(batch, "mask") else ()
-        actions = batch.actions.long().flatten() if case[2] == "discrete" else batch.actions
-        stock = model.policy.evaluate_actions(batch.observations, actions, *memory)
-        weights = torch.randn(3, len(values))
-        found, expected = [
-            torch.autograd.grad([v.flatten(), p, e], parameters, list(weights), allow_unused=True)
-            for v, p, e in ((values, log_probs, entropy), stock)
-        ]
-        torch.testing.assert_close(entropy, stock[2])
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize(("kind", "observation", "action"), CASES)
 def test_a_policy_predicts_as_stable_baselines(kind, observation, action, alone, monkeypatch):
@@ -180,18 +145,6 @@ def test_what_is_trained_by_name_has_a_shorter_way(agent, action, capsys):
     assert "rollouts and updates: compiled" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("batch", [1, 3, 8, 50])
-@pytest.mark.parametrize("channels", [1, 6, 17])
-def test_exploration_is_that_of_stable_baselines(batch, channels):
-    means, policy = torch.randn(batch, channels), torch.nn.Module()
-    policy.log_std = torch.randn(channels)
-    torch.manual_seed(1)
-    ours = Gaussian(policy).draw(means)
-    torch.manual_seed(1)
-    theirs = DiagGaussianDistribution(channels).log_prob_from_params(means, policy.log_std)
-    assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
-
-
 @pytest.mark.parametrize("clip", [0.0, 0.2])
 def test_gradient_of_the_policys_loss_is_that_of_autograd(clip):
     generator = torch.Generator().manual_seed(0)
@@ -215,17 +168,6 @@ def test_what_is_no_number_is_not_hidden_by_the_clip():
     worse, old, third = torch.tensor([np.nan, 0.0]), torch.zeros(2), torch.ones(2)
     gradient = policy_loss(worse, old, third, 0.2)[1]
     assert torch.isnan(gradient[0]) and torch.isfinite(gradient[1])
-
-
-@pytest.mark.parametrize("rectified", [False, True])
-@pytest.mark.parametrize("count", [(), (2,)])
-def test_gradients_of_dense_layers_are_those_of_finite_differences(count, rectified):
-    sizes = [(7, 3)]
-    for before, after in ((3, 5), (5, 4), (4, 2)):
-        sizes += [(after, before), (1, after) if count else (after,)]
-    inputs = [torch.randn(*count, *size).double().requires_grad_() for size in sizes]
-    assert torch.autograd.gradcheck(partial(Dense.apply, rectified), inputs)
-    assert torch.autograd.gradcheck(tanh, inputs[:1])
 
 
 def test_a_step_that_falls_stops_at_zero():

@@ -49,10 +49,15 @@ def guarded(model, steps=64):
         guard.close()
 
 
-@pytest.mark.parametrize("normalised", [False, True])
-@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e30])
 @pytest.mark.parametrize(
-    ("what", "observation"), [("observation", "box"), ("observation", "dict"), ("reward", "box")]
+    ("what", "observation", "value", "normalised"),
+    [
+        ("observation", "box", np.nan, False),
+        ("observation", "box", 1e30, True),
+        ("observation", "dict", -np.inf, True),
+        ("reward", "box", np.nan, True),
+        ("reward", "box", 1e30, False),
+    ],
 )
 def test_what_an_environment_breaks_is_laid_at_its_door(what, observation, value, normalised):
     venv = DummyVecEnv(
@@ -73,8 +78,7 @@ def test_what_an_environment_breaks_is_laid_at_its_door(what, observation, value
     assert len(message.splitlines()) == 1
 
 
-@pytest.mark.parametrize("observation", ["box", "dict"])
-@pytest.mark.parametrize("value", [np.nan, 1e30])
+@pytest.mark.parametrize(("observation", "value"), [("box", 1e30), ("dict", np.nan)])
 def test_the_last_observation_of_an_episode_is_looked_at_before_normalisation(value, observation):
     venv = DummyVecEnv([lambda: Monitor(Breaking("observation", value, observation, length=4))])
     keys = ["cue"] if observation == "dict" else None
@@ -94,30 +98,11 @@ def test_a_step_with_an_unsound_gradient_is_never_made(value):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [("log_std", "the parameter log_std"), ("weight", "the parameter action_net")],
-)
-def test_a_parameter_that_is_unsound_is_named(name, words):
+def test_a_parameter_that_is_unsound_is_named():
     model = make_model(make_venv(action="box"))
     with torch.no_grad():
-        part = model.policy if name == "log_std" else model.policy.action_net
-        getattr(part, name).fill_(np.nan)
-    with pytest.raises(Diverged, match=words):
-        guarded(model)
-
-
-def test_a_state_that_is_unsound_is_named():
-    model = make_model(make_venv())
-    step = model.policy.forward
-
-    def spoilt(*arguments, **keywords):
-        actions, values, log_prob, states = step(*arguments, **keywords)
-        states.pi[0][0, 0, -1] = np.nan
-        return actions, values, log_prob, states
-
-    model.policy.forward = spoilt
-    with pytest.raises(Diverged, match=r"the state of the network|output of the policy"):
+        model.policy.log_std.fill_(np.nan)
+    with pytest.raises(Diverged, match="the parameter log_std"):
         guarded(model)
 
 

@@ -146,20 +146,6 @@ def test_an_evaluation_that_is_damaged_is_one_line(run, tmp_path, capsys):
     assert main(["cards", str(run)]) == 0 and "# ndp-oja on" in (run / "README.md").read_text()
 
 
-def test_what_is_interrupted_while_it_is_kept_leaves_nothing(pushed, tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "rename", stop)
-    assert main(["pull", NAME, "--out", str(tmp_path / "new/it")]) == 130
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-def test_a_pull_that_fails_leaves_no_folder(service, tmp_path, capsys):
-    assert main(["pull", NAME, "--out", str(tmp_path / "pulled/someone/it")]) == 2
-    assert not (tmp_path / "pulled").exists()
-
-
 def test_nothing_but_policy_and_card_is_taken(pushed, tmp_path):
     pushed["policy/extra.py"] = b"raise SystemExit('run')"
     pushed["checkpoints/model.zip"] = b"pickles"
@@ -187,14 +173,13 @@ def test_damaged_tensors_are_refused_though_they_are_signed(pushed, tmp_path, ca
     assert "the policy is damaged" in refused(tmp_path, capsys)
 
 
-@pytest.mark.parametrize(("what", "name"), [("policy", "../../up"), ("env", "a module:Env-v0")])
-def test_names_that_could_lead_elsewhere_are_refused(pushed, what, name, tmp_path, capsys):
+def test_a_name_that_could_lead_elsewhere_is_refused(pushed, tmp_path, capsys):
     description = json.loads(pushed["policy/policy.json"])
-    description["metadata"]["settings"][what] = name
+    description["metadata"]["settings"]["policy"] = "../../up"
     description["format"] = 1  # whose descriptions are not digested
     pushed["policy/policy.json"] = json.dumps(description).encode()
     sign(pushed)
-    assert f"{what} is called {name!r}" in refused(tmp_path, capsys)
+    assert "policy is called '../../up'" in refused(tmp_path, capsys)
 
 
 def test_a_repository_of_something_else_is_refused(service, tmp_path, capsys):

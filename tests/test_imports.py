@@ -64,13 +64,6 @@ def test_the_command_line_starts_without_the_libraries_of_its_commands():
         assert not folders(alias.name for node in tops for alias in node.names) & LEARNING
 
 
-@pytest.mark.parametrize(
-    ("package", "needs"), [("agents", "policies"), ("training", "agents"), ("policies", "torch")]
-)
-def test_imports_are_found(package, needs):
-    assert needs in folders(imported(package))
-
-
 def test_every_folder_is_installed():
     """`pip install` takes the packages that pyproject.toml names."""
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]

@@ -116,20 +116,14 @@ def test_feedback_is_sparse_a_mean_since_the_last_time_or_ends(robot):
     ("task", "arguments", "options", "message"),
     [
         ("HalfCheetahDirection-v0", {"feedback": "never"}, {}, "one of 'dense', 'sparse'"),
-        ("HalfCheetahDirection-v0", {"feedback_every": 0}, {}, "feedback_every must be"),
         ("HalfCheetahDirection-v0", {}, {"direction": 2}, "direction must be 1 or -1"),
         ("HalfCheetahDirection-v0", {}, {"way": 1}, "may have 'direction' only"),
         ("HalfCheetahVelocity-v0", {"slowest": 2, "fastest": 1}, {}, "fastest must be"),
-        ("AntDirection-v0", {"directions": -1}, {}, "directions must be"),
-        ("HalfCheetahCue-v0", {"cues": 1}, {}, "cues must be"),
         ("HalfCheetahCue-v0", {"reversal": 10}, {}, "reversal must be"),
-        ("HalfCheetahCue-v0", {"feedback_length": 0}, {}, "feedback_length must be"),
         ("HalfCheetahCue-v0", {"settle_length": 90}, {}, "settle_length must be"),
         ("HalfCheetahCue-v0", {"lesson": True, "trials": 2}, {}, "more than the 2 of the lesson"),
         ("HalfCheetahCue-v0", {"lesson": True, "trials": 4, "reversal": 2}, {}, "must be None"),
         ("HalfCheetahCue-v0", {"lesson": True, "reversal": 2}, {}, r"in \[3, 7\]"),
-        ("HalfCheetahCue-v0", {"reversal": "never"}, {}, "reversal must be"),
-        ("HalfCheetahCue-v0", {"noise": 1.5}, {}, "noise must be"),
         ("HalfCheetahCue-v0", {"speed_limit": -1}, {}, "speed_limit must be"),
     ],
 )
@@ -205,20 +199,6 @@ def test_the_context_of_a_cue_task_is_the_direction_of_its_trial():
         assert observation[-1] == info["context"][0] == 2 * env.unwrapped.targets[step // 6] - 1
     perturbed = making.make("HalfCheetahCue-v0", SHORT, "motor_signs=37", reveal="motor_signs=37")
     assert perturbed.reset(seed=0)[1]["context"][1:] == [-1, 1, -1, 1, 1, -1]
-
-
-def test_the_overlay_marks_each_trial_as_its_info_says():
-    env = cue_task(**(LESSON | {"trials": 12}))
-    env.reset(seed=0)
-    over, correct = False, []
-    while not over:
-        *_, over, _, info = env.step(np.ones(6))
-        if "trial" in info:
-            correct.append(info.get("correct"))
-    assert env.answers == correct and None in correct and not {True, False}.isdisjoint(correct)
-    picture = np.full((240, 320, 3), 120, dtype=np.uint8)
-    drawn = env.overlay(picture)
-    assert drawn.shape == picture.shape and (picture == 120).all() and (drawn != 120).any()
 
 
 def test_a_settling_robot_is_not_evaluated():
@@ -311,13 +291,12 @@ def test_the_cue_task_ends_by_itself():
 
 def test_mappings_are_new_in_every_episode_and_even():
     env = cue_task(cues=4)
-    mappings = []
+    mappings = set()
     for seed in range(100):
         env.reset(seed=seed)
-        assert sorted(env.mapping) == [0, 0, 1, 1]
-        assert len(np.unique(env.patterns, axis=0)) == 4
-        mappings.append(tuple(env.mapping))
-    assert len(set(mappings)) == 6
+        assert sorted(env.mapping) == [0, 0, 1, 1] and len(np.unique(env.patterns, axis=0)) == 4
+        mappings.add(tuple(env.mapping))
+    assert len(mappings) == 6
 
 
 def test_a_reversal_turns_every_cue_and_nothing_else():
@@ -366,14 +345,6 @@ def test_who_is_told_is_told_of_a_reversal_by_a_perturbation_as_it_comes():
     assert {info["context_began"] for _, info in played(cue_task(), 0)} == {0}
 
 
-def test_another_observation_is_left_as_it_is():
-    scaled = gym.wrappers.TransformObservation(
-        gym.make("HalfCheetahCueLesson-v0"), lambda x: x[:20], gym.spaces.Box(-9, 9, (20,))
-    )
-    env = Perturbed(scaled, "cue_reversal=1@3")
-    np.testing.assert_array_equal(env.reset(seed=0)[0], scaled.reset(seed=0)[0])
-
-
 def test_reversing_direction_turns_feedback_too():
     plain = play(gym.make("HalfCheetahDirection-v0"), 20, options={"direction": 1})
     turned = play(
@@ -401,24 +372,6 @@ def test_previous_action_and_reward_are_appended():
     discrete.reset(seed=0)
     observation, reward, *_ = discrete.step(1)
     assert observation[-3:].tolist() == [0, 1, reward] and observation.dtype == np.float32
-
-
-def test_a_reward_keeps_its_decimals_beside_pictures_of_whole_numbers():
-    class Levels(gym.Env):
-        observation_space = gym.spaces.Box(0, 255, (2,), np.uint8)
-        action_space = gym.spaces.Discrete(2)
-
-        def reset(self, *, seed=None, options=None):
-            return np.zeros(2, np.uint8), {}
-
-        def step(self, action):
-            return np.full(2, 7, np.uint8), -0.5, False, False, {}
-
-    env = PreviousActionAndReward(Levels())
-    env.reset()
-    observation = env.step(1)[0]
-    assert observation.tolist() == [7, 7, 0, 1, -0.5]
-    assert env.observation_space.contains(observation)
 
 
 def test_it_does_not_give_away_what_a_task_hides():

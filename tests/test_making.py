@@ -1,11 +1,7 @@
 """Making a task: what training and evaluation wrap it in, and in which order."""
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -31,18 +27,6 @@ def test_the_plain_task_has_no_wrapper_of_ours():
     env = make("CueAssociation-v0", {"bits": 5})
     assert env.unwrapped.bits == 5
     assert not isinstance(env, Perturbed | PreviousActionAndReward)
-
-
-def test_robots_are_made_without_a_warning_and_a_log_of_it(tmp_path):
-    code = "from spikepropamine.envs.making import make\n"
-    code += "for name in ('HalfCheetah-v5', 'HalfCheetahCue-v0', 'AntDirection-v0'): make(name)"
-    own = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(
-        command, cwd=tmp_path, env=own, capture_output=True, text=True, check=True
-    )
-    assert not result.stdout and not result.stderr
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_previous_action_is_the_policys_own_not_the_perturbed_one():
@@ -90,13 +74,6 @@ def test_training_leaves_out_what_would_change_nothing():
         training_text(late, "HalfCheetah-v5", short)
     with pytest.raises(ValueError, match="nothing of the suite body-damage applies to Cue"):
         training_text("body-damage", "CueAssociation-v0")
-
-
-def test_the_spread_is_that_of_each_dimension():
-    found = spread("HalfCheetah-v5")
-    assert found.shape == (17,)
-    # positions vary by fractions of a radian, the velocities of joints by several radians a second
-    assert found[:8].max() < 1 < found[9:].max()
 
 
 @pytest.mark.parametrize("task", sorted(json.loads(SPREADS.read_text())))

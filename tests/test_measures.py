@@ -1,14 +1,13 @@
 """What is made of episodes, by hand: recovery, retention, lesions and estimates of policies."""
 
 import numpy as np
-import polars as pl
 import pytest
 from example_evaluation import condition, evaluation
 
 from spikepropamine import statistics
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.judge import measures
-from spikepropamine.report.evaluation import SHARE, estimate, ratio
+from spikepropamine.report.evaluation import SHARE, estimate
 
 
 def programmed(low=0.2, plateau=0.8, bottom=60, steps=400, onset=200):
@@ -43,15 +42,6 @@ def test_recovery_by_hand(rewards, expected):
     np.testing.assert_allclose(recovered(rewards), expected, atol=1e-12)
 
 
-def test_recovery_of_a_line():
-    # from 0 at the onset, 1 % a step; windows of 10 steps average 4.5 steps back
-    rewards = np.concatenate([np.ones(100), np.arange(101) / 100])[None]
-    _, drop, left, _, time = recovered(rewards, onset=100, window=10)
-    assert [drop, left] == pytest.approx([1 - 0.045, 1 - 0.955])
-    # 0.045 + 0.9 * 0.91 = 0.864 is reached by the window that starts 82 steps after the onset
-    assert time == 82 + 10
-
-
 def test_what_unperturbed_episodes_do_is_no_drop():
     # episodes that fall at any time earn less and less, and so they do without the change
     lengths = np.array([250, 350, 400])
@@ -73,11 +63,6 @@ def test_recovery_needs_windows_before_and_after():
     rewards, lengths = np.ones((1, 100)), np.array([100])
     found = [measures.recovery(rewards, rewards, lengths, onset, 10) for onset in (5, 81, 80)]
     assert found[:2] == [None, None] and found[2] is not None
-
-
-def test_a_curve_of_what_is_too_short_has_no_points():
-    assert not len(measures.curve_points(0)) and not len(measures.curve_points(-3))
-    assert measures.curve_points(1).tolist() == [0]
 
 
 @pytest.mark.parametrize("shape", [(1, 8), (8, 1)])
@@ -103,16 +88,6 @@ def test_an_interval_of_a_share_ends_where_shares_do():
     low, high = estimate(np.array([[1.0, 1, 1, 0.9]]), SHARE).interval
     assert low < 0.975 < high == 1
     assert estimate(np.ones((5, 3)), SHARE).interval is None  # equal runs tell nothing of others
-
-
-def test_the_interval_of_a_ratio_of_one_run_is_as_often_wrong_as_it_may_be():
-    random, wrong = np.random.default_rng(0), 0
-    for _ in range(300):
-        below = 10 + random.normal(size=(1, 50))
-        above = 0.7 * below + random.normal(size=(1, 50))
-        low, high = ratio(above, below).interval
-        wrong += not low <= 0.7 <= high
-    assert 4 <= wrong <= 27
 
 
 EPISODES = np.array([-0.01, 0, 0, 0, 0.01])
@@ -229,8 +204,3 @@ def test_a_change_that_episodes_draw_is_waited_for():
 )
 def test_recovery_is_of_what_changes_once_and_for_good(text, onset, stays):
     assert Condition("it", "it", "it", text, onset=onset).changes_for_good == stays
-
-
-def test_derived_measures_are_not_stored():
-    found = earning(clean=10, a=9)
-    assert not found.frame.filter(pl.col("measure").is_in(["retention", "late_accuracy"])).height

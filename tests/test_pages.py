@@ -1,5 +1,4 @@
 import json
-import math
 import re
 from html.parser import HTMLParser
 
@@ -12,23 +11,15 @@ from saved_runs import write_run
 from spikepropamine import statistics
 from spikepropamine.common import UsageError
 from spikepropamine.folder import ASKED, RESULTS
-from spikepropamine.report import charts, page, theme
+from spikepropamine.report import theme
 from spikepropamine.report.colours import POLICIES, colour_of
 from spikepropamine.report.html import PARTS, report, write_report
 from spikepropamine.report.runs import find_runs, learning_curve, write_local
-from spikepropamine.report.terminal import MANY_CONDITIONS, tables
+from spikepropamine.report.terminal import tables
 
 
 def html_of(found):
     return report(found, [section for make in PARTS if (section := make(found)).blocks])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_vega():
-    """Making the script of the plots takes seconds, and is the browser tests' business."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "_vega", lambda: "/* vega */")
-        yield
 
 
 class Outline(HTMLParser):
@@ -161,41 +152,6 @@ def test_videos_beside_the_summary_are_in_the_report(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_column_of_numbers_is_flush_right_and_gaps_stay():
-    table = page.Table(["a", "b", "c"], [["x", 1.5, None], ["y", None, page.Cell("9 %", 0.09)]])
-    assert table.numeric == [False, True, True]
-    html = page.render("t", "s", [page.Section("Numbers", [table])])
-    assert '<td class=number data-order="0.09">9 %</td>' in html
-    assert '<td class=number data-order="">\N{EN DASH}</td>' in html
-
-
-@pytest.mark.parametrize(
-    ("positions", "expected"),
-    [
-        ([50.0], [50.0]),
-        ([50.0, 90.0], [50.0, 90.0]),
-        ([50.0, 50.0], [50.0, 64.0]),
-        ([60.0, 50.0], [64.0, 50.0]),
-        ([99.0, 98.0], [100.0, 86.0]),
-        ([-5.0, 0.0], [0.0, 14.0]),
-    ],
-)
-def test_labels_keep_their_distance(positions, expected):
-    assert charts.spread(positions, 14, 0, 100) == expected
-
-
-def test_a_long_line_is_thinned_to_means():
-    line = charts.thin(charts.Line("a", "#000000", list(range(6)), [0, 2, 4, 6, 8, 10]), points=3)
-    assert (line.x, line.mean) == ([0.5, 2.5, 4.5], [1, 5, 9])
-    assert charts.thin(line, points=3) is line
-
-
-def test_a_flat_line_has_an_axis():
-    chart = charts.curves([charts.Line("a", "#000000", [0, 1], [0, 0])], "x", "y")
-    low, high = chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
-    assert low < 0 < high and math.isfinite(high)
-
-
 @pytest.fixture
 def runs(tmp_path):
     root = tmp_path / "runs"
@@ -239,28 +195,6 @@ def test_the_local_page_links_what_there_is(runs):
         f"{base}/videos/step-100.mp4"
     ]
     assert "300 of 400" in outline.text
-
-
-def test_a_run_that_is_finished_is_not_more_than_all_of_itself(tmp_path):
-    # the last rollout is finished, though 400 steps were asked for
-    write_run(tmp_path / "Pendulum-v1" / "snn" / "seed-0", "snn", 0, [(-10.0, 256), (-5.0, 512)])
-    text = Outline(write_local(tmp_path).read_text()).text
-    assert "512" in text and not any(" of 400" in part for part in text)
-
-
-@pytest.mark.parametrize(
-    ("kind", "head"),
-    [
-        ({}, ["condition", "ndp-oja", "snn", "mlp"]),
-        ({"cue": True, "only_clean": True}, ["policy", "condition", "late", "accuracy", "return"]),
-        ({"contexts": True}, ["policy", "condition", "pace", "return", "retention"]),
-    ],
-)
-def test_a_printed_table_begins_with_what_the_task_asks(kind, head):
-    found = example(**kind)
-    lines = tables(found).splitlines()
-    assert lines[0].split() == head
-    assert (len(found.conditions) > MANY_CONDITIONS) == (head[0] == "condition")
 
 
 def test_runs_of_one_policy_in_two_folders_are_two_lines(runs):

@@ -17,7 +17,9 @@ from spikepropamine.envs.perturbations.verify import TASKS, Player, verify_pair,
 quiet_mujoco()
 pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
 
-COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env))}
+
+def pickled(env):
+    return pickle.loads(pickle.dumps(env))
 
 
 @pytest.mark.parametrize(
@@ -33,26 +35,11 @@ def test_what_was_pickled_is_perturbed_as_the_original(text):
     """At once, where it is a model that changes, and in the episodes that follow."""
     env = Perturbed(make("Ant-v5"), text)
     play(env, 5)
-    again = COPIES["pickle"](env)
+    again = pickled(env)
     assert same_model(again.unwrapped.model, env.unwrapped.model)
     expected = play(env, 40, 1)
     np.testing.assert_array_equal(play(again, 40, 1), expected)
     assert not np.array_equal(play(make("Ant-v5"), 40, 1), expected)
-
-
-@pytest.mark.parametrize("how", COPIES)
-def test_a_copy_of_a_cue_task_goes_on_like_the_original(how):
-    env = Perturbed(gym.make("CueAssociation-v0"), "cue_reversal=1@9 + obs_noise=0.1@ramp(3, 20)")
-    env.reset(seed=0)
-    again = None
-    for step in range(30):
-        if step == 7:
-            again = COPIES[how](env)
-        observation, reward, *_ = env.step(step % 2)
-        if again is not None:
-            same, equal, *_ = again.step(step % 2)
-            np.testing.assert_array_equal(same, observation)
-            assert equal == reward
 
 
 def test_a_copy_is_restored_and_leaves_the_original_alone():
@@ -67,19 +54,16 @@ def test_a_copy_is_restored_and_leaves_the_original_alone():
     assert same_model(env.unwrapped.model, before)
 
 
-@pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize(
     ("task", "arguments"),
     [
-        ("HalfCheetahCue-v0", {"cue_length": 5, "told": 1.0}),
         ("HalfCheetahVelocity-v0", {"slowest": 2.0, "told": 1.0}),
-        ("HalfCheetahDirectionSparse-v0", {"feedback_every": 3}),
         ("AntDirection-v0", {"directions": 8}),
     ],
 )
-def test_a_copy_of_a_task_of_ours_has_its_arguments(task, arguments, how):
+def test_a_copy_of_a_task_of_ours_has_its_arguments(task, arguments):
     env = Perturbed(make(task, **arguments), "obs_noise=0.1")
-    np.testing.assert_array_equal(play(COPIES[how](env), 20), play(env, 20))
+    np.testing.assert_array_equal(play(pickled(env), 20), play(env, 20))
 
 
 def test_one_text_has_all_that_perturbs_an_environment():

@@ -141,14 +141,6 @@ def test_all_friction_changes_and_that_of_the_floor_alone_does_nothing():
     assert not np.array_equal(play(Perturbed(make("HalfCheetah-v5"), "friction=0.1")), plain)
 
 
-def test_a_joint_that_has_turned_far_is_locked_where_it_is():
-    env = Perturbed(make("Reacher-v5"), "joint_lock:joint0=1@40")
-    env.reset(seed=0)
-    angles = [env.step(np.array([1.0, 0.0])) and env.unwrapped.data.qpos[0] for _ in range(60)]
-    assert angles[39] > 4 * np.pi
-    assert abs(angles[-1] - angles[39]) < np.pi
-
-
 def test_what_needs_weight_or_friction_is_refused_where_there_is_none():
     env = make("Pusher-v5")
     for text in ("push=1", "slope=5", "gravity_tilt=5", "gravity=2"):
@@ -209,16 +201,7 @@ def test_pushes_begin_once_a_second_last_a_fifth_of_it_and_are_in_weights(name, 
     assert (runs[:-1] % steps == 0).all() and (runs == steps).mean() > 0.9
 
 
-def test_forces_of_a_push_last_one_step():
-    env = Perturbed(make("HalfCheetah-v5"), "push=1")
-    env.reset(seed=0)
-    for _ in range(100):
-        env.step(np.zeros(6))
-        assert not env.unwrapped.data.xfrc_applied.any()
-
-
 def test_a_robot_whose_limbs_grow_stands_as_high_above_the_floor():
-    """At the start exactly so; later on limbs reach no deeper into the floor than they did."""
     still = make("HalfCheetah-v5", reset_noise_scale=0.0)
     env = Perturbed(make("HalfCheetah-v5", reset_noise_scale=0.0), "limb_length=1.5")
     still.reset(seed=0)
@@ -227,16 +210,6 @@ def test_a_robot_whose_limbs_grow_stands_as_high_above_the_floor():
     heights = [one.unwrapped.data.qpos.copy() for one in (still, env)]
     assert heights[1][1] > heights[0][1] + 0.05
     assert grown.clearance(heights[1]) == pytest.approx(nominal.clearance(heights[0]), abs=1e-6)
-    plain, env = make("HalfCheetah-v5"), Perturbed(make("HalfCheetah-v5"), "limb_length=1.5@30")
-    for one in (plain, env):
-        one.reset(seed=0)
-        for _ in range(30):
-            one.step(np.full(6, 0.2))
-    before = EditableModel(plain.unwrapped).clearance(plain.unwrapped.data.qpos)
-    grown = EditableModel(env.unwrapped)
-    assert grown.clearance(plain.unwrapped.data.qpos) < min(before, 0) - 0.05
-    after = grown.clearance(env.unwrapped.data.qpos)
-    assert after == pytest.approx(min(before, 0), abs=1e-6)
 
 
 def test_a_joint_loses_a_share_of_its_range_around_the_angle_that_it_has_at_the_onset():
@@ -287,12 +260,3 @@ def test_rough_ground_has_no_end():
             hits += any(terrain in contact.geom for contact in task.data.contact)
         touched.append(hits)
     assert min(touched) > 20
-
-
-def test_rendering_windows_follow_a_change_of_model():
-    env = make("HalfCheetah-v5")
-    first = env.unwrapped.model
-    wrapper = Perturbed(env, "rough_ground=0.1")
-    assert env.unwrapped.mujoco_renderer.model is env.unwrapped.model is not first
-    wrapper.undo()
-    assert env.unwrapped.mujoco_renderer.model is env.unwrapped.model is first

@@ -2,9 +2,6 @@
 
 import dataclasses
 import multiprocessing
-import subprocess
-import sys
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -135,28 +132,3 @@ def test_tasks_are_verified_one_by_one_where_nothing_can_be_forked(capsys, monke
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: pytest.fail(kind))
     assert command_line(["verify", "--env", "InvertedPendulum-v5", "--only", "mass"]) == 0
     assert "1 proven, 0 failed" in capsys.readouterr().out
-
-
-OWN = """
-import gymnasium as gym
-from spikepropamine.envs.perturbations import Family, catalogue
-
-gym.register("Own-v0", entry_point="gymnasium.envs.classic_control:PendulumEnv")
-sensing = {"nominal": 0, "hardest": 1}
-dim = lambda observation, value, bound: observation * (1 - value)
-catalogue.register(Family("own_dim", "sensing", "Less.", "share", observe=dim, **sensing))
-broken = lambda observation, value, bound: observation.missing
-catalogue.register(Family("own_broken", "sensing", "Fails.", "share", observe=broken, **sensing))
-"""
-
-
-def test_ones_own_task_and_perturbations_are_verified(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    (tmp_path / "own_module.py").write_text(OWN)
-    command = [sys.executable, "-m", "spikepropamine", "verify", "--env", "own_module:Own-v0"]
-    command += ["--only", "own_dim", "own_broken"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert found.returncode == 1 and not found.stderr
-    *_, dim, broken, _ = found.stdout.splitlines()
-    assert "own_dim" in dim and dim.endswith("proven")
-    assert "own_broken" in broken and "FAILED: it cannot be played: AttributeError" in broken

@@ -34,11 +34,6 @@ tasks:
 """
 
 
-def test_the_suites_are_there():
-    conditions = ["body-damage", "mid-episode", "noise", "novel-dynamics"]
-    assert suite_names() == sorted([*conditions, *CONTEXTS])
-
-
 @pytest.mark.nightly
 @pytest.mark.parametrize(("suite", "task"), PAIRS)
 def test_every_condition_applies_to_its_task(suite, task):
@@ -108,17 +103,13 @@ def test_a_suite_is_read(tmp_path):
         ("mass~", "mas~", "mine.yaml, for Hopper-v5: train: light: .*did you mean 'mass'"),
         ("held-out: {slope", "heldout: {slope", "did you mean 'held-out'"),
         ("[0.5, 1.0]", "0.5", "severities must be a list"),
-        ("[0.5, 1.0]", "[0.5, high]", "got 'high'"),
         ("[0.5, 1.0]", "[0.5, 1.5]", "a severity is in"),
         ("[0.5, 1.0]", "[1.0, 0.5]", "severities must rise"),
         ("[0.5, 1.0]", "[0.0, 0.5]", "and begin above 0"),
-        ("onset: 7", "onset: -7", "at least 0, or a percentage, got -7"),
         ("onset: 7\n", "", "a schedule is a step"),
         ('"slope=5"', "5", "a perturbation is a text"),
         ("{slope: ", "{1: ", "a key is a text, not 1"),
-        ("{slope: ", "{'': ", "held-out: a condition is called by some text"),
         ('"slope=5"', '"mass~0.5@7"', "two conditions have the same text"),
-        ("{slope: ", "[slope], x: {", "mine.yaml"),
         ("Ant-v5: {", "Ant-v5: {tran: {}, ", "did you mean 'train'"),
     ],
 )

@@ -1,15 +1,12 @@
 """Tasks whose observations are pictures: a CNN as in SB3's policies, from training to export."""
 
-import json
-
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL, make_model
 from gymnasium import spaces
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor, NatureCNN
+from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.__main__ import main
@@ -88,31 +85,6 @@ def test_a_picture_gets_a_cnn_and_its_policy_is_exported(task, policy, beside, c
         assert "--format onnx" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("beside", "rewards"), [("False", "--no-normalize-rewards"), ("True", "--normalize-rewards")]
-)
-def test_a_run_on_pictures_is_resumed_to_the_last_bit(task, beside, rewards):
-    train = [*TRAIN, "--policy", "mlp", "--checkpoint-every", "32", rewards]
-    train += ["--env-kwargs", "beside", beside, "colours", "3"]
-    found = []
-    for runs, parts in (("whole", [["64"]]), ("resumed", [["32"], ["64", "--resume"]])):
-        for part in parts:
-            assert main([*train, "--runs", runs, "--steps", *part]) == 0
-        found.append(load_policy(f"{runs}/Pictures-v0/mlp/seed-0/policy").policy.state_dict())
-    whole, resumed = found
-    assert all(torch.equal(x, resumed[name]) for name, x in whole.items())
-
-
-def test_pictures_of_any_numbers_go_into_policy_folders(tmp_path):
-    space = spaces.Box(0.0, 1.0, (1, 64, 64))
-    network = {"hidden": (64,), "plastic": (True,), "recurrent": (False,)}
-    policy = PlasticSpikingPolicy(
-        space, spaces.Discrete(2), lambda _: 0.0, network=network, normalize_images=False
-    )
-    save_policy(tmp_path / "policy", policy)
-    assert cnns_of(load_policy(tmp_path / "policy").policy)
-
-
 def test_a_policy_that_could_not_be_loaded_is_not_saved(tmp_path):
     """Nor are random numbers drawn, which a training that goes on would miss."""
     picture = spaces.Box(0, 255, (1, 36, 36), np.uint8)
@@ -124,26 +96,6 @@ def test_a_policy_that_could_not_be_loaded_is_not_saved(tmp_path):
         save_policy(tmp_path / "policy", policy)
     assert not (tmp_path / "policy").exists()
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"policy": "ActorCriticCnnPolicy",
-         "observation_space": {"type": "Picture", "shape": [1, 4000, 4000]}},
-        {"policy": "RecurrentActorCriticPolicy",
-         "arguments": {"lstm_hidden_size": 4, "n_lstm_layers": 10**9}},
-    ],
-)  # fmt: skip
-def test_a_description_that_asks_for_memory_gets_none(tmp_path, change):
-    policy = ActorCriticPolicy(spaces.Discrete(2), spaces.Discrete(2), lambda _: 0.0, net_arch=[])
-    save_policy(tmp_path, policy)
-    file = tmp_path / "policy.json"
-    description = json.loads(file.read_text()) | {"format": 1}  # of which nothing is digested
-    description["arguments"] |= change.pop("arguments", {})
-    file.write_text(json.dumps(description | change))
-    with pytest.raises(ValueError, match="more weights than"):
-        load_policy(tmp_path)
 
 
 def test_the_operations_of_a_cnn_are_counted():
@@ -198,25 +150,12 @@ def test_numbers_in_three_dimensions_are_flattened_and_it_is_said(tmp_path, monk
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_a_features_extractor_of_ones_own(beside):
+def test_a_features_extractor_of_another_size(beside):
     size = {"cnn_output_dim": 5} if beside else {"features_dim": 5}
     kwargs = {"network": SMALL, "features_extractor_kwargs": size}
     model = make_model(DummyVecEnv([lambda: Pictures(beside)]), policy_kwargs=kwargs)
     assert model.policy.features_dim == (9 if beside else 5)
     model.learn(16)
-
-    class Mean(BaseFeaturesExtractor):
-        def __init__(self, space):
-            super().__init__(space, 1)
-
-        def forward(self, x):
-            return x.flatten(1).mean(1, keepdim=True)
-
-    if not beside:
-        kwargs = {"network": SMALL, "features_extractor_class": Mean}
-        model = make_model(DummyVecEnv([Pictures]), policy_kwargs=kwargs)
-        assert model.policy.features_dim == 1
-        model.learn(16)
 
 
 def test_exogenous_channels_are_those_of_the_key_behind_a_picture():

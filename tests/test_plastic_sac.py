@@ -198,15 +198,6 @@ def self_made(buffer):
     return list(buffer.minibatches(5, 16))
 
 
-def test_streams_do_not_depend_on_one_another():
-    together = filled(2, 30, (7, 11), sequence_length=4)
-    alone = filled(1, 30, (7,), sequence_length=4)
-    for name in ("actions", "rewards", "dones", "starts", "weights", "states"):
-        np.testing.assert_array_equal(getattr(together, name)[0], getattr(alone, name)[0])
-    # of the ends at steps 6, 13, 20, 27 and 10, 21 those at odd steps are not truncated
-    assert together.dones.sum(axis=1).tolist() == [2, 1]
-
-
 def test_critics_are_separate_mlps():
     critics = Critics(5, [7, 6], 3, 2)
     x, a = torch.randn(4, 3), torch.randn(4, 2)

@@ -154,34 +154,34 @@ def calls():
                 given.add(ast.unparse(node.optional_vars))
         for node in nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
-                of = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
-                name = node.func.attr if of else node.func.id
+                of, _, name = ast.unparse(node.func).rpartition(".")
+                with_ = [ast.unparse(x) for x in [*node.args, *(x.value for x in node.keywords)]]
                 where = f"{file.relative_to(ROOT)}:{node.lineno}"
-                with_ = [*node.args, *(x.value for x in node.keywords)]
-                yield where, of, name, [ast.unparse(x) for x in with_], given & names(node)
+                yield where, of, name, with_, given & names(node)
 
 
 def names(node):
     return {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
 
 
-def mode_of(name, arguments):
+def mode_of(arguments):
     """The letters of a call of `open` that say what is done, of a method of paths or a function."""
     return "".join(x for x in arguments if re.fullmatch("'[rwaxbt+]+'|.*os.O_.*", x))
 
 
 def reads(of, name, arguments, given):
     """Whether a call reads a file by itself."""
+    if any(IN_MEMORY.search(x) for x in arguments):
+        return False
     if name == "open":
-        new = re.search("[wax]", mode_of(name, arguments)) and given
-        return of not in OTHERS and not new and not any(IN_MEMORY.search(x) for x in arguments)
-    return bool(of) and name in READERS and not any(IN_MEMORY.search(x) for x in arguments)
+        return of not in OTHERS and not (given and re.search("[wax]", mode_of(arguments)))
+    return bool(of) and name in READERS
 
 
 def writes(of, name, arguments, given):
     """Whether a call writes a file by itself."""
     if name == "open":
-        return bool(re.search("[wax+]|WR|CREAT", mode_of(name, arguments))) and not given
+        return bool(re.search("[wax+]|WR|CREAT", mode_of(arguments))) and not given
     known = name in WRITERS and of.partition(".")[0] in MODULES.get(name, {of.partition(".")[0]})
     return bool(of) and known and not given
 

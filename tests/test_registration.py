@@ -1,9 +1,6 @@
 """A module of the user's own: its environment, policy, rule and perturbation, on every command."""
 
-import re
-import shlex
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +8,6 @@ from spikepropamine import own_modules
 from spikepropamine.__main__ import main
 from spikepropamine.matrix.cells import cells_of
 from spikepropamine.matrix.file import load_matrix
-from spikepropamine.policies.backends import available
-from spikepropamine.policies.reference import LayerSpec
 from spikepropamine.policies.rules import RULES
 
 MODULE = '''
@@ -83,7 +78,6 @@ def module(tmp_path, monkeypatch, request):
 
     from spikepropamine.agents import zoo
     from spikepropamine.envs.perturbations import CATALOGUE
-    from spikepropamine.policies.rules import RULES
 
     for table, entry in (
         (gymnasium.registry, "Corridor-v0"), (zoo._registered, "small"),
@@ -92,15 +86,16 @@ def module(tmp_path, monkeypatch, request):
         table.pop(entry, None)
 
 
-@pytest.mark.parametrize("policy", ["small", "ndp-half"])
+@pytest.mark.parametrize(("policy", "workers"), [("small", "2"), ("ndp-half", "1")])
 def test_an_own_environment_policy_rule_and_perturbation_train_and_are_evaluated(
-    module, policy, tmp_path, capsys
+    module, policy, workers, tmp_path, capsys
 ):
     task = ["--env", f"{module}:Corridor-v0", "--policy", policy, "--perturb", "blinded=0..0.5"]
-    assert main(["train", *task, *TINY]) == 0
+    assert main(["train", *task, *TINY, "--backend", "reference"]) == 0
     run = tmp_path / "runs" / "Corridor-v0" / policy / "seed-0"
     assert f"imports:\n  - {module}" in (run / "config.yaml").read_text()
-    judge = ["evaluate", str(run), "--perturb", "blinded=1", "--episodes", "4", "--workers", "2"]
+    judge = ["evaluate", str(run), "--perturb", "blinded=1", "--episodes", "4"]
+    judge += ["--workers", workers]
     capsys.readouterr()
 
     own_modules.imported.clear()  # as in a process of its own, which imports nothing by itself
@@ -164,33 +159,3 @@ def test_a_module_that_is_none_or_broken_is_one_line(tmp_path, monkeypatch, caps
     assert main(["list", "rules", "--import", "own_broken"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "'own_broken' cannot be imported: " in line and "'no_such_package'" in line
-
-
-def test_the_page_adds_a_rule_that_trains_on_every_backend(tmp_path, monkeypatch):
-    """Its module and its commands, as they stand there; only the budget is small."""
-    page = (Path(__file__).parents[1] / "docs" / "tutorials" / "own-rule.md").read_text()
-    name, code = re.search(r"`(\w+)\.py`.*?```python\n(.*?)```", page, re.DOTALL).groups()
-    _, train, evaluate = re.findall(r"^python (.*)$", page, re.MULTILINE)[:3]
-    (tmp_path / f"{name}.py").write_text(code)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(command, *more):
-        words = shlex.split(command)
-        return main([words[0].removesuffix(".py"), *words[1:], *more])
-
-    before = set(RULES)
-    try:
-        for backend in ("auto", "torch", "reference"):
-            out = () if backend == "auto" else ("--runs", backend)
-            assert run(train, *TINY, "--backend", backend, *out) == 0
-        (rule,) = set(RULES) - before
-        assert available("auto", LayerSpec(1, 1, rule, "direct")) == "numba"
-        evaluate = evaluate.replace("*", f"ndp-{rule}")
-        assert run(evaluate, "--episodes", "2", "--workers", "1") == 0
-        assert list(tmp_path.glob("runs/*/*/*/evaluations/*/results.csv"))
-    finally:
-        for rule in set(RULES) - before:
-            del RULES[rule]
-        sys.modules.pop(name, None)
-        own_modules.imported.clear()

@@ -12,12 +12,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from spikepropamine.agents.teacher import Taught
 from spikepropamine.policies.fast.environments import SideBySide
 from spikepropamine.training import command
-from spikepropamine.training.environments import make_envs
 from spikepropamine.training.logs import ProgressCSV
-from spikepropamine.training.settings import parse
 
 CUE = [
     "--env", "CueAssociation-v0", "--n-envs", "2", "--steps", "192", "--trainer.n-steps", "16",
@@ -209,10 +206,3 @@ def test_a_supervised_run_goes_on_though_no_response_is_due_at_first(tmp_path):
     assert command.main([*task, "--steps", "960", *parts, "--resume"]) == 0
     expected, found = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
-
-
-def test_a_teacher_is_told_how_long_to_guide_and_when_to_begin():
-    venv = make_envs(parse([*TAUGHT, "--policy", "snn"]))
-    while not isinstance(venv, Taught):
-        venv = venv.venv
-    assert (venv.over, venv.opening) == (128, 1)

@@ -54,16 +54,6 @@ def test_the_command_that_a_run_was_started_with_goes_on_with_it(tmp_path, polic
     assert settings.parse([*command, "--resume"]).network == started.network
 
 
-def test_a_width_that_is_given_again_says_nothing_of_plasticity(tmp_path):
-    command = [*CUE, "--policy", "ndp-oja", "--runs", str(tmp_path), "--network.hidden", "16"]
-    started = settings.parse([*command, "--network.plastic", "false"])
-    started = replace(started, network=network_of("ndp-oja", started.network))
-    assert started.network.plastic == (False,)
-    started.folder.path.mkdir(parents=True)
-    write_text(started.folder.config, yaml.safe_dump({"settings": started.as_dict()}))
-    assert settings.parse([*command, "--resume"]).network == started.network
-
-
 def test_arguments_of_the_environment_add_up_over_the_sections_of_configurations():
     """Who learns from a teacher sees the task that it is configured for, in shorter episodes."""
     found = settings.defaults("Ant-v5", "snn", taught=True).env_kwargs
@@ -128,22 +118,6 @@ def test_every_configuration_is_of_a_task_and_works_with_every_kind_of_policy(fi
         settings.validated(settings.defaults(file.stem, policy, taught))
 
 
-def test_help_shows_what_concerns_the_policy(capsys):
-    shown = {}
-    for policy in ("mlp", "snn", "ndp-oja"):
-        with pytest.raises(SystemExit) as end:
-            settings.parse([*CUE, "--policy", policy, "--help"])
-        assert end.value.code == 0
-        shown[policy] = capsys.readouterr().out
-        assert f"Shown is what concerns {policy}" in shown[policy]
-    assert "--network.hidden" in shown["mlp"] and "--network.slope" not in shown["mlp"]
-    assert "--network.slope" in shown["snn"] and "--network.eta" not in shown["snn"]
-    assert "--network.modulator-gain" in shown["ndp-oja"]
-    with pytest.raises(SystemExit):
-        settings.parse(["--help"])
-    assert "--network" not in (text := capsys.readouterr().out) and "--policy NAME" in text
-
-
 def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
     file = tmp_path / "best.yaml"
     file.write_text("ndp-oja:\n  steps: 2e5\n  trainer:\n    learning_rate: 0.125\n")
@@ -166,3 +140,14 @@ def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
 def test_steps_are_whole_numbers(steps):
     with pytest.raises(UsageError, match="--steps must be"):
         settings.parse([*CUE, "--policy", "snn", "--steps", steps])
+
+
+@pytest.mark.nightly
+def test_every_value_of_the_sweep_for_wandb_is_a_setting():
+    for name, values in yaml.safe_load((settings.CONFIGS / "sweep.yaml").read_text())[
+        "parameters"
+    ].items():
+        for value in values.get("values", [values.get("min"), values.get("max")]):
+            found = settings.parse([*CUE, "--policy", "lstm", f"--{name}={value}"])
+            _, _, field = name.replace("-", "_").partition("trainer.")
+            assert getattr(found.trainer, field) == value

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
+from tapes import Mirror
 
 from spikepropamine.agents.shown import Shown, deployed
 from spikepropamine.agents.zoo import TrainerSettings, build
@@ -20,30 +21,7 @@ from spikepropamine.training.settings import parse
 
 KINDS = ("mlp", "lstm", "ndp-oja")
 HIDDEN = 2
-LENGTH = 6
-
-
-class Mirror(gym.Env):
-    """The right action is the observation times a sign that is new in every episode."""
-
-    observation_space = gym.spaces.Box(-1.0, 1.0, (3,), dtype=np.float32)  # what to do, and clock
-    action_space = gym.spaces.Box(-1.0, 1.0, (2,), dtype=np.float32)
-
-    def _answer(self):
-        self.shown = self.np_random.uniform(-1.0, 1.0, 2)
-        observation = np.array([*self.shown, self.clock / LENGTH], dtype=np.float32)
-        return observation, {"context": [self.sign]}
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.clock, self.sign = 0, self.np_random.choice([-1.0, 1.0])
-        return self._answer()
-
-    def step(self, action):
-        reward = float(action @ self.shown * self.sign)
-        self.clock += 1
-        observation, info = self._answer()
-        return observation, reward, False, self.clock == LENGTH, info
+LENGTH = Mirror.length
 
 
 def sign_and_one(info):
@@ -119,16 +97,6 @@ def test_the_share_falls_linearly_to_none(cue, shares):
     for steps, share in zip((0, 250, 500, 1000, 2000), shares):
         venv.steps_taken = steps
         assert venv.share == pytest.approx(share)
-
-
-def test_normalisation_leaves_the_columns_as_they_are():
-    venv = Normalised(mirrors(told=True), raw=2 * HIDDEN)
-    plain = mirrors(told=True)
-    seen, raw = venv.reset(), plain.reset()
-    for _ in range(LENGTH):
-        np.testing.assert_array_equal(seen[:, 3:], raw[:, 3:].astype(np.float32))
-        assert not np.allclose(seen[:, :3], raw[:, :3])
-        (seen, *_), (raw, *_) = venv.step(np.zeros((2, 2))), plain.step(np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize("policy", KINDS)

@@ -109,15 +109,6 @@ def test_targets_that_are_no_actions_are_refused_with_a_reason():
         make_model(venv, SupervisedPlastic).learn(32)
 
 
-@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS[:1])
-def test_it_is_saved_loaded_and_goes_on(algorithm, policy, tmp_path):
-    model = make_model(copying(), algorithm, policy, learning_rate=1e-2, n_epochs=4)
-    before = cross_entropies(model, 6)
-    model.save(tmp_path / "model.zip")
-    after = cross_entropies(algorithm.load(tmp_path / "model.zip", copying(), device="cpu"), 2)
-    assert after[0] < before[0] - 0.1
-
-
 def explode(model, monkeypatch):
     """Makes the gradients of a model overflow."""
     evaluate = model.policy.evaluate_actions
@@ -139,17 +130,8 @@ def test_a_minibatch_whose_gradient_exploded_is_left_out_but_not_for_ever(
     assert np.isfinite(cross_entropies(model, supervised.PATIENCE)).all()
     assert model.logger.name_to_value["train/left_out"] == 1
     assert all(torch.equal(a, b) for a, b in zip(before, model.policy.parameters()))
-    monkeypatch.setattr(supervised, "PATIENCE", 0)
     cross_entropies(model, 1)
     assert model.logger.name_to_value["train/left_out"] == 0
     assert not all(torch.equal(a, b) for a, b in zip(before, model.policy.parameters()))
-
-
-def test_after_so_many_in_a_row_one_step_is_made_and_the_count_begins_anew(monkeypatch):
-    epochs = supervised.PATIENCE + 3  # of one minibatch each
-    model = make_model(copying(), SupervisedMlp, "MlpPolicy", n_epochs=epochs, batch_size=32)
-    steps = []
-    explode(model, monkeypatch)
-    monkeypatch.setattr(model.policy.optimizer, "step", lambda: steps.append(1))
-    cross_entropies(model, 1)
-    assert model.logger.name_to_value["train/left_out"] == epochs - 1 and len(steps) == 1
+    cross_entropies(model, 1)  # the count begins anew
+    assert model.logger.name_to_value["train/left_out"] == 1

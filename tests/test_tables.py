@@ -1,6 +1,5 @@
 """Tables and figures of pages, out of results on file; those of this project agree."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -103,19 +102,6 @@ def test_a_comparison_has_its_tests_corrected_within_its_task(made):
     assert rows[1][5:] == [f"{found.p:.3f}", f"{2 * found.p:.3f}", f"{found.rank_p:.3f}", "1.00"]
 
 
-def test_what_is_kept_over_a_suite_is_compared_suite_by_suite(made):
-    samples = {"a": [0.9, 0.92, 0.94], "b": [0.5, 0.52, 0.48]}
-    rows = []
-    for suite in ("noise", "damage"):
-        for condition, less in (("clean", -9), ("weak 1", 0), ("weak 2", 0.2)):
-            values = {name: np.subtract(some, less) for name, some in samples.items()}
-            rows += rows_of(values, "kept", condition=condition, suite=suite)
-        rows += rows_of(samples, "kept", "weak 2 [off]", suite=suite, lesion="off")
-    noise, damage = made("comparisons", rows, condition="perturbed", measure="kept")
-    assert noise[0] == "Cue noise perturbed kept" and damage[0].startswith("Cue damage")
-    assert noise[2] == "significantly higher" and noise[4].startswith("0.42 [")
-
-
 def test_tasks_together_count_relative_to_a_reference(made):
     random = np.random.default_rng(0)
     values = {env: {name: random.normal(at, 1, 5) * size for name, at in (("a", 9), ("b", 5))}
@@ -152,14 +138,6 @@ def test_what_cannot_be_averaged_is_not(made):
         made("seeds", rows_of(CUES, "return") + rows_of(CUES, "return", env="Other"))
 
 
-def test_returns_of_plastic_policies_have_those_without_plasticity(made):
-    rows = rows_of({"dp_bcm": [10.0], "snn": [10.0]}, "return")
-    rows += rows_of({"dp_bcm": [5.0], "snn": [5.0]}, "return", "plasticity-off", lesion="off")
-    assert made("returns", rows) == [
-        ["`dp-bcm`", "10 (10)"], ["the same, plasticity off", "5 (5)"], ["`snn`", "10 (10)"]
-    ]  # fmt: skip
-
-
 def test_retention_is_the_mean_over_conditions_with_an_interval_over_seeds(made):
     by_condition = {
         "clean": (100.0, 100.0, 100.0), "a": (40.0, 20.0, 30.0), "b": (60.0, 80.0, 70.0),
@@ -177,61 +155,12 @@ def test_retention_is_the_mean_over_conditions_with_an_interval_over_seeds(made)
     assert train.startswith("0.30 [") and held_out.startswith("0.60 [") and mild[:4] == "0.70"
 
 
-def test_contexts_are_told_by_policy_and_plasticity_of_networks_that_have_it(made):
-    rows = rows_of({"ndp_oja": [12345.0] * 3, "snn": [678.0] * 3}, "parameters", None, suite=None)
-    for lesion, pace in (("", 0.8), ("off", 0.2)):
-        condition = f"held out {lesion}"
-        more = {"split": "held-out", "lesion": lesion}
-        paces = {name: [pace, pace + 0.1, pace + 0.2] for name in ("ndp_oja", "snn")}
-        rows += rows_of(paces, "settled_pace", condition, **more)
-        added = {"ndp_oja": [0.4, 0.5, 0.6], "snn": [0.0] * 3}
-        rows += rows_of(added, "opening_over_off", condition, **more)
-    rows += rows_of({"ndp_oja": [0.9, 0.9]}, "regained", "held out ", split="held-out", lesion="")
-    rows += rows_of({"snn": [9.0] * 3}, "settled_pace", "seen", split="train")
-    plastic, static = made("contexts", rows)
-    assert plastic[:2] == ["`ndp-oja`", "12,345"] and static[:2] == ["`snn`", "678"]
-    assert plastic[2].startswith("0.90 [") and plastic[3].startswith("0.30 [")
-    assert plastic[4] == "0.90 (2 of 3 seeds)" and static[3] == ""
-    plastic, static, _ = made("adaptation", rows, lesion="")
-    assert plastic[:3] == ["Cue", "held out", "`ndp-oja`"]
-    assert plastic[-1].startswith("0.50 [") and static[-1] == ""
-
-
-def test_a_table_of_revisions_names_each_once(made):
-    rows = [row | {"revision": f"r{row['seed'] % 2}"} for row in rows_of({"snn": [0.5] * 3})]
-    assert made("revisions", rows) == [["some", "`snn`", "3", "r0 r1"]]
-
-
-def test_costs_are_shown_in_two_parts_and_what_is_not_counted_is_empty(made):
-    parts = ("synapses", "neurons", "plasticity", "neuromodulators")
-    counts = {f"{part}_{kind}": 0.0 for part in parts
-              for kind in ("accumulates", "multiply_accumulates")}  # fmt: skip
-    bytes_ = {"energy_nJ": 1.5, "parameter_bytes": 4000, "state_bytes": 80}
-    counted = {f"{who}_{kind}": value for who in ("spiking", "neurobench")
-               for kind, value in (("accumulates", 100), ("multiply_accumulates", 30))}  # fmt: skip
-    snn = counts | {"synapses_accumulates": 120.0, "synapses_multiply_accumulates": 30.0} | counted
-    mlp = counts | {"synapses_multiply_accumulates": 500.0}
-    rows = [row for name, of in (("snn", snn), ("mlp", mlp))
-            for measure, value in (of | bytes_ | {"activation_sparsity": 0.9}).items()
-            for row in rows_of({name: [value]}, measure, None, suite=None)]  # fmt: skip
-    one, two = made("costs", rows)
-    assert one[2] == "120 + 30.0" and one[-2:] == ["100 + 30.0"] * 2
-    assert two[2] == "0 + 500" and two[-2:] == ["", ""]
-
-
 # pages
 
 
 def test_tables_of_the_pages_are_those_of_the_committed_results(capsys):
     for page in PAGES:
         assert pages.make_tables(page, COMMITTED, check=True) == []
-
-
-def test_every_committed_file_of_learning_is_in_a_table():
-    asked = " ".join(re.findall("<!-- table: (.*?) -->", "".join(p.read_text() for p in PAGES)))
-    files = {file.stem for file in COMMITTED.glob("*.csv")}
-    learning = {name for name in files if name.startswith(("cue-", "evidence-", "robots"))}
-    assert learning and learning <= set(asked.split())
 
 
 def test_only_what_stands_between_the_markers_changes(tmp_path, made):

@@ -1,26 +1,24 @@
-"""Tracking: what an offline run holds, read back with wandb's own reader."""
+"""Tracking: what an offline run holds, read back with wandb's own reader; and the workspace."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import wandb
 from example_evaluation import example, write_example
-from stable_baselines3.common.logger import Figure, FormatUnsupportedError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from spikepropamine.common import UsageError
 from spikepropamine.report import tracking as tracked_evaluation
 from spikepropamine.report import workspace
+from spikepropamine.report.dashboards import main as dashboards
 from spikepropamine.report.sections import results
 from spikepropamine.training import command as train
 from spikepropamine.training import tracking
+from spikepropamine.training.logs import ProgressCSV
 from spikepropamine.training.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -80,24 +78,20 @@ def sections_of(rows, axes):
 # training
 
 
-def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatch):
-    command = [str(ROOT / "train.py"), *TINY, "--runs", str(tmp_path), "--track", "offline"]
-    folder = tmp_path / "CueAssociation-v0" / "ndp-oja" / "seed-0"
-    with subprocess.Popen(
-        [sys.executable, *command, "--steps", "1000000"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as process:  # fmt: skip
-        end, progress = time.monotonic() + 200, folder / "progress.csv"
-        while not progress.exists() or len(progress.read_text().splitlines()) < 4:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end, "it did not get going"
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-        output, error = process.communicate(timeout=200)
-    assert process.returncode == 130, error
-    assert "wandb sync" in output and "Traceback" not in error
+def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatch, capsys):
+    command = [*TINY, "--runs", str(tmp_path), "--track", "offline"]
+    folder, write, steps = tmp_path / "CueAssociation-v0/ndp-oja/seed-0", ProgressCSV.write, []
+
+    def interrupted(self, values, excluded, step):
+        write(self, values, excluded, step)
+        steps.append(step)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ProgressCSV, "write", interrupted)
+        assert train.main([*command, "--steps", "1000000"]) == 130
+    assert "wandb sync" in capsys.readouterr().out
     first = records(folder)
     assert [part["exit_code"] for part in of_type(first, "exit")] == [130]
     assert not of_type(first, "artifact")
@@ -105,7 +99,7 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     done = rows_of(first)[-1]["global_step"]
 
     more = ["--steps", str(done + 96), "--resume"]
-    assert train.main([*command[1:], *more]) == 0
+    assert train.main([*command, *more]) == 0
     both = records(folder)
     assert [part["run_id"] for part in of_type(both, "run")] == [run["run_id"]] * 2
     assert of_type(both, "run")[1]["resume"] is True
@@ -221,12 +215,6 @@ def test_steps_trained_again_after_a_crash_are_not_logged_again(writer):
     assert again.run.rows == [{"a": -40, "global_step": 40}]
 
 
-def test_keys_may_be_excluded(writer):
-    made = writer()
-    made.write({"a": 1.0, "b": 2.0}, {"a": ("wandb",), "b": ("tensorboard",)}, 5)
-    assert made.run.rows == [{"b": 2.0, "global_step": 5}]
-
-
 def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):
     made, calls = writer(), []
 
@@ -244,14 +232,6 @@ def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "Connection lost" in line and "training goes on" in line
     assert json.loads(made.file.read_text())["last_step"] == 5
-
-
-def test_values_that_are_not_numbers(tmp_path):
-    video = tmp_path / "some.mp4"
-    video.write_bytes(b"not looked into")
-    assert isinstance(tracking.loggable(video), wandb.Video)
-    with pytest.raises(FormatUnsupportedError, match="figure"):
-        tracking.loggable(Figure(None, close=True))
 
 
 # evaluation
@@ -299,3 +279,28 @@ def test_an_offline_evaluation_holds_report_tables_videos_and_files(tmp_path, mo
     assert run["entity"] == "someone"
     assert {"evaluation", "HalfCheetah-v5", "ndp-oja", "trial", "robots"} <= set(run["tags"])
     assert [part.get("exit_code", 0) for part in of_type(found, "exit")] == [0]
+
+
+# the workspace
+
+
+def test_the_workspace_has_its_sections_and_panels():
+    made = workspace.workspace("someone", "some-project")
+    spec = made._to_model().spec.model_dump(by_alias=True, exclude_none=True)
+    sections = spec["section"]["panelBankConfig"]["sections"]
+    assert [section["name"] for section in sections] == [
+        "learning", "spikes", "plasticity", "adaptation", "system",
+    ]  # fmt: skip
+    for section in sections:
+        plots = [part["config"] for part in section["panels"] if "Line Plot" in part["viewType"]]
+        shown = [(part["chartTitle"], part["metricRegex"]) for part in plots]
+        assert shown == [
+            (title, f"^{metrics}$") for title, metrics in workspace.SECTIONS[section["name"]]
+        ]
+    kinds = {part["viewType"] for part in sections[3]["panels"]}
+    assert {"Media Browser", "Weave"} <= kinds
+
+
+def test_without_an_account_there_is_no_workspace():
+    with pytest.raises(UsageError, match="there is no account"):
+        dashboards([])

@@ -59,6 +59,8 @@ def test_a_run_leaves_its_folder_and_goes_on_with_resume(tmp_path, run_here, cap
     assert {"torch", "stable-baselines3", "gymnasium", "revision"} <= config["versions"].keys()
     assert steps_of(folder) == [160, 320]
     assert trained_steps(folder) == 320
+    trained = load_policy(folder / "policy").policy.network_config
+    assert NetworkConfig.of(config["settings"]["network"]) == trained
     action, _ = load_policy(folder / "policy").predict(np.zeros(24, dtype=np.float32))
     assert action in (0, 1)
 
@@ -89,15 +91,6 @@ def test_what_would_change_the_numbers_is_said_when_a_run_goes_on(tmp_path, run_
     said = capsys.readouterr().err
     assert "the content of" in said
     assert "fell to zero over 32 steps, and does over 64 now" in said
-
-
-def test_the_settings_on_file_are_those_of_the_network_that_was_trained(tmp_path, run_here):
-    policy = "dp-oja"
-    assert run_here(*CUE, "--policy", policy, *TINY) == 0
-    folder = folder_of(tmp_path, policy=policy)
-    written = yaml.safe_load((folder / "config.yaml").read_text())["settings"]["network"]
-    trained = load_policy(folder / "policy").policy.network_config
-    assert NetworkConfig.of(written) == trained
 
 
 def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys, monkeypatch):
@@ -269,17 +262,6 @@ def test_environments_are_seeded_and_normalised_as_the_settings_say(observations
 
 
 # equal size
-
-
-@pytest.mark.parametrize(("policy", "kind"), [("lstm", "ppo"), ("ndp-oja", "supervised")])
-def test_lengths_need_not_divide_one_another(tmp_path, run_here, policy, kind):
-    lengths = ["--trainer.n-steps", "50", "--trainer.batch-size", "33", "--trainer.kind", kind]
-    training = [*CUE, "--policy", policy, *TINY, *lengths, "--steps", "150", "--log-every", "1"]
-    assert run_here(*training, "--checkpoint-every", "100") == 0
-    folder = folder_of(tmp_path, policy=policy)
-    assert steps_of(folder) == [100, 200]
-    assert run_here(*training, "--steps", "300", "--resume") == 0
-    assert steps_of(folder) == [100, 200, 300]
 
 
 @pytest.mark.parametrize("agent", ["mlp", "lstm", "dp-bcm"])

@@ -1,4 +1,4 @@
-"""Videos: pace, frames and files, with and without a way to draw, from both command lines."""
+"""Videos: pace, frames and files, the panel beside them, from both command lines."""
 
 import json
 import os
@@ -18,21 +18,27 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
-from spikepropamine.envs.rendering import INSTALL, Camera, CannotDraw, fitted
-from spikepropamine.evaluation.ask.conditions import conditions_of
+from spikepropamine.envs.rendering import INSTALL, CannotDraw
 from spikepropamine.evaluation.ask.lesions import PlasticityOff
-from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.evaluation.film import camera
+from spikepropamine.evaluation.film.panel import (
+    ABOVE,
+    BELOW,
+    INK,
+    MARK,
+    Curve,
+    Outline,
+    Panel,
+    diverging,
+    reward_rate,
+)
+from spikepropamine.evaluation.film.recording import Moment
 from spikepropamine.evaluation.film.video import (
     HEIGHT,
     WIDTH,
     Take,
-    acting_now,
-    context_now,
     film,
     mp4,
     pace,
-    written,
 )
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.policies import PlasticSpikingPolicy
@@ -53,37 +59,6 @@ ROOT = Path(__file__).parent.parent
 )
 def test_a_video_runs_as_fast_as_the_task(clock, steps, rate, stride):
     assert pace(clock, steps) == (rate, stride)
-
-
-def test_pictures_are_fitted_without_distortion():
-    picture = np.zeros((100, 50, 3), dtype=np.uint8)
-    result = fitted(picture, 60, 40)
-    assert result.shape == (40, 60, 3)
-    dark = pixels(result, (0, 0, 0))
-    assert np.ptp(dark[0]) + 1 == 40 and np.ptp(dark[1]) + 1 == 20
-
-
-def test_a_long_title_leaves_room_for_the_rest():
-    background = np.zeros((24, 300, 3), dtype=np.uint8)
-    alone = written(background, "", "episode 7")
-    with_title = written(
-        background, "a title that is longer than the picture is wide " * 3, "episode 7"
-    )
-    room = np.nonzero(alone)[1].min() - 20  # where the rest begins
-    assert (with_title[:, room + 15 :] == alone[:, room + 15 :]).all()
-    assert (with_title[:, 10 : room // 2] > 0).any()
-
-
-def test_a_context_is_told_in_words():
-    assert context_now({}) == ""
-    assert context_now({"context": [1], "context_began": 0}) == ""  # of the task itself
-    info = {"perturbations": {"motor_signs": {"severity": 0.5}, "mass": {"severity": 1}}}
-    info |= {"contexts": {"task": [1], "motor_signs": [1, -1]}, "context_began": 0}
-    assert context_now(info) == "hidden motor signs: + \N{MINUS SIGN}"
-    assert acting_now(info) == ["mass"]
-    info |= {"perturbations": {"sensor_order:all": {"severity": 1}}}
-    info |= {"contexts": {"sensor_order:all": [2, 0, 1]}, "context_began": 40}
-    assert context_now(info) == "hidden sensor order:all: 2 0 1 since step 40"
 
 
 # the file
@@ -149,12 +124,6 @@ def test_a_video_shows_the_episode_that_is_evaluated(tmp_path):
         assert total == episode.total_reward
 
 
-def test_an_episode_can_be_cut_short(tmp_path):
-    policy = make_policy(gym.make("CueAssociation-v0"))
-    video = film(tmp_path / "cut.mp4", policy, [cue_take()], 7, "a title", max_steps=5)
-    assert described(video.path)[4] == 6
-
-
 def test_a_policy_without_spikes_is_filmed_too(tmp_path):
     env = make("CueAssociation-v0", {"trials": 2})
     mlp = ActorCriticPolicy(env.observation_space, env.action_space, lambda _: 0.0)
@@ -172,14 +141,6 @@ def test_a_video_that_fails_leaves_nothing(tmp_path):
     with mp4(tmp_path / "x.mp4", 16, 16, Fraction(5)) as add:
         add(frame)
     assert described(tmp_path / "x.mp4")[2:] == ((16, 16), 5, 1)
-
-
-def test_what_has_no_pictures_says_so():
-    class Blind(gym.Env):
-        observation_space = action_space = gym.spaces.Discrete(2)
-
-    with pytest.raises(CannotDraw, match="Blind has no render mode rgb_array"):
-        Camera(Blind(), 8, 8)
 
 
 # MuJoCo, each in a process of its own: the way to draw is settled when MuJoCo is imported
@@ -248,11 +209,6 @@ def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path):
     assert found["error"].endswith(INSTALL) and "\n" not in found["error"]
 
 
-def test_a_backend_of_the_users_is_not_replaced():
-    found = json.loads(python(ROBOT, MUJOCO_GL="disable").splitlines()[-1])
-    assert found["backend"] is None and "unset it" in found["error"]
-
-
 # the command line
 
 
@@ -275,34 +231,6 @@ def test_evaluation_films_what_was_asked_for(tmp_path, monkeypatch):
     assert video.name == "ndp-oja-seed0-obs_noise=0.2@8-side-by-side.mp4"
     assert described(video)[2:] == ((2 * WIDTH, 2 * HEIGHT + 24), 2, 41)
     assert quote(video.name) in (folder / "report.html").read_text()
-
-
-def test_an_evaluation_leaves_no_video_or_report_of_the_one_before(tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    run = save_run(tmp_path / "run", "CueAssociation-v0")
-    options = [str(run), "--conditions", "clean", "--episodes", "2", "--overwrite"]
-    folder = run / "evaluations" / "standard"
-    assert evaluate.main([*options, "--video"], "evaluate.py") == 0
-    assert evaluate.main([*options, "--seed", "2000000"], "evaluate.py") == 0
-    assert not list((folder / "videos").iterdir())
-    with monkeypatch.context() as patched:
-        patched.setattr(evaluate, "film_asked", stop)
-        more = ["--seed", "3000000", "--video"]
-        assert evaluate.main([*options, *more], "evaluate.py") == 130
-    assert (folder / "results.csv").is_file() and not (folder / "report.html").exists()
-
-
-def test_every_condition_that_is_named_has_a_film_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(camera, "film", lambda path, *rest, **more: (path.name, rest[3]))
-    run = save_run(tmp_path / "run", "CueAssociation-v0")
-    runs, task = load_runs([run], range(5, 6))
-    texts = ["obs_noise=0.5", "obs_noise~0.5", "obs_noise=0.2"]
-    conditions, _ = conditions_of(task, None, texts, [])
-    named = [condition.label for condition in conditions]
-    films = camera.film_all(runs, task, conditions, named, 5, (), tmp_path)
-    assert len(set(films)) == len(conditions) == 4
 
 
 def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(tmp_path, monkeypatch, capsys):
@@ -352,22 +280,100 @@ def test_training_makes_videos_and_is_the_same_as_without(trained):
     assert weights(plain) == weights(filmed)
 
 
-def test_a_video_that_fails_does_not_stop_training(trained, monkeypatch):
+@pytest.mark.parametrize(
+    ("step", "error", "words"),
+    [
+        ("film", RuntimeError("the disk is full\nand more"), "from here on: the disk is full\n"),
+        ("check_drawing", CannotDraw("install something"), "no videos: install something"),
+    ],
+)
+def test_a_training_goes_on_where_nothing_can_be_filmed(trained, monkeypatch, step, error, words):
     def broken(*_, **__):
-        raise RuntimeError("the disk is full\nand more")
+        raise error
 
-    monkeypatch.setattr("spikepropamine.evaluation.film.video.film", broken)
-    folder, error = trained("broken", "--video-every", "32")
-    assert (folder / "policy" / "policy.json").is_file()
-    assert error.count("no videos from here on: the disk is full") == 1
-    assert "and more" not in error
+    monkeypatch.setattr(f"spikepropamine.evaluation.film.video.{step}", broken)
+    folder, said = trained("broken", "--video-every", "32")
+    assert (folder / "policy" / "policy.json").is_file() and said.count(words) == 1
 
 
-def test_training_where_nothing_can_be_drawn_goes_on(trained, monkeypatch):
-    def check(make):
-        raise CannotDraw("install something")
+def panel_of(steps=10, neurons=4, onsets=(), synapses=(4, 3), **changes):
+    outline = Outline(np.zeros(steps), onsets, 1, neurons, synapses, True, 1.0)
+    arguments = {"window": 5, "width": 512, "height": 384, "bound": 1.0}
+    return Panel(outline, [Curve(np.zeros(steps))], **(arguments | changes))
 
-    monkeypatch.setattr("spikepropamine.evaluation.film.video.check_drawing", check)
-    folder, error = trained("blind", "--video-every", "32")
-    assert "no videos: install something" in error
-    assert (folder / "policy" / "policy.json").is_file() and not (folder / "videos").exists()
+
+def moment_of(spikes, fast=None):
+    spikes = np.array([spikes], dtype=np.float32)
+    fast = np.zeros((4, 3), np.float32) if fast is None else fast
+    return Moment({}, 0.0, np.zeros(1), spikes, np.zeros_like(spikes), fast)
+
+
+def test_a_spike_lights_the_pixels_of_its_neuron_and_tick():
+    panel = panel_of(steps=10)
+    plot = panel.plots["spikes"]
+    rows, columns = plot.shape[:2]
+    panel.add(moment_of([0, 0, 0, 0]))
+    assert not pixels(plot, INK)[0].size
+    panel.add(moment_of([1, 0, 0, 0]))  # neuron 0 is at the bottom, step 1 the second of ten
+    lit_rows, lit_columns = pixels(plot, INK)
+    found = lit_rows.min(), lit_rows.max(), lit_columns.min(), lit_columns.max()
+    box = (0.75 * rows, rows - 1, 0.1 * columns, 0.2 * columns - 1)
+    np.testing.assert_allclose(found, box, atol=1)
+    panel.add(moment_of([0, 0, 0, 1]))
+    top_rows, top_columns = pixels(plot[: rows // 2], INK)
+    found = top_rows.min(), top_rows.max(), top_columns.min(), top_columns.max()
+    box = (0, 0.25 * rows - 1, 0.2 * columns, 0.3 * columns - 1)
+    np.testing.assert_allclose(found, box, atol=1)
+
+
+def test_a_change_is_marked_when_it_comes_and_not_before():
+    panel = panel_of(steps=10, onsets=((3, "joint_lock:0"),))
+    for step in range(10):
+        marked = {name: pixels(panel.plots[name], MARK)[1] for name in ("spikes", "reward")}
+        if step < 3:
+            assert not marked["spikes"].size and not marked["reward"].size
+        if step > 3:
+            width = panel.plots["spikes"].shape[1]
+            for columns in marked.values():
+                assert columns.min() == pytest.approx(0.3 * width, abs=2)
+                assert columns.max() == pytest.approx(0.3 * width, abs=3)
+        panel.add(moment_of([0, 0, 0, 0]))
+
+
+def test_fast_weights_are_coloured_symmetrically():
+    colours = diverging(np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0]), 1.0)
+    assert tuple(colours[3]) == (255, 255, 255)
+    assert tuple(colours[0]) == tuple(colours[1]) == BELOW
+    assert tuple(colours[5]) == ABOVE
+    # half the value is half the way to the full colour, on either side
+    np.testing.assert_allclose(colours[2], (255 + np.array(BELOW)) / 2, atol=0.5)
+    np.testing.assert_allclose(colours[4], (255 + np.array(ABOVE)) / 2, atol=0.5)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (5, 4)])
+def test_a_fast_weight_is_drawn_where_it_belongs(shape):
+    fast = np.zeros(shape, np.float32)
+    fast[0, -1] = 1.0  # to the first neuron, from the last one
+    panel = panel_of(synapses=shape)
+    panel.add(moment_of([0, 0, 0, 0], fast))
+    plot = panel.plots["fast_weights"]
+    rows, columns = pixels(plot, ABOVE)
+    height, width = plot.shape[:2]
+    # the longer axis lies; neurons are counted from the bottom left
+    if shape == (4, 5):
+        box = (0.75 * height, height - 1, 0.8 * width, width - 1)
+    else:
+        box = (0, height / 4, 0, width / 5)
+    found = rows.min(), rows.max(), columns.min(), columns.max()
+    np.testing.assert_allclose(found, box, atol=1.5)
+
+
+def test_the_reward_rate_is_a_mean_over_the_last_steps():
+    rate = reward_rate(np.array([1.0, 2.0, 3.0, 4.0]), 2)
+    np.testing.assert_allclose(rate, [1.0, 1.5, 2.5, 3.5])
+
+
+def test_a_policy_without_spikes_has_the_reward_rate_alone():
+    panel = Panel(Outline(np.ones(5)), [Curve(np.ones(5))], 2, 560, 136, 0.0)
+    assert list(panel.plots) == ["reward"]
+    panel.add(Moment({}, 1.0, np.zeros(1)))

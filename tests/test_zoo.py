@@ -1,10 +1,104 @@
-"""What a policy's name and its settings build."""
+"""What a policy's name and its settings build, of which parts, and training some of them only."""
+
+from typing import get_args
 
 import pytest
+import torch
 from conftest import make_venv
+from stable_baselines3.common.env_util import make_vec_env
 
-from spikepropamine.agents.zoo import OF_PPO, TrainerSettings, build
+from spikepropamine.agents.zoo import (
+    OF_PPO,
+    TrainerSettings,
+    actor_parameters,
+    agents,
+    build,
+    register,
+)
 from spikepropamine.policies import NetworkConfig
+from spikepropamine.policies.groups import Group, parameter_group
+
+GROUPS = set(get_args(Group))
+
+
+@pytest.mark.parametrize("agent", agents())
+def test_every_parameter_has_a_group(agent):
+    network = NetworkConfig(encoding="population")
+    policy = build(agent, make_venv(), network, TrainerSettings(n_steps=32, batch_size=32)).policy
+    groups = {name: parameter_group(name) for name, _ in policy.named_parameters()}
+    present = {"weights", "readout", "critic"}
+    if agent.startswith(("snn", "rsnn", "dp", "ndp")):
+        present |= {"encoder"}
+    if agent.startswith(("dp", "ndp")):
+        present |= {"plasticity"}
+    if agent.startswith("ndp"):
+        present |= {"neuromodulator"}
+    assert set(groups.values()) == present <= GROUPS
+    assert all(
+        "value_net" in name or "critic" in name for name in groups if groups[name] == "critic"
+    )
+
+
+def by_group(policy):
+    groups = {}
+    for name, parameter in policy.named_parameters():
+        groups.setdefault(parameter_group(name), {})[name] = parameter.detach().clone()
+    return groups
+
+
+@pytest.mark.parametrize(
+    ("untrained", "kind"),
+    [
+        (("plasticity", "neuromodulator"), "ppo"),
+        (("weights", "plasticity", "readout"), "supervised"),
+        ((), "ppo"),
+    ],
+)
+def test_what_is_left_untrained_stays_and_all_else_learns(untrained, kind):
+    network = NetworkConfig(hidden=(6, 5), plastic=(True, True), slope=1.0)
+    trainer = TrainerSettings(
+        kind=kind, n_steps=32, batch_size=64, sequence_length=32, untrained=untrained
+    )
+    model = build("ndp-oja", make_vec_env("CueAssociation-v0", 2), network, trainer)
+    before = by_group(model.policy)
+    model.learn(128)
+    trained = {"weights", "plasticity", "neuromodulator", "readout"} - set(untrained)
+    if kind == "ppo":
+        trained.add("critic")
+    after = by_group(model.policy)
+    for group, parameters in before.items():
+        moved = [not torch.equal(x, after[group][name]) for name, x in parameters.items()]
+        assert any(moved) == (group in trained), group
+
+
+def test_what_is_left_untrained_is_not_counted_as_learned():
+    network, venv = NetworkConfig(hidden=(6, 5), plastic=(False, True)), make_venv()
+    whole, part = (
+        build("ndp-oja", venv, network, TrainerSettings(untrained=untrained)).policy
+        for untrained in ((), ("neuromodulator",))
+    )
+    removed = sum(x.numel() for x in by_group(whole)["neuromodulator"].values())
+    assert actor_parameters(whole) - actor_parameters(part) == removed > 0
+    for parameter in part.parameters():
+        parameter.requires_grad_()  # as of a policy that was saved and loaded
+    assert actor_parameters(part, ["neuromodulator"]) == actor_parameters(whole) - removed
+
+
+def test_something_has_to_be_trained():
+    trainer = TrainerSettings(untrained=("weights", "readout", "critic"))
+    with pytest.raises(ValueError, match="nothing of mlp would be left to train"):
+        build("mlp", make_venv(), NetworkConfig(), trainer)
+
+
+def test_only_what_is_there_can_be_left_untrained():
+    with pytest.raises(ValueError, match="snn has no neuromodulator that could be left untrained"):
+        build("snn", make_venv(), NetworkConfig(), TrainerSettings(untrained=("neuromodulator",)))
+
+
+@pytest.mark.parametrize("name", ["mlp.v2", "-mlp", "müller", "a/b"])
+def test_a_policy_has_a_name_that_a_run_folder_can_have(name):
+    with pytest.raises(ValueError, match="letters, digits"):
+        register(name, agents()["mlp"])
 
 
 @pytest.mark.parametrize("agent", ["mlp", "lstm", "gru", "ndp-oja"])
