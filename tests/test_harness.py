@@ -117,16 +117,6 @@ def test_who_earns_no_more_than_standing_still_has_learned_nothing_and_keeps_not
     assert found.learned("mlp") == [None] and found.returns("mlp").interval is None
 
 
-def test_longer_episodes(tmp_path):
-    run = save_programmed(tmp_path)
-    found = evaluated(tmp_path / "out", run, "--horizon-factor", 3, "--perturb",
-                      "action_flip~1@600", "--episodes", 2)  # fmt: skip
-    late = "action_flip~1@600"
-    assert found.asked["horizon"] == 1200
-    assert found.estimate("mlp", late, "length").mean == 1200
-    assert found.returns("mlp", late).mean == pytest.approx(600 + 12 + 540 * 0.8)
-
-
 def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     run = save_programmed(tmp_path)
     ran = []

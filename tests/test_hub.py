@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import create_autospec
@@ -134,16 +133,6 @@ def test_the_card_is_made_from_the_evaluation(pushed, run):
     for part in ("## Training", "## Results", "plasticity off"):
         assert part in body, part
     assert f"spikepropamine pull {NAME}" in body
-
-
-def test_an_evaluation_that_is_damaged_is_one_line(run, tmp_path, capsys):
-    old = tmp_path / "old"
-    shutil.copytree(run, old)
-    (old / "evaluations" / "standard" / ASKED).write_text('{"runs": []}')
-    assert main(["cards", str(old)]) == 2
-    error = capsys.readouterr().err
-    assert "is damaged" in error and error.count("\n") == 1
-    assert main(["cards", str(run)]) == 0 and "# ndp-oja on" in (run / "README.md").read_text()
 
 
 def test_nothing_but_policy_and_card_is_taken(pushed, tmp_path):

@@ -102,8 +102,3 @@ def test_extras_are_tested():
     tested = {line.partition("#")[0].strip() for line in lines}
     for extra, needs in project["optional-dependencies"].items():
         assert set(needs) <= tested, extra
-
-
-def test_test_files_do_not_import_from_one_another():
-    names = {file.stem for file in (ROOT / "tests").glob("test_*.py")}
-    assert not folders(imported("tests")) & names

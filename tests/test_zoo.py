@@ -84,15 +84,16 @@ def test_what_is_left_untrained_is_not_counted_as_learned():
     assert actor_parameters(part, ["neuromodulator"]) == actor_parameters(whole) - removed
 
 
-def test_something_has_to_be_trained():
-    trainer = TrainerSettings(untrained=("weights", "readout", "critic"))
-    with pytest.raises(ValueError, match="nothing of mlp would be left to train"):
-        build("mlp", make_venv(), NetworkConfig(), trainer)
-
-
-def test_only_what_is_there_can_be_left_untrained():
-    with pytest.raises(ValueError, match="snn has no neuromodulator that could be left untrained"):
-        build("snn", make_venv(), NetworkConfig(), TrainerSettings(untrained=("neuromodulator",)))
+@pytest.mark.parametrize(
+    ("policy", "untrained", "words"),
+    [
+        ("mlp", ("weights", "readout", "critic"), "nothing of mlp would be left to train"),
+        ("snn", ("neuromodulator",), "snn has no neuromodulator that could be left untrained"),
+    ],
+)
+def test_what_cannot_be_left_untrained_is_named(policy, untrained, words):
+    with pytest.raises(ValueError, match=words):
+        build(policy, make_venv(), NetworkConfig(), TrainerSettings(untrained=untrained))
 
 
 @pytest.mark.parametrize("name", ["mlp.v2", "-mlp", "müller", "a/b"])
