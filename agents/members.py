@@ -158,7 +158,8 @@ class _One:
     """A policy by itself."""
 
     def __init__(self, policy: Any) -> None:
-        self.policy, self.state = DeployedPolicy(policy, None, {}), None
+        self.policy = DeployedPolicy(policy, None, {})
+        self.state: Any = None
 
     def act(self, observations: Any, starts: np.ndarray, rows: Sequence[int]) -> np.ndarray:
         """The next deterministic actions."""

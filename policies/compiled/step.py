@@ -207,7 +207,7 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
             if (field := f"layer{index}.{name}") in layout.slices:
                 enter_state(index, name, field)
         indices = np.empty(max(spec.inputs, seen) + 1, np.int64)
-        sizes = number(0), ticks * batch, spec.inputs, neurons
+        sizes: Any = number(0), ticks * batch, spec.inputs, neurons
         call(index, static.sparse_currents, sizes, (indices,))
         if spec.plastic:
             if spec.modulation != "none" or spec.has_target:

@@ -72,7 +72,8 @@ class Several:
         self.weight = of_members["action_net.weight"].mT
         self.bias = of_members["action_net.bias"][:, None]
         self.plan = plan_of(network, self.each, network.readout_decay.dtype, count * own)
-        self.way, self.state = Fast(policy, self._actor), None
+        self.way = Fast(policy, self._actor)
+        self.state: Any = None
         self.drawn = torch.tensor(seeds or [0.0] * environments).repeat(count)[None, :, None]
         self.running: Sequence[int] = ()
 
