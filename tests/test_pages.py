@@ -13,7 +13,7 @@ from spikepropamine.common import UsageError
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.report import theme
 from spikepropamine.report.colours import POLICIES, colour_of
-from spikepropamine.report.html import PARTS, report, write_report
+from spikepropamine.report.html import PARTS, report
 from spikepropamine.report.runs import find_runs, learning_curve, write_local
 from spikepropamine.report.terminal import tables
 
@@ -137,19 +137,6 @@ def test_text_from_outside_cannot_become_html():
 def test_a_report_asks_for_nothing_from_the_network(html):
     assert "default-src 'none'" in html
     assert not re.findall(r'(?:src|href)="(?!#|data:)', html)
-
-
-def test_videos_beside_the_summary_are_in_the_report(tmp_path):
-    write_example(tmp_path, only_clean=True)
-    (tmp_path / "videos").mkdir()
-    (tmp_path / "videos" / "side by side #1.mp4").touch()
-    path = write_report(tmp_path)
-    assert [file.stem for file in (tmp_path / "figures").iterdir()] == [
-        "at-a-glance-return-of-an-episode-by-condition"
-    ]
-    assert path == tmp_path / "report.html"
-    assert 'src="videos/side%20by%20side%20%231.mp4#t=0.1"' in path.read_text()
-    assert not list(tmp_path.glob("*.part"))
 
 
 @pytest.fixture

@@ -125,6 +125,17 @@ def test_actions_arrive_as_they_should():
     assert noisy.min() >= -1 and noisy.max() <= 1 and noisy.std() > 0.3
 
 
+def test_noise_of_actions_is_in_units_of_half_their_range():
+    class Wide(Echo):
+        action_space = gym.spaces.Box(-40.0, 40.0, (2,), np.float32)
+
+    env = Perturbed(Wide(), "action_noise=0.1")
+    env.reset(seed=0)
+    for _ in range(2000):
+        env.step(np.zeros(2, np.float32))
+    np.testing.assert_allclose(np.std(env.unwrapped.arrived, axis=0), 0.1 * 40, rtol=0.1)
+
+
 def test_a_bias_is_constant_within_an_episode_and_follows_the_spread():
     spread, biases = np.array([0, 1, 10, 100]), []
     for seed in range(200):
