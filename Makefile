@@ -49,7 +49,7 @@ test: .venv/installed  ## the default tests
 nightly: .venv/installed  ## the tests of data on file and of oddities of platforms
 	$(BIN)/python -m pytest -q -n 2 -m nightly
 
-slow: .venv/installed  ## the tests that train until something is learned
+slow: .venv/installed  ## the tests that take minutes: of learning, compiling, and ends of commands
 	$(BIN)/python -m pytest -q -m slow
 
 fuzz: .venv/installed  ## wrong input by the thousand
