@@ -51,10 +51,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         observation_space, action_space: of the environments.
         device: of what is drawn.
         n_envs: environments side by side.
-        sequence_length: steps of a sequence; one entry more is drawn, for what comes next.
-        burn_in: steps before each sequence that only bring the state up to date.
-        stride: steps between two states that are kept, which is where sequences begin; None:
-            `sequence_length`, so that every step is in one sequence.
+        sequence_length: steps of a sequence; one entry more is drawn, for what comes next. States
+            are kept where sequences begin, so that every step is in one sequence.
         optimize_memory_usage: nothing is kept twice, so this changes nothing.
     """
 
@@ -67,15 +65,12 @@ class SequenceReplayBuffer(ReplayBuffer):
         n_envs: int = 1,
         optimize_memory_usage: bool = False,
         sequence_length: int = 4,
-        burn_in: int = 0,
-        stride: int | None = None,
     ) -> None:
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs)
-        self.sequence_length, self.burn_in = sequence_length, burn_in
-        self.stride = stride or sequence_length
-        self.entries = burn_in + sequence_length + 1  # of what is drawn
-        blocks = max(-(-buffer_size // (n_envs * self.stride)), -(-self.entries // self.stride) + 1)
-        size = self.buffer_size = blocks * self.stride
+        self.sequence_length = length = sequence_length
+        self.entries = length + 1  # of what is drawn
+        blocks = max(-(-buffer_size // (n_envs * length)), -(-self.entries // length) + 1)
+        size = self.buffer_size = blocks * length
         parts: dict[str, spaces.Space] = {"": observation_space}
         if isinstance(observation_space, spaces.Dict):
             parts = dict(observation_space.items())
@@ -139,7 +134,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.counts[...] = counts
 
     def _until(self, name: str, filled: int) -> int:
-        return -(-filled // self.stride) if name == "states" else filled
+        return -(-filled // self.sequence_length) if name == "states" else filled
 
     def reset(self) -> None:
         """Empties the buffer."""
@@ -204,9 +199,9 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.weights[envs[given_up], before[given_up]] = 0
         self.starts[envs, at] = starts
         if states is not None:
-            (due,) = np.nonzero(at % self.stride == 0)
+            (due,) = np.nonzero(at % self.sequence_length == 0)
             if len(due):
-                self.states[envs[due], at[due] // self.stride] = states[due]
+                self.states[envs[due], at[due] // self.sequence_length] = states[due]
         self.counts[envs] += 1
         return at
 
@@ -221,7 +216,7 @@ class SequenceReplayBuffer(ReplayBuffer):
 
         Args:
             count: how many.
-            batch_size: steps in each, not counting those of burn-in; whole sequences, rounded down.
+            batch_size: steps in each; whole sequences, rounded down.
             env: normalises observations and rewards.
         """
         sequences = max(batch_size // self.sequence_length, 1)
@@ -238,11 +233,11 @@ class SequenceReplayBuffer(ReplayBuffer):
 
     def _drawn(self, sequences: int, env: VecNormalize | None) -> Sequences:
         # blocks from the oldest that is whole to the newest that is followed by enough
-        oldest = -(-np.maximum(self.counts - self.buffer_size, 0) // self.stride)
-        there = (self.counts - self.entries) // self.stride - oldest + 1
+        oldest = -(-np.maximum(self.counts - self.buffer_size, 0) // self.sequence_length)
+        there = (self.counts - self.entries) // self.sequence_length - oldest + 1
         envs = np.random.randint(self.n_envs, size=sequences)
         blocks = oldest[envs] + (np.random.random(sequences) * there[envs]).astype(np.int64)
-        at = (blocks * self.stride + np.arange(self.entries)[:, None]) % self.buffer_size
+        at = (blocks * self.sequence_length + np.arange(self.entries)[:, None]) % self.buffer_size
         found = {key: kept[envs, at] for key, kept in self.kept.items()}
         observations = self._normalize_obs(found.get("", found), env)
         rewards = self._normalize_reward(self.rewards[envs, at], env)

@@ -25,7 +25,7 @@ SIDE_BY_SIDE = (
 NUMBER = int | float
 LEARNED_BY = (
     "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "sequence_length",
-    "buffer_size", "learning_starts", "tau", "gradient_steps", "policy_delay", "burn_in",
+    "buffer_size", "learning_starts", "tau", "gradient_steps", "policy_delay",
 )  # fmt: skip
 
 

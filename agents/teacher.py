@@ -6,13 +6,12 @@ al. 2021). The update is that of `agents.supervised`, through whole episodes.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecTransposeImage
+from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from spikepropamine.agents.shown import FallingShare
@@ -30,8 +29,9 @@ class Taught(FallingShare):
     sees good states.
 
     Args:
-        venv: the learner's environments, before any normalisation. Their observations begin with
-            those that the teacher was trained on; what comes after is the learner's alone.
+        venv: the learner's environments, in this process, before any normalisation. Their
+            observations begin with those that the teacher was trained on; what comes after is the
+            learner's alone.
         teacher: a deployed policy.
         guided_steps: environment steps, of all environments together, over which the share of
             episodes in which the teacher acts falls to zero.
@@ -59,8 +59,9 @@ class Taught(FallingShare):
         self._check_spaces()
         self.translates = hidden is None and venv.has_attr("in_context")
         if self.translates:
-            self._in_context = self._methods("in_context")
-            self._out_of_context = self._methods("out_of_context")
+            # of each environment; `env_method` would look them up at every call
+            self._in_context = venv.get_attr("in_context")
+            self._out_of_context = venv.get_attr("out_of_context")
 
     def _check_spaces(self) -> None:
         ours: Any = self.observation_space
@@ -131,16 +132,6 @@ class Taught(FallingShare):
             observed, self._state, self._starts, deterministic=True
         )
         return _translated(self._in_context, actions) if self.translates else actions
-
-    def _methods(self, name: str) -> list[Callable[[np.ndarray], np.ndarray]]:
-        """A method of each environment; `env_method` would look it up at every call."""
-        if isinstance(self.venv.unwrapped, DummyVecEnv):
-            return self.venv.get_attr(name)
-
-        def method(index: int, row: np.ndarray) -> np.ndarray:
-            return self.venv.env_method(name, row, indices=index)[0]
-
-        return [partial(method, index) for index in range(self.num_envs)]
 
 
 def _translated(methods: list[Callable[[np.ndarray], np.ndarray]], rows: np.ndarray) -> np.ndarray:

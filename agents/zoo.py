@@ -21,7 +21,7 @@ from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.baselines import ToldLstmPolicy, ToldMlpPolicy
-from spikepropamine.policies.extractors import LSTM_EXTRACTORS
+from spikepropamine.policies.extractors import extractor_for
 from spikepropamine.policies.fast.ppo import PPO
 from spikepropamine.policies.groups import Group, parameter_group
 from spikepropamine.policies.off_policy import actor_of
@@ -89,8 +89,6 @@ class TrainerSettings:
     """Off-policy: how far target critics follow in an update."""
     policy_delay: Count = 2
     """Off-policy: updates of the critics for each of the actor."""
-    burn_in: Number = 0
-    """Off-policy: environment steps before each sequence that bring its state up to date."""
     n_critics: Few = 2
     """Off-policy: how many critics there are."""
     n_quantiles: Few = 25
@@ -124,7 +122,7 @@ OFF_POLICY = {"sac": PlasticSAC, "tqc": PlasticTQC}
 TQC = ("n_quantiles", "top_quantiles_to_drop_per_net")
 OF_SAC = (
     "buffer_size", "learning_starts", "batch_size", "tau", "gamma", "train_freq",
-    "gradient_steps", "sequence_length", "burn_in", "policy_delay",
+    "gradient_steps", "sequence_length", "policy_delay",
 )  # fmt: skip
 OF_PPO = (
     "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "target_kl",
@@ -210,8 +208,7 @@ def _lstm(
         return _off_policy("GruPolicy" if gru else "MlpLstmPolicy", {}, venv, trainer, arguments)
     kwargs["net_arch"] = {"pi": [], "vf": list(trainer.critic)}
     policy: Any = "GruPolicy" if gru else _named(venv, "LstmPolicy")
-    if policy in LSTM_EXTRACTORS:
-        kwargs["features_extractor_class"] = LSTM_EXTRACTORS[policy]
+    kwargs["features_extractor_class"] = extractor_for(venv.observation_space, lstm=True)
     if told := _told(venv):
         policy, kwargs["told"] = policy if gru else ToldLstmPolicy, told
     if stock:

@@ -86,7 +86,7 @@ def neurobench(policy: PlasticSpikingPolicy, observations: Any) -> dict[str, flo
     """What NeuroBench counts of the spiking layers per environment step.
 
     Args:
-        policy: a static one, without recurrence and population encoding.
+        policy: a static one, without recurrence.
         observations: of an episode, as the policy sees them, [T, ...].
     """
     from neurobench.metrics.workload import ActivationSparsity, SynapticOperations

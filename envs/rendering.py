@@ -122,8 +122,6 @@ class Camera:
         self._renderer.update_scene(data, self._view)
         if tracked >= 0:
             move_ground(model, self._renderer.scene, centre)
-        if model.nhfield and not model.hfield_data.any():
-            hide_height_fields(self._renderer.scene)  # as high as the plane that they lie on
         return self._renderer.render()
 
 
@@ -199,15 +197,6 @@ def move_ground(model: Any, scene: Any, centre: np.ndarray) -> None:
         period = 1 / repeats if model.mat_texuniform[material] else 2 * size / repeats
         away = axes.T @ (centre - shape.pos)
         shape.pos = shape.pos + axes @ (np.round(away / period) * period)
-
-
-def hide_height_fields(scene: Any) -> None:
-    """Makes them transparent."""
-    import mujoco
-
-    for number in range(scene.ngeom):
-        if scene.geoms[number].type == mujoco.mjtGeom.mjGEOM_HFIELD:
-            scene.geoms[number].rgba = [0, 0, 0, 0]
 
 
 def fitted(picture: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -41,8 +41,6 @@ def refusal(deployed: DeployedPolicy) -> str | None:
     config = policy.network_config
     if config.units != "spiking":
         return "NIR holds spiking networks only; use --format onnx for graded units"
-    if config.encoding != "current":
-        return "NIR has no Gaussian populations; train with --network.encoding current"
     if config.readout != "spikes":
         return "NIR's neurons put out spikes, not potentials; train with --network.readout spikes"
     if config.soft_reset:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikepropamine.policies import checkpointed, reference
+from spikepropamine.policies import reference
 from spikepropamine.policies.reference import LayerSpec, LayerState
 from spikepropamine.policies.rules import RULES
 
@@ -34,37 +34,31 @@ def _numba_leaky(*arguments) -> Tensor:
     return leaky_sequence(*arguments)
 
 
-# Each has the signature and the meaning of `policies.reference.layer_sequence`. "auto" takes the
-# first that can run: numba on a CPU; torch on other devices, and on a CPU where Numba is missing or
-# cannot take the rule. The reference runs where it is asked for.
-BACKENDS: dict[str, Backend] = {
-    "numba": _numba,
-    "torch": checkpointed.layer_sequence,
-    "reference": reference.layer_sequence,
-}
+# Each has the signature and the meaning of `policies.reference.layer_sequence`. "auto" is numba on
+# a CPU; the reference elsewhere, and where Numba is missing or cannot take the rule.
+BACKENDS: dict[str, Backend] = {"numba": _numba, "reference": reference.layer_sequence}
 
 
 def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | None:
     """Why a backend cannot run layers of a kind on a device, or None if it can."""
     if name == "reference":
         return None
-    if name == "numba":
-        if torch.device(device).type != "cpu":
-            return f"it runs on the CPU, not on {device}"
-        if importlib.util.find_spec("numba") is None:
-            return "Numba is not installed"
-        if spec.units != "spiking":
-            return f"its units are {spec.units}, not spiking"
-        from spikepropamine.policies.compiled.derive import derive  # slow to import
+    if torch.device(device).type != "cpu":
+        return f"it runs on the CPU, not on {device}"
+    if importlib.util.find_spec("numba") is None:
+        return "Numba is not installed"
+    if spec.units != "spiking":
+        return f"its units are {spec.units}, not spiking"
+    from spikepropamine.policies.compiled.derive import derive  # slow to import
 
-        if spec.plastic and derive(RULES[spec.rule]) is None:
-            return f"the rule {spec.rule} is not linear in p, x and f"
+    if spec.plastic and derive(RULES[spec.rule]) is None:
+        return f"the rule {spec.rule} is not linear in p, x and f"
     return None
 
 
 @functools.cache  # asked at every step, answered and logged once
 def available(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> str:
-    """The backend of this name, or the next slower one that can run, with one line in the log.
+    """The backend of this name, or the reference where it cannot run, with one line in the log.
 
     Args:
         name: a key of `BACKENDS`, or "auto" for the fastest.
@@ -76,15 +70,14 @@ def available(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu")
     """
     if name != "auto" and name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}")
-    names = list(BACKENDS)
-    for candidate in names[0 if name == "auto" else names.index(name) :]:
-        why = obstacle(candidate, spec, device)
-        if why is None:
-            return candidate
-        asked = name != "auto" or torch.device(device).type == "cpu"  # elsewhere Numba never runs
-        level = logging.WARNING if asked else logging.INFO
-        logger.log(level, "backend %s cannot be used (%s); trying the next", candidate, why)
-    raise AssertionError("the reference runs everywhere")
+    chosen = "numba" if name == "auto" else name
+    why = obstacle(chosen, spec, device)
+    if why is None:
+        return chosen
+    asked = name != "auto" or torch.device(device).type == "cpu"  # elsewhere Numba never runs
+    level = logging.WARNING if asked else logging.INFO
+    logger.log(level, "backend %s cannot be used (%s); the reference is", chosen, why)
+    return "reference"
 
 
 def choose(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> Backend:

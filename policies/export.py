@@ -36,8 +36,12 @@ from torch import nn
 from spikepropamine.common import reason, shown, whole_file, whole_folder
 from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
-from spikepropamine.policies.extractors import LSTM_EXTRACTORS
-from spikepropamine.policies.network import NetworkConfig
+from spikepropamine.policies.extractors import (
+    LstmCombinedExtractor,
+    LstmFlattenExtractor,
+    extractor_for,
+)
+from spikepropamine.policies.network import NetworkConfig, completed_network
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.spaces import (
     is_normalised,
@@ -80,7 +84,9 @@ POLICIES: dict[str, type[ActorCriticPolicy]] = {
     )
 }
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
-EXTRACTORS = (FlattenExtractor, NatureCNN, CombinedExtractor, *LSTM_EXTRACTORS.values())
+EXTRACTORS = (
+    FlattenExtractor, NatureCNN, CombinedExtractor, LstmFlattenExtractor, LstmCombinedExtractor,
+)  # fmt: skip
 OF_ALL = (
     "net_arch", "ortho_init", "log_std_init", "critic_sees_spikes", "normalize_images",
 )  # fmt: skip
@@ -215,8 +221,7 @@ def policy_of(description: dict[str, Any], size: int) -> ActorCriticPolicy:
     arguments = {name: given[name] for name in OF_ALL + OF_LSTM if name in given}
     arguments["activation_fn"] = ACTIVATIONS[given["activation_fn"]]
     if "network" in given:
-        # older ones do not say how their fast weights decay
-        arguments["network"] = NetworkConfig.of({"decay": "plain"} | given["network"])
+        arguments["network"] = NetworkConfig.of(completed_network(given["network"]))
     observations = space_from_json(description["observation_space"])
     actions = space_from_json(description["action_space"])
     name = description["policy"]
@@ -224,8 +229,9 @@ def policy_of(description: dict[str, Any], size: int) -> ActorCriticPolicy:
         raise ValueError(
             "it describes more weights than weights.safetensors, which may be cut, holds"
         )
-    if name in LSTM_EXTRACTORS:
-        arguments["features_extractor_class"] = LSTM_EXTRACTORS[name]
+    if name.startswith("Recurrent"):
+        scaled = arguments.get("normalize_images", True)
+        arguments["features_extractor_class"] = extractor_for(observations, scaled, lstm=True)
     cls = POLICIES[name]
     return cls(observations, actions, lr_schedule=lambda _: 0.0, **arguments)
 
@@ -241,8 +247,7 @@ def _weights_at_least(
         more = _weights_of_cnn(observations.shape or ())
     network = arguments.get("network")
     if network is not None:
-        encoded = inputs * (network.population if network.encoding == "population" else 1)
-        chains.append((encoded, *network.hidden))
+        chains.append((inputs, *network.hidden))
         more += sum(n * n for n, recurs in zip(network.hidden, network.recurrent) if recurs)
     if "lstm_hidden_size" in arguments:
         below = int(arguments["lstm_hidden_size"])

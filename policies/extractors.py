@@ -34,12 +34,3 @@ def extractor_for(
     if is_image_space(space, normalized_image=not normalize_images):
         return NatureCNN
     return LstmFlattenExtractor if lstm else FlattenExtractor
-
-
-# by the names under which SB3 and policy folders know the policies
-LSTM_EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
-    "MlpLstmPolicy": LstmFlattenExtractor,
-    "MultiInputLstmPolicy": LstmCombinedExtractor,
-    "RecurrentActorCriticPolicy": LstmFlattenExtractor,
-    "RecurrentMultiInputActorCriticPolicy": LstmCombinedExtractor,
-}

@@ -1,7 +1,7 @@
 """A spiking layer as a module: its learned parameters, and the call of the sequence function."""
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from spikepropamine.policies.backends import choose
 from spikepropamine.policies.fast.networks import tanh
 from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
 from spikepropamine.policies.rules import RULES
+
+if TYPE_CHECKING:
+    from spikepropamine.policies.network import NetworkConfig
 
 
 class LayerOutput(NamedTuple):
@@ -36,10 +39,7 @@ class SpikingLayer(nn.Module):
         spec: the kind of layer.
         exogenous: channels of the exogenous signal that its neuromodulators see.
         gain: standard deviation of the initial weights, times sqrt(fan-in).
-        membrane_decay, trace_decay, threshold_decay, eta: initial values, each in (0, 1).
-        plasticity_gain: standard deviation of the initial alpha, times sqrt(fan-in); their mean is
-            the rule's.
-        modulator_gain: the same of the initial weights of the neuromodulators.
+        config: has the other initial values; the mean of the initial alpha is the rule's.
         backend: a key of `policies.backends.BACKENDS`, or "auto".
     """
 
@@ -48,12 +48,7 @@ class SpikingLayer(nn.Module):
         spec: LayerSpec,
         exogenous: int,
         gain: float,
-        membrane_decay: float,
-        trace_decay: float,
-        threshold_decay: float,
-        eta: float,
-        plasticity_gain: float,
-        modulator_gain: float,
+        config: "NetworkConfig",
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -65,17 +60,17 @@ class SpikingLayer(nn.Module):
 
         self.weight = weights(n_in, gain)
         self.bias = nn.Parameter(torch.zeros(n))
-        self.membrane_decay = nn.Parameter(torch.full((n,), logit(membrane_decay)))
+        self.membrane_decay = nn.Parameter(torch.full((n,), logit(config.membrane_decay)))
         if spec.recurrent:
             self.recurrent_weight = weights(n, gain)
         if spec.plastic:
             rule = RULES[spec.rule]
-            self.plasticity_gain = weights(n_pre, plasticity_gain)
+            self.plasticity_gain = weights(n_pre, config.plasticity_gain)
             self.plasticity_gain.data += rule.gain
-            self.pre_decay = nn.Parameter(torch.tensor(logit(trace_decay)))
-            self.post_decay = nn.Parameter(torch.tensor(logit(trace_decay)))
+            self.pre_decay = nn.Parameter(torch.tensor(logit(config.trace_decay)))
+            self.post_decay = nn.Parameter(torch.tensor(logit(config.trace_decay)))
             if "threshold" in spec.state_shapes:
-                self.threshold_decay = nn.Parameter(torch.tensor(logit(threshold_decay)))
+                self.threshold_decay = nn.Parameter(torch.tensor(logit(config.threshold_decay)))
             if initial := list(rule.coefficients.values()):
                 self.coefficients = nn.Parameter(torch.tensor(initial))
             if rule.synaptic:
@@ -85,12 +80,12 @@ class SpikingLayer(nn.Module):
                 if (share := rule.mean_of(side)) is not None:
                     setattr(self, name, nn.Parameter(torch.tensor(logit(share))))
             if spec.modulation != "direct":
-                self.eta = nn.Parameter(torch.tensor(logit(eta)))
+                self.eta = nn.Parameter(torch.tensor(logit(config.eta)))
             if spec.modulation != "none":
-                self.modulator_weight = weights(n_in, modulator_gain)
-                self.modulator_exogenous = weights(exogenous, modulator_gain)
+                self.modulator_weight = weights(n_in, config.modulator_gain)
+                self.modulator_exogenous = weights(exogenous, config.modulator_gain)
                 # starts where a plain rule does, so that plasticity is alive at the first update
-                self.modulator_bias = nn.Parameter(torch.full((n,), math.atanh(eta)))
+                self.modulator_bias = nn.Parameter(torch.full((n,), math.atanh(config.eta)))
             if spec.has_target:
                 self.target_exogenous = weights(exogenous, 1.0)
                 self.target_bias = nn.Parameter(torch.zeros(n))

@@ -1,6 +1,6 @@
-"""The spiking network of an actor: encoding, layers, leaky readout, and its settings."""
+"""The spiking network of an actor: layers, leaky readout, and its settings."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -12,16 +12,24 @@ from torch import Tensor, nn
 
 from spikepropamine.common import unknown
 from spikepropamine.policies.backends import choose_leaky, choose_step
-from spikepropamine.policies.encoding import DirectCurrent, GaussianPopulation
 from spikepropamine.policies.layers import LayerOutput, SpikingLayer, logit
+from spikepropamine.policies.neurons import SURROGATES
 from spikepropamine.policies.reference import LayerSpec
 from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.state import StateLayout
-from spikepropamine.policies.surrogates import SURROGATES
 
 LARGEST = 1000  # of gains, bounds and slopes; larger ones overflow sooner or later
 MOST_DRAWN = 200
 """Networks that are kept of those that differ in weights drawn for an episode."""
+POSITIVE = ("slope", "clip", "gain", "input_gain")
+DECAYS = ("membrane_decay", "trace_decay", "threshold_decay", "readout_decay", "eta")
+RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (("ticks",), lambda x: 1 <= x <= 1000, "at least 1 and at most 1000"),
+    (POSITIVE, lambda x: 0 < x <= LARGEST, f"above 0 and at most {LARGEST}"),
+    (("plasticity_gain", "modulator_gain"), lambda x: 0 <= x <= LARGEST, f"from 0 to {LARGEST}"),
+    (DECAYS, lambda x: 0 < x < 1, "between 0 and 1"),
+)
+"""Names of numbers, and what they must be."""
 FLAGS = ("plasticity_off", "modulator_held")
 
 
@@ -50,10 +58,6 @@ class NetworkConfig:
     """Which layers are recurrent, one entry a layer."""
     ticks: int = 1
     """Ticks of network time per environment step."""
-    encoding: Literal["current", "population"] = "current"
-    """Observation as input currents, or as spikes of Gaussian populations (PopSAN)."""
-    population: int = 10
-    """Neurons per observation channel, for the population encoding."""
     readout: Literal["spikes", "spikes+potentials"] = "spikes"
     """What the actor's output layer sees: filtered spikes, or membrane potentials as well."""
     surrogate: str = "fast_sigmoid"
@@ -117,24 +121,10 @@ class NetworkConfig:
                     f"{name} must have one entry for each of the {layers} hidden layers, "
                     f"got {getattr(self, name)}"
                 )
-        for name, least in (("ticks", 1), ("population", 2)):
-            if not least <= getattr(self, name) <= 1000:
-                raise ValueError(
-                    f"{name} must be at least {least} and at most 1000, got {getattr(self, name)}"
-                )
-        for name in ("slope", "clip", "gain", "input_gain"):
-            if not 0 < getattr(self, name) <= LARGEST:
-                raise ValueError(
-                    f"{name} must be above 0 and at most {LARGEST}, got {getattr(self, name)}"
-                )
-        for name in ("plasticity_gain", "modulator_gain"):
-            if not 0 <= getattr(self, name) <= LARGEST:
-                raise ValueError(
-                    f"{name} must be between 0 and {LARGEST}, got {getattr(self, name)}"
-                )
-        for name in ("membrane_decay", "trace_decay", "threshold_decay", "readout_decay", "eta"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        for names, fits, words in RANGES:
+            for name in names:
+                if not fits(getattr(self, name)):
+                    raise ValueError(f"{name} must be {words}, got {getattr(self, name)}")
         if self.modulation == "feedback" and self.exogenous is None:
             raise ValueError("modulation feedback needs exogenous, the channels of the feedback")
         if self.modulation != "none" and self.rule == "none":
@@ -167,8 +157,16 @@ class NetworkConfig:
         return asdict(self)
 
 
+def completed_network(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a network that was kept, with what older ones do not say, as it was before there
+    was a choice, and without what is no setting any more.
+    """
+    known = {k: x for k, x in settings.items() if k in NetworkConfig.__dataclass_fields__}
+    return {"decay": "plain", "fresh_weights": "none"} | known
+
+
 class SpikingNetwork(nn.Module):
-    """Encoding, spiking layers and leaky readout, over sequences of environment steps.
+    """Spiking layers and leaky readout, over sequences of environment steps.
 
     It has the surface that sb3-contrib reads off an `nn.LSTM` (`input_size`, `num_layers`,
     `hidden_size`, and a call with a pair of states), so that its rollout and update code runs
@@ -199,14 +197,8 @@ class SpikingNetwork(nn.Module):
         self._observer: Callable[[list[LayerOutput]], None] | None = None
         self.input_size = channels
         self.register_buffer("exogenous", torch.tensor(exogenous, dtype=torch.long), False)
-        if config.encoding == "population":
-            self.encoder: GaussianPopulation | DirectCurrent = GaussianPopulation(
-                channels, config.population, config.surrogate, config.slope
-            )
-        else:
-            self.encoder = DirectCurrent(channels)
         layers = []
-        width, by_hand = self.encoder.outputs, config.modulation == "feedback"
+        width, by_hand = channels, config.modulation == "feedback"
         modulation: Any = "direct" if by_hand else config.modulation
         for index, (neurons, plastic, recurrent) in enumerate(
             zip(config.hidden, config.plastic, config.recurrent)
@@ -224,20 +216,8 @@ class SpikingNetwork(nn.Module):
                 clip=config.clip,
                 decay=config.decay,
             )
-            layers.append(
-                SpikingLayer(
-                    spec,
-                    exogenous=len(exogenous),
-                    gain=config.gain if index else config.input_gain,
-                    membrane_decay=config.membrane_decay,
-                    trace_decay=config.trace_decay,
-                    threshold_decay=config.threshold_decay,
-                    eta=config.eta,
-                    plasticity_gain=config.plasticity_gain,
-                    modulator_gain=config.modulator_gain,
-                    backend=backend,
-                )
-            )
+            gain = config.gain if index else config.input_gain
+            layers.append(SpikingLayer(spec, len(exogenous), gain, config, backend))
             width = neurons
         self.layers = cast(Sequence[SpikingLayer], nn.ModuleList(layers))
         for layer in layers if by_hand else ():
@@ -255,7 +235,7 @@ class SpikingNetwork(nn.Module):
         matrices = (".fast_weights", ".eligibility")
         self.layout = StateLayout(shapes, frozenset(k for k in shapes if k.endswith(matrices)))
         self.hidden_size = self.layout.size
-        prefixes = ["encoder.", *(f"layer{index}." for index in range(len(layers)))]
+        prefixes = [f"layer{index}." for index in range(len(layers))]
         self._fields = {
             prefix: [
                 (k, k.removeprefix(prefix)) for k in self.layout.shapes if k.startswith(prefix)
@@ -264,12 +244,11 @@ class SpikingNetwork(nn.Module):
         }
 
     def _part(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """The fields of the encoder or of a layer, without their prefix."""
+        """The fields of a layer, without their prefix."""
         return {short: state[full] for full, short in self._fields[prefix] if full in state}
 
     def _state_shapes(self, readout: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(FLAGS, (1,))
-        shapes |= {f"encoder.{k}": v for k, v in self.encoder.state_shapes.items()}
         for index, layer in enumerate(self.layers):
             shapes |= {f"layer{index}.{k}": v for k, v in layer.spec.state_shapes.items()}
             if layer.spec.modulation != "none":
@@ -311,9 +290,7 @@ class SpikingNetwork(nn.Module):
         plasticity = 1.0 - state["plasticity_off"]
         new_state = {flag: state[flag] for flag in FLAGS}
         held = state["modulator_held"] if bool(state["modulator_held"].any()) else None
-        signal, encoder_state = self.encoder(observations, starts, self._part(state, "encoder."))
-        new_state |= {f"encoder.{k}": v for k, v in encoder_state.items()}
-        outputs = []
+        signal, outputs = observations, []
         for index, layer in enumerate(self.layers):
             prefix = f"layer{index}."
             output, layer_state = layer(

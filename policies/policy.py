@@ -76,7 +76,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         net_arch: widths of the critic, `dict(vf=[...])` (the actor is the spiking network).
         critic_sees_spikes: the critic also sees the spiking features, detached.
         told: how many of the last channels of a Box the critic alone sees.
-        backend: what runs the layers: auto, numba, torch or reference.
+        backend: what runs the layers: auto, numba or reference.
         use_sde: must be False.
         activation_fn: of the critic. What else there is, is as in SB3's `ActorCriticPolicy`.
 

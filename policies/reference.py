@@ -30,7 +30,7 @@ class LayerSpec:
         recurrent: adds all-to-all synapses among the layer's neurons, with one tick of delay. In a
             recurrent plastic layer these are the plastic ones and the input synapses are static.
         units: "spiking", or "tanh": leaky units of which the output s = tanh(v) is graded.
-        surrogate: a key of `policies.surrogates.SURROGATES`.
+        surrogate: a key of `policies.neurons.SURROGATES`.
         slope: of the surrogate.
         soft_reset: a spike subtracts the threshold from the potential, instead of zeroing it.
         clip: bound c of the fast weights.

@@ -25,14 +25,13 @@ TITLES = {"settled_pace": "pace", "late_accuracy": "late accuracy", "return": "r
 SPIKING, PLASTIC = re.compile(r"n?dp-|r?snn"), re.compile(r"n?dp-")
 
 
-def card_of(run: RunFolder, lines: pl.DataFrame, name: str, repository: str | None = None) -> str:
+def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
     """Markdown with the front matter that the Hub reads.
 
     Args:
         run: the run folder.
         lines: of this run, of `lines_evaluated` or `lines_on_file`.
         name: by which `enjoy` and `evaluate` will find it.
-        repository: that it is pulled from, with its evaluation beside it; None: it is there.
     """
     metadata = _metadata(run)
     training = metadata["settings"]
@@ -53,8 +52,7 @@ def card_of(run: RunFolder, lines: pl.DataFrame, name: str, repository: str | No
     }
     own = training.get("imports") or ()
     more = f" --import {' '.join(own)}" if own else ""
-    pull = [f"spikepropamine pull {repository}"] if repository else []
-    commands = [*pull, *(f"spikepropamine {what} {name}{more}" for what in ("enjoy", "evaluate"))]
+    commands = [f"spikepropamine {what} {name}{more}" for what in ("enjoy", "evaluate")]
     said = "; ".join(f"{kind} {number(x)}" for kind, x in metrics.items())
     parts = [
         f"# {policy} on {env}",
@@ -65,8 +63,6 @@ def card_of(run: RunFolder, lines: pl.DataFrame, name: str, repository: str | No
     ]
     if lines.height:
         parts += ["## Results", _results(lines)]
-    if repository:
-        parts.append("`evaluation/report.html` has all of it, `evaluation/videos` what was filmed.")
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n" + "\n\n".join(parts) + "\n"
 
 

@@ -25,9 +25,7 @@ COMMANDS = {
         ("enjoy", "export.enjoy", "watch a policy, live where there is a display, else as a video"),
         ("export", "export.command", "a policy as a file: ONNX or NIR"),
         ("cards", "export.write_cards", "cards of runs, from their evaluations"),
-        ("push", "export.hub", "a run to the Hugging Face Hub"),
-        ("pull", "export.hub", "a policy from the Hugging Face Hub"),
-        ("verify", "envs.perturbations.command", "prove that perturbations do what they say"),
+        ("verify", "envs.perturbations.verify", "prove that perturbations do what they say"),
         ("dashboards", "report.dashboards", "a page over many runs, or a workspace in wandb"),
         ("list", "listing", "envs, policies, rules, suites, perturbations, matrices, trained"),
     )

@@ -139,13 +139,12 @@ def train(env: str, policy: str, **settings: Any) -> Run:
         UsageError: a setting that cannot be.
         Diverged: training broke down.
     """
-    from spikepropamine.training.command import filming
     from spikepropamine.training.options import words
     from spikepropamine.training.run import train as run
     from spikepropamine.training.settings import parse
 
     parsed = parse(list(words({"env": env, "policy": policy, **settings})), "train")
-    run(parsed, filming(parsed))
+    run(parsed)
     return Run(parsed.folder.path)
 
 

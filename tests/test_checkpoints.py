@@ -14,7 +14,8 @@ from safetensors import safe_open
 from spikepropamine.agents import zoo
 from spikepropamine.policies.export import load_policy
 from spikepropamine.progress_csv import read_progress
-from spikepropamine.training import checkpoints, command, resuming
+from spikepropamine.training import checkpoints, command
+from spikepropamine.training import run as running
 from spikepropamine.training.checkpoints import listed, lock, read
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.logs import ProgressCSV
@@ -170,8 +171,8 @@ def test_other_settings_than_those_of_the_checkpoint_are_named(run, capsys, with
 )
 def test_what_makes_other_numbers_is_said(run, capsys, monkeypatch, more, words):
     folder, go_on = run
-    now = resuming.versions() | {"numpy": "1.0"}
-    monkeypatch.setattr(resuming, "versions", lambda: now)
+    now = running.versions() | {"numpy": "1.0"}
+    monkeypatch.setattr(running, "versions", lambda: now)
     assert go_on("--resume", steps=64) == 0
     assert not capsys.readouterr().err  # nothing is left that could differ
     assert go_on("--resume", *more, steps=128) == 0
@@ -294,10 +295,8 @@ def test_a_policy_that_describes_more_than_it_holds_takes_no_memory(run):
     file = folder / "policy" / "policy.json"
     description = json.loads(file.read_text())
     description["format"] = 1  # of which nothing is digested
-    for name, value in (("hidden", [10**6, 10**6]), ("population", 10**12), ("ticks", 10**9)):
+    for name, value in (("hidden", [10**6, 10**6]), ("ticks", 10**9)):
         network = description["arguments"]["network"] | {name: value}
-        if name == "population":
-            network["encoding"] = "population"
         changed = description | {"arguments": description["arguments"] | {"network": network}}
         file.write_text(json.dumps(changed))
         with pytest.raises(ValueError, match="damaged"):

@@ -124,19 +124,6 @@ def test_synapses_among_neurons_see_the_spikes_of_the_tick_before():
     assert layer["plasticity"]["multiply_accumulates"] == expected
 
 
-def test_a_population_is_driven_once_a_step_and_fires_at_every_tick():
-    policy = spiking(rule="none", encoding="population", population=6, ticks=3)
-    observations = torch.as_tensor(episode()).repeat_interleave(3, dim=0)[:, None]
-    with torch.no_grad():
-        state = {"potential": torch.zeros(1, 18)}
-        spikes = policy.network.encoder(observations, torch.zeros(120, 1), state)[0]
-    encoder, first, *_ = cost.cost_of(policy, episode())["layers"]
-    assert encoder["name"] == "encoder" and encoder["state_bytes"] == 4 * 18
-    assert encoder["neurons"] == cost.operations(3 * 18, 3 * 18)  # a tick each; a step together
-    assert encoder["activation_sparsity"] == pytest.approx(1 - spikes.mean().item())
-    assert first["synapses"] == pytest.approx(cost.operations(spikes.sum() * 5 / 40, 0))
-
-
 def test_an_mlp_multiplies_everything():
     found = cost.cost_of(ActorCriticPolicy(*SPACES, net_arch=[8, 6]), episode())
     counts = [layer["synapses"]["multiply_accumulates"] for layer in found["layers"]]

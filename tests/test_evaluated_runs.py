@@ -184,7 +184,6 @@ def test_chosen_conditions_come_with_what_they_are_compared_with():
         ("mass=2", None),
         ("mass=2@500", 500),
         ("mass=2@ramp(300, 700) + obs_noise=0.1@400", 300),
-        ("mass=2@periodic(100)", 50),
         ("mass=2@500 + obs_noise=0.1", None),
     ],
 )

@@ -192,11 +192,11 @@ def room(tmp_path_factory):
     patch.setenv("SPIKEPROPAMINE_CACHE", str(root / "cache"))
     patch.setattr("tempfile.tempdir", str(root))
     patch.setattr("spikepropamine.training.tune.REPORTS", 10)
-    for name in ("training.command.train", "training.command.filming", "training.tune._study",
-                 "report.evaluate.measure", "report.evaluate.film_asked", "export.hub._service",
+    for name in ("training.command.train", "training.tune._study",
+                 "report.evaluate.measure", "report.evaluate.film_asked",
                  "matrix.command.run_side_by_side",
                  "evaluation.film.camera.film_run", "export.command._write_onnx",
-                 "export.command._write_nir", "envs.perturbations.command.verify",
+                 "export.command._write_nir", "envs.perturbations.verify.table",
                  "report.dashboards.save", "report.pages.draw"):  # fmt: skip
         patch.setattr(f"spikepropamine.{name}", reached)
     for name in ("training.run", "report.evaluate"):
@@ -226,8 +226,8 @@ def options_of(command):
 NEEDED = {
     "train": [["--env", CUES, "--policy", "mlp"], ["--env", "Pendulum-v1", "--policy", "ndp-oja"]],
     "tune": [["--env", CUES, "--policy", "snn"]],
-    "evaluate": [["run"], ["x=run"]], "enjoy": [["run"]], "push": [["run", "a/b"]],
-    "export": [["run", "--format", "onnx"], ["run", "--format", "nir"]], "pull": [["a/b"]],
+    "evaluate": [["run"], ["x=run"]], "enjoy": [["run"]],
+    "export": [["run", "--format", "onnx"], ["run", "--format", "nir"]],
     "matrix": [["cue-ppo", "--seeds", "0", "--dry-run"], ["f.yaml"]],
     "cards": [["run"]], "list": [["rules"]],
     "dashboards": [["--local", "."], []],
@@ -261,7 +261,7 @@ def test_command_lines(room, command):
 
 @tries(80)
 @given(st.sampled_from(["mass:torso=1.5 + obs_noise=0.2@500", "joint_lock:0~1@500",
-                        "mass=0.5..2 except 0.9..1.1 | friction~0.5",
+                        "mass=0.5..2 | friction~0.5",
                         "obs_dropout=0.3@ramp:10..50"]).flatmap(edited))  # fmt: skip
 def test_texts_of_perturbations(text):
     judge("perturbations", text, lambda: parse(text) and 0)

@@ -151,12 +151,6 @@ def test_what_goes_on_inside_by_hand(plastic, before):
     assert 0 < inside.sums["firing_rate"][1] < 3
 
 
-def test_potentials_of_an_encoder_are_not_those_of_neurons():
-    layout = layout_of(make_policy(CUES, encoding="population"))
-    assert "encoder.potential" in layout.shapes
-    assert InsideSums(layout, 1).potential == ["layer0.potential", "layer1.potential"]
-
-
 def test_all_that_a_measurement_depends_on_is_in_its_name():
     task = task_of(CUES, {"trials": 4})
     job = Job(Path("x"), "a", False, task, CLEAN, (1, 2), 20, True)

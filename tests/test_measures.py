@@ -198,7 +198,6 @@ def test_a_change_that_episodes_draw_is_waited_for():
         ("mass=2@60 | gravity=2@60", 60, True),
         ("mass=2@60 | gravity=2@80", 60, False),  # not everywhere at one step
         ("mass=2@60 | none", 60, False),
-        ("mass=2@periodic(120)", 60, False),  # and back again
         ("mass=2", None, False),
     ],
 )

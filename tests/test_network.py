@@ -11,7 +11,6 @@ import torch
 from conftest import OBSERVATIONS, make_model, make_venv, zero_state
 
 from spikepropamine.policies import NetworkConfig, StateLayout
-from spikepropamine.policies.encoding import GaussianPopulation
 from spikepropamine.policies.network import FLAGS, SpikingNetwork
 
 make_network = partial(conftest.make_network, backend="reference")  # which need not be compiled
@@ -65,12 +64,10 @@ def test_an_unknown_setting_is_named_with_the_nearest_one():
 # state
 
 
-def expected_fields(rule, modulation, encoding):
+def expected_fields(rule, modulation):
     """Names and sizes of the fields of `make_network(hidden=(4, 5))` on 3 channels."""
     fields = {"plasticity_off": 1, "modulator_held": 1}
     fields |= {"layer0.potential": 4, "layer1.potential": 5, "readout": 5}
-    if encoding == "population":
-        fields["encoder.potential"] = 3 * 10
     if rule != "none":
         fields |= {"layer1.pre": 4, "layer1.post": 5, "layer1.fast_weights": 4 * 5}
     if rule == "bcm":  # the one of these with a threshold
@@ -82,14 +79,13 @@ def expected_fields(rule, modulation, encoding):
     return fields
 
 
-@pytest.mark.parametrize("encoding", ["current", "population"])
 @pytest.mark.parametrize(
     ("rule", "modulation"),
     [("none", "none"), ("oja", "none"), ("bcm", "direct"), ("hebb", "retroactive")],
 )
-def test_the_layout_names_what_the_network_carries_and_nothing_else(rule, modulation, encoding):
-    network = make_network(hidden=(4, 5), rule=rule, modulation=modulation, encoding=encoding)
-    expected = expected_fields(rule, modulation, encoding)
+def test_the_layout_names_what_the_network_carries_and_nothing_else(rule, modulation):
+    network = make_network(hidden=(4, 5), rule=rule, modulation=modulation)
+    expected = expected_fields(rule, modulation)
     sizes = {name: math.prod(shape) for name, shape in network.layout.shapes.items()}
     assert sizes == expected
     assert network.layout.size == network.hidden_size == sum(expected.values())
@@ -128,10 +124,9 @@ def test_an_unknown_field_is_named_with_the_fields_there_are():
 # time
 
 
-@pytest.mark.parametrize("encoding", ["current", "population"])
 @pytest.mark.parametrize("readout", ["spikes", "spikes+potentials"])
-def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(encoding, readout):
-    settings = {"encoding": encoding, "readout": readout, "rule": "bcm", "hidden": (16, 16)}
+def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(readout):
+    settings = {"readout": readout, "rule": "bcm", "hidden": (16, 16)}
     several, single = make_network(ticks=3, **settings), make_network(ticks=1, **settings)
     single.load_state_dict(several.state_dict())
     inputs = observations(4) * 2
@@ -147,9 +142,8 @@ def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(encoding, readou
         torch.testing.assert_close(state[name], expected_state[name], rtol=0, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("encoding", ["current", "population"])
-def test_an_episode_start_forgets_everything(encoding):
-    network = make_network(encoding=encoding, readout="spikes+potentials", hidden=(16, 16))
+def test_an_episode_start_forgets_everything():
+    network = make_network(readout="spikes+potentials", hidden=(16, 16))
     inputs = observations(8) * 2
     _, used = features_of(network, observations(8) * 2)
     assert all(x.abs().max() > 0 for name, x in used.items() if name not in FLAGS)
@@ -166,7 +160,7 @@ def test_an_episode_start_forgets_everything(encoding):
 @pytest.mark.parametrize("steps", [1, 5])
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_the_flat_call_is_the_run_on_packed_states(backend, steps, grad):
-    network = make_network(encoding="population", backend=backend)
+    network = make_network(backend=backend)
     inputs, starts = observations(steps), torch.zeros(steps, 2)
     flat = features_of(network, observations(4))[1]
     expected, state = features_of(network, inputs, state=flat)
@@ -354,9 +348,8 @@ def test_one_width_is_one_layer_like_the_last_of_several(hidden):
 # state is never kept in modules
 
 
-@pytest.mark.parametrize("encoding", ["current", "population"])
-def test_the_network_keeps_nothing_between_calls(encoding):
-    network = make_network(encoding=encoding, modulation="retroactive", recurrent=(True, True))
+def test_the_network_keeps_nothing_between_calls():
+    network = make_network(modulation="retroactive", recurrent=(True, True))
     inputs = observations(6) * 2
     tensors = [*network.parameters(), *network.buffers()]
     before = [x.clone() for x in tensors]
@@ -405,33 +398,3 @@ def test_layers_are_as_the_settings_say():
         assert {name: getattr(layer.spec, name) for name in kind} == kind
         assert layer.membrane_decay.sigmoid().tolist() == pytest.approx([0.3] * layer.spec.neurons)
     assert network.readout_decay.sigmoid().tolist() == pytest.approx([0.7] * 10)
-
-
-# Gaussian populations
-
-
-def encode(values, ticks, neurons=3):
-    """Spikes [ticks, len(values), neurons] of one channel's population for constant values."""
-    encoder = GaussianPopulation(1, neurons, "fast_sigmoid", 5.0)
-    constant = torch.tensor(values).reshape(1, -1, 1).expand(ticks, -1, -1)
-    state = {"potential": torch.zeros(len(values), neurons)}
-    with torch.no_grad():
-        return encoder(constant, torch.zeros(ticks, len(values)), state)[0]
-
-
-def test_a_population_neuron_fires_as_by_hand():
-    # activity 0.45 at this distance from the centre 0: potentials 0.45, 0.9, 1.35 (a spike),
-    # 0.8, 1.25 (a spike), 0.7, 1.15 (a spike), 0.6, 1.05 (a spike), 0.5, 0.95, 1.4 (a spike)
-    distance = math.sqrt(-2 * 0.15 * math.log(0.45))
-    expected = [0, 0, 1, 0, 1, 0, 1, 0, 1, 0, 0, 1]
-    for side in (distance, -distance):
-        assert encode([side], ticks=12)[:, 0, 1].tolist() == expected
-
-
-def test_every_channel_has_a_population_of_its_own():
-    encoder = GaussianPopulation(2, 3, "fast_sigmoid", 5.0)
-    state = {"potential": torch.zeros(1, 6)}
-    inputs = torch.tensor([-3.0, 3.0]).expand(9, 1, 2)
-    with torch.no_grad():
-        rates = encoder(inputs, torch.zeros(9, 1), state)[0].mean(dim=(0, 1))
-    assert (rates > 0).tolist() == [True, False, False, False, False, True]

@@ -156,7 +156,6 @@ def test_a_file_read_back_is_the_graph(tmp_path):
     ("network", "setting"),
     [
         ({"readout": "spikes+potentials"}, "--network.readout spikes"),
-        ({"encoding": "population"}, "--network.encoding current"),
         ({"soft_reset": True}, "--no-network.soft-reset"),
     ],
 )

@@ -39,7 +39,6 @@ PLASTIC: dict[str, dict[str, Any]] = {
     "plain-decay": {"rule": "hebb", "modulation": "direct", "decay": "plain"},
     "retroactive": {"rule": "oja", "modulation": "retroactive"},
     "recurrent": {"rule": "oja", "modulation": "direct", "recurrent": (True, True)},
-    "population": {"rule": "oja", "encoding": "population"},
     "ticks": {"rule": "bcm", "modulation": "direct", "ticks": 3},
     "potentials": {"rule": "oja", "readout": "spikes+potentials"},
 }

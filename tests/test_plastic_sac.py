@@ -84,8 +84,8 @@ def test_unroll_from_stored_states_gives_what_acted(kind, normalised):
         # positions of the entries of weight 1 are the steps in order
         count = buffer.counts[env_index]
         steps = np.cumsum(buffer.weights[env_index, :count]).astype(int) - 1
-        for block in range((count - buffer.entries) // buffer.stride):
-            at = block * buffer.stride + np.arange(buffer.entries)
+        for block in range((count - buffer.entries) // buffer.sequence_length):
+            at = block * buffer.sequence_length + np.arange(buffer.entries)
             obs = buffer._normalize_obs(
                 buffer.kept[""][env_index, at], algorithm._vec_normalize_env
             )
@@ -156,9 +156,8 @@ def filled(n_envs, steps, ends, size=40, **arguments):
 
 
 @pytest.mark.parametrize("steps", [25, 200])
-@pytest.mark.parametrize("burn_in, stride", [(0, None), (3, None), (0, 8)])
-def test_sequences_are_whole_pieces_of_a_stream(steps, burn_in, stride):
-    buffer = filled(3, steps, (7, 9, 50), sequence_length=4, burn_in=burn_in, stride=stride)
+def test_sequences_are_whole_pieces_of_a_stream(steps):
+    buffer = filled(3, steps, (7, 9, 50), sequence_length=4)
     np.random.seed(0)
     seen = set()
     for batch in buffer.minibatches(20, 32):
@@ -172,13 +171,12 @@ def test_sequences_are_whole_pieces_of_a_stream(steps, burn_in, stride):
         assert not batch.rewards[~real].any() and not batch.dones[~real].any()
         # after the last observation of an episode, another one starts
         assert (batch.starts[1:] == ~real[:-1]).all()
-        seen |= {(int(e), int(n)) for e, n in obs[burn_in:-1].flatten(0, 1)}
+        seen |= {(int(e), int(n)) for e, n in obs[:-1].flatten(0, 1)}
     if steps == 200:
         newest = buffer.counts.max()
         assert min(n for _, n in seen) >= newest - 2 * buffer.buffer_size
-        assert max(n for _, n in seen) >= newest - 3 * buffer.stride
-        if stride is None and not burn_in:  # every step is in a sequence
-            assert len(seen) >= 3 * (buffer.buffer_size - 3 * buffer.stride)
+        assert max(n for _, n in seen) >= newest - 3 * buffer.sequence_length
+        assert len(seen) >= 3 * (buffer.buffer_size - 3 * buffer.sequence_length)
 
 
 @pytest.mark.parametrize("steps", [11, 200])
@@ -281,7 +279,7 @@ def test_quantile_loss_is_that_of_tqc():
     ("kind", "cls"), [("mlp", PlasticSAC), ("lstm", PlasticTQC), ("ndp-oja", PlasticSAC)]
 )
 def test_save_and_load(kind, cls, tmp_path):
-    algorithm = model(kind, cls=cls, burn_in=1, policy_delay=2).learn(64)
+    algorithm = model(kind, cls=cls, policy_delay=2).learn(64)
     assert algorithm._n_updates > 0
     algorithm.save(tmp_path / "model")
     algorithm.save_replay_buffer(tmp_path / "replay")

@@ -180,7 +180,7 @@ def test_recomputed_log_probabilities_and_values_are_the_collected_ones(
     [
         {"modulation": "retroactive", "rule": "bcm"},
         {"modulation": "none", "rule": "hebb"},
-        {"encoding": "population", "readout": "spikes+potentials"},
+        {"readout": "spikes+potentials"},
         {"recurrent": (True, True), "soft_reset": True},
         {"rule": "none", "modulation": "none"},
     ],

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikepropamine.policies.layers import SpikingLayer
-from spikepropamine.policies.neurons import THRESHOLD, fire
+from spikepropamine.policies.network import NetworkConfig
+from spikepropamine.policies.neurons import SURROGATES, THRESHOLD, fire, spike
 from spikepropamine.policies.reference import LayerParameters, LayerSpec, layer_sequence
 from spikepropamine.policies.rules import (
     FLOOR,
@@ -23,7 +24,6 @@ from spikepropamine.policies.rules import (
     register,
     stdp,
 )  # fmt: skip
-from spikepropamine.policies.surrogates import SURROGATES, spike
 from spikepropamine.versions import HERE
 
 TICKS, NEURONS, INPUTS = 3, 2, 2
@@ -286,7 +286,7 @@ def test_a_negative_neuromodulator_decays_or_in_the_plain_form_grows(decay, fact
 
 def test_the_neuromodulator_is_as_by_hand():
     spec = LayerSpec(2, 2, "oja", "direct")
-    layer = SpikingLayer(spec, 2, 1.0, 0.8, 0.6, 0.9, 0.18, 0.3, 1.0)
+    layer = SpikingLayer(spec, 2, 1.0, NetworkConfig())
     weight, exogenous, bias = [[0.5, -0.2], [0.1, 0.3]], [[0.4, 0.0], [0.0, -0.7]], [0.1, -0.1]
     for name, value in zip(("weight", "exogenous", "bias"), (weight, exogenous, bias)):
         getattr(layer, f"modulator_{name}").data = torch.tensor(value)

@@ -3,15 +3,17 @@
 import json
 from dataclasses import replace
 
-import gymnasium
 import numpy as np
 import optuna
 import pytest
 import yaml
 from optuna.trial import TrialState
+from stable_baselines3.common.evaluation import evaluate_policy
 
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import tune
+from spikepropamine.training.environments import evaluation_envs
+from spikepropamine.training.evaluations import EPISODES, SEED
 from spikepropamine.training.settings import defaults
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -31,8 +33,7 @@ SEARCH = {
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(tune, "EPISODES", 5)
+def study(tmp_path):
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(SEARCH))
     return tmp_path / "study"
 
@@ -74,17 +75,14 @@ def test_the_value_of_a_trial_is_what_its_policies_earn_in_new_episodes(tmp_path
     settings = tune.parse_settings([*TASK, "--steps", "2560"])
     trial = optuna.create_study(direction="maximize").ask()
     value = tune.value_of(trial, settings, 2, tmp_path)
-    env, returns = gymnasium.make("CueAssociation-v0"), []
+    returns: list[float] = []
     for seed in (0, 1):
         policy = load_policy(tmp_path / f"CueAssociation-v0/mlp/seed-{seed}/policy")
-        for episode in range(tune.EPISODES):
-            observation, _ = env.reset(seed=tune.FIRST_SEED + episode)
-            returns.append(0.0)
-            over = False
-            while not over:
-                action, _ = policy.predict(observation[None], deterministic=True)
-                observation, reward, over, _, _ = env.step(action[0])
-                returns[-1] += reward
+        venv = evaluation_envs(settings)
+        venv.seed(SEED)
+        returns += evaluate_policy(policy, venv, EPISODES, return_episode_rewards=True, warn=False)[
+            0
+        ]
     assert value == pytest.approx(np.mean(returns)) and np.std(returns) > 0
 
 

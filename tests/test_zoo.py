@@ -23,12 +23,10 @@ GROUPS = set(get_args(Group))
 
 @pytest.mark.parametrize("agent", agents())
 def test_every_parameter_has_a_group(agent):
-    network = NetworkConfig(encoding="population")
+    network = NetworkConfig()
     policy = build(agent, make_venv(), network, TrainerSettings(n_steps=32, batch_size=32)).policy
     groups = {name: parameter_group(name) for name, _ in policy.named_parameters()}
     present = {"weights", "readout", "critic"}
-    if agent.startswith(("snn", "rsnn", "dp", "ndp")):
-        present |= {"encoder"}
     if agent.startswith(("dp", "ndp")):
         present |= {"plasticity"}
     if agent.startswith("ndp"):

@@ -1,17 +1,13 @@
 """Stops a training whose numbers have stopped being numbers, and says where that began."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from spikepropamine.agents.evolution import Evolution
 from spikepropamine.policies.fast.ppo import NotFinite
-from spikepropamine.policies.groups import parameter_group
-from spikepropamine.policies.off_policy import OffPolicy
 from spikepropamine.policies.spaces import BadObservation
 
 LIMIT = 1e15
@@ -36,32 +32,12 @@ class Guard(BaseCallback):
     """Raises `Diverged` at the first number that is not finite or larger than `LIMIT`.
 
     What environments give is looked at at every step, before normalisation; state, values and
-    likelihoods after every rollout; gradients before a step is made with them. Off-policy, losses
-    and parameters are looked at after all updates of a rollout, before anything of it is saved.
+    likelihoods after every rollout; losses and parameters after the updates with it, before
+    anything of them is saved.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.largest: dict[str, Tensor] = {}
-        self.hooks: list[Any] = []
-
     def _on_training_start(self) -> None:
-        policy = self.model.policy
         self.normalisation = self.model.get_vec_normalize_env()
-        if isinstance(policy, OffPolicy):
-            return
-        self.hooks = [
-            parameter.register_post_accumulate_grad_hook(partial(self._measure, name))
-            for name, parameter in policy.named_parameters()
-            if parameter.requires_grad
-        ]
-        self.hooks.append(policy.optimizer.register_step_pre_hook(self._check_gradients))
-
-    def close(self) -> None:
-        """Takes the hooks away."""
-        for hook in self.hooks:
-            hook.remove()
-        self.hooks = []
 
     def check_parameters(self) -> None:
         """Raises `Diverged` if a parameter is unsound."""
@@ -133,21 +109,6 @@ class Guard(BaseCallback):
             f"training diverged at step {self.num_timesteps:,}: {what} is not finite or too large; "
             f"{ADVICE}"
         )
-
-    def _measure(self, name: str, parameter: Tensor) -> None:
-        assert parameter.grad is not None
-        if parameter.grad.numel():
-            self.largest[name] = parameter.grad.abs().amax()  # before it is clipped
-
-    def _check_gradients(self, *_: Any) -> None:
-        if not self.largest:
-            return
-        largest = torch.stack(list(self.largest.values()))
-        if not _sound(largest):
-            name = next(name for name, x in self.largest.items() if not _sound(x))
-            group = parameter_group(name)
-            self._learner(f"the gradient of {name} ({group}), and so the loss,")
-        self.largest = {}
 
 
 def _sound(x: Any) -> bool:

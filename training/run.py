@@ -21,6 +21,7 @@ from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, command_words, write_text
 from spikepropamine.folder import RunFolder, check_writable
+from spikepropamine.own_modules import code_of
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.policies.fast import way
@@ -41,36 +42,36 @@ from spikepropamine.training.callbacks import (
 )
 from spikepropamine.training.checkpoints import (
     LOCK,
+    CannotRestore,
     Checkpoint,
     Checkpoints,
     interval,
+    latest,
     listed,
     lock,
     log_on,
+    restore,
 )
 from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.environments import evaluation_envs, make_envs
 from spikepropamine.training.evaluations import Evaluations
-from spikepropamine.training.filming import Film, Films
 from spikepropamine.training.guard import Guard
 from spikepropamine.training.health import Health
 from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard
-from spikepropamine.training.resuming import contents_of, resume
-from spikepropamine.training.settings import Settings, defaults
+from spikepropamine.training.settings import Settings, check_unchanged, completed, defaults
 from spikepropamine.training.tracking import tracked
-from spikepropamine.versions import versions
+from spikepropamine.versions import digests_of, versions
 
+DECISIVE = ("n_envs", "backend", "device", "checkpoint_every")
+"""Settings that may change, but not without changing every number from there on."""
 FINISHED = "{} is already trained for {} steps; raise --steps to go on"
 
 
-def train(
-    settings: Settings, film: Film | None = None, callbacks: Sequence[BaseCallback] = ()
-) -> None:
+def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
     """Trains, or with `settings.resume` goes on training, and writes the run folder.
 
     Args:
         settings: what to train, and how.
-        film: makes the videos that `settings.video_every` asks for; None: there are none.
         callbacks: more of SB3's callbacks.
 
     Raises:
@@ -109,8 +110,7 @@ def train(
                     shutil.rmtree(path)
                 elif path.name != LOCK:
                     path.unlink()
-        films = [] if film is None else [Films(film, settings.video_every)]
-        _learn(algorithm, settings, [*callbacks, *films], checkpoint)
+        _learn(algorithm, settings, list(callbacks), checkpoint)
     venv.close()
 
 
@@ -238,7 +238,6 @@ def _train(
         guard.explain(error)
         raise
     finally:
-        guard.close()
         progress.close()
 
 
@@ -252,6 +251,62 @@ def _steps_of_policy(folder: Path) -> int | None:
         return load_policy(folder).metadata["steps"]
     except (FileNotFoundError, ValueError):
         return None
+
+
+def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
+    """Makes a new algorithm the one that was interrupted, and says what would make its numbers
+    others than those of a run that was not.
+
+    Returns:
+        The checkpoint that it goes on from.
+
+    Raises:
+        UsageError: it cannot be the same.
+    """
+    checkpoint = latest(settings.folder.checkpoints, lambda line: print(line, file=sys.stderr))
+    assert checkpoint is not None  # the caller has seen one
+    check_unchanged(completed(checkpoint.settings), settings.as_dict())
+    assert algorithm.env is not None
+    try:
+        # `learn` would reset, and statistics would take in what it shows; `Checkpoints` does it
+        algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
+        restore(algorithm, checkpoint.state)
+    except CannotRestore as error:
+        raise UsageError(f"cannot resume {settings.folder.path}: {error}") from error
+    if checkpoint.steps < settings.steps:  # otherwise nothing is left that could differ
+        for line in _changes(checkpoint, settings):
+            print(f"from here on the numbers are not those of one run: {line}", file=sys.stderr)
+    return checkpoint
+
+
+def contents_of(settings: Settings) -> dict[str, str]:
+    """Digests of the files, policies and own modules that a training depends on, by what is said
+    of them.
+    """
+    texts = [settings.perturb, settings.teacher, *settings.env_kwargs.values()]
+    digests = digests_of(str(text) for text in texts if text is not None)
+    contents = {f"the content of {text}": digest for text, digest in digests.items()}
+    contents |= {f"the code of {name}": of for name, of in code_of(settings.imports).items()}
+    return {name: digest[:12] for name, digest in contents.items()}
+
+
+def _changes(checkpoint: Checkpoint, settings: Settings) -> list[str]:
+    """What makes the numbers others than those of a run that was never interrupted."""
+    now, lines = versions() | contents_of(settings), []
+    for name, version in checkpoint.versions.items():
+        if name != "revision" and now.get(name) != version:
+            lines.append(f"{name} was {version}, and is {now.get(name)} now")
+    for name in DECISIVE:
+        then = checkpoint.settings.get(name)
+        if then != getattr(settings, name):
+            lines.append(f"{name} was {then}, and is {getattr(settings, name)} now")
+    then = checkpoint.settings["steps"]
+    if then != settings.steps and settings.trainer.learning_rate_schedule == "linear":
+        lines.append(
+            f"the learning rate fell to zero over {then:,} steps, and does over "
+            f"{settings.steps:,} now"
+        )
+    return lines
 
 
 def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:

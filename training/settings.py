@@ -16,6 +16,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.own_modules import import_modules, unless_imported
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.network import completed_network
 from spikepropamine.ranges import Count, Few, NotNegative, Number, Seed
 from spikepropamine.reading import read_yaml
 from spikepropamine.trained import named
@@ -27,7 +28,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 CHANGEABLE = {
     "resume", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
     "log_every", "threads", "device", "backend", "track", "tensorboard",
-    "video_every", "eval_every", "imports", "trainer.workers", "trainer.cluster",
+    "eval_every", "imports", "trainer.workers", "trainer.cluster",
 }  # fmt: skip
 CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every"}
 
@@ -104,8 +105,6 @@ class Settings:
     checkpoint_every: Count | None = None
     """Environment steps between checkpoints, at each of which all environments begin new episodes;
     50,000, or five of the longest episodes of each environment where that is more."""
-    video_every: Number = 0
-    """Environment steps between videos of the policy as it is; 0: none."""
     eval_every: Number = 0
     """Environment steps between evaluations of deterministic actions in environments of their own,
     the best policy of which is kept as `policy-best`; 0: none."""
@@ -119,7 +118,7 @@ class Settings:
     threads: Few = 1
     """Threads that step the environments at the same time; pays where physics take long (Ant,
     Humanoid). The numbers are the same with any; PyTorch has one."""
-    backend: Literal["auto", "numba", "torch", "reference"] = "auto"
+    backend: Literal["auto", "numba", "reference"] = "auto"
     """What runs spiking layers; auto is the fastest that can."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where to train."""
@@ -432,12 +431,14 @@ def _over(settings: Settings, values: dict[str, Any]) -> Settings:
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run, with what older ones do not say, as it was before there was a choice."""
-    later = _plain(asdict(TrainerSettings()))
-    gone = {"trust", "registry"}  # once options
-    return {name: value for name, value in settings.items() if name not in gone} | {
-        "network": {"decay": "plain", "fresh_weights": "none"} | settings["network"],
-        "trainer": later | settings["trainer"],
+    """Settings of a run, with what older ones do not say, as it was before there was a choice, and
+    without what is no option any more.
+    """
+    known, later = Settings.__dataclass_fields__, _plain(asdict(TrainerSettings()))
+    trainer = {name: settings["trainer"].get(name, value) for name, value in later.items()}
+    return {name: value for name, value in settings.items() if name in known} | {
+        "network": completed_network(settings["network"]),
+        "trainer": trainer,
     }
 
 

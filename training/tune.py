@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import yaml
 from filelock import FileLock
-from gymnasium.wrappers import TimeLimit
 
 from spikepropamine.common import (
     Parser,
@@ -34,13 +33,9 @@ from spikepropamine.common import (
     unknown,
     write_text,
 )
-from spikepropamine.evaluation.ask.task import task_of
-from spikepropamine.evaluation.run.episodes import run_episodes
-from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import parse_json, read_text
 from spikepropamine.training.callbacks import BetweenSteps
-from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.options import nested, updated, words
 from spikepropamine.training.run import train
@@ -57,8 +52,6 @@ from spikepropamine.training.settings import parse as parse_settings
 
 REPORTS = 10  # of the return so far, in each training
 STARTUP = 5  # trials that are never given up
-EPISODES = 50  # that tell what a run has come to
-FIRST_SEED = 2_000_000  # of these: neither of training nor of `spikepropamine evaluate`
 HEARTBEAT = 60  # seconds; a trial that is silent for two of them is tried again
 
 
@@ -85,7 +78,7 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
     for name in ("trials", "seeds"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} must be 1 or more, got {getattr(options, name)}")
-    for name in ("--seed", "--runs", "--resume", "--overwrite", "--track"):
+    for name in ("--seed", "--runs", "--resume", "--overwrite", "--track", "--eval-every"):
         if name in [word.partition("=")[0] for word in rest]:
             raise UsageError(f"{name} is for `spikepropamine train`; each trial has its own")
     settings = parse_settings(["--env", options.env, "--policy", options.policy, *rest], program)
@@ -187,15 +180,15 @@ class Reports(BetweenSteps):
 
 
 def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
-    """Trains with each seed; the mean of what the policies earn. Raises optuna.TrialPruned where
-    the trial is given up, or training broke down.
+    """Trains with each seed; the mean return of the policies in the evaluations that follow, as of
+    `--eval-every`. Raises optuna.TrialPruned where the trial is given up, or training broke down.
     """
     import optuna
 
     returns: list[float] = []
     values: list[float] = []
     for seed in range(seeds):
-        one = replace(settings, seed=seed, runs=folder, overwrite=True)
+        one = replace(settings, seed=seed, runs=folder, overwrite=True, eval_every=settings.steps)
         reports = Reports(trial, returns, one.steps)
         try:
             train(one, callbacks=[reports])
@@ -204,21 +197,9 @@ def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
         if reports.latest is None:
             raise UsageError(f"no episode is over within {one.steps} steps; raise --steps")
         returns.append(reports.latest)
-        values.append(earned(one))
+        # training returns would tell of exploration, too
+        values.append(load_policy(one.folder.best).metadata["evaluation"]["mean_reward"])
     return float(np.mean(values))
-
-
-def earned(settings: Settings) -> float:
-    """Mean return of the policy that a training left, with its likeliest actions, in new episodes
-    of the task as it was trained. Training returns would tell of exploration, too.
-    """
-    task = task_of(settings.env, settings.env_kwargs)
-    make_one = env_maker(settings)
-    make = make_one if task.own_limit else lambda: TimeLimit(make_one(), task.horizon)
-    policy = load_policy(settings.folder.policy)
-    seeds = range(FIRST_SEED, FIRST_SEED + EPISODES)
-    episodes = run_episodes(policy, make, seeds, width=width_of(task))
-    return float(np.mean([episode.total_reward for episode in episodes]))
 
 
 def tune(options: argparse.Namespace, settings: Settings) -> None:

@@ -109,14 +109,14 @@ def _scale_mass(model: Any, value: float, bound: Bound) -> None:
 
 
 def _scale_length(spec: Any, value: float, bound: Bound) -> None:
-    """Radius and density stay, so a longer limb is heavier; what hangs on it moves with it."""
+    """Radius and density stay, so a shorter limb is lighter; what hangs on it moves with it."""
     import mujoco
 
     capsule_like = (mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER)
     every = spec.bodies
     for index in bound.target:
         body = every[index]
-        # the joint stays where it is on the parent, and the limb grows from there
+        # the joint stays where it is on the parent
         body.pos += (1 - value) * _joint_position(body)
         for child in body.bodies:
             joint = _joint_position(child)
@@ -175,7 +175,7 @@ LIMB_LENGTH = Family(
     "limb_length", "body",
     "Length of one limb segment, or of all, at the same radius and density. The height below "
     "which a task counts its robot as fallen stays: at 0.5 Walker2d and Humanoid are below.",
-    "x nominal", nominal=1, hardest=0.5, other=1.5, targets=segments, default="all",
+    "x nominal", nominal=1, hardest=0.5, targets=segments, default="all",
     reason_against=_needs_segments, edit_spec=_scale_length,
 )  # fmt: skip
 CRIPPLED_LEG = Family(

@@ -9,7 +9,6 @@ import mujoco
 import numpy as np
 
 Edit = Callable[[Any], None]
-REACH = 1.0  # m
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -86,33 +85,6 @@ class EditableModel:
         self._edited = bool(self.spec_edits or self.model_edits)
         if self._additions:
             _upload_heights(self._task)
-
-    def clearance(self, posture: np.ndarray, nominal: bool = False) -> float:
-        """How far above the floor a robot is in a posture (qpos), in m, or the nominal robot would
-        be; negative within the floor, `REACH` at most.
-        """
-        model = copy.copy(self._nominal if nominal else self._task.model)
-        model.geom_margin[:] = REACH  # contacts are found before they are any
-        data = mujoco.MjData(model)
-        data.qpos[:] = posture
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_collision(model, data)
-        plane = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-        return min([REACH, *(c.dist for c in data.contact if plane[c.geom].any())])
-
-    def lifted(self, posture: np.ndarray, lift: float) -> np.ndarray:
-        """A posture (qpos), some metres higher, where the robot's root can rise."""
-        model, lifted = self._task.model, posture.copy()
-        free, slide = mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_SLIDE
-        for joint in range(model.njnt):
-            place = model.jnt_qposadr[joint]
-            if model.body_parentid[model.jnt_bodyid[joint]] != 0:
-                continue
-            if model.jnt_type[joint] == free:
-                lifted[place + 2] += lift
-            elif model.jnt_type[joint] == slide:
-                lifted[place] += lift * model.jnt_axis[joint][2]
-        return lifted
 
     def find_places(self) -> None:
         """Find where the parts of the body are that it has now, in the present posture."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -9,7 +10,6 @@ from spikepropamine.common import shown, unknown
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.contexts import SETS, codes_of
 from spikepropamine.envs.perturbations.family import Family
-from spikepropamine.envs.perturbations.schedule import Schedule
 from spikepropamine.own_modules import unless_imported
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -17,10 +17,93 @@ TERM = re.compile(
     rf"(?P<name>\w+)(?::(?P<target>[\w.\-]+))?\s*(?P<kind>[=~])"
     rf"\s*(?:(?P<set>{'|'.join(SETS)})|(?P<low>{NUMBER}))"
     rf"(?:\s*\.\.\s*(?P<high>{NUMBER}))?"
-    rf"(?:\s+except\s+(?P<except_low>{NUMBER})\s*\.\.\s*(?P<except_high>{NUMBER}))?"
     r"(?:\s*@\s*(?P<schedule>.+))?"
 )
 EXAMPLE = "mass:torso=1.5 + obs_noise=0.2@500"
+FORMS = {
+    "ramp": "ramp(200, 800)",
+    "change": "change(100) or change(40..160)",
+}
+MOST = 2**31  # steps, more than any episode has
+RANGE = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Strength over the steps of an episode.
+
+    Attributes:
+        start: first step at which it acts, at least 0.
+        end: first step of full strength; in between it grows linearly. None: at once.
+        changes: for contexts, when another one takes over: for each change the first and the last
+            step between which an episode draws its own.
+    """
+
+    start: int = 0
+    end: int | None = None
+    changes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def onset(self) -> int:
+        """The first step at which anything can be other than it was at the first."""
+        return self.changes[0][0] if self.changes else self.start
+
+    @property
+    def steady(self) -> bool:
+        """Whether every step is as the first."""
+        return self == Schedule()
+
+    def strength(self, step: int) -> float:
+        """Strength in [0, 1] at a step of the episode, counted from 0.
+
+        It holds for the observation that is seen at the step (the one of `reset` is 0) and for the
+        action and the dynamics that follow it.
+        """
+        if step < self.start:
+            return 0.0
+        if self.end is None or step >= self.end:
+            return 1.0
+        return (step - self.start) / (self.end - self.start)
+
+    @classmethod
+    def parse(cls, text: str) -> "Schedule":
+        """Read what follows the @: "500", "ramp(200, 800)", "change(100)", or
+        "change(40..160, 300)" with several changes.
+
+        Raises:
+            ValueError: the text is none of these.
+        """
+        text = text.strip()
+        if text.isdecimal():
+            return cls(int(text))
+        match = re.fullmatch(r"(\w+)\s*\(([^()]*)\)", text)
+        if not match:
+            raise ValueError(
+                f"a schedule is a step such as 500, {', '.join(FORMS.values())}, got {text!r}"
+            )
+        name, arguments = match[1], [part.strip() for part in match[2].split(",")]
+        if name not in FORMS:
+            raise ValueError(unknown("schedule", name, FORMS))
+        if name == "change":
+            changes = [_range(part) for part in arguments]
+            if all(one[1] < other[0] for one, other in pairwise([(0, 0), *changes])):
+                return cls(changes=tuple(changes))
+        rule = "rising steps from 1 on, or ranges of them"
+        if name == "ramp":
+            steps = [int(part) for part in arguments if part.isdecimal()]
+            if len(steps) == len(arguments) == 2 and steps[0] < steps[1]:
+                return cls(steps[0], steps[1])
+            rule = "two rising steps"
+        raise ValueError(f"{name} takes {rule}, such as {FORMS[name]}, got {text!r}")
+
+
+def _range(text: str) -> tuple[int, int]:
+    """A step, or a range of them; (0, 0), which no change can have, for anything else."""
+    match = RANGE.fullmatch(text)
+    if not match:
+        return 0, 0
+    low, high = int(match[1]), int(match[2] or match[1])
+    return (low, high) if low <= high < MOST else (0, 0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +115,6 @@ class Term:
         family: what changes.
         target: of what; None for the family's default.
         low, high: the values between which each episode draws its own; equal for a fixed one.
-        excluded: values between these two, themselves included, are not drawn.
         severities: whether the numbers above are severities, not values (or codes of contexts).
         schedule: when.
         context_set: "seen" or "held_out", for contexts, in the place of numbers.
@@ -43,7 +125,6 @@ class Term:
     target: str | None
     low: float
     high: float
-    excluded: tuple[float, float] | None
     severities: bool
     schedule: Schedule
     context_set: str | None = None
@@ -57,14 +138,8 @@ class Term:
         """The value of an episode; takes one number from the generator, whatever the range is."""
         fraction = random.random()
         if self.family.whole and not self.severities:
-            choices = self._whole_numbers()
-            return float(choices[int(fraction * len(choices))])
-        # `fraction` of the way through what is left and right of the excluded values
-        hole_low, hole_high = self.excluded or (self.high, self.high)
-        way = fraction * (hole_low - self.low + self.high - hole_high)
-        number = self.low + way
-        if self.excluded and number >= hole_low:
-            number += hole_high - hole_low
+            return self.low + int(fraction * (self.high - self.low + 1))
+        number = self.low + fraction * (self.high - self.low)
         return self.family.value(number) if self.severities else number
 
     def codes(self, contexts: int) -> np.ndarray:
@@ -76,18 +151,11 @@ class Term:
         if self.context_set is None:
             if self.high >= contexts:
                 raise ValueError(f"there are {contexts} contexts, from 0 to {contexts - 1}")
-            return np.array(self._whole_numbers())
+            return np.arange(int(self.low), int(self.high) + 1)
         codes = codes_of(contexts, self.context_set)
         if not len(codes):
             raise ValueError(f"of {contexts} contexts none is held out")
         return codes
-
-    def _whole_numbers(self) -> list[int]:
-        return [
-            value
-            for value in range(int(self.low), int(self.high) + 1)
-            if self.excluded is None or not self.excluded[0] <= value <= self.excluded[1]
-        ]
 
 
 def parse(text: str) -> tuple[tuple[Term, ...], ...]:
@@ -99,9 +167,7 @@ def parse(text: str) -> tuple[tuple[Term, ...], ...]:
         mass:torso=1.5                 of one target; also by number, `crippled_leg:-1=0`
         mass=1.5@500                   from step 500 of an episode
         mass=1.5@ramp(200, 800)        growing from step 200 to step 800
-        mass=1.5@periodic(100)         50 steps without, 50 steps with
         mass=0.5..2                    drawn anew in every episode
-        mass=0.5..2 except 1.2..1.5    with values held out
         motor_signs=37                 the context with this code
         motor_signs=seen               one that training may use, drawn anew in every episode
         motor_signs=held_out           one that it may not
@@ -163,7 +229,7 @@ def _checked(text: str, match: re.Match[str], family: Family) -> Term:
     schedule = Schedule.parse(match["schedule"]) if match["schedule"] else Schedule()
     severities = match["kind"] == "~"
     if match["set"]:
-        if not family.contexts or severities or match["high"] or match["except_low"]:
+        if not family.contexts or severities or match["high"]:
             raise ValueError(f"{match['set']} is a set of contexts, as in 'motor_signs=seen'")
         low = high = 0.0
     else:
@@ -181,18 +247,8 @@ def _checked(text: str, match: re.Match[str], family: Family) -> Term:
                 f"the code of a context is a whole number from 0 on, got {number:g}; a "
                 f"{family.unit} is written {family.name}~{number:g}"
             )
-    excluded = None
-    if match["except_low"] is not None:
-        excluded = float(match["except_low"]), float(match["except_high"])
-        if not low <= excluded[0] <= excluded[1] <= high or excluded == (low, high):
-            raise ValueError(
-                f"excluded values have to be a part of {low:g}..{high:g}, "
-                f"got {excluded[0]:g}..{excluded[1]:g}"
-            )
     if schedule.changes and (not family.contexts or severities):
         raise ValueError("what changes is a context of several, as in motor_signs=seen@change(100)")
     if schedule.end is not None and family.contexts:
         raise ValueError(f"{family.name} cannot grow along a ramp; give the step that it begins at")
-    return Term(
-        text, family, match["target"], low, high, excluded, severities, schedule, match["set"]
-    )
+    return Term(text, family, match["target"], low, high, severities, schedule, match["set"])

@@ -1,11 +1,10 @@
-"""The proof that perturbations do what they say, for each task and each family.
+"""`spikepropamine verify`: shows for every task and perturbation that it does what it says.
 
 A fixed tape of actions is played under severity 0 and under rising severities. It is played to its
 end, through falls, so that all trajectories have the same length.
 """
 
 import copy
-import itertools
 import multiprocessing
 import signal
 import time
@@ -18,14 +17,17 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.common import cores, end_with_parent_process, one_line
+from spikepropamine import common
+from spikepropamine.common import Parser, UsageError, one_line, unknown
 from spikepropamine.envs import quiet_mujoco
+from spikepropamine.envs.making import check_env_id, split_env
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 from spikepropamine.envs.rendering import is_mujoco
 from spikepropamine.envs.reveal import Told
 from spikepropamine.envs.task import said
+from spikepropamine.own_modules import add_import, import_modules, unless_imported
 
 TASKS = (
     *("HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "Humanoid-v5"),
@@ -44,7 +46,6 @@ STEPS = 120  # of a tape, at least
 SECONDS = 2.0  # of a tape, at least: time to fall, where there is any
 SEEDS = (0, 1, 2)
 ONSET = 20
-PAIR_STEPS = 12
 WINDOW = 10  # steps in which differences grow by what caused them, before they grow by themselves
 SMALLEST = 1e-9  # differences below count as this one, so that their logarithm exists
 TOLERANCE = 0.15  # contacts are chaotic: a severity may change so much less than the one below
@@ -66,7 +67,6 @@ class Row:
             otherwise the first few after it begins to act.
         reason: why it was not applied; empty where it was.
         failures: what is wrong; empty where all is well.
-        note: what the row is of, where it is of no single family.
     """
 
     task: str
@@ -75,7 +75,6 @@ class Row:
     deviations: tuple[float, ...] = ()
     reason: str = ""
     failures: list[str] = field(default_factory=list)
-    note: str = ""
 
 
 class Probe(gym.Wrapper):
@@ -287,57 +286,6 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     require(not env.wrong_actions, "an action is not in the action space")
 
 
-def verify_pairs(player: Player, families: Sequence[Family], every: bool = False) -> Row:
-    """All pairs of families that apply to a task, or of each family with one or two others; what
-    changes the task's wishes with every one.
-    """
-    row = Row(player.task, "pairs")
-    env = player.make()
-    found = [f for f in families if not reason_against(env, f"{f.name}~1")]
-    env.close()
-    pairs = list(itertools.combinations(found, 2))
-    if not every:
-        place, apart = {family.name: k for k, family in enumerate(found)}, len(found) // 3
-        pairs = [
-            (one, other)
-            for one, other in pairs
-            if place[other.name] - place[one.name] == apart or one.edit_task or other.edit_task
-        ]
-    for one, other in pairs:
-        row.failures += verify_pair(player, one, other)
-    row.note = f"{len(pairs)} pairs"
-    return row
-
-
-def verify_pair(player: Player, one: Family, other: Family) -> list[str]:
-    """What is wrong with two families at once: the second may not act before its onset, and where
-    they change different things their order in the text makes no difference.
-    """
-    pair = f"{one.name} and {other.name}"
-    texts = f"{one.name}~0.5", f"{other.name}~0.5@{PAIR_STEPS // 2}"
-    try:
-        envs = [
-            player.make(text) for text in (" + ".join(texts), " + ".join(texts[::-1]), texts[0])
-        ]
-        for seed in player.seeds[:2]:  # the second episode does not begin like the first
-            together, turned, alone = (
-                np.stack(list(itertools.islice(player.steps_of(env, seed), PAIR_STEPS)))
-                for env in envs
-            )
-            if not np.isfinite(together).all():
-                return [f"{pair} make numbers that are not finite"]
-            before = slice(PAIR_STEPS // 2)
-            if not _equal(together[before], alone[before]):
-                return [f"{other.name} changes {one.name} before its onset"]
-            if one.group != other.group and not _equal(together, turned):
-                return [f"{pair} are not what {other.name} and {one.name} are"]
-        for env in envs:
-            env.close()
-    except Exception as error:
-        return [f"{pair}: {error}"]
-    return []
-
-
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.tobytes() == other.tobytes()
 
@@ -355,14 +303,13 @@ def warnings_of(env: gym.Env) -> int:
 
 
 def verify(task: str, families: Sequence[Family] = ()) -> list[Row]:
-    """Verify families in a task; by default all, and then some pairs of them."""
+    """Verify families in a task; by default all."""
     quiet_mujoco()
     try:
         player = Player(task)
     except Exception as error:  # of any kind: the task may be anybody's
         return [Row(task, "none", failures=[f"it cannot be played: {one_line(error)}"])]
-    rows = [verify_family(player, family) for family in families or CATALOGUE.values()]
-    return rows if families else [*rows, verify_pairs(player, list(CATALOGUE.values()))]
+    return [verify_family(player, family) for family in families or CATALOGUE.values()]
 
 
 def _named(task: str, names: Sequence[str]) -> list[Row]:
@@ -383,7 +330,7 @@ def line(row: Row) -> str:
     """A row as a line of the table."""
     if row.reason:
         return _columns(row.task, row.family, "", "", f"not applicable: {row.reason}")
-    values = row.note or ", ".join(f"{value:.3g}" for value in row.values)
+    values = ", ".join(f"{value:.3g}" for value in row.values)
     values += f" {CATALOGUE[row.family].unit}" if row.values else ""
     deviations = ", ".join("0" if d <= SMALLEST else f"{d:.2g}" for d in row.deviations)
     verdict = "FAILED: " + "; ".join(row.failures) if row.failures else "proven"
@@ -405,15 +352,35 @@ def _workers(count: int) -> Iterator[Any]:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent_process()
+    common.end_with_parent_process()
 
 
-def main(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
-    """Print the table, several tasks at a time; the result is 1 if anything failed, else 0."""
+def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> int:
+    """Runs the command line, several tasks at a time; returns 1 if anything failed, else 0."""
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--env", nargs="+", default=list(TASKS), help="Gymnasium ids, or MODULE:ID (all)"
+    )
+    parser.add_argument("--only", nargs="+", default=[], help="names of perturbations (all)")
+    add_import(parser)
+    options = parser.parse_args(arguments)
+    split = [split_env(task) for task in options.env]
+    modules = [*options.imports, *(module for _, of in split for module in of)]
+    import_modules(modules)
+    for name in options.only:
+        if name not in CATALOGUE:
+            raise UsageError(unknown("perturbation", name, CATALOGUE) + unless_imported())
+    for task, _ in split:
+        check_env_id(task, modules)
+    return table([task for task, _ in split], options.only)
+
+
+def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
+    """Prints the table; the result is 1 if anything failed, else 0."""
     start = time.perf_counter()
     print(_columns(*TITLES), flush=True)
     rows = []
-    with _workers(min(len(tasks), cores())) as each:
+    with _workers(min(len(tasks), common.cores())) as each:
         for found in each(partial(_named, names=names), tasks):
             print("\n".join(line(row) for row in found), flush=True)
             rows += found

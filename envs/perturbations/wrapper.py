@@ -36,8 +36,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     Spaces: those of the environment; but where a family is `unbounded`, as noise of the sensors is,
     the observation space has no bounds. Perturbed actions are clipped to the action space.
 
-    There is one in a stack of wrappers: two texts are joined to one. A robot whose limbs grow in
-    mid-episode is set on its feet at once; the observation of that step is of just before.
+    There is one in a stack of wrappers: two texts are joined to one.
 
     Args:
         env: the environment.
@@ -114,14 +113,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             act.begin(chosen, posture)
         for acts, code in zip(self._contexts.values(), forced):
             present(acts).hold(code)
-        lift = self._edit_model(start=True)
-        try:
-            if lift:
-                self._task.init_qpos = self._model.lifted(posture, lift)
-            observation, info = self.env.reset(seed=seed, options=options)
-        finally:
-            if lift:
-                self._task.init_qpos = posture
+        self._edit_model(start=True)
+        observation, info = self.env.reset(seed=seed, options=options)
         self._started = True
         observation = self._edit_task(observation, info, start=True)
         self._find_live()
@@ -145,8 +138,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         for act in self._moving:
             changed |= act.move_to(self._time, self._task)
         if changed:
-            if lift := self._edit_model():
-                self._task.data.qpos[:] = self._model.lifted(self._task.data.qpos, lift)
+            self._edit_model()
             if any(act.changed and act.family.edit_spec for act in self._editing):
                 self._model.find_places()
             self._show()
@@ -230,27 +222,16 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         assert isinstance(space, gym.spaces.Box)
         return np.clip(action, space.low, space.high).astype(space.dtype)
 
-    def _edit_model(self, start: bool = False) -> float:
-        """Edit the model; the result is how far, in m, limbs that grow would reach into the floor,
-        unless the robot is lifted.
-        """
+    def _edit_model(self, start: bool = False) -> None:
         if not self._editing or not (start or any(act.changed for act in self._editing)):
-            return 0.0
+            return
         now = [act for act in self._editing if act.now]
-        lengths = [act for act in self._editing if act.family.edit_spec]
-        self._model.spec_edits = [partial(a.hook, "edit_spec") for a in lengths if a.now]
+        lengths = [act for act in now if act.family.edit_spec]
+        self._model.spec_edits = [partial(act.hook, "edit_spec") for act in lengths]
         edits = [act for act in now if act.family.edit_model]
         self._model.model_edits = [partial(act.hook, "edit_model") for act in edits]
         self._model.constants = any(act.family.constants for act in now)
-        posture = self._task.init_qpos if start else self._task.data.qpos
-        # what ends grows, too: limbs that were short are long again
-        if not any(act.now if start else act.changed for act in lengths):
-            self._model.apply()
-            return 0.0
-        before = self._model.clearance(posture, nominal=start)
         self._model.apply()
-        after = self._model.clearance(posture)
-        return max(0.0, before - after if start else min(before, 0.0) - min(after, 0.0))
 
     def _edit_task(self, observation: Any, info: dict[str, Any], start: bool = False) -> Any:
         """Edit the task as it is to be at this step; the result is the observation, which tells

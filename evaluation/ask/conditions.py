@@ -80,10 +80,7 @@ class Condition:
         """Whether every episode changes at one and the same step, and never back."""
         if self.onset is None or self.last_onset != self.onset or self.has_contexts:
             return False
-        alternatives = parse(self.text)
-        return all(alternatives) and all(
-            term.schedule.period is None for terms in alternatives for term in terms
-        )
+        return all(parse(self.text))
 
     def freeze_at(self, horizon: int) -> int:
         """The step at which fast weights are frozen at the latest, where the lesion does that: at

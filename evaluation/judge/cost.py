@@ -261,22 +261,6 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
     exogenous = held[:, network.exogenous]
     layers: list[LayerCost] = []
     signal = held
-    if network.config.encoding == "population":
-        fields = {k.removeprefix("encoder."): state[k] for k in state if k.startswith("encoder.")}
-        held_starts = torch.zeros(len(held), 1)
-        spikes = network.encoder(held[:, None], held_starts, fields)[0][:, 0]
-        # distance and square of each step, and at every tick the potential
-        layers.append(
-            _layer(
-                "encoder",
-                network.encoder,
-                neurons=operations(spikes.numel(), 3 * steps * spikes.shape[1]),
-                membrane_updates=spikes.numel(),
-                outputs=spikes,
-                state=spikes.shape[1],
-            )
-        )
-        signal = spikes
     for index, (layer, output) in enumerate(zip(network.layers, outputs)):
         spec, spikes = layer.spec, output.spikes[:, 0]
         before = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])

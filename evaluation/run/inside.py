@@ -24,8 +24,6 @@ class InsideSums(Hook):
         self.fast, self.modulation, self.potential = (
             fields_of(layout, kind) for kind in ("fast_weights", "modulation", "potential")
         )
-        # an encoder's potentials are not neurons of the network
-        self.potential = [name for name in self.potential if name.startswith("layer")]
         self.sums: dict[str, list[float]] = {}
         self.counts: list[int] = []
 

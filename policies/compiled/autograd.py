@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spikepropamine.policies.compiled import static
-from spikepropamine.policies.compiled.rows import SURROGATE_CODES
+from spikepropamine.policies.compiled.rows import SEGMENT, SURROGATE_CODES
 from spikepropamine.policies.compiled.specialise import kernels_for
 from spikepropamine.policies.compiled.table import number_type, state_entries, table_of
 from spikepropamine.policies.neurons import THRESHOLD
@@ -119,22 +119,16 @@ class _Sequence(torch.autograd.Function):
         gains: Any = None
         own: Any = None
         feedback = saved_fast = saved_eligibility = None
-        kernel: Any
-        arguments: tuple[Any, ...]
-        if not spec.plastic and not spec.recurrent:
-            kernel, arguments = static.static_forward, (number(0), spec.soft_reset, ticks, batch)
-        else:
-            kernels = kernels_for(spec)
-            kernel = kernels.forward
-            arguments = number(spec.clip), spec.soft_reset, ticks, batch, channels
-            if spec.recurrent:
-                feedback = blocked(p.recurrent_weight, kernels.LANES)
-            if spec.plastic:
-                gains = blocked(p.plasticity_gain, kernels.LANES)
-                if p.synaptic is not None:
-                    own = blocked_own(p.synaptic, kernels.LANES)
-            if train and spec.plastic and ticks > kernels.SEGMENT:
-                shape = ((ticks - 1) // kernels.SEGMENT, batch, *gains.shape)
+        kernels = kernels_for(spec)
+        arguments = number(spec.clip), spec.soft_reset, ticks, batch, channels, neurons
+        if spec.recurrent:
+            feedback = blocked(p.recurrent_weight, kernels.LANES)
+        if spec.plastic:
+            gains = blocked(p.plasticity_gain, kernels.LANES)
+            if p.synaptic is not None:
+                own = blocked_own(p.synaptic, kernels.LANES)
+            if train and ticks > SEGMENT:
+                shape = ((ticks - 1) // SEGMENT, batch, *gains.shape)
                 saved_fast = spikes.new_empty(shape)
                 if spec.modulation == "retroactive":
                     saved_eligibility = spikes.new_empty(shape)
@@ -152,7 +146,7 @@ class _Sequence(torch.autograd.Function):
         addresses = {k: x.data_ptr() for k, x in (tensors | outputs).items() if x is not None}
         table = table_of(
             **addresses, **state_entries("old", state), **state_entries("new", new),
-            scratch=scratch(kernel, *arguments, neurons)[0],
+            scratch=scratch(kernels.forward, *arguments)[0],
         )  # fmt: skip
         rows = ticks * batch
         if sparse:
@@ -163,7 +157,7 @@ class _Sequence(torch.autograd.Function):
                 p.bias, inputs.view(rows, channels), p.weight.t(),
                 out=potentials.view(rows, neurons),
             )  # fmt: skip
-        kernel(*arguments, neurons, table)
+        kernels.forward(*arguments, table)
         if train:
             ctx.spec, ctx.sparse, ctx.table = spec, sparse, table
             ctx.own_shape = None if own is None else own.shape
@@ -190,28 +184,22 @@ class _Sequence(torch.autograd.Function):
         d_currents = torch.empty_like(spikes)
         d_bias, d_beta = torch.empty_like(bias), torch.empty_like(bias)
         d_inputs = d_rate = d_target = d_gains = d_coefficients = None
-        d_decays = d_gain = d_recurrent = d_own = d_synaptic = None
-        arguments: tuple[Any, ...]
-        decays: Sequence[Any] = [None] * 6
-        if not spec.plastic and not spec.recurrent:
-            kernel = static.static_backward
-            arguments = number(0), spec.soft_reset, *surrogate, ticks, batch, neurons
-        else:
-            kernel = kernels_for(spec).backward
-            arguments = (
-                number(spec.clip), spec.soft_reset, *surrogate, ticks, batch, channels, neurons
-            )  # fmt: skip
-            d_decays = spikes.new_empty(6)
+        d_gain = d_recurrent = d_own = d_synaptic = None
+        kernel = kernels_for(spec).backward
+        arguments = (
+            number(spec.clip), spec.soft_reset, *surrogate, ticks, batch, channels, neurons
+        )  # fmt: skip
+        d_decays = spikes.new_empty(6)
+        if spec.plastic:
+            d_rate, d_gains = torch.zeros_like(spikes), torch.empty_like(gains)
             if not spec.recurrent and ctx.needs_input_grad[3]:
                 d_inputs = torch.zeros_like(inputs)
-            if spec.plastic:
-                d_rate, d_gains = torch.zeros_like(spikes), torch.empty_like(gains)
-                if ctx.own_shape is not None:
-                    d_own = spikes.new_empty(ctx.own_shape)
-                if spec.has_target:
-                    d_target = torch.empty_like(spikes)
-                if coefficients is not None:
-                    d_coefficients = torch.empty_like(coefficients)
+            if ctx.own_shape is not None:
+                d_own = spikes.new_empty(ctx.own_shape)
+            if spec.has_target:
+                d_target = torch.empty_like(spikes)
+            if coefficients is not None:
+                d_coefficients = torch.empty_like(coefficients)
         table = ctx.table
         for name, x in (
             ("d_spikes", d_spikes), ("d_potentials", d_potentials), ("d_inputs", d_inputs),
@@ -238,8 +226,7 @@ class _Sequence(torch.autograd.Function):
         if d_own is not None:
             matrices = d_own.transpose(0, 1).contiguous()
             d_synaptic = torch.stack([_from_blocks(x, neurons) for x in matrices])
-        if d_decays is not None:
-            decays = d_decays.unbind(0)
+        decays = d_decays.unbind(0) if spec.plastic else [None] * 6
         of_layer, of_means = decays[:4], decays[4:]
         d_weight = _weight_gradient(inputs, d_currents, ctx.sparse)
         gradients = (

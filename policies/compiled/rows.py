@@ -14,6 +14,7 @@ from spikepropamine.policies.neurons import THRESHOLD
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 LEVEL = np.float32(THRESHOLD)
 
+SEGMENT = 32  # ticks between two stored fast weights
 SURROGATE_CODES = {"fast_sigmoid": 0, "arctan": 1, "triangle": 2, "rectangle": 3}
 
 

@@ -1,25 +1,21 @@
-"""Kernels that are the same for all kinds of layers: static synapses, static neurons, the leaky
-readout, and the neuromodulators of a step.
+"""Kernels that are the same for all kinds of layers: static synapses, the leaky readout, and the
+neuromodulators of a step.
 """
 
 import math
 
 import numpy as np
 
-from spikepropamine.policies.compiled.numba_private import at, carve, inlined, kernel
+from spikepropamine.policies.compiled.numba_private import at, inlined, kernel
 from spikepropamine.policies.compiled.rows import (
     ONE,
     ZERO,
     add_multiple,
     clear,
     copy,
-    fire,
     leak,
     leak_adjoint,
-    membrane,
-    membrane_adjoint,
-    surrogate_slopes,
-)  # fmt: skip
+)
 
 # Matrices [neurons, presynaptic], and the same in blocks [blocks, presynaptic, lanes], by address.
 
@@ -138,82 +134,6 @@ def sparse_weight_gradient(
     for n in range(rows):
         for k in range(list_active(x[n], indices)):
             add_multiple(x[n, indices[k]], d[n], gradient[indices[k]])
-
-
-# Neurons that have no synapses but static ones from their inputs.
-
-
-@kernel()
-def static_forward(like, soft, ticks, batch, neurons, table):
-    """Spikes, potentials (which come with the currents), and the new state."""
-    row = table[0]
-    v, end = carve(row.scratch, (batch, neurons), like)
-    fired, end = carve(end, (batch, neurons), like)
-    silent, end = carve(end, (neurons,), like)
-    if row.scratch == 0:
-        return end
-    starts = at(row.starts, (ticks, batch), like)
-    spikes = at(row.spikes, (ticks, batch, neurons), like)
-    potentials = at(row.potentials, (ticks, batch, neurons), like)
-    beta = at(row.beta, (neurons,), like)
-    silent[:] = ZERO
-    for b in range(batch):
-        old = row.old + row.old_potential + b * row.old_potential_stride
-        copy(at(old, (neurons,), like), v[b])
-        fire(v[b], fired[b])
-    for t in range(ticks):
-        for b in range(batch):
-            if starts[t, b] > ZERO:
-                v[b], fired[b] = ZERO, ZERO
-            membrane(potentials[t, b], silent, beta, soft, v[b], fired[b], spikes[t, b])
-    if row.new != 0 or row.new_potential != 0:
-        for b in range(batch):
-            new = row.new + row.new_potential + b * row.new_potential_stride
-            copy(v[b], at(new, (neurons,), like))
-    return end
-
-
-@kernel()
-def static_backward(like, soft, surrogate, slope, ticks, batch, neurons, table):
-    """Gradients of `static_forward`."""
-    row = table[0]
-    d_v, end = carve(row.scratch, (batch, neurons), like)
-    d_s, end = carve(end, (batch, neurons), like)
-    fired, end = carve(end, (batch, neurons), like)
-    slopes, end = carve(end, (neurons,), like)
-    zeros, end = carve(end, (neurons,), like)
-    if row.scratch == 0:
-        return end
-    starts = at(row.starts, (ticks, batch), like)
-    spikes = at(row.spikes, (ticks, batch, neurons), like)
-    potentials = at(row.potentials, (ticks, batch, neurons), like)
-    beta = at(row.beta, (neurons,), like)
-    d_spikes = at(row.d_spikes, (ticks, batch, neurons), like)
-    d_potentials = at(row.d_potentials, (ticks, batch, neurons), like)
-    d_currents = at(row.d_currents, (ticks, batch, neurons), like)
-    d_bias, d_beta = at(row.d_bias, (neurons,), like), at(row.d_beta, (neurons,), like)
-    d_v[:], d_s[:], zeros[:], d_bias[:], d_beta[:] = ZERO, ZERO, ZERO, ZERO, ZERO
-    old, stride = row.old + row.old_potential, row.old_potential_stride
-    for b in range(batch):
-        fire(at(old + b * stride, (neurons,), like), fired[b])
-    for t in range(ticks - 1, -1, -1):
-        for b in range(batch):
-            started = starts[t, b] > ZERO
-            before, fired_before = zeros, zeros
-            if not started and t > 0:
-                before, fired_before = potentials[t - 1, b], spikes[t - 1, b]
-            elif not started:
-                before, fired_before = at(old + b * stride, (neurons,), like), fired[b]
-            inner = d_spikes[t, b] if row.d_spikes != 0 else zeros
-            outer = d_potentials[t, b] if row.d_potentials != 0 else zeros
-            surrogate_slopes(surrogate, slope, potentials[t, b], slopes)
-            membrane_adjoint(
-                inner, outer, slopes, before, fired_before, beta, soft, d_v[b], d_s[b], d_bias,
-                d_beta, d_currents[t, b],
-            )  # fmt: skip
-            if started:
-                d_v[b], d_s[b] = ZERO, ZERO
-    return end
 
 
 # The leaky readout.

@@ -27,7 +27,6 @@ class _Plan(NamedTuple):
     parameters: list[dict[str, Any]]  # of the modules whose numbers are in the tables
     places: list[Any]  # of their memory
     compared: np.ndarray  # place, copy and length of each
-    encoder: Any  # None where observations are the first layer's inputs as they are
     moving: tuple[np.ndarray, ...]  # entries of the tables that change from step to step
     calls: list[list[tuple[Any, tuple[Any, ...]]]]  # each network's kernels and arguments, in order
     outputs: list[LayerOutput]  # what the layers do, in the memory where they do it
@@ -99,12 +98,6 @@ def go(
         first_tick[::ticks] = starts.view(count, rows)
     features = observations.new_empty(1, batch, network.output_size)
     new = torch.empty_like(state)
-    if plan.encoder is not None:
-        fields = [(name, f"encoder.{name}") for name in plan.encoder.state_shapes]
-        before = {name: network.layout.get(state[0], field) for name, field in fields}
-        signal, after = plan.encoder(signal, first_tick, before)
-        for name, field in fields:
-            network.layout.get(new[0], field).copy_(after[name])
     for entry, x in zip(plan.moving, (state, new, first_tick, signal, observations, features)):
         entry.fill(x.data_ptr())
         if count > 1:
@@ -226,21 +219,16 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
                 )  # fmt: skip
             sizes = number(0), ticks, batch, spec.inputs, neurons, network.input_size, seen
             call(index, static.modulate, sizes, (indices,))
-        if spec.plastic or spec.recurrent:
-            kernels = kernels_for(spec)
-            kernel: Any = kernels.forward
-            arguments: Any = number(spec.clip), spec.soft_reset, ticks, batch, spec.inputs, neurons
-            for name, matrix in (("gains", p.plasticity_gain), ("feedback", p.recurrent_weight)):
-                if matrix is not None:
-                    enter(index, **{name: in_blocks(blocked, matrix, 2, kernels.LANES)})
-            if p.synaptic is not None:
-                enter(index, own=in_blocks(blocked_own, p.synaptic, 3, kernels.LANES))
-        else:
-            kernel, arguments = static.static_forward, (number(0), spec.soft_reset, ticks, batch)
-            arguments += (neurons,)
-        tables["scratch"][index], memory = scratch(kernel, *arguments)
+        kernels = kernels_for(spec)
+        arguments = number(spec.clip), spec.soft_reset, ticks, batch, spec.inputs, neurons
+        for name, matrix in (("gains", p.plasticity_gain), ("feedback", p.recurrent_weight)):
+            if matrix is not None:
+                enter(index, **{name: in_blocks(blocked, matrix, 2, kernels.LANES)})
+        if p.synaptic is not None:
+            enter(index, own=in_blocks(blocked_own, p.synaptic, 3, kernels.LANES))
+        tables["scratch"][index], memory = scratch(kernels.forward, *arguments)
         keep_alive.append(memory)
-        call(index, kernel, arguments)
+        call(index, kernels.forward, arguments)
     enter(
         len(layers), spikes=outputs[-1].spikes, potentials=outputs[-1].potentials,
         readout_decay=torch.sigmoid(network.readout_decay),
@@ -249,7 +237,6 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
     sizes = number(0), ticks, batch, layers[-1].spec.neurons, network.output_size
     call(len(layers), static.read_out, sizes)
     numbers = [module._parameters for module in (network, *layers)]
-    encoder = network.encoder if network.encoder.state_shapes else None
     rows = count * batch
     shapes = (1, rows, network.input_size), (1, rows), (1, rows, layout.size)
     keep_alive.append(outputs)
@@ -258,4 +245,4 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
         tables["observations"], tables["features"],
     )  # fmt: skip
     places, compared = _places(numbers), _compared(numbers, keep_alive)
-    return _Plan(shapes, numbers, places, compared, encoder, moving, calls, outputs, keep_alive)
+    return _Plan(shapes, numbers, places, compared, moving, calls, outputs, keep_alive)

@@ -24,7 +24,6 @@ def can_differ(policy: Any, names: Sequence[str]) -> bool:
         network is not None
         and obstacle(policy) is None
         and choose_step(network.backend, network._specs, "cpu") is not None
-        and not network.encoder.state_shapes
         and all(name.startswith(PARTS) for name in names)
     )
 

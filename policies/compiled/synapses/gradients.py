@@ -1,37 +1,10 @@
 """The gradients of a sequence, whose fast weights are computed once more, segment by segment."""
 
-from spikepropamine.policies.compiled.numba_private import (
-    at,
-    carve,
-    kernel,
-    outlined,
-)
-from spikepropamine.policies.compiled.rows import (
-    ONE,
-    ZERO,
-    add_multiple,
-    clear,
-    copy,
-    fire,
-    mean,
-    mean_adjoint,
-    membrane_adjoint,
-    surrogate_slopes,
-    trace,
-    trace_adjoint,
-)  # fmt: skip
+from spikepropamine.policies.compiled import rows
+from spikepropamine.policies.compiled.numba_private import at, carve, kernel, outlined
+from spikepropamine.policies.compiled.rows import ONE, SEGMENT, ZERO
 
-from .blocks import (
-    SEGMENT,
-    clear_block,
-    copy_block,
-    load,
-    load_decays,
-    presynaptic,
-    step_means,
-    step_means_adjoint,
-    target_of,
-)  # fmt: skip
+from . import block, tick
 from .kind import (
     BIASES,
     COEFFICIENTS,
@@ -47,21 +20,7 @@ from .kind import (
     bias_adjoint,
     matrices_of,
 )  # fmt: skip
-from .update import (
-    LANES,
-    TERMS,
-    currents_adjoint,
-    power_of,
-    recall,
-    recall_adjoint,
-    terms,
-    terms_adjoint,
-    terms_of,
-    traces,
-    traces_adjoint,
-    update_adjoint,
-    update_into,
-)  # fmt: skip
+from .tick import LANES
 
 
 @outlined
@@ -73,44 +32,44 @@ def recall_traces(
     ticks, _, neurons = spikes.shape
     group = fired.shape[0]
     old_p = row.old + row.old_pre + b * row.old_pre_stride
-    copy(at(old_p, p[0].shape, p[0, 0]), p[0])
+    rows.copy(at(old_p, p[0].shape, p[0, 0]), p[0])
     if PRE_MEAN:
         old_pre_mean = row.old + row.old_pre_mean + b * row.old_pre_mean_stride
-        copy(at(old_pre_mean, p[0].shape, p[0, 0]), pre_mean[0])
+        rows.copy(at(old_pre_mean, p[0].shape, p[0, 0]), pre_mean[0])
     for k in range(group):
-        clear(theta[0, k])
+        rows.clear(theta[0, k])
         old_q = row.old + row.old_post + b * row.old_post_stride
-        load(old_q, neurons, (first + k) * LANES, q[0, k : k + 1])
+        block.fetch(old_q, neurons, (first + k) * LANES, q[0, k : k + 1])
         if row.threshold_decay != 0:
             old_theta = row.old + row.old_threshold + b * row.old_threshold_stride
-            load(old_theta, neurons, (first + k) * LANES, theta[0, k : k + 1])
+            block.fetch(old_theta, neurons, (first + k) * LANES, theta[0, k : k + 1])
         if POST_MEAN:
             old_post_mean = row.old + row.old_post_mean + b * row.old_post_mean_stride
-            load(old_post_mean, neurons, (first + k) * LANES, post_mean[0, k : k + 1])
+            block.fetch(old_post_mean, neurons, (first + k) * LANES, post_mean[0, k : k + 1])
     for t in range(ticks):
         if starts[t, b] > ZERO:
-            clear(p[t])
+            rows.clear(p[t])
             if PRE_MEAN:
-                clear(pre_mean[t])
+                rows.clear(pre_mean[t])
             for k in range(group):
-                clear(q[t, k])
-                clear(theta[t, k])
+                rows.clear(q[t, k])
+                rows.clear(theta[t, k])
                 if POST_MEAN:
-                    clear(post_mean[t, k])
-        copy(p[t], p[t + 1])
-        (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
-        trace(decays[0], x, p[t + 1])
+                    rows.clear(post_mean[t, k])
+        rows.copy(p[t], p[t + 1])
+        (x,) = block.presynaptic(inputs, spikes, starts, fired, zeros, t, b)
+        rows.trace(decays[0], x, p[t + 1])
         for k in range(group):
             low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
-            copy(q[t, k], q[t + 1, k])
-            copy(theta[t, k], theta[t + 1, k])
-            traces(decays, spikes[t, b, low:high], q[t + 1, k], theta[t + 1, k])
+            rows.copy(q[t, k], q[t + 1, k])
+            rows.copy(theta[t, k], theta[t + 1, k])
+            tick.traces(decays, spikes[t, b, low:high], q[t + 1, k], theta[t + 1, k])
             if POST_MEAN:
-                copy(post_mean[t, k], post_mean[t + 1, k])
-                mean(decays[5], rate[t, b, low:high], q[t + 1, k], post_mean[t + 1, k])
+                rows.copy(post_mean[t, k], post_mean[t + 1, k])
+                rows.mean(decays[5], rate[t, b, low:high], q[t + 1, k], post_mean[t + 1, k])
         if PRE_MEAN:
-            copy(pre_mean[t], pre_mean[t + 1])
-            step_means(decays, rate[t, b], p[t + 1], pre_mean[t + 1])
+            rows.copy(pre_mean[t], pre_mean[t + 1])
+            block.step_means(decays, rate[t, b], p[t + 1], pre_mean[t + 1])
 
 
 @outlined
@@ -126,34 +85,34 @@ def recall_segment(
     for k in range(fired.shape[0]):
         low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
         if t_0 > 0:
-            copy_block(saved_fast[t_0 // SEGMENT - 1, b, first + k], fast[0, k])
+            block.copy(saved_fast[t_0 // SEGMENT - 1, b, first + k], fast[0, k])
             if RETROACTIVE:
-                copy_block(saved_eligibility[t_0 // SEGMENT - 1, b, first + k], eligibility[0, k])
+                block.copy(saved_eligibility[t_0 // SEGMENT - 1, b, first + k], eligibility[0, k])
         else:
             old_fast = row.old + row.old_fast_weights + b * row.old_fast_weights_stride
-            load(old_fast, neurons, low, fast[0, k])
+            block.fetch(old_fast, neurons, low, fast[0, k])
             if RETROACTIVE:
                 old_e = row.old + row.old_eligibility + b * row.old_eligibility_stride
-                load(old_e, neurons, low, eligibility[0, k])
+                block.fetch(old_e, neurons, low, eligibility[0, k])
         for t in range(t_0, t_1 + 1):
             h = t - t_0
             if starts[t, b] > ZERO:
-                clear_block(fast[h, k])
+                block.clear(fast[h, k])
                 if RETROACTIVE:
-                    clear_block(eligibility[h, k])
-            u = terms_of(updates[h, k])
+                    block.clear(eligibility[h, k])
+            u = tick.terms_of(updates[h, k])
             if RECALLS:
-                recall(fast[h, k], p[t + 1], recalled[h, k])
-            (goal,) = target_of(target, zeros, t, b, low, high)
-            terms(
+                tick.recall(fast[h, k], p[t + 1], recalled[h, k])
+            (goal,) = block.target_of(target, zeros, t, b, low, high)
+            tick.terms(
                 decays, w, rate[t, b, low:high], spikes[t, b, low:high], q[t + 1, k],
-                theta[t + 1, k], recalled[h, k], power_of(p[t + 1]), goal, post_mean[t, k], u,
+                theta[t + 1, k], recalled[h, k], tick.power_of(p[t + 1]), goal, post_mean[t, k], u,
             )  # fmt: skip
             if t < t_1:
-                (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
+                (x,) = block.presynaptic(inputs, spikes, starts, fired, zeros, t, b)
                 # without eligibilities, that of the first tick stands for those that are not there
                 e, e_after = (h, h + 1) if RETROACTIVE else (0, 0)
-                update_into(
+                tick.update_into(
                     fast[h, k], eligibility[e, k], u, matrices_of(own[first + k]), p[t + 1], x,
                     pre_mean[t], ONE - decays[3], clip,
                     fast[h + 1, k], eligibility[e_after, k],
@@ -163,7 +122,7 @@ def recall_segment(
 @kernel(NAME)
 def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, table):
     """Gradients of `forward`; that to the inputs comes with zeros and is left out if it has no
-    address, that to gains is in blocks.
+    address, that to gains is in block.
     """
     row, like = table[0], clip
     width, blocks = neurons if RECURRENT else channels, (neurons + LANES - 1) // LANES
@@ -184,13 +143,13 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     d_current, end = carve(end, (group, LANES), like)
     d_decay, end = carve(end, (group, LANES), like)
     d_recalled, end = carve(end, (LANES,), like)
-    d_updates, end = carve(end, (group, TERMS, LANES), like)
+    d_updates, end = carve(end, (group, tick.TERMS, LANES), like)
     d_post_decay, end = carve(end, (LANES,), like)
     d_threshold_decay, end = carve(end, (LANES,), like)
     d_eta, end = carve(end, (LANES,), like)
     d_w, end = carve(end, (COEFFICIENTS, LANES), like)
     zeros, end = carve(end, (max(width, LANES),), like)
-    updates, end = carve(end, (length, plastic, TERMS, LANES), like)
+    updates, end = carve(end, (length, plastic, tick.TERMS, LANES), like)
     recalled, end = carve(end, (length, plastic, LANES), like)
     summed = at(first_sum, ((end - first_sum) // d_v.itemsize,), like)  # from d_current on
     # before each tick of a segment, and before each tick of all
@@ -232,30 +191,30 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     d_coefficients = at(row.d_coefficients, (COEFFICIENTS,), like)
     d_own = at(row.d_own, (blocks, OWN, width, LANES), like)
     d_decays = at(row.d_decays, (6,), like)
-    load_decays(row, decays)
+    block.load_decays(row, decays)
     wanted = RECURRENT or row.d_inputs != 0
     for k in range(blocks):
         if PLASTIC:
-            clear_block(d_gains[k])
+            block.clear(d_gains[k])
             for n in range(OWN):
-                clear_block(d_own[k, n])
-    clear(d_bias)
-    clear(d_beta)
-    clear(d_decays)
-    clear(summed)
+                block.clear(d_own[k, n])
+    rows.clear(d_bias)
+    rows.clear(d_beta)
+    rows.clear(d_decays)
+    rows.clear(summed)
     for first in range(0, blocks, group):
         for b in range(batch):
             old_v = row.old + row.old_potential + b * row.old_potential_stride
             before_first = at(old_v, (neurons,), like)
             for k in range(group):
                 low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
-                fire(before_first[low:high], fired[k])
+                rows.fire(before_first[low:high], fired[k])
             if PLASTIC:
                 recall_traces(
                     row, decays, inputs, rate, spikes, starts, fired, zeros, first, b, q, theta, p,
                     pre_mean, post_mean,
                 )  # fmt: skip
-            clear(carried)
+            rows.clear(carried)
             for t in range(ticks - 1, -1, -1):
                 h = t % SEGMENT
                 if PLASTIC and (t == ticks - 1 or h == SEGMENT - 1):
@@ -265,50 +224,51 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                         post_mean, recalled, updates, fast, eligibility,
                     )  # fmt: skip
                 started = starts[t, b] > ZERO
-                (x,) = presynaptic(inputs, spikes, starts, fired, zeros, t, b)
-                clear(d_x)
+                (x,) = block.presynaptic(inputs, spikes, starts, fired, zeros, t, b)
+                if PLASTIC or RECURRENT:
+                    rows.clear(d_x)
                 if PRE_MEAN:
-                    d_decays[4] += step_means_adjoint(
+                    d_decays[4] += block.step_means_adjoint(
                         decays, rate[t, b], p[t + 1], pre_mean[t], d_pre_mean, d_p, d_rate[t, b]
                     )
                 if PLASTIC:
                     for k in range(group):
                         low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
-                        d = terms_of(d_updates[k])
+                        d = tick.terms_of(d_updates[k])
                         if POST_MEAN:
-                            d_decays[5] += mean_adjoint(
+                            d_decays[5] += rows.mean_adjoint(
                                 decays[5], rate[t, b, low:high], q[t + 1, k], post_mean[t, k],
                                 d_post_mean[k], d_q[k], d_rate[t, b, low:high],
                             )  # fmt: skip
                         if t < ticks - 1:  # after the last tick nobody sees the update
                             e = h if RETROACTIVE else 0
-                            update_adjoint(
-                                fast[h, k], eligibility[e, k],
-                                terms_of(updates[h, k]), matrices_of(own[first + k]), p[t + 1], x,
-                                pre_mean[t], ONE - decays[3], clip, d_fast[k], d_eligibility[k], d,
+                            tick.update_adjoint(
+                                fast[h, k], eligibility[e, k], tick.terms_of(updates[h, k]),
+                                matrices_of(own[first + k]), p[t + 1], x, pre_mean[t],
+                                ONE - decays[3], clip, d_fast[k], d_eligibility[k], d,
                                 matrices_of(d_own[first + k]), d_decay[k], d_p, d_x, d_pre_mean,
                             )  # fmt: skip
-                        (goal,) = target_of(target, zeros, t, b, low, high)
-                        (d_goal,) = target_of(d_target, zeros, t, b, low, high)
-                        clear(d_recalled)  # lanes without a neuron
-                        d_power = terms_adjoint(
+                        (goal,) = block.target_of(target, zeros, t, b, low, high)
+                        (d_goal,) = block.target_of(d_target, zeros, t, b, low, high)
+                        rows.clear(d_recalled)  # lanes without a neuron
+                        d_power = tick.terms_adjoint(
                             decays, w, rate[t, b, low:high], spikes[t, b, low:high],
-                            q[t + 1, k], theta[t + 1, k], recalled[h, k], power_of(p[t + 1]), goal,
-                            post_mean[t, k], d, d_decay[k], d_w, d_q[k], d_theta[k], d_s[k],
+                            q[t + 1, k], theta[t + 1, k], recalled[h, k], tick.power_of(p[t + 1]),
+                            goal, post_mean[t, k], d, d_decay[k], d_w, d_q[k], d_theta[k], d_s[k],
                             d_recalled, d_goal, d_post_mean[k], d_rate[t, b, low:high], d_eta,
                         )  # fmt: skip
                         if RECALLS or NORMALISES:
-                            recall_adjoint(
+                            tick.recall_adjoint(
                                 fast[h, k], p[t + 1], d_recalled, d_power, d_fast[k], d_p
                             )
-                        clear_block(d_updates[k])
-                        clear(d_decay[k])
-                        traces_adjoint(
+                        block.clear(d_updates[k])
+                        rows.clear(d_decay[k])
+                        tick.traces_adjoint(
                             decays, spikes[t, b, low:high], q[t + 1, k], q[t, k],
                             theta[t, k], d_q[k], d_theta[k], d_s[k],
                             d_post_decay, d_threshold_decay,
                         )  # fmt: skip
-                    d_decays[0] += trace_adjoint(decays[0], x, p[t], d_p, d_x)
+                    d_decays[0] += rows.trace_adjoint(decays[0], x, p[t], d_p, d_x)
                 for k in range(group):
                     low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
                     before, fired_before = zeros[:LANES], zeros[:LANES]
@@ -319,16 +279,16 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                         before, fired_before = before_first[low:high], fired[k]
                     inner = d_spikes[t, b, low:high] if row.d_spikes != 0 else zeros[:LANES]
                     outer = d_potentials[t, b, low:high] if row.d_potentials != 0 else zeros[:LANES]
-                    surrogate_slopes(surrogate, slope, potentials[t, b, low:high], slopes[k])
-                    membrane_adjoint(
+                    rows.surrogate_slopes(surrogate, slope, potentials[t, b, low:high], slopes[k])
+                    rows.membrane_adjoint(
                         inner, outer, slopes[k], before, fired_before, beta[low:high], soft,
                         d_v[k], d_s[k], d_bias[low:high], d_beta[low:high],
                         d_current[k],
                     )  # fmt: skip
-                    copy(d_current[k, : high - low], d_currents[t, b, low:high])
-                for k in range(group):
+                    rows.copy(d_current[k, : high - low], d_currents[t, b, low:high])
+                for k in range(group if PLASTIC or RECURRENT else 0):
                     e = h if PLASTIC else 0
-                    currents_adjoint(
+                    tick.currents_adjoint(
                         feedback[first + k], gains[first + k], fast[e, k], x, pre_mean[t],
                         post_mean[t, k], d_current[k], d_gains[first + k], d_fast[k], d_x,
                         d_pre_mean, d_post_mean[k], wanted,
@@ -339,16 +299,16 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                                 post_mean[t, k, j], w, d_current[k, j], d_w, j
                             )
                 if RECURRENT:
-                    add_multiple(ONE, d_x, d_s.reshape(group * LANES))
+                    rows.add_multiple(ONE, d_x, d_s.reshape(group * LANES))
                 elif wanted:
-                    add_multiple(ONE, d_x, d_inputs[t, b])
+                    rows.add_multiple(ONE, d_x, d_inputs[t, b])
                 if started:
-                    clear(carried)
+                    rows.clear(carried)
     for j in range(LANES):
         d_decays[1] += d_post_decay[j]
         d_decays[2] += d_threshold_decay[j]
         d_decays[3] += d_eta[j]
-    clear(d_coefficients)
+    rows.clear(d_coefficients)
     for n in range(COEFFICIENTS):
         for j in range(LANES):
             d_coefficients[n] += d_w[n, j]

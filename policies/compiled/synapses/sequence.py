@@ -1,4 +1,4 @@
-"""Plastic or recurrent layers over a sequence, and the gradients.
+"""Layers over a sequence, and the gradients.
 
 Sequences run environment by environment, and the fast weights of one lie in scratch memory while
 its sequence is run. They are kept every `SEGMENT` ticks, and the backward pass recomputes what lies
@@ -9,34 +9,11 @@ recurrent one, all blocks (a group) run side by side.
 A kernel that is called without scratch memory only returns how many bytes of it it needs.
 """
 
-from spikepropamine.policies.compiled.numba_private import (
-    at,
-    carve,
-    kernel,
-)
-from spikepropamine.policies.compiled.rows import (
-    ONE,
-    ZERO,
-    clear,
-    copy,
-    fire,
-    mean,
-    membrane,
-    trace,
-)  # fmt: skip
+from spikepropamine.policies.compiled import rows
+from spikepropamine.policies.compiled.numba_private import at, carve, kernel
+from spikepropamine.policies.compiled.rows import ONE, SEGMENT, ZERO
 
-from .blocks import (
-    SEGMENT,
-    clear_block,
-    columns,
-    copy_block,
-    load,
-    load_decays,
-    presynaptic,
-    step_means,
-    store,
-    target_of,
-)  # fmt: skip
+from . import block, tick
 from .gradients import backward
 from .kind import (
     BIASES,
@@ -52,18 +29,7 @@ from .kind import (
     bias,
     matrices_of,
 )  # fmt: skip
-from .update import (
-    LANES,
-    TERMS,
-    currents,
-    power_of,
-    recall,
-    terms,
-    terms_of,
-    traces,
-    update,
-    update_into,
-)  # fmt: skip
+from .tick import LANES
 
 __all__ = ["backward", "forward"]
 
@@ -89,7 +55,7 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     fast, end = carve(end, (plastic, width, LANES), like)
     eligibility, end = carve(end, (retroactive, width, LANES), like)
     carried = at(row.scratch, ((end - row.scratch) // v.itemsize,), like)  # all so far as one row
-    updates, end = carve(end, (group, TERMS, LANES), like)
+    updates, end = carve(end, (group, tick.TERMS, LANES), like)
     current, end = carve(end, (group, LANES), like)
     recalled, end = carve(end, (LANES,), like)
     fired, end = carve(end, (width,), like)
@@ -111,14 +77,14 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     saved = ((ticks - 1) // SEGMENT, batch, blocks, width, LANES)
     saved_fast = at(row.saved_fast, saved, like)
     saved_eligibility = at(row.saved_eligibility, saved, like)
-    load_decays(row, decays)
-    clear(silent)
-    clear(recalled)
+    block.load_decays(row, decays)
+    rows.clear(silent)
+    rows.clear(recalled)
     wanted = row.new != 0 or row.new_potential != 0
     # a tick by itself goes from one state to the next, where the blocks are whole
     single = PLASTIC and ticks == 1 and wanted and neurons % LANES == 0
     for k in range(group):
-        clear_block(updates[k])
+        block.clear(updates[k])
     for first in range(0, blocks, group):
         for b in range(batch):
             old_v = row.old + row.old_potential + b * row.old_potential_stride
@@ -134,86 +100,87 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
             passes = single and not starts[0, b] > ZERO
             for k in range(group):
                 low = (first + k) * LANES
-                load(old_v, neurons, low, v[k : k + 1])
-                fire(v[k], s[k])
-                clear(theta[k])
+                block.fetch(old_v, neurons, low, v[k : k + 1])
+                rows.fire(v[k], s[k])
+                rows.clear(theta[k])
                 if PLASTIC:
-                    load(old_q, neurons, low, q[k : k + 1])
+                    block.fetch(old_q, neurons, low, q[k : k + 1])
                     if row.threshold_decay != 0:
-                        load(old_theta, neurons, low, theta[k : k + 1])
+                        block.fetch(old_theta, neurons, low, theta[k : k + 1])
                 if POST_MEAN:
-                    load(old_post_mean, neurons, low, post_mean[k : k + 1])
+                    block.fetch(old_post_mean, neurons, low, post_mean[k : k + 1])
                 if PLASTIC and not passes:
-                    load(old_fast, neurons, low, fast[k])
+                    block.fetch(old_fast, neurons, low, fast[k])
                     if RETROACTIVE:
-                        load(old_e, neurons, low, eligibility[k])
+                        block.fetch(old_e, neurons, low, eligibility[k])
             if RECURRENT:
-                copy(s.reshape(group * LANES)[:neurons], fired)
+                rows.copy(s.reshape(group * LANES)[:neurons], fired)
             if PLASTIC:
-                copy(at(old_p, (width,), like), p)
+                rows.copy(at(old_p, (width,), like), p)
             if PRE_MEAN:
-                copy(at(old_pre_mean, (width,), like), pre_mean)
+                rows.copy(at(old_pre_mean, (width,), like), pre_mean)
             for t in range(ticks):
                 if starts[t, b] > ZERO:
-                    clear(carried)
-                (x,) = presynaptic(inputs, spikes, starts, fired, silent, t, b)
+                    rows.clear(carried)
+                (x,) = block.presynaptic(inputs, spikes, starts, fired, silent, t, b)
                 for k in range(group):
                     if t > 0 and t % SEGMENT == 0 and row.saved_fast != 0:
-                        copy_block(fast[k], saved_fast[t // SEGMENT - 1, b, first + k])
+                        block.copy(fast[k], saved_fast[t // SEGMENT - 1, b, first + k])
                         if RETROACTIVE:
-                            copy_block(
+                            block.copy(
                                 eligibility[k], saved_eligibility[t // SEGMENT - 1, b, first + k]
                             )
-                    clear(current[k])
+                    rows.clear(current[k])
                     f = fast[k]
                     if passes:
-                        (f,) = columns(old_fast, width, neurons, (first + k) * LANES, v)
-                    currents(
-                        feedback[first + k], gains[first + k], f, x, pre_mean, post_mean[k],
-                        current[k],
-                    )  # fmt: skip
+                        (f,) = block.columns(old_fast, width, neurons, (first + k) * LANES, v)
+                    if PLASTIC or RECURRENT:
+                        tick.currents(
+                            feedback[first + k], gains[first + k], f, x, pre_mean, post_mean[k],
+                            current[k],
+                        )  # fmt: skip
                     if BIASES:
                         for j in range(LANES):
                             current[k, j] += bias(post_mean[k, j], w)
                 if PLASTIC:
-                    trace(decays[0], x, p)
-                power = power_of(p)
+                    rows.trace(decays[0], x, p)
+                power = tick.power_of(p)
                 for k in range(group):
                     low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
-                    membrane(
+                    rows.membrane(
                         potentials[t, b, low:high], current[k], beta[low:high], soft,
                         v[k], s[k], spikes[t, b, low:high],
                     )  # fmt: skip
                     if PLASTIC:
-                        traces(decays, s[k, : high - low], q[k], theta[k])
-                        u = terms_of(updates[k])
+                        tick.traces(decays, s[k, : high - low], q[k], theta[k])
+                        u = tick.terms_of(updates[k])
                         f = fast[k]
                         if passes:
-                            (f,) = columns(old_fast, width, neurons, low, v)
+                            (f,) = block.columns(old_fast, width, neurons, low, v)
                         if RECALLS:
-                            recall(f, p, recalled)
-                        (goal,) = target_of(target, silent, t, b, low, high)
-                        terms(
+                            tick.recall(f, p, recalled)
+                        (goal,) = block.target_of(target, silent, t, b, low, high)
+                        tick.terms(
                             decays, w, rate[t, b, low:high], s[k], q[k], theta[k], recalled,
                             power, goal, post_mean[k], u,
                         )  # fmt: skip
                         if passes:
-                            (f_after,) = columns(new_fast, width, neurons, low, v)
-                            (e,) = columns(old_e, width, neurons, low, v)
-                            (e_after,) = columns(new_e, width, neurons, low, v)
-                            update_into(
+                            (f_after,) = block.columns(new_fast, width, neurons, low, v)
+                            (e,) = block.columns(old_e, width, neurons, low, v)
+                            (e_after,) = block.columns(new_e, width, neurons, low, v)
+                            tick.update_into(
                                 f, e, u, matrices_of(own[first + k]), p, x, pre_mean,
                                 ONE - decays[3], clip, f_after, e_after,
                             )  # fmt: skip
                         else:
-                            update(
+                            tick.update(
                                 fast[k], eligibility[k], u, matrices_of(own[first + k]), p, x,
                                 pre_mean, ONE - decays[3], clip,
                             )  # fmt: skip
                         if POST_MEAN:
-                            mean(decays[5], rate[t, b, low:high], q[k], post_mean[k])
+                            rows.mean(decays[5], rate[t, b, low:high], q[k], post_mean[k])
                 if PRE_MEAN:
-                    step_means(decays, rate[t, b], p, pre_mean)
+                    block.step_means(decays, rate[t, b], p, pre_mean)
             if not wanted:
                 continue
             new_v = row.new + row.new_potential + b * row.new_potential_stride
@@ -224,19 +191,19 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
             new_post_mean = row.new + row.new_post_mean + b * row.new_post_mean_stride
             for k in range(group):
                 low = (first + k) * LANES
-                store(v[k : k + 1], new_v, neurons, low)
+                block.store(v[k : k + 1], new_v, neurons, low)
                 if PLASTIC:
-                    store(q[k : k + 1], new_q, neurons, low)
+                    block.store(q[k : k + 1], new_q, neurons, low)
                     if row.threshold_decay != 0:
-                        store(theta[k : k + 1], new_theta, neurons, low)
+                        block.store(theta[k : k + 1], new_theta, neurons, low)
                 if POST_MEAN:
-                    store(post_mean[k : k + 1], new_post_mean, neurons, low)
+                    block.store(post_mean[k : k + 1], new_post_mean, neurons, low)
                 if PLASTIC and not passes:
-                    store(fast[k], new_fast, neurons, low)
+                    block.store(fast[k], new_fast, neurons, low)
                     if RETROACTIVE:
-                        store(eligibility[k], new_e, neurons, low)
+                        block.store(eligibility[k], new_e, neurons, low)
             if PLASTIC:
-                copy(p, at(new_p, (width,), like))
+                rows.copy(p, at(new_p, (width,), like))
             if PRE_MEAN:
-                copy(pre_mean, at(new_pre_mean, (width,), like))
+                rows.copy(pre_mean, at(new_pre_mean, (width,), like))
     return end

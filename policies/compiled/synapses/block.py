@@ -6,9 +6,7 @@ from spikepropamine.policies.compiled.numba_private import at, inlined, outlined
 from spikepropamine.policies.compiled.rows import ONE, ZERO
 
 from .kind import PLASTIC, POST_MEAN, PRE_MEAN, RECURRENT, TARGETED
-from .update import LANES
-
-SEGMENT = 32  # ticks between two stored fast weights
+from .tick import LANES
 
 
 @spliced
@@ -20,7 +18,7 @@ def columns(address, width, neurons, first, block):
 
 
 @outlined
-def load(address, neurons, first, block):
+def fetch(address, neurons, first, block):
     """Columns first.. of a matrix [presynaptic, neurons], into a block [presynaptic, LANES]."""
     width, lanes = block.shape[0], min(LANES, neurons - first)
     (matrix,) = columns(address, width, neurons, first, block)
@@ -42,7 +40,7 @@ def store(block, address, neurons, first):
 
 
 @inlined
-def copy_block(source, target):
+def copy(source, target):
     """A block [presynaptic, LANES] into another."""
     for i in range(source.shape[0]):
         for j in range(LANES):
@@ -50,7 +48,7 @@ def copy_block(source, target):
 
 
 @inlined
-def clear_block(block):
+def clear(block):
     """Zeros."""
     for i in range(block.shape[0]):
         for j in range(LANES):
