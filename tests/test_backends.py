@@ -204,7 +204,7 @@ def test_a_static_layer_is_a_plastic_one_without_gain(rule, recurrent):
 
 
 @pytest.mark.parametrize("name", FAST)
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
     kind=st.sampled_from(KINDS),
     soft_reset=st.booleans(),
