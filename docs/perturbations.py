@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import matplotlib
 import numpy as np
 from PIL import Image
@@ -35,20 +34,6 @@ GROUPS = {
     "world": "The world around it",
     "task": "What the task asks for",
 }
-
-
-class Arrived(gym.Wrapper):
-    """Keeps the actions that come through a perturbation."""
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        """Starts an episode."""
-        self.actions: list[np.ndarray] = []
-        return self.env.reset(seed=seed, options=options)
-
-    def step(self, action: Any) -> Any:
-        """Takes one step."""
-        self.actions.append(np.array(action))
-        return self.env.step(action)
 
 
 def text_of(family: Family) -> str:
@@ -75,14 +60,12 @@ def episode(task: str, text: str | None, told: np.ndarray | None = None) -> dict
     """
     policy = load_policy(ROOT / "trained" / "robots" / task / "snn" / "seed-0" / "policy")
     env = make(task, policy.metadata["settings"]["env_kwargs"], text)
-    inner: Any = env
-    while inner.env is not inner.unwrapped:
-        inner = inner.env
-    arrived = inner.env = Arrived(inner.env)
+    data = env.unwrapped.data  # type: ignore[attr-defined]
     camera = Camera(env, 240, 180)
     observation, _ = env.reset(seed=SEED)
     state, starts = None, np.array([True])
-    seen, asked, where, paid = [], [], [], []
+    found: dict[str, list[Any]] = {name: [] for name in ("seen", "asked", "arrived", "where")}
+    paid = []
     for step in range(STEPS):
         if told is None:
             actions, state = policy.predict(observation[None], state, starts, deterministic=True)
@@ -90,13 +73,12 @@ def episode(task: str, text: str | None, told: np.ndarray | None = None) -> dict
             actions = told[step : step + 1]
         starts = np.array([False])
         observation, reward, terminated, truncated, _ = env.step(actions[0])
-        seen.append(observation)
-        asked.append(actions[0])
-        where.append(env.unwrapped.data.qpos[0])  # type: ignore[attr-defined]
+        step_of = observation, actions[0], data.ctrl.copy(), data.qpos[0]
+        for rows, value in zip(found.values(), step_of):
+            rows.append(value)
         paid.append(float(reward))
         if terminated or truncated:
             break
-    found = {"seen": seen, "asked": asked, "arrived": arrived.actions, "where": where}
     arrays = {name: np.array(rows) for name, rows in found.items()}
     arrays |= {"paid": np.cumsum(paid), "picture": camera.picture()}
     camera.close()

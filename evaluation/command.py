@@ -27,7 +27,6 @@ from spikepropamine.evaluation.ask.runs import load_runs, load_teacher
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.rows import rows_of
 from spikepropamine.evaluation.run.plan import Asked, Evaluation, evaluate
-from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.folder import (
     ASKED,
     POLICY_NAME,
@@ -246,11 +245,7 @@ def measure(asked: Asked, options: argparse.Namespace) -> Evaluation:
     videos go.
     """
     found = versions()
-    progress = ProgressBar(asked.task.horizon)
-    try:
-        evaluation = evaluate(asked, options.workers, found, progress)
-    finally:
-        progress.close()
+    evaluation = evaluate(asked, options.workers, found)
     suite = None if options.suite is None else Path(options.suite).stem
     about = described(evaluation) | {
         "suite": suite, "versions": found, "command": command_words(),
@@ -283,15 +278,7 @@ def described(evaluation: Evaluation) -> dict[str, Any]:
         "chance": task.chance if evaluation.trials else None,
         "return_range": task.return_range,
         "teacher": None if teacher is None else f"{teacher.name}, seed {teacher.seed}",
-        "conditions": [
-            {
-                "key": c.key, "label": c.label, "intact": c.intact, "text": c.text,
-                "severity": c.severity, "split": c.split, "lesion": c.lesion_name,
-                "onset": c.onset, "last_onset": c.last_onset,
-            }
-            for c in evaluation.conditions
-            if c.key in applied
-        ],
+        "conditions": [asdict(c) for c in evaluation.conditions if c.key in applied],
         "runs": [
             {
                 "policy": run.name, "seed": run.seed, "steps": run.steps, "perturb": run.perturb,

@@ -57,7 +57,7 @@ def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
     for condition in evaluation.conditions:
         stretches = _stretches(evaluation, condition.intact) if condition.has_contexts else {}
         of = {
-            "suite": suite, "condition": condition.key, "lesion": condition.lesion_name,
+            "suite": suite, "condition": condition.key, "lesion": condition.lesion,
             "severity": condition.severity, "split": condition.split,
         }  # fmt: skip
         for base, found in everybody:
@@ -134,7 +134,7 @@ def _recovery(evaluation: Evaluation, condition: Condition, found: Found) -> Num
         c for c in evaluation.conditions if (c.intact, c.lesion) == (CLEAN_KEY, condition.lesion)
     )
     froze = [c.freeze_at(horizon) for c in (condition, unchanged)]
-    if condition.lesion_name == "frozen" and froze[0] != froze[1]:
+    if condition.lesion == "frozen" and froze[0] != froze[1]:
         return  # what freezing does would be taken for what the change does
     clean, changed = (padded(found[c.key]["rewards"], horizon) for c in (unchanged, condition))
     lengths = found[unchanged.key]["length"]
@@ -157,7 +157,7 @@ def _contexts(
     horizon, outcome = evaluation.task.horizon, found[condition.key]
     off = next(
         (c for c in evaluation.conditions
-         if (c.intact, c.lesion_name) == (condition.intact, "off") and c != condition), None
+         if (c.intact, c.lesion) == (condition.intact, "off") and c != condition), None
     )  # fmt: skip
     rewards = padded(outcome["rewards"], horizon)
     others = {

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     if display and has_window(task):
         print(f"return {live(run, task, conditions[-1], options.seed):.1f}")
         return 0
-    from spikepropamine.evaluation.film.camera import film_run  # the encoder takes a moment
+    from spikepropamine.evaluation.film.video import film_run  # the encoder takes a moment
 
     place = options.video or RunFolder(run.folder).videos
     if options.video is None:

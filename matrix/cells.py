@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -249,37 +248,26 @@ def chosen(cells: list[Cell], axis: str, names: Collection[str] | None) -> list[
     return [cell for cell in cells if names is None or str(getattr(cell, axis)) in names]
 
 
-def execute(
-    cell: Cell, stopped: Callable[[], bool] = lambda: False, wait: bool = True
-) -> str | None:
-    """Runs what is left of a cell: training from its last checkpoint, evaluations from what they
-    have measured.
+def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | None:
+    """Runs what is left of a cell: training from its last checkpoint, then evaluations and exports.
 
     Args:
         cell: to run; what its commands say goes to its log.
         stopped: asked now and then; once it is true, the command is ended as by Ctrl-C.
-        wait: for another process that is at it; else `BUSY` is why it failed.
 
     Returns:
-        Why it failed, in a line; None where it is finished.
+        Why it failed, in a line; None where it is finished; `BUSY` where another process is at it.
     """
-    lock = FileLock(cell.run.path.with_suffix(".lock"))
     try:
         if cell.finished():
             return None
         cell.log.parent.mkdir(parents=True, exist_ok=True)
-        while not lock.is_locked:
-            with suppress(Timeout):
-                lock.acquire(timeout=PATIENCE)
-            if stopped():
-                return "interrupted"
-            if not (lock.is_locked or wait):
-                return BUSY
-        return None if cell.finished() else _execute(cell, stopped)
+        with FileLock(cell.run.path.with_suffix(".lock"), timeout=0):
+            return None if cell.finished() else _execute(cell, stopped)
+    except Timeout:
+        return BUSY
     except (OSError, UsageError) as error:
         return one_line(error)
-    finally:
-        lock.release()
 
 
 def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:

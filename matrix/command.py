@@ -8,7 +8,7 @@ import argparse
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -76,17 +76,14 @@ def run(options: argparse.Namespace) -> int:
         return 0
     failed: list[tuple[Cell, str]] = []
     try:
-        if left:
-            with progress_bar(len(left), "cells") as bar:
-
-                def report(cell: Cell, error: str | None) -> None:
-                    if error is not None:
-                        failed.append((cell, error))
-                    said = "done" if error is None else f"failed: {error}"
-                    bar.write(f"{cell.name}: {said}", file=sys.stderr)
-                    bar.update(cell in left)
-
-                run_side_by_side(left, options.jobs, report)
+        with progress_bar(len(left), "cells", disable=not left) as bar:
+            for cell, error in run_side_by_side(left, options.jobs):
+                said = error or "done"
+                if error not in (None, BUSY):
+                    failed.append((cell, said))
+                    said = f"failed: {error}"
+                bar.write(f"{cell.name}: {said}", file=sys.stderr)
+                bar.update()
     finally:
         file = options.results / f"{matrix.name}.csv"
         options.runs.mkdir(parents=True, exist_ok=True)
@@ -100,27 +97,16 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def run_side_by_side(
-    cells: Sequence[Cell], jobs: int, report: Callable[[Cell, str | None], None]
-) -> None:
-    """Runs cells in processes of this machine, `jobs` at a time; Ctrl-C ends them cleanly.
-
-    Args:
-        cells: to run.
-        jobs: at a time.
-        report: told that a cell has ended, and why it failed; None where it is finished.
+def run_side_by_side(cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, str | None]]:
+    """Runs cells in processes of this machine, so many at a time; Ctrl-C ends them cleanly. Gives
+    each that has ended, and what `execute` says of it.
     """
-    stopped, cells = threading.Event(), list(cells)
+    stopped = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            for wait in (False, True):  # those come last that another process is at
-                futures = {pool.submit(execute, cell, stopped.is_set, wait): cell for cell in cells}
-                cells = []
-                for future in as_completed(futures):
-                    if future.result() == BUSY:
-                        cells.append(futures[future])
-                    else:
-                        report(futures[future], future.result())
+            futures = {pool.submit(execute, cell, stopped.is_set): cell for cell in cells}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
         except BaseException:
             stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)

@@ -1,30 +1,24 @@
 """The three kinds of plot on the pages: curves with bands, dots with intervals, and points."""
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import altair as alt
-import vl_convert
 
-from spikepropamine.common import whole_file
-from spikepropamine.report.theme import resolved, variable
+from spikepropamine.report.theme import variable
 from spikepropamine.words import number, percent, with_interval
 
 HEIGHT = 240  # pixels of a plot of curves
 ROW, TIGHT_ROW = 16, 11  # pixels between dots; where there are many
 MANY_ROWS = 40
-POINTS = 120  # of a curve, at most
 LABEL = 130  # pixels of a name beside a line, at most
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
 ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
 QUIET = ""  # the colour of what is there for comparison
-WIDE = 640  # pixels of a picture
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,6 @@ def curves(
         horizontal: the same at some y.
     """
     vertical, horizontal = vertical or {}, horizontal or {}
-    lines = [thin(line) for line in lines]
     bottom, top = _range(lines, [*include, *horizontal.values()])
     xs = [x for line in lines for x in line.x]
     above = {"titleAngle": 0, "titleAlign": "left", "titleBaseline": "bottom", "titleX": -38,
@@ -225,52 +218,6 @@ def scatter(
     ]
     described = f"{y_title} by {x_title}: {', '.join(dot.label for _, dot in spots)}"
     return _finished(layers, described)
-
-
-def save(
-    chart: Mapping[str, Any], title: str, path: Path, legend: Mapping[str, str] | None = None
-) -> None:
-    """Draws a chart to a PNG file, under a title, with a legend of colours by name."""
-    legend = legend or {}
-    scale = {"domain": list(legend), "range": list(legend.values())}
-    named = {
-        "data": {"values": [{"name": name} for name in legend]},
-        "mark": {"type": "circle", "opacity": 0},
-        "encoding": {
-            "color": {
-                "field": "name", "type": "nominal", "scale": scale,
-                "legend": {"title": None, "orient": "top", "symbolOpacity": 1},
-            }
-        },
-    }  # fmt: skip
-    whole = dict(chart) | {
-        "layer": [*chart["layer"], *([named] if legend else [])],
-        "width": WIDE,
-        "background": "white",
-        "padding": 12,
-        "title": {"text": title, "anchor": "start", "offset": 12},
-        "config": {"view": {"stroke": None}, "axis": {"gridColor": "#E5E5E5"}},
-    }
-    picture = vl_convert.vegalite_to_png(resolved(json.dumps(whole)), scale=2)
-    with whole_file(path) as part:
-        part.write_bytes(picture)
-
-
-def thin(line: Line, points: int = POINTS) -> Line:
-    """A line of at most so many points: means over runs of neighbours where it has more."""
-    size = math.ceil(len(line.x) / points)
-    if size <= 1:
-        return line
-
-    def means(values: Sequence[float]) -> list[float]:
-        chunks = [values[k : k + size] for k in range(0, len(values), size)]
-        return [sum(chunk) / len(chunk) for chunk in chunks]
-
-    low, high = (
-        None if edge is None or None in edge else means([v for v in edge if v is not None])
-        for edge in (line.low, line.high)
-    )
-    return Line(line.label, line.colour, means(line.x), means(line.mean), low, high, line.dashed)
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -69,7 +69,7 @@ def _title(measured: Measured, run: int, steps: int) -> str:
 
 def film_asked(asked: Asked, options: argparse.Namespace) -> bool:
     """Makes the videos; returns whether they could be made."""
-    from spikepropamine.evaluation.film.camera import film_all  # and the encoder
+    from spikepropamine.evaluation.film.video import film_all  # and the encoder
 
     sides = [FILMED[name] for name in options.lesions if name in FILMED] or [FILMED["off"]]
     try:

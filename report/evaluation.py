@@ -14,13 +14,14 @@ import polars as pl
 
 from spikepropamine import statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError
-from spikepropamine.derived import late_accuracy, retention
+from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.judge.cost import Cost, cost_from, total
 from spikepropamine.evaluation.judge.measures import mean_of_known
 from spikepropamine.evaluation.rows import RANDOM, TOLD
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.reading import Missing, read_json
+from spikepropamine.table import late_accuracy, retention
 from spikepropamine.words import with_interval
 
 UNBOUNDED, SHARE = (-np.inf, np.inf), (0.0, 1.0)
@@ -51,37 +52,6 @@ class Estimate(NamedTuple):
         """1 or -1 where the interval lies above or below zero, else 0."""
         low, high = self.interval or (0.0, 0.0)
         return (low > 0) - (high < 0)
-
-
-class Condition(NamedTuple):
-    """A condition as `evaluation.json` has it; see `evaluation.ask.conditions.Condition`."""
-
-    key: str
-    label: str
-    intact: str
-    text: str = ""
-    severity: float | None = None
-    split: str | None = None
-    lesion: str | None = None
-    onset: int | None = None
-    last_onset: int | None = None
-
-    @property
-    def perturbs(self) -> bool:
-        """Whether it changes the task, rather than the policy alone."""
-        return self.intact != CLEAN_KEY
-
-    def name(self, severity: bool = True, onset: bool = True) -> str:
-        """Without its lesion, for example "heavier, severity 0.5, from step 500"."""
-        if not self.perturbs:
-            return "clean task"
-        parts = [self.label]
-        if severity and self.severity is not None:
-            parts.append(f"severity {self.severity:g}")
-        if onset and self.onset is not None and self.label != self.text:
-            last = "" if self.last_onset == self.onset else f" to {self.last_onset} on"
-            parts.append(f"from step {self.onset}{last}")
-        return ", ".join(parts)
 
 
 class Lesioned(NamedTuple):

@@ -1,6 +1,5 @@
 """The report of an evaluation, report.html, and its figures as pictures."""
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +9,13 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from spikepropamine.common import write_text
-from spikepropamine.report import charts, page, sections
-from spikepropamine.report.costs import costs
+from spikepropamine.report import page, sections
 from spikepropamine.report.evaluation import Evaluation, lesion_name
-from spikepropamine.report.page import Cell, Plots, Section, Table, Text, Videos
+from spikepropamine.report.page import Cell, Section, Table, Text, Videos
 from spikepropamine.report.sections import cell
 from spikepropamine.report.verdict import caveats, comparisons, verdict
 from spikepropamine.words import listed, number, plural
 
-PICTURES = ("At a glance", "Accuracy by trial")
-"""Sections whose charts are drawn as PNG files too."""
 PARTS = (
     sections.overview,
     sections.trials,
@@ -29,24 +25,15 @@ PARTS = (
     sections.lesions,
     sections.comparisons,
     sections.inside,
-    costs,
+    sections.costs,
 )
 
 
 def write_report(folder: Path, found: Evaluation | None = None) -> Path:
-    """Makes report.html, and its figures, out of the evaluation and videos/ in a folder; returns
-    its path.
-    """
+    """Makes report.html out of the evaluation and videos/ in a folder; returns its path."""
     found = found or Evaluation.read(folder)
     videos = sorted(path.relative_to(folder) for path in (folder / "videos").glob("*.mp4"))
     parts = [section for make in PARTS if (section := make(found)).blocks]
-    for section in parts:
-        blocks = section.blocks if section.title in PICTURES else ()
-        for plot in (plot for block in blocks if isinstance(block, Plots) for plot in block.plots):
-            title = plot.title if section.title in plot.title else f"{section.title}: {plot.title}"
-            name = re.sub(r"\W+", "-", title.lower(), flags=re.ASCII).strip("-")
-            path = folder / "figures" / f"{name}.png"
-            charts.save(plot.chart, title, path, plot.legend)
     path = folder / "report.html"
     write_text(path, report(found, parts, videos))
     return path

@@ -7,8 +7,7 @@ import numpy as np
 import polars as pl
 
 from spikepropamine.common import CLEAN_KEY, UsageError, unknown
-from spikepropamine.derived import EVALUATION, derived
-from spikepropamine.table import CONDITION, RUN, TASK, pivot, read, where
+from spikepropamine.table import CONDITION, EVALUATION, RUN, TASK, derived, pivot, read, where
 
 PERTURBED = "perturbed"
 """In the place of a condition: all of a suite that perturb, the policy being intact."""

@@ -3,10 +3,9 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -30,8 +29,7 @@ SHOWN_VIDEOS = 12
 SKIPPED = {"wandb", "checkpoints", "policy"}
 
 
-@dataclass(frozen=True)
-class TrainingLog:
+class TrainingLog(NamedTuple):
     """A run folder and what it says of itself: its settings but for the seed, as one text; steps
     trained so far; and the curves of progress.csv, steps and values.
     """
@@ -40,15 +38,14 @@ class TrainingLog:
     environment: str
     policy: str
     seed: int
-    planned: int | None
+    planned: int
     settings: str
     steps: int
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
-    changed: float
 
 
 def write_local(root: Path) -> Path:
-    """Makes index.html over the runs in a folder; returns its path.
+    """Makes index.html over the runs in a folder, with links relative to it; returns its path.
 
     Raises:
         UsageError: there is no such folder, or no run in it.
@@ -57,8 +54,11 @@ def write_local(root: Path) -> Path:
         raise UsageError(f"there is no folder {root}")
     if not (runs := find_runs(root)):
         raise UsageError(f"there is no run in {root}: none has the config.yaml of one")
+    sections = [_learning(root, runs), _evaluations(root), _videos(root), _runs(root, runs)]
+    subtitle = f"{plural(len(runs), 'run')}, as of {datetime.now():%Y-%m-%d %H:%M}"
+    shown = [section for section in sections if section.blocks]
     path = root / "index.html"
-    write_text(path, local(root, runs))
+    write_text(path, page.render(f"Runs in {root.resolve().name}/", subtitle, shown))
     return path
 
 
@@ -75,47 +75,23 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
     """
     try:
         settings = read_yaml(folder.config, inside=folder.path)["settings"]
-        environment, policy, seed = (settings[key] for key in ("env", "policy", "seed"))
-        planned, steps = settings.get("steps"), read_curve(folder.progress, STEPS)[0]
+        told = [settings[key] for key in ("env", "policy", "seed", "steps")]
+        steps = read_curve(folder.progress, STEPS)[0]
+        said = task_settings(settings) | learning_settings(settings)
     except Unreadable as error:
         print(f"left out: {error}", file=sys.stderr)
         return None
     except (AttributeError, KeyError, TypeError):
         return None
-    if not (isinstance(environment, str) and isinstance(policy, str)):
+    if [type(value) for value in told] != [str, str, int, int]:
         return None
+    environment, policy, seed, planned = told
     # what an older version does not know is as if unset
-    said = task_settings(settings) | learning_settings(settings)
     said = {name: value for name, value in said.items() if value not in (None, [], False)}
-    newest = folder.progress if folder.progress.is_file() else folder.config
-    return TrainingLog(
-        folder=folder.path,
-        environment=environment,
-        policy=policy,
-        seed=seed,
-        planned=planned if isinstance(planned, int) else None,
-        settings=json.dumps(said, sort_keys=True, default=str),
-        steps=int(steps[-1]) if steps.size else 0,
-        curves={name: read_curve(folder.progress, name) for name in MEASURES},
-        changed=newest.stat().st_mtime,
-    )
-
-
-def local(root: Path, runs: Sequence[TrainingLog]) -> str:
-    """The page as HTML; links in it are relative to `root`."""
-    environments = list(dict.fromkeys(run.environment for run in runs))
-    sections = [
-        _learning(root, runs, environments),
-        _evaluations(root),
-        _videos(root),
-        _runs(root, runs),
-    ]
-    subtitle = (
-        f"{plural(len(runs), 'run')} in {plural(len(environments), 'environment')}, "
-        f"as of {datetime.now():%Y-%m-%d %H:%M}"
-    )
-    shown = [section for section in sections if section.blocks]
-    return page.render(f"Runs in {root.resolve().name}/", subtitle, shown)
+    curves = {name: read_curve(folder.progress, name) for name in MEASURES}
+    text = json.dumps(said, sort_keys=True, default=str)
+    done = int(steps[-1]) if steps.size else 0
+    return TrainingLog(folder.path, environment, policy, seed, planned, text, done, curves)
 
 
 def learning_curve(runs: Sequence[TrainingLog], measure: str) -> list[tuple[int, Estimate]]:
@@ -132,9 +108,9 @@ def learning_curve(runs: Sequence[TrainingLog], measure: str) -> list[tuple[int,
     return [(step, score) for step, score in found if score is not None]
 
 
-def _learning(root: Path, runs: Sequence[TrainingLog], environments: Sequence[str]) -> Section:
+def _learning(root: Path, runs: Sequence[TrainingLog]) -> Section:
     plots = []
-    for environment in environments:
+    for environment in dict.fromkeys(run.environment for run in runs):
         groups = _groups(root, [run for run in runs if run.environment == environment])
         for measure, title in MEASURES.items():
             lines = []
@@ -142,7 +118,7 @@ def _learning(root: Path, runs: Sequence[TrainingLog], environments: Sequence[st
                 if curve := learning_curve(members, measure):
                     steps, scores = zip(*curve)
                     label = f"{name} ({len(members)})" if len(members) > 1 else name
-                    lines.append(line_of(label, name, steps, scores))
+                    lines.append(line_of(label, members[0].policy, steps, scores))
             if lines:
                 chart = charts.curves(
                     lines, "environment steps", title, as_percent=measure == LATE, x_format="~s"
@@ -156,24 +132,16 @@ def _learning(root: Path, runs: Sequence[TrainingLog], environments: Sequence[st
 
 
 def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingLog]]:
-    """Runs that differ in their seed alone, neighbours in one folder, by policy.
-
-    A second group of the same policy has the end of its folder with it that no other has, but for
-    the environment and the policy that a plot names anyway.
+    """Runs that differ in their seed alone, neighbours in one folder, by policy; where there are
+    several groups of a policy, with the folder of the first run.
     """
     alike: dict[tuple[Path, str], list[TrainingLog]] = {}
     for run in runs:
         alike.setdefault((run.folder.parent, run.settings), []).append(run)
     groups: dict[str, list[TrainingLog]] = {}
-    for (folder, _), members in alike.items():
-        name = policy = members[0].policy
-        for place in (folder, members[0].folder):
-            inside = place.relative_to(root).parts if place.is_relative_to(root) else ()
-            parts = [part for part in inside if part not in (policy, members[0].environment)]
-            ends = (f"{policy}, {'/'.join(parts[-n:])}" for n in range(1, len(parts) + 1))
-            if name in groups:
-                name = next((end for end in ends if end not in groups), name)
-        groups[name] = members
+    for members in alike.values():
+        policy, folder = members[0].policy, members[0].folder.relative_to(root).as_posix()
+        groups[f"{policy}, {folder}" if policy in groups else policy] = members
     return groups
 
 
@@ -189,7 +157,7 @@ def _evaluations(root: Path) -> Section:
         first, last = found.asked["seeds"]
         for policy, seeds in found.policies.items():
             rows.append(
-                [_when(path.stat().st_mtime), link, found.asked["environment"], policy]
+                [_when(path), link, found.asked["environment"], policy]
                 + [", ".join(map(str, seeds)), last - first + 1, cell(found.returns(policy))]
                 + [cell(found.late_accuracy(policy, CLEAN_KEY), True)]
                 + [cell(found.overall(policy, lesion), True) for lesion in (None, "off")]
@@ -201,14 +169,10 @@ def _evaluations(root: Path) -> Section:
 
 
 def _videos(root: Path) -> Section:
-    paths = [path.relative_to(root) for path in _files(root, "*.mp4")]
-    first, older = paths[:SHOWN_VIDEOS], paths[SHOWN_VIDEOS:]
-    shown = {path.with_suffix("").as_posix(): quote(path.as_posix()) for path in first}
-    blocks: list[Any] = [Videos(shown)] if first else []
-    if older:
-        links = [[_link(path, path.as_posix())] for path in older]
-        blocks.append(Table(["video"], links, f"{len(older)} older videos", folded=True))
-    return Section("Videos", blocks)
+    """The newest ones."""
+    paths = [path.relative_to(root) for path in _files(root, "*.mp4")[:SHOWN_VIDEOS]]
+    shown = {path.with_suffix("").as_posix(): quote(path.as_posix()) for path in paths}
+    return Section("Videos", [Videos(shown)] if shown else [])
 
 
 def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:
@@ -216,12 +180,11 @@ def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:
     for run in runs:
         returns = run.curves[RETURN][1]
         # the last rollout is finished, so that there may be more than were planned
-        left = run.planned is not None and run.steps < run.planned
-        done = f"{run.steps:,}" + (f" of {run.planned:,}" if left else "")
+        done = f"{run.steps:,}" + (f" of {run.planned:,}" if run.steps < run.planned else "")
         both = [float(returns[-1]), float(returns.max())] if returns.size else [None, None]
-        where = run.folder.relative_to(root).as_posix()
+        where, changed = run.folder.relative_to(root).as_posix(), _when(run.folder)
         rows.append([run.environment, run.policy, run.seed, Cell(done, run.steps), *both,
-                     _when(run.changed), where])  # fmt: skip
+                     changed, where])  # fmt: skip
     columns = ["environment", "policy", "seed", "steps", "return, last", "return, best",
                "last change", "folder"]  # fmt: skip
     return Section("Runs", [Table(columns, rows)])
@@ -237,7 +200,8 @@ def _files(root: Path, pattern: str) -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
-def _when(time: float) -> Cell:
+def _when(path: Path) -> Cell:
+    time = path.stat().st_mtime
     return Cell(f"{datetime.fromtimestamp(time):%Y-%m-%d %H:%M}", time)
 
 

@@ -7,18 +7,26 @@ from typing import Any
 import numpy as np
 
 from spikepropamine.common import CLEAN_KEY
+from spikepropamine.evaluation.ask.conditions import Condition
+from spikepropamine.evaluation.judge.cost import (
+    PARTS,
+    PICOJOULES_PER_ADDITION,
+    PICOJOULES_PER_MULTIPLICATION,
+    Operations,
+    energy,
+    total,
+)
 from spikepropamine.evaluation.rows import TOLD
 from spikepropamine.report import charts
 from spikepropamine.report.colours import colour_of
 from spikepropamine.report.evaluation import (
     SPLITS,
-    Condition,
     Estimate,
     Evaluation,
     estimate,
     lesion_name,
 )
-from spikepropamine.report.page import Cell, Plot, Plots, Section, Text, filled_table
+from spikepropamine.report.page import Cell, Plot, Plots, Section, Table, Text, filled_table
 from spikepropamine.statistics import Difference, decisive
 from spikepropamine.words import number, p_value, percent, with_interval
 
@@ -35,6 +43,19 @@ TITLES = {
     "return": "return of an episode",
 }
 OFF = "Dashed: the same weights with plasticity off."
+COST = (
+    "Arithmetic per environment step, counted from what the neurons did in one clean episode of "
+    "each run, with deterministic actions. A synaptic operation is an input that is not zero "
+    "meeting a weight that is not zero: an accumulate where inputs are spikes, and else a "
+    "multiply-accumulate. Operations of plasticity and of neuromodulators are counted apart, and "
+    "densely: fast weights change at every tick."
+)
+ENERGY = (
+    f"Energy: of this arithmetic alone, at {PICOJOULES_PER_ADDITION:g} pJ for an addition and "
+    f"{PICOJOULES_PER_MULTIPLICATION:g} pJ for a multiplication of 32-bit floating-point numbers "
+    "in 45 nm (Horowitz, ISSCC 2014). Fetching weights and state from memory takes more than "
+    "that, on most hardware many times more; this is no measurement of any chip."
+)
 
 
 def variants(found: Evaluation, condition: Condition) -> Iterator[tuple[str, str, str, bool]]:
@@ -98,11 +119,9 @@ def trials(found: Evaluation) -> Section:
             if len(scores) > 1:
                 x = list(range(1, len(scores) + 1))
                 lines.append(line_of(label, policy, x, scores, off))
-        if lines:
-            marks = {} if chance is None else {"chance": chance}
-            chart = charts.curves(lines, "trial that asks", "right answers", as_percent=True,
-                                  x_format="d", include=[1.0], horizontal=marks)  # fmt: skip
-            plots.append(Plot(condition.name(), chart))
+        marks = {} if chance is None else {"chance": chance}
+        how = {"as_percent": True, "x_format": "d", "include": [1.0], "horizontal": marks}
+        plots += _plotted(condition.name(), lines, "trial that asks", "right answers", **how)
     text = f"Every episode asks for something new. A rising line is learning in the episode. {OFF}"
     return Section("Accuracy by trial", [Text([text]), Plots(plots)] if plots else [])
 
@@ -129,14 +148,10 @@ def severity(found: Evaluation) -> Section:
                     if lesion is None:  # all, by definition
                         known[0] = known[0]._replace(interval=(1.0, 1.0))
                     lines.append(line_of(name, policy, list(keys), known, lesion is not None))
-        if lines:
-            chart = charts.curves(lines, "severity", "return kept", as_percent=True, include=[0, 1])
-            plots.append(Plot(label, chart))
-    if not rows:
-        return Section("Severity", [])
+        plots += _plotted(label, lines, "severity", "return kept", as_percent=True, include=[0, 1])
     text = f"Return kept as a perturbation grows. {OFF} Area under a curve: the mean along it."
     columns = ["policy", "perturbation", "network", "split", "area under the curve"]
-    return Section("Severity", [Text([text]), Plots(plots), filled_table(columns, rows)])
+    return _section("Severity", text, plots, columns, rows)
 
 
 def adaptation(found: Evaluation) -> Section:
@@ -161,11 +176,8 @@ def adaptation(found: Evaluation) -> Section:
             for name in others if lines else ():
                 if (line := _curve(found, name, c.key, measure, name, True)) is not None:
                     lines.append(replace(line, colour=charts.QUIET, low=None, high=None))
-            if lines:
-                chart = charts.curves(lines, "steps since the context began", "reward per step")
-                plots.append(Plot(f"{c.name(onset=False)}: contexts that begin {when}", chart))
-    if not rows:
-        return Section("Adaptation", [])
+            title = f"{c.name(onset=False)}: contexts that begin {when}"
+            plots += _plotted(title, lines, "steps since the context began", "reward per step")
     text = (
         "A context changes what every action does. Nothing shows it: a policy has to find it out "
         f"by acting. Reward per step, over 10 steps, since a context began. {OFF} "
@@ -176,7 +188,7 @@ def adaptation(found: Evaluation) -> Section:
                "pace of the teacher", "steps until found out",
                "changes after which the rate is back in 50 steps",
                "first 50 steps, more than with plasticity off"]  # fmt: skip
-    return Section("Adaptation", [Text([text]), Plots(plots), filled_table(columns, rows)])
+    return _section("Adaptation", text, plots, columns, rows)
 
 
 def _context_cells(found: Evaluation, policy: str, key: str, prefix: str) -> list[Any]:
@@ -207,10 +219,8 @@ def recovery(found: Evaluation) -> Section:
             for policy, label, key, off in variants(found, condition)
             if (line := _curve(found, policy, key, "reward", label, off, since=condition.onset))
         ]
-        if lines:
-            title = "steps since the change"
-            chart = charts.curves(lines, title, "reward per step", vertical={"change": 0})
-            plots.append(Plot(condition.name(onset=False), chart))
+        plots += _plotted(condition.name(onset=False), lines, "steps since the change",
+                          "reward per step", vertical={"change": 0})  # fmt: skip
     for policy in found.policies:
         for c in found.conditions_of(policy):
             if scores := found.recovery(policy, c.key):
@@ -220,8 +230,6 @@ def recovery(found: Evaluation) -> Section:
                     + [cell(scores[name]) for name in names]
                     + [cell(scores["fraction"], True), cell(scores["recovery_time"])]
                 )
-    if not rows:
-        return Section("Recovery", [])
     text = (
         "The world changes in the middle of the episode. Reward per step, averaged over "
         f"{found.asked['window']} steps, before and after. {OFF} Drop and what is missing at the "
@@ -229,7 +237,7 @@ def recovery(found: Evaluation) -> Section:
     )
     columns = ["policy", "condition", "severity", "network", "reward per step before", "drop",
                "missing at the end", "loss regained", "steps until regained"]  # fmt: skip
-    return Section("Recovery", [Text([text]), Plots(plots), filled_table(columns, rows)])
+    return _section("Recovery", text, plots, columns, rows)
 
 
 def lesions(found: Evaluation) -> Section:
@@ -252,8 +260,6 @@ def lesions(found: Evaluation) -> Section:
                 edges = returns.interval or (None, None)
                 dot = charts.Dot(policy, colour_of(policy), returns.mean, *edges)
                 dots.setdefault(lesion, {}).setdefault(c.name(), []).append(dot)
-    if not rows:
-        return Section("Lesions", [])
     plots = []
     for lesion, groups in dots.items():
         chart = charts.dots(groups, "as trained minus lesioned, return", marks={"no effect": 0.0})
@@ -266,8 +272,7 @@ def lesions(found: Evaluation) -> Section:
     columns = ["policy", "lesion", "condition", "severity", "return as trained", "return lesioned",
                "paired difference", "p", "probability that the trained one earns more",
                "late accuracy, difference", "same, bit for bit"]  # fmt: skip
-    blocks = [Text([text]), Plots(plots)] if plots else [Text([text])]
-    return Section("Lesions", [*blocks, filled_table(columns, rows)])
+    return _section("Lesions", text, plots, columns, rows)
 
 
 def comparisons(found: Evaluation) -> Section:
@@ -288,7 +293,7 @@ def comparisons(found: Evaluation) -> Section:
     )
     columns = ["first", "second", "measure", "difference", "p", "p, corrected", "p, ranks",
                "probability that the first is higher", "the first is"]  # fmt: skip
-    return Section("Comparisons", [Text([text]), filled_table(columns, rows)] if rows else [])
+    return _section("Comparisons", text, [], columns, rows)
 
 
 def inside(found: Evaluation) -> Section:
@@ -313,12 +318,9 @@ def inside(found: Evaluation) -> Section:
                 for policy in found.policies
                 if (line := _curve(found, policy, condition.key, measure, policy)) is not None
             ]
-            if lines:
-                name, _, unit = title.partition(", ")
-                chart = charts.curves(
-                    lines, "step of the episode", unit, include=[0], vertical=vertical
-                )
-                plots.append(Plot(name, chart))
+            name, _, unit = title.partition(", ")
+            plots += _plotted(name, lines, "step of the episode", unit, include=[0],
+                              vertical=vertical)  # fmt: skip
         if plots:
             blocks += [Text([f"Condition: {condition.name()}."]), Plots(plots)]
     if blocks:
@@ -327,6 +329,49 @@ def inside(found: Evaluation) -> Section:
             text += " Of the changes, the one after which least is earned; results.csv has all."
         blocks.insert(0, Text([text]))
     return Section("Inside the network", blocks)
+
+
+def costs(found: Evaluation) -> Section:
+    """What each policy costs, all in all and by layer, and what it earns with it."""
+    rows, by_layer = [], []
+    for policy, cost in found.costs.items():
+        rows.append(
+            [policy, *[_count(total(cost, part)) for part in PARTS], _count(total(cost))]
+            + [Cell(number(energy(total(cost)) / 1000), energy(total(cost)))]
+            + [Cell(number(cost[name] / 1000), cost[name])  # type: ignore[literal-required]
+               for name in ("parameter_bytes", "state_bytes")]
+            + [_share(cost["activation_sparsity"])]
+        )  # fmt: skip
+        for layer in cost["layers"]:
+            counts = [_count(layer[part]) for part in PARTS]  # type: ignore[literal-required]
+            silent = _share(layer["activation_sparsity"])
+            by_layer.append([policy, layer["name"], *counts, layer["membrane_updates"], silent])
+    if not rows:
+        return Section("Cost", [])
+    columns = ["policy", *PARTS, "all operations", "energy in nJ", "weights in kB", "state in kB",
+               "silent activations"]  # fmt: skip
+    caption = "Accumulates + multiply-accumulates per environment step"
+    plots = []
+    for measure, title in TITLES.items():
+        spots = []
+        for policy, cost in found.costs.items():
+            score = (
+                found.overall(policy)
+                if measure == "retention"
+                else found.measured(policy, CLEAN_KEY, measure)
+            )
+            if score is not None:
+                at = sum(total(cost).values())  # type: ignore[arg-type]
+                spots.append((at, charts.Dot(policy, colour_of(policy), score.mean, *score.edges)))
+        if len(spots) > 1:
+            chart = charts.scatter(
+                spots, "operations per environment step", title, as_percent=measure != "return"
+            )
+            plots.append(Plot(f"{title.capitalize()}, by cost", chart))
+    layers = ["policy", "layer", *PARTS, "membrane updates", "silent activations"]
+    blocks: list[Any] = [Text([COST, ENERGY]), *([Plots(plots)] if plots else [])]
+    blocks += [Table(columns, rows, caption), Table(layers, by_layer, "The same by layer", True)]
+    return Section("Cost", blocks)
 
 
 def results(found: Evaluation) -> Section:
@@ -372,6 +417,19 @@ def p_cell(p: float | None) -> Cell | None:
     return None if p is None else Cell(p_value(p), p)
 
 
+def _plotted(title: str, lines: Sequence[charts.Line], *axes: str, **how: Any) -> list[Plot]:
+    """A plot of curves, see `charts.curves`; none without lines."""
+    return [Plot(title, charts.curves(lines, *axes, **how))] if lines else []
+
+
+def _section(
+    title: str, text: str, plots: Sequence[Plot], columns: Sequence[str], rows: Sequence[Any]
+) -> Section:
+    """A text, plots if there are any, and a table; nothing without rows."""
+    blocks: list[Any] = [Text([text]), *([Plots(plots)] if plots else [])]
+    return Section(title, [*blocks, filled_table(columns, rows)] if rows else [])
+
+
 def _where(condition: Condition) -> list[Cell | str | None]:
     severity = condition.severity
     name = condition.name(severity=False)
@@ -400,3 +458,12 @@ def _curve(
     return line_of(
         label, policy, [step for step, _ in known], [score for _, score in known], dashed
     )
+
+
+def _count(count: Operations) -> Cell:
+    accumulates, both = count["accumulates"], count["multiply_accumulates"]
+    return Cell(f"{number(accumulates)} + {number(both)}", accumulates + both)
+
+
+def _share(share: float | None) -> Cell | None:
+    return None if share is None else Cell(percent(share), share)

@@ -37,11 +37,6 @@ def styles(page: str) -> str:
     return f"{light}\n@media screen and (prefers-color-scheme: dark) {{ {dark} }}"
 
 
-def resolved(text: str) -> str:
-    """A text in which variables are the colours that they have on light paper."""
-    return VARIABLE.sub(lambda found: f"#{found[2]}" if found[2] else PAPER[found[1]][0], text)
-
-
 def readable(colour: str, paper: str, least: float) -> str:
     """The colour, as much lighter or darker as it takes for this contrast with the paper."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*_rgb(colour))

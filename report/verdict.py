@@ -1,9 +1,12 @@
 """What an evaluation found, in sentences."""
 
+from typing import Any
+
 from spikepropamine import statistics
 from spikepropamine.common import CLEAN_KEY
+from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.rows import TOLD
-from spikepropamine.report.evaluation import Condition, Estimate, Evaluation, lesion_name
+from spikepropamine.report.evaluation import Estimate, Evaluation, lesion_name
 from spikepropamine.statistics import HIGHER, LOWER, NO_DIFFERENCE
 from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
 
@@ -124,13 +127,12 @@ def _context(found: Evaluation, policy: str, c: Condition, prefix: str) -> list[
 
 def _recovered(found: Evaluation, policy: str) -> list[str]:
     """From the change that hurts most."""
-    changes = [(found.recovery(policy, c.key), c) for c in found.severest]
+    changes: list[Any] = [(found.recovery(policy, c.key), c) for c in found.severest]
     changes = [change for change in changes if change[0]]
     if not changes:
         return []
     scores, c = max(changes, key=lambda change: change[0]["drop"].mean)
     before, drop, fraction = (scores[name] for name in ("reward_before", "drop", "fraction"))
-    assert before is not None and drop is not None
     text = f"When “{c.name()}” sets in, its reward per step of {number(before.mean)} "
     if fraction is None:
         return [f"{text}does not fall by a tenth or more."]

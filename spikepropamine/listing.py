@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from spikepropamine.common import Parser, UsageError, reason
+from spikepropamine.common import Parser, UsageError
 from spikepropamine.folder import RunFolder
 from spikepropamine.own_modules import add_import, import_modules
 from spikepropamine.reading import Unreadable, read_text
@@ -18,33 +18,21 @@ Rows = Iterator[tuple[str, str]]
 
 
 def environments() -> Rows:
-    """Ids that `--env` takes: this project's own, then the newest version of Gymnasium's."""
+    """Ids that `--env` takes, of several versions the newest, and what they are."""
     import gymnasium
-    from gymnasium.envs.registration import load_env_creator
+    from gymnasium.envs.registration import find_highest_version, load_env_creator
 
-    newest: dict[tuple[str | None, str], gymnasium.envs.registration.EnvSpec] = {}
     for spec in gymnasium.registry.values():
+        if spec.version != find_highest_version(spec.namespace, spec.name):
+            continue
         entry = spec.entry_point
-        if not isinstance(entry, str):
-            # in Gymnasium a version that only says where it has gone, else a class of the user's
-            if entry is not None and not entry.__module__.startswith("gymnasium."):
-                yield spec.id, first_line(entry)
-            continue
-        if entry.startswith("spikepropamine."):
+        summary = str(entry)
+        if isinstance(entry, str) and entry.startswith("spikepropamine."):
             variant = ", ".join(f"{name} {value}" for name, value in spec.kwargs.items())
-            summary = first_line(load_env_creator(entry))
-            yield spec.id, f"{summary} ({variant})" if variant else summary
-            continue
-        known = newest.setdefault((spec.namespace, spec.name), spec)
-        if (spec.version or 0) > (known.version or 0):
-            newest[spec.namespace, spec.name] = spec
-    for spec in sorted(newest.values(), key=lambda spec: spec.id):
-        entry = str(spec.entry_point)
-        try:
-            load_env_creator(entry)
-        except (ImportError, gymnasium.error.Error) as error:
-            entry += f" (needs more than is installed: {reason(error)})"
-        yield spec.id, entry
+            summary = first_line(load_env_creator(entry)) + (f" ({variant})" if variant else "")
+        elif entry is not None and not isinstance(entry, str):
+            summary = first_line(entry)
+        yield spec.id, summary
 
 
 def policies() -> Rows:

@@ -6,13 +6,11 @@ person would. Anything else is one line that names the file.
 """
 
 import hashlib
-import io
 import json
 import math
 import os
 import re
 import stat
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,27 +114,6 @@ def read_yaml(path: Path | str, inside: Path | None = None) -> Any:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"{path} is no YAML: {one_line(error)}") from error
-
-
-def read_arrays(path: Path | str, most: int = LARGEST) -> dict[str, np.ndarray]:
-    """The arrays in a .npz file without pickles. Arguments and errors as of `read_bytes`."""
-    content = read_bytes(path, most)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            if sum(part.file_size for part in packed.infolist()) > most:
-                raise ValueError("it unpacks to more than it may have")
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return dict(file)
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        NotImplementedError,
-        MemoryError,
-        zipfile.BadZipFile,
-    ) as error:
-        # zipfile says "not implemented" where damage names a compression that nobody knows
-        raise Unreadable(f"{path} holds no arrays: {reason(error)}") from error
 
 
 def read_tensors(

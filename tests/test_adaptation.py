@@ -84,7 +84,7 @@ def test_what_comes_after_the_settled_steps_does_not_count_as_settled():
 
 
 SIGNS = Condition("signs", "signs", "signs", "motor_signs=seen")
-SIGNS_OFF = replace(SIGNS, key="signs [off]", lesion=LESIONS["off"])
+SIGNS_OFF = replace(SIGNS, key="signs [off]", lesion="off")
 
 
 def evaluated(earned, began, of_random=None, horizon=300):

@@ -75,7 +75,7 @@ def finished(folder):
             ):
                 found = study.execute("select number from trials where state = 'COMPLETE'")
                 done |= {f"trial {number}": number for (number,) in found}
-        elif file.suffix == ".npz":
+        elif file.suffix == ".safetensors" and "cache" in file.parts:
             done[name] = file.stat().st_ino
         elif file.name.endswith(".m.json"):  # of a cell
             policy = file.with_name(file.name.removesuffix(".m.json")) / "policy/policy.json"

@@ -14,7 +14,7 @@ from spikepropamine.agents import save_run as save_run_of
 from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.previous import PreviousActionAndReward
-from spikepropamine.evaluation.ask.conditions import choose, conditions_of, onset_of
+from spikepropamine.evaluation.ask.conditions import choose, conditions_of, perturbed
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.command import folder_name, parse
@@ -107,7 +107,7 @@ def test_an_evaluation_does_without_a_place_to_keep_its_parts(tmp_path, capsys, 
     run = save_run(tmp_path, CUES, "snn")
     measured(run, "--conditions", "clean", "--episodes", "4")
     error = capsys.readouterr().err
-    assert error.count("nothing is kept for the next time") == 1
+    assert error.count("nothing is kept") == 1
     assert "SPIKEPROPAMINE_CACHE" in error
 
 
@@ -117,7 +117,7 @@ def test_conditions_of_a_suite():
     assert found[0].key == "clean" and len({c.key for c in found}) == len(found)
     reversed_cues = next(c for c in found if c.key == "reversed cues")
     assert (reversed_cues.onset, reversed_cues.split) == (20, "held-out")
-    lesioned = [c for c in found if c.lesion_name == "off"]
+    lesioned = [c for c in found if c.lesion == "off"]
     assert [c.intact for c in lesioned] == [c.key for c in found if c.lesion is None]
     assert not skipped
     found, skipped = conditions_of(task_of("CartPole-v1", {}), "noise", [], [])
@@ -188,7 +188,7 @@ def test_chosen_conditions_come_with_what_they_are_compared_with():
     ],
 )
 def test_onsets(text, onset):
-    assert onset_of(text or "none") == onset
+    assert perturbed("it", "it", text or "none").onset == onset
 
 
 def test_a_model_of_a_script_of_ones_own_is_a_run(tmp_path, capsys):

@@ -101,7 +101,7 @@ def test_not_even_by_the_rounding_of_batched_sums():
 
 
 def test_random_actions_are_a_matter_of_the_episodes_seed():
-    job = Job(None, "", False, task_of(PENDULUM, {}), CLEAN, (3, 4), 20, True, baseline="random")
+    job = Job(None, False, task_of(PENDULUM, {}), CLEAN, (3, 4), 20, True, baseline="random")
     both, one = run_job(job), run_job(replace(job, seeds=(4,)))
     assert both["return"][1] == one["return"][0] != both["return"][0]
 
@@ -164,7 +164,7 @@ def test_random_actions_are_not_what_the_task_draws():
     gym.register("Guessing-v0", Guessing, max_episode_steps=20)
     try:
         task = task_of("Guessing-v0", {})
-        job = Job(None, "", False, task, CLEAN, tuple(range(40)), 20, True, baseline="random")
+        job = Job(None, False, task, CLEAN, tuple(range(40)), 20, True, baseline="random")
         assert run_job(job)["return"].mean() == pytest.approx(5, abs=1.2)  # 4 standard errors
     finally:
         del gym.registry["Guessing-v0"]

@@ -195,7 +195,7 @@ def room(tmp_path_factory):
     for name in ("training.command.train", "training.tune._study",
                  "report.evaluate.measure", "report.evaluate.film_asked",
                  "matrix.command.run_side_by_side",
-                 "evaluation.film.camera.film_run", "export.command._write_onnx",
+                 "evaluation.film.video.film_run", "export.command._write_onnx",
                  "export.command._write_nir", "envs.perturbations.verify.table",
                  "report.dashboards.save", "report.pages.draw"):  # fmt: skip
         patch.setattr(f"spikepropamine.{name}", reached)

@@ -17,7 +17,6 @@ from spikepropamine.evaluation.run import plan, store
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.evaluation.run.inside import InsideSums
 from spikepropamine.evaluation.run.jobs import Job, run_job
-from spikepropamine.evaluation.run.progress import ProgressBar
 
 SEEDS, WIDTH = [13, 10, 18], 10
 TASK = task_of(CUES, {"trials": 4})  # 16 steps
@@ -153,10 +152,9 @@ def test_what_goes_on_inside_by_hand(plastic, before):
 
 def test_all_that_a_measurement_depends_on_is_in_its_name():
     task = task_of(CUES, {"trials": 4})
-    job = Job(Path("x"), "a", False, task, CLEAN, (1, 2), 20, True)
-    frozen = replace(CLEAN, lesion=LESIONS["frozen"])
+    job = Job(Path("x"), False, task, CLEAN, (1, 2), 20, True)
+    frozen = replace(CLEAN, lesion="frozen")
     others = [
-        replace(job, digest="b"),
         replace(job, previous=True),
         replace(job, revealed=""),
         replace(job, told=True),
@@ -170,7 +168,7 @@ def test_all_that_a_measurement_depends_on_is_in_its_name():
         replace(job, condition=replace(CLEAN, noise=0.1)),
         replace(job, condition=replace(CLEAN, text="obs_noise=0.1")),
         replace(job, condition=frozen),
-        replace(job, condition=replace(CLEAN, lesion=LESIONS["off"])),
+        replace(job, condition=replace(CLEAN, lesion="off")),
         replace(job, condition=replace(frozen, onset=4, text="obs_noise=0.1@4")),
         replace(job, condition=replace(frozen, text="obs_noise=0.1@4")),
     ]
@@ -182,7 +180,6 @@ def test_all_that_a_measurement_depends_on_is_in_its_name():
 def job_of(run, task, condition, **more):
     return Job(
         run.folder / "policy",
-        run.digest,
         False,
         task,
         condition,
@@ -196,7 +193,7 @@ def job_of(run, task, condition, **more):
 def test_a_job_freezes_where_its_condition_says(tmp_path):
     (run,), task = load_runs([save_run(tmp_path, CUES, "ndp-oja")], range(1_000_000, 1_000_004))
     norms = {
-        name: run_job(job_of(run, task, replace(CLEAN, key=name, lesion=LESIONS[name])))[
+        name: run_job(job_of(run, task, replace(CLEAN, key=name, lesion=name)))[
             "inside/fast_weight_norm"
         ]
         for name in ("off", "frozen")
@@ -232,8 +229,7 @@ def test_random_actions_are_evaluated_in_the_condition():
     task = task_of(PENDULUM, {})
     conditions, _ = conditions_of(task, None, ["motor_signs:all=1"], [])
     plain, flipped = (
-        run_job(Job(None, "", False, task, c, (3, 4), 20, True, baseline="random"))
-        for c in conditions
+        run_job(Job(None, False, task, c, (3, 4), 20, True, baseline="random")) for c in conditions
     )
     assert not np.array_equal(plain["rewards"], flipped["rewards"])
 
@@ -242,14 +238,10 @@ def test_a_teacher_acts_as_is_likeliest_whatever_the_policies_do(tmp_path, monke
     (run,), task = load_runs([save_run(tmp_path, PENDULUM, "mlp")], range(1_000_000, 1_000_002))
     conditions, _ = conditions_of(task, None, ["motor_signs:all=1"], [])
     asked = []
-    monkeypatch.setattr(
-        plan, "run_jobs", lambda jobs, *_: (asked.extend(j for j, _ in jobs), 1 / 0)
-    )
-    bar = ProgressBar(task.horizon)
+    monkeypatch.setattr(plan, "run_jobs", lambda jobs, *_: (asked.extend(jobs), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         seeds = range(1_000_000, 1_000_002)
         asked_for = plan.Asked([run], task, conditions, run, seeds, False, [], tmp_path)
-        plan.evaluate(asked_for, 1, {}, bar)
-    bar.close()
+        plan.evaluate(asked_for, 1, {})
     assert [j.deterministic for j in asked if j.told] == [True]
     assert not any(j.deterministic for j in asked if j.folder and not j.told)

@@ -15,7 +15,6 @@ import yaml
 from spikepropamine import table
 from spikepropamine.__main__ import main
 from spikepropamine.common import UsageError
-from spikepropamine.derived import late_accuracy
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
 from spikepropamine.matrix import command
@@ -26,7 +25,7 @@ from spikepropamine.matrix.rows import OBSERVER, keep_medians, missing
 from spikepropamine.policies.export import load_policy
 from spikepropamine.report.evaluate import main as evaluate
 from spikepropamine.report.evaluation import Evaluation
-from spikepropamine.table import read, where
+from spikepropamine.table import late_accuracy, read, where
 from spikepropamine.training import settings
 from spikepropamine.training.command import main as train
 

@@ -5,7 +5,7 @@ import pytest
 from example_evaluation import condition, evaluation
 
 from spikepropamine import statistics
-from spikepropamine.evaluation.ask.conditions import Condition
+from spikepropamine.evaluation.ask.conditions import perturbed
 from spikepropamine.evaluation.judge import measures
 from spikepropamine.report.evaluation import SHARE, estimate
 
@@ -184,9 +184,9 @@ def test_a_drop_that_is_not_shown_or_small_has_no_recovery(lost, left, fraction,
 
 def test_a_change_that_episodes_draw_is_waited_for():
     text = "motor_signs=seen@change(40..140, 160)"
-    drawn = Condition("seen", "seen", "seen", text, None, "train", 40)
+    drawn = perturbed("seen", "seen", text)
     assert (drawn.last_onset, drawn.freeze_at(200)) == (140, 140)
-    either = Condition("x", "x", "x", "mass=2@40 | mass=2@150 + obs_noise=0.1@170 | none", onset=40)
+    either = perturbed("x", "x", "mass=2@40 | mass=2@150 + obs_noise=0.1@170 | none")
     assert (either.last_onset, either.freeze_at(200)) == (150, 150)
 
 
@@ -202,4 +202,5 @@ def test_a_change_that_episodes_draw_is_waited_for():
     ],
 )
 def test_recovery_is_of_what_changes_once_and_for_good(text, onset, stays):
-    assert Condition("it", "it", "it", text, onset=onset).changes_for_good == stays
+    condition = perturbed("it", "it", text)
+    assert (condition.onset, condition.changes_for_good) == (onset, stays)

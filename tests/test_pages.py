@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_retention_that_does_not_exist_is_left_out():
 def test_text_from_outside_cannot_become_html():
     found = example()
     evil = '<script>alert("x")</script>'
-    found.conditions = {k: c._replace(label=evil) if c.onset else c
+    found.conditions = {k: replace(c, label=evil) if c.onset else c
                         for k, c in found.conditions.items()}  # fmt: skip
     found.asked["versions"]["revision"] = "</title><b>"
     found.asked["command"].append("</script><script>alert(1)</script>")
@@ -187,7 +188,7 @@ def test_the_local_page_links_what_there_is(runs):
 def test_runs_of_one_policy_in_two_folders_are_two_lines(runs):
     write_run(runs / "wide" / "seed-0", "snn", 0, [(-10.0, 100), (-5.0, 200)])
     html = write_local(runs).read_text()
-    assert '"label":"snn, wide"' in html and '"label":"snn (2)"' in html
+    assert '"label":"snn, wide/seed-0"' in html and '"label":"snn (2)"' in html
 
 
 def test_so_are_runs_in_one_folder_that_were_trained_in_other_ways(runs):
@@ -197,7 +198,7 @@ def test_so_are_runs_in_one_folder_that_were_trained_in_other_ways(runs):
     config.write_text(yaml.safe_dump({"settings": settings}))
     html = write_local(runs).read_text()
     assert '"label":"snn"' in html and "snn (2)" not in html
-    assert '"label":"snn, seed-1"' in html  # where the plot is of Pendulum-v1
+    assert '"label":"snn, Pendulum-v1/snn/seed-1"' in html
 
 
 @pytest.mark.parametrize("name", ["missing", "."])

@@ -14,7 +14,6 @@ from spikepropamine.reading import (
     LARGEST_YAML,
     Missing,
     Unreadable,
-    read_arrays,
     read_bytes,
     read_json,
     read_tensors,
@@ -77,15 +76,13 @@ def test_plain_files_come_in(tmp_path):
     assert read_yaml(file) == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 2, "y": "é"}}
     file.write_text('{"a": [1, 2.5, null, true]}')
     assert read_json(file) == {"a": [1, 2.5, None, True]}
-    np.savez(tmp_path / "x.npz", a=np.arange(3))
-    assert read_arrays(tmp_path / "x.npz")["a"].tolist() == [0, 1, 2]
     save_file({"a": np.ones(2, np.float32)}, file, {"of": "me"})
     digest = sha256(file.read_bytes()).hexdigest()
     tensors, about = read_tensors(file, 10_000, digest=digest[:16])
     assert tensors["a"].tolist() == [1, 1] and about == {"of": "me"}
 
 
-@pytest.mark.parametrize("read", [read_bytes, read_text, read_json, read_yaml, read_arrays])
+@pytest.mark.parametrize("read", [read_bytes, read_text, read_json, read_yaml])
 def test_only_regular_files_are_opened(tmp_path, read):
     os.mkfifo(tmp_path / "fifo")  # opening it would wait for ever
     for name in ("fifo", "."):
@@ -113,11 +110,6 @@ def test_size_digest_and_links(tmp_path):
     with (run / "large").open("wb") as file:
         file.truncate(2**40)  # which takes no place
     refused(read_json, run / "large", "may have")
-
-
-def test_what_unpacks_to_more_than_a_file_may_have(tmp_path):
-    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(1_000_000))
-    refused(read_arrays, tmp_path / "x.npz", "unpacks", most=100_000)
 
 
 READERS = {

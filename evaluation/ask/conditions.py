@@ -12,7 +12,7 @@ from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
 from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.envs.reveal import Told
-from spikepropamine.evaluation.ask.lesions import LESIONS, Lesion
+from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.ask.task import Task
 
 STANDARD = "standard"
@@ -29,7 +29,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Condition:
-    """What an episode has that the plain one has not.
+    """What an episode has that the plain one has not; `evaluation.json` has the same fields.
 
     Attributes:
         key: its name in results, safe to show; `CLEAN_KEY` where nothing is changed.
@@ -39,7 +39,8 @@ class Condition:
         severity: in [0, 1]; None where the text has a value of its own.
         split: "train" (training may have had it), "held-out" or None.
         onset: first step at which the perturbation acts; None: from the start, or none.
-        lesion: of the policy; None: intact.
+        last_onset: the last step at which it may begin, where an episode draws that; else `onset`.
+        lesion: name of that of the policy; None: intact.
         noise: the environment's argument of that name; 0: as it is.
     """
 
@@ -50,30 +51,19 @@ class Condition:
     severity: float | None = None
     split: str | None = None
     onset: int | None = None
-    lesion: Lesion | None = None
+    last_onset: int | None = None
+    lesion: str | None = None
     noise: float = 0.0
+
+    @property
+    def perturbs(self) -> bool:
+        """Whether it changes the task, rather than the policy alone."""
+        return self.intact != CLEAN_KEY
 
     @property
     def has_contexts(self) -> bool:
         """Whether it has contexts, which a policy has to find out."""
         return bool(contexts_of(self.text))
-
-    @property
-    def lesion_name(self) -> str | None:
-        """Of the lesion; None where there is none."""
-        return None if self.lesion is None else self.lesion.name
-
-    @property
-    def last_onset(self) -> int | None:
-        """The last step at which it may begin, where an episode draws that; else its onset."""
-        if self.onset is None:
-            return None
-        alternatives = parse(self.text) if self.text else ()
-        schedules = [[term.schedule for term in terms] for terms in alternatives if terms]
-        begins = [
-            min(s.changes[0][1] if s.changes else s.onset for s in some) for some in schedules
-        ]
-        return max(begins, default=self.onset)
 
     @property
     def changes_for_good(self) -> bool:
@@ -88,13 +78,39 @@ class Condition:
         """
         return horizon // 2 if self.last_onset is None else self.last_onset
 
+    def name(self, severity: bool = True, onset: bool = True) -> str:
+        """Without its lesion, for example "heavier, severity 0.5, from step 500"."""
+        if not self.perturbs:
+            return "clean task"
+        parts = [self.label]
+        if severity and self.severity is not None:
+            parts.append(f"severity {self.severity:g}")
+        if onset and self.onset is not None and self.label != self.text:
+            last = "" if self.last_onset == self.onset else f" to {self.last_onset} on"
+            parts.append(f"from step {self.onset}{last}")
+        return ", ".join(parts)
+
+
+def perturbed(
+    key: str, label: str, text: str, severity: float | None = None, split: str | None = None
+) -> Condition:
+    """The condition of a text."""
+    onset = min((term.schedule.onset for term in terms_of(text)), default=0) or None
+    begins = [
+        min(s.changes[0][1] if s.changes else s.onset for s in (term.schedule for term in terms))
+        for terms in parse(text)
+        if terms
+    ]
+    last = None if onset is None else max(begins, default=onset)
+    return Condition(key, label, key, text, severity, split, onset, last)
+
 
 CLEAN = Condition(CLEAN_KEY, CLEAN_KEY, CLEAN_KEY)
 STANDARD_CONDITIONS = (
     CLEAN,
     Condition("noise-0.1", "noise", "noise-0.1", severity=0.1, noise=0.1),
     Condition("noise-0.2", "noise", "noise-0.2", severity=0.2, noise=0.2),
-    Condition("plasticity-off", CLEAN_KEY, CLEAN_KEY, lesion=LESIONS["off"]),
+    Condition("plasticity-off", CLEAN_KEY, CLEAN_KEY, lesion="off"),
 )
 
 
@@ -143,7 +159,7 @@ def conditions_of(
             if reason := reason_against(env, text, horizon=task.horizon):
                 raise ValueError(f"{task.environment} with {text!r}: {reason}")
             if text not in [condition.text for condition in found]:
-                found.append(Condition(text, text, text, text, None, None, onset_of(text)))
+                found.append(perturbed(text, text, text))
     finally:
         env.close()
     for first, second in itertools.combinations(found, 2):
@@ -167,8 +183,7 @@ def _of_suite(env: gym.Env, task: Task, suite: str) -> tuple[list[Condition], li
         asked = []
         for one in load_suite(suite, task.environment, task.horizon):
             key = one.name if one.severity is None else f"{one.name} {one.severity:g}"
-            onset = onset_of(one.text)
-            asked.append(Condition(key, one.name, key, one.text, one.severity, one.split, onset))
+            asked.append(perturbed(key, one.name, one.text, one.severity, one.split))
     found, skipped = [], []
     for condition in asked:
         text = condition.text
@@ -188,8 +203,8 @@ def _lesioned(conditions: Sequence[Condition], lesions: Sequence[str]) -> list[C
     """Each condition with each lesion, where it is not among them."""
     there = {(condition.intact, condition.lesion) for condition in conditions}
     return [
-        replace(condition, key=f"{condition.key} [{lesion.name}]", lesion=lesion)
-        for lesion in [LESIONS[name] for name in dict.fromkeys(lesions)]
+        replace(condition, key=f"{condition.key} [{lesion}]", lesion=lesion)
+        for lesion in dict.fromkeys(lesions)
         for condition in conditions
         if condition.lesion is None and (condition.intact, lesion) not in there
     ]
@@ -217,11 +232,6 @@ def severest(conditions: Sequence[Condition]) -> list[Condition]:
     ordered = sorted(conditions, key=lambda c: c.severity or 0.0)
     last = {(c.label, c.lesion): c for c in ordered}
     return [c for c in conditions if last[c.label, c.lesion] is c]
-
-
-def onset_of(text: str) -> int | None:
-    """The first step at which a text changes anything; None where that is the start."""
-    return min((term.schedule.onset for term in terms_of(text)), default=0) or None
 
 
 def _check_name(name: str, known: Iterable[str], what: str) -> None:

@@ -1,6 +1,5 @@
 """Trained policies to be evaluated: loading their run folders, and checking that they can be."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.own_modules import check_imported
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
-from spikepropamine.reading import read_bytes, read_json
+from spikepropamine.reading import read_json
 
 LEARNING = (
     "network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards",
@@ -32,7 +31,6 @@ class Run:
     Attributes:
         folder: of the run.
         policy: as deployed.
-        digest: of its files.
         name: of the policy, as `train.py` has it, or as it is called in this evaluation.
         environment, arguments: the task that it was trained in.
         perturb: text of the perturbations that it was trained under; None: none.
@@ -44,7 +42,6 @@ class Run:
 
     folder: Path
     policy: DeployedPolicy
-    digest: str
     name: str
     environment: str
     arguments: dict[str, Any]
@@ -129,20 +126,11 @@ def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Conditio
     if layout_of(run.policy) is not None:
         return list(conditions), []
     kept = [condition for condition in conditions if condition.lesion is None]
-    lesions = dict.fromkeys(c.lesion.name for c in conditions if c.lesion is not None)
+    lesions = dict.fromkeys(c.lesion for c in conditions if c.lesion is not None)
     return kept, [
         Skipped(condition=lesion, policy=run.name, reason="it has no plasticity to take away")
         for lesion in lesions
     ]
-
-
-def _digest_of(folder: Path) -> str:
-    """Of the contents of the files in a folder."""
-    total = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        digest = hashlib.sha256(read_bytes(file, inside=folder)).hexdigest()
-        total.update(f"{file.name} {digest}".encode())
-    return total.hexdigest()
 
 
 def _load_run(folder: Path) -> Run:
@@ -156,7 +144,6 @@ def _load_run(folder: Path) -> Run:
         return Run(
             folder=folder,
             policy=policy,
-            digest=_digest_of(RunFolder(folder).policy),
             name=settings["policy"],
             environment=settings["env"],
             arguments={k: v for k, v in settings["env_kwargs"].items() if k != "render_mode"},

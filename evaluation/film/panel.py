@@ -5,6 +5,7 @@ A step costs about a millisecond; drawing it all anew with a plotting library wo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -23,7 +24,7 @@ SHARES = {"spikes": 4.9, "modulator": 1.4, "fast_weights": 2.0, "reward": 1.7}  
 TICKS_SHOWN, NEURONS_SHOWN = 225, 64  # where there are more than can be told apart
 THICKNESS = 2  # pixels of a mark
 PIXELS = 72  # of an inch, so that a point is a pixel
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "axes.titlepad": 4,
     "axes.edgecolor": "#D8D8D8", "axes.labelcolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
     "grid.color": "#D8D8D8", "axes.axisbelow": True, "lines.linewidth": 2,
@@ -115,7 +116,7 @@ class Panel:
             self.plots[name] = self.canvas[height - top + 1 : height - bottom - 1, left + 1 : right]
         self._curves = self.plots["reward"].copy()
         self.plots["reward"][:] = PAPER
-        self._strips = {
+        self._strips: dict[str, np.ndarray] = {
             name: np.full((len(self._neurons), self._columns, 3), PAPER, dtype=np.uint8)
             for name in ("spikes", "modulator")
             if name in self.plots

@@ -4,9 +4,10 @@ An episode is run twice: once to learn how long it is and what the scales of its
 and once to be drawn, frame by frame, so that memory does not grow with its length.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import cycle, islice
@@ -20,9 +21,13 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from spikepropamine.common import whole_file
+from spikepropamine.common import CLEAN_KEY, whole_file
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.rendering import Camera, drawing_arguments
+from spikepropamine.evaluation.ask.conditions import Condition, make_env
+from spikepropamine.evaluation.ask.lesions import Lesion, Wave, layout_of
+from spikepropamine.evaluation.ask.runs import Run
+from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.film.panel import (
     BLUE,
     GREY,
@@ -36,6 +41,7 @@ from spikepropamine.evaluation.film.panel import (
 )
 from spikepropamine.evaluation.film.recording import Moment, can_record, layer_spec, watch
 from spikepropamine.evaluation.hook import Hook
+from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.progress import progress_bar
 
@@ -71,6 +77,65 @@ class Video:
     returns: tuple[float, ...]
 
 
+def film_all(
+    runs: Sequence[Run],
+    task: Task,
+    conditions: Sequence[Condition],
+    named: Sequence[str],
+    seed: int,
+    lesions: Sequence[Lesion],
+    folder: Path,
+) -> list[Video]:
+    """Films the first run of each policy in the conditions that are `named`, by key, label or text
+    of their perturbations, or else in the first; for the rest see `film_run`.
+
+    Raises:
+        CannotDraw: see `film`.
+    """
+    intact = [c for c in conditions if c.lesion is None]
+    chosen = [c for c in intact if not {c.key, c.label, c.text}.isdisjoint(named)] or intact[:1]
+    first = {run.name: run for run in reversed(runs)}
+    return [
+        film_run(run, task, condition, seed, lesions, folder)
+        for run in runs
+        if run is first[run.name]
+        for condition in chosen
+    ]
+
+
+def film_run(
+    run: Run, task: Task, condition: Condition, seed: int, lesions: Sequence[Lesion], folder: Path
+) -> Video:
+    """One episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed of its training.
+
+    It is the episode that the evaluation has of that seed, to the last bit, in a condition without
+    a lesion. Where there are `lesions`, the intact policy and each are shown side by side, if there
+    is plasticity to be taken away. The folder is created if it is missing.
+
+    Raises:
+        CannotDraw: see `film`.
+    """
+
+    def make(arguments: dict[str, Any]) -> gym.Env:
+        arguments = dict(task.arguments) | arguments
+        changed = replace(task, arguments=arguments)
+        return make_env(changed, condition, run.previous, run.revealed)
+
+    takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
+    layout = layout_of(run.policy)
+    if lesions and layout is not None and layer_spec(run.policy).plastic:
+        wave = Wave(layout, [seed], width_of(task), condition.freeze_at(task.horizon))
+        takes = [Take(make, "plastic")]
+        takes += [Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions]
+        name += "-side-by-side"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{re.sub(r'[^A-Za-z0-9._+=~@-]+', '_', name)}.mp4"
+    text = condition.text or ("" if condition.key == CLEAN_KEY else condition.key)
+    text = text and f", {text}"
+    title = f"{run.name} on {task.environment}{text}, {run.steps:,} steps of training"
+    return film(path, run.policy, takes, seed, title, width=width_of(task))
+
+
 def film(
     path: Path,
     policy: DeployedPolicy,
@@ -96,10 +161,10 @@ def film(
         hook = None if take.hook is None else take.hook()
         return islice(watch(policy, env, seed, hook=hook, width=width), max_steps + 1)
 
-    surveys = [_survey(policy, take.make({}), partial(run, take)) for take in takes]
-    outlines = [survey.outline for survey in surveys]
+    envs = [take.make({}) for take in takes]
+    outlines = [_survey(policy, env, partial(run, take)) for env, take in zip(envs, takes)]
     steps = max(len(outline.rewards) for outline in outlines)
-    rate, stride = pace(surveys[0].clock, steps)
+    rate, stride = pace(envs[0].metadata.get("render_fps"), steps)
     stacked = len(takes) > 1 or not outlines[0].neurons
     columns = len(takes) if stacked else 2
     header = np.full((BAR, WIDTH * columns, 3), INK, dtype=np.uint8)
@@ -107,7 +172,7 @@ def film(
     scenes: list[_Scene] = []
     try:
         for number, take in enumerate(takes):
-            env = take.make(surveys[number].arguments)
+            env = take.make(drawing_arguments(envs[number]))
             panel = _panel(outlines, takes, number)
             scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
         height = BAR + scenes[0].height
@@ -151,18 +216,10 @@ def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
     return Fraction(clock).limit_denominator(100) / stride, stride
 
 
-@dataclass(frozen=True)
-class _Survey:
-    """What a first run of an episode tells; `arguments` let the environment be drawn."""
-
-    outline: Outline
-    clock: float | None
-    arguments: dict[str, Any]
-
-
 def _survey(
     policy: DeployedPolicy, env: gym.Env, run: Callable[[gym.Env], Iterator[Moment]]
-) -> _Survey:
+) -> Outline:
+    """What a first run of an episode tells; the environment is closed."""
     rewards: list[float] = []
     onsets: list[tuple[int, str]] = []
     acting: set[str] = set()
@@ -177,15 +234,17 @@ def _survey(
         acting = set(now)
         if moment.fast_weights is not None:
             largest = max(largest, float(np.quantile(np.abs(moment.fast_weights), 0.995)))
-    metadata: dict[str, Any] = env.metadata
     env.close()
-    outline = Outline(np.array(rewards), tuple(onsets), largest=largest)
+    layer: dict[str, Any] = {}
     if can_record(policy):
         spec, inner = layer_spec(policy), cast(Any, policy.policy)
-        synapses = (spec.neurons, spec.plastic_inputs) if spec.plastic else None
-        of_layer = inner.network.config.ticks, spec.neurons, synapses, spec.modulation != "none"
-        outline = Outline(outline.rewards, outline.onsets, *of_layer, largest)
-    return _Survey(outline, metadata.get("render_fps"), drawing_arguments(env))
+        layer = {
+            "ticks": inner.network.config.ticks,
+            "neurons": spec.neurons,
+            "synapses": (spec.neurons, spec.plastic_inputs) if spec.plastic else None,
+            "modulated": spec.modulation != "none",
+        }
+    return Outline(np.array(rewards), tuple(onsets), largest=largest, **layer)
 
 
 def _panel(outlines: Sequence[Outline], takes: Sequence[Take], number: int) -> Panel:

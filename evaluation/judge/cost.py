@@ -10,7 +10,6 @@ tangents are not counted.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -147,7 +146,7 @@ def cost_of(policy: Any, observations: Any) -> Cost:
         if hasattr(policy, "lstm_actor"):
             more, latent = _lstm(policy, features)
             layers += more
-        dense, latent = _feedforward(policy.mlp_extractor.policy_net, latent)
+        dense, latent = _feedforward("layer", list(policy.mlp_extractor.policy_net), latent)
         layers += dense
     head = policy.action_net
     layers.append(_layer("action", head, synapses=synaptic(latent, head.weight)))
@@ -189,36 +188,30 @@ def _pictures(policy: Any, observations: Any) -> list[LayerCost]:
     cnns: dict[str, tuple[Any, Any]] = {"": (extractor, shown)}
     if isinstance(extractor, CombinedExtractor):
         cnns = {f"{k}.": (part, shown[k]) for k, part in extractor.extractors.items()}
-    layers: list[LayerCost] = []
-    for name, (cnn, x) in cnns.items():
-        modules = [*cnn.cnn, *cnn.linear] if isinstance(cnn, NatureCNN) else []
-        count = 0
-        for module, activation in pairwise(modules):
-            inputs, x = x, module(x)
-            if not hasattr(module, "weight"):
-                continue
-            if isinstance(module, torch.nn.Conv2d):
-                given, there = (inputs != 0).float(), (module.weight != 0).float()
-                stride: Any = module.stride
-                met = conv2d(given, there, stride=stride).sum(dtype=torch.float64)
-                synapses = operations(0, float(met))
-            else:
-                synapses = synaptic(inputs, module.weight)
-            outputs = activation(x).flatten(1)
-            layers.append(_layer(f"{name}cnn{count}", module, synapses=synapses, outputs=outputs))
-            count += 1
-    return layers
+    return [
+        layer
+        for name, (cnn, x) in cnns.items()
+        if isinstance(cnn, NatureCNN)
+        for layer in _feedforward(f"{name}cnn", [*cnn.cnn, *cnn.linear], x)[0]
+    ]
 
 
-def _feedforward(network: Any, x: Tensor) -> tuple[list[LayerCost], Tensor]:
+def _feedforward(name: str, modules: Sequence[Any], x: Tensor) -> tuple[list[LayerCost], Tensor]:
+    """Of what has weights among modules that follow one another, each with its activation."""
     layers: list[LayerCost] = []
-    modules = list(network)
     for index, module in enumerate(modules):
         seen, x = x, module(x)
-        if isinstance(module, torch.nn.Linear):
-            outputs = modules[index + 1](x)  # SB3 has an activation after every one
-            synapses = synaptic(seen, module.weight)
-            layers.append(_layer(f"layer{len(layers)}", module, synapses=synapses, outputs=outputs))
+        if hasattr(module, "weight"):
+            if isinstance(module, torch.nn.Conv2d):
+                there, stride = (module.weight != 0).float(), module.stride
+                met = conv2d((seen != 0).float(), there, stride=stride)  # type: ignore[arg-type]
+                synapses = operations(0, float(met.sum(dtype=torch.float64)))
+            else:
+                synapses = synaptic(seen, module.weight)
+            outputs = modules[index + 1](x).flatten(1)
+            layers.append(
+                _layer(f"{name}{len(layers)}", module, synapses=synapses, outputs=outputs)
+            )
     return layers, x
 
 

@@ -12,7 +12,6 @@ import torch
 
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.hook import Hook
-from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.policies.spaces import BadObservation, stacked
 
 WIDTH = 50
@@ -63,7 +62,6 @@ def run_episodes(
     initial_state: tuple[np.ndarray, ...] | None = None,
     hooks: Sequence[Hook] = (),
     options: dict[str, Any] | None = None,
-    progress: ProgressBar | None = None,
     envs: dict[int, gym.Env] | None = None,
 ) -> list[Episode]:
     """Runs one episode per seed.
@@ -87,7 +85,6 @@ def run_episodes(
             policy choose.
         hooks: told of every step, in this order; they need an initial state.
         options: for the environments' `reset`.
-        progress: told of every step.
         envs: made before, by row; those that are missing are added, and all are left open. None:
             all are made, and closed in the end.
 
@@ -102,7 +99,7 @@ def run_episodes(
     if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
         raise ValueError("seeds must be distinct and at least 0")
     made: dict[int, gym.Env] = {} if envs is None else envs
-    how = (width, deterministic, initial_state, hooks, options, progress)
+    how = (width, deterministic, initial_state, hooks, options)
     records: dict[int, Episode] = {}
     try:
         with torch.random.fork_rng():
@@ -150,7 +147,6 @@ def _run_wave(
     state: tuple[np.ndarray, ...] | None,
     hooks: Sequence[Hook],
     options: dict[str, Any] | None,
-    progress: ProgressBar | None,
 ) -> list[Episode]:
     """Runs the episodes of `rows`, row to seed."""
     first, infos = {}, {}
@@ -196,10 +192,6 @@ def _run_wave(
                 ended.append(Episode(rows[row], totals[row], len(earned), right, earned, steps))
         for hook in hooks:
             hook.after(step, state, running, sorted(over))
-        if progress is not None:
-            progress.stepped(len(running))
-            for row in over:
-                progress.ended(len(rewards[row]))
         running = [row for row in running if row not in over]
     return ended
 

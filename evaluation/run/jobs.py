@@ -11,12 +11,11 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.evaluation.ask.conditions import Condition, make_env
-from spikepropamine.evaluation.ask.lesions import Wave, layout_of
+from spikepropamine.evaluation.ask.lesions import LESIONS, Wave, layout_of
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run.episodes import Episode, began_of, finite_reward, run_episodes
 from spikepropamine.evaluation.run.inside import InsideSums
-from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
 
@@ -41,7 +40,6 @@ class Job:
 
     Attributes:
         folder: of the deployed policy; None: a baseline.
-        digest: of the policy's files.
         previous: whether the policy observes its previous action and reward.
         task, condition: what it is evaluated in.
         seeds: of the episodes, of one wave: `seed // width` is the same for all.
@@ -53,7 +51,6 @@ class Job:
     """
 
     folder: Path | None
-    digest: str
     previous: bool
     task: Task
     condition: Condition
@@ -68,7 +65,7 @@ class Job:
     def episodes(self) -> int:
         """How many episodes it runs; some lesions need another one for each."""
         lesion = self.condition.lesion
-        return len(self.seeds) * (1 if lesion is None else lesion.cost)
+        return len(self.seeds) * (1 if lesion is None else LESIONS[lesion].cost)
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -119,7 +116,7 @@ class Environments:
 environments = Environments()  # of this process
 
 
-def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
+def run_job(job: Job) -> Outcome:
     """Runs the episodes.
 
     Returns:
@@ -129,8 +126,8 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
         spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count").
     """
     if job.folder is None:
-        return _outcome(_run_baseline(job, progress))
-    policy = _policy(job.folder, job.digest)
+        return _outcome(_run_baseline(job))
+    policy = loaded(job.folder)
     layout, inner = layout_of(policy), cast(Any, policy.policy)
 
     def run(seeds: Sequence[int], *hooks: Hook, options: Any = None) -> list[Episode]:
@@ -143,7 +140,6 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
             initial_state=None if layout is None else inner.initial_state(job.width),
             hooks=hooks,
             options=options,
-            progress=progress,
             envs=environments.of_job(job),
         )
 
@@ -154,7 +150,8 @@ def run_job(job: Job, progress: ProgressBar | None = None) -> Outcome:
     hooks: list[Hook] = [inside]
     if condition.lesion is not None:
         how = (job.freeze_at, run, condition.has_contexts)
-        hooks.insert(0, condition.lesion.hook(Wave(layout, job.seeds, job.width, *how)))
+        wave = Wave(layout, job.seeds, job.width, *how)
+        hooks.insert(0, LESIONS[condition.lesion].hook(wave))
     outcome = _outcome(run(job.seeds, *hooks))
     outcome |= {f"inside/{name}": np.array(sums) for name, sums in inside.sums.items()}
     return outcome | {"inside/count": np.array(inside.counts)}
@@ -181,12 +178,12 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 @lru_cache(maxsize=32)
-def _policy(folder: Path, digest: str) -> DeployedPolicy:
-    """The policy with this digest, which may be another one than the folder once had."""
+def loaded(folder: Path) -> DeployedPolicy:
+    """The policy of a folder."""
     return load_policy(folder)
 
 
-def _run_baseline(job: Job, progress: ProgressBar | None) -> list[Episode]:
+def _run_baseline(job: Job) -> list[Episode]:
     """Actions of a baseline, drawn from a seed of the episode's own."""
     env = make_env(job.task, job.condition)
     choose = BASELINES[job.baseline]
@@ -201,10 +198,6 @@ def _run_baseline(job: Job, progress: ProgressBar | None) -> list[Episode]:
             rewards.append(finite_reward(reward, len(rewards), seed))
             began |= began_of(info)
             over = terminated or truncated
-            if progress is not None:
-                progress.stepped(1)
-        if progress is not None:
-            progress.ended(len(rewards))
         steps = tuple(sorted(began))
         episodes.append(Episode(seed, sum(rewards), len(rewards), (), tuple(rewards), steps))
     env.close()

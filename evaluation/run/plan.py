@@ -10,9 +10,7 @@ from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, 
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.film.recording import observed
-from spikepropamine.evaluation.run import store
 from spikepropamine.evaluation.run.jobs import Job, Outcome, joined, waves, width_of
-from spikepropamine.evaluation.run.progress import ProgressBar
 from spikepropamine.evaluation.run.workers import run_jobs
 from spikepropamine.folder import RunFolder
 
@@ -66,23 +64,20 @@ class Evaluation(Asked):
         return max(o["correct"].shape[1] for x in self.outcomes for o in x.values())
 
 
-def evaluate(
-    asked: Asked, workers: int | None, versions: Mapping[str, str], progress: ProgressBar
-) -> Evaluation:
+def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> Evaluation:
     """Every run in every condition that applies to it: an episode for each seed.
 
     The numbers do not depend on `workers` (processes; None: as many as pay), but on the `versions`
-    of the packages. What was measured before is read from `store.folder`.
+    of the packages.
     """
     runs, task, teacher = asked.runs, asked.task, asked.teacher
 
-    def jobs_of(of: int | str, condition: Condition) -> list[tuple[Job, Path]]:
-        """One for each wave, with its file."""
+    def jobs_of(of: int | str, condition: Condition) -> list[Job]:
+        """One for each wave."""
         run = runs[of] if isinstance(of, int) else teacher if of == TEACHER else None
         width = width_of(task)
         job = Job(
             folder=None if run is None else RunFolder(run.folder).policy,
-            digest="" if run is None else run.digest,
             previous=run is not None and run.previous,
             task=task,
             condition=condition,
@@ -94,8 +89,7 @@ def evaluate(
             told=of == TEACHER and run is not None and run.revealed is None,
             baseline=str(of) if run is None else "",
         )
-        found = [replace(job, seeds=wave) for wave in waves(asked.seeds, width)]
-        return [(job, store.folder() / store.name_of(job, versions)) for job in found]
+        return [replace(job, seeds=wave) for wave in waves(asked.seeds, width)]
 
     contexts = [c for c in asked.conditions if c.lesion is None and c.has_contexts]
     # by index of a run, or name of a reference
@@ -108,7 +102,7 @@ def evaluate(
         parts += [(index, condition) for condition in kept]
         skipped += [entry for entry in left_out if entry not in skipped]
     plans = [jobs_of(of, condition) for of, condition in parts]
-    done = iter(run_jobs([job for jobs in plans for job in jobs], workers, progress))
+    done = iter(run_jobs([job for jobs in plans for job in jobs], workers, versions))
     outcomes: dict[int | str, dict[str, Outcome]] = {}
     for (of, condition), jobs in zip(parts, plans):
         outcomes.setdefault(of, {})[condition.key] = joined([next(done) for _ in jobs])

@@ -1,36 +1,28 @@
-"""What was measured is kept on disk, under a name made of everything that it depends on.
-
-A job whose file is there is never run again.
+"""What was measured is kept on disk, under a name made of everything that it depends on, so that an
+evaluation that was interrupted goes on where it was.
 """
 
+import functools
 import hashlib
 import json
 import os
 import site
 import sys
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
-import numpy as np
 import platformdirs
+from safetensors.numpy import save_file
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.run.jobs import Job, Outcome
-from spikepropamine.own_modules import imported
-from spikepropamine.reading import Unreadable, read_arrays
+from spikepropamine.reading import LARGEST, Unreadable, read_tensors
 from spikepropamine.versions import digest_of, digests_of
 
 ROOT = Path(__file__).parents[2]
-# what the numbers depend on, besides the packages
-SOURCES = ["envs", "envs/spreads.json", "policies", "evaluation/hook.py"]
-SOURCES += ["evaluation/ask/conditions.py", "evaluation/ask/lesions.py", "evaluation/ask/task.py"]
-SOURCES += ["evaluation/run/episodes.py", "evaluation/run/inside.py", "evaluation/run/jobs.py"]
-
-VERSIONED = ("spikepropamine", "gymnasium", "__main__")  # packages whose code is told otherwise
 MEMBERS = {"seed", "return", "length", "rewards", "correct", "began"}  # of every outcome
-
 FOLDER = "SPIKEPROPAMINE_CACHE"  # the environment variable that names another folder
 
 
@@ -46,24 +38,22 @@ def name_of(job: Job, versions: Mapping[str, str]) -> str:
     """Of a job's file: tells apart all jobs that may give different numbers, by the `versions` of
     the packages that matter, too.
     """
-    own = ("digest", "previous", "revealed", "told", "baseline", "freeze_at", "seeds", "width")
-    parts = {name: getattr(job, name) for name in (*own, "deterministic")}
-    parts |= {name: getattr(job.task, name) for name in ("environment", "arguments", "horizon")}
-    parts |= {name: getattr(job.condition, name) for name in ("text", "noise", "lesion_name")}
-    parts |= {
+    parts = {
+        "job": repr(replace(job, folder=None)),
+        "policy": digest_of(sorted(job.folder.glob("*"))) if job.folder is not None else "",
         "files": digests_of(x for x in job.task.arguments.values() if isinstance(x, str)),
         "sources": sources_digest(),
-        "own": own_digest((*imported, module_of(job.task.environment))),
+        "own": own_digest(job.task.environment),
         "versions": {k: v for k, v in versions.items() if k != "revision"},
     }
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32] + ".npz"
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32] + ".safetensors"
 
 
 def read(path: Path) -> Outcome | None:
     """What `write` wrote; None where there is nothing, or something damaged."""
     try:
-        outcome = read_arrays(path)
+        outcome, _ = read_tensors(path, LARGEST)
     except Unreadable:
         return None
     return outcome if outcome.keys() >= MEMBERS else None
@@ -71,43 +61,32 @@ def read(path: Path) -> Outcome | None:
 
 def write(path: Path, outcome: Outcome) -> None:
     """Writes a file that `read` reads. Several processes may write the same one."""
-    with whole_file(path) as part, part.open("wb") as file:
-        np.savez(file, **outcome)  # type: ignore[arg-type]
+    with whole_file(path) as part:
+        save_file(outcome, part)
 
 
-def module_of(environment: str) -> str:
-    """Where a registered environment is made."""
-    entry = gym.spec(environment).entry_point
-    return entry.partition(":")[0] if isinstance(entry, str) else entry.__module__
-
-
-@cache
-def own_digest(modules: tuple[str, ...]) -> str:
-    """Of the code of the user's own modules, and of what is loaded of their packages, or lies
-    beside them or below. What is installed, and this project, are told apart otherwise.
+@functools.cache
+def own_digest(environment: str) -> str:
+    """Of the user's code as far as it is loaded: what is not installed, and the package of the
+    environment. This project is told apart otherwise.
     """
-    places = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-    files = {name: Path(place) for name, place in places.items() if place is not None}
-    own = set[Path]()
-    for name in modules:
-        package = name.partition(".")[0]
-        if name in files and package not in VERSIONED:
-            for other, file in files.items():
-                root = other.partition(".")[0]
-                beside = files[name].parent in file.parents and root not in VERSIONED
-                if root == package or (beside and not _installed(file)):
-                    own.add(file)
+    entry = gym.spec(environment).entry_point
+    module = entry if isinstance(entry, str) else entry.__module__
+    package, installed = module.partition(":")[0].partition(".")[0], [sys.base_prefix]
+    installed += [sys.prefix, *site.getsitepackages()]
+    own = set[str]()
+    for name, loaded in sys.modules.items():
+        root, file = name.partition(".")[0], str(getattr(loaded, "__file__", None))
+        if root in ("spikepropamine", "gymnasium", "__main__") or not os.path.isabs(file):
+            continue
+        if root == package or not any(Path(file).is_relative_to(x) for x in installed):
+            own.add(file)
     return digest_of(sorted(own))
 
 
-def _installed(file: Path) -> bool:
-    return any(file.is_relative_to(place) for place in site.getsitepackages())
-
-
-@cache
+@functools.cache
 def sources_digest() -> str:
     """Of the code that makes the numbers."""
-    paths = [ROOT / name for name in SOURCES]
-    return digest_of(
-        file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
-    )
+    folders = [ROOT / name for name in ("envs", "policies", "evaluation")]
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    return digest_of([*files, ROOT / "envs" / "spreads.json"])

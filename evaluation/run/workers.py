@@ -1,28 +1,28 @@
-"""Runs jobs on several cores, keeps each result as soon as it is there, and shows progress."""
+"""Runs jobs on several cores, keeps what they measured, and shows progress."""
 
 import multiprocessing
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.common import UsageError, cores, end_with_parent_process, reason
-from spikepropamine.evaluation.run.jobs import Job, Outcome, environments, run_job
-from spikepropamine.evaluation.run.progress import ProgressBar
-from spikepropamine.evaluation.run.store import FOLDER, read, write
+from spikepropamine.evaluation.run import store
+from spikepropamine.evaluation.run.jobs import Job, Outcome, environments, loaded, run_job
 from spikepropamine.own_modules import import_modules, imported
+from spikepropamine.progress import progress_bar
 
-Jobs = Sequence[tuple[Job, Path]]
 SHORT = 300_000  # steps; starting other processes takes longer than these
 
 
-def run_jobs(jobs: Jobs, workers: int | None, progress: ProgressBar) -> list[Outcome]:
+def run_jobs(
+    jobs: Sequence[Job], workers: int | None, versions: Mapping[str, str]
+) -> list[Outcome]:
     """The outcome of each job, read from its file where that is there, or run and written to it, by
     so many processes; None: as many as there are cores, or one where the work is short.
 
@@ -30,60 +30,52 @@ def run_jobs(jobs: Jobs, workers: int | None, progress: ProgressBar) -> list[Out
         KeyboardInterrupt: what was finished is in its files.
         UsageError: a worker was killed.
     """
-    outcomes: list[Any] = [read(path) for _, path in jobs]
+    files = [store.folder() / store.name_of(job, versions) for job in jobs]
+    outcomes: list[Any] = [store.read(file) for file in files]
     left = [index for index, outcome in enumerate(outcomes) if outcome is None]
-    if len(left) < len(jobs):
-        progress.say(f"{len(jobs) - len(left)} of {len(jobs)} parts are there from before")
+    if workers is None:
+        steps = sum(jobs[index].episodes * jobs[index].task.horizon for index in left)
+        workers = 1 if steps < SHORT else cores()
     # in the same place one after the other, so that their environments are made once
     first: dict[Any, int] = {}
     for index in left:
-        first.setdefault(jobs[index][0].place, index)
-    left.sort(key=lambda index: first[jobs[index][0].place])
-    progress.more(sum(jobs[index][0].episodes for index in left))
-    if workers is None:
-        steps = sum(jobs[i][0].episodes * jobs[i][0].task.horizon for i in left)
-        workers = 1 if steps < SHORT else cores()
-    if min(workers, len(left)) <= 1:
-        try:
-            for index in left:
-                job, path = jobs[index]
-                outcomes[index] = run_job(job, progress)
-                _keep(path, outcomes[index], progress)
-        finally:
-            environments.close()
-    else:
-        _run_side_by_side(jobs, left, outcomes, min(workers, len(left)), progress)
+        first.setdefault(jobs[index].place, index)
+    left.sort(key=lambda index: first[jobs[index].place])
+    workers = min(workers, len(left))
+    done = _run_here(jobs, left) if workers <= 1 else _run_side_by_side(jobs, left, workers)
+    with progress_bar(sum(jobs[index].episodes for index in left), "episodes") as bar:
+        if len(left) < len(jobs):
+            bar.write(f"{len(jobs) - len(left)} of {len(jobs)} parts are there", file=sys.stderr)
+        for index, outcome in done:
+            outcomes[index] = outcome
+            bar.update(jobs[index].episodes)
+            try:  # here, so that a worker that is stopped leaves no half file
+                store.write(files[index], outcome)
+            except OSError as error:  # it can do without
+                where = f"{store.folder()}; the environment variable {store.FOLDER} names another"
+                bar.write(f"nothing is kept in {where}: {reason(error)}", file=sys.stderr)
     return outcomes
 
 
-def _keep(path: Path, outcome: Outcome, progress: ProgressBar) -> None:
-    """Writes an outcome, where there is a place for it: the evaluation does without, if need be."""
+def _run_here(jobs: Sequence[Job], order: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
     try:
-        write(path, outcome)
-    except OSError as error:
-        progress.say_once(
-            f"nothing is kept for the next time in {path.parent}, {reason(error)}; the environment "
-            f"variable {FOLDER} names another folder"
-        )
+        for index in order:
+            yield index, run_job(jobs[index])
+    finally:
+        environments.close()
+        loaded.cache_clear()  # their folders may have others the next time
 
 
 def _run_side_by_side(
-    jobs: Jobs, left: Sequence[int], outcomes: list[Any], workers: int, progress: ProgressBar
-) -> None:
+    jobs: Sequence[Job], order: Sequence[int], workers: int
+) -> Iterator[tuple[int, Outcome]]:
     # not forked: PyTorch's and MuJoCo's threads do not survive a fork
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (imported,))
     try:
-        running = {pool.submit(run_job, jobs[index][0]): index for index in left}
+        running = {pool.submit(run_job, jobs[index]): index for index in order}
         for future in as_completed(running):
-            index = running[future]
-            (job, path), outcome = jobs[index], future.result()
-            outcomes[index] = outcome
-            # written here, so that a worker that is stopped leaves no half file
-            _keep(path, outcome, progress)
-            for length in np.repeat(outcome["length"], job.episodes // len(job.seeds)).tolist():
-                progress.stepped(length)
-                progress.ended(length)
+            yield running[future], future.result()
         pool.shutdown()
     except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
