@@ -14,7 +14,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import platformdirs
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.run.jobs import Job, Outcome
@@ -62,7 +62,7 @@ def read(path: Path) -> Outcome | None:
 def write(path: Path, outcome: Outcome) -> None:
     """Writes a file that `read` reads. Several processes may write the same one."""
     with whole_file(path) as part:
-        save_file(outcome, part)
+        part.write_bytes(save(outcome))
 
 
 @functools.cache

@@ -43,6 +43,7 @@ def run_jobs(
     left.sort(key=lambda index: first[jobs[index].place])
     workers = min(workers, len(left))
     done = _run_here(jobs, left) if workers <= 1 else _run_side_by_side(jobs, left, workers)
+    place: str | None = f"{store.folder()}; the variable {store.FOLDER} names another folder"
     with progress_bar(sum(jobs[index].episodes for index in left), "episodes") as bar:
         if len(left) < len(jobs):
             bar.write(f"{len(jobs) - len(left)} of {len(jobs)} parts are there", file=sys.stderr)
@@ -50,10 +51,11 @@ def run_jobs(
             outcomes[index] = outcome
             bar.update(jobs[index].episodes)
             try:  # here, so that a worker that is stopped leaves no half file
-                store.write(files[index], outcome)
+                if place is not None:
+                    store.write(files[index], outcome)
             except OSError as error:  # it can do without
-                where = f"{store.folder()}; the environment variable {store.FOLDER} names another"
-                bar.write(f"nothing is kept in {where}: {reason(error)}", file=sys.stderr)
+                bar.write(f"nothing is kept, {reason(error)}: {place}", file=sys.stderr)
+                place = None
     return outcomes
 
 
