@@ -54,23 +54,25 @@ class SequenceLearning(_Base):
         env: GymEnv | str,
         *args: Any,
         sequence_length: int = 4,
+        burn_in: int = 0,
         policy_delay: int = 1,
         _init_setup_model: bool = True,
         **kwargs: Any,
     ) -> None:
-        self.sequence_length, self.policy_delay = sequence_length, policy_delay
+        self.sequence_length, self.burn_in = sequence_length, burn_in
+        self.policy_delay = policy_delay
         super().__init__(policy, env, *args, _init_setup_model=_init_setup_model, **kwargs)
 
     def _setup_model(self) -> None:
-        for name in ("sequence_length", "policy_delay"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("sequence_length", 1), ("burn_in", 0), ("policy_delay", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.n_steps != 1:
             raise ValueError(f"n_steps={self.n_steps} is not supported here: leave it out")
         if self.replay_buffer_class is None:
             self.replay_buffer_class = SequenceReplayBuffer
-            length = {"sequence_length": self.sequence_length}
-            self.replay_buffer_kwargs = length | self.replay_buffer_kwargs
+            lengths = {"sequence_length": self.sequence_length, "burn_in": self.burn_in}
+            self.replay_buffer_kwargs = lengths | self.replay_buffer_kwargs
         elif not issubclass(self.replay_buffer_class, SequenceReplayBuffer):
             raise ValueError(
                 f"{self.replay_buffer_class.__name__} has no sequences: leave replay_buffer_class "
@@ -194,7 +196,7 @@ class SequenceLearning(_Base):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _update(self, batch: Sequences) -> dict[str, Tensor]:
-        actor = self.actor
+        actor, first = self.actor, self.burn_in
         acts = self._n_updates % self.policy_delay == 0
         with torch.set_grad_enabled(acts):
             inputs, told, features = self._unrolled(batch)
@@ -206,7 +208,7 @@ class SequenceLearning(_Base):
         states = torch.cat(seen, dim=2)
         now, later = states[:-1].flatten(0, 1), states[1:].detach().flatten(0, 1)
         rewards, dones, weights = (
-            x[:-1].flatten() for x in (batch.rewards, batch.dones, batch.weights)
+            x[first:-1].flatten() for x in (batch.rewards, batch.dones, batch.weights)
         )
         weights = weights / weights.sum().clamp(min=1)
         with torch.no_grad():
@@ -218,7 +220,7 @@ class SequenceLearning(_Base):
             values = values - ent_coef * log_probs[1:].reshape(-1, 1)
             targets = rewards[:, None] + (self.gamma * (1 - dones))[:, None] * values
         critic_loss = self._critic_loss(
-            self.critic(now, batch.actions[:-1].flatten(0, 1)), targets, weights
+            self.critic(now, batch.actions[first:-1].flatten(0, 1)), targets, weights
         )
         self.critic.optimizer.zero_grad()
         actor.optimizer.zero_grad()
@@ -248,14 +250,19 @@ class SequenceLearning(_Base):
 
     def _unrolled(self, batch: Sequences) -> tuple[Tensor, Tensor | None, Tensor]:
         """What the actor's network sees, what the critics are told, and what the network gives,
-        [T, B, ...].
+        [T, B, ...], after burn-in.
         """
         actor: Any = self.actor
+        shape, first, state = batch.starts.shape, self.burn_in, actor.pair(batch.states)
         observations, told = self.policy.split(batch.observations)  # type: ignore[operator]
         flat = each(lambda x: x.flatten(0, 1), observations)
-        inputs = actor.extract_features(flat).unflatten(0, batch.starts.shape)
-        told = None if told is None else told.float()
-        return inputs, told, actor.unroll(inputs, batch.starts, actor.pair(batch.states))[0]
+        inputs = actor.extract_features(flat).unflatten(0, shape)
+        if first:
+            with torch.no_grad():
+                _, state = actor.unroll(inputs[:first], batch.starts[:first], state)
+        inputs = inputs[first:]
+        told = None if told is None else told[first:].float()
+        return inputs, told, actor.unroll(inputs, batch.starts[first:], state)[0]
 
     def _next_values(self, outputs: Tensor) -> Tensor:
         """What the target critics [critics, N, outputs] say of the next step, [N, any]."""
@@ -282,6 +289,7 @@ class PlasticSAC(SequenceLearning, SAC):
         env: environment, or its id.
         sequence_length: environment steps through which gradients flow back in time; a minibatch
             has `batch_size // sequence_length` sequences.
+        burn_in: steps before these that only bring the stored state up to date with the network.
         policy_delay: critic updates for each of the actor and the entropy coefficient.
         args, kwargs: as for `SAC`.
 

@@ -53,6 +53,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         n_envs: environments side by side.
         sequence_length: steps of a sequence; one entry more is drawn, for what comes next. States
             are kept where sequences begin, so that every step is in one sequence.
+        burn_in: steps before each sequence that only bring the state up to date.
         optimize_memory_usage: nothing is kept twice, so this changes nothing.
     """
 
@@ -65,10 +66,11 @@ class SequenceReplayBuffer(ReplayBuffer):
         n_envs: int = 1,
         optimize_memory_usage: bool = False,
         sequence_length: int = 4,
+        burn_in: int = 0,
     ) -> None:
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs)
         self.sequence_length = length = sequence_length
-        self.entries = length + 1  # of what is drawn
+        self.entries = burn_in + length + 1  # of what is drawn
         blocks = max(-(-buffer_size // (n_envs * length)), -(-self.entries // length) + 1)
         size = self.buffer_size = blocks * length
         parts: dict[str, spaces.Space] = {"": observation_space}
@@ -216,7 +218,7 @@ class SequenceReplayBuffer(ReplayBuffer):
 
         Args:
             count: how many.
-            batch_size: steps in each; whole sequences, rounded down.
+            batch_size: steps in each, not counting those of burn-in; whole sequences, rounded down.
             env: normalises observations and rewards.
         """
         sequences = max(batch_size // self.sequence_length, 1)

@@ -89,6 +89,8 @@ class TrainerSettings:
     """Off-policy: how far target critics follow in an update."""
     policy_delay: Count = 2
     """Off-policy: updates of the critics for each of the actor."""
+    burn_in: Number = 0
+    """Off-policy: environment steps before each sequence that bring its state up to date."""
     n_critics: Few = 2
     """Off-policy: how many critics there are."""
     n_quantiles: Few = 25
@@ -122,7 +124,7 @@ OFF_POLICY = {"sac": PlasticSAC, "tqc": PlasticTQC}
 TQC = ("n_quantiles", "top_quantiles_to_drop_per_net")
 OF_SAC = (
     "buffer_size", "learning_starts", "batch_size", "tau", "gamma", "train_freq",
-    "gradient_steps", "sequence_length", "policy_delay",
+    "gradient_steps", "sequence_length", "burn_in", "policy_delay",
 )  # fmt: skip
 OF_PPO = (
     "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "target_kl",

@@ -18,7 +18,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
-from spikepropamine.envs.rendering import INSTALL
+from spikepropamine.envs.rendering import INSTALL, CannotDraw
 from spikepropamine.evaluation.ask.lesions import PlasticityOff
 from spikepropamine.evaluation.film.panel import (
     ABOVE,
@@ -45,6 +45,7 @@ from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import save_policy
 from spikepropamine.report import evaluate
+from spikepropamine.training import command as train
 
 ROOT = Path(__file__).parent.parent
 
@@ -243,6 +244,56 @@ def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(tmp_path, monke
     assert line.startswith("no video: MuJoCo cannot draw") and line.endswith(INSTALL)
     assert "results are in" in output.out
     assert not (run / "evaluations" / "standard" / "videos").exists()
+
+
+# training
+
+TINY = [
+    "--env", "CueAssociation-v0", "--policy", "ndp-oja", "--steps", "96", "--n-envs", "2",
+    "--trainer.n-steps", "16", "--trainer.batch-size", "16", "--trainer.n-epochs", "1",
+    "--trainer.sequence-length", "8", "--network.hidden", "8", "8", "--backend", "reference",
+]  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, capsys):
+    """Trains, in a folder of its own; returns the run folder and standard error."""
+
+    def run(name, *options):
+        runs = tmp_path / name
+        assert train.main([*TINY, "--runs", str(runs), *options], "train.py") == 0
+        return runs / "CueAssociation-v0" / "ndp-oja" / "seed-0", capsys.readouterr().err
+
+    return run
+
+
+def weights(folder):
+    return (folder / "policy" / "weights.safetensors").read_bytes()
+
+
+def test_training_makes_videos_and_is_the_same_as_without(trained):
+    plain, _ = trained("plain")
+    filmed, _ = trained("filmed", "--video-every", "32")
+    names = sorted(path.name for path in (filmed / "videos").iterdir())
+    assert names == [f"ndp-oja-seed0-step{step:09d}.mp4" for step in (32, 64)]
+    assert described(filmed / "videos" / names[0])[2:] == ((2 * WIDTH, HEIGHT + 24), 2, 41)
+    assert weights(plain) == weights(filmed)
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "words"),
+    [
+        ("film", RuntimeError("the disk is full\nand more"), "from here on: the disk is full\n"),
+        ("check_drawing", CannotDraw("install something"), "no videos: install something"),
+    ],
+)
+def test_a_training_goes_on_where_nothing_can_be_filmed(trained, monkeypatch, step, error, words):
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(f"spikepropamine.evaluation.film.video.{step}", broken)
+    folder, said = trained("broken", "--video-every", "32")
+    assert (folder / "policy" / "policy.json").is_file() and said.count(words) == 1
 
 
 def panel_of(steps=10, neurons=4, onsets=(), synapses=(4, 3), **changes):

@@ -55,6 +55,7 @@ from spikepropamine.training.checkpoints import (
 from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.environments import evaluation_envs, make_envs
 from spikepropamine.training.evaluations import Evaluations
+from spikepropamine.training.filming import Film, Films
 from spikepropamine.training.guard import Guard
 from spikepropamine.training.health import Health
 from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard
@@ -67,11 +68,14 @@ DECISIVE = ("n_envs", "backend", "device", "checkpoint_every")
 FINISHED = "{} is already trained for {} steps; raise --steps to go on"
 
 
-def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
+def train(
+    settings: Settings, film: Film | None = None, callbacks: Sequence[BaseCallback] = ()
+) -> None:
     """Trains, or with `settings.resume` goes on training, and writes the run folder.
 
     Args:
         settings: what to train, and how.
+        film: makes the videos that `settings.video_every` asks for; None: there are none.
         callbacks: more of SB3's callbacks.
 
     Raises:
@@ -110,7 +114,8 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
                     shutil.rmtree(path)
                 elif path.name != LOCK:
                     path.unlink()
-        _learn(algorithm, settings, list(callbacks), checkpoint)
+        films = [] if film is None else [Films(film, settings.video_every)]
+        _learn(algorithm, settings, [*callbacks, *films], checkpoint)
     venv.close()
 
 

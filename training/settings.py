@@ -28,7 +28,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 CHANGEABLE = {
     "resume", "overwrite", "runs", "steps", "n_envs", "checkpoint_every",
     "log_every", "threads", "device", "backend", "track", "tensorboard",
-    "eval_every", "imports", "trainer.workers", "trainer.cluster",
+    "video_every", "eval_every", "imports", "trainer.workers", "trainer.cluster",
 }  # fmt: skip
 CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every"}
 
@@ -105,6 +105,8 @@ class Settings:
     checkpoint_every: Count | None = None
     """Environment steps between checkpoints, at each of which all environments begin new episodes;
     50,000, or five of the longest episodes of each environment where that is more."""
+    video_every: Number = 0
+    """Environment steps between videos of the policy as it is; 0: none."""
     eval_every: Number = 0
     """Environment steps between evaluations of deterministic actions in environments of their own,
     the best policy of which is kept as `policy-best`; 0: none."""

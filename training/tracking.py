@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.logger import (
@@ -29,10 +30,11 @@ from spikepropamine.training.settings import Settings
 class WandbWriter(KVWriter):
     """Writes all that goes through SB3's logger to a wandb run, over the axis `global_step`.
 
-    Keys excluded from "wandb" are left out. The run's id, and the last step that it has, are kept
-    in `wandb/run.json` in the folder of the run, so that a resumed training goes on with the same
-    run; steps which that one already has, trained again after a crash, are not logged twice.
-    Whatever goes wrong later on ends the tracking, with one line, and not the training.
+    A value that is a `Path` is logged as the video (mp4) in that file. Keys excluded from "wandb"
+    are left out. The run's id, and the last step that it has, are kept in `wandb/run.json` in the
+    folder of the run, so that a resumed training goes on with the same run; steps which that one
+    already has, trained again after a crash, are not logged twice. Whatever goes wrong later on
+    ends the tracking, with one line, and not the training.
 
     Args:
         settings: of the training; `settings.track` is "offline" or "online".
@@ -169,8 +171,12 @@ def loggable(value: Any) -> Any:
     """What wandb takes for a value of SB3's logger.
 
     Raises:
-        FormatUnsupportedError: for SB3's figures, images and frames.
+        FormatUnsupportedError: for SB3's figures, images and frames; a `Path` of a video works.
     """
+    if isinstance(value, Path):
+        import wandb
+
+        return wandb.Video(str(value), format="mp4")
     if isinstance(value, Figure | Image | Video | HParam):
         raise FormatUnsupportedError(["wandb"], type(value).__name__.lower())
     return value
