@@ -282,6 +282,14 @@ def costs(files: Sequence[Path], **where: str) -> str:
     return "\n".join(rows)
 
 
+def answers(files: Sequence[Path], **where: str) -> str:
+    """Shares of right answers, of `benchmarks.memory_tasks`, by episode, policy and question."""
+    lines = once(lines_where(files, where))
+    questions = lines["condition"].unique(maintain_order=True)
+    columns = {q: every("accuracy", 2, {"condition": q}, q != "all") for q in questions}
+    return table(lines, {"episodes": "setting", "policy": "name"}, columns)
+
+
 def simulated(files: Sequence[Path], **where: str) -> str:
     """Shares of simulations, of `benchmarks.coverage`, by population and seeds a side."""
     cases = _cases(files, where)
@@ -293,7 +301,8 @@ def simulated(files: Sequence[Path], **where: str) -> str:
 TABLES = {
     kind.__name__: kind
     for kind in (seeds, returns, comparisons, overall, behind_observer, retention,
-                 adaptation, contexts, revisions, speed, growth, costs, simulated)
+                 adaptation, contexts, revisions, speed, growth, costs, answers,
+                 simulated)
 }  # fmt: skip
 
 
