@@ -76,7 +76,7 @@ def test_the_value_of_a_trial_is_what_its_policies_earn_in_new_episodes(tmp_path
     trial = optuna.create_study(direction="maximize").ask()
     value = tune.value_of(trial, settings, 2, tmp_path)
     returns: list[float] = []
-    for seed in (0, 1):
+    for seed in (tune.FIRST_SEED, tune.FIRST_SEED + 1):
         policy = load_policy(tmp_path / f"CueAssociation-v0/mlp/seed-{seed}/policy")
         venv = evaluation_envs(settings)
         venv.seed(SEED)

@@ -53,6 +53,7 @@ from spikepropamine.training.settings import parse as parse_settings
 REPORTS = 10  # of the return so far, in each training
 STARTUP = 5  # trials that are never given up
 HEARTBEAT = 60  # seconds; a trial that is silent for two of them is tried again
+FIRST_SEED = 900  # of the trials, beyond those of results
 
 
 def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, Settings]:
@@ -187,7 +188,7 @@ def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
 
     returns: list[float] = []
     values: list[float] = []
-    for seed in range(seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         one = replace(settings, seed=seed, runs=folder, overwrite=True, eval_every=settings.steps)
         reports = Reports(trial, returns, one.steps)
         try:
