@@ -22,10 +22,10 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents.buffer import each
 from spikepropamine.common import UsageError, end_with_parent_process, require
-from spikepropamine.own_modules import import_modules, imported
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.fast.several import Several, can_differ
 from spikepropamine.policies.spaces import stacked
+from spikepropamine.versions import import_modules, imported
 
 DEATHS = 10
 """Workers in a row that may die without a result of any before the training gives up."""

@@ -19,14 +19,13 @@ import torch
 
 from benchmarks.rows import Rows, command_line
 from spikepropamine.common import UNSEEN_SEED
-from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.film.recording import observed
 from spikepropamine.evaluation.judge.cost import PARTS, added, cost_of, energy, total
 from spikepropamine.export import onnx_file
+from spikepropamine.folder import find
 from spikepropamine.policies.policy import PlasticSpikingPolicy
-from spikepropamine.trained import find
 
 KINDS = ("accumulates", "multiply_accumulates")
 STEPS = 500

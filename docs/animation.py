@@ -15,7 +15,7 @@ from spikepropamine.evaluation.ask.lesions import LESIONS, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.film.recording import watch
 from spikepropamine.evaluation.film.video import BAR, INK, written
-from spikepropamine.trained import find
+from spikepropamine.folder import find
 
 FILE = Path(__file__).parent / "told-once.webp"
 NAME, SEED = "cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb", 1_000_000

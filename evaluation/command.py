@@ -18,13 +18,13 @@ from spikepropamine.evaluation.ask.conditions import (
     STANDARD,
     Condition,
     Skipped,
+    Task,
     choose,
     conditions_of,
     severest,
 )
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.ask.runs import load_runs, load_teacher
-from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.rows import rows_of
 from spikepropamine.evaluation.run.plan import Asked, Evaluation, evaluate
 from spikepropamine.folder import (
@@ -33,12 +33,11 @@ from spikepropamine.folder import (
     RESULTS,
     RunFolder,
     check_writable,
+    find,
     refuse_link,
 )
-from spikepropamine.own_modules import add_import
 from spikepropamine.reading import read_yaml
-from spikepropamine.trained import find
-from spikepropamine.versions import versions
+from spikepropamine.versions import add_import, versions
 
 EPISODES, FEW_EPISODES = 100, 5
 LONGEST_NAME = 100  # of a folder for results

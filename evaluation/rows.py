@@ -18,9 +18,9 @@ from spikepropamine.agents.zoo import actor_parameters
 from spikepropamine.common import CLEAN_KEY
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.judge import adaptation, measures
-from spikepropamine.evaluation.judge.adaptation import OPENING, SETTLED, WINDOW, Segment
+from spikepropamine.evaluation.judge import measures
 from spikepropamine.evaluation.judge.cost import cost_measures, cost_of
+from spikepropamine.evaluation.judge.measures import OPENING, SETTLED, WINDOW, Segment
 from spikepropamine.evaluation.run.jobs import SAMPLES, Outcome
 from spikepropamine.evaluation.run.plan import Evaluation
 from spikepropamine.folder import RunFolder
@@ -166,10 +166,10 @@ def _contexts(
         if name in evaluation.references
     }
     for prefix, some in stretches.items():
-        by_step = adaptation.since(rewards, some)
+        by_step = measures.since(rewards, some)
         opening, settled = (
-            adaptation.mean_of(by_step, range(OPENING)),
-            adaptation.mean_of(by_step, SETTLED),
+            measures.mean_of(by_step, range(OPENING)),
+            measures.mean_of(by_step, SETTLED),
         )
         yield {"measure": f"{prefix}contexts", "value": len(some)}
         lasting = sum(end - start > SETTLED.start for _, start, end in some)
@@ -180,22 +180,22 @@ def _contexts(
         starts = measures.curve_points(len(rates))
         yield from _curve(f"{prefix}context_reward", starts + WINDOW, rates[starts])
         if off is not None and off.key in found:
-            without = adaptation.since(padded(found[off.key]["rewards"], horizon), some)
-            more = opening - adaptation.mean_of(without, range(OPENING))
+            without = measures.since(padded(found[off.key]["rewards"], horizon), some)
+            more = opening - measures.mean_of(without, range(OPENING))
             yield from _by_episode(f"{prefix}opening_over_off", outcome, more)
         if "teacher" not in others:
             continue
-        random, teacher = (adaptation.since(others[name], some) for name in ("random", "teacher"))
-        floor = adaptation.mean_of(random, SETTLED)
-        margin = measures.mean_of_known(adaptation.mean_of(teacher, SETTLED) - floor, axis=0)
+        random, teacher = (measures.since(others[name], some) for name in ("random", "teacher"))
+        floor = measures.mean_of(random, SETTLED)
+        margin = measures.mean_of_known(measures.mean_of(teacher, SETTLED) - floor, axis=0)
         paces = (settled - floor) / margin if margin > 0 else np.full(len(settled), np.nan)
         yield from _by_episode(f"{prefix}settled_pace", outcome, paces)
-        time = adaptation.time_to_identify(rates, _rate(random), _rate(teacher))
+        time = measures.time_to_identify(rates, _rate(random), _rate(teacher))
         if np.isfinite(time):
             yield {"measure": f"{prefix}time_to_identify", "value": time}
         # of a policy that hardly acts as it should there is no rate that could come back
         if prefix and not measures.mean_of_known(paces, axis=0) < measures.LEAST:
-            back = adaptation.regained(rewards, others["random"], others["teacher"], some)
+            back = measures.regained(rewards, others["random"], others["teacher"], some)
             yield from _by_episode("regained", outcome, back)
 
 
@@ -209,7 +209,7 @@ def _stretches(evaluation: Evaluation, intact: str) -> Stretches:
         for key in keys & found.keys():
             for steps, known in zip(found[key]["began"], began):
                 known |= {int(step) for step in steps if step >= 0}
-    first, later = adaptation.segments([sorted(steps) for steps in began], evaluation.task.horizon)
+    first, later = measures.segments([sorted(steps) for steps in began], evaluation.task.horizon)
     return {prefix: some for prefix, some in (("", first), ("later_", later)) if some}
 
 

@@ -9,13 +9,10 @@ from typing import Any
 import torch
 
 from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, require, whole_file
-from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.evaluation.ask.task import Task
-from spikepropamine.folder import RunFolder, refuse_link
-from spikepropamine.own_modules import add_import, import_modules
-from spikepropamine.trained import find
-from spikepropamine.versions import versions
+from spikepropamine.folder import RunFolder, find, refuse_link
+from spikepropamine.versions import add_import, import_modules, versions
 
 FORMATS = ("onnx", "nir")
 

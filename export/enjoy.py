@@ -13,9 +13,8 @@ import torch
 from spikepropamine.common import UsageError
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
-from spikepropamine.evaluation.ask.conditions import Condition, conditions_of, make_env
+from spikepropamine.evaluation.ask.conditions import Condition, Task, conditions_of, make_env
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.command import FILMED
 from spikepropamine.export.command import parser_of, run_of
 from spikepropamine.folder import RunFolder, refuse_link

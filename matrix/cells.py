@@ -25,17 +25,16 @@ from spikepropamine.common import (
     write_text,
 )
 from spikepropamine.envs.making import split_env
-from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.evaluation.ask.conditions import task_of
 from spikepropamine.evaluation.command import conditions_asked, folder_name
 from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RESULTS, RunFolder
 from spikepropamine.matrix.file import Matrix
-from spikepropamine.own_modules import code_of, import_modules
 from spikepropamine.reading import parse_json, read_json, read_text
 from spikepropamine.training.settings import CHANGES_NO_NUMBER
 from spikepropamine.training.settings import parse as parse_training
-from spikepropamine.versions import HERE, digest_of, digests_of
+from spikepropamine.versions import HERE, code_of, digest_of, digests_of, import_modules
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 PATIENCE = 0.2  # seconds between looks at whether to stop

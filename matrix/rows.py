@@ -12,7 +12,7 @@ from spikepropamine.common import whole_folder, write_text
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
 from spikepropamine.evaluation.rows import TOLD
-from spikepropamine.folder import ASKED, RunFolder
+from spikepropamine.folder import ASKED, RunFolder, name_of
 from spikepropamine.matrix.cells import Cell
 from spikepropamine.matrix.file import Matrix
 from spikepropamine.reading import read_json
@@ -20,7 +20,6 @@ from spikepropamine.report.card import card_of
 from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.report.results import lines_of, main_measure
 from spikepropamine.table import COLUMNS, RUN, read, table, where, write
-from spikepropamine.trained import name_of
 
 OBSERVER = "ideal observer"
 """Stands in the place of a policy, and has no seed."""

@@ -1,9 +1,12 @@
-"""The card of a policy, a page of Markdown out of results; the Hugging Face Hub shows it first."""
+"""`spikepropamine cards`: writes the card of each run, README.md, out of an evaluation of it; that
+of a run in trained/ out of the results of its matrix. The Hugging Face Hub shows it first.
+"""
 
 import functools
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,14 @@ import polars as pl
 import yaml
 
 from spikepropamine import table
-from spikepropamine.common import CLEAN_KEY, UsageError
-from spikepropamine.folder import RESULTS, RunFolder
+from spikepropamine.common import CLEAN_KEY, Parser, UsageError, write_text
+from spikepropamine.folder import RESULTS, TRAINED, RunFolder, find, name_of, trained_runs
 from spikepropamine.policies.export import load_policy
 from spikepropamine.progress_csv import RETURN, read_curve
+from spikepropamine.reading import read_text
 from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.report.results import lines_of, main_measure
-from spikepropamine.trained import TRAINED, name_of
+from spikepropamine.versions import add_import, import_modules
 from spikepropamine.words import number
 
 TITLES = {"settled_pace": "pace", "late_accuracy": "late accuracy", "return": "return",
@@ -188,3 +192,39 @@ def _results(lines: pl.DataFrame) -> str:
     if "settled_pace" in shown:
         told += "; a pace of 1 is that of the teacher that is told, 0 that of random actions"
     return f"{told}.\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int:
+    """Runs the command line; returns its exit code."""
+    parser = Parser(program, description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN|NAME",
+        help="folder of a run, or one in trained/ (all)",
+    )
+    parser.add_argument(
+        "--evaluation", type=Path, metavar="FOLDER", help="(the latest in the run folder)"
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; 1 where one differs")
+    add_import(parser)
+    options = parser.parse_args(arguments)
+    import_modules(options.imports)
+    wrong = 0
+    for path in map(find, options.runs) if options.runs else trained_runs():
+        run = RunFolder(path)
+        kept = path.resolve().is_relative_to(TRAINED) and not run.evaluations.is_dir()
+        if kept and options.evaluation is None:
+            lines = lines_on_file(path)
+        else:
+            lines = lines_evaluated(run, options.evaluation or latest_evaluation(run))
+        card = card_of(run, lines, name_of(path))
+        if run.card.is_file() and read_text(run.card) == card:
+            continue
+        if options.check:
+            print(f"{run.card} is not up to date; run `spikepropamine cards`", file=sys.stderr)
+            wrong = 1
+        else:
+            write_text(run.card, card)
+            print(run.card)
+    return wrong

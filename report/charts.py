@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from spikepropamine.report.theme import variable
+from spikepropamine.report.colours import variable
 from spikepropamine.words import number, percent, with_interval
 
 HEIGHT = 240  # pixels of a plot of curves

@@ -13,7 +13,7 @@ import vl_convert
 from markupsafe import Markup, escape
 
 from spikepropamine.reading import read_text
-from spikepropamine.report.theme import styles, variable
+from spikepropamine.report.colours import styles, variable
 from spikepropamine.words import number
 
 FOLDER = Path(__file__).parent

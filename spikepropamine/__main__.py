@@ -24,7 +24,7 @@ COMMANDS = {
         ("claims", "report.pages", "tables and figures of README and docs, out of results"),
         ("enjoy", "export.enjoy", "watch a policy, live where there is a display, else as a video"),
         ("export", "export.command", "a policy as a file: ONNX or NIR"),
-        ("cards", "export.write_cards", "cards of runs, from their evaluations"),
+        ("cards", "report.card", "cards of runs, from their evaluations"),
         ("verify", "envs.perturbations.verify", "prove that perturbations do what they say"),
         ("dashboards", "report.dashboards", "a page over many runs, or a workspace in wandb"),
         ("list", "listing", "envs, policies, rules, suites, perturbations, matrices, trained"),

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikepropamine.common import UsageError, unknown
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import RunFolder, policy_folder
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
-from spikepropamine.trained import policy_folder
 
 if TYPE_CHECKING:
     import altair as alt

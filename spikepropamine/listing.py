@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from spikepropamine.common import Parser, UsageError
-from spikepropamine.folder import RunFolder
-from spikepropamine.own_modules import add_import, import_modules
+from spikepropamine.folder import RunFolder, name_of, trained_runs
 from spikepropamine.reading import Unreadable, read_text
 from spikepropamine.table import RESULTS
-from spikepropamine.trained import name_of, trained_runs
+from spikepropamine.versions import add_import, import_modules
 
 Rows = Iterator[tuple[str, str]]
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from spikepropamine.envs.making import make
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.ask.lesions import LESIONS, Wave
-from spikepropamine.evaluation.judge.adaptation import (
+from spikepropamine.evaluation.judge.measures import (
     mean_of,
     pace,
     regained,

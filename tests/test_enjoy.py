@@ -8,8 +8,8 @@ from saved_runs import CUES, make_policy, save_run
 from spikepropamine.__main__ import main as command_line
 from spikepropamine.common import UsageError
 from spikepropamine.export import enjoy
+from spikepropamine.folder import find
 from spikepropamine.policies.export import save_policy
-from spikepropamine.trained import find
 
 
 class Window(gym.Env):

@@ -13,8 +13,7 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine import table
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation import command as evaluate
-from spikepropamine.evaluation.ask.conditions import STANDARD_CONDITIONS
-from spikepropamine.evaluation.ask.task import ENDLESS
+from spikepropamine.evaluation.ask.conditions import ENDLESS, STANDARD_CONDITIONS
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.report.evaluation import Evaluation
 

@@ -14,13 +14,12 @@ from spikepropamine.agents import save_run as save_run_of
 from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.previous import PreviousActionAndReward
-from spikepropamine.evaluation.ask.conditions import choose, conditions_of, perturbed
+from spikepropamine.evaluation.ask.conditions import choose, conditions_of, perturbed, task_of
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.command import folder_name, parse
-from spikepropamine.export import write_cards
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.progress_csv import RETURN, read_curve
+from spikepropamine.report import card as card_module
 
 
 def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
@@ -40,7 +39,7 @@ def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
 def test_a_card_knows_a_run_by_its_folder(tmp_path):
     run = save_run(tmp_path, CUES, "snn")
     assert command_line(f"mine={run}", "--conditions", "clean", "--episodes", "1") == 0
-    assert write_cards.main([str(run)]) == 0
+    assert card_module.main([str(run)]) == 0
     assert "# snn on CueAssociation-v0" in (run / "README.md").read_text()
 
 

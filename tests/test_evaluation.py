@@ -13,9 +13,14 @@ from stable_baselines3.common.monitor import Monitor
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.common import UsageError
-from spikepropamine.evaluation.ask.conditions import CLEAN, STANDARD, conditions_of, make_env
+from spikepropamine.evaluation.ask.conditions import (
+    CLEAN,
+    STANDARD,
+    conditions_of,
+    make_env,
+    task_of,
+)
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
-from spikepropamine.evaluation.ask.task import task_of
 from spikepropamine.evaluation.film.recording import can_record, record_episode, recorded_layer
 from spikepropamine.evaluation.run.episodes import finite_reward, run_episodes
 from spikepropamine.evaluation.run.jobs import Job, run_job

@@ -15,8 +15,7 @@ import torch
 from saved_runs import CUES, ROOT, command_line, measured, save_run
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from spikepropamine.evaluation.ask.conditions import conditions_of, make_env, severest
-from spikepropamine.evaluation.ask.task import task_of
+from spikepropamine.evaluation.ask.conditions import conditions_of, make_env, severest, task_of
 from spikepropamine.evaluation.run import jobs, store, workers
 from spikepropamine.evaluation.run.episodes import Episode
 from spikepropamine.evaluation.run.jobs import joined, waves

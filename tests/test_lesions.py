@@ -8,15 +8,12 @@ import pytest
 from saved_runs import CUES, PENDULUM, make_policy, save_run
 
 from spikepropamine.envs.perturbations import Perturbed
-from spikepropamine.evaluation.ask.conditions import CLEAN, conditions_of, make_env
-from spikepropamine.evaluation.ask.lesions import EPISODE_BEFORE, LESIONS, Wave, layout_of
+from spikepropamine.evaluation.ask.conditions import CLEAN, conditions_of, make_env, task_of
+from spikepropamine.evaluation.ask.lesions import EPISODE_BEFORE, LESIONS, Hook, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.evaluation.ask.task import task_of
-from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run import plan, store
 from spikepropamine.evaluation.run.episodes import run_episodes
-from spikepropamine.evaluation.run.inside import InsideSums
-from spikepropamine.evaluation.run.jobs import Job, run_job
+from spikepropamine.evaluation.run.jobs import InsideSums, Job, run_job
 
 SEEDS, WIDTH = [13, 10, 18], 10
 TASK = task_of(CUES, {"trials": 4})  # 16 steps

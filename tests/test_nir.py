@@ -17,9 +17,9 @@ from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.export import nir_file
+from spikepropamine.folder import TRAINED
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation, steps
 from spikepropamine.policies.policy import PlasticSpikingPolicy
-from spikepropamine.trained import TRAINED
 
 OBSERVATIONS = spaces.Box(-5.0, 5.0, (6,), np.float64)
 ACTIONS = spaces.Box(-1.0, 1.0, (3,), np.float32)

@@ -12,11 +12,11 @@ from saved_runs import write_run
 from spikepropamine import statistics
 from spikepropamine.common import UsageError
 from spikepropamine.folder import ASKED, RESULTS
-from spikepropamine.report import theme
+from spikepropamine.report import colours
 from spikepropamine.report.colours import POLICIES, colour_of
+from spikepropamine.report.evaluate import tables
 from spikepropamine.report.html import PARTS, report
 from spikepropamine.report.runs import find_runs, learning_curve, write_local
-from spikepropamine.report.terminal import tables
 
 
 def html_of(found):
@@ -82,13 +82,15 @@ def test_a_policy_has_one_colour_in_all_plots_that_can_be_read_on_any_paper(html
         for value in values
         if value.get("label") in POLICIES
     }
-    kinds = [(p, theme.variable(colour_of(p), k)) for p in ("ndp-oja", "snn", "mlp") for k in "ct"]
+    kinds = [
+        (p, colours.variable(colour_of(p), k)) for p in ("ndp-oja", "snn", "mlp") for k in "ct"
+    ]
     assert paints <= set(kinds) and len(paints) == 6
     for colour in [*POLICIES.values(), colour_of("another")]:
-        for paper in theme.PAPER["paper"]:
-            assert theme.contrast(theme.readable(colour, paper, 4.5), paper) >= 4.5
+        for paper in colours.PAPER["paper"]:
+            assert colours.contrast(colours.readable(colour, paper, 4.5), paper) >= 4.5
     assert all(f"--c-{colour_of(p)[1:]}:" in html for p in ("ndp-oja", "snn", "mlp"))
-    assert theme.contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert colours.contrast("#ffffff", "#000000") == pytest.approx(21)
 
 
 @pytest.mark.parametrize("cue", [False, True])

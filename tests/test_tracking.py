@@ -12,9 +12,8 @@ from example_evaluation import example, write_example
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spikepropamine.common import UsageError
+from spikepropamine.report import dashboards
 from spikepropamine.report import tracking as tracked_evaluation
-from spikepropamine.report import workspace
-from spikepropamine.report.dashboards import main as dashboards
 from spikepropamine.report.sections import results
 from spikepropamine.training import command as train
 from spikepropamine.training import tracking
@@ -56,12 +55,12 @@ def section_of(name):
     """The section of the workspace that shows a metric; exactly one does."""
     found = [
         section
-        for section, plots in workspace.SECTIONS.items()
+        for section, plots in dashboards.SECTIONS.items()
         for _, metrics in plots
         if re.fullmatch(metrics, name)
     ]
-    found += [section for section, keys in workspace.TABLES.items() if name in keys]
-    found += [section for section, keys in workspace.MEDIA.items() if name in keys]
+    found += [section for section, keys in dashboards.TABLES.items() if name in keys]
+    found += [section for section, keys in dashboards.MEDIA.items() if name in keys]
     assert len(found) == 1, (name, found)
     return found[0]
 
@@ -109,7 +108,7 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
 
     # what it holds, by section
     sections = sections_of(rows_of(both), {"global_step"})
-    assert sections.keys() == workspace.SECTIONS.keys()
+    assert sections.keys() == dashboards.SECTIONS.keys()
     assert {"rollout/ep_rew_mean", "learning/gradient_norm/critic"} <= sections["learning"]
     assert {"spikes/firing_rate/layer0", "spikes/silent/layer1"} <= sections["spikes"]
     assert {"plasticity/modulator_mean/layer1", "plasticity/clipped/layer1"} <= (
@@ -285,7 +284,7 @@ def test_an_offline_evaluation_holds_report_tables_videos_and_files(tmp_path, mo
 
 
 def test_the_workspace_has_its_sections_and_panels():
-    made = workspace.workspace("someone", "some-project")
+    made = dashboards.workspace("someone", "some-project")
     spec = made._to_model().spec.model_dump(by_alias=True, exclude_none=True)
     sections = spec["section"]["panelBankConfig"]["sections"]
     assert [section["name"] for section in sections] == [
@@ -295,7 +294,7 @@ def test_the_workspace_has_its_sections_and_panels():
         plots = [part["config"] for part in section["panels"] if "Line Plot" in part["viewType"]]
         shown = [(part["chartTitle"], part["metricRegex"]) for part in plots]
         assert shown == [
-            (title, f"^{metrics}$") for title, metrics in workspace.SECTIONS[section["name"]]
+            (title, f"^{metrics}$") for title, metrics in dashboards.SECTIONS[section["name"]]
         ]
     kinds = {part["viewType"] for part in sections[3]["panels"]}
     assert {"Media Browser", "Weave"} <= kinds
@@ -303,4 +302,4 @@ def test_the_workspace_has_its_sections_and_panels():
 
 def test_without_an_account_there_is_no_workspace():
     with pytest.raises(UsageError, match="there is no account"):
-        dashboards([])
+        dashboards.main([])

@@ -7,11 +7,10 @@ import pytest
 
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.export import write_cards
-from spikepropamine.folder import RunFolder
+from spikepropamine.folder import RunFolder, find, name_of, trained_runs
 from spikepropamine.listing import trained
 from spikepropamine.progress_csv import RETURN, read_curve
-from spikepropamine.trained import find, name_of, trained_runs
+from spikepropamine.report import card as card_module
 
 pytestmark = pytest.mark.nightly
 FOLDERS = trained_runs()
@@ -35,7 +34,7 @@ def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
 
 
 def test_every_trained_policy_has_a_card_of_its_results_and_is_listed_with_them(capsys):
-    assert write_cards.main(["--check"]) == 0, capsys.readouterr().err
+    assert card_module.main(["--check"]) == 0, capsys.readouterr().err
     listed = dict(trained())
     assert len(listed) == len(FOLDERS)
     for folder in FOLDERS:

@@ -21,7 +21,6 @@ from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, command_words, write_text
 from spikepropamine.folder import RunFolder, check_writable
-from spikepropamine.own_modules import code_of
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.policies.fast import way
@@ -61,7 +60,7 @@ from spikepropamine.training.health import Health
 from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard
 from spikepropamine.training.settings import Settings, check_unchanged, completed, defaults
 from spikepropamine.training.tracking import tracked
-from spikepropamine.versions import digests_of, versions
+from spikepropamine.versions import code_of, digests_of, versions
 
 DECISIVE = ("n_envs", "backend", "device", "checkpoint_every")
 """Settings that may change, but not without changing every number from there on."""

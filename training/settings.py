@@ -12,15 +12,14 @@ import torch
 from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, beside
 from spikepropamine.common import Parser, UsageError, require, unknown
 from spikepropamine.envs import making
-from spikepropamine.folder import RunFolder
-from spikepropamine.own_modules import import_modules, unless_imported
+from spikepropamine.folder import RunFolder, named
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.network import completed_network
 from spikepropamine.ranges import Count, Few, NotNegative, Number, Seed
 from spikepropamine.reading import read_yaml
-from spikepropamine.trained import named
 from spikepropamine.training.options import Scalar, add_options, flag, parsed, updated
+from spikepropamine.versions import import_modules, unless_imported
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

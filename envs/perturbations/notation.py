@@ -10,7 +10,7 @@ from spikepropamine.common import shown, unknown
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.contexts import SETS, codes_of
 from spikepropamine.envs.perturbations.family import Family
-from spikepropamine.own_modules import unless_imported
+from spikepropamine.versions import unless_imported
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 TERM = re.compile(

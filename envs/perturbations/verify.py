@@ -27,7 +27,7 @@ from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 from spikepropamine.envs.rendering import is_mujoco
 from spikepropamine.envs.reveal import Told
 from spikepropamine.envs.task import said
-from spikepropamine.own_modules import add_import, import_modules, unless_imported
+from spikepropamine.versions import add_import, import_modules, unless_imported
 
 TASKS = (
     *("HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "Humanoid-v5"),

@@ -10,10 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikepropamine.evaluation.hook import Hook, Infos
-
 if TYPE_CHECKING:  # PyTorch takes its time to load, and a report only needs the words
     from spikepropamine.policies.state import StateLayout
+
+Infos = Mapping[int, Mapping[str, Any]]
+
+
+class Hook:
+    """Told of every step of a wave of episodes, which are the rows of one batch.
+
+    `state` is what `predict` takes and returns; `starts`, bool [width], tells it which rows start
+    an episode. The methods of this class do nothing.
+    """
+
+    def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
+        """Before the policy acts at a step (from 0); may change state and starts in place.
+
+        `infos` has what the environments of the running rows said last.
+        """
+
+    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
+        """After a step of the rows `running`, of which those of `over` ended their episode."""
+
 
 ByRow = Mapping[int, Mapping[str, np.ndarray]]  # and field of the state
 # Seeds of the episodes before: far from all others, and a multiple of any width of a batch

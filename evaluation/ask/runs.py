@@ -9,14 +9,20 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import shown
 from spikepropamine.envs.making import revealed_text
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, make_env
+from spikepropamine.evaluation.ask.conditions import (
+    CLEAN,
+    Condition,
+    Skipped,
+    Task,
+    make_env,
+    task_of,
+)
 from spikepropamine.evaluation.ask.lesions import layout_of
-from spikepropamine.evaluation.ask.task import Task, task_of
 from spikepropamine.folder import POLICY_NAME, RunFolder
-from spikepropamine.own_modules import check_imported
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_json
+from spikepropamine.versions import check_imported
 
 LEARNING = (
     "network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards",

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.evaluation.hook import Hook
+from spikepropamine.evaluation.ask.lesions import Hook
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.layers import LayerOutput
 from spikepropamine.policies.policy import PlasticSpikingPolicy

@@ -24,10 +24,9 @@ from PIL import Image, ImageDraw, ImageFont
 from spikepropamine.common import CLEAN_KEY, whole_file
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.rendering import Camera, drawing_arguments
-from spikepropamine.evaluation.ask.conditions import Condition, make_env
-from spikepropamine.evaluation.ask.lesions import Lesion, Wave, layout_of
+from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
+from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.film.panel import (
     BLUE,
     GREY,
@@ -40,7 +39,6 @@ from spikepropamine.evaluation.film.panel import (
     reward_rate,
 )
 from spikepropamine.evaluation.film.recording import Moment, can_record, layer_spec, watch
-from spikepropamine.evaluation.hook import Hook
 from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.progress import progress_bar

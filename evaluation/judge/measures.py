@@ -1,5 +1,8 @@
-"""The measures of an evaluation, as pure functions of rewards."""
+"""The measures of an evaluation as pure functions of rewards: what a change does, and how a policy
+comes to act as a context asks for, which it has to find out by itself.
+"""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -86,3 +89,127 @@ def recovery(
         goal = left + (1 - REGAINED) * (drop - left) + 1e-9 * drop  # sums are rounded
         time = float((curve <= goal).argmax() + window)  # the last one reaches the goal
     return Recovery(before, lost[:, onset], lost[:, -1], time)
+
+
+WINDOW = 10  # steps that a reward rate is the mean of
+OPENING = 50  # steps since a context began, in which nobody can know it yet
+SETTLED = range(100, 200)  # steps since a context began, in which it should be known
+BEFORE = 50  # steps before a change, whose reward rate is to be regained
+AFTER = range(50, 75)  # steps since a change, in which it should be
+FOUND_OUT = 0.5  # pace from which on a context counts as found out
+
+Segment = tuple[int, int, int]  # an episode, and the steps from which and up to which
+
+
+def segments(began: Sequence[Sequence[int]], steps: int) -> tuple[list[Segment], list[Segment]]:
+    """The stretches of one context: those that begin with an episode, and all others.
+
+    Args:
+        began: for each episode the steps at which a context began, rising from 0.
+        steps: of an episode.
+    """
+    first, later = list[Segment](), list[Segment]()
+    for episode, starts in enumerate(began):
+        inside = [start for start in starts if start < steps]
+        for start, end in zip(inside, [*inside[1:], steps]):
+            (later if start else first).append((episode, start, end))
+    return first, later
+
+
+def since(rewards: np.ndarray, stretches: Sequence[Segment]) -> np.ndarray:
+    """Rewards by steps since a context began, [..., T] to [..., longest stretch].
+
+    Means over the stretches of each episode; NaN where an episode has none that long.
+
+    Args:
+        rewards: [..., episodes, T].
+        stretches: of these episodes.
+
+    Returns:
+        [..., episodes, longest stretch].
+    """
+    longest = max(end - start for _, start, end in stretches)
+    total = np.zeros((*rewards.shape[:-1], longest))
+    count = np.zeros((rewards.shape[-2], longest))
+    for episode, start, end in stretches:
+        total[..., episode, : end - start] += rewards[..., episode, start:end]
+        count[episode, : end - start] += 1
+    with np.errstate(invalid="ignore"):
+        return total / np.where(count > 0, count, np.nan)
+
+
+def mean_of(by_step: np.ndarray, steps: range) -> np.ndarray:
+    """Over some steps since a context began, [..., steps] to [...]; NaN where there are none."""
+    return mean_of_known(by_step[..., steps.start : steps.stop], axis=-1)
+
+
+def pace(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+    """Reward rates relative to those of random actions (0) and of a teacher that is told (1).
+
+    NaN where the teacher is no better than random actions.
+    """
+    margin = teacher - random
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(margin > 0, (rate - random) / margin, np.nan)
+
+
+def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> float:
+    """Steps until nine tenths of the settled pace are reached; NaN where there is none to reach.
+
+    It is the end of the first window, after the one with the lowest pace of the first 100 steps,
+    in which the pace is at least that; where even this one has it, of the first that is counted.
+    The teacher at the same step is the measure, since it, too, has to gather speed; where it has
+    not yet a tenth of its own settled rate nothing is counted.
+
+    Args:
+        rate: by steps since a context began, [steps], windowed.
+        random: the same of random actions; and so is
+        teacher: the teacher.
+    """
+    settled = range(SETTLED.start, SETTLED.stop - WINDOW + 1)
+    margins = teacher - random
+    paces = pace(rate, random, teacher)
+    goal = pace(mean_of(rate, settled), mean_of(random, settled), mean_of(teacher, settled))
+    counted = np.isfinite(paces) & (margins >= LEAST * mean_of(margins, settled))
+    steps = np.flatnonzero(counted)
+    if not goal >= LEAST or not (steps < SETTLED.start).any():
+        return np.nan
+    early = steps[steps < SETTLED.start]
+    lowest = early[paces[early].argmin()]
+    if paces[lowest] >= REGAINED * goal:
+        lowest = early[0]  # it has been there from the beginning
+    reached = steps[(steps >= lowest) & (paces[steps] >= REGAINED * goal)]
+    return float(reached[0] + WINDOW) if reached.size else np.nan
+
+
+def regained(
+    rewards: np.ndarray, random: np.ndarray, teacher: np.ndarray, changes: Sequence[Segment]
+) -> np.ndarray:
+    """Share of the changes of an episode after which nine tenths of the rate before come back.
+
+    Rates are means over the 50 steps before a change and over steps 50 to 75 since, above that of
+    random actions. Judged are changes from a context that had been found out (half of the teacher's
+    pace), where the next one lasts for 75 steps.
+
+    Args:
+        rewards: [..., episodes, T], of the policy.
+        random: [episodes, T], of random actions; and so is
+        teacher: the teacher.
+        changes: stretches that begin within an episode.
+
+    Returns:
+        [..., episodes], NaN where nothing is counted.
+    """
+    count, counted = np.zeros(rewards.shape[:-1]), np.zeros(rewards.shape[:-1])
+    floor = random.mean()
+    for episode, start, end in changes:
+        if end - start < AFTER.stop:
+            continue
+        past = slice(max(0, start - BEFORE), start)
+        before = rewards[..., episode, past].mean(axis=-1) - floor
+        after = rewards[..., episode, start + AFTER.start : start + AFTER.stop].mean(axis=-1)
+        known = before >= FOUND_OUT * max(0.0, teacher[episode, past].mean() - floor)
+        counted[..., episode] += known
+        count[..., episode] += known & (after - floor >= REGAINED * before)
+    with np.errstate(invalid="ignore"):
+        return np.where(counted > 0, count / counted, np.nan)

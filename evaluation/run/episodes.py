@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from spikepropamine.common import UsageError
-from spikepropamine.evaluation.hook import Hook
+from spikepropamine.evaluation.ask.lesions import Hook
 from spikepropamine.policies.spaces import BadObservation, stacked
 
 WIDTH = 50

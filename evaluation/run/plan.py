@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, make_env
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, applicable
-from spikepropamine.evaluation.ask.task import Task
 from spikepropamine.evaluation.film.recording import observed
 from spikepropamine.evaluation.run.jobs import Job, Outcome, joined, waves, width_of
 from spikepropamine.evaluation.run.workers import run_jobs

@@ -14,8 +14,8 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.common import UsageError, cores, end_with_parent_process, reason
 from spikepropamine.evaluation.run import store
 from spikepropamine.evaluation.run.jobs import Job, Outcome, environments, loaded, run_job
-from spikepropamine.own_modules import import_modules, imported
 from spikepropamine.progress import progress_bar
+from spikepropamine.versions import import_modules, imported
 
 SHORT = 300_000  # steps; starting other processes takes longer than these
 
