@@ -7,8 +7,7 @@ import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
 from spikepropamine.envs import pictures
-from spikepropamine.envs.task import Start, Step
-from spikepropamine.envs.validation import check_choice, check_integer, check_number
+from spikepropamine.envs.task import Start, Step, check_choice, check_integer, check_number
 
 
 class HalfCheetahCue(HalfCheetahEnv):

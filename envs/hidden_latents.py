@@ -15,8 +15,7 @@ from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
-from spikepropamine.envs.task import Start, Step
-from spikepropamine.envs.validation import check_choice, check_integer, check_number
+from spikepropamine.envs.task import Start, Step, check_choice, check_integer, check_number
 
 
 class Feedback:

@@ -5,8 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.task import DrawnTask
-from spikepropamine.envs.validation import check_choice, check_integer, check_number
+from spikepropamine.envs.task import DrawnTask, check_choice, check_integer, check_number
 
 
 class KeyValue(DrawnTask):

@@ -15,8 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from spikepropamine.policies.fast.environments import Normalised
 from spikepropamine.training.diagnostics import Diagnostics
-from spikepropamine.training.guard import Diverged, Guard
-from spikepropamine.training.health import Health
+from spikepropamine.training.guard import Diverged, Guard, Health
 
 
 class Breaking(RandomEnv):

@@ -16,7 +16,7 @@ from spikepropamine.report import dashboards
 from spikepropamine.report import tracking as tracked_evaluation
 from spikepropamine.report.sections import results
 from spikepropamine.training import command as train
-from spikepropamine.training import tracking
+from spikepropamine.training import logs as tracking
 from spikepropamine.training.logs import ProgressCSV
 from spikepropamine.training.settings import Settings
 

@@ -11,9 +11,8 @@ from train_runs import CUE, TINY, folder_of, run_process
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
-from spikepropamine.training.environments import make_envs
+from spikepropamine.training.environments import make_envs, obstacle
 from spikepropamine.training.settings import parse, without_effect
-from spikepropamine.training.spaces import obstacle
 
 SNN = [*CUE, "--policy", "snn"]
 ROBOT = ["--env", "HalfCheetah-v5", "--policy", "snn"]

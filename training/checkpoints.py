@@ -14,6 +14,7 @@ and reading it runs no code of whoever made it.
 import hashlib
 import json
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -278,16 +279,16 @@ def read(path: Path) -> Checkpoint:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def latest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
-    """The latest whole checkpoint in a folder; None where there is no file of any. `say` is called
-    with a line about each that is skipped. Raises UsageError where none is whole.
+def latest(folder: Path) -> Checkpoint | None:
+    """The latest whole checkpoint in a folder; None where there is no file of any. A line says
+    which are skipped. Raises UsageError where none is whole.
     """
     paths = listed(folder)
     for path in paths:
         try:
             return read(path)
         except ValueError as error:
-            say(f"{error}; it is skipped")
+            print(f"{error}; it is skipped", file=sys.stderr)
     if paths:
         raise UsageError(f"no checkpoint in {folder} is whole; train anew with --overwrite")
     return None

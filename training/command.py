@@ -3,55 +3,14 @@
 import errno
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
-
-from spikepropamine.common import UNSEEN_SEED, UsageError, run_command
-from spikepropamine.envs.rendering import CannotDraw, choose_backend
-from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.common import run_command
 from spikepropamine.training.checkpoints import listed, steps_of
-from spikepropamine.training.environments import env_maker
-from spikepropamine.training.filming import Film
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import Settings, parse, without_effect
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, or what of it a user may have
-FILMED_STEPS = 400  # always of the same episode
-
-
-def filming(settings: Settings) -> Film | None:
-    """What makes the videos of a training; None where there are to be none, or cannot be any."""
-    if not settings.video_every:
-        return None
-    # the encoder and the rest take a moment to load, which only those wait for who want videos
-    from spikepropamine.evaluation.film.video import Take, check_drawing, film
-
-    choose_backend()  # before MuJoCo is imported
-    make_one = env_maker(settings)
-
-    def make(arguments: dict[str, Any]) -> gym.Env:
-        return make_one(arguments=settings.env_kwargs | arguments)
-
-    try:
-        check_drawing(make)
-    except CannotDraw as error:
-        print(f"no videos: {error}", file=sys.stderr)
-        return None
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-    def film_now(policy: DeployedPolicy, steps: int) -> Path:
-        folder = settings.folder.videos
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{settings.policy}-seed{settings.seed}-step{steps:09d}.mp4"
-        title = f"{settings.policy} on {settings.env}, {steps:,} steps of training"
-        film(path, policy, [Take(make)], UNSEEN_SEED, title, max_steps=FILMED_STEPS, progress=False)
-        return path
-
-    return film_now
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int:
@@ -65,7 +24,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
             said = "does" if len(idle) == 1 else "do"
             print(f"{', '.join(idle)} {said} not concern {settings.policy}", file=sys.stderr)
         try:
-            train(settings, filming(settings))
+            train(settings)
         except Diverged as error:
             print(f"{program}: error: {error}", file=sys.stderr)
             return 1

@@ -28,38 +28,16 @@ from spikepropamine.policies.fast.ppo import FastPPO
 from spikepropamine.policies.narrow import widen
 from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.tracking import check_credentials
+from spikepropamine.training import callbacks as measures
+from spikepropamine.training import checkpoints
 from spikepropamine.training.allocator import keep_freed_memory
-from spikepropamine.training.callbacks import (
-    CriticFirst,
-    CueAccuracy,
-    Progress,
-    Rows,
-    Shares,
-    dump_row,
-    rollout_steps,
-    rows_every,
-)
-from spikepropamine.training.checkpoints import (
-    LOCK,
-    CannotRestore,
-    Checkpoint,
-    Checkpoints,
-    interval,
-    latest,
-    listed,
-    lock,
-    log_on,
-    restore,
-)
+from spikepropamine.training.checkpoints import Checkpoint
 from spikepropamine.training.diagnostics import Diagnostics
-from spikepropamine.training.environments import evaluation_envs, make_envs
-from spikepropamine.training.evaluations import Evaluations
-from spikepropamine.training.filming import Film, Films
-from spikepropamine.training.guard import Guard
-from spikepropamine.training.health import Health
-from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard
+from spikepropamine.training.environments import make_envs
+from spikepropamine.training.evaluations import Evaluations, films
+from spikepropamine.training.guard import Guard, Health
+from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard, tracked
 from spikepropamine.training.settings import Settings, check_unchanged, completed, defaults
-from spikepropamine.training.tracking import tracked
 from spikepropamine.versions import code_of, digests_of, versions
 
 DECISIVE = ("n_envs", "backend", "device", "checkpoint_every")
@@ -67,14 +45,11 @@ DECISIVE = ("n_envs", "backend", "device", "checkpoint_every")
 FINISHED = "{} is already trained for {} steps; raise --steps to go on"
 
 
-def train(
-    settings: Settings, film: Film | None = None, callbacks: Sequence[BaseCallback] = ()
-) -> None:
+def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
     """Trains, or with `settings.resume` goes on training, and writes the run folder.
 
     Args:
         settings: what to train, and how.
-        film: makes the videos that `settings.video_every` asks for; None: there are none.
         callbacks: more of SB3's callbacks.
 
     Raises:
@@ -90,6 +65,7 @@ def train(
     if settings.resume and not begun and _is_finished(settings):
         return
     check_credentials(settings.track)
+    more = [*callbacks, *films(settings)]  # the second before MuJoCo is imported
     venv = make_envs(settings)
     # what the policy's name stands for
     settings = replace(settings, network=network_of(settings.policy, settings.network))
@@ -105,16 +81,15 @@ def train(
     if settings.start_from is not None and not begun:
         start_from(algorithm, settings.start_from)
     folder.path.mkdir(parents=True, exist_ok=True)
-    with lock(folder.path):
+    with checkpoints.lock(folder.path):
         checkpoint = resume(algorithm, settings) if begun else None
         if checkpoint is None:  # what an earlier run has left is removed
             for path in folder.path.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
-                elif path.name != LOCK:
+                elif path.name != checkpoints.LOCK:
                     path.unlink()
-        films = [] if film is None else [Films(film, settings.video_every)]
-        _learn(algorithm, settings, [*callbacks, *films], checkpoint)
+        _learn(algorithm, settings, more, checkpoint)
     venv.close()
 
 
@@ -131,7 +106,7 @@ def _check_folder(settings: Settings) -> bool:
         return False
     if not folder.path.is_dir():
         raise UsageError(f"nothing to resume: there is no {folder.path}")
-    return bool(listed(folder.checkpoints))
+    return bool(checkpoints.listed(folder.checkpoints))
 
 
 def _is_finished(settings: Settings) -> bool:
@@ -161,9 +136,13 @@ def _learn(
     folder, done = settings.folder, algorithm.num_timesteps
     config: dict[str, Any] = {"settings": settings.as_dict(), "versions": versions()}
     config["command"] = command_words()
+
+    def save(to: Path, about: dict[str, Any]) -> None:
+        save_policy(to, *deployed(algorithm), about | {"steps": algorithm.num_timesteps})
+
     if done >= settings.steps:
         if _steps_of_policy(folder.policy) != done:  # the end came before it was written
-            _save(algorithm, folder.policy, config)
+            save(folder.policy, config)
         print(FINISHED.format(folder.path, done))
         return
     write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
@@ -182,22 +161,16 @@ def _learn(
             writers.append(ResumableTensorBoard(folder.tensorboard, done))
         algorithm.set_logger(Logger(str(folder.path), [console, rows, *writers]))
         if checkpoint is not None:
-            log_on(algorithm, checkpoint.state)
-
+            checkpoints.log_on(algorithm, checkpoint.state)
         if settings.eval_every:
-
-            def keep(best: Path, found: dict[str, Any]) -> None:
-                _save(algorithm, best, config | found)
-
-            envs = evaluation_envs(settings)
-            more.append(Evaluations(envs, settings.eval_every, folder.best, keep))
-        saver = Checkpoints(
+            more.append(Evaluations(settings, lambda to, found: save(to, config | found)))
+        saver = checkpoints.Checkpoints(
             folder.checkpoints,
-            interval(settings.checkpoint_every, cast(VecEnv, algorithm.env)),
+            checkpoints.interval(settings.checkpoint_every, cast(VecEnv, algorithm.env)),
             config["settings"],
             config["versions"] | contents_of(settings),
             rows.sync,
-            lambda: _save(algorithm, folder.policy, config),
+            lambda: save(folder.policy, config),
             checkpoint is not None,
         )
         try:
@@ -222,10 +195,14 @@ def _train(
     resumed: bool,
 ) -> None:
     """Trains for what is left of the steps."""
-    guard, progress = Guard(), Progress(settings.steps)
-    every = rows_every(settings.log_every, settings.steps, rollout_steps(algorithm))
-    measures = [CueAccuracy(), Shares(), CriticFirst(settings.critic_first), Diagnostics(every)]
-    called = [guard, *measures, Health(settings.steps), Rows(every), progress, *more]
+    guard, progress = Guard(), measures.Progress(settings.steps)
+    rollout = measures.rollout_steps(algorithm)
+    every = measures.rows_every(settings.log_every, settings.steps, rollout)
+    called = [
+        guard, measures.CueAccuracy(), measures.Shares(),
+        measures.CriticFirst(settings.critic_first), Diagnostics(every), Health(settings.steps),
+        measures.Rows(every), progress, *more,
+    ]  # fmt: skip
     try:
         algorithm.learn(
             settings.steps - algorithm.num_timesteps,
@@ -235,7 +212,7 @@ def _train(
         )
         guard.check_parameters()
         if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
-            dump_row(algorithm)
+            measures.dump_row(algorithm)
     except NothingToLearn as error:
         raise UsageError(str(error)) from error
     except ValueError as error:
@@ -243,11 +220,6 @@ def _train(
         raise
     finally:
         progress.close()
-
-
-def _save(algorithm: BaseAlgorithm, folder: Path, config: dict[str, Any]) -> None:
-    metadata = config | {"steps": algorithm.num_timesteps}
-    save_policy(folder, *deployed(algorithm), metadata)
 
 
 def _steps_of_policy(folder: Path) -> int | None:
@@ -267,15 +239,15 @@ def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
     Raises:
         UsageError: it cannot be the same.
     """
-    checkpoint = latest(settings.folder.checkpoints, lambda line: print(line, file=sys.stderr))
+    checkpoint = checkpoints.latest(settings.folder.checkpoints)
     assert checkpoint is not None  # the caller has seen one
     check_unchanged(completed(checkpoint.settings), settings.as_dict())
     assert algorithm.env is not None
     try:
         # `learn` would reset, and statistics would take in what it shows; `Checkpoints` does it
         algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
-        restore(algorithm, checkpoint.state)
-    except CannotRestore as error:
+        checkpoints.restore(algorithm, checkpoint.state)
+    except checkpoints.CannotRestore as error:
         raise UsageError(f"cannot resume {settings.folder.path}: {error}") from error
     if checkpoint.steps < settings.steps:  # otherwise nothing is left that could differ
         for line in _changes(checkpoint, settings):

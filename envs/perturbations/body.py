@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.envs.perturbations.acting import actuators, joint_of_actuator
 from spikepropamine.envs.perturbations.family import Bound, Family
+from spikepropamine.envs.perturbations.signals import actuators, joint_of_actuator
 from spikepropamine.envs.rendering import is_mujoco
 
 
@@ -63,10 +63,9 @@ def limbs(task: Any) -> dict[str, np.ndarray]:
 
 def segments(task: Any) -> dict[str, np.ndarray]:
     """The bodies below the root, each by its name, and all of them."""
-    model = task.model
-    below = [body for body in range(1, model.nbody) if model.body_parentid[body] > 0]
-    targets = {body_name(model, body): np.array([body]) for body in below}
-    return targets | {"all": np.array(below)} if below else {}
+    parents = task.model.body_parentid
+    below = {name: body for name, body in each_body(task).items() if parents[body[0]] > 0}
+    return below | {"all": np.concatenate([*below.values()])} if below else {}
 
 
 def damped_joints(task: Any) -> dict[str, np.ndarray]:
@@ -89,9 +88,8 @@ def _needs_limbs(task: Any) -> str | None:
     if reason := needs_model(task):
         return reason
     sizes = [len(motors) for motors in limbs(task).values()]
-    if not sizes:
-        return "it has no limb with actuators"
-    return "its only limb has all its motors" if task.model.nu in sizes else None
+    whole = "its only limb has all its motors" if task.model.nu in sizes else None
+    return whole if sizes else "it has no limb with actuators"
 
 
 def _needs_segments(task: Any) -> str | None:

@@ -1,12 +1,10 @@
 """All families of perturbations, by name."""
 
-from spikepropamine.envs.perturbations import acting, body, sensing, task, world
+from spikepropamine.envs.perturbations import body, signals, task, world
 from spikepropamine.envs.perturbations.family import Family
 
 CATALOGUE: dict[str, Family] = {
-    family.name: family
-    for module in (sensing, acting, body, world, task)
-    for family in module.FAMILIES
+    family.name: family for module in (signals, body, world, task) for family in module.FAMILIES
 }
 
 
