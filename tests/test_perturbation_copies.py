@@ -65,6 +65,15 @@ def test_a_copy_of_a_task_of_ours_has_its_arguments(task, arguments):
     np.testing.assert_array_equal(play(pickled(env), 20), play(env, 20))
 
 
+def test_a_copy_of_a_task_that_had_begun_begins_anew():
+    """The task of the copy is new, so that there is nothing in it to be given back."""
+    env = Perturbed(make("HalfCheetahCue-v0"), "cue_reversal=1")
+    play(env, 5)
+    again = pickled(env)
+    again.undo()
+    np.testing.assert_array_equal(play(again, 20), play(env, 20))
+
+
 def test_one_text_has_all_that_perturbs_an_environment():
     env = gym.wrappers.TimeLimit(Perturbed(make("HalfCheetah-v5"), "mass=2"), 5)
     with pytest.raises(ValueError, match="perturbed by 'mass=2' already: join both, as"):
