@@ -52,28 +52,18 @@ class PlasticPPO(FastPPO, RecurrentPPO):
         **kwargs: Any,
     ) -> None:
         self.sequence_length = sequence_length
-        super().__init__(
-            policy,
-            env,
-            learning_rate,
-            n_steps,
-            batch_size,
-            _init_setup_model=_init_setup_model,
-            **kwargs,
-        )
+        kwargs["_init_setup_model"] = _init_setup_model
+        super().__init__(policy, env, learning_rate, n_steps, batch_size, **kwargs)
 
     def _setup_model(self) -> None:
         limits = {"n_steps": self.n_steps, "batch_size": self.batch_size or self.n_steps}
-        length = self.sequence_length
-        if length is None:
-            length = min(limits.values())
+        length = min(limits.values()) if self.sequence_length is None else self.sequence_length
         if length < 1:
             raise ValueError(f"sequence_length must be at least 1, got {length}")
         for name, limit in limits.items():
             if length > limit:
-                raise ValueError(
-                    f"sequence_length must be at most {name}, but {length} is more than {limit}"
-                )
+                more = f"{length} is more than {limit}"
+                raise ValueError(f"sequence_length must be at most {name}, but {more}")
         # its buffer, which is replaced below, would hold the state of every step
         steps, self.n_steps = self.n_steps, 1
         super()._setup_model()
@@ -91,8 +81,6 @@ class PlasticPPO(FastPPO, RecurrentPPO):
             sequence_length=length,
         )
         if isinstance(self.policy, PlasticSpikingPolicy):
-            pair = tuple(
-                torch.as_tensor(x, device=self.device)
-                for x in self.policy.initial_state(self.n_envs)
-            )
+            state = self.policy.initial_state(self.n_envs)
+            pair = tuple(torch.as_tensor(x, device=self.device) for x in state)
             self._last_lstm_states = RNNStates(pair, pair)

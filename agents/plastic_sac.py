@@ -89,8 +89,7 @@ class SequenceLearning(_Base):
         actor: Any = self.actor
         if actor.state_size:
             self.replay_buffer.keep_states(actor.state_size)  # type: ignore[union-attr]
-        nothing = torch.zeros(self.n_envs, actor.state_size, device=self.device)
-        pair: Any = actor.pair(nothing)
+        pair: Any = actor.pair(torch.zeros(self.n_envs, actor.state_size, device=self.device))
         self._last_lstm_states: Any = None if pair is None else RNNStates(pair, pair)
         self._next_lstm_states = self._last_lstm_states
         self._steps: list[tuple[Any, ...]] = []
@@ -120,9 +119,8 @@ class SequenceLearning(_Base):
         inputs = actor.extract_features(obs_as_tensor(seen, self.device))
         before = self._last_lstm_states
         features, after = actor.unroll(inputs[None], starts[None], before and before.pi)
-        features = features[0]
         self._next_lstm_states = before and RNNStates(after, after)
-        means, log_std = actor.gaussian(features)
+        means, log_std = actor.gaussian(features[0])
         if self.num_timesteps < learning_starts:
             drawn = torch.rand_like(means).mul_(2.0).sub_(1.0)
         else:
@@ -212,10 +210,8 @@ class SequenceLearning(_Base):
         )
         weights = weights / weights.sum().clamp(min=1)
         with torch.no_grad():
-            if self.log_ent_coef is None:
-                ent_coef = self.ent_coef_tensor
-            else:
-                ent_coef = self.log_ent_coef.exp()
+            learned = self.log_ent_coef
+            ent_coef = self.ent_coef_tensor if learned is None else learned.exp()
             values = self._next_values(self.critic_target(later, actions[1:].flatten(0, 1)))
             values = values - ent_coef * log_probs[1:].reshape(-1, 1)
             targets = rewards[:, None] + (self.gamma * (1 - dones))[:, None] * values
@@ -229,16 +225,14 @@ class SequenceLearning(_Base):
         losses = {"critic_loss": critic_loss.detach()}
         if acts:
             values = self.critic(now.detach(), actions[:-1].flatten(0, 1), learn=False)
-            values = self._values(values)
-            actor_loss = (ent_coef * log_probs[:-1].flatten() - values) @ weights
+            actor_loss = (ent_coef * log_probs[:-1].flatten() - self._values(values)) @ weights
             actor_loss.backward()
             actor.optimizer.step()
             losses |= {"actor_loss": actor_loss.detach(), "ent_coef": ent_coef.reshape(())}
-            if self.ent_coef_optimizer is not None:
-                assert self.log_ent_coef is not None
+            if learned is not None and self.ent_coef_optimizer is not None:
                 # of -log_ent_coef (log_prob + target_entropy)
                 excess = log_probs[:-1].detach().flatten() @ weights + self.target_entropy
-                self.log_ent_coef.grad = -excess.reshape(1)
+                learned.grad = -excess.reshape(1)
                 self.ent_coef_optimizer.step()
         if self._n_updates % self.target_update_interval == 0:
             with torch.no_grad():

@@ -73,16 +73,12 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.entries = burn_in + length + 1  # of what is drawn
         blocks = max(-(-buffer_size // (n_envs * length)), -(-self.entries // length) + 1)
         size = self.buffer_size = blocks * length
-        parts: dict[str, spaces.Space] = {"": observation_space}
-        if isinstance(observation_space, spaces.Dict):
-            parts = dict(observation_space.items())
-        self.kept = {
-            key: np.zeros(
-                (n_envs, size, *(part.shape or ())),
-                np.float32 if part.dtype == np.float64 else part.dtype,
-            )
-            for key, part in parts.items()
-        }
+        is_dict = isinstance(observation_space, spaces.Dict)
+        parts: Any = observation_space.spaces if is_dict else {"": observation_space}
+        self.kept = {}
+        for key, part in parts.items():
+            dtype = np.float32 if part.dtype == np.float64 else part.dtype
+            self.kept[key] = np.zeros((n_envs, size, *(part.shape or ())), dtype)
         self.actions = np.zeros((n_envs, size, self.action_dim), np.float32)
         self.rewards, self.dones, self.starts, self.weights = (
             np.zeros((n_envs, size), np.float32) for _ in range(4)
@@ -91,10 +87,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.counts = np.zeros(n_envs, np.int64)
 
     def keep_states(self, width: int) -> None:
-        """From now on, states of this width are kept.
-
-        Raises:
-            ValueError: they would not fit in the machine's memory.
+        """From now on, states of this width are kept. Raises ValueError where they would not fit in
+        the machine's memory.
         """
         needed = 4 * self.n_envs * self.states.shape[1] * width
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -118,11 +112,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         return parts | {"counts": self.counts}
 
     def restore(self, contents: dict[str, np.ndarray]) -> None:
-        """Puts in what `contents` gave of a buffer that was made alike.
-
-        Raises:
-            ValueError: it was made otherwise.
-        """
+        """Puts in what `contents` gave of a buffer that was made alike; else raises ValueError."""
         arrays, parts = self._arrays, dict(contents)
         counts = parts.pop("counts", np.zeros(0))
         if parts.keys() != arrays.keys() or counts.shape != self.counts.shape or counts.min() < 0:
@@ -224,14 +214,13 @@ class SequenceReplayBuffer(ReplayBuffer):
         sequences = max(batch_size // self.sequence_length, 1)
         width = self.states.shape[2] + self.entries
         ahead = min(max(AHEAD // (sequences * width), 1), 64)
-        while count > 0:
-            now = min(count, ahead)
+        for first in range(0, count, ahead):
+            now = min(count - first, ahead)
             whole = self._drawn(now * sequences, env)
             parts = [_split(x, sequences, 1) for x in whole[:-1]]
             states = whole.states
             parts.append([None] * now if states is None else states.split(sequences))
             yield from map(Sequences._make, zip(*parts))
-            count -= now
 
     def _drawn(self, sequences: int, env: VecNormalize | None) -> Sequences:
         # blocks from the oldest that is whole to the newest that is followed by enough

@@ -55,7 +55,7 @@ def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) 
             f"{run.path} has a training or evaluations of another policy; give another folder, or "
             "delete that one"
         )
-    policy = actor_of(model.policy)
+    policy: Any = actor_of(model.policy)
     name = name or _name(policy)
     if not POLICY_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of a policy: letters, digits, _, + and -")

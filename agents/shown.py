@@ -55,16 +55,13 @@ class Shown(FallingShare):
     are.
 
     Args:
-        venv: environments that observe a Box [channels].
+        venv: environments that observe a Box [channels]; else ValueError is raised.
         hidden: from an info to the hidden numbers.
-        numbers: how many there are.
+        numbers: how many there are; ValueError is raised where there are none.
         cue: `first` and `steps` of the share of the episodes that have the cue. None: there are no
             columns of a cue.
         told: whether the critic is told.
         seed: of the choice of episodes.
-
-    Raises:
-        ValueError: other observations, or nothing is hidden.
     """
 
     def __init__(
@@ -87,9 +84,9 @@ class Shown(FallingShare):
         """How many columns the critic alone sees."""
         self.columns = self.told + (numbers if cue else 0)
         self._dtype = np.result_type(space.dtype, np.float32)
-        bound = np.full(self.columns, np.inf)
-        low, high = np.concatenate([space.low, -bound]), np.concatenate([space.high, bound])
-        wide = spaces.Box(low.astype(self._dtype), high.astype(self._dtype), dtype=self._dtype.type)
+        ends = zip((space.low, space.high), (-np.inf, np.inf))
+        low, high = (np.append(x, [end] * self.columns).astype(self._dtype) for x, end in ends)
+        wide = spaces.Box(low, high, dtype=self._dtype.type)
         # a teacher's choices are others
         super().__init__(venv, *(cue or (0.0, 0.0)), seed, 1, observation_space=wide)
 
@@ -105,9 +102,9 @@ class Shown(FallingShare):
         self.steps_taken += self.num_envs
         now = list(infos)
         for index in np.flatnonzero(dones):
-            last, info = infos[index]["terminal_observation"], infos[index]
-            columns = self._columns(info, self._cued[index])
-            info["terminal_observation"] = np.concatenate([last, columns]).astype(self._dtype)
+            info, columns = infos[index], self._columns(infos[index], self._cued[index])
+            last = np.concatenate([info["terminal_observation"], columns])
+            info["terminal_observation"] = last.astype(self._dtype)
             now[index] = self.unwrapped.reset_infos[index]
         if dones.any():
             self._cued = np.where(dones, self._draw(), self._cued)

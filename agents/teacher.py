@@ -67,12 +67,10 @@ class Taught(FallingShare):
         ours: Any = self.observation_space
         if is_image_space(ours) and not is_image_space_channels_first(ours):
             ours = VecTransposeImage.transpose_space(ours)  # as policies have them
-        theirs: Any = self.teacher.policy.observation_space
-        if self.action_space != self.teacher.policy.action_space:
-            raise ValueError(
-                f"the teacher's actions are {self.teacher.policy.action_space}, "
-                f"those of the task {self.action_space}"
-            )
+        theirs: Any = self.teacher.observation_space
+        acts, actions = self.teacher.action_space, self.action_space
+        if actions != acts:
+            raise ValueError(f"the teacher's actions are {acts}, those of the task {actions}")
         flat = all(isinstance(s, spaces.Box) and len(s.shape) == 1 for s in (ours, theirs))
         if not flat and ours != theirs:
             raise ValueError(f"the teacher observes {theirs}, the task shows {ours}")
@@ -99,8 +97,8 @@ class Taught(FallingShare):
 
     def step_wait(self) -> VecEnvStepReturn:
         """The environments' answers, with `info["taught"]` in each."""
-        began = [info.get("context_began", 0) for info in self._infos]
-        due = self._ages - np.array(began) >= self.opening
+        began = np.array([info.get("context_began", 0) for info in self._infos])
+        due = self._ages - began >= self.opening
         observations, rewards, dones, infos = self.venv.step_wait()
         for info, action, wanted in zip(infos, self._taught, due):
             # without a None, what an environment says of its own would be learned
@@ -117,17 +115,16 @@ class Taught(FallingShare):
 
     def _teach(self) -> np.ndarray:
         observed: Any = self._observations
-        space = self.teacher.policy.observation_space
+        space = self.teacher.observation_space
         if isinstance(space, spaces.Box) and len(space.shape) == 1:
-            channels = space.shape[0]
+            (channels,) = space.shape
             if self.hidden is not None:
                 told = np.array([self.hidden(info) for info in self._infos])
                 plain = observed[:, : channels - told.shape[1]]
                 observed = np.concatenate([plain, told], axis=1)
-            elif self.translates:
-                observed = _translated(self._out_of_context, observed[:, :channels])
-            else:
-                observed = observed[:, :channels]
+            observed = observed[:, :channels]
+            if self.translates:
+                observed = _translated(self._out_of_context, observed)
         actions, self._state = self.teacher.predict(
             observed, self._state, self._starts, deterministic=True
         )

@@ -19,14 +19,12 @@ for _name, _module in (
     ("KeyValue", "key_value"), ("HalfCheetahCue", "half_cheetah_cue"),
 ):  # fmt: skip
     gymnasium.register(f"{_name}-v0", entry_point=f"spikepropamine.envs.{_module}:{_name}")
+_lesson = {"cue_length": 25, "feedback_length": 0, "settle_length": 10, "trials": 12}
 gymnasium.register(  # each cue is told once and then asked for, in trials of 25 steps
     "HalfCheetahCueLesson-v0",
     entry_point="spikepropamine.envs.half_cheetah_cue:HalfCheetahCue",
-    kwargs={
-        "cue_length": 25, "feedback_length": 0, "settle_length": 10, "trials": 12, "lesson": True,
-        "reversal": "random",
-    },
-)  # fmt: skip
+    kwargs=_lesson | {"lesson": True, "reversal": "random"},
+)
 gymnasium.register(
     "CartPoleNoVelocity-v0",
     entry_point="spikepropamine.envs.cart_pole:CartPoleNoVelocity",
@@ -42,9 +40,6 @@ for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity", "AntDirection"):
             max_episode_steps=1000,
         )
 
-# Gymnasium's half_cheetah.xml uses it; MuJoCo says so each time that a HalfCheetah is made.
-KNOWN_MUJOCO_WARNING = "'settotalmass' is deprecated"
-
 
 def quiet_mujoco() -> None:
     """Drop MuJoCo's known deprecation warning; send its other warnings to `logging`.
@@ -56,9 +51,9 @@ def quiet_mujoco() -> None:
     """
     import mujoco
 
-    mujoco.set_mju_user_warning(_log_mujoco_warning)
+    def log(message: str) -> None:
+        # Gymnasium's half_cheetah.xml uses it; MuJoCo says so each time that it makes one
+        if "'settotalmass' is deprecated" not in message:
+            logging.getLogger("mujoco").warning(message)
 
-
-def _log_mujoco_warning(message: str) -> None:
-    if KNOWN_MUJOCO_WARNING not in message:
-        logging.getLogger("mujoco").warning(message)
+    mujoco.set_mju_user_warning(log)

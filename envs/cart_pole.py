@@ -15,17 +15,14 @@ class CartPoleNoVelocity(CartPoleEnv):
     """CartPole-v1 without velocities: a policy has to remember where cart and pole were.
 
     Observation: Box, float32, shape (2,): position of the cart in m, angle of the pole in rad.
-    Actions, rewards and ends are those of CartPole-v1. A policy without memory gets about 50 of
-    500; sb3-contrib expects 450 of its LSTM after 50,000 steps.
-
-    Args:
-        arguments: of CartPole-v1.
+    Actions, rewards, ends and arguments are those of CartPole-v1. A policy without memory gets
+    about 50 of 500; sb3-contrib expects 450 of its LSTM after 50,000 steps.
     """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        assert isinstance(self.observation_space, spaces.Box)
-        high = self.observation_space.high[POSITIONS]
+        space: Any = self.observation_space
+        high = space.high[POSITIONS]
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:

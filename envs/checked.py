@@ -73,26 +73,20 @@ class Checked(gym.Wrapper):
         if not isinstance(info, Mapping):
             raise TypeError(f"its info is {shown(info)}, and should be a dict")
         if self._keys is None:
-            for shape in self._parts.values():
-                _check_part("its observation", observation, shape)
-            return
-        if not isinstance(observation, Mapping) or observation.keys() != self._keys:
+            observation = {"": observation}
+        elif not isinstance(observation, Mapping) or observation.keys() != self._keys:
             raise TypeError(f"its observation should be a dict of {', '.join(self._keys)}")
         for key, shape in self._parts.items():
-            _check_part(f"its observation {key!r}", observation[key], shape)
+            what = f"its observation {key!r}" if key else "its observation"
+            array = np.asarray(observation[key])
+            if array.shape != shape:
+                raise ValueError(f"{what} has the shape {array.shape}, and should have {shape}")
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"{what} is {shown(observation[key])}, and should be of numbers")
 
     def _fail(self, where: str, error: BaseException) -> NoReturn:
         name = self.env.spec.id if self.env.spec else type(self.env.unwrapped).__name__
         raise EnvironmentFailed(f"{name} failed in {where}: {told(error)}") from error
-
-
-def _check_part(what: str, value: Any, shape: tuple[int, ...] | None) -> None:
-    there = value.shape if isinstance(value, np.ndarray) else np.shape(value)
-    if there != shape:
-        raise ValueError(f"{what} has the shape {there}, and should have {shape}")
-    kind = value.dtype.kind if isinstance(value, np.ndarray) else np.asarray(value).dtype.kind
-    if kind not in "biuf":
-        raise TypeError(f"{what} is {shown(value)}, and should be of numbers")
 
 
 def told(error: BaseException) -> str:

@@ -125,7 +125,11 @@ class CueAssociation(DrawnTask):
 
     def _draw(self, options: dict[str, Any]) -> None:
         random = self.np_random
-        self.patterns = self._draw_patterns()
+        patterns: dict[bytes, np.ndarray] = {}  # one that is there already is drawn again
+        while len(patterns) < self.cues:
+            pattern = random.integers(2, size=self.bits, dtype=np.int8)
+            patterns.setdefault(pattern.tobytes(), pattern)
+        self.patterns = np.stack(list(patterns.values()))
         self.order = random.integers(self.cues, size=self.trials)
         # The inner permutation decides which actions are used once more where cues / actions is
         # no whole number; the outer one which cue gets which.
@@ -162,14 +166,6 @@ class CueAssociation(DrawnTask):
         from spikepropamine.envs.pictures import cue_association
 
         return cue_association(self)
-
-    def _draw_patterns(self) -> np.ndarray:
-        """Draw distinct patterns, int8 [cues, bits]; one that is there already is drawn again."""
-        patterns: dict[bytes, np.ndarray] = {}
-        while len(patterns) < self.cues:
-            pattern = self.np_random.integers(2, size=self.bits, dtype=np.int8)
-            patterns.setdefault(pattern.tobytes(), pattern)
-        return np.stack(list(patterns.values()))
 
     def _force(self, options: dict[str, Any]) -> None:
         """Replace what was drawn by what the options of `reset` ask for."""

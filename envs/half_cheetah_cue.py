@@ -127,9 +127,7 @@ class HalfCheetahCue(HalfCheetahEnv):
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
         gym.utils.EzPickle.__init__(self, **given, **arguments)
-        space = self.observation_space
-        assert isinstance(space, gym.spaces.Box)
-        channels = space.shape[0] + self.bits + 1
+        channels = gym.spaces.flatdim(self.observation_space) + self.bits + 1
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (channels,), np.float64)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
@@ -208,12 +206,8 @@ class HalfCheetahCue(HalfCheetahEnv):
             self.answers.append(None if self._lessons[trial] else bool(self._distance > 0))
             if not self._lessons[trial]:
                 info["correct"] = self.answers[-1]
-            info |= {
-                "target": int(self.targets[trial]),
-                "trial": trial,
-                "cue": int(self.order[trial]),
-                "told": bool(self._tells[trial]),
-            }
+            info |= {"target": int(self.targets[trial]), "trial": trial}
+            info |= {"cue": int(self.order[trial]), "told": bool(self._tells[trial])}
         self._step += 1
         terminated = self._step == self.episode_steps
         if self._step == self._reversed_at and not terminated:

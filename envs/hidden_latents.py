@@ -78,9 +78,8 @@ class HiddenLatent(MujocoEnv, ABC):
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
         gym.utils.EzPickle.__init__(self, **given, **arguments)  # type: ignore[arg-type]
-        space = self.observation_space
-        assert isinstance(space, gym.spaces.Box)
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (space.shape[0] + 1,), np.float64)
+        channels = gym.spaces.flatdim(self.observation_space) + 1
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (channels,), np.float64)
 
     @abstractmethod
     def _draw(self) -> float:
@@ -96,18 +95,15 @@ class HiddenLatent(MujocoEnv, ABC):
         return [getattr(self, self.latent)]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
-        """Start an episode with a new latent, or with that of `options`.
-
-        Raises:
-            ValueError: options has another key, or a latent that cannot be.
+        """Start an episode with a new latent, or with that of `options`. Raises ValueError where
+        these have another key, or a latent that cannot be.
         """
         observation, info = super().reset(seed=seed)
-        options = options or {}
-        if unknown := options.keys() - {self.latent}:
-            names = ", ".join(sorted(unknown))
+        forced, drawn = dict(options or {}), self._draw()
+        setattr(self, self.latent, self._checked(float(forced.pop(self.latent, drawn))))
+        if forced:
+            names = ", ".join(sorted(forced))
             raise ValueError(f"options may have {self.latent!r} only, got {names}")
-        drawn = self._draw()
-        setattr(self, self.latent, self._checked(float(options.get(self.latent, drawn))))
         self.feedback.begin(self.np_random.random() < self.told)
         return np.append(observation, 0.0), info | self._said(0.0)
 

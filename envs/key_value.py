@@ -31,7 +31,7 @@ class KeyValue(DrawnTask):
     step), `lag` (int, steps since the key was written) and `bindings` (int, how often the key was
     written so far). Else empty.
 
-    Randomness: all of it is drawn in `reset`.
+    All is drawn in `reset`.
 
     Args:
         keys: the largest number of keys of an episode, at least 1.

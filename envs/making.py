@@ -5,6 +5,7 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,8 @@ def training_text(perturb: str, environment: str, arguments: Arguments = None) -
             raise ValueError(f"nothing of the suite {perturb} applies to {environment}: {why}")
         include_plain = all(contexts_of(text) for text in texts)
         return " | ".join(texts if include_plain else ["none", *texts])
-    env = make(environment, arguments)
-    reason = reason_against(env, perturb, horizon=horizon_of(env))
-    env.close()
+    with closing(make(environment, arguments)) as env:
+        reason = reason_against(env, perturb, horizon=horizon_of(env))
     if reason:
         suite = difflib.get_close_matches(perturb, suite_names(), n=1, cutoff=0.8)
         reason = f"did you mean the suite {suite[0]}? Or: {reason}" if suite else reason
@@ -146,13 +146,10 @@ def training_conditions(
     Raises:
         ValueError: the environment cannot be made, or the suite needs a limit of its episodes.
     """
-    env = make(environment, arguments)
-    horizon = horizon_of(env)
-    try:
+    with closing(make(environment, arguments)) as env:
+        horizon = horizon_of(env)
         texts = [c.text for c in load_suite(suite, environment, horizon) if c.split == "train"]
         return {text: reason_against(env, text, horizon=horizon) for text in texts}
-    finally:
-        env.close()
 
 
 def revealed_text(settings: Mapping[str, Any]) -> str | None:
@@ -215,19 +212,17 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
 
 
 def _found_spread(environment: str, arguments: Mapping[str, Any]) -> np.ndarray | float:
-    env = make(environment, arguments)
-    space = env.observation_space
+    with closing(make(environment, arguments)) as env:
+        space = env.observation_space
     if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-        env.close()
         return 1.0
     stored = read_json(SPREADS).get(environment)
     fits = stored is not None and len(stored["spread"]) == int(np.prod(space.shape))
     if fits and (stored["arguments"] is None or stored["arguments"] == arguments):
-        env.close()
         return np.array(stored["spread"]).reshape(space.shape)
     how = f"under {SPREAD_STEPS} random actions, seed {SPREAD_SEED}"
     print(f"{environment}: the scale of its sensors' noise is measured {how}", file=sys.stderr)
-    return measured_spread(env)
+    return measured_spread(make(environment, arguments))
 
 
 def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:

@@ -40,12 +40,8 @@ def choose_backend() -> str | None:
     """
     chosen = os.environ.get("MUJOCO_GL")
     for backend in [chosen] if chosen else BACKENDS:
-        found = subprocess.run(
-            [sys.executable, "-c", PROBE],
-            env=os.environ | {"MUJOCO_GL": backend},
-            capture_output=True,
-            check=False,
-        )
+        command, drawn_by = [sys.executable, "-c", PROBE], os.environ | {"MUJOCO_GL": backend}
+        found = subprocess.run(command, env=drawn_by, capture_output=True, check=False)
         if found.returncode == 0:
             os.environ["MUJOCO_GL"] = backend
             return backend
@@ -163,10 +159,7 @@ def view(task: Any) -> Any:
     camera = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(task.model, camera)
     for name, value in settings.items():
-        if isinstance(value, np.ndarray):
-            getattr(camera, name)[:] = value
-        else:
-            setattr(camera, name, value)
+        setattr(camera, name, value)
     runs = task.model.nbody > 1 and task.model.body_dofnum[1] > 1
     if runs and "elevation" not in settings:
         camera.elevation = ELEVATION

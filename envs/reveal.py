@@ -15,14 +15,10 @@ def hidden_numbers(
     values: Mapping[str, float],
     one_hot: bool = False,
 ) -> list[float]:
-    """What an info tells that no observation does: the task's own latent and context, the contexts
-    with these labels, and the present value of each perturbation.
-
-    Args:
-        info: of a perturbed environment, or of a task with a context of its own.
-        labels: of contexts; others that there may be are not told.
-        values: of perturbations by label, where they do not act.
-        one_hot: whether each place of an order is told as one number for each place there is.
+    """What an info, of a perturbed environment or a task with a context of its own, tells that no
+    observation does: the task's own latent and context, the contexts with these labels, and the
+    present value of each perturbation (where it does not act, that in `values`). With `one_hot`
+    each place of an order is told as one number for each place there is.
     """
     contexts = info.get("contexts", {"task": info.get("context", [])})
     numbers = list(info.get("hidden", []))
@@ -32,8 +28,7 @@ def hidden_numbers(
             context = np.eye(len(context))[context].ravel().tolist()
         numbers += context
     acting = info.get("perturbations", {})
-    present = [acting[label]["value"] if label in acting else values[label] for label in values]
-    return [*numbers, *present]
+    return numbers + [acting.get(label, {"value": x})["value"] for label, x in values.items()]
 
 
 class Revealed(gym.Wrapper, gym.utils.RecordConstructorArgs):

@@ -43,8 +43,8 @@ def test_a_task_that_cannot_be_played_is_one_failed_row(monkeypatch):
 
 def test_every_family_is_proven_somewhere():
     """The families that the tasks above cannot have."""
-    assert not verify("Ant-v5", [CATALOGUE["gravity_tilt"]])[0].failures
-    assert not verify("HalfCheetahCue-v0", [CATALOGUE["cue_reversal"]])[0].failures
+    assert not verify("Ant-v5", ["gravity_tilt"])[0].failures
+    assert not verify("HalfCheetahCue-v0", ["cue_reversal"])[0].failures
 
 
 @pytest.mark.slow

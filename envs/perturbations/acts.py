@@ -24,20 +24,13 @@ class Act:
 
     def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
         self.term, self.family, self.alternative = term, term.family, alternative
-        task: Any = env.unwrapped
         # spaces are those that the wrapper sees: other wrappers may lie between it and the task
-        wrapped = self.family.group in ("sensing", "acting")
-        seen = env if wrapped else task
-        reason = self.family.reason_against(seen)
-        if reason:
-            name = env.spec.id if env.spec else type(task).__name__
+        seen: Any = env if self.family.group in ("sensing", "acting") else env.unwrapped
+        if reason := self.family.reason_against(seen):
+            name = env.spec.id if env.spec else type(env.unwrapped).__name__
             raise ValueError(f"{term.label} would change nothing in {name}: {reason}")
-        observing = self.family.observe is not None
-        self.bound = Bound(
-            target=self._target(seen),
-            spread=spread,
-            space=env.observation_space if observing else env.action_space,
-        )
+        space = env.action_space if self.family.observe is None else env.observation_space
+        self.bound = Bound(target=self._target(seen), spread=spread, space=space)
         self.chosen, self.changed = False, False
         self.value, self.now = self.family.nominal, 0.0
         self._episode_value = self.family.nominal
@@ -84,31 +77,24 @@ class Act:
 
     def hook(self, name: str, changed: Any, value: float | None = None) -> Any:
         """Let a hook of the family change something, to the present value unless told another."""
-        return getattr(self.family, name)(
-            changed, self.value if value is None else value, self.bound
-        )
+        value = self.value if value is None else value
+        return getattr(self.family, name)(changed, value, self.bound)
 
     def _target(self, task: Any) -> Any:
-        name = self.term.target
-        targets = self.family.targets(task)
-        if not targets:
-            if name is not None:
-                raise ValueError(f"in {self.term.text!r}: {self.family.name} has no targets")
-            return None
+        name, targets = self.term.target, self.family.targets(task) or {}
         if name is None:
-            return targets[self.family.default or next(iter(targets))]
+            return targets[self.family.default or next(iter(targets))] if targets else None
         if name in targets:
             return targets[name]
         numbered = [target for known, target in targets.items() if known not in ("all", "each")]
-        if name.lstrip("-").isdecimal():
-            if -len(numbered) <= int(name) < len(numbered):
+        count, wrong = len(numbered), unknown(f"target of {self.family.name}", name, targets)
+        if not targets:
+            wrong = f"{self.family.name} has no targets"
+        elif name.lstrip("-").isdecimal():
+            if -count <= int(name) < count:
                 return numbered[int(name)]
-            raise ValueError(
-                f"in {self.term.text!r}: there are {len(numbered)} targets, "
-                f"from 0 (or -{len(numbered)}) to {len(numbered) - 1}"
-            )
-        what = f"target of {self.family.name}"
-        raise ValueError(f"in {self.term.text!r}: " + unknown(what, name, targets))
+            wrong = f"there are {count} targets, from 0 (or -{count}) to {count - 1}"
+        raise ValueError(f"in {self.term.text!r}: {wrong}")
 
 
 class ContextAct(Act):
@@ -141,10 +127,10 @@ class ContextAct(Act):
 
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
         """Start an episode at step 0."""
-        random, size = self.bound.random, len(self._contexts.channels)
-        share = self.term.draw(random) if self.term.severities else 0.0
+        random = self.bound.random
         if self.term.severities:
-            self._plan = [(0, self._contexts.changing(share, random.permutation(size)))]
+            share, ranks = self.term.draw(random), random.permutation(len(self.channels))
+            self._plan = [(0, self._contexts.changing(share, ranks))]
         else:
             code = random.choice(self._codes)
             self._plan = [(0, self._contexts.of_code(int(code)))]
@@ -159,8 +145,7 @@ class ContextAct(Act):
         """Let one context, or the "opposite" of its first one, hold for the whole episode that has
         just begun.
         """
-        first = self._plan[0][1]
-        of = self._contexts
+        first, of = self._plan[0][1], self._contexts
         self._plan = [(0, of.opposite(first) if isinstance(code, str) else of.of_code(code))]
         self.chosen, self._held = True, True
         self.move_to(0, None)
@@ -173,13 +158,12 @@ class ContextAct(Act):
         self.bound.time = time
         same = context is self.context or np.array_equal(context, self.context)
         self.changed = not time or not same
-        if not self.changed:
-            return False
-        self.began = time
-        self.context = self.bound.kept["context"] = context
-        self.value = float(np.mean(context != self._plain))
-        self.now = self.family.severity(self.value)
-        return True
+        if self.changed:
+            self.began = time
+            self.context = self.bound.kept["context"] = context
+            self.value = float(np.mean(context != self._plain))
+            self.now = self.family.severity(self.value)
+        return self.changed
 
     def undone(self, changed: np.ndarray) -> np.ndarray:
         """The observation or action of which the present context makes this one."""

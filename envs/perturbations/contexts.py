@@ -17,21 +17,15 @@ SETS = ("seen", "held_out")
 
 
 class Contexts(ABC):
-    """The contexts that some channels of an observation or action may be in.
-
+    """The contexts that some channels, indices into a flattened observation or action, may be in.
     A context is written as one number for each channel, int64 [channels].
-
-    Args:
-        channels: indices into the flattened observation or action.
     """
 
     def __init__(self, channels: np.ndarray) -> None:
         self.channels = channels
 
-    @property
-    @abstractmethod
-    def all(self) -> int:
-        """How many contexts there are."""
+    all: int
+    """How many contexts there are."""
 
     @property
     def codes(self) -> int:
@@ -39,11 +33,7 @@ class Contexts(ABC):
         return min(self.all, MOST_CODES)
 
     def of_code(self, code: int) -> np.ndarray:
-        """The context with a code.
-
-        Raises:
-            ValueError: there is no such code.
-        """
+        """The context with a code. Raises ValueError where there is none."""
         if not 0 <= code < self.codes:
             raise ValueError(f"there are {self.codes} contexts, from 0 to {self.codes - 1}")
         if self.all <= MOST_CODES or code == 0:
@@ -91,20 +81,13 @@ class Contexts(ABC):
 
 class Signs(Contexts):
     """A sign for each channel, 1 or -1; bit i of the code is set where that of channel i is -1.
-
-    Args:
-        channels: see `Contexts`.
-        one: whether all channels have one sign; then there are two codes.
+    Where all have `one` sign, there are two codes.
     """
 
     def __init__(self, channels: np.ndarray, one: bool = False) -> None:
         super().__init__(channels)
         self._signs = 1 if one else len(channels)
-
-    @property
-    def all(self) -> int:
-        """How many contexts there are."""
-        return 2**self._signs
+        self.all = 2**self._signs
 
     def _counted(self, code: int) -> np.ndarray:  # the bits of the code
         return self._spread(code >> np.arange(self._signs) & 1)
@@ -136,10 +119,9 @@ class Signs(Contexts):
 class Order(Contexts):
     """An order of the channels: channel i gets what is meant for channel `context[i]`."""
 
-    @property
-    def all(self) -> int:
-        """How many contexts there are."""
-        return math.factorial(len(self.channels))
+    def __init__(self, channels: np.ndarray) -> None:
+        super().__init__(channels)
+        self.all = math.factorial(len(channels))
 
     def _counted(self, code: int) -> np.ndarray:  # as words in a dictionary
         left, order = list(range(len(self.channels))), []

@@ -10,14 +10,8 @@ import numpy as np
 Hook = Callable[[Any, float, "Bound"], Any]
 
 
-def no_targets(task: Any) -> dict[str, Any]:
-    """A family that acts on the task as a whole."""
-    return {}
-
-
-def always_applicable(task: Any) -> str | None:
-    """No reason against any task."""
-    return None
+def _none(task: Any) -> Any:
+    """No targets: a family that acts on the task as a whole; no reason against any task."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +68,9 @@ class Family:
     scaled_by_spread: bool = False
     contexts: bool = False
     constants: bool = False
-    targets: Callable[[Any], Mapping[str, Any]] = no_targets
+    targets: Callable[[Any], Mapping[str, Any] | None] = _none
     default: str | None = None
-    reason_against: Callable[[Any], str | None] = always_applicable
+    reason_against: Callable[[Any], str | None] = _none
     observe: Hook | None = None
     act: Hook | None = None
     edit_spec: Hook | None = None
@@ -117,8 +111,8 @@ class Family:
         """
         low, high = self.bounds
         if not low <= value <= high:
-            unit = f" ({self.unit})"
-            raise ValueError(f"{self.name} must be in [{low:g}, {high:g}]{unit}, got {value:g}")
+            range_ = f"[{low:g}, {high:g}] ({self.unit})"
+            raise ValueError(f"{self.name} must be in {range_}, got {value:g}")
         if self.whole and value != int(value):
             raise ValueError(f"{self.name} must be a whole number ({self.unit}), got {value:g}")
         if value == self.nominal:

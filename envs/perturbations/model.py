@@ -145,11 +145,8 @@ def _copy(pairs: Pairs, source: mujoco.MjModel, target: mujoco.MjModel) -> None:
         np.copyto(into, out_of)
     for numbers, place in ((source.opt, target.opt), (source.stat, target.stat)):
         for name in [name for name in dir(numbers) if not name.startswith("_")]:
-            value = getattr(numbers, name)
-            if isinstance(value, np.ndarray):
-                np.copyto(getattr(place, name), value)
-            elif not callable(value):
-                setattr(place, name, value)
+            if not callable(value := getattr(numbers, name)):
+                setattr(place, name, value)  # of arrays, what is in them
 
 
 def _exchange(task: Any, model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -1,6 +1,7 @@
 """The notation of perturbations: texts such as "mass:torso=1.5 + obs_noise=0.2@500"."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,10 +21,7 @@ TERM = re.compile(
     r"(?:\s*@\s*(?P<schedule>.+))?"
 )
 EXAMPLE = "mass:torso=1.5 + obs_noise=0.2@500"
-FORMS = {
-    "ramp": "ramp(200, 800)",
-    "change": "change(100) or change(40..160)",
-}
+FORMS = {"ramp": "ramp(200, 800)", "change": "change(100) or change(40..160)"}
 MOST = 2**31  # steps, more than any episode has
 RANGE = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?")
 
@@ -78,32 +76,24 @@ class Schedule:
             return cls(int(text))
         match = re.fullmatch(r"(\w+)\s*\(([^()]*)\)", text)
         if not match:
-            raise ValueError(
-                f"a schedule is a step such as 500, {', '.join(FORMS.values())}, got {text!r}"
-            )
-        name, arguments = match[1], [part.strip() for part in match[2].split(",")]
-        if name not in FORMS:
-            raise ValueError(unknown("schedule", name, FORMS))
+            forms = ", ".join(FORMS.values())
+            raise ValueError(f"a schedule is a step such as 500, {forms}, got {text!r}")
+        name, found = match[1], [RANGE.fullmatch(part.strip()) for part in match[2].split(",")]
+        ranges = [(int(one[1]), int(one[2] or one[1])) for one in found if one]
+        ends = [step for one in ranges for step in one]
+        rising = len(ranges) == len(found) and max(ends) < MOST
         if name == "change":
-            changes = [_range(part) for part in arguments]
-            if all(one[1] < other[0] for one, other in pairwise([(0, 0), *changes])):
-                return cls(changes=tuple(changes))
-        rule = "rising steps from 1 on, or ranges of them"
-        if name == "ramp":
-            steps = [int(part) for part in arguments if part.isdecimal()]
-            if len(steps) == len(arguments) == 2 and steps[0] < steps[1]:
-                return cls(steps[0], steps[1])
+            gaps = all(one[1] < other[0] for one, other in pairwise([(0, 0), *ranges]))
+            if rising and gaps and all(low <= high for low, high in ranges):
+                return cls(changes=tuple(ranges))
+            rule = "rising steps from 1 on, or ranges of them"
+        elif name == "ramp":
+            if rising and len(ranges) == 2 and ".." not in text and ends[0] < ends[2]:
+                return cls(ends[0], ends[2])
             rule = "two rising steps"
+        else:
+            raise ValueError(unknown("schedule", name, FORMS))
         raise ValueError(f"{name} takes {rule}, such as {FORMS[name]}, got {text!r}")
-
-
-def _range(text: str) -> tuple[int, int]:
-    """A step, or a range of them; (0, 0), which no change can have, for anything else."""
-    match = RANGE.fullmatch(text)
-    if not match:
-        return 0, 0
-    low, high = int(match[1]), int(match[2] or match[1])
-    return (low, high) if low <= high < MOST else (0, 0)
 
 
 @dataclass(frozen=True)
@@ -190,9 +180,8 @@ def _alternative(text: str) -> tuple[Term, ...]:
     # a plus that begins a number follows one of these; all others join terms
     parts = re.split(r"(?<![=~.eE])\s*\+\s*", text.strip())
     terms = tuple(_term(part.strip()) for part in parts)
-    labels = [term.label for term in terms]
-    for label in labels:
-        if labels.count(label) > 1:
+    for label, count in Counter(term.label for term in terms).items():
+        if count > 1:
             raise ValueError(f"in {shown(text.strip())}: {shown(label)} is there twice")
     return terms
 
@@ -200,17 +189,15 @@ def _alternative(text: str) -> tuple[Term, ...]:
 def _term(text: str) -> Term:
     match = TERM.fullmatch(text)
     if not match:
-        name = re.split(r"[^\w-]", text, maxsplit=1)[0]
+        name, what = re.split(r"[^\w-]", text, maxsplit=1)[0], f"cannot read {shown(text)}"
         if not name:
-            raise ValueError(
-                f"cannot read {shown(text)}; a perturbation is written as in {EXAMPLE!r}"
-            )
+            raise ValueError(f"{what}; a perturbation is written as in {EXAMPLE!r}")
         family = _family(name, text)
         low, high = sorted((family.nominal, family.hardest))
         forms = [f"{family.hardest:g}", f"{low:g}..{high:g}", f"{family.hardest:g}@500"]
         forms = ["seen", "held_out", "37"] if family.contexts else forms
         written = " or ".join(repr(f"{name}={form}") for form in forms)
-        raise ValueError(f"cannot read {shown(text)}; {name} is written as in {written}")
+        raise ValueError(f"{what}; {name} is written as in {written}")
     family = _family(match["name"], text)
     try:
         return _checked(text, match, family)

@@ -13,7 +13,6 @@ from spikepropamine.reading import read_yaml
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 SPLITS = ("train", "held-out")
 PERCENT = re.compile(r"\{([\d.]+)%\}")
-PERCENT_ONSET = re.compile(r"[\d.]+%")
 KEYS = ("severities", "onset", *SPLITS)
 
 
@@ -77,15 +76,15 @@ def load_suite(
 
 def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteCondition, ...]:
     severities = content.get("severities", [])
-    if not isinstance(severities, list):
-        raise ValueError("severities must be a list of numbers in [0, 1]")
-    for severity in severities:
-        if isinstance(severity, bool) or not isinstance(severity, int | float):
-            raise ValueError(f"severities must be numbers in [0, 1], got {severity!r}")
+    numbers = isinstance(severities, list) and not [
+        x for x in severities if isinstance(x, bool) or not isinstance(x, int | float)
+    ]
+    if not numbers:
+        raise ValueError(f"severities must be a list of numbers in [0, 1], got {severities!r}")
     if any(after <= before for before, after in zip([0.0, *severities], severities)):
         raise ValueError(f"severities must rise, and begin above 0, got {severities}")
     onset = content.get("onset")
-    if isinstance(onset, str) and PERCENT_ONSET.fullmatch(onset):
+    if isinstance(onset, str) and PERCENT.fullmatch(f"{{{onset}}}"):
         onset = int(_in_steps(f"{{{onset}}}", horizon))
     if onset is not None and (not isinstance(onset, int) or onset < 0):
         raise ValueError(f"onset must be a step, at least 0, or a percentage, got {onset!r}")
@@ -122,8 +121,7 @@ def _in_steps(text: str, horizon: int | None) -> str:
 def _checked(content: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:
     for key in _mapping(content, where):
         if key not in keys:
-            place = f"{where}: " if where else ""
-            raise ValueError(place + unknown("key", str(key), keys))
+            raise ValueError(f"{where}: {unknown('key', str(key), keys)}".removeprefix(": "))
     return content
 
 

@@ -9,7 +9,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -50,6 +50,7 @@ WINDOW = 10  # steps in which differences grow by what caused them, before they 
 SMALLEST = 1e-9  # differences below count as this one, so that their logarithm exists
 TOLERANCE = 0.15  # contacts are chaotic: a severity may change so much less than the one below
 PERIODS = (30, 80)  # steps of the waves on a tape: a delay of white noise would have no size
+COLUMNS = (25, 14, 49, 25)  # widths of the table
 SATURATION = 0.8  # of the difference between unrelated episodes, where there is hardly any more
 
 
@@ -108,8 +109,7 @@ class Player:
         self.spread: np.ndarray | float = 1.0
         self.plain = {seed: self.play(env, seed) for seed in self.seeds}
         self.unstable = warnings_of(env) > 0
-        rows = np.concatenate(list(self.plain.values()))
-        scale = rows.std(axis=0)
+        scale = np.concatenate(list(self.plain.values())).std(axis=0)
         self.scale = np.where(scale > SMALLEST, scale, 1.0)
         self.spread = self.scale[:-1]
         env.close()
@@ -126,14 +126,10 @@ class Player:
         return np.stack(list(self.steps_of(env, seed)))
 
     def steps_of(self, env: gym.Env, seed: int) -> Iterator[np.ndarray]:
-        """The same, step by step, also after the robot has fallen.
-
-        Raises:
-            AssertionError: an observation of the episode is not in the observation space.
+        """The same, step by step, also after the robot has fallen. Raises AssertionError where an
+        observation of the episode is not in the observation space.
         """
-        observation, _ = env.reset(seed=seed)
-        reward: Any = 0.0
-        over = False
+        (observation, _), reward, over = env.reset(seed=seed), 0.0, False
         for action in [*self.tapes[seed], None]:
             if not over and not env.observation_space.contains(observation):
                 raise AssertionError("an observation is not in the observation space")
@@ -219,12 +215,14 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
         """Whether an episode of any seed differs from the plain one in these steps."""
         return not all(_equal(rows[seed][steps], player.plain[seed][steps]) for seed in rows)
 
-    def played(wrapper: gym.Env) -> dict[int, np.ndarray]:
-        return {seed: player.play(wrapper, seed) for seed in player.seeds}
+    def played(text: str) -> dict[int, np.ndarray]:
+        wrapper = perturbed(text)
+        rows = {seed: player.play(wrapper, seed) for seed in player.seeds}
+        wrapper.undo()
+        return rows
 
-    with_nothing = perturbed(f"{family.name}~0")
-    require(not differs(played(with_nothing)), "severity 0 differs from the plain task")
-    with_nothing.undo()
+    nothing = played(f"{family.name}~0")
+    require(not differs(nothing), "severity 0 differs from the plain task")
 
     trajectories = []
     for severity in SEVERITIES:
@@ -252,14 +250,13 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     rises = player.rises(row.deviations, whole, strictly)
     require(rises, "a higher severity does not change more")
 
-    later = perturbed(f"{family.name}~1@{ONSET}")
-    late = played(later)
+    late = played(f"{family.name}~1@{ONSET}")
     # the observation at the onset is the first that may differ, and its reward comes from before
     require(not differs(late, slice(ONSET)), "it acts before its onset")
     require(differs(late), "it does not act after its onset")
-    later.undo()
 
-    for target in [t for t in ("each", "all") if family.contexts and t in family.targets(env)]:
+    known = {"each", "all"} & (family.targets(env) or {}).keys() if family.contexts else ()
+    for target in sorted(known):
         changing = perturbed(f"{family.name}:{target}=seen@change({ONSET})")
         undone = player.play(Told(changing), first)
         require(_equal(undone, player.plain[first]), "who is told does not get the plain task")
@@ -302,23 +299,14 @@ def warnings_of(env: gym.Env) -> int:
     return sum(int(task.data.warning[kind].number) for kind in bad)
 
 
-def verify(task: str, families: Sequence[Family] = ()) -> list[Row]:
-    """Verify families in a task; by default all."""
+def verify(task: str, families: Sequence[str] = ()) -> list[Row]:
+    """Verify families in a task, by their names; by default all."""
     quiet_mujoco()
     try:
         player = Player(task)
     except Exception as error:  # of any kind: the task may be anybody's
         return [Row(task, "none", failures=[f"it cannot be played: {one_line(error)}"])]
-    return [verify_family(player, family) for family in families or CATALOGUE.values()]
-
-
-def _named(task: str, names: Sequence[str]) -> list[Row]:
-    return verify(task, [CATALOGUE[name] for name in names])
-
-
-COLUMNS = (25, 14, 49, 25)
-VALUES = f"values at severity {', '.join(map(str, SEVERITIES))}"
-TITLES = ("task", "perturbation", VALUES, "deviations", "verdict")
+    return [verify_family(player, CATALOGUE[name]) for name in families or CATALOGUE]
 
 
 def _columns(*texts: str) -> str:
@@ -335,24 +323,6 @@ def line(row: Row) -> str:
     deviations = ", ".join("0" if d <= SMALLEST else f"{d:.2g}" for d in row.deviations)
     verdict = "FAILED: " + "; ".join(row.failures) if row.failures else "proven"
     return _columns(row.task, row.family, values, deviations, verdict)
-
-
-@contextmanager
-def _workers(count: int) -> Iterator[Any]:
-    """A `map` over processes; they are forked, so that they know of environments and perturbations
-    that were imported, and where that is not possible (Windows) it is `map` itself.
-    """
-    if "fork" not in multiprocessing.get_all_start_methods():
-        yield map
-        return
-    context = multiprocessing.get_context("fork")
-    with context.Pool(count, _start_worker) as pool:
-        yield pool.imap
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    common.end_with_parent_process()
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> int:
@@ -377,18 +347,30 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
 
 def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     """Prints the table; the result is 1 if anything failed, else 0."""
-    start = time.perf_counter()
-    print(_columns(*TITLES), flush=True)
-    rows = []
-    with _workers(min(len(tasks), common.cores())) as each:
-        for found in each(partial(_named, names=names), tasks):
+    start, rows = time.perf_counter(), []
+    values = f"values at severity {', '.join(map(str, SEVERITIES))}"
+    print(_columns("task", "perturbation", values, "deviations", "verdict"), flush=True)
+    with ExitStack() as stack:
+        each: Any = map
+        # forked, so that they know of environments and perturbations that were imported; where that
+        # is not possible (Windows), tasks are verified one by one
+        if "fork" in multiprocessing.get_all_start_methods():
+            workers = multiprocessing.get_context("fork").Pool(
+                min(len(tasks), common.cores()), _start_worker
+            )
+            each = stack.enter_context(workers).imap
+        for found in each(partial(verify, families=names), tasks):
             print("\n".join(line(row) for row in found), flush=True)
             rows += found
     applied = [row for row in rows if not row.reason]
-    failed = [row for row in applied if row.failures]
-    seconds = time.perf_counter() - start
+    failed = sum(bool(row.failures) for row in applied)
     print(
-        f"{len(applied) - len(failed)} proven, {len(failed)} failed, "
-        f"{len(rows) - len(applied)} not applicable, in {seconds:.0f} s"
+        f"{len(applied) - failed} proven, {failed} failed, {len(rows) - len(applied)} not "
+        f"applicable, in {time.perf_counter() - start:.0f} s"
     )
-    return int(bool(failed))
+    return int(failed > 0)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    common.end_with_parent_process()

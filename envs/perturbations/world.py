@@ -163,27 +163,17 @@ def _add_terrain(spec: Any, bound: Bound) -> None:
         return
     size = TERRAIN_CELLS * TERRAIN_CELL
     floor = next(geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE)
-    cells = 2 * TERRAIN_CELLS + 1
-    spec.add_hfield(
-        name=TERRAIN,
-        size=[size, size, ROUGH.hardest + TERRAIN_DEPTH, 0.1],
-        nrow=cells,
-        ncol=cells,
-        userdata=np.zeros(cells * cells),
-    )
+    cells, heights = 2 * TERRAIN_CELLS + 1, [size, size, ROUGH.hardest + TERRAIN_DEPTH, 0.1]
+    flat = np.zeros(cells * cells)
+    spec.add_hfield(name=TERRAIN, size=heights, nrow=cells, ncol=cells, userdata=flat)
+    like = ("contype", "conaffinity", "condim", "friction", "solref", "solimp", "margin")
     spec.worldbody.add_geom(
         name=TERRAIN,
         type=mujoco.mjtGeom.mjGEOM_HFIELD,
         hfieldname=TERRAIN,
         pos=[0, 0, TERRAIN_AWAY],
-        contype=floor.contype,
-        conaffinity=floor.conaffinity,
-        condim=floor.condim,
-        friction=floor.friction,
-        solref=floor.solref,
-        solimp=floor.solimp,
-        margin=floor.margin,
         rgba=[0.45, 0.5, 0.45, 1],
+        **{name: getattr(floor, name) for name in like},
     )
 
 

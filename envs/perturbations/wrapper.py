@@ -68,8 +68,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             for term in alternative
         ]
         if any(act.family.unbounded for act in self._acts):
-            space = self.env.observation_space
-            assert isinstance(space, gym.spaces.Box)
+            space: Any = self.env.observation_space
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
         acting = [act for act in self._acts if act.ever_acts]
         self._stepping = [act for act in acting if act.family.each_step]
@@ -142,8 +141,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if any(act.changed and act.family.edit_spec for act in self._editing):
                 self._model.find_places()
             self._show()
-        observation, info = self._observe(observation), self._with_values(info)
-        return observation, reward, terminated, truncated, info
+        info = self._with_values(info)
+        return self._observe(observation), reward, terminated, truncated, info
 
     @property
     def context(self) -> list[int]:
@@ -183,15 +182,15 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._model is not None:
             self._model.restore()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        # copied by being made anew: there is nothing in it to be undone
-        self._started = self._started and not isinstance(self._task, gym.utils.EzPickle)
-
     def close(self) -> None:
         """Undo what was changed, and close the environment."""
         self.undo()
         super().close()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # copied by being made anew: there is nothing in it to be undone
+        self._started &= not isinstance(self._task, gym.utils.EzPickle)
 
     def _seed(self, seed: int) -> None:
         self._choice = _child(seed, "choice")
@@ -218,18 +217,17 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
                 may_leave_bounds |= not act.family.contexts
         if not may_leave_bounds:
             return action
-        space = self.env.action_space
-        assert isinstance(space, gym.spaces.Box)
+        space: Any = self.env.action_space
         return np.clip(action, space.low, space.high).astype(space.dtype)
 
     def _edit_model(self, start: bool = False) -> None:
         if not self._editing or not (start or any(act.changed for act in self._editing)):
             return
         now = [act for act in self._editing if act.now]
-        lengths = [act for act in now if act.family.edit_spec]
-        self._model.spec_edits = [partial(act.hook, "edit_spec") for act in lengths]
-        edits = [act for act in now if act.family.edit_model]
-        self._model.model_edits = [partial(act.hook, "edit_model") for act in edits]
+        self._model.spec_edits, self._model.model_edits = (
+            [partial(act.hook, hook) for act in now if getattr(act.family, hook)]
+            for hook in ("edit_spec", "edit_model")
+        )
         self._model.constants = any(act.family.constants for act in now)
         self._model.apply()
 
@@ -252,9 +250,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return observation
 
     def _undo_task(self) -> None:
-        if not self._started:
-            return
-        for act in reversed(self._asking):  # each gives back what it found
+        for act in reversed(self._asking if self._started else []):  # each gives back what it found
             act.hook("edit_task", self._task, act.family.nominal)
 
     def _find_live(self) -> None:
@@ -290,10 +286,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             return [context] * len(self._contexts)
         codes = list(context) if np.ndim(context) else [context]
         if len(codes) != len(self._contexts):
-            raise ValueError(
-                f"options['context'] must be the codes of {', '.join(self._contexts)}, "
-                f"got {context!r}"
-            )
+            labels = ", ".join(self._contexts)
+            raise ValueError(f"options['context'] must be the codes of {labels}, got {context!r}")
         if any(code != int(code) for code in codes):
             raise ValueError(f"the code of a context is a whole number, got {context!r}")
         return [int(code) for code in codes]
@@ -323,12 +317,11 @@ def reason_against(env: gym.Env, text: str, horizon: int | None = None) -> str:
     """
     acts = []
     try:
-        for alternative in parse(text):
-            for term in alternative:
-                acts.append(act_of(env, term, 0, np.ones(())))
-                if horizon is not None and term.schedule.onset >= horizon:
-                    begins = f"{term.label} begins at step {term.schedule.onset}"
-                    return f"{begins}, but episodes have {horizon} steps"
+        for term in (term for alternative in parse(text) for term in alternative):
+            acts.append(act_of(env, term, 0, np.ones(())))
+            if horizon is not None and term.schedule.onset >= horizon:
+                begins = f"{term.label} begins at step {term.schedule.onset}"
+                return f"{begins}, but episodes have {horizon} steps"
     except ValueError as error:
         return str(error)
     if any(act.ever_acts or act.family.contexts for act in acts):
