@@ -1,6 +1,6 @@
 """Rollout buffers: for recurrent policies equal sequences, states stored at their starts only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,17 +14,12 @@ from sb3_contrib.common.recurrent.type_aliases import (
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from torch import Tensor
 
+from spikepropamine.policies.spaces import each
+
 if TYPE_CHECKING:
     _Base = RecurrentRolloutBuffer  # a mixin over either of two; to the type checker over one
 else:
     _Base = object
-
-
-def each(function: Callable[[Any], Any], observations: Any) -> Any:
-    """The function of observations, or of each part where they are a dict."""
-    if isinstance(observations, dict):
-        return {key: function(part) for key, part in observations.items()}
-    return function(observations)
 
 
 class _Sequences(_Base):

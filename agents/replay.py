@@ -11,7 +11,7 @@ from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
-from spikepropamine.agents.buffer import each
+from spikepropamine.policies.spaces import each
 
 AHEAD = 2**21
 """Numbers of a state that are drawn ahead, at most."""

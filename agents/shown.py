@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_w
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from spikepropamine.policies.deployed import Normalisation
-from spikepropamine.policies.narrow import narrowed
+from spikepropamine.policies.export import narrowed
 from spikepropamine.policies.off_policy import actor_of
 
 

@@ -21,12 +21,12 @@ from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.baselines import ToldLstmPolicy, ToldMlpPolicy
-from spikepropamine.policies.extractors import extractor_for
 from spikepropamine.policies.fast.ppo import PPO
 from spikepropamine.policies.groups import Group, parameter_group
 from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.policy import ADAM
 from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.spaces import extractor_for
 from spikepropamine.ranges import Count, Few, Logarithm, NotNegative, Number, Positive, Share
 
 

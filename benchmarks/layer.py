@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.rows import Rows, alone, command_line, peak_of
-from spikepropamine.policies.backends import BACKENDS, obstacle
+from spikepropamine.policies.backends import BACKENDS, choose, obstacle
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
 from spikepropamine.policies.rules import RULES
@@ -44,11 +44,8 @@ def passes(
     spec = LayerSpec(neurons, neurons, rule, modulation, recurrent)
     torch.manual_seed(0)
     scale = neurons**-0.5
-    numbers = {
-        "weight": 2.0 * scale * torch.randn(neurons, neurons),
-        "bias": torch.zeros(neurons),
-        "membrane_decay": torch.full((neurons,), 0.8),
-    }
+    numbers = {"weight": 2.0 * scale * torch.randn(neurons, neurons), "bias": torch.zeros(neurons)}
+    numbers["membrane_decay"] = torch.full((neurons,), 0.8)
     if recurrent:
         numbers["recurrent_weight"] = scale * torch.randn(neurons, neurons)
     if spec.plastic:
@@ -71,16 +68,13 @@ def passes(
     leaves = [*parameters.values(), inputs]
     leaves += [x.requires_grad_() for x in (rate, target) if x is not None]
     # fast weights lie in memory as in the flat state of a network
-    state = {
-        k: torch.zeros(batch, *shape[::-1]).transpose(1, -1)
-        for k, shape in spec.state_shapes.items()
-    }
+    shapes = spec.state_shapes.items()
+    state = {k: torch.zeros(batch, *shape[::-1]).transpose(1, -1) for k, shape in shapes}
     upstream = torch.randn(ticks, batch, neurons) / ticks
-
     arguments = spec, LayerParameters(**parameters), inputs, starts, rate, state
 
     def run(name: str) -> None:
-        spikes, _, _ = BACKENDS[name](*arguments, target=target)
+        spikes, _, _ = choose(name, spec).layer_sequence(*arguments, target=target)
         if torch.is_grad_enabled():
             torch.autograd.grad(spikes, leaves, upstream)
 

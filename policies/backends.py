@@ -9,34 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikepropamine.policies import reference
-from spikepropamine.policies.reference import LayerSpec, LayerState
+from spikepropamine.policies.reference import LayerSpec
 from spikepropamine.policies.rules import RULES
 
-Backend = Callable[..., tuple[Tensor, Tensor, LayerState]]
+BACKENDS = {
+    "numba": "spikepropamine.policies.compiled.autograd",
+    "reference": "spikepropamine.policies.reference",
+}
+"""Modules with a `layer_sequence` and a `leaky_sequence` of the same meaning. "auto" is numba on a
+CPU; the reference elsewhere, and where Numba is missing or cannot take the rule."""
 
 Step = Callable[[Any, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, list[Any]]]
 
 STATIC = LayerSpec(1, 1)
 
 logger = logging.getLogger(__name__)
-
-
-def _numba(*arguments, **more) -> tuple[Tensor, Tensor, LayerState]:
-    from spikepropamine.policies.compiled.autograd import layer_sequence  # slow to import
-
-    return layer_sequence(*arguments, **more)
-
-
-def _numba_leaky(*arguments) -> Tensor:
-    from spikepropamine.policies.compiled.autograd import leaky_sequence
-
-    return leaky_sequence(*arguments)
-
-
-# Each has the signature and the meaning of `policies.reference.layer_sequence`. "auto" is numba on
-# a CPU; the reference elsewhere, and where Numba is missing or cannot take the rule.
-BACKENDS: dict[str, Backend] = {"numba": _numba, "reference": reference.layer_sequence}
 
 
 def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | None:
@@ -80,14 +67,10 @@ def available(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu")
     return "reference"
 
 
-def choose(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> Backend:
-    """The `layer_sequence` of the backend that `available` finds."""
-    return BACKENDS[available(name, spec, device)]
-
-
-def choose_leaky(name: str = "auto", device: str = "cpu") -> Callable[..., Tensor]:
-    """The `leaky_sequence` of the backend that `available` finds."""
-    return _numba_leaky if available(name, STATIC, device) == "numba" else reference.leaky_sequence
+@functools.cache
+def choose(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> Any:
+    """The module of the backend that `available` finds, imported when it is first needed."""
+    return importlib.import_module(BACKENDS[available(name, spec, device)])
 
 
 @functools.cache

@@ -12,8 +12,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from spikepropamine.policies.extractors import extractor_for
 from spikepropamine.policies.fast.networks import NETWORKS, lstm, mlp
+from spikepropamine.policies.spaces import extractor_for
 
 
 class LeadingLinear(nn.Linear):
@@ -57,13 +57,9 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
         **arguments: Any,
     ) -> None:
         extractor = extractor_for(observation_space, normalize_images, lstm=True)
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            normalize_images=normalize_images,
-            **({"features_extractor_class": extractor} | arguments),
-        )
+        arguments = {"features_extractor_class": extractor} | arguments
+        arguments["normalize_images"] = normalize_images
+        super().__init__(observation_space, action_space, lr_schedule, **arguments)
         self.told = told
         if told and self.lstm_critic is None:
             raise ValueError("a critic that is told needs a memory of its own (enable_critic_lstm)")
@@ -79,10 +75,8 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
     def _process_sequence(
         features: Tensor, lstm_states: Any, episode_starts: Any, lstm: Any
     ) -> Any:
-        leading = features[..., : lstm.input_size]
-        return RecurrentActorCriticPolicy._process_sequence(
-            leading, lstm_states, episode_starts, lstm
-        )
+        process = RecurrentActorCriticPolicy._process_sequence
+        return process(features[..., : lstm.input_size], lstm_states, episode_starts, lstm)
 
 
 class Gru(nn.GRU):

@@ -2,17 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.policies.fast import fast
-from spikepropamine.policies.spaces import check_finite, stacked
+from spikepropamine.policies.spaces import check_finite, each, stacked
 
 State = tuple[np.ndarray, ...] | None
 
@@ -34,23 +34,16 @@ class Normalisation:
         """The current statistics of `venv`; None when it leaves observations as they are."""
         if not venv.norm_obs:
             return None
-        if isinstance(venv.obs_rms, RunningMeanStd):
-            mean, var = venv.obs_rms.mean, venv.obs_rms.var
-        else:
-            mean = {key: rms.mean for key, rms in venv.obs_rms.items()}
-            var = {key: rms.var for key, rms in venv.obs_rms.items()}
+        mean, var = (each(attrgetter(name), venv.obs_rms) for name in ("mean", "var"))
         return cls(mean, var, venv.clip_obs, venv.epsilon)
 
     def give(self, venv: VecNormalize, more: int = 0) -> None:
         """Lets `venv` go on from these statistics, as if it had seen as many observations; `more`
-        channels that come after them are left as they are.
-
-        Raises:
-            ValueError: observations of another structure.
+        channels that come after them are left as they are. Raises ValueError where observations
+        are of another structure.
         """
-        one = isinstance(venv.obs_rms, RunningMeanStd)
-        theirs: Any = {"": venv.obs_rms} if one else venv.obs_rms
-        parts = self.parts()
+        found, parts = venv.obs_rms, self.parts()
+        theirs: Any = found if isinstance(found, dict) else {"": found}
         if theirs.keys() != parts.keys():
             raise ValueError("its observations are of another structure")
         for key, (mean, var) in parts.items():
@@ -67,16 +60,15 @@ class Normalisation:
 
     def __call__(self, observation: Any) -> Any:
         """Normalised observations, float32, of the same structure."""
-        if not isinstance(observation, dict):
-            return self._apply(observation, self.mean, self.var)
-        return {
-            key: self._apply(x, self.mean[key], self.var[key]) if key in self.mean else x
-            for key, x in observation.items()
-        }
 
-    def _apply(self, x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
-        scaled = (x - mean) / np.sqrt(var + self.epsilon)
-        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+        def apply(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
+            scaled = (x - mean) / np.sqrt(var + self.epsilon)
+            return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+
+        if not isinstance(observation, dict):
+            return apply(observation, self.mean, self.var)
+        parts = self.parts()
+        return {key: apply(x, *parts[key]) if key in parts else x for key, x in observation.items()}
 
 
 class LostState(ValueError):

@@ -1,10 +1,11 @@
-"""Saving a policy for others: weights as safetensors, everything else as JSON.
+"""Saving a policy for others: weights as safetensors, everything else as JSON; and making one anew
+that observes fewer or more channels.
 
 Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles, which can).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from itertools import pairwise
 from math import prod
@@ -15,47 +16,21 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from safetensors.torch import save
-from sb3_contrib.common.recurrent.policies import (
-    RecurrentActorCriticCnnPolicy,
-    RecurrentActorCriticPolicy,
-    RecurrentMultiInputActorCriticPolicy,
-)
-from stable_baselines3.common.policies import (
-    ActorCriticCnnPolicy,
-    ActorCriticPolicy,
-    MultiInputActorCriticPolicy,
-)
-from stable_baselines3.common.torch_layers import (
-    CombinedExtractor,
-    FlattenExtractor,
-    NatureCNN,
-)
+from sb3_contrib.common.recurrent import policies as recurrent
+from stable_baselines3.common import policies as sb3
+from stable_baselines3.common import torch_layers
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from spikepropamine.common import reason, shown, whole_file, whole_folder
+from spikepropamine.policies import spaces as own_spaces
+from spikepropamine.policies import squashed
 from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
-from spikepropamine.policies.extractors import (
-    LstmCombinedExtractor,
-    LstmFlattenExtractor,
-    extractor_for,
-)
 from spikepropamine.policies.network import NetworkConfig, completed_network
 from spikepropamine.policies.policy import PlasticSpikingPolicy
-from spikepropamine.policies.spaces import (
-    is_normalised,
-    space_from_json,
-    space_to_json,
-    width_of,
-)
-from spikepropamine.policies.squashed import (
-    Squashed,
-    SquashedGru,
-    SquashedLstm,
-    SquashedMlp,
-    SquashedSpiking,
-)
+from spikepropamine.policies.spaces import is_normalised, space_from_json, space_to_json, width_of
 from spikepropamine.reading import Missing, Unreadable, parse_json, read_json, read_tensors
 
 FORMAT = 2
@@ -72,20 +47,21 @@ POLICIES: dict[str, type[ActorCriticPolicy]] = {
         PlasticSpikingPolicy,
         GruPolicy,
         ActorCriticPolicy,
-        ActorCriticCnnPolicy,
-        MultiInputActorCriticPolicy,
-        RecurrentActorCriticPolicy,
-        RecurrentActorCriticCnnPolicy,
-        RecurrentMultiInputActorCriticPolicy,
-        SquashedMlp,
-        SquashedLstm,
-        SquashedGru,
-        SquashedSpiking,
+        sb3.ActorCriticCnnPolicy,
+        sb3.MultiInputActorCriticPolicy,
+        recurrent.RecurrentActorCriticPolicy,
+        recurrent.RecurrentActorCriticCnnPolicy,
+        recurrent.RecurrentMultiInputActorCriticPolicy,
+        squashed.SquashedMlp,
+        squashed.SquashedLstm,
+        squashed.SquashedGru,
+        squashed.SquashedSpiking,
     )
 }
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 EXTRACTORS = (
-    FlattenExtractor, NatureCNN, CombinedExtractor, LstmFlattenExtractor, LstmCombinedExtractor,
+    torch_layers.FlattenExtractor, torch_layers.NatureCNN, torch_layers.CombinedExtractor,
+    own_spaces.LstmFlattenExtractor, own_spaces.LstmCombinedExtractor,
 )  # fmt: skip
 OF_ALL = (
     "net_arch", "ortho_init", "log_std_init", "critic_sees_spikes", "normalize_images",
@@ -124,7 +100,9 @@ def save_policy(
         settings = {"clip": normalisation.clip, "epsilon": normalisation.epsilon}
         if isinstance(normalisation.mean, dict):
             settings["keys"] = sorted(normalisation.mean)
-        statistics = _statistics(normalisation)
+        for key, arrays in normalisation.parts().items():
+            named = zip((f"mean/{key}", f"var/{key}"), arrays)
+            statistics |= {k.rstrip("/"): torch.as_tensor(np.asarray(x)) for k, x in named}
         found = {name: (list(x.shape), x.dtype) for name, x in statistics.items()}
         if found != _statistics_of(policy.observation_space, settings):
             raise ValueError("what VecNormalize has normalised is not what the policy observes")
@@ -158,11 +136,6 @@ def save_policy(
                 part.write_bytes(content)
 
 
-def _digest(description: Mapping[str, Any]) -> str:
-    rest = {name: value for name, value in description.items() if name != "digest"}
-    return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
 def load_policy(folder: Path | str) -> DeployedPolicy:
     """Loads what `save_policy` wrote.
 
@@ -191,26 +164,31 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
             sizes = _statistics_of(policy.observation_space, settings)
             tensors = _load(folder, "normalisation", sizes, digests)
             numbers = {name: float(settings[name]) for name in ("clip", "epsilon")}
-            several = isinstance(policy.observation_space, spaces.Dict)
-            normalisation = Normalisation(*_from_statistics(tensors, several), **numbers)
+            parts: Any = {"mean": {}, "var": {}}
+            for name, tensor in tensors.items():
+                part, _, key = name.partition("/")
+                parts[part][key] = tensor.numpy()
+            if not isinstance(policy.observation_space, spaces.Dict):
+                parts = {part: found[""] for part, found in parts.items()}
+            normalisation = Normalisation(**parts, **numbers)
     except BROKEN as error:
         raise Unreadable(f"the tensors in {folder} are damaged: {reason(error)}") from error
     return DeployedPolicy(policy, normalisation, metadata)
 
 
 def _read_description(file: Path) -> dict[str, Any]:
-    try:
-        description = read_json(file, LARGEST_DESCRIPTION, inside=file.parent)
-        version, digest = description["format"], description.get("digest")
-    except Unreadable:
-        raise
-    except (LookupError, TypeError, AttributeError) as error:
-        raise Unreadable(f"{file} is damaged: {reason(error)}") from error
+    description = read_json(file, LARGEST_DESCRIPTION, inside=file.parent)
+    version = description.get("format") if isinstance(description, dict) else None
     if version not in (1, FORMAT):
         raise Unreadable(f"{file} has format {shown(version)}, this version reads 1 to {FORMAT}")
-    if version == FORMAT and digest != _digest(description):
+    if version == FORMAT and description.get("digest") != _digest(description):
         raise Unreadable(f"{file} is damaged: it is not what was written")
     return description
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in description.items() if name != "digest"}
+    return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def policy_of(description: dict[str, Any], size: int) -> ActorCriticPolicy:
@@ -226,25 +204,28 @@ def policy_of(description: dict[str, Any], size: int) -> ActorCriticPolicy:
     actions = space_from_json(description["action_space"])
     name = description["policy"]
     if 4 * _weights_at_least(name, arguments, observations, actions) > size:
-        raise ValueError(
-            "it describes more weights than weights.safetensors, which may be cut, holds"
-        )
+        held = "weights.safetensors, which may be cut, holds"
+        raise ValueError(f"it describes more weights than {held}")
     if name.startswith("Recurrent"):
         scaled = arguments.get("normalize_images", True)
-        arguments["features_extractor_class"] = extractor_for(observations, scaled, lstm=True)
+        extractor = own_spaces.extractor_for(observations, scaled, lstm=True)
+        arguments["features_extractor_class"] = extractor
     cls = POLICIES[name]
     return cls(observations, actions, lr_schedule=lambda _: 0.0, **arguments)
 
 
 def _weights_at_least(
-    name: str, arguments: Mapping[str, Any], observations: spaces.Space, actions: spaces.Space
+    name: str, arguments: Mapping[str, Any], observations: Any, actions: spaces.Space
 ) -> int:
     """A lower bound of the number of weights, so that nobody asks for more memory than a file's."""
     as_they_are = not arguments.get("normalize_images", True)
     inputs = width_of(observations, normalized_image=as_they_are)
     chains, below, more = [], inputs, 0
-    if "Cnn" in name:
-        more = _weights_of_cnn(observations.shape or ())
+    if (
+        "Cnn" in name
+    ):  # the last and largest layer of SB3's NatureCNN, for [channels, height, width]
+        height, width = (((n - 8) // 4 + 1 - 4) // 2 + 1 - 2 for n in observations.shape[-2:])
+        more = 64 * height * width * 512
     network = arguments.get("network")
     if network is not None:
         chains.append((inputs, *network.hidden))
@@ -259,12 +240,6 @@ def _weights_at_least(
     if any(width < 1 for chain in chains for width in chain):
         raise ValueError("every layer must have at least 1 unit")
     return more + max([width_of(actions), *(sum(a * b for a, b in pairwise(c)) for c in chains)])
-
-
-def _weights_of_cnn(shape: Sequence[int]) -> int:
-    """Of the last and largest layer of SB3's NatureCNN, for [channels, height, width]."""
-    height, width = (((n - 8) // 4 + 1 - 4) // 2 + 1 - 2 for n in shape[-2:])
-    return 64 * height * width * 512
 
 
 def _shapes(policy: nn.Module) -> dict[str, tuple[list[int], torch.dtype]]:
@@ -313,28 +288,20 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
     own = policy.features_extractor_kwargs.keys() - {"normalized_image"}  # which SB3 puts there
     if own or policy.features_extractor_class not in EXTRACTORS:
         raise ValueError("cannot export a features extractor other than SB3's, as it is by default")
-    squashed = isinstance(policy, Squashed)
+    squashes = isinstance(policy, squashed.Squashed)
     for name in ("use_sde", "squash_output", "lstm_kwargs"):
-        if getattr(policy, name, None) and (name, squashed) != ("squash_output", True):
+        if getattr(policy, name, None) and (name, squashes) != ("squash_output", True):
             raise ValueError(f"cannot export a policy with {name}={getattr(policy, name)}")
     if not policy.share_features_extractor and any(policy.features_extractor.parameters()):
         raise ValueError("cannot export a policy with share_features_extractor=False")
     arguments: dict[str, Any] = {"activation_fn": names[policy.activation_fn]}
     if isinstance(policy, PlasticSpikingPolicy):
         arguments["network"] = policy.network_config.as_dict()
-    elif isinstance(policy, RecurrentActorCriticPolicy):
+    elif isinstance(policy, recurrent.RecurrentActorCriticPolicy):
         lstm = policy.lstm_actor
         values = lstm.hidden_size, lstm.num_layers, policy.shared_lstm, policy.enable_critic_lstm
         arguments |= dict(zip(OF_LSTM, values))
     return arguments | {name: getattr(policy, name) for name in OF_ALL if hasattr(policy, name)}
-
-
-def _statistics(normalisation: Normalisation) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}/{key}".rstrip("/"): torch.as_tensor(np.asarray(array))
-        for key, parts in normalisation.parts().items()
-        for name, array in zip(("mean", "var"), parts)
-    }
 
 
 def _statistics_of(
@@ -356,12 +323,42 @@ def _statistics_of(
     }
 
 
-def _from_statistics(tensors: dict[str, torch.Tensor], several: bool) -> list[Any]:
-    """Mean and variance, or dicts of them."""
-    if not several:
-        return [tensors[name].numpy() for name in ("mean", "var")]
-    parts: dict[str, dict[str, np.ndarray]] = {"mean": {}, "var": {}}
-    for name, tensor in tensors.items():
-        part, _, key = name.partition("/")
-        parts[part][key] = tensor.numpy()
-    return list(parts.values())
+def narrowed(policy: ActorCriticPolicy, channels: int) -> ActorCriticPolicy:
+    """The same policy on the leading channels of its observations, as it is where others are zero.
+
+    Args:
+        policy: of a class in `POLICIES`, or one of the above, on a Box [channels or more].
+        channels: that it is to see.
+    """
+    space: Any = policy.observation_space
+    low, high = space.low[:channels], space.high[:channels]
+    description = {
+        "policy": next(c.__name__ for c in type(policy).__mro__ if c.__name__ in POLICIES),
+        "arguments": arguments_of(policy),
+        "observation_space": space_to_json(spaces.Box(low, high, dtype=space.dtype)),
+        "action_space": space_to_json(policy.action_space),
+    }
+    wide = policy.state_dict()
+    with torch.random.fork_rng(devices=[]):  # new weights are drawn, which nobody is to notice
+        narrow = policy_of(description, 8 * sum(x.numel() for x in wide.values()))
+    state = narrow.state_dict()
+    narrow.load_state_dict({name: wide[name][_leading(x)] for name, x in state.items()})
+    return narrow
+
+
+def widen(policy: ActorCriticPolicy, channels: int, state: dict[str, torch.Tensor]) -> None:
+    """Gives a policy the weights of one on its leading `channels`, and zero for the others.
+
+    Raises:
+        RuntimeError: they are of another network.
+    """
+    narrow = narrowed(policy, channels)
+    narrow.load_state_dict(state)
+    wide = {name: torch.zeros_like(x) for name, x in policy.state_dict().items()}
+    for name, x in narrow.state_dict().items():
+        wide[name][_leading(x)] = x
+    policy.load_state_dict(wide)
+
+
+def _leading(x: torch.Tensor) -> tuple[slice, ...]:
+    return tuple(slice(size) for size in x.shape)

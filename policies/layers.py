@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from spikepropamine.policies.network import NetworkConfig
 
 
+FRACTIONS = {
+    "membrane_decay", "pre_decay", "post_decay", "threshold_decay", "eta", "pre_mean_share",
+    "post_mean_share",
+}  # fmt: skip
+"""Parameters that are learned through a sigmoid, since they must lie in (0, 1)."""
+
+
 class LayerOutput(NamedTuple):
     """What a layer did, tick by tick, each [T, B, n_out].
 
@@ -28,7 +35,7 @@ class LayerOutput(NamedTuple):
 
 
 def logit(probability: float) -> float:
-    """Inverse of the sigmoid, through which everything that must lie in (0, 1) is learned."""
+    """Inverse of the sigmoid."""
     return math.log(probability / (1.0 - probability))
 
 
@@ -112,28 +119,12 @@ class SpikingLayer(nn.Module):
 
     def parameters_in_use(self) -> LayerParameters:
         """The trainable parameters in the units of the equations (decays and eta in (0, 1))."""
-
-        def learned(name: str) -> Tensor | None:
-            return getattr(self, name, None)
-
-        def fraction(name: str) -> Tensor | None:
-            raw = learned(name)
-            return None if raw is None else torch.sigmoid(raw)
-
+        values = (getattr(self, name, None) for name in LayerParameters._fields)
         return LayerParameters(
-            weight=self.weight,
-            bias=self.bias,
-            membrane_decay=torch.sigmoid(self.membrane_decay),
-            recurrent_weight=learned("recurrent_weight"),
-            plasticity_gain=learned("plasticity_gain"),
-            pre_decay=fraction("pre_decay"),
-            post_decay=fraction("post_decay"),
-            threshold_decay=fraction("threshold_decay"),
-            eta=fraction("eta"),
-            coefficients=learned("coefficients"),
-            synaptic=learned("synaptic"),
-            pre_mean_share=fraction("pre_mean_share"),
-            post_mean_share=fraction("post_mean_share"),
+            *(
+                torch.sigmoid(x) if x is not None and name in FRACTIONS else x
+                for name, x in zip(LayerParameters._fields, values)
+            )
         )
 
     def plasticity_rate(self, inputs: Tensor, exogenous: Tensor) -> Tensor:
@@ -187,8 +178,8 @@ class SpikingLayer(nn.Module):
         if rate is not None:
             rate = rate * plasticity
         target = self.target(exogenous) if self.spec.has_target else None
-        layer_sequence = choose(self.backend, self.spec, inputs.device.type)
-        spikes, potentials, state = layer_sequence(
+        backend = choose(self.backend, self.spec, inputs.device.type)
+        spikes, potentials, state = backend.layer_sequence(
             self.spec, self.parameters_in_use(), inputs, starts, rate, state, state_wanted, target
         )
         return LayerOutput(spikes, potentials, rate), state | modulation

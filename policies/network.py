@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spikepropamine.common import unknown
-from spikepropamine.policies.backends import choose_leaky, choose_step
+from spikepropamine.policies.backends import STATIC, choose, choose_step
 from spikepropamine.policies.layers import LayerOutput, SpikingLayer, logit
 from spikepropamine.policies.neurons import SURROGATES
 from spikepropamine.policies.reference import LayerSpec
@@ -31,6 +31,7 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 )
 """Names of numbers, and what they must be."""
 FLAGS = ("plasticity_off", "modulator_held")
+ALIKE = ("units", "surrogate", "slope", "soft_reset", "clip", "decay")  # in all layers
 
 
 @dataclass(frozen=True)
@@ -103,24 +104,24 @@ class NetworkConfig:
         for name in ("hidden", "plastic", "recurrent", "exogenous"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        self._check_names()
+        hints = get_type_hints(type(self)).items()
+        choices = {name: get_args(hint) for name, hint in hints if get_origin(hint) is Literal}
+        choices |= {"rule": ("none", *RULES), "surrogate": tuple(SURROGATES)}
+        for name, valid in choices.items():
+            if getattr(self, name) not in valid:
+                raise ValueError(unknown(name, getattr(self, name), valid))
         if isinstance(self.hidden, int):
             object.__setattr__(self, "hidden", (self.hidden,))
         layers = len(self.hidden)
         if not 1 <= layers <= 100 or min(self.hidden) < 1 or max(self.hidden) > 10_000:
-            raise ValueError(
-                "hidden must name the widths of 1 to 100 layers, each from 1 to 10000, "
-                f"got {self.hidden}"
-            )
-        if layers == 1:  # a width alone: the layer is what else the last one would be
-            for name in ("plastic", "recurrent"):
-                object.__setattr__(self, name, getattr(self, name)[-1:])
+            valid = "the widths of 1 to 100 layers, each from 1 to 10000"
+            raise ValueError(f"hidden must name {valid}, got {self.hidden}")
         for name in ("plastic", "recurrent"):
-            if len(getattr(self, name)) != layers:
-                raise ValueError(
-                    f"{name} must have one entry for each of the {layers} hidden layers, "
-                    f"got {getattr(self, name)}"
-                )
+            if layers == 1:  # a width alone: the layer is what else the last one would be
+                object.__setattr__(self, name, getattr(self, name)[-1:])
+            if len(given := getattr(self, name)) != layers:
+                entries = f"one entry for each of the {layers} hidden layers"
+                raise ValueError(f"{name} must have {entries}, got {given}")
         for names, fits, words in RANGES:
             for name in names:
                 if not fits(getattr(self, name)):
@@ -131,15 +132,6 @@ class NetworkConfig:
             raise ValueError(
                 f"a neuromodulator needs a rule to modulate: set rule to one of {', '.join(RULES)}"
             )
-
-    def _check_names(self) -> None:
-        hints = get_type_hints(type(self)).items()
-        choices = {name: get_args(hint) for name, hint in hints if get_origin(hint) is Literal}
-        choices |= {"rule": ("none", *RULES), "surrogate": tuple(SURROGATES)}
-        for name, valid in choices.items():
-            value = getattr(self, name)
-            if value not in valid:
-                raise ValueError(unknown(name, value, valid))
 
     @classmethod
     def of(cls, value: "NetworkConfig | dict[str, Any] | None") -> "NetworkConfig":
@@ -209,12 +201,7 @@ class SpikingNetwork(nn.Module):
                 rule=config.rule if plastic else "none",
                 modulation=modulation if plastic else "none",
                 recurrent=recurrent,
-                units=config.units,
-                surrogate=config.surrogate,
-                slope=config.slope,
-                soft_reset=config.soft_reset,
-                clip=config.clip,
-                decay=config.decay,
+                **{name: getattr(config, name) for name in ALIKE},
             )
             gain = config.gain if index else config.input_gain
             layers.append(SpikingLayer(spec, len(exogenous), gain, config, backend))
@@ -231,29 +218,19 @@ class SpikingNetwork(nn.Module):
         self._modulated = any(x.modulation != "none" or x.has_target for x in self._specs)
         self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
-        shapes = self._state_shapes(width)
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(FLAGS, (1,))
+        for index, layer in enumerate(layers):
+            shapes |= {f"layer{index}.{k}": v for k, v in layer.spec.state_shapes.items()}
+            if layer.spec.modulation != "none":
+                shapes[f"layer{index}.modulation"] = (config.ticks, layer.spec.neurons)
+        shapes["readout"] = (width,)
         matrices = (".fast_weights", ".eligibility")
         self.layout = StateLayout(shapes, frozenset(k for k in shapes if k.endswith(matrices)))
         self.hidden_size = self.layout.size
-        prefixes = [f"layer{index}." for index in range(len(layers))]
-        self._fields = {
-            prefix: [
-                (k, k.removeprefix(prefix)) for k in self.layout.shapes if k.startswith(prefix)
-            ]
-            for prefix in prefixes
-        }
-
-    def _part(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """The fields of a layer, without their prefix."""
-        return {short: state[full] for full, short in self._fields[prefix] if full in state}
-
-    def _state_shapes(self, readout: int) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(FLAGS, (1,))
-        for index, layer in enumerate(self.layers):
-            shapes |= {f"layer{index}.{k}": v for k, v in layer.spec.state_shapes.items()}
-            if layer.spec.modulation != "none":
-                shapes[f"layer{index}.modulation"] = (self.config.ticks, layer.spec.neurons)
-        return shapes | {"readout": (readout,)}
+        self._fields = [  # of each layer, with and without its prefix
+            [(k, k.partition(".")[2]) for k in shapes if k.startswith(f"layer{index}.")]
+            for index in range(len(layers))
+        ]
 
     def run(
         self,
@@ -284,30 +261,23 @@ class SpikingNetwork(nn.Module):
             first_tick = torch.zeros_like(starts).repeat(ticks, 1)
             first_tick[::ticks] = starts
             starts = first_tick
-        exogenous = (
-            observations.index_select(2, self.exogenous) if self._modulated else observations
-        )
+        exogenous = observations
+        if self._modulated:
+            exogenous = observations.index_select(2, self.exogenous)
         plasticity = 1.0 - state["plasticity_off"]
         new_state = {flag: state[flag] for flag in FLAGS}
         held = state["modulator_held"] if bool(state["modulator_held"].any()) else None
         signal, outputs = observations, []
         for index, layer in enumerate(self.layers):
-            prefix = f"layer{index}."
+            own = {short: state[name] for name, short in self._fields[index] if name in state}
             output, layer_state = layer(
-                signal,
-                starts,
-                exogenous,
-                plasticity,
-                self._part(state, prefix),
-                held,
-                state_wanted,
+                signal, starts, exogenous, plasticity, own, held, state_wanted
             )
             new_state |= {f"layer{index}.{k}": v for k, v in layer_state.items()}
             outputs.append(output)
             signal = output.spikes
-        leaky_sequence = choose_leaky(self.backend, signal.device.type)
-        decay = torch.sigmoid(self.readout_decay)
-        filtered = leaky_sequence(signal, starts, decay, state["readout"])
+        backend, decay = choose(self.backend, STATIC, signal.device.type), self.readout_decay
+        filtered = backend.leaky_sequence(signal, starts, torch.sigmoid(decay), state["readout"])
         new_state["readout"] = filtered[-1]
         features = filtered if ticks == 1 else filtered[ticks - 1 :: ticks]
         if self.config.readout == "spikes+potentials":

@@ -12,14 +12,8 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
 
+from spikepropamine.policies import squashed
 from spikepropamine.policies.fast.networks import Dense
-from spikepropamine.policies.squashed import (
-    Squashed,
-    SquashedGru,
-    SquashedLstm,
-    SquashedMlp,
-    SquashedSpiking,
-)
 
 FUSED = {"fused": True}
 """Adam's argument: all parameters in one call."""
@@ -77,7 +71,7 @@ class OffPolicy(SACPolicy):
         ValueError: gSDE asked for.
     """
 
-    actor_class: type[Squashed]
+    actor_class: type[squashed.Squashed]
     default_arch: ClassVar[dict[str, list[int]]] = {"pi": [], "qf": [256, 256]}
 
     def __init__(
@@ -100,23 +94,13 @@ class OffPolicy(SACPolicy):
             raise ValueError("gSDE (use_sde=True) is not supported here: leave it out")
         if optimizer_kwargs is None:
             optimizer_kwargs = FUSED if optimizer_class is torch.optim.Adam else {}
-        BasePolicy.__init__(
-            self,
-            observation_space,
-            action_space,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-            squash_output=True,
-        )
+        optimizer: Any = {"optimizer_class": optimizer_class, "optimizer_kwargs": optimizer_kwargs}
+        BasePolicy.__init__(self, observation_space, action_space, squash_output=True, **optimizer)
         widths = self.default_arch | (net_arch or {})
         self.given = {
-            "net_arch": widths,
-            "n_critics": n_critics,
-            "n_quantiles": n_quantiles,
-            "critic_sees_state": critic_sees_state,
-            "told": told,
-            "log_std_init": log_std_init,
-        } | more
+            "net_arch": widths, "n_critics": n_critics, "n_quantiles": n_quantiles,
+            "critic_sees_state": critic_sees_state, "told": told, "log_std_init": log_std_init,
+        } | more  # fmt: skip
         self.critic_sees_state, self.told = critic_sees_state, told
         seen: Any = observation_space
         if told:
@@ -127,8 +111,7 @@ class OffPolicy(SACPolicy):
             lr_schedule,
             net_arch={"pi": widths["pi"], "vf": []},
             log_std_init=log_std_init,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
+            **optimizer,
             **({"activation_fn": nn.ReLU} | more),
         )
         inputs: int = actor.features_dim + told
@@ -140,10 +123,9 @@ class OffPolicy(SACPolicy):
         self.critic_target.load_state_dict(self.critic.state_dict())
         self.critic_target.requires_grad_(False)
         self.log_ent_coef = nn.Parameter(torch.zeros(1))  # where the algorithm learns it
-        self.critic.optimizer = optimizer_class(
-            self.critic.parameters(),
-            lr=lr_schedule(1),  # type: ignore[call-arg]
-            **optimizer_kwargs,
+        make: Any = optimizer_class
+        self.critic.optimizer = make(
+            self.critic.parameters(), lr=lr_schedule(1), **optimizer_kwargs
         )
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -184,26 +166,26 @@ def actor_of(policy: BasePolicy) -> Any:
 class OffPolicyMlp(OffPolicy):
     """With an MLP."""
 
-    actor_class = SquashedMlp
+    actor_class = squashed.SquashedMlp
     default_arch: ClassVar = {"pi": [256, 256], "qf": [256, 256]}
 
 
 class OffPolicyLstm(OffPolicy):
     """With an LSTM."""
 
-    actor_class = SquashedLstm
+    actor_class = squashed.SquashedLstm
 
 
 class OffPolicyGru(OffPolicy):
     """With a GRU."""
 
-    actor_class = SquashedGru
+    actor_class = squashed.SquashedGru
 
 
 class OffPolicySpiking(OffPolicy):
     """With a spiking network, plastic or not."""
 
-    actor_class = SquashedSpiking
+    actor_class = squashed.SquashedSpiking
 
 
 ALIASES: dict[str, type[BasePolicy]] = {

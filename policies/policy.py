@@ -6,21 +6,16 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common import torch_layers as sb3
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
-from stable_baselines3.common.torch_layers import (
-    BaseFeaturesExtractor,
-    CombinedExtractor,
-    create_mlp,
-)
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from spikepropamine.policies.extractors import extractor_for
 from spikepropamine.policies.fast import NETWORKS, by_sequence, by_time, fast
 from spikepropamine.policies.fast.networks import spiking
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
-from spikepropamine.policies.spaces import check_finite
+from spikepropamine.policies.spaces import check_finite, extractor_for
 from spikepropamine.policies.state import StateLayout
 
 ADAM = {"eps": 1e-5, "fused": True}
@@ -50,7 +45,7 @@ class Heads(nn.Module):
         inputs = channels + (features if critic_sees_spikes else 0)
         self.latent_dim_pi = features
         self.latent_dim_vf = widths[-1] if widths else inputs
-        self.value_net = nn.Sequential(*create_mlp(inputs, -1, widths, activation_fn))
+        self.value_net = nn.Sequential(*sb3.create_mlp(inputs, -1, widths, activation_fn))
 
     def forward_actor(self, latent: Tensor) -> Tensor:
         """[N, features + channels] to [N, features]."""
@@ -98,7 +93,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         ortho_init: bool = True,
         use_sde: bool = False,
         log_std_init: float = 0.0,
-        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_class: type[sb3.BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
@@ -118,9 +113,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
                 f"and leave net_arch['pi'] empty (got {net_arch['pi']})"
             )
         self.network_config = NetworkConfig.of(network)
-        self.critic_sees_spikes = critic_sees_spikes
-        self.told = told
-        self.backend = backend
+        self.critic_sees_spikes, self.told, self.backend = critic_sees_spikes, told, backend
         if features_extractor_class is None:
             features_extractor_class = extractor_for(observation_space, normalize_images)
         if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
@@ -159,19 +152,11 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
 
     def _build_mlp_extractor(self) -> None:
         # the optimiser is made right after this, so the network has to exist by now
-        self.lstm_actor = SpikingNetwork(
-            self.features_dim - self.told,
-            self.network_config,
-            self._exogenous_channels(),
-            self.backend,
-        )
-        self.mlp_extractor = Heads(
-            self.network.output_size,
-            self.features_dim,
-            self.net_arch["vf"],
-            self.critic_sees_spikes,
-            self.activation_fn,
-        )
+        config, exogenous = self.network_config, self._exogenous_channels()
+        channels = self.features_dim - self.told
+        self.lstm_actor = SpikingNetwork(channels, config, exogenous, self.backend)
+        critic = self.net_arch["vf"], self.critic_sees_spikes, self.activation_fn
+        self.mlp_extractor = Heads(self.network.output_size, self.features_dim, *critic)
 
     def _exogenous_channels(self) -> list[int]:
         """Indices into the extracted features of the channels named in `exogenous`."""
@@ -180,7 +165,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             return channels
         named, start = {}, 0
         extractor = self.features_extractor
-        if type(extractor) is CombinedExtractor:  # others need not keep the keys apart
+        if type(extractor) is sb3.CombinedExtractor:  # others need not keep the keys apart
             for key, part in extractor.extractors.items():
                 space = cast(spaces.Dict, self.observation_space)[key]
                 width = getattr(part, "features_dim", None) or get_flattened_obs_dim(space)
@@ -193,11 +178,9 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             elif entry in named:
                 chosen.extend(named[entry])
             else:
-                keys = f" or one of the keys {', '.join(named)}" if named else ""
-                raise ValueError(
-                    f"exogenous channel {entry!r} does not exist: give an index from "
-                    f"{-len(channels)} to {len(channels) - 1}{keys}"
-                )
+                valid = f"an index from {-len(channels)} to {len(channels) - 1}"
+                valid += f" or one of the keys {', '.join(named)}" if named else ""
+                raise ValueError(f"exogenous channel {entry!r} does not exist: give {valid}")
         return chosen
 
     @staticmethod

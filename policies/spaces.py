@@ -1,11 +1,14 @@
-"""Observation and action spaces as plain JSON, and what policies make of them."""
+"""Observation and action spaces as plain JSON, what policies make of them, and SB3's features
+extractors: for an LSTM those that have the width of its input as a Python int.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common import torch_layers as sb3
 from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import UsageError
@@ -20,6 +23,13 @@ def stacked(observations: Sequence[Any]) -> Any:
     return np.stack(observations)
 
 
+def each(function: Callable[[Any], Any], observations: Any) -> Any:
+    """The function of observations, or of each part where they are a dict."""
+    if isinstance(observations, dict):
+        return {key: function(part) for key, part in observations.items()}
+    return function(observations)
+
+
 def is_normalised(space: spaces.Space) -> bool:
     """Whether training can normalise observations of a space: numbers, and no pictures, which a
     CNN takes as they are.
@@ -28,11 +38,8 @@ def is_normalised(space: spaces.Space) -> bool:
 
 
 def width_of(space: spaces.Space, normalized_image: bool = False) -> int:
-    """How many numbers a value of a space has when it is given to a network; of images, 1.
-
-    Args:
-        space: the space.
-        normalized_image: whether images may be of numbers of any kind, which are taken as they are.
+    """How many numbers a value of a space has when it is given to a network; of images, 1. With
+    `normalized_image` these may be of numbers of any kind, which are taken as they are.
     """
     if is_image_space(space, normalized_image=normalized_image):
         return 1
@@ -108,3 +115,29 @@ def space_from_json(description: Mapping[str, Any]) -> spaces.Space:
     if kind == "MultiBinary":
         return spaces.MultiBinary(description["n"])
     raise ValueError(f"unknown space type {kind!r}")
+
+
+class _WholeWidth(sb3.BaseFeaturesExtractor):
+    @property
+    def features_dim(self) -> int:
+        """The width, a NumPy number in SB3 where an observation is MultiDiscrete."""
+        return int(self._features_dim)
+
+
+class LstmFlattenExtractor(_WholeWidth, sb3.FlattenExtractor):
+    """`FlattenExtractor` with a width that `nn.LSTM` takes."""
+
+
+class LstmCombinedExtractor(_WholeWidth, sb3.CombinedExtractor):
+    """`CombinedExtractor` with a width that `nn.LSTM` takes."""
+
+
+def extractor_for(
+    space: spaces.Space, normalize_images: bool = True, lstm: bool = False
+) -> type[sb3.BaseFeaturesExtractor]:
+    """SB3's extractor for observations of a space, for an LSTM or for others."""
+    if isinstance(space, spaces.Dict):  # which has a CNN for its images
+        return LstmCombinedExtractor if lstm else sb3.CombinedExtractor
+    if is_image_space(space, normalized_image=not normalize_images):
+        return sb3.NatureCNN
+    return LstmFlattenExtractor if lstm else sb3.FlattenExtractor

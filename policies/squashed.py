@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from spikepropamine.policies.baselines import GruPolicy
-from spikepropamine.policies.extractors import extractor_for
 from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
 from spikepropamine.policies.fast.networks import Pair, remember
 from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.spaces import extractor_for
 
 LOG_STD = (-20.0, 2.0)
 """Range of the log standard deviation, as in SB3's SAC."""
@@ -81,10 +81,8 @@ class Squashed(_Base):
             nn.init.zeros_(head.bias)
         nn.init.constant_(self.log_std_net.bias, self.log_std_init)
         self._squash_output = True
-        parameters = list(self.parameters())
-        self.optimizer = self.optimizer_class(
-            parameters, lr=lr_schedule(1), **self.optimizer_kwargs
-        )  # type: ignore[call-arg]
+        make: Any = self.optimizer_class
+        self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Any:
         return self.action_dist.proba_distribution(*self.gaussian(latent_pi))
@@ -155,8 +153,7 @@ class _Recurrent(Squashed):
     def __init__(self, observation_space: spaces.Space, *args: Any, **kwargs: Any) -> None:
         extractor = {"features_extractor_class": extractor_for(observation_space, lstm=True)}
         critic = {"shared_lstm": True, "enable_critic_lstm": False}  # there is none
-        kwargs = extractor | kwargs | critic
-        super().__init__(observation_space, *args, **kwargs)
+        super().__init__(observation_space, *args, **(extractor | kwargs | critic))
 
     @property
     def state_size(self) -> int:  # type: ignore[override]
@@ -166,9 +163,8 @@ class _Recurrent(Squashed):
     def pair(self, flat: Tensor) -> Pair:
         """Hidden and cell state, each [layers, B, width]."""
         width = (self.lstm_actor.num_layers, self.lstm_actor.hidden_size)
-        hidden, cell = (
-            x.unflatten(1, width).transpose(0, 1).contiguous() for x in flat.chunk(2, dim=1)
-        )
+        parts = (x.unflatten(1, width).transpose(0, 1) for x in flat.chunk(2, dim=1))
+        hidden, cell = (x.contiguous() for x in parts)
         return hidden, cell
 
     def flat(self, state: Any) -> Tensor:

@@ -12,10 +12,9 @@ from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.envs.making import make
 from spikepropamine.envs.reveal import hidden_numbers
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.export import load_policy, widen
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.fast.environments import Normalised
-from spikepropamine.policies.narrow import widen
 from spikepropamine.training.command import main
 from spikepropamine.training.settings import parse
 

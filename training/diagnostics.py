@@ -30,12 +30,12 @@ import torch
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
-from spikepropamine.agents.buffer import each
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.groups import parameter_group
 from spikepropamine.policies.layers import SpikingLayer
 from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.spaces import each
 from spikepropamine.training.callbacks import BetweenSteps, rollouts_of
 
 SATURATED = 0.9  # share of ticks from which on a neuron counts as saturated

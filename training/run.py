@@ -22,10 +22,9 @@ from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, net
 from spikepropamine.common import UsageError, command_words, write_text
 from spikepropamine.folder import RunFolder, check_writable
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.policies.export import load_policy, save_policy, widen
 from spikepropamine.policies.fast import way
 from spikepropamine.policies.fast.ppo import FastPPO
-from spikepropamine.policies.narrow import widen
 from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training import callbacks as measures

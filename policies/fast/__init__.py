@@ -20,9 +20,9 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
-from spikepropamine.policies.extractors import LstmFlattenExtractor
 from spikepropamine.policies.fast.distributions import DISTRIBUTIONS
 from spikepropamine.policies.fast.networks import NETWORKS
+from spikepropamine.policies.spaces import LstmFlattenExtractor
 
 __all__ = ["DISTRIBUTIONS", "NETWORKS", "Fast", "fast", "obstacle", "way"]
 
@@ -37,7 +37,7 @@ def fast(policy: Any) -> "Fast | None":
     a change of modules, hooks or methods, this function gives another one.
     """
     made = _made.get(policy)
-    if made is None or not made.holds_for(policy):
+    if made is None or made.fingerprint(policy) != made.print:
         _made.pop(policy, None)
         made = None if obstacle(policy) else _made.setdefault(policy, Fast(policy))
     return made
@@ -58,8 +58,9 @@ def obstacle(policy: Any) -> str | None:
         where = path or name
         if any(getattr(module, hooks) for hooks in HOOKS):
             return f"{where} has a hook"
-        if replaced := shadowed(module):
-            return f"{where} has a method of its own, {replaced}"
+        for attribute in vars(module):
+            if callable(getattr(type(module), attribute, None)):
+                return f"{where} has a method of its own, {attribute}"
     return None
 
 
@@ -67,12 +68,6 @@ def way(policy: Any) -> str:
     """Which code rolls out and updates a policy, in words."""
     why = obstacle(policy)
     return "compiled" if why is None else f"Stable-Baselines3's own, because {why}"
-
-
-def shadowed(thing: Any) -> str | None:
-    """A method of an object that an attribute of the object itself replaces, or None."""
-    kind = type(thing)
-    return next((name for name in vars(thing) if callable(getattr(kind, name, None))), None)
 
 
 class Fast:
@@ -98,13 +93,10 @@ class Fast:
         self._parts = [part for m in modules for part in (m._modules, m._parameters)]
         self._probe = next(policy.parameters())
         self._kept = modules, policy.action_dist  # so that nothing else gets their identity
-        self._print = self._fingerprint(policy)
+        self.print = self.fingerprint(policy)
 
-    def holds_for(self, policy: Any) -> bool:
-        """Whether modules, parameters (not their values), hooks and methods are the same."""
-        return self._fingerprint(policy) == self._print
-
-    def _fingerprint(self, policy: Any) -> list[Any]:
+    def fingerprint(self, policy: Any) -> list[Any]:
+        """The same as long as modules, parameters (not their values), hooks and methods are."""
         parts = map(id, chain.from_iterable(map(dict.values, self._parts)))
         device = self._probe.device.type
         return [*map(len, self._attributes), *parts, id(policy.action_dist), device]
@@ -150,14 +142,13 @@ class Fast:
         features = self._read(observations)
         before: Any = None
         starts = torch.zeros(1, len(features))
-        if self._recurrent:
-            if episode_start is not None:
-                starts[0] = torch.as_tensor(episode_start)
-            if state is None:
-                layers, _, width = policy.lstm_hidden_state_shape
-                before = (torch.zeros(layers, len(features), width),) * 2
-            else:
-                before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in state)
+        if self._recurrent and episode_start is not None:
+            starts[0] = torch.as_tensor(episode_start)
+        if self._recurrent and state is None:
+            layers, _, width = policy.lstm_hidden_state_shape
+            before = (torch.zeros(layers, len(features), width),) * 2
+        elif self._recurrent:
+            before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in state)
         logits, _, after = self._actor(features, before, starts)
         drawn = self._actions.mode(logits) if deterministic else self._actions.draw(logits)[0]
         actions = within(self._space, drawn.numpy().reshape(-1, *self._space.shape))

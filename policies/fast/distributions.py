@@ -8,12 +8,7 @@ import math
 from typing import Any
 
 import torch
-from stable_baselines3.common.distributions import (
-    BernoulliDistribution,
-    CategoricalDistribution,
-    DiagGaussianDistribution,
-    MultiCategoricalDistribution,
-)
+from stable_baselines3.common import distributions as sb3
 from torch import Tensor, nn
 
 HALF_LOG_TWO_PI = math.log(math.sqrt(2 * math.pi))
@@ -115,9 +110,9 @@ class Bernoulli:
 
 
 DISTRIBUTIONS: dict[type, type[Any]] = {
-    DiagGaussianDistribution: Gaussian,
-    CategoricalDistribution: Categorical,
-    MultiCategoricalDistribution: Categorical,
-    BernoulliDistribution: Bernoulli,
+    sb3.DiagGaussianDistribution: Gaussian,
+    sb3.CategoricalDistribution: Categorical,
+    sb3.MultiCategoricalDistribution: Categorical,
+    sb3.BernoulliDistribution: Bernoulli,
 }
 """By Stable-Baselines3's class."""

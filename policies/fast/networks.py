@@ -13,21 +13,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from sb3_contrib.common.recurrent.policies import (
-    RecurrentActorCriticCnnPolicy,
-    RecurrentActorCriticPolicy,
-    RecurrentMultiInputActorCriticPolicy,
-)
-from stable_baselines3.common.policies import (
-    ActorCriticCnnPolicy,
-    ActorCriticPolicy,
-    MultiInputActorCriticPolicy,
-)
+from sb3_contrib.common.recurrent import policies as recurrent
+from stable_baselines3.common import policies as sb3
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 Function = Callable[[Tensor], Tensor]
 Pair = tuple[Tensor, Tensor]
+Valued = tuple[Tensor, Pair]
 
 
 def mlp(policy: Any) -> tuple[Any, Any]:
@@ -48,9 +41,7 @@ def lstm(policy: Any) -> tuple[Any, Any]:
         memory, state = remember(shared, features, state, starts)
         return mean(memory), memory, state
 
-    def critic(
-        features: Tensor, memory: Tensor, after: Pair, state: Pair, starts: Tensor
-    ) -> tuple[Tensor, Pair]:
+    def critic(features: Any, memory: Any, after: Pair, state: Pair, starts: Any) -> Valued:
         if own is not None:
             memory, after = remember(own, features, state, starts)
         elif linear is not None:
@@ -76,21 +67,19 @@ def spiking(policy: Any) -> tuple[Any, Any]:
         memory = memory.flatten(0, 1)
         return mean(memory), memory, state
 
-    def critic(
-        features: Tensor, memory: Tensor, after: Pair, state: Pair, starts: Tensor
-    ) -> tuple[Tensor, Pair]:
+    def critic(features: Any, memory: Any, after: Pair, state: Pair, starts: Any) -> Valued:
         return value(torch.cat([memory, features], dim=1) if sees_spikes else features), after
 
     return actor, critic
 
 
 NETWORKS: dict[type, Callable[[Any], tuple[Any, Any]]] = {
-    ActorCriticPolicy: mlp,
-    ActorCriticCnnPolicy: mlp,
-    MultiInputActorCriticPolicy: mlp,
-    RecurrentActorCriticPolicy: lstm,
-    RecurrentActorCriticCnnPolicy: lstm,
-    RecurrentMultiInputActorCriticPolicy: lstm,
+    sb3.ActorCriticPolicy: mlp,
+    sb3.ActorCriticCnnPolicy: mlp,
+    sb3.MultiInputActorCriticPolicy: mlp,
+    recurrent.RecurrentActorCriticPolicy: lstm,
+    recurrent.RecurrentActorCriticCnnPolicy: lstm,
+    recurrent.RecurrentMultiInputActorCriticPolicy: lstm,
 }
 """By the class of the policy; other modules enter theirs."""
 
@@ -133,11 +122,8 @@ def chain(modules: Iterable[nn.Module]) -> Function:
     functions = [_function(module) for module in modules]
     kinds = [type(module) for module in modules]
     rectified = nn.ReLU in kinds
-    between = nn.ReLU if rectified else nn.Tanh
-    is_dense = (
-        kinds == [nn.Linear, *[between, nn.Linear] * (len(kinds) // 2)]
-        and all(module.bias is not None for module in modules[::2])
-    )  # fmt: skip
+    layers = [nn.Linear, *[nn.ReLU if rectified else nn.Tanh, nn.Linear] * (len(kinds) // 2)]
+    is_dense = kinds == layers and all(module.bias is not None for module in modules[::2])
     parameters = [x for module in modules for x in module.parameters()]
 
     def call(x: Tensor) -> Tensor:

@@ -39,9 +39,8 @@ class NotFinite(ValueError):
     """The loss of an update is not a finite number."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "the loss is not a finite number; a smaller learning_rate or max_grad_norm may help"
-        )
+        what = "the loss is not a finite number"
+        super().__init__(f"{what}; a smaller learning_rate or max_grad_norm may help")
 
 
 def policy_loss(
@@ -175,9 +174,8 @@ class FastPPO(_Base):
                     value = self._values(last, lstm_states, torch.zeros(1), slice(index, index + 1))
                     rewards[index] += self.gamma * value[0]
             starts = self._last_episode_starts
-            rollout_buffer.add(
-                self._last_obs, actions, rewards, starts, values, log_probs, **before
-            )  # fmt: skip
+            step_made = self._last_obs, actions, rewards, starts, values, log_probs
+            rollout_buffer.add(*step_made, **before)
             self._last_obs, self._last_episode_starts = new_obs, dones
             if lstm_states is not None:
                 self._last_lstm_states = lstm_states
@@ -245,7 +243,7 @@ class FastPPO(_Base):
             "clip_fraction": clipped,
             "loss": last[0] + self.vf_coef * last[1] + self.ent_coef * last[2],
             "explained_variance": explained_variance(
-                buffer.values.flatten(), buffer.returns.flatten()
+                *map(np.ravel, (buffer.values, buffer.returns))
             ),
             "clip_range": clip,
         }
