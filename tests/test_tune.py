@@ -60,7 +60,7 @@ def test_a_study_has_its_trials_and_the_best_as_a_config(study, capsys):
     assert found["learning_rate"] == best.params["trainer.learning_rate"]
     assert found["critic"] == json.loads(best.params["trainer.critic"])
     command = text.splitlines()[1].removeprefix("# spikepropamine train ").split()
-    settings = tune.parse_settings(command)
+    settings = tune.training.parse(command)
     assert settings.trainer.learning_rate == found["learning_rate"] and settings.steps == 64
     assert settings.normalize_observations and not settings.normalize_rewards
     # a trial is the mean over two seeds, each told to the pruner at its own steps
@@ -71,7 +71,7 @@ def test_a_study_has_its_trials_and_the_best_as_a_config(study, capsys):
 
 
 def test_the_value_of_a_trial_is_what_its_policies_earn_in_new_episodes(tmp_path):
-    settings = tune.parse_settings([*TASK, "--steps", "2560"])
+    settings = tune.training.parse([*TASK, "--steps", "2560"])
     trial = optuna.create_study(direction="maximize").ask()
     value = tune.value_of(trial, settings, 2, tmp_path)
     returns: list[float] = []

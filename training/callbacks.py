@@ -166,7 +166,7 @@ class Progress(BaseCallback):
     def _on_training_start(self) -> None:
         self.bar = progress_bar(self.total, "steps", initial=self.num_timesteps, unit_scale=True)
         self.updated = False
-        self._wait_for("first step (kernels are compiled)")
+        self._wait_for("first step")
 
     def _on_step(self) -> bool:
         if self.bar.n == self.bar.initial and self.waits:
@@ -180,7 +180,7 @@ class Progress(BaseCallback):
 
     def _wait_for(self, what: str) -> None:
         self.waits = True
-        self.bar.set_description(f"waiting for the {what}")
+        self.bar.set_description(f"waiting for the {what} (kernels are compiled)")
 
     def _count_from_here(self) -> None:
         self.waits = False
@@ -191,7 +191,7 @@ class Progress(BaseCallback):
     def _on_rollout_end(self) -> None:
         if not self.updated:
             self.updated = True
-            self._wait_for("first update (kernels are compiled)")
+            self._wait_for("first update")
         if self.model.ep_info_buffer:
             mean = np.mean([episode["r"] for episode in self.model.ep_info_buffer])
             self.bar.set_postfix_str(f"return {mean:.1f}", refresh=False)

@@ -105,9 +105,8 @@ def replayed(
     fields = network.layout.unpack(state)
     pieces, looks = [], []
     length = -(-steps // LOOKS)
-    for part, part_starts in zip(
-        features.view(steps, batch, -1).split(length), starts.split(length)
-    ):
+    parts = features.view(steps, batch, -1).split(length)
+    for part, part_starts in zip(parts, starts.split(length)):
         _, outputs, fields = network.run(part, part_starts, fields)
         pieces.append(outputs)
         looks.append(fields)
@@ -120,10 +119,8 @@ def replayed(
             measured |= fast_weights(layer, fast)
         if layer.spec.modulation != "none":
             modulator = torch.cat([outputs[index].rate for outputs in pieces])
-            measured |= {
-                "plasticity/modulator_mean": modulator.mean().item(),
-                "plasticity/modulator_spread": modulator.std(correction=0).item(),
-            }
+            measured["plasticity/modulator_mean"] = modulator.mean().item()
+            measured["plasticity/modulator_spread"] = modulator.std(correction=0).item()
         values |= {f"{name}/layer{index}": value for name, value in measured.items()}
     return values
 
@@ -154,22 +151,18 @@ def fast_weights(layer: SpikingLayer, fast: Tensor) -> dict[str, float]:
 def learned_parameters(layers: Any) -> dict[str, float]:
     """The trainable parameters of each plastic layer's rule, in the units of the equations."""
     values: dict[str, float] = {}
-    for index, layer in enumerate(layers):
+    for index, layer in ((i, x) for i, x in enumerate(layers) if x.spec.plastic):
         parameters = layer.parameters_in_use()
-        if not layer.spec.plastic:
-            continue
         alpha = parameters.plasticity_gain
         measured = {"alpha_mean": alpha.mean(), "alpha_std": alpha.std(correction=0)}
-        measured |= {
-            name: getattr(parameters, name)
-            for name in ("eta", "pre_decay", "post_decay", "threshold_decay")
-            if getattr(parameters, name) is not None
-        }
+        scalars = ("eta", "pre_decay", "post_decay", "threshold_decay")
+        measured |= {name: getattr(parameters, name) for name in scalars}
         if parameters.coefficients is not None:
             measured |= zip(RULES[layer.spec.rule].coefficients, parameters.coefficients)
         if parameters.synaptic is not None:
             measured |= zip(RULES[layer.spec.rule].synaptic, parameters.synaptic.mean(dim=(1, 2)))
-        values |= {f"plasticity/{name}/layer{index}": x.item() for name, x in measured.items()}
+        known = {name: x.item() for name, x in measured.items() if x is not None}
+        values |= {f"plasticity/{name}/layer{index}": x for name, x in known.items()}
     return values
 
 
@@ -202,10 +195,9 @@ class GradientNorms:
         totals: dict[str, float] = {}
         for hook in self.hooks:
             hook.remove()
-        if self.hooks:
-            for name, squares in self.squares.items():
-                if squares:
-                    group = f"learning/gradient_norm/{parameter_group(name)}"
-                    totals[group] = totals.get(group, 0.0) + torch.stack(squares).mean().item()
+        for name, squares in self.squares.items() if self.hooks else ():
+            if squares:
+                group = f"learning/gradient_norm/{parameter_group(name)}"
+                totals[group] = totals.get(group, 0.0) + torch.stack(squares).mean().item()
         self.hooks = []
         return {group: square**0.5 for group, square in totals.items()}

@@ -76,17 +76,12 @@ def make_envs(settings: Settings) -> VecEnv:
             print(f"left out of {settings.perturb}: {reason}", file=sys.stderr)
     shape = env.observation_space.shape or ()
     if len(shape) == 3 and is_normalised(env.observation_space):
-        print(
-            f"{settings.env}: observations of the shape {shape} are flattened; a CNN gets pictures "
-            "of uint8 from 0 to 255",
-            file=sys.stderr,
-        )
+        flat = f"{settings.env}: observations of the shape {shape} are flattened"
+        print(f"{flat}; a CNN gets pictures of uint8 from 0 to 255", file=sys.stderr)
     taught = settings.teacher is not None
     if settings.trainer.kind == "supervised" and not taught and not _reports_targets(env):
-        raise UsageError(
-            f"{settings.env} reports no action in info['target'] to learn from; "
-            "use --trainer.kind ppo, a cue task, or a --teacher"
-        )
+        none = f"{settings.env} reports no action in info['target'] to learn from"
+        raise UsageError(f"{none}; use --trainer.kind ppo, a cue task, or a --teacher")
     venv: VecEnv = SideBySide([make_one] * settings.n_envs, settings.seed, settings.threads)
     if settings.teacher is not None:
         venv = _taught(venv, settings, settings.teacher)
@@ -173,10 +168,8 @@ def _check_contexts(shown: str, settings: Settings) -> None:
     text = making.training_text(perturb, settings.env, arguments) if perturb else ""
     known, hidden = (sorted(making.contexts_of(one)) for one in (shown, text))
     if known != hidden:
-        raise ValueError(
-            f"it was shown the contexts {', '.join(known) or 'of its task alone'}, "
-            f"those here are {', '.join(hidden) or 'of the task alone'}"
-        )
+        theirs = f"it was shown the contexts {', '.join(known) or 'of its task alone'}"
+        raise ValueError(f"{theirs}, those here are {', '.join(hidden) or 'of the task alone'}")
 
 
 def _reports_targets(env: gym.Env) -> bool:
@@ -218,12 +211,11 @@ def _of_observation(space: spaces.Space) -> str | None:
     if channels == 1:
         return f"is a picture of the shape {shape}; let its channels come first or last"
     sides = np.delete(shape, channels)
-    if sides.min() < SMALLEST_PICTURE:
-        return (
-            f"is a picture of {sides[0]} x {sides[1]}, and SB3's CNN needs {SMALLEST_PICTURE} x "
-            f"{SMALLEST_PICTURE}; wrap the environment in ResizeObservation or FlattenObservation"
-        )
-    return None
+    if sides.min() >= SMALLEST_PICTURE:
+        return None
+    least = f"SB3's CNN needs {SMALLEST_PICTURE} x {SMALLEST_PICTURE}"
+    wrap = "wrap the environment in ResizeObservation or FlattenObservation"
+    return f"is a picture of {sides[0]} x {sides[1]}, and {least}; {wrap}"
 
 
 def _of_action(space: spaces.Space) -> str | None:

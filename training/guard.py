@@ -112,16 +112,13 @@ class Guard(BaseCallback):
         bad = np.argwhere(~(np.abs(array) <= LIMIT))[0]
         number, place = array[tuple(bad)], ", ".join(str(i) for i in bad[1:])
         where = f"{what}[{place}]" if place else what
-        raise Diverged(
-            f"environment {bad[0] if index is None else index} gave the {where} {number:g} at step "
-            f"{self.num_timesteps:,}, and training stops: mend it, or bound what it gives"
-        )
+        gave = f"environment {bad[0] if index is None else index} gave the {where} {number:g}"
+        advice = "and training stops: mend it, or bound what it gives"
+        raise Diverged(f"{gave} at step {self.num_timesteps:,}, {advice}")
 
     def _learner(self, what: str) -> None:
-        raise Diverged(
-            f"training diverged at step {self.num_timesteps:,}: {what} is not finite or too large; "
-            f"{ADVICE}"
-        )
+        bad = f"{what} is not finite or too large"
+        raise Diverged(f"training diverged at step {self.num_timesteps:,}: {bad}; {ADVICE}")
 
 
 def _sound(x: Any) -> bool:
@@ -166,28 +163,24 @@ class Health(BetweenSteps):
             if name.startswith("spikes/silent/") and value == 1.0:
                 self._say("silent", f"{layer} is silent: raise network.gain or network.input_gain")
             if name.startswith("plasticity/clipped/") and value > 0.9:
-                self._say(
-                    "saturated",
-                    f"{value:.0%} of the fast weights of {layer} are at their bound: "
-                    "lower network.eta or raise network.clip",
-                )
+                bound = f"{value:.0%} of the fast weights of {layer} are at their bound"
+                self._say("saturated", f"{bound}: lower network.eta or raise network.clip")
         steered = self._steered()
         self.logger.record("learning/steered", steered, exclude="stdout")
         if steered < STEERED and 2 * self.num_timesteps > self.total:
             self._say("steered", "the policy does not move: it acts alike in all states")
-        self.before, self.updates = self._actor(), self.model._n_updates  # type: ignore[attr-defined]
+        model: Any = self.model
+        self.before, self.updates = self._actor(), model._n_updates
 
     def _on_rollout_start(self) -> None:
-        if self.before is None:
-            return
-        if self.model._n_updates == self.updates:  # type: ignore[attr-defined]
+        model: Any = self.model
+        if self.before is None or model._n_updates == self.updates:
             return  # off-policy, random actions come first
         change = (self._actor() - self.before).norm() / self.before.norm()
         self.logger.record("learning/policy_change", change.item(), exclude="stdout")
         if change < STILL:
-            self._say(
-                "still", "the policy does not move: updates leave it as it is; is there a reward?"
-            )
+            still = "the policy does not move: updates leave it as it is; is there a reward?"
+            self._say("still", still)
 
     def _actor(self) -> Tensor:
         """All parameters of the actor, in one vector."""

@@ -120,9 +120,8 @@ def add_options(
         concerned: of a setting's dotted name: whether --help shows it.
         prefix: of the names.
     """
-    hints = get_type_hints(type(settings), include_extras=True)
     cls: Any = type(settings)
-    helps = docstrings(cls)
+    hints, helps = get_type_hints(cls, include_extras=True), docstrings(cls)
     group: Any = parser if not prefix else parser.add_argument_group(prefix.rstrip("."))
     for part in fields(settings):
         name, value = prefix + part.name, getattr(settings, part.name, None)
@@ -132,13 +131,9 @@ def add_options(
         text = helps.get(part.name, "").replace("%", "%%")
         if part.default is not MISSING or part.default_factory is not MISSING:
             text += "" if value is None else f" ({_default(value)})".replace("%", "%%")
-        group.add_argument(
-            flag(part, prefix),
-            dest=name,
-            default=argparse.SUPPRESS,
-            help=text if concerned(name) else argparse.SUPPRESS,
-            **_shape(hints[part.name]),
-        )
+        text = text if concerned(name) else argparse.SUPPRESS
+        kwargs = {"dest": name, "default": argparse.SUPPRESS, "help": text}
+        group.add_argument(flag(part, prefix), **kwargs, **_shape(hints[part.name]))
 
 
 def flag(part: Field, prefix: str = "") -> str:
@@ -147,11 +142,9 @@ def flag(part: Field, prefix: str = "") -> str:
 
 
 def _default(value: Any) -> str:
-    if isinstance(value, tuple):
-        return " ".join(map(str, value)) or "none"
     if isinstance(value, dict):
-        return " ".join(f"{k} {v}" for k, v in value.items()) or "none"
-    return str(value)
+        value = tuple(itertools.chain(*value.items()))
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def _shape(hint: Any) -> dict[str, Any]:
@@ -249,11 +242,9 @@ def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
 def docstrings(cls: type) -> dict[str, str]:
     """The text under each field of a dataclass, which is its explanation."""
     tree: Any = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    return dict(_docstrings(tree.body))
-
-
-def _docstrings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
-    for before, after in itertools.pairwise(body):
-        match before, after:
+    found = {}
+    for pair in itertools.pairwise(tree.body):
+        match pair:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(text))):
-                yield name, " ".join(text.split())
+                found[name] = " ".join(text.split())
+    return found

@@ -99,9 +99,8 @@ def _check_folder(settings: Settings) -> bool:
     folder.check_links()
     if not settings.resume:
         if folder.path.exists() and not settings.overwrite:
-            raise UsageError(
-                f"{folder.path} exists; go on with --resume, or replace it with --overwrite"
-            )
+            how = "go on with --resume, or replace it with --overwrite"
+            raise UsageError(f"{folder.path} exists; {how}")
         return False
     if not folder.path.is_dir():
         raise UsageError(f"nothing to resume: there is no {folder.path}")
@@ -116,10 +115,8 @@ def _is_finished(settings: Settings) -> bool:
         again = f"{folder.path} was stopped before its first checkpoint, and starts again"
         print(again, file=sys.stderr)
     elif done < settings.steps:
-        raise UsageError(
-            f"{folder.path} has a policy of {done} steps and no checkpoint to go on from; train "
-            "anew with --overwrite, or elsewhere with --from"
-        )
+        there = f"{folder.path} has a policy of {done} steps and no checkpoint to go on from"
+        raise UsageError(f"{there}; train anew with --overwrite, or elsewhere with --from")
     else:
         print(FINISHED.format(folder.path, done))
     return done is not None
@@ -180,10 +177,9 @@ def _learn(
     print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}")
     taught = unwrap_vec_wrapper(algorithm.env, Taught) if algorithm.env is not None else None
     if taught is not None and taught.share:
-        print(
-            f"the teacher still acted in {taught.share:.0%} of the episodes, whose returns are its "
-            "own; what the policy earns, `spikepropamine evaluate` says"
-        )
+        acted = f"the teacher still acted in {taught.share:.0%} of the episodes"
+        what = "what the policy earns, `spikepropamine evaluate` says"
+        print(f"{acted}, whose returns are its own; {what}")
 
 
 def _train(
@@ -277,10 +273,8 @@ def _changes(checkpoint: Checkpoint, settings: Settings) -> list[str]:
             lines.append(f"{name} was {then}, and is {getattr(settings, name)} now")
     then = checkpoint.settings["steps"]
     if then != settings.steps and settings.trainer.learning_rate_schedule == "linear":
-        lines.append(
-            f"the learning rate fell to zero over {then:,} steps, and does over "
-            f"{settings.steps:,} now"
-        )
+        fell = f"the learning rate fell to zero over {then:,} steps"
+        lines.append(f"{fell}, and does over {settings.steps:,} now")
     return lines
 
 
@@ -305,8 +299,7 @@ def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
                 "it has learned means nothing otherwise; leave out --[no-]normalize-observations"
             )
         if normalisation is not None and venv is not None:
-            more = 0 if helped is None else helped.columns
-            normalisation.give(venv, more)
+            normalisation.give(venv, 0 if helped is None else helped.columns)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--from {folder}: {error}") from error
     except RuntimeError as error:

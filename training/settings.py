@@ -30,8 +30,6 @@ CHANGEABLE = {
     "video_every", "eval_every", "imports", "trainer.workers", "trainer.cluster",
 }  # fmt: skip
 CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every"}
-
-
 # what is not taken from the config.yaml of another run
 OF_ONE_RUN = {
     "env", "policy", "seed", "imports", "runs", "resume", "overwrite", "start_from", "track",
@@ -209,17 +207,16 @@ def with_bases(file: Path, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     Raises:
         UsageError: a file that cannot be read or has no sections, or that is its own base.
     """
-    files: list[tuple[Path, dict[str, Any]]] = []
+    files: dict[Path, dict[str, Any]] = {}
     part: Path | None = file
     while part is not None:
-        if part in [later for later, _ in files]:
+        if part in files:
             raise UsageError(f"{part.name} is its own base")
-        content = read_yaml(part)
+        content = files[part] = read_yaml(part)
         if not isinstance(content, dict):
             raise UsageError(f"{part.name}: must have sections such as `all`, got {content!r}")
-        files.insert(0, (part, content))
         part = folder / f"{content['base']}.yaml" if "base" in content else None
-    return files
+    return [*files.items()][::-1]
 
 
 def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Settings:
@@ -255,8 +252,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     if env is not None:
         making.check_env_id(env, imports)
     if known.policy is not None and known.policy not in agents():
-        wrong = unknown("policy", known.policy, agents())
-        raise UsageError(f"{wrong}{unless_imported()}")
+        raise UsageError(unknown("policy", known.policy, agents()) + unless_imported())
     cued, kind = known.cue is not None, getattr(known, "trainer.kind") or "ppo"
     config = None if helping else known.config_file
     settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued, kind, config)
@@ -314,20 +310,18 @@ def _check_given(settings: Settings, values: Mapping[str, Any]) -> None:
     """Raises UsageError where what the command line says contradicts itself or the policy."""
     if values.get("resume") and values.get("overwrite"):
         raise UsageError("--resume goes on with a run and --overwrite replaces it; give one")
-    agent, network = agents()[settings.policy], values.get("network", {})
-    meant = agent.network(settings.network)
+    policy, network = settings.policy, values.get("network", {})
+    agent = agents()[policy]
     for name in ("rule", "modulation"):
-        if network.get(name, getattr(meant, name)) != getattr(meant, name):
-            raise UsageError(
-                f"--network.{name} {network[name]}: {settings.policy} stands for "
-                f"{getattr(meant, name)}; `spikepropamine list policies` has the others"
-            )
+        meant = getattr(agent.network(settings.network), name)
+        if network.get(name, meant) != meant:
+            others = "`spikepropamine list policies` has the others"
+            given = f"--network.{name} {network[name]}"
+            raise UsageError(f"{given}: {policy} stands for {meant}; {others}")
     widths = network.get("hidden", ())
     if agent.one_width and len(set(widths)) > 1:
-        raise UsageError(
-            f"--network.hidden {' '.join(map(str, widths))}: {settings.policy} has one layer; "
-            "give one width"
-        )
+        given = f"--network.hidden {' '.join(map(str, widths))}"
+        raise UsageError(f"{given}: {policy} has one layer; give one width")
 
 
 def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
@@ -372,9 +366,8 @@ def _parser(settings: Settings, program: str, policy: str | None, taught: bool) 
     """The command line, whose defaults are `settings`; --help shows what concerns the policy."""
     more = "`--help` with `--policy NAME` shows the settings of that policy and of its training."
     if policy is not None:
-        more = (
-            f"Shown is what concerns {policy}, with defaults of `configs/` for --env and --policy."
-        )
+        whose = "with defaults of `configs/` for --env and --policy"
+        more = f"Shown is what concerns {policy}, {whose}."
     parser = Parser(
         program,
         usage=f"{program} --env ID --policy NAME [OPTION VALUE ...]",
@@ -454,10 +447,9 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 def validated(settings: Settings) -> Settings:
     """The settings themselves. Raises UsageError where they cannot work together."""
-    if settings.match_parameters is not None and settings.match_parameters not in agents():
-        raise UsageError(
-            f"match_parameters: {unknown('policy', settings.match_parameters, agents())}"
-        )
+    other = settings.match_parameters
+    if other is not None and other not in agents():
+        raise UsageError(f"match_parameters: {unknown('policy', other, agents())}")
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("there is no CUDA device here; use --device cpu")
     if settings.tensorboard:

@@ -35,20 +35,12 @@ from spikepropamine.common import (
 )
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import parse_json, read_text
+from spikepropamine.training import settings as training
 from spikepropamine.training.callbacks import BetweenSteps
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.options import nested, updated, words
 from spikepropamine.training.run import train
-from spikepropamine.training.settings import (
-    CHANGES_NO_NUMBER,
-    CONFIGS,
-    OF_ONE_RUN,
-    Settings,
-    concerned,
-    validated,
-    with_bases,
-)
-from spikepropamine.training.settings import parse as parse_settings
+from spikepropamine.training.settings import CONFIGS, Settings
 
 REPORTS = 10  # of the return so far, in each training
 STARTUP = 5  # trials that are never given up
@@ -65,14 +57,13 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for name, metavar, required, text in (
-        ("--env", "ID", True, "the task (`spikepropamine list envs`)"),
-        ("--policy", "NAME", True, "the policy (`... list policies`)"),
-        ("--study", "FOLDER", False, "shared by the processes (runs/tune/ENV/POLICY)"),
-        ("--search", "FILE", False, "what is searched (configs/search/ENV.yaml or default.yaml)"),
+    for name, metavar, kind, text in (
+        ("--env", "ID", str, "the task (`spikepropamine list envs`)"),
+        ("--policy", "NAME", str, "the policy (`... list policies`)"),
+        ("--study", "FOLDER", Path, "shared by the processes (runs/tune/ENV/POLICY)"),
+        ("--search", "FILE", Path, "what is searched (configs/search/ENV.yaml or default.yaml)"),
     ):
-        kind = str if required else Path
-        parser.add_argument(name, metavar=metavar, required=required, type=kind, help=text)
+        parser.add_argument(name, metavar=metavar, required=kind is str, type=kind, help=text)
     for name, count, text in (("--trials", 50, "of the study"), ("--seeds", 3, "of a trial")):
         parser.add_argument(name, type=int, default=count, help=f"{text} (%(default)s)")
     options, rest = parser.parse_known_args(arguments)
@@ -82,7 +73,7 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
     for name in ("--seed", "--runs", "--resume", "--overwrite", "--track", "--eval-every"):
         if name in [word.partition("=")[0] for word in rest]:
             raise UsageError(f"{name} is for `spikepropamine train`; each trial has its own")
-    settings = parse_settings(["--env", options.env, "--policy", options.policy, *rest], program)
+    settings = training.parse(["--env", options.env, "--policy", options.policy, *rest], program)
     options.rest = rest
     if options.study is None:
         options.study = Path("runs") / "tune" / settings.env / settings.policy
@@ -96,7 +87,7 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
     if file is None:
         file = CONFIGS / "search" / f"{settings.env.replace('/', '-')}.yaml"
         file = file if file.is_file() else CONFIGS / "search" / "default.yaml"
-    files = with_bases(file, CONFIGS / "search")
+    files = training.with_bases(file, CONFIGS / "search")
     space: dict[str, Any] = {}
     names = dict.fromkeys(("all", settings.policy.split("-")[0], settings.policy))
     for name, (source, sections) in itertools.product(names, files):
@@ -104,7 +95,8 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
             space |= dict(sections.get(name) or {})
         except (TypeError, ValueError) as error:
             raise UsageError(f"{source}, section {name}: must name settings") from error
-    matters = concerned(settings.policy, settings.teacher is not None, settings.trainer.kind)
+    taught = settings.teacher is not None
+    matters = training.concerned(settings.policy, taught, settings.trainer.kind)
     space = {name: of for name, of in space.items() if of is not None and matters(name)}
     for name, of in space.items():
         _check_range(settings, name, of, f"{file}: {name}")
@@ -114,7 +106,7 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
 
 
 def _check_range(settings: Settings, name: str, of: Any, where: str) -> None:
-    if name in OF_ONE_RUN:
+    if name in training.OF_ONE_RUN:
         raise UsageError(f"{where}: cannot be searched; each trial has its own")
     at: Any = settings
     for part in str(name).split("."):
@@ -144,11 +136,11 @@ def suggested(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, A
             # Optuna's categories are texts and numbers; widths of layers are lists
             texts = [json.dumps(choice) for choice in of["choices"]]
             values[name] = parse_json(trial.suggest_categorical(name, texts), name)
-        elif isinstance(of["low"], int) and isinstance(of["high"], int):
-            values[name] = trial.suggest_int(name, of["low"], of["high"], log=of.get("log", False))
-        else:
-            low, high = float(of["low"]), float(of["high"])
-            values[name] = trial.suggest_float(name, low, high, log=of.get("log", False))
+            continue
+        ends = of["low"], of["high"]
+        whole = all(isinstance(end, int) for end in ends)
+        suggest = trial.suggest_int if whole else trial.suggest_float
+        values[name] = suggest(name, *ends, log=of.get("log", False))
     return values
 
 
@@ -186,8 +178,7 @@ def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
     """
     import optuna
 
-    returns: list[float] = []
-    values: list[float] = []
+    returns, values = list[float](), list[float]()
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         one = replace(settings, seed=seed, runs=folder, overwrite=True, eval_every=settings.steps)
         reports = Reports(trial, returns, one.steps)
@@ -214,10 +205,8 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
 
     space = search_space(options.search, settings)
     options.study.mkdir(parents=True, exist_ok=True)
-    with (
-        _in_one_line(options.study),
-        FileLock(options.study / ".lock"),
-    ):  # of processes that begin at the same time
+    # of processes that begin at the same time
+    with _in_one_line(options.study), FileLock(options.study / ".lock"):
         _check_same(options, settings, space)
         study = _study(options.study, f"{settings.env} {settings.policy}")
     refused = 0
@@ -229,12 +218,9 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         told = "given up"
         try:
-            mine = validated(updated(settings, nested(values), f"trial {trial.number}"))
-            with (
-                appended(folder / "training.log") as log,
-                contextlib.redirect_stdout(log),
-                contextlib.redirect_stderr(log),
-            ):
+            mine = training.validated(updated(settings, nested(values), f"trial {trial.number}"))
+            log = appended(folder / "training.log")
+            with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 value = value_of(trial, mine, options.seeds, folder)
             told, refused = f"{value:.6g}", 0
             return value
@@ -254,12 +240,10 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
     ended = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
     enough = optuna.study.MaxTrialsCallback(options.trials, ended)
 
-    def write_best(*_: Any) -> None:
-        _write_best(study, options, settings)
-
     with _in_one_line(options.study):
         if _done(study) < options.trials:
-            study.optimize(objective, callbacks=[write_best, enough])
+            write_best = [lambda *_: _write_best(study, options, settings)]
+            study.optimize(objective, callbacks=[*write_best, enough])
         best = _best(study)
     if best is None:
         raise UsageError("no trial came to its end; give more --trials")
@@ -312,16 +296,16 @@ def _check_same(
     """Raises UsageError where the folder has a study of something else, whose values would mean
     nothing beside those of this one.
     """
-    plain = {name: x for name, x in settings.as_dict().items() if name not in CHANGES_NO_NUMBER}
+    without = training.CHANGES_NO_NUMBER
+    plain = {name: x for name, x in settings.as_dict().items() if name not in without}
     asked = json.dumps({"seeds": options.seeds, "settings": plain, "search": space}, indent=1)
     file = options.study / "study.json"  # one for all the studies that a journal can hold
     if not file.is_file():
         write_text(file, asked)
     if read_text(file) != asked:
-        raise UsageError(
-            f"{options.study} has a study with other settings ({file.name} has them), whose values "
-            "cannot be compared with those of this one; give another --study"
-        )
+        other = f"{options.study} has a study with other settings ({file.name} has them)"
+        why = "whose values cannot be compared with those of this one"
+        raise UsageError(f"{other}, {why}; give another --study")
 
 
 def _done(study: Any) -> int:
