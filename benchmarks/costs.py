@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.rows import Rows, command_line
+from benchmarks.rows import Rows, run
 from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
@@ -138,20 +138,14 @@ def _median(call: Callable[[int], object]) -> int:
     return round(1e6 * float(np.median(taken)))
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = command_line(__doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN|NAME")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = Rows()
+def measure(rows: Rows, options: Any) -> None:
+    """Adds runs, by folder or name."""
     for name in options.runs:
         (run,), task = load_runs([find(name)], range(UNSEEN_SEED, UNSEEN_SEED + 1))
         case = {"environment": run.environment, "policy": run.name, "seed": run.seed}
         rows.add(operations(run, task), **case)
         rows.add(exported(run, task), setting="exported", **case)
-    rows.write(options.csv)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__, {"runs": None})

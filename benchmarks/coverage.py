@@ -8,16 +8,17 @@ Welch's test, by the rank test, pooled over five tasks), and how often a differe
 standard deviations is found.
 """
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Rows, command_line
+from benchmarks.rows import Rows, run
 from spikepropamine.statistics import LEVEL, difference, interval, pooled
 
 SEEDS = (3, 5, 10)
 TASKS = range(5)
-TIMES = 4000
 POOLED = 8  # as many fewer simulations, since each has 10,000 resamples
 Sample = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -70,17 +71,12 @@ def rates(population: str, seeds: int, times: int) -> dict[str, float]:
     return {name: round(float(share), 4) for name, share in found.items()}
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = command_line(__doc__)
-    parser.add_argument("--times", type=int, default=TIMES, help=f"simulations ({TIMES})")
-    options, rows = parser.parse_args(), Rows()
-    for population in POPULATIONS:
-        for seeds in SEEDS:
-            found = rates(population, seeds, options.times)
-            rows.add(found, environment=population, policy="statistics", at=seeds)
-    rows.write(options.csv)
+def measure(rows: Rows, options: Any) -> None:
+    """Adds all populations, by so many simulations."""
+    for population, seeds in itertools.product(POPULATIONS, SEEDS):
+        found = rates(population, seeds, options.times)
+        rows.add(found, environment=population, policy="statistics", at=seeds)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__, times=4000)

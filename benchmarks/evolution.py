@@ -11,9 +11,8 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 import psutil
-import torch
 
-from benchmarks.rows import Rows, command_line
+from benchmarks.rows import Rows, run
 from spikepropamine.agents.zoo import build
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.settings import parse
@@ -47,12 +46,8 @@ def generation(model: Any, evaluator: Any) -> tuple[float, float]:
     return episodes / (after - main + slowest), episodes / (time.perf_counter() - began)
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = command_line(__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    options, rows = parser.parse_args(), Rows()
-    torch.set_num_threads(1)
+def measure(rows: Rows, options: Any) -> None:
+    """Adds both numbers of workers."""
     with ExitStack() as stack:
         models = [made(workers) for workers in (1, 2)]
         evaluators = [stack.enter_context(closing(model._evaluator())) for model in models]
@@ -62,8 +57,7 @@ def main() -> None:
         by_cpu, by_wall = map(max, zip(*found))
         measures = {"episodes_per_cpu_second": by_cpu, "episodes_per_second": by_wall}
         rows.add(measures, environment="CueAssociation-v0", policy="ndp-delta", at=workers)
-    rows.write(options.csv)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__, rounds=5)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.rows import Rows, command_line
+from benchmarks.rows import Rows, run
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 
 LENGTHS = (8, 64, 250, 1000)
@@ -41,17 +41,10 @@ def make_network(kind: tuple[str, str, str], spread: float, seed: int) -> Spikin
     """A network of a kind; `spread` multiplies gains and neuromodulators."""
     rule, modulation, decay = kind
     torch.manual_seed(seed)
-    config = NetworkConfig(
-        rule=rule,
-        modulation=modulation,  # type: ignore[arg-type]
-        decay=decay,  # type: ignore[arg-type]
-        hidden=(WIDTH, WIDTH),
-        readout="spikes+potentials",
-        membrane_decay=0.3,
-        slope=1.5,
-        plasticity_gain=0.3 * spread,
-        modulator_gain=spread,
-    )
+    config: Any = {"rule": rule, "modulation": modulation, "decay": decay, "hidden": (WIDTH, WIDTH)}
+    config |= {"readout": "spikes+potentials", "membrane_decay": 0.3, "slope": 1.5}
+    config |= {"plasticity_gain": 0.3 * spread, "modulator_gain": spread}
+    config = NetworkConfig(**config)
     return SpikingNetwork(CHANNELS, config, range(CHANNELS))
 
 
@@ -66,7 +59,7 @@ def inputs_of(steps: int, seed: int) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def run(network: SpikingNetwork, inputs: torch.Tensor) -> tuple[torch.Tensor, dict]:
+def unrolled(network: SpikingNetwork, inputs: torch.Tensor) -> tuple[torch.Tensor, dict]:
     """Features and new state of a sequence from its start on."""
     starts = torch.zeros(inputs.shape[:2], dtype=inputs.dtype)
     starts[0] = 1.0
@@ -78,7 +71,7 @@ def run(network: SpikingNetwork, inputs: torch.Tensor) -> tuple[torch.Tensor, di
 def gradient(network: SpikingNetwork, inputs: torch.Tensor) -> torch.Tensor:
     """Of the mean square of the features of the last step, which all steps before can change."""
     network.zero_grad()
-    run(network, inputs)[0][-1].square().mean().backward()
+    unrolled(network, inputs)[0][-1].square().mean().backward()
     parts = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
     return torch.cat(parts).double()
 
@@ -86,7 +79,7 @@ def gradient(network: SpikingNetwork, inputs: torch.Tensor) -> torch.Tensor:
 def at_bound(network: SpikingNetwork, steps: int, seed: int) -> float:
     """Share of the fast weights at their bound after so many steps."""
     with torch.no_grad():
-        _, state = run(network, inputs_of(steps, seed).float())
+        _, state = unrolled(network, inputs_of(steps, seed).float())
     fast = state["layer1.fast_weights"]
     return float((fast.abs() >= network.config.clip).float().mean())
 
@@ -127,7 +120,7 @@ def trained(kind: tuple[str, str, str], seed: int, updates: int = 200) -> float:
         target = inputs[..., 0] * signs
         inputs[..., 1] = signs
         inputs[10:, :, 1] = 0.0
-        loss = (head(run(network, inputs)[0])[..., 0] - target)[10:].square().mean()
+        loss = (head(unrolled(network, inputs)[0])[..., 0] - target)[10:].square().mean()
         optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(parameters, 0.5)
@@ -138,13 +131,8 @@ def trained(kind: tuple[str, str, str], seed: int, updates: int = 200) -> float:
     return float(np.mean(losses[-20:]))
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = command_line(__doc__)
-    parser.add_argument("--networks", type=int, default=5, help="of each kind (%(default)s)")
-    parser.add_argument("--trainings", type=int, default=0, help="of all kinds (%(default)s)")
-    options, rows = parser.parse_args(), Rows()
-    torch.set_num_threads(1)
+def measure_all(rows: Rows, options: Any) -> None:
+    """Adds trainings of all kinds, or where there are to be none, so many networks of each kind."""
     for seed in range(options.trainings):
         kind = KINDS[seed % len(KINDS)]
         case = {"policy": " ".join(kind[:2]), "setting": kind[2], "seed": seed}
@@ -152,8 +140,7 @@ def main() -> None:
     if not options.trainings:
         for kind, spread in itertools.product(KINDS, SPREADS):
             measure(rows, kind, spread, options.networks)
-    rows.write(options.csv)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure_all, __doc__, networks=5, trainings=0)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.rows import Rows, alone, command_line, peak_of
+from benchmarks.rows import Rows, alone, peak_of, run
 from spikepropamine.policies.backends import BACKENDS, choose, obstacle
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
@@ -73,12 +73,12 @@ def passes(
     upstream = torch.randn(ticks, batch, neurons) / ticks
     arguments = spec, LayerParameters(**parameters), inputs, starts, rate, state
 
-    def run(name: str) -> None:
+    def once(name: str) -> None:
         spikes, _, _ = choose(name, spec).layer_sequence(*arguments, target=target)
         if torch.is_grad_enabled():
             torch.autograd.grad(spikes, leaves, upstream)
 
-    return {name: lambda name=name: run(name) for name in names_for(kind)}
+    return {name: lambda name=name: once(name) for name in names_for(kind)}
 
 
 def names_for(kind: tuple[str, str, bool]) -> list[str]:
@@ -174,20 +174,16 @@ def _steps(
     flat, starts = torch.zeros(1, batch, network.hidden_size), torch.zeros(1, batch)
     inputs = (torch.rand(1, batch, neurons) < 0.15).float()
 
-    def run() -> None:
+    def steps() -> None:
         states = flat, flat
         for _ in range(STEPS):
             _, states = network(inputs, states, starts)
 
-    return run
+    return steps
 
 
-def main() -> None:
-    """Command line."""
-    parser = command_line(__doc__)
-    parser.add_argument("--short", action="store_true", help="a few cells, under two minutes")
-    options, rows = parser.parse_args(), Rows()
-    torch.set_num_threads(1)
+def measure(rows: Rows, options: Any) -> None:
+    """Adds all cells, or where it is to be `short`, a few in under two minutes."""
     keep_freed_memory()  # as in training
     middle = (8, 64, 64)
     if options.short:
@@ -214,8 +210,7 @@ def main() -> None:
             for name in names_for(kind):
                 found = {"mebibytes": alone(peak_memory, name, kind, (64, 64, 64))}
                 rows.add(found, **case_of("memory", kind, 64, 64, 64), policy=name)
-    rows.write(options.csv)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__, short=False)

@@ -6,17 +6,15 @@ answers (chance is 0.25): all, by the number of steps since the key was written 
 often it was written ("bound"). The file is a results table, measure `accuracy`.
 """
 
-import argparse
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
-from benchmarks.rows import Rows, command_line
+from benchmarks.rows import Rows, run
 from spikepropamine.envs.key_value import KeyValue
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
@@ -53,8 +51,13 @@ def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
             yield name, float(questions["correct"][chosen].mean())
 
 
-def measure(rows: Rows, folder: RunFolder, options: argparse.Namespace) -> None:
-    """Adds the accuracies of a run."""
+def measure(rows: Rows, options: Any) -> None:
+    """Adds the accuracies of runs, in run folders or folders of such."""
+    for folder in (folder for root in options.runs for folder in RunFolder.below(Path(root))):
+        _measure(rows, folder, options)
+
+
+def _measure(rows: Rows, folder: RunFolder, options: Any) -> None:
     policy = load_policy(folder.policy)
     config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["settings"]
     case = {"environment": "KeyValue-v0"} | {name: config[name] for name in ("policy", "seed")}
@@ -64,19 +67,5 @@ def measure(rows: Rows, folder: RunFolder, options: argparse.Namespace) -> None:
             rows.add({"accuracy": share}, **case, steps=config["steps"], condition=name)
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = command_line(__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders of such")
-    parser.add_argument("--steps", nargs="+", type=int, default=[60, 240, 1000])
-    parser.add_argument("--keys", nargs="+", type=int, default=[8])
-    parser.add_argument("--episodes", type=int, default=64)
-    options, rows = parser.parse_args(), Rows()
-    torch.set_num_threads(1)
-    for folder in (folder for root in options.runs for folder in RunFolder.below(root)):
-        measure(rows, folder, options)
-    rows.write(options.csv)
-
-
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__, {"runs": None}, steps=[60, 240, 1000], keys=[8], episodes=64)

@@ -16,6 +16,7 @@ parameters and rates) against the peers' recurrent layers, which have no plastic
 import importlib.util
 import itertools
 import statistics
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.layer import in_turn, passes, ratio
-from benchmarks.rows import Rows, command_line
+from benchmarks.rows import Rows, run
 from spikepropamine.training.allocator import keep_freed_memory
 
 STATIC = ("none", "none", False)
@@ -141,7 +142,7 @@ def sinabs_step(neurons: int, recurrent: bool) -> Network:
 PEERS = {f.__name__: f for f in (snntorch, norse, spikingjelly, sinabs, sinabs_step)}
 
 
-def peer_pass(network: Network, batch: int, neurons: int, ticks: int) -> Callable[[], None]:
+def peer_pass(network: Network, batch: int, neurons: int, ticks: int) -> Callable[[], Any]:
     """A training pass: forward, and backward to all parameters and to the inputs."""
     module, forward, factor = network
     weight = next(x for x in module.parameters() if x.dim() == 2)  # that of the inputs
@@ -150,10 +151,7 @@ def peer_pass(network: Network, batch: int, neurons: int, ticks: int) -> Callabl
     leaves = [inputs, *(x for x in module.parameters() if x.requires_grad)]
     upstream = torch.randn(ticks, batch, neurons) / ticks
 
-    def run() -> None:
-        torch.autograd.grad(forward(inputs), leaves, upstream)
-
-    return run
+    return lambda: torch.autograd.grad(forward(inputs), leaves, upstream)
 
 
 def compare(rows: Rows, peers: list[str], recurrent: bool, size: tuple[int, int, int]) -> None:
@@ -173,11 +171,8 @@ def compare(rows: Rows, peers: list[str], recurrent: bool, size: tuple[int, int,
         rows.add(found, **case, policy=name)
 
 
-def main() -> None:
-    """Command line."""
-    parser = command_line(__doc__)
-    options, rows = parser.parse_args(), Rows()
-    torch.set_num_threads(1)
+def measure(rows: Rows, options: Any) -> None:
+    """Adds all sizes."""
     torch.manual_seed(0)
     keep_freed_memory()  # for all of them, as in training
     libraries = {name: name.removesuffix("_step") for name in PEERS}
@@ -185,13 +180,12 @@ def main() -> None:
     for name in dict.fromkeys(libraries.values()):
         print(f"{name} {version(name) if name in peers else 'is not installed: left out'}")
     if not peers:
-        parser.error("install one with: pip install -r benchmarks/requirements-peers.txt")
+        sys.exit("install one with: pip install -r benchmarks/requirements-peers.txt")
     print("\nforward and backward; times_fastest: the fastest peer / ours")
     for recurrent, sizes in ((False, STATIC_SIZES), (True, RECURRENT_SIZES)):
         for size in sizes:
             compare(rows, peers, recurrent, size)
-    rows.write(options.csv)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__)

@@ -10,12 +10,13 @@ images with seed 0. The file is a results table, measure `accuracy`.
 """
 
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.rows import Rows, command_line
+from benchmarks.rows import Rows, run
 from spikepropamine.policies.rules import RULES
 
 HYPERCOLUMNS, UNITS = 20, 10  # of the hidden layer, and units of each
@@ -82,18 +83,12 @@ def accuracies(seed: int) -> dict[str, float]:
     return found
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = command_line(__doc__)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = Rows()
+def measure(rows: Rows, options: Any) -> None:
+    """Adds the accuracies of so many seeds."""
     for seed in options.seeds:
         for name, value in accuracies(seed).items():
             rows.add({"accuracy": value}, environment="digits", policy=name, seed=seed)
-    rows.write(options.csv)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__, seeds=[1, 2, 3, 4, 5])

@@ -3,12 +3,13 @@
 import argparse
 import math
 import multiprocessing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 
 from spikepropamine import table
 from spikepropamine.versions import versions
@@ -43,12 +44,39 @@ class Rows:
             table.write(file, pl.concat([others, new]))
 
 
-def command_line(doc: str | None) -> argparse.ArgumentParser:
-    """A parser with the text of a module, and the option of a file for its rows."""
+def run(
+    measure: Callable[[Rows, Any], None],
+    doc: str | None,
+    several: Mapping[str, Sequence[str] | None] | None = None,
+    **defaults: Any,
+) -> None:
+    """The command line of a benchmark, which runs in one thread of PyTorch.
+
+    Args:
+        measure: adds rows, of the options.
+        doc: the text of its module.
+        several: names of arguments of which there are one or more, and the values that they can
+            have (None: any).
+        defaults: of options, in whose types they come; several values where the default is a list,
+            a flag where it is False.
+    """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=form)
+    for name, choices in (several or {}).items():
+        parser.add_argument(name, nargs="+", choices=choices)
+    for name, default in defaults.items():
+        kind: Any = {"action": "store_true"}
+        if isinstance(default, list):
+            kind = {"nargs": "+", "type": type(default[0])}
+        elif default is not False:
+            kind = {"type": type(default)}
+        text = "" if default is False else "(%(default)s)"
+        parser.add_argument(f"--{name}", default=default, help=text, **kind)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also put the rows into this file")
-    return parser
+    options, rows = parser.parse_args(), Rows()
+    torch.set_num_threads(1)
+    measure(rows, options)
+    rows.write(options.csv)
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:

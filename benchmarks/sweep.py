@@ -26,7 +26,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 
 import spikepropamine  # noqa: F401  registers the environments
-from benchmarks.rows import Rows, alone, command_line, peak_of
+from benchmarks.rows import Rows, alone, peak_of, run
 from benchmarks.throughput import learn
 from spikepropamine.agents import PlasticPPO, zoo
 from spikepropamine.policies import PlasticSpikingPolicy
@@ -138,22 +138,16 @@ def measure(rows: Rows, policy: str, setting: str, rounds: int, env: str) -> Non
         rows.add(measures, environment=env, condition=setting, **case)
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = command_line(__doc__)
-    parser.add_argument("settings", nargs="+", choices=CASES)
-    parser.add_argument("--policies", nargs="+", default=["mlp", "snn", "ndp-oja", "lstm"])
-    parser.add_argument("--env", default="HalfCheetah-v5")
-    parser.add_argument("--rounds", type=int, default=5)
-    options, rows = parser.parse_args(), Rows()
-    torch.set_num_threads(1)
+def measure_all(rows: Rows, options: Any) -> None:
+    """Adds settings."""
     keep_freed_memory()
     for setting in options.settings:
         for policy in options.policies if setting != "memory" else ["ndp-oja"]:
             env = options.env if setting != "memory" else "Pendulum-v1"
             measure(rows, policy, setting, options.rounds, env)
-    rows.write(options.csv)
 
 
 if __name__ == "__main__":
-    main()
+    policies = ["mlp", "snn", "ndp-oja", "lstm"]
+    sizes = {"policies": policies, "env": "HalfCheetah-v5", "rounds": 5}
+    run(measure_all, __doc__, {"settings": [*CASES]}, **sizes)

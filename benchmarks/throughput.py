@@ -15,20 +15,19 @@ import importlib.util
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import mujoco
 import numpy as np
-import torch
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
-from benchmarks.rows import Rows, command_line
+from benchmarks.rows import Rows, run
 from spikepropamine.agents import zoo
 from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import env_maker, make_envs
@@ -36,43 +35,29 @@ from spikepropamine.training.settings import defaults
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 """Modules with a PPO of Stable-Baselines3's interface."""
-POLICIES = ("mlp", "snn", "ndp-oja", "lstm", "lstm-stock")
+POLICIES = ["mlp", "snn", "ndp-oja", "lstm", "lstm-stock"]
 PARTS = ("physics", "environments", "inference", "buffer", "update")
 PHYSICS_STEPS = 4000  # per round
 Clock = defaultdict[str, float]
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = command_line(__doc__)
-    parser.add_argument("--env", default="HalfCheetah-v5")
-    parser.add_argument("--policies", nargs="+", default=POLICIES)
-    parser.add_argument("--hidden", nargs="+", type=int, default=[64, 64])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--short", action="store_true", help="one round")
-    options, rows = parser.parse_args(), Rows()
-    torch.set_num_threads(1)
+def measure(rows: Rows, options: Any) -> None:
+    """Adds each policy and size, Stable-Baselines3's PPO first, of its fastest round (`short`: of
+    one).
+    """
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # JAX's one thread
     keep_freed_memory()
-    rounds = 1 if options.short else options.rounds
-    measure(rows, options.env, options.policies, options.hidden, rounds)
-    rows.write(options.csv)
-
-
-def measure(
-    rows: Rows, env: str, policies: Sequence[str], hidden: Sequence[int], rounds: int
-) -> None:
-    """Adds each policy and size, Stable-Baselines3's PPO first, of its fastest round."""
+    env = options.env
     cases: dict[tuple[str, str], Any] = {}
     for name, library in PEERS.items():
         if importlib.util.find_spec(library) is not None:
             cases[name, "configured"] = _peer(env, name, importlib.import_module(library))
-    for size in ("configured", "x".join(map(str, hidden))):
-        for policy in policies:
+    for size in ("configured", "x".join(map(str, options.hidden))):
+        for policy in options.policies:
             settings = defaults(env, policy)
             network = settings.network
             if size != "configured":
-                network = replace(network, hidden=tuple(hidden))
+                network = replace(network, hidden=tuple(options.hidden))
             cases[policy, size] = zoo.build(policy, make_envs(settings), network, settings.trainer)
     clocks: dict[Any, Clock] = {case: defaultdict(float) for case in cases}
     for case, algorithm in cases.items():
@@ -82,7 +67,7 @@ def measure(
     physics = _physics(env)
     limits: list[float] = []
     fastest: dict[Any, dict[str, float]] = {}
-    for _ in range(rounds):
+    for _ in range(1 if options.short else options.rounds):
         limits.append(physics())
         for case, algorithm in cases.items():
             clocks[case].clear()
@@ -161,7 +146,7 @@ def _physics(env: str) -> Callable[[], float]:
     low, high = task.model.actuator_ctrlrange.T
     controls = random.uniform(low, high, (PHYSICS_STEPS, len(low)))
 
-    def run() -> float:
+    def seconds() -> float:
         task.reset(seed=0)
         start = time.process_time()
         for control in controls:
@@ -169,8 +154,9 @@ def _physics(env: str) -> Callable[[], float]:
             mujoco.mj_step(task.model, task.data, nstep=task.frame_skip)
         return (time.process_time() - start) / PHYSICS_STEPS
 
-    return run
+    return seconds
 
 
 if __name__ == "__main__":
-    main()
+    sizes = {"policies": POLICIES, "hidden": [64, 64], "rounds": 5, "short": False}
+    run(measure, __doc__, env="HalfCheetah-v5", **sizes)
