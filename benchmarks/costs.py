@@ -22,12 +22,11 @@ from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.film.recording import observed
-from spikepropamine.evaluation.judge.cost import PARTS, added, cost_of, energy, total
+from spikepropamine.evaluation.judge.cost import KINDS, PARTS, cost_of, energy, total
 from spikepropamine.export import onnx_file
 from spikepropamine.folder import find
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 
-KINDS = ("accumulates", "multiply_accumulates")
 STEPS = 500
 
 
@@ -38,15 +37,17 @@ def operations(run: Run, task: Task) -> dict[str, float]:
     policy: Any = run.policy.policy
     cost = cost_of(policy, observations)
     found = {
-        f"{part}_{kind}": round(total(cost, part)[kind], 1) for part in PARTS for kind in KINDS
+        f"{part}_{kind}": round(float(count), 1)
+        for part in PARTS
+        for kind, count in zip(KINDS, total(cost, part))
     }
     found["energy_nJ"] = round(energy(total(cost)) / 1000, 1)
     found |= {name: round(cost[name]) for name in ("parameter_bytes", "state_bytes")}
     found["activation_sparsity"] = round(cost["activation_sparsity"] or 0.0, 4)
     if isinstance(policy, PlasticSpikingPolicy) and policy.network_config.rule == "none":
         spiking = cost["layers"][: len(policy.network.layers)]
-        ours = added([layer["synapses"] for layer in spiking])
-        found |= {f"spiking_{kind}": round(ours[kind], 1) for kind in KINDS}
+        ours = sum(layer["synapses"] for layer in spiking)
+        found |= {f"spiking_{kind}": round(float(x), 1) for kind, x in zip(KINDS, ours)}
         if find_spec("neurobench") is not None:
             counted = neurobench(policy, observations)
             found |= {f"neurobench_{name}": value for name, value in counted.items()}

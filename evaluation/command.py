@@ -45,13 +45,8 @@ REPORT = "report.html"
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
 
 
-def _set_defaults(parser: Parser, arguments: Sequence[str]) -> None:
-    """Makes what the file of `--config` says the defaults of the options."""
-    first = Parser(parser.prog, add_help=False, allow_abbrev=False)
-    first.add_argument("--config", type=Path)
-    file = first.parse_known_args(arguments)[0].config
-    if file is None:
-        return
+def _configured(parser: Parser, file: Path) -> argparse.Namespace:
+    """The options that the file of `--config` says."""
     content = read_yaml(file)
     if not isinstance(content, dict):
         raise UsageError(f"{file}: must be options by name, got {shown(content)}")
@@ -63,11 +58,9 @@ def _set_defaults(parser: Parser, arguments: Sequence[str]) -> None:
             # YAML reads `off`, the name of a lesion, as false
             words += [option, *("off" if x is False else str(x) for x in values)]
     try:
-        found = vars(parser.parse_args(words))
+        return parser.parse_args(words)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from error
-    named = {str(name).replace("-", "_") for name in content}
-    parser.set_defaults(**{name: value for name, value in found.items() if name in named})
 
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
@@ -76,13 +69,11 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     lesions = "; ".join(f"{lesion.name}: {lesion.sentence}" for lesion in LESIONS.values())
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add(
-        "runs",
-        nargs="+",
-        metavar="[CALLED=]RUN|NAME",
-        help="folder of a run, or part of the path of one in trained/ (`spikepropamine list "
-        "trained`); variants of one policy are told apart by what they are CALLED",
+    text = (
+        "folder of a run, or part of the path of one in trained/ (`spikepropamine list trained`); "
+        "variants of one policy are told apart by what they are CALLED"
     )
+    add("runs", nargs="+", metavar="[CALLED=]RUN|NAME", help=text)
     text = f"of conditions: {suites}, or a YAML file of your own ({STANDARD}, without --perturb)"
     add("--suite", metavar="NAME|FILE", help=text)
     text = 'conditions, as "mass=1.5@500" (`spikepropamine list perturbations` has all)'
@@ -94,25 +85,22 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     text = "only these of the suite, and clean (all); lesions of them stay"
     add("--conditions", nargs="+", metavar="NAME", help=text)
     add("--episodes", type=int, help=f"per condition, the same in each ({EPISODES})")
-    add(
-        "--quick",
-        action="store_true",
-        help=f"a first answer: {FEW_EPISODES} episodes, and of each perturbation the severest, "
-        "unless --conditions names others",
+    text = (
+        f"a first answer: {FEW_EPISODES} episodes, and of each perturbation the severest, unless "
+        "--conditions names others"
     )
+    add("--quick", action="store_true", help=text)
     add("--seed", type=int, default=UNSEEN_SEED, help="of the first episode (%(default)s)")
     text = "episodes of K times the length (%(default)s)"
     add("--horizon-factor", type=int, default=1, metavar="K", help=text)
     text = "sample actions instead of taking the likeliest"
     add("--stochastic", action="store_true", help=text)
     add("--workers", type=int, metavar="N", help="processes (as many as there are cores)")
-    add(
-        "--out",
-        type=Path,
-        metavar="FOLDER",
-        help="where results go (evaluations/SUITE in the folder that the runs have in common; with "
-        "--quick, --horizon-factor and --stochastic in one of their own)",
+    text = (
+        "where results go (evaluations/SUITE in the folder that the runs have in common; with "
+        "--quick, --horizon-factor and --stochastic in one of their own)"
     )
+    add("--out", type=Path, metavar="FOLDER", help=text)
     add("--overwrite", action="store_true", help="replace results that are in that folder")
     add(
         "--video",
@@ -127,8 +115,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     text = "YAML: options by name; those given here win"
     add("--config", type=Path, metavar="FILE", help=text)
     add_import(parser)
-    _set_defaults(parser, arguments)
     options = parser.parse_args(arguments)
+    if options.config is not None:  # what is given wins
+        options = parser.parse_args(arguments, _configured(parser, options.config))
     if options.episodes is None:
         options.episodes = FEW_EPISODES if options.quick else EPISODES
     for name, least, most in (
@@ -156,7 +145,10 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
 def ask(options: argparse.Namespace) -> Asked:
     """Finds what the options name. Raises UsageError where something is missing or wrong."""
     seeds = range(options.seed, options.seed + options.episodes)
-    named = [_named(text) for given in options.runs for text in _matching(given)]
+    named = []
+    for given in options.runs:  # not every shell expands patterns
+        found = [given] if Path(given).exists() else sorted(glob.glob(given)) or [given]
+        named += [_named(text) for text in found]
     folders = [folder for _, folder in named]
     names: dict[Path, str] = {}
     for name, folder in named:
@@ -177,8 +169,8 @@ def ask(options: argparse.Namespace) -> Asked:
         raise UsageError(f"{error}; say with --out where results are to go") from error
     if (folder / REPORT).exists() and not options.overwrite:  # the last that is written
         raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
-    how = (teacher, seeds, not options.stochastic, skipped, folder)
-    return Asked(runs, task, conditions, *how)
+    deterministic = not options.stochastic
+    return Asked(runs, task, conditions, teacher, seeds, deterministic, skipped, folder)
 
 
 def conditions_asked(
@@ -194,11 +186,6 @@ def conditions_asked(
     elif options.quick:
         conditions = severest(conditions)
     return conditions, skipped
-
-
-def _matching(text: str) -> list[str]:
-    """The folders that a pattern stands for, which not every shell expands."""
-    return [text] if Path(text).exists() else sorted(glob.glob(text)) or [text]
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -224,10 +211,8 @@ def folder_name(options: argparse.Namespace) -> str:
 
 
 def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
-    """For the results: `--out`, or one in the folder that the runs have in common.
-
-    Raises:
-        UsageError: the runs' folder has links in the place of ours, which may lead anywhere.
+    """For the results: `--out`, or one in the folder that the runs have in common. Raises
+    UsageError: the runs' folder has links in the place of ours, which may lead anywhere.
     """
     if options.out is not None:
         return options.out

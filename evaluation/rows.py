@@ -8,7 +8,7 @@ contexts, random actions and a teacher that is told stand in the place of a poli
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,7 @@ from spikepropamine.evaluation.judge.cost import cost_measures, cost_of
 from spikepropamine.evaluation.judge.measures import OPENING, SETTLED, WINDOW, Segment
 from spikepropamine.evaluation.run.jobs import SAMPLES, Outcome
 from spikepropamine.evaluation.run.plan import Evaluation
-from spikepropamine.folder import RunFolder
-from spikepropamine.progress_csv import RETURN, read_curve, seconds_of
+from spikepropamine.folder import RETURN, RunFolder, read_curve, seconds_of
 from spikepropamine.table import table
 
 RANDOM, TOLD = "random actions", "teacher, told"
@@ -40,8 +39,14 @@ Numbers = Iterator[dict[str, Any]]
 def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
     """The results table of an evaluation; `suite` is the name of its conditions."""
     rows: list[dict[str, Any]] = []
-    everybody = [(_base(run), found) for run, found in zip(evaluation.runs, evaluation.outcomes)]
-    for run, seen, (base, _) in zip(evaluation.runs, evaluation.observations, everybody):
+    everybody = []
+    for run, found, seen in zip(evaluation.runs, evaluation.outcomes, evaluation.observations):
+        revision = run.policy.metadata.get("versions", {}).get("revision")
+        base: dict[str, Any] = {
+            "environment": run.environment, "policy": run.name, "seed": run.seed,
+            "steps": run.steps, "revision": revision,
+        }  # fmt: skip
+        everybody.append((base, found))
         rows += [base | row for row in _facts(run, seen)]
     for base, _ in everybody:
         for name in ("random", "still"):
@@ -73,14 +78,6 @@ def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
     return table(rows)
 
 
-def _base(run: Run) -> dict[str, Any]:
-    revision = run.policy.metadata.get("versions", {}).get("revision")
-    return {
-        "environment": run.environment, "policy": run.name, "seed": run.seed, "steps": run.steps,
-        "revision": revision,
-    }  # fmt: skip
-
-
 def _facts(run: Run, seen: Any) -> Numbers:
     """Of a run; `seen` is what it saw in the first clean episode."""
     settings, progress = run.policy.metadata["settings"], RunFolder(run.folder).progress
@@ -97,7 +94,7 @@ def _facts(run: Run, seen: Any) -> Numbers:
     ends = [round(run.steps * (point + 1) / CURVE) for point in range(CURVE)]
     if len(returns):
         curve = np.interp(ends, when, returns, left=np.nan)
-        yield from _curve("training_return", ends, curve)
+        yield from _numbers("training_return", "at", ends, curve)
 
 
 def _episodes(outcome: Outcome) -> Numbers:
@@ -116,13 +113,13 @@ def _curves(evaluation: Evaluation, condition: Condition, outcome: Outcome) -> N
     if task.window <= task.horizon:
         rates = measures.windowed(rewards, task.window)[0]
         starts = measures.curve_points(len(rates))
-        yield from _curve("reward", starts + task.window, rates[starts])
+        yield from _numbers("reward", "at", starts + task.window, rates[starts])
     if "inside/count" in outcome:
         steps = max(1, task.horizon // SAMPLES) * np.arange(len(outcome["inside/count"]))
         for name, sums in outcome.items():
             if name.startswith("inside/") and name != "inside/count":
                 series = sums / outcome["inside/count"]
-                yield from _curve(name.removeprefix("inside/"), steps, series)
+                yield from _numbers(name.removeprefix("inside/"), "at", steps, series)
 
 
 def _recovery(evaluation: Evaluation, condition: Condition, found: Found) -> Numbers:
@@ -178,7 +175,7 @@ def _contexts(
         yield from _by_episode(f"{prefix}settled_rate", outcome, settled)
         rates = _rate(by_step)
         starts = measures.curve_points(len(rates))
-        yield from _curve(f"{prefix}context_reward", starts + WINDOW, rates[starts])
+        yield from _numbers(f"{prefix}context_reward", "at", starts + WINDOW, rates[starts])
         if off is not None and off.key in found:
             without = measures.since(padded(found[off.key]["rewards"], horizon), some)
             more = opening - measures.mean_of(without, range(OPENING))
@@ -224,15 +221,11 @@ def _rate(by_step: np.ndarray) -> np.ndarray:
     return measures.windowed(measures.mean_of_known(by_step, axis=0)[None], WINDOW)[0]
 
 
+def _numbers(measure: str, axis: str, places: Iterable[Any], values: Iterable[Any]) -> Numbers:
+    for place, value in zip(places, values):
+        if np.isfinite(value):
+            yield {"measure": measure, axis: int(place), "value": float(value)}
+
+
 def _by_episode(measure: str, outcome: Outcome, values: np.ndarray) -> Numbers:
-    for episode, value in zip(outcome["seed"], values):
-        if np.isfinite(value):
-            yield {"measure": measure, "episode": int(episode), "value": float(value)}
-
-
-def _curve(
-    measure: str, at: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray
-) -> Numbers:
-    for step, value in zip(at, values):
-        if np.isfinite(value):
-            yield {"measure": measure, "at": int(step), "value": float(value)}
+    return _numbers(measure, "episode", outcome["seed"], values)

@@ -17,8 +17,9 @@ from spikepropamine.versions import add_import, import_modules, versions
 FORMATS = ("onnx", "nir")
 
 
-def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
-    """The options of a command line."""
+def main(arguments: Sequence[str], program: str = "spikepropamine export") -> int:
+    """Writes the file, once it has been found to do what the policy does; returns the exit code."""
+    torch.set_num_threads(1)
     parser = parser_of(program, __doc__, "of the check, and of the episode of --after")
     parser.add_argument(
         "--format",
@@ -38,13 +39,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         help="nir: with the fast weights that the policy has after N steps of an episode "
         "(%(default)s: none)",
     )
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str], program: str = "spikepropamine export") -> int:
-    """Writes the file, once it has been found to do what the policy does; returns the exit code."""
-    torch.set_num_threads(1)
-    options = parse(arguments, program)
+    options = parser.parse_args(arguments)
     if options.after < 0:
         raise UsageError("--after must be 0 or more")
     if options.format == "onnx" and options.after:
@@ -81,10 +76,8 @@ def parser_of(program: str, description: str | None, seed: str) -> Parser:
 
 
 def run_of(options: argparse.Namespace) -> tuple[Run, Task]:
-    """The run that `parser_of` has read, and its task.
-
-    Raises:
-        UsageError: there is none, or an episode with that seed is not for it.
+    """The run that `parser_of` has read, and its task. Raises UsageError: there is none, or an
+    episode with that seed is not for it.
     """
     import_modules(options.imports)
     if options.seed < 0:

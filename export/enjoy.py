@@ -51,9 +51,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
         conditions, _ = conditions_of(task, None, texts, [])
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if display and has_window(task):
-        print(f"return {live(run, task, conditions[-1], options.seed):.1f}")
-        return 0
+    if display:
+        with closing(make(task.environment, task.arguments)) as env:
+            modes = env.metadata.get("render_modes", [])
+        if "human" in modes:
+            print(f"return {live(run, task, conditions[-1], options.seed):.1f}")
+            return 0
     from spikepropamine.evaluation.film.video import film_run  # the encoder takes a moment
 
     place = options.video or RunFolder(run.folder).videos
@@ -79,13 +82,6 @@ def live(run: Run, task: Task, condition: Condition, seed: int) -> float:
     shown = replace(task, arguments={**task.arguments, "render_mode": "human"})
     with closing(make_env(shown, condition, run.previous, run.revealed)) as env:
         return sum(moment.reward for moment in watch(run.policy, env, seed))
-
-
-def has_window(task: Task) -> bool:
-    """Whether the task can draw itself in a window."""
-    env = make(task.environment, task.arguments)
-    env.close()
-    return "human" in env.metadata.get("render_modes", [])
 
 
 def has_display() -> bool:

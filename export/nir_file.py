@@ -17,7 +17,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 
-from spikepropamine.policies.deployed import DeployedPolicy, Normalisation, steps
+from spikepropamine.policies.deployed import DeployedPolicy, steps
 from spikepropamine.policies.groups import PLASTICITY
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -100,7 +100,10 @@ def to_nir(
 
     last = "input"
     if deployed.normalisation is not None:
-        last = add("normalisation", _normalisation(deployed.normalisation), last)
+        normalisation = deployed.normalisation
+        spread = np.sqrt(normalisation.var + normalisation.epsilon).ravel()
+        node = nir.Affine(np.diag(1 / spread), -normalisation.mean.ravel() / spread)
+        last = add("normalisation", node, last)
     for index, layer in enumerate(network.layers):
         name, p = f"layer{index}", layer.parameters_in_use()
         weight, bias, recurrent = _array(p.weight), _array(p.bias), None
@@ -155,11 +158,6 @@ def to_nir(
 
 def _array(x: torch.Tensor) -> np.ndarray:
     return np.atleast_1d(x.detach().cpu().numpy().astype(np.float32))  # NIR files hold no scalars
-
-
-def _normalisation(normalisation: Normalisation) -> nir.Affine:
-    spread = np.sqrt(normalisation.var + normalisation.epsilon).ravel()
-    return nir.Affine(np.diag(1 / spread), -normalisation.mean.ravel() / spread)
 
 
 def _plasticity(layer: Any) -> dict[str, Any]:

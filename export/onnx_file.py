@@ -56,7 +56,8 @@ class Step(nn.Module):
             readable.network.keep_weights()
             policy = readable
         self.policy, self.normalisation = policy, deployed.normalisation
-        self.actor = _for(policy, NETWORKS)(policy)[0]
+        kind = next(cls for cls in type(policy).__mro__ if cls in NETWORKS)
+        self.actor = NETWORKS[kind](policy)[0]
         self.actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
         self.keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
         pairs = {"": (space, policy.observation_space)}
@@ -126,11 +127,6 @@ class Step(nn.Module):
         return scaled.clamp(-bound, bound).float()
 
 
-def _for(policy: Any, table: dict[type, Any]) -> Any:
-    """The entry of the policy's class, or of the nearest above it."""
-    return next(table[cls] for cls in type(policy).__mro__ if cls in table)
-
-
 def state_layout(policy: Any) -> StateLayout | None:
     """Fields of the state that the file takes and gives; None for a policy without memory.
 
@@ -167,7 +163,8 @@ def to_onnx(
 
     space = deployed.policy.observation_space if space is None else space
     step = Step(deployed, space).eval()
-    examples = _example_inputs(space)
+    parts = _by_input(space.spaces if isinstance(space, spaces.Dict) else space)
+    examples = {k: np.zeros((2, *(x.shape or ())), dtype=x.dtype) for k, x in parts.items()}
     names, outputs = list(examples), [ACTION]
     inputs = [torch.as_tensor(x) for x in examples.values()]
     if step.layout is not None:
@@ -196,15 +193,11 @@ def to_onnx(
     return model.SerializeToString()
 
 
-def _example_inputs(space: spaces.Space) -> dict[str, np.ndarray]:
-    """Two observations, by the name of the input."""
-    if isinstance(space, spaces.Dict):
-        return {
-            f"{OBSERVATION}.{key}": x
-            for key, part in space.spaces.items()
-            for x in _example_inputs(part).values()
-        }
-    return {OBSERVATION: np.zeros((2, *(space.shape or ())), dtype=space.dtype)}
+def _by_input(whole: Any) -> dict[str, Any]:
+    """What there is one of, or one for each key, by the names of the inputs of a file."""
+    if isinstance(whole, dict):
+        return {f"{OBSERVATION}.{key}": part for key, part in whole.items()}
+    return {OBSERVATION: whole}
 
 
 class OnnxPolicy:
@@ -227,18 +220,12 @@ class OnnxPolicy:
 
     def reset(self) -> None:
         """An episode starts."""
-        widths = {x.name: x.shape[1:] for x in self.session.get_inputs()}
-        self.state = {
-            name: np.zeros((1, *width), dtype=np.float32)
-            for name, width in widths.items()
-            if name == STATE
-        }
+        state = [x for x in self.session.get_inputs() if x.name == STATE]
+        self.state = {x.name: np.zeros((1, *x.shape[1:]), dtype=np.float32) for x in state}
 
     def act(self, observation: Any) -> np.ndarray:
         """The action for an observation as the environment gives it."""
-        parts = {OBSERVATION: observation}
-        if isinstance(observation, dict):
-            parts = {f"{OBSERVATION}.{key}": x for key, x in observation.items()}
+        parts = _by_input(observation)
         # environments may give other types than their spaces say, as training lets them
         types = {x.name: x.type[len("tensor(") : -1] for x in self.session.get_inputs()}
         feed = {n: np.asarray(x, NUMPY.get(types[n], types[n]))[None] for n, x in parts.items()}

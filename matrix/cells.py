@@ -43,30 +43,19 @@ BUSY = "another process is at it"
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run with its evaluations and exports.
+    """One training run with its evaluations and exports."""
 
-    Attributes:
-        matrix: its name.
-        env, setting, policy: their labels.
-        seed: of the training.
-        path: of the run folder, relative to `root`.
-        commands: arguments of `spikepropamine`, training first.
-        evaluations: the folders that the evaluations leave, relative to `root`.
-        keep: where a copy of the policy goes if its seed is the median, relative to `root`; None:
-            nowhere.
-        root: the working directory of the commands, absolute.
-    """
-
-    matrix: str
-    env: str
-    setting: str
-    policy: str
-    seed: int
-    path: Path
-    commands: tuple[tuple[str, ...], ...]
-    evaluations: tuple[Path, ...]
+    matrix: str  # its name
+    env: str  # its label
+    setting: str  # its label
+    policy: str  # its label
+    seed: int  # of the training
+    path: Path  # of the run folder, relative to `root`
+    commands: tuple[tuple[str, ...], ...]  # arguments of `spikepropamine`, training first
+    evaluations: tuple[Path, ...]  # the folders that the evaluations leave, relative to `root`
+    # where a copy of the policy goes if its seed is the median, relative to `root`; None: nowhere
     keep: Path | None
-    root: Path
+    root: Path  # the working directory of the commands, absolute
 
     @property
     def name(self) -> str:
@@ -137,14 +126,9 @@ def _digest(files: Sequence[Path]) -> str:
 
 
 def cells_of(matrix: Matrix, runs: Path) -> list[Cell]:
-    """All cells, by value: the first seed of everything first, then the order of the file.
-
-    Args:
-        matrix: the matrix.
-        runs: folder of the run folders of all matrices.
-
-    Raises:
-        UsageError: arguments that `train` or `evaluate` would refuse, or two cells in one folder.
+    """All cells, with their run folders in `runs`: the first seed of everything first, then the
+    order of the file. Raises UsageError: arguments that `train` or `evaluate` would refuse, or two
+    cells in one folder.
     """
     cells = [_cell(matrix, runs, *labels) for labels in matrix.labels()]
     first: dict[Path, Cell] = {}
@@ -235,10 +219,8 @@ def _objection(environment: str, env_kwargs: str, asked: tuple[str, ...]) -> str
 
 
 def chosen(cells: list[Cell], axis: str, names: Collection[str] | None) -> list[Cell]:
-    """The cells whose label on an axis is among the names; None: all.
-
-    Raises:
-        UsageError: a name that no cell has.
+    """The cells whose label on an axis is among the names; None: all. Raises UsageError: a name
+    that no cell has.
     """
     labels = dict.fromkeys(str(getattr(cell, axis)) for cell in cells)
     for name in names or ():
@@ -249,13 +231,12 @@ def chosen(cells: list[Cell], axis: str, names: Collection[str] | None) -> list[
 
 def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | None:
     """Runs what is left of a cell: training from its last checkpoint, then evaluations and exports.
-
-    Args:
-        cell: to run; what its commands say goes to its log.
-        stopped: asked now and then; once it is true, the command is ended as by Ctrl-C.
+    What they say goes to its log. Once `stopped`, which is asked now and then, is true, a command
+    is ended as by Ctrl-C.
 
     Returns:
-        Why it failed, in a line; None where it is finished; `BUSY` where another process is at it.
+        Why it failed, in a line; None where it is finished; `BUSY` where another process is at
+            it.
     """
     try:
         if cell.finished():

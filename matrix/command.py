@@ -14,11 +14,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from spikepropamine.common import Parser, UsageError, run_command
+from spikepropamine.common import Parser, UsageError, progress_bar, run_command
 from spikepropamine.matrix.cells import BUSY, Cell, cells_of, chosen, execute
 from spikepropamine.matrix.file import load_matrix
 from spikepropamine.matrix.rows import collect, keep_medians
-from spikepropamine.progress import progress_bar
 from spikepropamine.table import RESULTS
 
 RUNS = Path("runs/matrices")
@@ -63,10 +62,9 @@ def run(options: argparse.Namespace) -> int:
     """Runs the matrix and collects its rows; returns the exit code, 1 where a cell failed."""
     matrix = load_matrix(options.file)
     every = cells_of(matrix, options.runs)
-    cells = chosen(every, "env", options.envs)
-    cells = chosen(cells, "policy", options.policies)
-    cells = chosen(cells, "setting", options.settings)
-    cells = chosen(cells, "seed", options.seeds)
+    cells, asked = every, (options.envs, options.policies, options.settings, options.seeds)
+    for axis, names in zip(("env", "policy", "setting", "seed"), asked):
+        cells = chosen(cells, axis, names)
     left = [cell for cell in cells if not cell.finished()]
     print(f"{matrix.name}: {len(cells)} cells, {len(cells) - len(left)} done, {len(left)} to do")
     if options.dry_run:

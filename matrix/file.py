@@ -70,10 +70,8 @@ class Matrix:
 
 
 def load_matrix(name: str) -> Matrix:
-    """The matrix in a YAML file, or the one of `configs/matrices/` that has this name.
-
-    Raises:
-        UsageError: there is none, or something in it is wrong.
+    """The matrix in a YAML file, or the one of `configs/matrices/` that has this name. Raises
+    UsageError: there is none, or something in it is wrong.
     """
     file = Path(name)
     if not file.suffix:

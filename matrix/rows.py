@@ -35,13 +35,11 @@ Row = dict[str, Any]
 
 
 def collect(cells: Sequence[Cell], file: Path) -> int:
-    """Puts the rows of finished cells into a file, beside those of other runs that it has.
+    """Puts the rows of finished cells into a file, beside those of other runs that it has; returns
+    how many rows the cells have.
 
-    The ideal observer of cue association is measured anew, on the same episodes; of a teacher
-    that is told the context there is what the last of the cells says.
-
-    Returns:
-        How many rows the cells have.
+    The ideal observer of cue association is measured anew, on the same episodes; of a teacher that
+    is told the context there is what the last of the cells says.
     """
     if not cells:
         return 0
@@ -65,15 +63,11 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
 
 
 def keep_medians(cells: Sequence[Cell], finished: Sequence[Cell], file: Path) -> None:
-    """Copies what evaluation needs of the runs of median seeds, each with a card.
+    """Copies what evaluation needs of the runs of median seeds, each with a card. The file has
+    their rows.
 
     The median is by what tells how good a policy is, the lower one where there are two; of an
     environment, setting and policy there is none before all seeds are finished.
-
-    Args:
-        cells: all of the matrix.
-        finished: those that are.
-        file: that has their rows.
     """
     groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
@@ -130,9 +124,8 @@ def evaluated(folder: Path) -> pl.DataFrame:
     keys = [name for name in COLUMNS if name not in ("episode", "value")]
     means = frame.group_by(keys, maintain_order=True).agg(pl.col("value").mean())
     means = means.with_columns(episode=pl.lit(None, pl.Int64)).select(list(COLUMNS))
-    first, last = evaluation.asked["seeds"]
     counted = where(means, measure="random_return").with_columns(
-        measure=pl.lit("episodes"), value=pl.lit(float(last - first + 1))
+        measure=pl.lit("episodes"), value=pl.lit(float(evaluation.episodes))
     )
     return pl.concat([means, counted])
 

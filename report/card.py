@@ -15,9 +15,17 @@ import yaml
 
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY, Parser, UsageError, write_text
-from spikepropamine.folder import RESULTS, TRAINED, RunFolder, find, name_of, trained_runs
+from spikepropamine.folder import (
+    RESULTS,
+    RETURN,
+    TRAINED,
+    RunFolder,
+    find,
+    name_of,
+    read_curve,
+    trained_runs,
+)
 from spikepropamine.policies.export import load_policy
-from spikepropamine.progress_csv import RETURN, read_curve
 from spikepropamine.reading import read_text
 from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.report.results import lines_of, main_measure
@@ -30,12 +38,8 @@ SPIKING, PLASTIC = re.compile(r"n?dp-|r?snn"), re.compile(r"n?dp-")
 
 
 def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
-    """Markdown with the front matter that the Hub reads.
-
-    Args:
-        run: the run folder.
-        lines: of this run, of `lines_evaluated` or `lines_on_file`.
-        name: by which `enjoy` and `evaluate` will find it.
+    """Markdown with the front matter that the Hub reads, of the lines of a run (`lines_evaluated`,
+    `lines_on_file`), and the name by which `enjoy` and `evaluate` will find it.
     """
     metadata = _metadata(run)
     training = metadata["settings"]
@@ -71,11 +75,7 @@ def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
 
 
 def latest_evaluation(run: RunFolder) -> Path:
-    """The folder of it, in the run folder.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """The folder of it, in the run folder. Raises UsageError: there is none."""
     found = sorted(run.evaluations.glob(f"*/{RESULTS}"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError(
@@ -86,10 +86,8 @@ def latest_evaluation(run: RunFolder) -> Path:
 
 
 def lines_evaluated(run: RunFolder, evaluation: Path) -> pl.DataFrame:
-    """The lines of a run in an evaluation, a folder.
-
-    Raises:
-        UsageError: no evaluation there, or one of other runs, or from before more training.
+    """The lines of a run in an evaluation, a folder. Raises UsageError: no evaluation there, or one
+    of other runs, or from before more training.
     """
     found = Evaluation.read(evaluation)
     mine = [x for x in found.asked["runs"]
@@ -102,9 +100,8 @@ def lines_evaluated(run: RunFolder, evaluation: Path) -> pl.DataFrame:
             f"{evaluation} is of the policy after {mine[0]['steps']:,} steps, and {run.path} has "
             f"one of {steps:,}: evaluate it again"
         )
-    first, last = found.asked["seeds"]
     lines = lines_of(table.where(found.frame, policy=mine[0]["policy"], seed=mine[0]["seed"]))
-    return lines.with_columns(episodes=pl.lit(float(last - first + 1)))
+    return lines.with_columns(episodes=pl.lit(float(found.episodes)))
 
 
 def lines_on_file(folder: Path) -> pl.DataFrame:

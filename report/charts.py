@@ -20,17 +20,16 @@ NUMBER = ",.12~g"  # 12 digits, less zeros at the end
 ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
 QUIET = ""  # the colour of what is there for comparison
 
+Point = tuple[float, float, float | None, float | None]
+
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its name at its end, and a band from `low` to `high` where these are known."""
+    """A curve: its name at its end, and points of x, mean, and the edges of a band where known."""
 
     label: str
     colour: str
-    x: Sequence[float]
-    mean: Sequence[float]
-    low: Sequence[float | None] | None = None
-    high: Sequence[float | None] | None = None
+    points: Sequence[Point]
     dashed: bool = False
 
 
@@ -57,21 +56,15 @@ def curves(
     vertical: Mapping[str, float] | None = None,
     horizontal: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """A Vega-Lite chart of curves, each named at its end.
+    """A Vega-Lite chart of curves, each named at its end; there is at least one, with a point.
 
-    Args:
-        lines: at least one, each with at least one point.
-        x_title: of the axis, with the unit.
-        y_title: as `x_title`.
-        as_percent: shows fractions as percentages.
-        x_format: of the ticks, as in d3; "d" has whole numbers only.
-        include: values that the y axis has to reach.
-        vertical: marks across the plot at some x, by their labels.
-        horizontal: the same at some y.
+    Titles of axes have the unit. With `as_percent` fractions are percentages. `x_format` is of the
+    ticks, as in d3; "d" has whole numbers only. The y axis reaches the values to `include`. Marks
+    go across the plot at some x (`vertical`) or y (`horizontal`), by their labels.
     """
     vertical, horizontal = vertical or {}, horizontal or {}
     bottom, top = _range(lines, [*include, *horizontal.values()])
-    xs = [x for line in lines for x in line.x]
+    xs = [x for line in lines for x, *_ in line.points]
     above = {"titleAngle": 0, "titleAlign": "left", "titleBaseline": "bottom", "titleX": -38,
              "titleY": -8, "labelPadding": 6}  # fmt: skip
     y_settings = _y_settings(y_title, bottom, top, as_percent, **above)
@@ -83,9 +76,8 @@ def curves(
 
     values = []
     for n, line in enumerate(lines):
-        for k, at in enumerate(line.x):
-            point = {"line": n, "x": at, "y": _short(line.mean[k])}
-            low, high = _band(line, k)
+        for at, mean, low, high in line.points:
+            point = {"line": n, "x": at, "y": _short(mean)}
             if low is not None and high is not None:
                 point |= {"low": _short(low), "high": _short(high)}
             values.append(point)
@@ -109,9 +101,9 @@ def curves(
     # which breaks where there is no interval
     layers.append(base.mark_area(clip=True).encode(y=bottoms, y2="high:Q", opacity=opacity))
     layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
-    if max(len(line.x) for line in lines) <= 12:
+    if max(len(line.points) for line in lines) <= 12:
         layers.append(base.mark_circle(size=36, opacity=1).encode(y=y))
-    ends = [(line.label, _ink(line.colour), line.x[-1], line.mean[-1]) for line in lines]
+    ends = [(line.label, _ink(line.colour), *line.points[-1][:2]) for line in lines]
     ends += [(label, "var(--quiet)", max(xs), at) for label, at in horizontal.items()]
     layers.append(_end_labels(ends, x, y, bottom, top))
     layers.append(_readout(lines, x, x_title, as_percent))
@@ -127,14 +119,11 @@ def dots(
     include: Sequence[float] = (),
     marks: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """A Vega-Lite chart of means with intervals, a group of rows for each label.
+    """A Vega-Lite chart of means with intervals, a group of rows for each label; there is at least
+    one.
 
-    Args:
-        rows: at least one group with at least one dot.
-        x_title: of the axis, with the unit.
-        as_percent: shows fractions as percentages.
-        include: values that the x axis has to reach.
-        marks: lines down the plot at some x, by their labels.
+    The title of the axis has the unit. With `as_percent` fractions are percentages. The x axis
+    reaches the values to `include`. Marks go down the plot at some x, by their labels.
     """
     marks = marks or {}
     values, heads, at = [], [], 0.0
@@ -182,13 +171,8 @@ def dots(
 def scatter(
     spots: Sequence[tuple[float, Dot]], x_title: str, y_title: str, *, as_percent: bool = False
 ) -> dict[str, Any]:
-    """A Vega-Lite chart of points, each named beside it, over a logarithmic axis.
-
-    Args:
-        spots: at least one: x above 0, and its value.
-        x_title: of the axis, with the unit.
-        y_title: as `x_title`.
-        as_percent: shows the values as percentages.
+    """A Vega-Lite chart of points at some x above 0, each named beside it. The x axis is
+    logarithmic.
     """
     values = [
         {"x": _short(at), "paint": _paint(dot.colour), "ink": _ink(dot.colour),
@@ -221,13 +205,8 @@ def scatter(
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions moved as little as is simple so that neighbours are `gap` apart, inside a range.
-
-    Args:
-        positions: in any order; the result keeps it.
-        gap: between neighbours, at least.
-        low: end of the range; it is left only where the range is too small for all.
-        high: the other end.
+    """Positions moved as little as is simple so that neighbours are `gap` apart, between `low` and
+    `high`; that range is left only where it is too small for all.
     """
     order = sorted(range(len(positions)), key=lambda k: positions[k])
     placed: list[float] = []
@@ -263,9 +242,8 @@ def _readout(lines: Sequence[Line], x: alt.X, x_title: str, as_percent: bool) ->
     """A rule that follows the pointer, with the values of all lines there."""
     rows: dict[float, dict[str, Any]] = {}
     for n, line in enumerate(lines):
-        for k, at in enumerate(line.x):
-            low, high = _band(line, k)
-            text = _readable(line.mean[k], low, high, as_percent)
+        for at, mean, low, high in line.points:
+            text = _readable(mean, low, high, as_percent)
             rows.setdefault(at, {"x": at})[f"line{n}"] = text
     tooltip = [alt.Tooltip("x:Q", title=x_title, format=",~r")] + [
         alt.Tooltip(f"line{n}:N", title=line.label) for n, line in enumerate(lines)
@@ -325,11 +303,6 @@ def _finished(
     return chart.to_dict()
 
 
-def _band(line: Line, k: int) -> tuple[float | None, float | None]:
-    """At the point with that number."""
-    return None if line.low is None else line.low[k], None if line.high is None else line.high[k]
-
-
 def _paint(colour: str) -> str:
     return variable(colour) if colour else "var(--quiet)"
 
@@ -341,9 +314,9 @@ def _ink(colour: str) -> str:
 
 def _range(lines: Sequence[Line], include: Sequence[float]) -> tuple[float, float]:
     """That of the means and of the bands, as far as these leave the means room to be told apart."""
-    means = [*include, *(value for line in lines for value in line.mean)]
-    sides = [side for line in lines for side in (line.low, line.high) if side is not None]
-    edges = [edge for side in sides for edge in side if edge is not None]
+    points = [point for line in lines for point in line.points]
+    means = [*include, *(mean for _, mean, *_ in points)]
+    edges = [edge for _, _, *band in points for edge in band if edge is not None]
     low, high = min(means), max(means)
     room = ROOM * (high - low) or math.inf
     return _padded([max(min([low, *edges]), low - room), min(max([high, *edges]), high + room)])

@@ -1,8 +1,9 @@
 """`spikepropamine evaluate`: evaluates trained policies, and writes what people read of it."""
 
 import argparse
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import torch
 from spikepropamine.common import CLEAN_KEY, run_command
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.command import FILMED, ask, measure, parse
 from spikepropamine.evaluation.film.recording import can_record, record_episode
 from spikepropamine.evaluation.run.plan import Asked
-from spikepropamine.evaluation.run.plan import Evaluation as Measured
 from spikepropamine.report.evaluation import SPLITS, Estimate, Evaluation
 from spikepropamine.tracking import check_credentials
 from spikepropamine.versions import import_modules
@@ -29,7 +30,6 @@ WHAT_PACE_IS = (
 NOTHING_KEPT = (
     "(no retention: no run earns significantly more than random actions and standing still)"
 )
-Measure = Callable[[str, str], Estimate | None]
 
 
 def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
@@ -48,11 +48,17 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
     from spikepropamine.report.html import write_report  # and the plots
     from spikepropamine.report.pictures import episode
 
-    for run in {run.name: run for run in reversed(measured.runs)}.values():
+    for run in _firsts(measured):
         if can_record(run.policy):
             with closing(make_env(measured.task, CLEAN, run.previous, run.revealed)) as env:
                 recording = record_episode(run.policy, env, measured.seeds[0])
-            title = _title(measured, measured.runs.index(run), len(recording.rewards))
+            steps, clean = len(recording.rewards), measured.outcomes[measured.runs.index(run)]
+            whole = steps == clean[CLEAN_KEY]["length"][0] or not measured.deterministic
+            title = (
+                f"Inside one episode: {run.name} on {measured.task.environment}\n"
+                f"episode of seed {measured.seeds[0]}, {'' if whole else 'first '}{steps} steps"
+                f"{'' if measured.deterministic else ', deterministic actions'}"
+            )
             episode(recording, title, asked.folder / "figures" / f"episode-{run.name}.png")
     filmed = film_asked(asked, options) if filming else options.video is None
     found = Evaluation.read(asked.folder)
@@ -68,31 +74,25 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
     return asked.folder, filmed
 
 
-def _title(measured: Measured, run: int, steps: int) -> str:
-    """Of the picture of a run's first episode, of which so many steps were recorded."""
-    whole = steps == measured.outcomes[run][CLEAN_KEY]["length"][0] or not measured.deterministic
-    how = "" if measured.deterministic else ", deterministic actions"
-    return (
-        f"Inside one episode: {measured.runs[run].name} on {measured.task.environment}\n"
-        f"episode of seed {measured.seeds[0]}, {'' if whole else 'first '}{steps} steps{how}"
-    )
+def _firsts(asked: Asked) -> list[Run]:
+    """The first run of each policy."""
+    return list({run.name: run for run in reversed(asked.runs)}.values())
 
 
 def film_asked(asked: Asked, options: argparse.Namespace) -> bool:
-    """Makes the videos; returns whether they could be made."""
-    from spikepropamine.evaluation.film.video import film_all  # and the encoder
+    """Films the first run of each policy in the conditions that are named, by key, label or text of
+    their perturbations, or else in the clean one; returns whether that could be done.
+    """
+    from spikepropamine.evaluation.film.video import film_run  # and the encoder
 
+    named = {*options.perturb, *(options.conditions or ())}
+    intact = [c for c in asked.conditions if c.lesion is None]
+    shown = [c for c in intact if {c.key, c.label, c.text} & named] or intact[:1]
     sides = [FILMED[name] for name in options.lesions if name in FILMED] or [FILMED["off"]]
+    lesions = sides if options.video == "side-by-side" else []
     try:
-        film_all(
-            asked.runs,
-            asked.task,
-            asked.conditions,
-            [*options.perturb, *(options.conditions or ())],
-            options.seed,
-            sides if options.video == "side-by-side" else (),
-            asked.folder / "videos",
-        )
+        for run, condition in itertools.product(_firsts(asked), shown):
+            film_run(run, asked.task, condition, options.seed, lesions, asked.folder / "videos")
     except CannotDraw as error:
         print(f"no video: {error}", file=sys.stderr)
         return False
@@ -118,20 +118,20 @@ def tables(found: Evaluation) -> str:
     measures = _measures(found)
     conditions = {policy: found.conditions_of(policy) for policy in found.policies}
     legend = f"\n{WHAT_PACE_IS}" if PACE in measures else ""
-    if list(measures) == ["return"] and any(c.perturbs for c in found.conditions.values()):
+    if measures == ["return"] and any(c.perturbs for c in found.conditions.values()):
         legend += f"\n{NOTHING_KEPT}"
     if len(found.conditions) <= MANY_CONDITIONS:
         rows = [["policy", "condition", *measures]]
         for policy, evaluated in conditions.items():
             for i, c in enumerate(evaluated):  # the policy's name once
-                cells = [_cell(of(policy, c.key)) for of in measures.values()]
+                cells = [_cell(found.measured(policy, c.key, name)) for name in measures]
                 rows.append(["" if i else policy, c.key, *cells])
         return _aligned(rows) + legend
     # where nothing was learned, there is nothing to be kept
-    asked = next((measure for measure in measures if measure != "return"), "return")
+    asked = next((name for name in measures if name != "return"), "return")
     by_condition = [["condition", *found.policies]]
     for c in found.conditions.values():
-        cells = [_cell(measures[asked](p, c.key)) if c in evaluated else ""
+        cells = [_cell(found.measured(p, c.key, asked)) if c in evaluated else ""
                  for p, evaluated in conditions.items()]  # fmt: skip
         by_condition.append([c.key, *cells])
     rows = [["policy", "lesion", "return", *(f"retention, {split}" for split in SPLITS)]]
@@ -144,24 +144,12 @@ def tables(found: Evaluation) -> str:
     return f"{_aligned(by_condition)}{legend}\n\n{_aligned(rows)}"
 
 
-def _measures(found: Evaluation) -> dict[str, Measure]:
-    """What a row of results has, by name; columns without values are left out."""
-
-    def of(measure: str) -> Measure:
-        return lambda policy, key: found.measured(policy, key, measure)
-
-    def pace(policy: str, key: str) -> Estimate | None:
-        """Of the contexts that episodes begin with, else of later ones."""
-        first = found.estimate(policy, key, "settled_pace")
-        return first or found.estimate(policy, key, "later_settled_pace")
-
-    every = {"late accuracy": of("late accuracy"), PACE: pace, "return": of("return")}
-    every["retention"] = of("retention")
+def _measures(found: Evaluation) -> list[str]:
+    """Names of what a row of results has; columns without values are left out."""
     where = [(policy, c.key) for policy in found.policies for c in found.conditions_of(policy)]
-    there = {name: get for name, get in every.items() if any(get(*place) for place in where)}
-    if "late accuracy" in there:
-        there = {name: there[name] for name in ("late accuracy", "return")}
-    return there
+    every = ("late accuracy", PACE, "return", "retention")
+    there = [name for name in every if any(found.measured(*place, name) for place in where)]
+    return ["late accuracy", "return"] if "late accuracy" in there else there
 
 
 def _aligned(rows: list[list[str]]) -> str:

@@ -5,7 +5,7 @@ policy was trained once, the units are its episodes, and nothing is said about o
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,16 +82,14 @@ class Comparison(NamedTuple):
 class Evaluation:
     """What an evaluation measured.
 
-    Args:
-        asked: what `evaluation.json` holds.
-        frame: the results table.
-
     Attributes:
-        asked: the same.
-        frame: the same, with a row `learned` for each run: 1 where its clean return is higher than
-            that of random actions and of standing still, else 0.
+        asked: what `evaluation.json` holds.
+        frame: the results table, with a row `learned` for each run: 1 where its clean return is
+            higher than that of random actions and of standing still, else 0.
         conditions: all, by key, in their order.
         policies: for each the seeds of its runs, in the order of the command line.
+        values: by policy, condition and measure, [runs, episodes, at], NaN where there is no row;
+            an axis that is null has length 1.
     """
 
     def __init__(self, asked: dict[str, Any], frame: pl.DataFrame) -> None:
@@ -101,15 +99,17 @@ class Evaluation:
         for run in asked["runs"]:
             self.policies.setdefault(run["policy"], []).append(run["seed"])
         self.frame = pl.concat([frame, learned(frame)])
-        self._arrays: dict[tuple[str, str | None, str], np.ndarray] = {}
+        self.values = cache(self._values)
+
+    @property
+    def episodes(self) -> int:
+        """Of each run in each condition."""
+        first, last = self.asked["seeds"]
+        return last - first + 1
 
     @classmethod
     def read(cls, folder: Path) -> "Evaluation":
-        """The one in a folder.
-
-        Raises:
-            UsageError: there is none, or it is damaged.
-        """
+        """The one in a folder. Raises UsageError: there is none, or it is damaged."""
         try:
             asked = read_json(folder / ASKED, inside=folder)
             return cls(asked, table.read(folder / RESULTS))
@@ -128,14 +128,7 @@ class Evaluation:
         rows = retention(self.frame).select("policy", "seed", "condition", "value")
         return {tuple(key): value for *key, value in rows.iter_rows()}
 
-    def values(self, policy: str, condition: str | None, measure: str) -> np.ndarray:
-        """[runs, episodes, at], NaN where there is no row; an axis that is null has length 1."""
-        key = policy, condition, measure
-        if key not in self._arrays:
-            self._arrays[key] = self._array(*key)
-        return self._arrays[key]
-
-    def _array(self, policy: str, condition: str | None, measure: str) -> np.ndarray:
+    def _values(self, policy: str, condition: str | None, measure: str) -> np.ndarray:
         rows = self._parts.get((policy, condition, measure))
         seeds: list[Any] = list(self.policies.get(policy, [None]))
         if rows is None:
@@ -149,11 +142,10 @@ class Evaluation:
         return found
 
     def curve(self, policy: str, condition: str, measure: str) -> tuple[list[int], np.ndarray]:
-        """Steps, and values [runs, steps]; both empty where there are none."""
+        """Steps, and values [steps, runs]; no steps where there are none."""
         rows = self._parts.get((policy, condition, measure))
-        if rows is None:
-            return [], np.empty((0, 0))
-        return sorted(set(rows["at"])), self.values(policy, condition, measure)[:, 0]
+        steps = [] if rows is None else sorted(set(rows["at"]))
+        return steps, self.values(policy, condition, measure)[:, 0].T
 
     def fact(self, policy: str, measure: str) -> list[float | None]:
         """Of each run; the mean of episodes where it has these."""
@@ -211,10 +203,15 @@ class Evaluation:
         return [trial for trial in found if trial is not None]
 
     def measured(self, policy: str, condition: str, measure: str) -> Estimate | None:
-        """The return, retention or late accuracy in a condition, by that name."""
+        """The return, retention, late accuracy or pace in a condition, by that name; the pace is
+        that of the contexts that episodes begin with, or else of later ones.
+        """
         by_name = {"return": self.returns, "late accuracy": self.late_accuracy}
         if measure in by_name:
             return by_name[measure](policy, condition)
+        if measure == "pace":
+            first = self.estimate(policy, condition, "settled_pace")
+            return first or self.estimate(policy, condition, "later_settled_pace")
         return self.retention(policy, [condition])
 
     def rise(self, policy: str) -> Estimate | None:
@@ -374,7 +371,7 @@ class Evaluation:
 
     def is_plastic(self, policy: str) -> bool:
         """Whether it has plasticity that works, by the operations of one clean episode."""
-        return policy in self.costs and any(total(self.costs[policy], "plasticity").values())
+        return policy in self.costs and bool(total(self.costs[policy], "plasticity").any())
 
     def references(self, condition: str) -> list[str]:
         """Random actions, and the teacher that is told, where they were run in a condition."""
@@ -382,11 +379,8 @@ class Evaluation:
 
 
 def estimate(values: np.ndarray, bounds: tuple[float, float] = UNBOUNDED) -> Estimate | None:
-    """Of [runs, episodes], where what is NaN does not count; None where all is.
-
-    Args:
-        values: of each episode; or one of each run.
-        bounds: of what can be; the interval has nothing outside.
+    """Of the value of each episode, or one of each run, [runs, episodes], where what is NaN does
+    not count; None where all is. The interval has nothing outside of the bounds.
     """
     by_run = mean_of_known(values, axis=1)
     units = _units(values)

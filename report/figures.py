@@ -29,7 +29,7 @@ from spikepropamine.report.results import (
     task_name,
     values_of,
 )
-from spikepropamine.statistics import difference, interval, pooled
+from spikepropamine.statistics import Difference, difference, interval, pooled
 from spikepropamine.table import RUN, TASK, read, where
 
 CHART = "chart"  # the name of the digest in a PNG file
@@ -39,6 +39,7 @@ CURVE = (190, 150)  # width and height of a panel of curves
 STATIC, RECURRENT = ("snn-sized", "mlp-sized"), ("rsnn-sized", "rsnn")
 AGAINST = {"static, equal size": STATIC, "recurrent": RECURRENT, "LSTM": ("lstm",)}
 POOLED = "all tasks"
+HEADER = alt.Header(title=None, labelFontWeight="bold")
 LEGEND = alt.Legend(title=None, symbolOpacity=1, symbolStrokeWidth=2)
 Chart = dict[str, Any]
 
@@ -133,11 +134,10 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
                 for kept, one in zip(samples[name], (values[plastic], values[other], unit)):
                     kept[label] = one
                 found = difference(values[plastic], values[other])
-                points.append(_point(name, label, found.mean, found.interval, unit))
+                points.append(_point(name, label, found, unit))
     for name, sample in samples.items():
         if len(sample[-1]) > 1:
-            found = pooled(*sample)
-            points.append(_point(name, POOLED, found.mean, found.interval, 1.0))
+            points.append(_point(name, POOLED, pooled(*sample), 1.0))
     colour = alt.condition(
         alt.datum.task == POOLED, alt.value("black"), alt.value(colour_of("ndp-oja"))
     )
@@ -150,8 +150,7 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
     ]
     panel = alt.layer(*layers, data=alt.Data(values=points))
     panel = panel.properties(width=170, height=22 * (len(labels) + 1))
-    header = alt.Header(title=None, labelFontWeight="bold")
-    chart = panel.facet(column=alt.Column("against:N", sort=list(AGAINST), header=header))
+    chart = panel.facet(column=alt.Column("against:N", sort=list(AGAINST), header=HEADER))
     text = ["above 0 the plastic network is better; mean and 95 % interval over seeds,",
             "1 is from chance to the best possible, or the static policy's return"]  # fmt: skip
     return _finished(chart, "Plastic networks less others", text)
@@ -183,12 +182,10 @@ def digest(chart: Chart) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _point(
-    against: str, task: str, mean: float, edges: tuple[float, float] | None, unit: float
-) -> dict[str, Any]:
-    low, high = edges or (mean, mean)
-    found = {"mean": mean / unit, "low": low / unit, "high": high / unit}
-    return {"against": against, "task": task} | {name: _short(x) for name, x in found.items()}
+def _point(against: str, task: str, found: Difference, unit: float) -> dict[str, Any]:
+    low, high = found.interval or (found.mean, found.mean)
+    edges = {"mean": found.mean, "low": low, "high": high}
+    return {"against": against, "task": task} | {k: _short(x / unit) for k, x in edges.items()}
 
 
 def _dots(
@@ -219,8 +216,7 @@ def _dots(
         rule = base.mark_rule(color="#999", strokeDash=[3, 3])
         layers.insert(0, rule.encode(y=alt.datum(chance), **own))
     panel = alt.layer(*layers).properties(width=18 * len(policies), height=220)
-    header = alt.Header(title=None, labelFontWeight="bold")
-    chart = panel.facet(column=alt.Column("at:N", sort=panels, header=header), spacing=12)
+    chart = panel.facet(column=alt.Column("at:N", sort=panels, header=HEADER), spacing=12)
     return _finished(chart, _title(lines), [text])
 
 

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
@@ -27,43 +26,41 @@ PARTS = (
     sections.inside,
     sections.costs,
 )
+BESIDE = "They lie beside this file, in videos/; keep the folder together."
 
 
 def write_report(folder: Path, found: Evaluation | None = None) -> Path:
     """Makes report.html out of the evaluation and videos/ in a folder; returns its path."""
-    found = found or Evaluation.read(folder)
-    videos = sorted(path.relative_to(folder) for path in (folder / "videos").glob("*.mp4"))
-    parts = [section for make in PARTS if (section := make(found)).blocks]
-    path = folder / "report.html"
-    write_text(path, report(found, parts, videos))
+    found, path = found or Evaluation.read(folder), folder / "report.html"
+    videos = sorted(file.relative_to(folder) for file in (folder / "videos").glob("*.mp4"))
+    write_text(path, report(found, videos))
     return path
 
 
-def report(found: Evaluation, parts: Sequence[Section], videos: Sequence[Path] = ()) -> str:
-    """The report as HTML.
-
-    Args:
-        found: the evaluation.
-        parts: its sections.
-        videos: files relative to the report.
-    """
+def report(found: Evaluation, videos: Sequence[Path] = ()) -> str:
+    """The report as HTML, with videos beside it."""
     asked, policies = found.asked, list(found.policies)
     suite = f"suite “{asked['suite']}”, " if asked["suite"] else ""
     counts = {len(seeds) for seeds in found.policies.values()}
     seeds = f"{min(counts)} to " if len(counts) > 1 else ""
     subtitle = (
-        f"{suite}{plural(_episodes(asked), 'episode')} per condition and run, "
+        f"{suite}{plural(found.episodes, 'episode')} per condition and run, "
         f"{seeds}{plural(max(counts), 'training run')} of each policy, "
         f"revision {asked['versions'].get('revision', '?')}"
     )
     title = f"Adaptation: {listed(policies)} on {asked['environment']}"
-    every = [_verdict(found), _tested(found), *parts, _videos(videos), sections.results(found),
-             _skipped(asked), _settings(found)]  # fmt: skip
+    rows = [[x["condition"], x["policy"] or "all policies", x["reason"]] for x in asked["skipped"]]
+    titled = {path.stem: quote(path.as_posix()) for path in videos}
+    every = [
+        _verdict(found),
+        _tested(found),
+        *(make(found) for make in PARTS),
+        Section("Videos", [Text([BESIDE]), Videos(titled)] if videos else []),
+        sections.results(found),
+        Section("Left out", [Table(["left out", "for", "because"], rows)] if rows else []),
+        _settings(found),
+    ]
     return page.render(title, subtitle, [section for section in every if section.blocks])
-
-
-def _episodes(asked: dict[str, Any]) -> int:
-    return asked["seeds"][1] - asked["seeds"][0] + 1
 
 
 def _verdict(found: Evaluation) -> Section:
@@ -88,7 +85,7 @@ def _tested(found: Evaluation) -> Section:
     first, last = asked["seeds"]
     text = (
         f"Trained policies acted in {asked['environment']} without any further training: "
-        f"{plural(_episodes(asked), 'new episode')} per training run (seeds {first} to {last}) "
+        f"{plural(found.episodes, 'new episode')} per training run (seeds {first} to {last}) "
         f"in each of {plural(len(perturbed), 'condition')}, the same episodes in all of them. "
         "“Plastic” policies are spiking networks whose synapses go on changing inside an episode "
         "by a learned rule; every episode starts them afresh."
@@ -132,17 +129,6 @@ def _tested(found: Evaluation) -> Section:
         words.append("Late trials: the second half of an episode's trials.")
     glossary = Text(words, True, folded="What the words mean")
     return Section("What was tested", [Text([text]), page.filled_table(columns, rows), glossary])
-
-
-def _videos(videos: Sequence[Path]) -> Section:
-    text = "They lie beside this file, in videos/; keep the folder together."
-    titled = {path.stem: quote(path.as_posix()) for path in videos}
-    return Section("Videos", [Text([text]), Videos(titled)] if videos else [])
-
-
-def _skipped(asked: dict[str, Any]) -> Section:
-    rows = [[x["condition"], x["policy"] or "all policies", x["reason"]] for x in asked["skipped"]]
-    return Section("Left out", [Table(["left out", "for", "because"], rows)] if rows else [])
 
 
 def _settings(found: Evaluation) -> Section:

@@ -42,13 +42,8 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that sorts by a click on the head of a column.
-
-    Attributes:
-        columns: their heads.
-        rows: cells are strings, numbers, None (shown as a dash), `Cell` or Markup.
-        caption: what the table shows.
-        folded: shows the caption alone until it is opened.
+    """A table that sorts by a click on the head of a column; with `folded`, shown when its caption
+    is opened. Cells are strings, numbers, None (shown as a dash), `Cell` or Markup.
     """
 
     columns: Sequence[str]
@@ -170,11 +165,8 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["show"] = show
-    environment.filters["order"] = order_of
-    environment.filters["to_script"] = to_script
-    environment.filters["unbroken"] = unbroken
-    environment.filters["variable"] = variable
+    filters = {"show": show, "order": order_of, "to_script": to_script}
+    environment.filters |= filters | {"unbroken": unbroken, "variable": variable}
     environment.globals["altair_version"] = version("altair")
     return environment.get_template("page.html")
 

@@ -35,25 +35,14 @@ FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 
 
 def pages_of(root: Path) -> list[Path]:
-    """The pages of this project, in which tables and figures may be.
-
-    Args:
-        root: folder of the README.
-    """
+    """The pages of a project, in which tables and figures may be; `root` has its README."""
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def made(kind: str, text: str, results: Path, kinds: Mapping[str, Callable]) -> Any:
-    """What a marker asks for.
-
-    Args:
-        kind: "table" or "figure".
-        text: of the marker.
-        results: folder of the files of results.
-        kinds: functions by their names; of files, and of what their rows are to have.
-
-    Raises:
-        UsageError: an unknown kind, no files, or files that do not have what it shows.
+    """What the text of a marker of that kind, "table" or "figure", asks for: one of `kinds`, of
+    files in the folder `results` and of what their rows are to have. Raises UsageError: an unknown
+    kind, no files, or files that do not have what it shows.
     """
     marker = f"<!-- {kind}: {text} -->"
     try:

@@ -33,12 +33,8 @@ STYLE: dict[Any, Any] = {
 
 
 def episode(recording: Recording, title: str, path: Path) -> None:
-    """One episode looked into: what happened, spikes, neuromodulator, and fast weights.
-
-    Args:
-        recording: of the episode. A static network has the first two rows only.
-        title: of the figure; a second line is set smaller.
-        path: the PNG.
+    """One episode looked into, as PNG: what happened, spikes, neuromodulator, and fast weights. A
+    static network has the first two rows only. A second line of the title is set smaller.
     """
     fast, rate = recording.fast_weights, recording.rate
     plastic, modulated = fast is not None, rate is not None and recording.modulated

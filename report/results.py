@@ -17,22 +17,24 @@ MEASURES = ("settled_pace", "late_accuracy", "return")
 
 
 def lines_where(files: Sequence[Path], asked: Mapping[str, str]) -> pl.DataFrame:
-    """A line for each run and condition of the files: a column for each measure of the two, for
-    facts of the run, and `name`, the policy as pages show it.
-
-    Args:
-        files: of results.
-        asked: what columns are to be, as text; empty text is null.
-
-    Raises:
-        UsageError: there are no such lines or columns; a run is there twice; runs of a policy
-            differ in their steps or episodes.
+    """A line for each run and condition of the files, where columns are what is asked, as text
+    (empty text is null): a column for each measure of the two, for facts of the run, and `name`,
+    the policy as pages show it. Raises UsageError: there are no such lines or columns; a run is
+    there twice; runs of a policy differ in their steps or episodes.
     """
-    lines = lines_of(read(files))
-    lines = matching(lines, asked)
+    lines = matching(lines_of(read(files)), asked)
     if lines.is_empty():
         raise UsageError(f"no rows with {dict(asked)} in {', '.join(map(str, files))}")
-    _check_alike(lines)
+    what = [*TASK, "policy", *CONDITION]
+    # evolution ends with whole generations, whose episodes may end early
+    for name, factor in (("steps", 1.1), ("episodes", 1)):
+        if name in lines.columns:
+            most, least = pl.col(name).max().over(what), pl.col(name).min().over(what)
+            if (uneven := lines.filter(most > factor * least)).height:
+                found = ", ".join(map(str, uneven[name].unique(maintain_order=True)[:2]))
+                raise UsageError(
+                    f"{_names(uneven)}: seeds differ in {name} ({found}); run the matrix for all"
+                )
     return lines
 
 
@@ -44,20 +46,16 @@ def lines_of(frame: pl.DataFrame) -> pl.DataFrame:
     of_condition = pl.col("condition").is_not_null()
     lines = pivot(frame.filter(of_condition & pl.col("at").is_null()))
     facts = frame.filter(~of_condition & pl.col("at").is_null())
-    revisions = frame.select(*RUN, "revision").unique(RUN, maintain_order=True)
     for keys, known in (
         (RUN, pivot(where(facts, suite=None))),
         (EVALUATION, pivot(facts.filter(pl.col("suite").is_not_null()))),
-        (RUN, revisions),
+        (RUN, frame.select(*RUN, "revision").unique(RUN, maintain_order=True)),
     ):
-        known = known.drop(
-            [n for n in (*CONDITION, "steps") if n in known.columns and n not in keys]
-        )
+        needless = {*CONDITION, "steps"} - {*keys}
+        known = known.select(name for name in known.columns if name not in needless)
         lines = lines.join(known, on=keys, how="left", nulls_equal=True, maintain_order="left")
-    lines = lines.with_columns(
-        name=pl.when(pl.col("seed").is_null()).then("policy").otherwise(pl.format("`{}`", "policy"))
-    )
-    return lines
+    name = pl.when(pl.col("seed").is_null()).then("policy")
+    return lines.with_columns(name=name.otherwise(pl.format("`{}`", "policy")))
 
 
 def matching(lines: pl.DataFrame, asked: Mapping[str, str]) -> pl.DataFrame:
@@ -73,26 +71,10 @@ def matching(lines: pl.DataFrame, asked: Mapping[str, str]) -> pl.DataFrame:
     return lines
 
 
-def _check_alike(lines: pl.DataFrame) -> None:
-    what = [*TASK, "policy", *CONDITION]
-    # evolution ends with whole generations, whose episodes may end early
-    for name, factor in (("steps", 1.1), ("episodes", 1)):
-        if name in lines.columns:
-            most, least = pl.col(name).max().over(what), pl.col(name).min().over(what)
-            uneven = lines.filter(most > factor * least)
-            if uneven.height:
-                found = ", ".join(map(str, uneven[name].unique(maintain_order=True)[:2]))
-                raise UsageError(
-                    f"{_names(uneven)}: seeds differ in {name} ({found}); run the matrix for all"
-                )
-
-
 def _names(frame: pl.DataFrame) -> str:
-    return " ".join(
-        f"seed {value}" if name == "seed" else value
-        for name, value in frame.select(*RUN, *CONDITION[:3]).row(0, named=True).items()
-        if value is not None
-    )
+    known = frame.select(*RUN, *CONDITION[:3]).row(0, named=True)
+    told = known | {"seed": None if known["seed"] is None else f"seed {known['seed']}"}
+    return task_name(list(told.values()))
 
 
 def once(lines: pl.DataFrame) -> pl.DataFrame:

@@ -1,7 +1,6 @@
 """The sections of a report, each out of an evaluation; one without blocks is left out."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,10 +57,12 @@ ENERGY = (
 )
 
 
-def variants(found: Evaluation, condition: Condition) -> Iterator[tuple[str, str, str, bool]]:
-    """(policy, label, key of the condition, plasticity off) of those evaluated in a condition: as
-    trained, and with plasticity off.
-    """
+Variant = tuple[str, str, str, bool]
+"""A policy, its label, the key of a condition, and whether plasticity is off."""
+
+
+def variants(found: Evaluation, condition: Condition) -> Iterator[Variant]:
+    """Those evaluated in a condition, as trained and with plasticity off."""
     off = found.with_lesion(condition.key, "off")
     for policy in found.policies:
         keys = {c.key for c in found.conditions_of(policy)}
@@ -117,11 +118,10 @@ def trials(found: Evaluation) -> Section:
         for policy, label, key, off in variants(found, condition):
             scores = found.trials(policy, key)
             if len(scores) > 1:
-                x = list(range(1, len(scores) + 1))
-                lines.append(line_of(label, policy, x, scores, off))
+                lines.append(line_of(label, policy, list(enumerate(scores, 1)), off))
         marks = {} if chance is None else {"chance": chance}
         how = {"as_percent": True, "x_format": "d", "include": [1.0], "horizontal": marks}
-        plots += _plotted(condition.name(), lines, "trial that asks", "right answers", **how)
+        plots += plotted(condition.name(), lines, "trial that asks", "right answers", **how)
     text = f"Every episode asks for something new. A rising line is learning in the episode. {OFF}"
     return Section("Accuracy by trial", [Text([text]), Plots(plots)] if plots else [])
 
@@ -147,8 +147,9 @@ def severity(found: Evaluation) -> Section:
                     name = policy if lesion is None else f"{policy}, off"
                     if lesion is None:  # all, by definition
                         known[0] = known[0]._replace(interval=(1.0, 1.0))
-                    lines.append(line_of(name, policy, list(keys), known, lesion is not None))
-        plots += _plotted(label, lines, "severity", "return kept", as_percent=True, include=[0, 1])
+                    points = list(zip(keys, known))
+                    lines.append(line_of(name, policy, points, lesion is not None))
+        plots += plotted(label, lines, "severity", "return kept", as_percent=True, include=[0, 1])
     text = f"Return kept as a perturbation grows. {OFF} Area under a curve: the mean along it."
     columns = ["policy", "perturbation", "network", "split", "area under the curve"]
     return _section("Severity", text, plots, columns, rows)
@@ -168,16 +169,13 @@ def adaptation(found: Evaluation) -> Section:
             if c.lesion is not None:
                 continue
             measure = f"{prefix}context_reward"
-            lines = [
-                line
-                for policy, label, key, off in variants(found, c)
-                if (line := _curve(found, policy, key, measure, label, off)) is not None
-            ]
-            for name in others if lines else ():
-                if (line := _curve(found, name, c.key, measure, name, True)) is not None:
-                    lines.append(replace(line, colour=charts.QUIET, low=None, high=None))
+            lines = _curves(found, measure, variants(found, c))
+            if lines:
+                for line in _curves(found, measure, [(x, x, c.key, True) for x in others]):
+                    bare = [(x, mean, None, None) for x, mean, *_ in line.points]
+                    lines.append(charts.Line(line.label, charts.QUIET, bare, dashed=True))
             title = f"{c.name(onset=False)}: contexts that begin {when}"
-            plots += _plotted(title, lines, "steps since the context began", "reward per step")
+            plots += plotted(title, lines, "steps since the context began", "reward per step")
     text = (
         "A context changes what every action does. Nothing shows it: a policy has to find it out "
         f"by acting. Reward per step, over 10 steps, since a context began. {OFF} "
@@ -214,12 +212,8 @@ def recovery(found: Evaluation) -> Section:
     for condition in found.severest:
         if condition.onset is None or found.references(condition.key):
             continue  # contexts have a section of their own
-        lines = [
-            line
-            for policy, label, key, off in variants(found, condition)
-            if (line := _curve(found, policy, key, "reward", label, off, since=condition.onset))
-        ]
-        plots += _plotted(condition.name(onset=False), lines, "steps since the change",
+        lines = _curves(found, "reward", variants(found, condition), since=condition.onset)
+        plots += plotted(condition.name(onset=False), lines, "steps since the change",
                           "reward per step", vertical={"change": 0})  # fmt: skip
     for policy in found.policies:
         for c in found.conditions_of(policy):
@@ -313,13 +307,10 @@ def inside(found: Evaluation) -> Section:
         marks = {"change": onset} if onset == last else {"first change": onset, "last": last}
         vertical = {name: step for name, step in marks.items() if step is not None}
         for measure, title in SERIES.items():
-            lines = [
-                line
-                for policy in found.policies
-                if (line := _curve(found, policy, condition.key, measure, policy)) is not None
-            ]
+            shown = [(policy, policy, condition.key, False) for policy in found.policies]
+            lines = _curves(found, measure, shown)
             name, _, unit = title.partition(", ")
-            plots += _plotted(name, lines, "step of the episode", unit, include=[0],
+            plots += plotted(name, lines, "step of the episode", unit, include=[0],
                               vertical=vertical)  # fmt: skip
         if plots:
             blocks += [Text([f"Condition: {condition.name()}."]), Plots(plots)]
@@ -361,8 +352,12 @@ def costs(found: Evaluation) -> Section:
                 else found.measured(policy, CLEAN_KEY, measure)
             )
             if score is not None:
-                at = sum(total(cost).values())  # type: ignore[arg-type]
-                spots.append((at, charts.Dot(policy, colour_of(policy), score.mean, *score.edges)))
+                spots.append(
+                    (
+                        total(cost).sum(),
+                        charts.Dot(policy, colour_of(policy), score.mean, *score.edges),
+                    )
+                )
         if len(spots) > 1:
             chart = charts.scatter(
                 spots, "operations per environment step", title, as_percent=measure != "return"
@@ -417,7 +412,7 @@ def p_cell(p: float | None) -> Cell | None:
     return None if p is None else Cell(p_value(p), p)
 
 
-def _plotted(title: str, lines: Sequence[charts.Line], *axes: str, **how: Any) -> list[Plot]:
+def plotted(title: str, lines: Sequence[charts.Line], *axes: str, **how: Any) -> list[Plot]:
     """A plot of curves, see `charts.curves`; none without lines."""
     return [Plot(title, charts.curves(lines, *axes, **how))] if lines else []
 
@@ -437,31 +432,28 @@ def _where(condition: Condition) -> list[Cell | str | None]:
 
 
 def line_of(
-    label: str, policy: str, x: Sequence[Any], scores: Sequence[Estimate], dashed: bool = False
+    label: str, policy: str, scores: Sequence[tuple[float, Estimate]], dashed: bool = False
 ) -> charts.Line:
-    """A curve of estimates, in the colour of a policy."""
-    low, high = zip(*(score.edges for score in scores))
-    means = [score.mean for score in scores]
-    return charts.Line(label, colour_of(policy), x, means, low, high, dashed)
+    """A curve of estimates by x, in the colour of a policy."""
+    points = [(x, score.mean, *score.edges) for x, score in scores]
+    return charts.Line(label, colour_of(policy), points, dashed)
 
 
-def _curve(
-    found: Evaluation, policy: str, key: str, measure: str, label: str, dashed: bool = False,
-    since: int = 0,
-) -> charts.Line | None:  # fmt: skip
-    """The mean over runs, with a band where there are several."""
-    steps, values = found.curve(policy, key, measure)
-    points = [(step - since, estimate(column[:, None])) for step, column in zip(steps, values.T)]
-    known = [(step, score) for step, score in points if score is not None]
-    if not known:
-        return None
-    return line_of(
-        label, policy, [step for step, _ in known], [score for _, score in known], dashed
-    )
+def _curves(
+    found: Evaluation, measure: str, shown: Iterable[Variant], since: int = 0
+) -> list[charts.Line]:
+    """Means over runs by step, with a band where there are several."""
+    lines = []
+    for policy, label, key, off in shown:
+        points = [(step - since, estimate(column[:, None]))
+                  for step, column in zip(*found.curve(policy, key, measure))]  # fmt: skip
+        if known := [(step, score) for step, score in points if score is not None]:
+            lines.append(line_of(label, policy, known, off))
+    return lines
 
 
 def _count(count: Operations) -> Cell:
-    accumulates, both = count["accumulates"], count["multiply_accumulates"]
+    accumulates, both = map(float, count)
     return Cell(f"{number(accumulates)} + {number(both)}", accumulates + both)
 
 

@@ -68,14 +68,12 @@ def returns(files: Sequence[Path], **where: str) -> str:
     lines = once(lines_where(files, where))
     for _, of in groups(lines, "environment"):
         of_one_task(of)
-    conditions = (pl.col("condition") == CLEAN_KEY) | (
-        (pl.col("condition") == "plasticity-off") & pl.col("policy").str.contains(PLASTIC)
-    )
-    off = pl.when(pl.col("condition") != CLEAN_KEY).then(pl.lit("the same, plasticity off"))
-    order = [pl.col("policy").rank("dense"), "condition"]
+    clean = pl.col("condition") == CLEAN_KEY
+    switched = (pl.col("condition") == "plasticity-off") & pl.col("policy").str.contains(PLASTIC)
     place = {name: i for i, name in enumerate(lines["policy"].unique(maintain_order=True))}
-    order[0] = pl.col("policy").replace_strict(place)
-    lines = lines.filter(conditions).with_columns(name=off.otherwise("name"))
+    off = pl.when(~clean).then(pl.lit("the same, plasticity off"))
+    lines = lines.filter(clean | switched).with_columns(name=off.otherwise("name"))
+    order = [pl.col("policy").replace_strict(place), "condition"]
     lines = lines.sort(order, maintain_order=True)
     columns = {
         env: every("return", 0, {"environment": env})
@@ -309,12 +307,12 @@ TABLES = {
 def table(
     lines: pl.DataFrame, by: Mapping[str, str], columns: Mapping[str, Cell], always: bool = False
 ) -> str:
-    """A row for each group of lines, with its cells.
+    """A row for each group of lines.
 
     Args:
         lines: of `lines_where`.
-        by: titles of the columns that tell the groups apart, and what these are; those without a
-            title are not shown, and "task" only where there are several, or always.
+        by: titles of the columns that tell the groups apart, and what these are; those without
+            a title are not shown, and "task" only where there are several, or always.
         columns: titles, and what makes the cell.
         always: whether the task is shown where there is only one.
     """

@@ -14,9 +14,7 @@ from spikepropamine.tracking import On, policy_artifact, start, use
 
 def track_evaluation(mode: On, folder: Path) -> None:
     """Logs an evaluation that is finished, as a run of its own whose files lie in `folder/wandb`.
-
-    Raises:
-        UsageError: the server cannot be reached, or refuses.
+    Raises UsageError: the server cannot be reached, or refuses.
     """
     import wandb
 

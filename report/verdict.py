@@ -219,10 +219,9 @@ def caveats(found: Evaluation) -> list[str]:
     if max(longest.values()) > UNEQUAL * min(longest.values()):
         listing = listed([f"{name} {steps:,}" for name, steps in longest.items()])
         said.append(f"Policies were trained for different numbers of steps: {listing}.")
-    episodes = asked["seeds"][1] - asked["seeds"][0] + 1
-    if episodes < FEW_EPISODES:
-        said.append(f"Only {plural(episodes, 'episode')} per condition and run: small effects "
-                    "cannot be seen.")  # fmt: skip
+    if found.episodes < FEW_EPISODES:
+        few_episodes = plural(found.episodes, "episode")
+        said.append(f"Only {few_episodes} per condition and run: small effects cannot be seen.")
     if not asked["own_limit"]:
         said.append(
             f"The task has no time limit: episodes were cut after {asked['horizon']} steps."

@@ -35,13 +35,9 @@ class UsageError(Exception):
 def run_command(
     program: str, action: Callable[[], int], interrupted: str | Callable[[], str]
 ) -> int:
-    """The exit code of a command. What is not its own fault becomes one line on standard error,
-    with `--verbose` after all of the traceback; SIGTERM and SIGHUP are as Ctrl-C.
-
-    Args:
-        program: its name, as it was typed.
-        action: does the work and returns the exit code.
-        interrupted: what to say after Ctrl-C, or finds it then.
+    """The exit code of a command, the name of which was typed as `program`. What is not its own
+    fault becomes one line on standard error, with `--verbose` after all of the traceback; SIGTERM
+    and SIGHUP are as Ctrl-C, after which `interrupted` is said.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # it was closed when the command began
@@ -203,10 +199,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """The path of an empty file beside `path`, to be written; when all went well it becomes `path`.
 
     Nobody ever finds half a file there, neither after a crash nor after a power cut. The folder is
-    made if it is missing.
-
-    Raises:
-        UsageError: what is there is no regular file: a link, a folder, a device.
+    made if it is missing. Raises UsageError: what is there is no regular file: a link, a folder, a
+    device.
     """
     check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -287,3 +281,36 @@ def command_words() -> list[str]:
     if program.stem in ("__main__", "spikepropamine"):
         return ["-m", "spikepropamine", *words]
     return [program.name, *words]
+
+
+class _Lines:
+    """Writes each state of a bar as a line of its own.
+
+    tqdm goes back to the start of its line with a carriage return, and clears it with spaces; in a
+    file, what others write would end up in the same line.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.flush = stream.flush
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            self.stream.write(f"{line}\n")
+
+
+def progress_bar(total: int, unit: str, **options: Any) -> Any:
+    """A bar on standard error that counts to `total` of a unit, in the plural, with the rate and
+    the time left. Options are others of `tqdm`.
+    """
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        unit=f" {unit}",
+        file=sys.stderr if terminal else _Lines(sys.stderr),
+        mininterval=0.5 if terminal else 30,
+        dynamic_ncols=True,
+        **options,
+    )

@@ -1,12 +1,18 @@
 """Folders of training runs, and by name those in trained/: nothing else knows what is in them."""
 
+import contextlib
+import csv
+import math
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from spikepropamine.common import UsageError, did_you_mean
+from spikepropamine.reading import Missing, read_text
 
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 """Names of policies, which become parts of names of files."""
@@ -47,28 +53,21 @@ class RunFolder:
                     folders.clear()  # there are no runs in a run
             folders.sort()
 
+    # every setting after defaults, the command, versions of packages, the revision
     config = _Inside("config.yaml")
-    """Every setting after defaults, the command, versions of packages, the revision."""
-    progress = _Inside("progress.csv")
-    """What SB3's logger wrote, one row for every few rollouts."""
-    checkpoints = _Inside("checkpoints")
-    """What training resumes from."""
+    progress = _Inside("progress.csv")  # what SB3's logger wrote, one row for every few rollouts
+    checkpoints = _Inside("checkpoints")  # what training resumes from
+    # what others load: weights and normalisation as safetensors, the rest as JSON
     policy = _Inside("policy")
-    """What others load: weights and normalisation as safetensors, the rest as JSON."""
+    # the best policy of the evaluations while it trained, where those were asked for
     best = _Inside("policy-best")
-    """The best policy of the evaluations while it trained, where those were asked for."""
-    card = _Inside("README.md")
-    """What people read first, made from an evaluation."""
-    videos = _Inside("videos")
-    """Of the policy while it trained."""
-    exports = _Inside("exports")
-    """Files for other places: ONNX, NIR."""
-    wandb = _Inside("wandb")
-    """The offline run, where tracking is on."""
-    tensorboard = _Inside("tensorboard")
-    """TensorBoard's event files, where they were asked for."""
+    card = _Inside("README.md")  # what people read first, made from an evaluation
+    videos = _Inside("videos")  # of the policy while it trained
+    exports = _Inside("exports")  # files for other places: ONNX, NIR
+    wandb = _Inside("wandb")  # the offline run, where tracking is on
+    tensorboard = _Inside("tensorboard")  # TensorBoard's event files, where they were asked for
+    # a folder for each suite, with the results table, report, figures and videos
     evaluations = _Inside("evaluations")
-    """A folder for each suite, with the results table, report, figures and videos."""
 
     def check_links(self) -> None:
         """Raises UsageError where the folder, or what is in it, is a link: it may come from a
@@ -115,10 +114,7 @@ def name_of(folder: Path) -> str:
 
 def find(name: str | Path) -> Path:
     """The run folder of this path, which may be that of its policy, or the first run in trained/
-    whose path has these parts.
-
-    Raises:
-        UsageError: there is none; the message has the nearest one.
+    whose path has these parts. Raises UsageError: there is none; the message has the nearest one.
     """
     if Path(name).exists():
         return _run_folder(Path(name))
@@ -161,3 +157,49 @@ def _run_folder(path: Path) -> Path:
         if below is not None:
             raise UsageError(f"{path} is no run folder; below it is {below.parent.parent}")
     return path
+
+
+STEPS = "time/total_timesteps"
+RETURN = "rollout/ep_rew_mean"
+
+
+def read_progress(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of a progress.csv; without rows that were torn when a process died, and with
+    none where there is no file.
+    """
+    try:
+        text = read_text(path, inside=path.parent, errors="replace").replace("\0", "")
+    except Missing:
+        return [], []
+    lines: list[list[str]] = []
+    for line in text[: text.rfind("\n") + 1].splitlines():
+        with contextlib.suppress(csv.Error):
+            lines += csv.reader([line])
+    keys = lines[0] if lines else []
+    rows = [dict(zip(keys, line)) for line in lines[1:] if len(line) == len(keys)]
+    return keys, [row for row in rows if math.isfinite(value_of(row.get(STEPS)))]
+
+
+def value_of(text: str | None) -> float:
+    """What a cell says; NaN where that is nothing."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return math.nan
+
+
+def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and finite values of a column, float64 [rows] each; empty where there are none."""
+    rows = read_progress(path)[1]
+    found = np.array([[value_of(row.get(key)) for key in (STEPS, name)] for row in rows])
+    steps, values = found.reshape(-1, 2).T
+    known = np.isfinite(values)
+    return steps[known], values[known]
+
+
+def seconds_of(path: Path) -> float | None:
+    """Of a training, over all its sessions: the clock begins anew with each; None without one."""
+    rows = read_progress(path)[1]
+    clock = [float(row["time/time_elapsed"]) for row in rows if row.get("time/time_elapsed")]
+    ends = [here for here, after in zip(clock, [*clock[1:], 0.0]) if after < here]
+    return round(sum(ends)) if ends else None

@@ -4,7 +4,7 @@ import inspect
 import itertools
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spikepropamine.common import Parser, UsageError
@@ -16,7 +16,7 @@ from spikepropamine.versions import add_import, import_modules
 Rows = Iterator[tuple[str, str]]
 
 
-def environments() -> Rows:
+def envs() -> Rows:
     """Ids that `--env` takes, of several versions the newest, and what they are."""
     import gymnasium
     from gymnasium.envs.registration import find_highest_version, load_env_creator
@@ -97,14 +97,9 @@ def trained() -> Rows:
         yield name_of(folder), what_card_says(RunFolder(folder).card)
 
 
-LISTS: dict[str, Callable[[], Rows]] = {
-    "envs": environments,
-    "policies": policies,
-    "rules": rules,
-    "suites": suites,
-    "perturbations": perturbations,
-    "matrices": matrices,
-    "trained": trained,
+LISTS = {
+    kind.__name__: kind
+    for kind in (envs, policies, rules, suites, perturbations, matrices, trained)
 }
 
 
@@ -115,16 +110,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine list") -> int:
     parser.add_argument("part", nargs="?", default="", help="list names with this in them alone")
     add_import(parser)
     options = parser.parse_args(arguments)
-    return _print(options.what, options.part, options.imports)
-
-
-def _print(what: str, part: str, modules: Sequence[str]) -> int:
-    """Lists names, in a terminal a line each; elsewhere lines are whole."""
-    import_modules(modules)
-    rows = [row for row in LISTS[what]() if part.lower() in row[0].lower()]
-    if part and not rows:
-        raise UsageError(f"{what}: no name has {part!r} in it")
+    import_modules(options.imports)
+    rows = [row for row in LISTS[options.what]() if options.part.lower() in row[0].lower()]
+    if options.part and not rows:
+        raise UsageError(f"{options.what}: no name has {options.part!r} in it")
     width = max((len(name) for name, _ in rows), default=0)
+    # in a terminal a line each; elsewhere lines are whole
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for name, summary in rows:
         line = f"{name:{width}}  {summary}".rstrip()

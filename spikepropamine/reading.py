@@ -39,14 +39,11 @@ class Missing(Unreadable, FileNotFoundError):
 def read_bytes(
     path: Path | str, most: int = LARGEST, inside: Path | None = None, digest: str | None = None
 ) -> bytes:
-    """The bytes of a regular file.
+    """The bytes of a regular file, at most so many, whose SHA-256 begins with the digest, if there
+    is one.
 
-    Args:
-        path: of the file.
-        most: bytes that it may have.
-        inside: a folder that may be a stranger's, which no link may lead out of; None: the person
-            at the command line, or this project, has named the file.
-        digest: how the SHA-256 of the bytes begins; None: anyhow.
+    `inside` is a folder that may be a stranger's, which no link may lead out of; None: the person
+    at the command line, or this project, has named the file.
 
     Raises:
         Missing: there is none.
@@ -95,10 +92,8 @@ def read_json(path: Path | str, most: int = LARGEST_JSON, inside: Path | None = 
 
 
 def parse_json(text: str | bytes, name: str) -> Any:
-    """The plain values in a text.
-
-    Raises:
-        Unreadable: it is no JSON, or has a key twice; the message begins with the name.
+    """The plain values in a text. Raises Unreadable: it is no JSON, or has a key twice; the message
+    begins with the name.
     """
     try:
         return _plain(json.loads(text, object_pairs_hook=_once), math.inf)

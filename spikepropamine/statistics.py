@@ -25,23 +25,18 @@ Values = Sequence[float] | np.ndarray
 
 
 class Difference(NamedTuple):
-    """Of two samples of runs, `one` less `other`.
+    """Of two samples of runs, `one` less `other`."""
 
-    Attributes:
-        mean: of the means.
-        interval: 95 % (Welch); None where a sample has one value, or none of the two varies.
-        p: of Welch's test, None where there is no interval; of the bootstrap where tasks are
-            pooled.
-        rank_p: of the exact rank test of Mann and Whitney, or of Wilcoxon for pairs; None where
-            tasks are pooled.
-        better: probability that a run of `one` has the higher value, ties counting half: the effect
-            size. Hedges' g would follow a single failed run, and has no value where none varies.
-    """
-
-    mean: float
+    mean: float  # of the means
+    # 95 % (Welch); None where a sample has one value, or none of the two varies
     interval: tuple[float, float] | None
+    # of Welch's test, None where there is no interval; of the bootstrap where tasks are pooled
     p: float | None
+    # of the exact rank test of Mann and Whitney, or of Wilcoxon for pairs; None where tasks are
+    # pooled
     rank_p: float | None
+    # probability that a run of `one` has the higher value, ties counting half: the effect size.
+    # Hedges' g would follow a single failed run, and has no value where none varies
     better: float
 
 
@@ -57,12 +52,8 @@ def interval(values: Values) -> tuple[float, float] | None:
 
 
 def difference(one: Values, other: Values, paired: bool = False) -> Difference:
-    """Of two policies, or of one policy in two conditions.
-
-    Args:
-        one: a finite value for each run.
-        other: the same.
-        paired: whether the values belong together two by two, as with and without a lesion.
+    """Of two policies, or of one policy in two conditions: finite values, one for each run; they
+    belong together two by two where they are `paired`, as with and without a lesion.
 
     Returns:
         Welch's interval and p, or Student's of the differences where they are paired.
@@ -96,18 +87,13 @@ def _rank_p(one: np.ndarray, other: np.ndarray, paired: bool) -> float:
 def pooled(
     one: Mapping[str, Values], other: Mapping[str, Values], unit: Mapping[str, float]
 ) -> Difference:
-    """The mean difference over tasks, each in its own unit.
+    """The mean difference over tasks, each in a unit of its own, such as the mean return of a
+    reference above that of random actions; of each policy and task there are two runs or more.
 
     The interval is of a bootstrap that resamples the runs of each policy within each task (Agarwal
     et al. 2021, arXiv:2108.13264). Deviations are enlarged by sqrt(n / (n - 1)) and by the ratio of
     Student's quantile to the normal one, without which it would be too narrow for few runs
     (Hesterberg 2015, doi:10.1080/00031305.2015.1089789).
-
-    Args:
-        one: by task, a value for each run, two or more.
-        other: the same.
-        unit: by task, what counts as 1, such as the mean return of a reference above that of
-            random actions; these are the tasks.
     """
     random, gaps, means, better = np.random.default_rng(0), [], [], []
     freedom = sum(len(side[task]) - 1 for side in (one, other) for task in unit)
@@ -150,11 +136,7 @@ def decisive(found: Difference) -> float | None:
 
 def verdict(found: Difference, p: float | None = None) -> str:
     """In words: `HIGHER`, `LOWER`, `NO_DIFFERENCE` (which does not say that they are equal), or
-    `UNTESTED`.
-
-    Args:
-        found: what was compared.
-        p: that decides, such as a corrected one (`decisive`).
+    `UNTESTED`, by the p that decides, which may be a corrected one.
     """
     p = decisive(found) if p is None else p
     if p is None:

@@ -45,11 +45,8 @@ DIGITS = 10
 
 
 def table(rows: Iterable[Mapping[str, Any]] = ()) -> pl.DataFrame:
-    """A table of rows, in which columns that a row lacks are null.
-
-    Raises:
-        UsageError: a row has an unknown column, or a value is missing, not finite or of another
-            type.
+    """A table of rows, in which columns that a row lacks are null. Raises UsageError: a row has an
+    unknown column, or a value is missing, not finite or of another type.
     """
     rows = list(rows)
     for row in rows:
@@ -66,11 +63,9 @@ def table(rows: Iterable[Mapping[str, Any]] = ()) -> pl.DataFrame:
 
 
 def read(paths: str | Path | Sequence[Path]) -> pl.DataFrame:
-    """The rows of one or several files, in their order.
-
-    Raises:
-        UsageError: a file is missing, has other columns, or has a value of another type, none
-            where one is needed, or one that is not finite.
+    """The rows of one or several files, in their order. Raises UsageError: a file is missing, has
+    other columns, or has a value of another type, none where one is needed, or one that is not
+    finite.
     """
     frames = []
     for path in [Path(paths)] if isinstance(paths, str | Path) else paths:
@@ -94,11 +89,7 @@ def read(paths: str | Path | Sequence[Path]) -> pl.DataFrame:
 
 
 def write(path: Path, frame: pl.DataFrame) -> None:
-    """Writes a whole file, floats with ten significant digits.
-
-    Raises:
-        UsageError: as `table` does.
-    """
+    """Writes a whole file, floats with ten significant digits. Raises as `table` does."""
     frame = _checked(frame.select(list(COLUMNS)).cast(COLUMNS), str(path))
     with whole_file(path) as part:
         frame.with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS)).write_csv(part)
@@ -106,9 +97,7 @@ def write(path: Path, frame: pl.DataFrame) -> None:
 
 def where(frame: pl.DataFrame, **columns: Any) -> pl.DataFrame:
     """The rows that have these values: one, one of several (a list or tuple), or None for null.
-
-    Raises:
-        UsageError: an unknown column.
+    Raises UsageError: an unknown column.
     """
     for name, value in columns.items():
         if name not in frame.columns:
@@ -118,15 +107,13 @@ def where(frame: pl.DataFrame, **columns: Any) -> pl.DataFrame:
     return frame
 
 
-def pivot(frame: pl.DataFrame, on: str = "measure") -> pl.DataFrame:
-    """One row for each run and condition, and one column for each value of `on`.
+def pivot(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row for each run and condition, and one column for each measure.
 
     Means are over whatever else differs: episodes, steps, trials; what is missing is null.
     """
-    index = [name for name in (*RUN, "steps", *CONDITION) if name != on]
-    return frame.pivot(
-        on, index=index, values="value", aggregate_function="mean", maintain_order=True
-    )
+    how: Any = {"aggregate_function": "mean", "maintain_order": True}
+    return frame.pivot("measure", index=[*RUN, "steps", *CONDITION], values="value", **how)
 
 
 def _checked(frame: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -30,9 +30,7 @@ def has_account() -> bool:
 
 def check_credentials(mode: Mode) -> None:
     """Before any work is done: asks the server whether the account works, if there is to be one.
-
-    Raises:
-        UsageError: online, and there are no credentials, or the server does not take them.
+    Raises UsageError: online, and there are no credentials, or the server does not take them.
     """
     if mode != "online":
         return
@@ -55,15 +53,9 @@ def start(
     """Starts a wandb run whose files, artifacts included, lie in `folder/wandb`, with the entity,
     the project and the further tags of WANDB_ENTITY, WANDB_PROJECT and WANDB_TAGS (with commas).
 
-    Args:
-        mode: where it goes.
-        folder: must exist.
-        axes: over which metric others are drawn: names, a `*` at the end stands for any, to axis.
-        tags: what kind of run it is.
-        arguments: for `wandb.init`: name, group, job_type, config, id and so on.
-
-    Raises:
-        UsageError: the server cannot be reached, or refuses.
+    The folder must exist. `axes` say over which metric others are drawn: names, a `*` at the end
+    stands for any, to axis. The tags say what kind of run it is; arguments are for `wandb.init`.
+    Raises UsageError: the server cannot be reached, or refuses.
     """
     os.environ["WANDB_DATA_DIR"] = str((folder / "wandb").absolute())  # not somewhere in the home
     if mode == "offline":

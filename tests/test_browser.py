@@ -12,8 +12,8 @@ import pytest
 from example_evaluation import write_example
 from saved_runs import ROOT, write_run
 
+from spikepropamine.report.dashboards import write_local
 from spikepropamine.report.html import write_report
-from spikepropamine.report.runs import write_local
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [

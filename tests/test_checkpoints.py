@@ -12,8 +12,8 @@ import yaml
 from safetensors import safe_open
 
 from spikepropamine.agents import zoo
+from spikepropamine.folder import read_progress
 from spikepropamine.policies.export import load_policy
-from spikepropamine.progress_csv import read_progress
 from spikepropamine.training import checkpoints, command
 from spikepropamine.training import run as running
 from spikepropamine.training.checkpoints import listed, lock, read

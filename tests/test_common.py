@@ -16,6 +16,7 @@ import torch
 from spikepropamine import common, versions
 from spikepropamine.common import (
     UsageError,
+    progress_bar,
     run_command,
     unknown,
     whole_file,
@@ -23,7 +24,6 @@ from spikepropamine.common import (
     write_text,
 )
 from spikepropamine.folder import RunFolder, check_writable
-from spikepropamine.progress import progress_bar
 from spikepropamine.training.allocator import keep_freed_memory
 
 

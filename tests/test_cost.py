@@ -45,19 +45,18 @@ def test_spikes_that_meet_weights_are_accumulates_and_currents_multiply_accumula
     first, second = outputs_of(policy, observations)
     found = cost.cost_of(policy, observations)
     one, two, readout, action = found["layers"]
-    assert one["synapses"] == {"accumulates": 0, "multiply_accumulates": 3 * 5}
+    assert tuple(one["synapses"]) == (0, 3 * 5)
     expected = np.delete(first, 2, axis=1).sum() * 4 / 40
-    assert two["synapses"]["accumulates"] == pytest.approx(expected)
-    assert two["synapses"]["multiply_accumulates"] == 0 and expected > 0
+    assert two["synapses"] == pytest.approx([expected, 0]) and expected > 0
     assert (one["membrane_updates"], two["membrane_updates"]) == (5, 4)
     assert one["activation_sparsity"] == pytest.approx(1 - first.mean())
     silent = 1 - np.concatenate([first, second], axis=1).mean()
     assert found["activation_sparsity"] == pytest.approx(silent)
-    assert action["synapses"]["multiply_accumulates"] <= 4 * 2
+    assert action["synapses"][1] <= 4 * 2
     parameters = [*policy.network.parameters(), *policy.action_net.parameters()]
     assert found["parameter_bytes"] == 4 * sum(p.numel() for p in parameters)
     assert found["state_bytes"] == 4 * (5 + 4 + 4)
-    assert readout["neurons"]["multiply_accumulates"] == 4
+    assert readout["neurons"][1] == 4
 
 
 @pytest.mark.parametrize(
@@ -72,23 +71,21 @@ def test_spikes_that_meet_weights_are_accumulates_and_currents_multiply_accumula
 )
 def test_the_drive_is_counted_as_its_formula_is_written(rule, multiplications, left_over):
     found = cost.drive_operations(RULES[rule], n_pre=2, n_post=3)
-    assert found["multiply_accumulates"] == multiplications
-    assert found["accumulates"] == left_over
+    assert tuple(found) == (left_over, multiplications)
 
 
 def test_plasticity_and_neuromodulators_are_counted_apart():
     observations = episode()
     static = cost.cost_of(spiking(rule="none"), observations)
     plastic = cost.cost_of(spiking(rule="oja", modulation="direct", decay="plain"), observations)
-    assert cost.total(static, "plasticity") == cost.operations()
-    assert cost.total(static, "neuromodulators") == cost.operations()
+    assert not cost.total(static, "plasticity").any()
+    assert not cost.total(static, "neuromodulators").any()
     first = outputs_of(spiking(rule="oja", modulation="direct"), observations)[0]
     layer = plastic["layers"][1]
     dense = 2 * (5 + 4) + 20 + 2 * 20  # traces, F + m D, the drive of Oja's rule
     use = first.sum() * 4 / 40
-    assert layer["plasticity"]["multiply_accumulates"] == pytest.approx(dense + use)
-    modulators = {"accumulates": first.sum() * 4 / 40, "multiply_accumulates": 3 * 4}
-    assert layer["neuromodulators"] == pytest.approx(modulators)
+    assert layer["plasticity"][1] == pytest.approx(dense + use)
+    assert layer["neuromodulators"] == pytest.approx([first.sum() * 4 / 40, 3 * 4])
     assert layer["state_bytes"] == 4 * (4 + 5 + 4 + 20)
 
 
@@ -118,17 +115,17 @@ def test_synapses_among_neurons_see_the_spikes_of_the_tick_before():
     before = second[:-1].sum()  # none before the first tick
     assert first.sum() != before > 0 and second[-1].sum() != 0
     layer = cost.cost_of(policy, episode())["layers"][1]
-    assert layer["synapses"]["accumulates"] == pytest.approx((first.sum() + before) * 4 / 40)
+    assert layer["synapses"][0] == pytest.approx((first.sum() + before) * 4 / 40)
     dense = 2 * (4 + 4) + 2 * 16 + 16
     expected = pytest.approx(dense + before * 4 / 40)
-    assert layer["plasticity"]["multiply_accumulates"] == expected
+    assert layer["plasticity"][1] == expected
 
 
 def test_an_mlp_multiplies_everything():
     found = cost.cost_of(ActorCriticPolicy(*SPACES, net_arch=[8, 6]), episode())
-    counts = [layer["synapses"]["multiply_accumulates"] for layer in found["layers"]]
+    counts = [layer["synapses"][1] for layer in found["layers"]]
     assert counts == [3 * 8, 8 * 6, 6 * 2]
-    assert cost.total(found) == cost.operations(0, sum(counts))
+    assert tuple(cost.total(found)) == (0, sum(counts))
     assert found["activation_sparsity"] == 0 and found["state_bytes"] == 0
     assert found["parameter_bytes"] == 4 * (3 * 8 + 8 + 8 * 6 + 6 + 6 * 2 + 2)
 
@@ -138,9 +135,9 @@ def test_an_lstm_multiplies_at_its_gates_too():
     found = cost.cost_of(policy, episode())
     layer, action = found["layers"]
     expected = 4 * 7 * 3 + 4 * 7 * 7 * 39 / 40  # at the first step its state is zero
-    assert layer["synapses"]["multiply_accumulates"] == pytest.approx(expected)
-    assert layer["neurons"]["multiply_accumulates"] == 3 * 7
-    assert action["synapses"]["multiply_accumulates"] == 7 * 2
+    assert layer["synapses"][1] == pytest.approx(expected)
+    assert layer["neurons"][1] == 3 * 7
+    assert action["synapses"][1] == 7 * 2
     assert found["state_bytes"] == 4 * 14
 
 

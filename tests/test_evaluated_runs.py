@@ -17,8 +17,8 @@ from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import choose, conditions_of, perturbed, task_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.command import folder_name, parse
+from spikepropamine.folder import RETURN, read_curve
 from spikepropamine.policies.export import load_policy, save_policy
-from spikepropamine.progress_csv import RETURN, read_curve
 from spikepropamine.report import card as card_module
 
 

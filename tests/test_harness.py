@@ -16,9 +16,9 @@ from saved_runs import CUES, ROOT, command_line, measured, save_run
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from spikepropamine.evaluation.ask.conditions import conditions_of, make_env, severest, task_of
-from spikepropamine.evaluation.run import jobs, store, workers
-from spikepropamine.evaluation.run.episodes import Episode
-from spikepropamine.evaluation.run.jobs import joined, waves
+from spikepropamine.evaluation.run import jobs, plan
+from spikepropamine.evaluation.run.episodes import Episode, waves
+from spikepropamine.evaluation.run.jobs import joined
 from spikepropamine.folder import RESULTS
 from spikepropamine.policies.export import save_policy
 from spikepropamine.report.evaluation import Evaluation
@@ -94,10 +94,10 @@ def test_programmed_drop_and_recovery(tmp_path):
     expected = {"reward_before": 1.0, "drop": 0.8, "missing_at_end": 0.2, "fraction": 0.75}
     assert recovery == pytest.approx(expected | {"recovery_time": 78}, abs=1e-6)
     steps, rates = found.curve("mlp", late, "reward")
-    assert rates[0, 0] == 1 and rates[0, -1] == pytest.approx(0.8, abs=1e-6)
+    assert rates[0, 0] == 1 and rates[-1, 0] == pytest.approx(0.8, abs=1e-6)
     assert steps[0] == 20 and steps[-1] == 400 and len(steps) <= 100
     at = next(index for index, step in enumerate(steps) if step >= 240)
-    assert rates[0, at] == pytest.approx(0.2, abs=1e-6)
+    assert rates[at, 0] == pytest.approx(0.2, abs=1e-6)
     assert found.recovery("mlp", early) == {}
     assert found.overall("mlp").mean == pytest.approx((324 - 284) / (400 - 284) / 2)
 
@@ -123,18 +123,18 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
         ran.append(job)
         return actual(job)
 
-    actual = workers.run_job
+    actual = plan.run_job
     arguments = [run, "--perturb", "action_flip~1@200", "--episodes", 70, "--out", tmp_path / "out"]
-    monkeypatch.setattr(workers, "run_job", counting)
+    monkeypatch.setattr(plan, "run_job", counting)
     assert command_line(*arguments) == 130  # two waves of four parts
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.part"))
     again = []
-    monkeypatch.setattr(workers, "run_job", lambda job: again.append(job) or actual(job))
+    monkeypatch.setattr(plan, "run_job", lambda job: again.append(job) or actual(job))
     first = measured(*arguments).frame
     assert len(ran) + len(again) == 8 and not [job for job in again if job in ran]
     assert measured(*arguments).frame.equals(first) and len(again) == 5
     # what is damaged, and another policy, are measured anew
-    for path in store.folder().iterdir():
+    for path in plan.cache_folder().iterdir():
         path.write_bytes(b"half")
     measured(*arguments)
     assert len(again) == 5 + 8
@@ -152,8 +152,8 @@ def test_what_the_users_own_code_does_is_in_the_name_of_what_is_kept(tmp_path, m
         (tmp_path / "own_helpers" / "physics.py").write_text(f"{helper}\n")
         importlib.invalidate_caches()
         importlib.import_module("own_task")
-        store.own_digest.cache_clear()
-        found.append(store.own_digest("HalfCheetah-v5"))
+        plan.own_digest.cache_clear()
+        found.append(plan.own_digest("HalfCheetah-v5"))
         for name in ("own_task", "own_helpers", "own_helpers.physics"):
             monkeypatch.delitem(sys.modules, name)
     assert found[0] != found[1]
@@ -162,14 +162,14 @@ def test_what_the_users_own_code_does_is_in_the_name_of_what_is_kept(tmp_path, m
 def test_measurements_that_come_with_a_run_are_not_believed(tmp_path, monkeypatch):
     run = save_programmed(tmp_path)
     evaluated(tmp_path / "first", run, "--quick", "--conditions", "clean")
-    for file in store.folder().iterdir():
-        forged = store.read(file) | {"return": np.full(5, 1024.0)}
-        store.write(file, forged)
+    for file in plan.cache_folder().iterdir():
+        forged = plan.read_outcome(file) | {"return": np.full(5, 1024.0)}
+        plan.write_outcome(file, forged)
         for place in ("evaluations/cache", "evaluations", "cache"):
-            store.write(run / place / file.name, forged)
+            plan.write_outcome(run / place / file.name, forged)
     found = evaluated(tmp_path / "mine", run, "--quick", "--conditions", "clean")
     assert found.returns("mlp").mean == 1024  # a file there would be read
-    monkeypatch.setenv(store.FOLDER, str(tmp_path / "of another user"))
+    monkeypatch.setenv(plan.CACHE, str(tmp_path / "of another user"))
     found = evaluated(tmp_path / "another", run, "--quick", "--conditions", "clean")
     assert found.returns("mlp").mean == 400
 
@@ -189,7 +189,7 @@ def test_policies_meet_the_same_environments_with_the_same_numbers(tmp_path, mon
     counts = {text: made.count(text) for text in made}
     assert counts == {"": 20 + 4, "mass=2": 20, "obs_noise=0.1@3": 20}
     assert not jobs.environments.made
-    monkeypatch.setenv(store.FOLDER, str(tmp_path / "another cache"))
+    monkeypatch.setenv(plan.CACHE, str(tmp_path / "another cache"))
     rows = []
     for run in runs:
         evaluated(tmp_path / run.parent.name, run, *arguments)
@@ -214,12 +214,12 @@ def test_outcomes_survive_the_way_through_files(tmp_path):
     outcome = {name: np.array([1]) for name in ("seed", "length", "rewards", "began")}
     outcome |= {"return": np.array([0.1, 1 / 3]), "correct": np.array([[1, np.nan]], np.float32)}
     file = tmp_path / "deep" / "x.safetensors"
-    store.write(file, outcome)
-    back = store.read(file)
+    plan.write_outcome(file, outcome)
+    back = plan.read_outcome(file)
     assert all(np.array_equal(back[k], outcome[k], equal_nan=True) for k in outcome)
-    assert store.read(tmp_path / "nothing.safetensors") is None
-    store.write(file, {"return": outcome["return"]})  # a member is missing
-    assert store.read(file) is None
+    assert plan.read_outcome(tmp_path / "nothing.safetensors") is None
+    plan.write_outcome(file, {"return": outcome["return"]})  # a member is missing
+    assert plan.read_outcome(file) is None
 
 
 def test_waves_and_how_they_are_joined():
@@ -247,7 +247,7 @@ def test_any_number_of_workers_gives_the_same_numbers_even_after_a_kill(tmp_path
                    "--lesions", "modulator-shuffled", "carry-over"]  # fmt: skip
         command += ["--workers", str(count)]
         cache = tmp_path / name / "cache"
-        own = os.environ | {store.FOLDER: str(cache)}
+        own = os.environ | {plan.CACHE: str(cache)}
         if count == 2:
             first = subprocess.Popen(command, cwd=ROOT, env=own, start_new_session=True)
             deadline = time.monotonic() + 120

@@ -11,7 +11,7 @@ from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.evaluation.ask.conditions import CLEAN, conditions_of, make_env, task_of
 from spikepropamine.evaluation.ask.lesions import EPISODE_BEFORE, LESIONS, Hook, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.evaluation.run import plan, store
+from spikepropamine.evaluation.run import plan
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.evaluation.run.jobs import InsideSums, Job, run_job
 
@@ -169,8 +169,8 @@ def test_all_that_a_measurement_depends_on_is_in_its_name():
         replace(job, condition=replace(frozen, onset=4, text="obs_noise=0.1@4")),
         replace(job, condition=replace(frozen, text="obs_noise=0.1@4")),
     ]
-    names = [store.name_of(one, {"torch": "1"}) for one in (job, *others)]
-    names.append(store.name_of(job, {"torch": "2"}))
+    names = [plan.cache_name(one, {"torch": "1"}) for one in (job, *others)]
+    names.append(plan.cache_name(job, {"torch": "2"}))
     assert len(set(names)) == len(names)
 
 

@@ -14,13 +14,9 @@ from spikepropamine.common import UsageError
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.report import colours
 from spikepropamine.report.colours import POLICIES, colour_of
+from spikepropamine.report.dashboards import find_runs, learning_curve, write_local
 from spikepropamine.report.evaluate import tables
-from spikepropamine.report.html import PARTS, report
-from spikepropamine.report.runs import find_runs, learning_curve, write_local
-
-
-def html_of(found):
-    return report(found, [section for make in PARTS if (section := make(found)).blocks])
+from spikepropamine.report.html import report as html_of
 
 
 class Outline(HTMLParser):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from spikepropamine import own_modules
+from spikepropamine import versions
 from spikepropamine.__main__ import main
 from spikepropamine.matrix.cells import cells_of
 from spikepropamine.matrix.file import load_matrix
@@ -73,7 +73,7 @@ def module(tmp_path, monkeypatch, request):
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield name
     sys.modules.pop(name, None)
-    own_modules.imported.clear()
+    versions.imported.clear()
     import gymnasium
 
     from spikepropamine.agents import zoo
@@ -98,7 +98,7 @@ def test_an_own_environment_policy_rule_and_perturbation_train_and_are_evaluated
     judge += ["--workers", workers]
     capsys.readouterr()
 
-    own_modules.imported.clear()  # as in a process of its own, which imports nothing by itself
+    versions.imported.clear()  # as in a process of its own, which imports nothing by itself
     assert main(judge) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(f"needs modules of its own: add --import {module}")

@@ -7,9 +7,8 @@ import pytest
 
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.folder import RunFolder, find, name_of, trained_runs
+from spikepropamine.folder import RETURN, RunFolder, find, name_of, read_curve, trained_runs
 from spikepropamine.listing import trained
-from spikepropamine.progress_csv import RETURN, read_curve
 from spikepropamine.report import card as card_module
 
 pytestmark = pytest.mark.nightly

@@ -11,9 +11,9 @@ from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 from spikepropamine.agents.evolution import Evolution
 from spikepropamine.agents.shown import shown
 from spikepropamine.agents.teacher import Taught
+from spikepropamine.common import progress_bar
 from spikepropamine.envs.making import horizon_of
 from spikepropamine.policies.groups import parameter_group
-from spikepropamine.progress import progress_bar
 
 
 class BetweenSteps(BaseCallback):

@@ -18,7 +18,7 @@ from stable_baselines3.common import logger as sb3
 from tqdm import tqdm
 
 from spikepropamine.common import appended, reason, whole_file, write_text
-from spikepropamine.progress_csv import STEPS, read_progress
+from spikepropamine.folder import STEPS, read_progress
 from spikepropamine.reading import read_json
 from spikepropamine.tracking import policy_artifact, start
 from spikepropamine.training.checkpoints import listed

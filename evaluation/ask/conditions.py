@@ -23,37 +23,24 @@ ENDLESS = 1000  # steps after which an episode is cut, of a task that has no tim
 
 @dataclass(frozen=True)
 class Task:
-    """A task, and what its environment says of itself.
+    """A task, and what its environment says of itself."""
 
-    Attributes:
-        environment: Gymnasium id.
-        arguments: of the environment's constructor.
-        horizon: steps of an episode at most.
-        own_limit: whether the horizon is the task's own, not `ENDLESS`.
-        chance: accuracy of guessing; None where there are no trials.
-        window: steps over which reward rates are averaged: a trial, or else a twentieth of the
-            horizon.
-        simulated: whether MuJoCo runs it, which takes more time than most policies.
-        can_stand_still: whether an action of zeros means that nothing is done.
-        return_range: the least and the most that an episode can return, where it says so.
-    """
-
-    environment: str
-    arguments: Mapping[str, Any]
-    horizon: int
-    own_limit: bool
-    chance: float | None
+    environment: str  # Gymnasium id
+    arguments: Mapping[str, Any]  # of the environment's constructor
+    horizon: int  # steps of an episode at most
+    own_limit: bool  # whether the horizon is the task's own, not `ENDLESS`
+    chance: float | None  # accuracy of guessing; None where there are no trials
+    # steps over which reward rates are averaged: a trial, or else a twentieth of the horizon
     window: int
-    simulated: bool
-    can_stand_still: bool
+    simulated: bool  # whether MuJoCo runs it, which takes more time than most policies
+    can_stand_still: bool  # whether an action of zeros means that nothing is done
+    # the least and the most that an episode can return, where it says so
     return_range: tuple[float, float] | None = None
 
 
 def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int = 1) -> Task:
     """The task without perturbations, noise and help, with episodes `horizon_factor` times as long.
-
-    Raises:
-        ValueError: the environment cannot be made, or its episodes cannot be made longer.
+    Raises ValueError: the environment cannot be made, or its episodes cannot be made longer.
     """
     arguments = dict(arguments) | ({"noise": 0.0} if has_noise(environment) else {})
     env = make(environment, arguments)
@@ -116,31 +103,20 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Condition:
-    """What an episode has that the plain one has not; `evaluation.json` has the same fields.
+    """What an episode has that the plain one has not; `evaluation.json` has the same fields."""
 
-    Attributes:
-        key: its name in results, safe to show; `CLEAN_KEY` where nothing is changed.
-        label: name without severity and lesion; conditions of one label make a severity curve.
-        intact: key of the same condition without the lesion; its own key where there is none.
-        text: of the perturbation; "" for none.
-        severity: in [0, 1]; None where the text has a value of its own.
-        split: "train" (training may have had it), "held-out" or None.
-        onset: first step at which the perturbation acts; None: from the start, or none.
-        last_onset: the last step at which it may begin, where an episode draws that; else `onset`.
-        lesion: name of that of the policy; None: intact.
-        noise: the environment's argument of that name; 0: as it is.
-    """
-
-    key: str
-    label: str
-    intact: str
-    text: str = ""
-    severity: float | None = None
-    split: str | None = None
+    key: str  # its name in results, safe to show; `CLEAN_KEY` where nothing is changed
+    label: str  # name without severity and lesion; conditions of one label make a severity curve
+    intact: str  # key of the same condition without the lesion; its own key where there is none
+    text: str = ""  # of the perturbation; "" for none
+    severity: float | None = None  # in [0, 1]; None where the text has a value of its own
+    split: str | None = None  # "train" (training may have had it), "held-out" or None
+    # first step at which the perturbation acts; None: from the start, or none
     onset: int | None = None
+    # the last step at which it may begin, where an episode draws that; else `onset`
     last_onset: int | None = None
-    lesion: str | None = None
-    noise: float = 0.0
+    lesion: str | None = None  # name of that of the policy; None: intact
+    noise: float = 0.0  # the environment's argument of that name; 0: as it is
 
     @property
     def perturbs(self) -> bool:
@@ -210,10 +186,8 @@ def make_env(
 ) -> gym.Env:
     """The task in a condition, with `previous` and `revealed` as `envs.making.make` has them.
 
-    With `told` the contexts of the condition are undone by someone who knows them.
-
-    Raises:
-        ValueError: the environment cannot be made so; the message says why.
+    With `told` the contexts of the condition are undone by someone who knows them. Raises
+    ValueError: the environment cannot be made so; the message says why.
     """
     arguments, text = dict(task.arguments), condition.text or None
     if condition.noise:
@@ -228,11 +202,9 @@ def conditions_of(
     task: Task, suite: str | None, texts: Sequence[str], lesions: Sequence[str]
 ) -> tuple[list[Condition], list[Skipped]]:
     """The clean condition first, those of a suite ("standard", or one of `configs/suites/`), those
-    of single texts; then all with each lesion. And those of the suite that do not apply.
-
-    Raises:
-        ValueError: an unknown suite or lesion, a text that cannot be read or does not apply, a
-            suite of which nothing applies, or two conditions of one name.
+    of single texts; then all with each lesion. And those of the suite that do not apply. Raises
+    ValueError: an unknown suite or lesion, a text that cannot be read or does not apply, a suite of
+    which nothing applies, or two conditions of one name.
     """
     for name in lesions:
         _check_name(name, LESIONS, "lesion")
@@ -254,7 +226,14 @@ def conditions_of(
             one, other = (repr(c.text) if c.text else "the clean task" for c in (first, second))
             both = f"{one} and {other} would both be called {first.key!r}"
             raise ValueError(f"{both}: rename one in its suite")
-    return found + _lesioned(found, lesions), skipped
+    there = {(condition.intact, condition.lesion) for condition in found}
+    lesioned = [
+        replace(condition, key=f"{condition.key} [{lesion}]", lesion=lesion)
+        for lesion in dict.fromkeys(lesions)
+        for condition in found
+        if condition.lesion is None and (condition.intact, lesion) not in there
+    ]
+    return found + lesioned, skipped
 
 
 def _of_suite(env: gym.Env, task: Task, suite: str) -> tuple[list[Condition], list[Skipped]]:
@@ -286,23 +265,10 @@ def _of_suite(env: gym.Env, task: Task, suite: str) -> tuple[list[Condition], li
     return found, skipped
 
 
-def _lesioned(conditions: Sequence[Condition], lesions: Sequence[str]) -> list[Condition]:
-    """Each condition with each lesion, where it is not among them."""
-    there = {(condition.intact, condition.lesion) for condition in conditions}
-    return [
-        replace(condition, key=f"{condition.key} [{lesion}]", lesion=lesion)
-        for lesion in dict.fromkeys(lesions)
-        for condition in conditions
-        if condition.lesion is None and (condition.intact, lesion) not in there
-    ]
-
-
 def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condition]:
     """Those whose key, label or text is among the names; and what they are compared with: the same
-    without the lesion, and the clean condition, with the lesion and without.
-
-    Raises:
-        ValueError: an unknown name; the message has the nearest one.
+    without the lesion, and the clean condition, with the lesion and without. Raises ValueError: an
+    unknown name; the message has the nearest one.
     """
     known = dict.fromkeys([c.key for c in conditions] + [c.label for c in conditions])
     for name in names:

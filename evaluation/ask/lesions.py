@@ -33,52 +33,34 @@ class Hook:
         """After a step of the rows `running`, of which those of `over` ended their episode."""
 
 
-ByRow = Mapping[int, Mapping[str, np.ndarray]]  # and field of the state
+ByRow = dict[int, list[dict[str, np.ndarray]]]  # at each step, fields of the state
 # Seeds of the episodes before: far from all others, and a multiple of any width of a batch
 EPISODE_BEFORE = 100_000_000
 
 
 @dataclass(frozen=True)
 class Wave:
-    """The episodes of one batch, which a lesion is made for.
+    """The episodes of one batch, which a lesion is made for."""
 
-    Attributes:
-        layout: of the policy's state.
-        seeds: of the episodes; an episode has row `seed % width`.
-        width: of the batch.
-        freeze_at: the step from which on "frozen" leaves fast weights as they are.
-        run_intact: runs the intact policy in the same condition, with seeds, a hook, and options
-            for the reset.
-        has_contexts: whether the condition has contexts.
-    """
-
-    layout: "StateLayout"
-    seeds: Sequence[int]
-    width: int
-    freeze_at: int = 0
+    layout: "StateLayout"  # of the policy's state
+    seeds: Sequence[int]  # of the episodes; an episode has row `seed % width`
+    width: int  # of the batch
+    freeze_at: int = 0  # the step from which on "frozen" leaves fast weights as they are
+    # runs the intact policy in the same condition, with seeds, a hook, and options for the reset
     run_intact: Callable[..., Any] | None = None
-    has_contexts: bool = False
+    has_contexts: bool = False  # whether the condition has contexts
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """One way of taking plasticity away.
-
-    Attributes:
-        name: of the lesion.
-        words: what a reader is told instead of the name.
-        sentence: what it does.
-        hook: makes it for a wave of episodes.
-        cost: episodes that are run for each one that is lesioned.
-        filmed: whether a video can show it: it needs the layout and `freeze_at` alone.
-    """
+    """One way of taking plasticity away."""
 
     name: str
-    words: str
-    sentence: str
-    hook: Callable[[Wave], Hook]
-    cost: int = 1
-    filmed: bool = False
+    words: str  # what a reader is told instead of the name
+    sentence: str  # what it does
+    hook: Callable[[Wave], Hook]  # makes it for a wave of episodes
+    cost: int = 1  # episodes that are run for each one that is lesioned
+    filmed: bool = False  # whether a video can show it: it needs the layout and `freeze_at` alone
 
 
 def layout_of(policy: Any) -> "StateLayout | None":
@@ -115,79 +97,41 @@ class PlasticityOff(Hook):
                     flag[0, row] = 1.0
 
 
-class ModulatorReplayed(Hook):
-    """Neuromodulators follow given sequences, by row and field [steps, ticks, neurons].
+class Record(Hook):
+    """Keeps the fields of a kind after each step of a row, or only `at_end` of its episode."""
 
-    An episode that is longer than its sequence starts it again.
+    def __init__(self, layout: "StateLayout", kind: str, at_end: bool = False) -> None:
+        self.layout, self.names, self.at_end = layout, fields_of(layout, kind), at_end
+        self.kept: ByRow = {}
+
+    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
+        """Keep the fields of the rows."""
+        now = {name: self.layout.get(state[0], name)[0] for name in self.names}
+        for row in over if self.at_end else running:
+            fields = {name: field[row].copy() for name, field in now.items()}
+            self.kept.setdefault(row, []).append(fields)
+
+
+class Replay(Hook):
+    """Sets the fields that were kept, under a flag of the state: at each step those of one step,
+    from the first one again where there are no more; or only at the `start` of the episode.
     """
 
-    def __init__(self, layout: "StateLayout", sequences: ByRow) -> None:
-        self.layout, self.sequences = layout, sequences
+    def __init__(
+        self, layout: "StateLayout", kept: ByRow, flag: str, value: float, start: bool = False
+    ) -> None:
+        self.layout, self.kept, self.flag, self.value, self.start = layout, kept, flag, value, start
 
     def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
         """Set the values of the step."""
-        self.layout.get(state[0], "modulator_held")[...] = 1.0
-        for row, fields in self.sequences.items():
-            for name, sequence in fields.items():
-                self.layout.get(state[0], name)[0, row] = sequence[step % len(sequence)]
-
-
-class ModulationRecord(Hook):
-    """Keeps what the neuromodulators of each episode were, step by step."""
-
-    def __init__(self, layout: "StateLayout") -> None:
-        self.layout, self.names = layout, fields_of(layout, "modulation")
-        self.kept: dict[int, list[list[np.ndarray]]] = {}
-
-    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
-        """Keep the step of the rows that were running."""
-        now = [self.layout.get(state[0], name)[0] for name in self.names]
-        for row in running:
-            self.kept.setdefault(row, []).append([field[row].copy() for field in now])
-
-    def shuffled(self, seeds: Mapping[int, int]) -> ByRow:
-        """For each row its sequences in another order of steps, chosen by the row's seed."""
-        sequences = {}
+        if self.start:
+            if step:
+                return
+            starts[...] = False  # a start would zero what is set
+        self.layout.get(state[0], self.flag)[...] = self.value
         for row, steps in self.kept.items():
-            order = np.random.default_rng(seeds[row]).permutation(len(steps))
-            fields = zip(*(steps[step] for step in order))
-            sequences[row] = {name: np.stack(field) for name, field in zip(self.names, fields)}
-        return sequences
-
-
-class FastWeightsAtEnd(Hook):
-    """Keeps the fast weights that each episode ended with."""
-
-    def __init__(self, layout: "StateLayout") -> None:
-        self.layout = layout
-        self.kept: dict[int, dict[str, np.ndarray]] = {}
-
-    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
-        """Keep those of the rows whose episode is over."""
-        for row in over:
-            self.kept[row] = {
-                name: self.layout.get(state[0], name)[0, row].copy()
-                for name in fields_of(self.layout, "fast_weights")
-            }
-
-
-class FastWeightsCarried(Hook):
-    """Episodes start with given fast weights, by row and field; all else is as ever.
-
-    They change from there, or are `held`.
-    """
-
-    def __init__(self, layout: "StateLayout", values: ByRow, held: bool = False) -> None:
-        self.layout, self.values, self.held = layout, values, held
-
-    def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
-        """Set them before the first step, which then is no start: a start would zero them."""
-        if step == 0:
-            starts[...] = False
-            self.layout.get(state[0], "plasticity_off")[...] = float(self.held)
-            for row, fields in self.values.items():
-                for name, value in fields.items():
-                    self.layout.get(state[0], name)[0, row] = value
+            for name, value in steps[step % len(steps)].items():
+                self.layout.get(state[0], name)[0, row] = value
 
 
 def _off(wave: Wave) -> Hook:
@@ -200,20 +144,25 @@ def _frozen(wave: Wave) -> Hook:
 
 def _modulator_shuffled(wave: Wave) -> Hook:
     assert wave.run_intact is not None
-    record = ModulationRecord(wave.layout)
+    record = Record(wave.layout, "modulation")
     wave.run_intact(wave.seeds, record)
-    rows = {seed % wave.width: seed for seed in wave.seeds}
-    return ModulatorReplayed(wave.layout, record.shuffled(rows))
+    shuffled = {}
+    for seed in wave.seeds:
+        steps = record.kept[seed % wave.width]
+        order = np.random.default_rng(seed).permutation(len(steps))
+        shuffled[seed % wave.width] = [steps[step] for step in order]
+    return Replay(wave.layout, shuffled, "modulator_held", 1.0)
 
 
 def _carry_over(wave: Wave, held: bool = False) -> Hook:
+    """Episodes start with these fast weights, which change from there, or are `held`."""
     assert wave.run_intact is not None
-    ends = FastWeightsAtEnd(wave.layout)
+    ends = Record(wave.layout, "fast_weights", at_end=True)
     if wave.has_contexts:
         wave.run_intact(wave.seeds, ends, options={"context": "opposite"})
     else:
         wave.run_intact([seed + EPISODE_BEFORE for seed in wave.seeds], ends)
-    return FastWeightsCarried(wave.layout, ends.kept, held)
+    return Replay(wave.layout, ends.kept, "plasticity_off", float(held), start=True)
 
 
 OF_ANOTHER = "where there are contexts, of the same episode in the opposite context"

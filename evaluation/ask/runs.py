@@ -32,31 +32,19 @@ LEARNING = (
 
 @dataclass(frozen=True)
 class Run:
-    """A trained policy, and what its checkpoint tells about its training.
+    """A trained policy, and what its checkpoint tells about its training."""
 
-    Attributes:
-        folder: of the run.
-        policy: as deployed.
-        name: of the policy, as `train.py` has it, or as it is called in this evaluation.
-        environment, arguments: the task that it was trained in.
-        perturb: text of the perturbations that it was trained under; None: none.
-        previous: whether it observes its previous action and reward.
-        revealed: text of the perturbations that it is told; None: none.
-        seed, steps: of the training.
-        training_seeds: of its environments.
-    """
-
-    folder: Path
-    policy: DeployedPolicy
-    name: str
-    environment: str
-    arguments: dict[str, Any]
-    perturb: str | None
-    previous: bool
-    revealed: str | None
-    seed: int
-    steps: int
-    training_seeds: range
+    folder: Path  # of the run
+    policy: DeployedPolicy  # as deployed
+    name: str  # of the policy, as `train.py` has it, or as it is called in this evaluation
+    environment: str  # of its training
+    arguments: dict[str, Any]  # of the environment in its training
+    perturb: str | None  # text of the perturbations that it was trained under; None: none
+    previous: bool  # whether it observes its previous action and reward
+    revealed: str | None  # text of the perturbations that it is told; None: none
+    seed: int  # of the training
+    steps: int  # of the training
+    training_seeds: range  # of its environments
 
 
 def load_runs(
@@ -65,18 +53,13 @@ def load_runs(
     horizon_factor: int = 1,
     names: Mapping[Path, str] | None = None,
 ) -> tuple[list[Run], Task]:
-    """The runs in these folders, each once, and the task that they have in common.
-
-    Args:
-        folders: of the runs.
-        seeds: of the episodes.
-        horizon_factor: times the length of an episode.
-        names: what policies are called in the place of their own names, by folder.
+    """The runs in these folders, each once, by the `names` that folders are given or their own, and
+    the task that they have in common, with episodes `horizon_factor` times as long.
 
     Raises:
         FileNotFoundError: a run that is missing.
         ValueError: a run that does not work, runs of different tasks, the same policy and seed
-            twice or trained in different ways, or seeds that a run was trained with.
+            twice or trained in different ways, or `seeds` of episodes that a run was trained with.
     """
     given = {folder.resolve(): folder for folder in reversed(folders)}
     called = {folder.resolve(): name for folder, name in (names or {}).items()}
@@ -84,7 +67,13 @@ def load_runs(
     runs = [replace(run, name=called.get(run.folder.resolve(), run.name)) for run in runs]
     tasks = []
     for run in runs:
-        _check_seeds(run, seeds)
+        training = run.training_seeds
+        if seeds.start < training.stop and seeds.stop > training.start:
+            raise ValueError(
+                f"seeds {seeds.start} to {seeds.stop - 1} overlap those of the training of "
+                f"{run.folder}, {training.start} to {training.stop - 1}; leave out --seed, or give "
+                "a larger one"
+            )
         tasks.append(task_of(run.environment, run.arguments, horizon_factor))
         _check_observations(run, tasks[-1])
     different = {
@@ -112,12 +101,7 @@ def load_runs(
 
 
 def load_teacher(folder: Path, task: Task) -> Run:
-    """A policy of the plain task, or one that is told what is hidden.
-
-    Raises:
-        FileNotFoundError: it is missing.
-        ValueError: it does not work, or is of another environment.
-    """
+    """A policy of the plain task, or one that is told what is hidden. Raises as `load_runs`."""
     teacher = _load_run(folder)
     if teacher.environment != task.environment:
         raise ValueError(
@@ -131,12 +115,10 @@ def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Conditio
     """Those of the conditions that mean something for the run, and those that do not."""
     if layout_of(run.policy) is not None:
         return list(conditions), []
-    kept = [condition for condition in conditions if condition.lesion is None]
+    why = "it has no plasticity to take away"
     lesions = dict.fromkeys(c.lesion for c in conditions if c.lesion is not None)
-    return kept, [
-        Skipped(condition=lesion, policy=run.name, reason="it has no plasticity to take away")
-        for lesion in lesions
-    ]
+    kept = [condition for condition in conditions if condition.lesion is None]
+    return kept, [Skipped(lesion, run.name, why) for lesion in lesions]
 
 
 def _load_run(folder: Path) -> Run:
@@ -245,14 +227,4 @@ def _check_observations(run: Run, task: Task) -> None:
         raise ValueError(
             f"the policy in {run.folder} expects observations of shape {expected}, "
             f"but {run.environment} has {shape}"
-        )
-
-
-def _check_seeds(run: Run, seeds: range) -> None:
-    training = run.training_seeds
-    if seeds.start < training.stop and seeds.stop > training.start:
-        raise ValueError(
-            f"seeds {seeds.start} to {seeds.stop - 1} overlap those of the training of "
-            f"{run.folder}, {training.start} to {training.stop - 1}; leave out --seed, or give a "
-            "larger one"
         )

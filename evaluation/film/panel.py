@@ -34,25 +34,17 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Outline:
-    """What has to be known of an episode before its panel can be drawn.
+    """What has to be known of an episode before its panel can be drawn."""
 
-    Attributes:
-        rewards: float [steps].
-        onsets: steps before which something in the world changes, with what it is called.
-        ticks: ticks of network time in a step.
-        neurons: of the layer shown; 0 for a policy without spikes.
-        synapses: (to, from) of the plastic synapses; None in a static layer.
-        modulated: whether there is a neuromodulator.
-        largest: of the absolute values of fast weights that occur.
-    """
-
-    rewards: np.ndarray
+    rewards: np.ndarray  # float [steps]
+    # steps before which something in the world changes, with what it is called
     onsets: tuple[tuple[int, str], ...] = ()
-    ticks: int = 1
-    neurons: int = 0
+    ticks: int = 1  # ticks of network time in a step
+    neurons: int = 0  # of the layer shown; 0 for a policy without spikes
+    # (to, from) of the plastic synapses; None in a static layer
     synapses: tuple[int, int] | None = None
-    modulated: bool = False
-    largest: float = 0.0
+    modulated: bool = False  # whether there is a neuromodulator
+    largest: float = 0.0  # of the absolute values of fast weights that occur
 
 
 @dataclass(frozen=True)
@@ -67,12 +59,8 @@ class Curve:
 class Panel:
     """Spikes, neuromodulator, fast weights and reward rate of one episode, as far as it has them.
 
-    Args:
-        outline: of the episode.
-        curves: reward rates to draw, the first one on top; all of them appear step by step.
-        window: steps that the reward rate is a mean over.
-        width, height: in pixels.
-        bound: fast weight of the strongest colours.
+    Of the reward rates, means over `window` steps, the first one is on top. Colours are strongest
+    at fast weights of `bound`; sizes are in pixels.
 
     Attributes:
         canvas: uint8 [height, width, 3], changed by `add`.

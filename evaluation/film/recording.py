@@ -25,49 +25,34 @@ LONGEST = 200  # steps that are recorded of an episode, since fast weights are l
 class Recording:
     """An episode, step by step, and one layer of the network in it: its last plastic layer, or
     the last one where none is plastic.
-
-    Attributes:
-        ticks: ticks of network time per environment step.
-        spikes: float32 [steps * ticks, neurons], 0 or 1.
-        rate: float32 [steps * ticks, neurons], what multiplied the drive of the plasticity (eta
-            or the neuromodulator, in [-1, 1]); None in a static layer.
-        fast_weights: float32 [steps, neurons, inputs], after each step; None in a static layer.
-        modulated: whether `rate` is a neuromodulator's.
-        actions: [steps, *action].
-        rewards: float64 [steps].
-        infos: of each step.
     """
 
-    ticks: int
-    spikes: np.ndarray
+    ticks: int  # ticks of network time per environment step
+    spikes: np.ndarray  # float32 [steps * ticks, neurons], 0 or 1
+    # float32 [steps * ticks, neurons], what multiplied the drive of the plasticity (eta or the
+    # neuromodulator, in [-1, 1]); None in a static layer
     rate: np.ndarray | None
+    # float32 [steps, neurons, inputs], after each step; None in a static layer
     fast_weights: np.ndarray | None
-    modulated: bool
-    actions: np.ndarray
-    rewards: np.ndarray
-    infos: list[dict[str, Any]]
+    modulated: bool  # whether `rate` is a neuromodulator's
+    actions: np.ndarray  # [steps, *action]
+    rewards: np.ndarray  # float64 [steps]
+    infos: list[dict[str, Any]]  # of each step
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One environment step of an episode, and the recorded layer in it.
+    """One environment step of an episode, and the recorded layer in it."""
 
-    Attributes:
-        info: of the step.
-        reward: of the step.
-        action: [*action]; None right after a reset.
-        spikes, rate: float32 [ticks, neurons], as in `Recording`; None where there are none.
-        fast_weights: float32 [neurons, inputs], after the step; None where there are none.
-        observation: what the policy acts upon next.
-    """
-
-    info: dict[str, Any]
-    reward: float = 0.0
-    action: np.ndarray | None = None
-    spikes: np.ndarray | None = None
+    info: dict[str, Any]  # of the step
+    reward: float = 0.0  # of the step
+    action: np.ndarray | None = None  # [*action]; None right after a reset
+    spikes: np.ndarray | None = None  # float32 [ticks, neurons], 0 or 1; None where there are none
+    # float32 [ticks, neurons], as in `Recording`; None where there is none
     rate: np.ndarray | None = None
+    # float32 [neurons, inputs], after the step; None where there are none
     fast_weights: np.ndarray | None = None
-    observation: Any = None
+    observation: Any = None  # what the policy acts upon next
 
 
 def can_record(policy: Any) -> bool:

@@ -6,7 +6,7 @@ and once to be drawn, frame by frame, so that memory does not grow with its leng
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -21,7 +21,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from spikepropamine.common import CLEAN_KEY, whole_file
+from spikepropamine.common import CLEAN_KEY, progress_bar, whole_file
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.rendering import Camera, drawing_arguments
 from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
@@ -41,7 +41,6 @@ from spikepropamine.evaluation.film.panel import (
 from spikepropamine.evaluation.film.recording import Moment, can_record, layer_spec, watch
 from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.deployed import DeployedPolicy
-from spikepropamine.progress import progress_bar
 
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
 REWARD_HEIGHT = 136  # of a panel that has nothing but the reward rate
@@ -54,16 +53,12 @@ LONGEST = 10_000  # steps of an episode that does not end by itself
 
 @dataclass(frozen=True)
 class Take:
-    """One of the episodes that a video shows at the same time.
+    """One of the episodes that a video shows at the same time."""
 
-    Attributes:
-        make: the environment, given more arguments for its constructor.
-        name: what sets it apart from the others; empty where there are none.
-        hook: makes the lesion, afresh for each run of the episode; None: there is none.
-    """
-
+    # the environment, given more arguments for its constructor
     make: Callable[[dict[str, Any]], gym.Env]
-    name: str = ""
+    name: str = ""  # what sets it apart from the others; empty where there are none
+    # makes the lesion, afresh for each run of the episode; None: there is none
     hook: Callable[[], Hook] | None = None
 
 
@@ -75,32 +70,6 @@ class Video:
     returns: tuple[float, ...]
 
 
-def film_all(
-    runs: Sequence[Run],
-    task: Task,
-    conditions: Sequence[Condition],
-    named: Sequence[str],
-    seed: int,
-    lesions: Sequence[Lesion],
-    folder: Path,
-) -> list[Video]:
-    """Films the first run of each policy in the conditions that are `named`, by key, label or text
-    of their perturbations, or else in the first; for the rest see `film_run`.
-
-    Raises:
-        CannotDraw: see `film`.
-    """
-    intact = [c for c in conditions if c.lesion is None]
-    chosen = [c for c in intact if not {c.key, c.label, c.text}.isdisjoint(named)] or intact[:1]
-    first = {run.name: run for run in reversed(runs)}
-    return [
-        film_run(run, task, condition, seed, lesions, folder)
-        for run in runs
-        if run is first[run.name]
-        for condition in chosen
-    ]
-
-
 def film_run(
     run: Run, task: Task, condition: Condition, seed: int, lesions: Sequence[Lesion], folder: Path
 ) -> Video:
@@ -108,10 +77,8 @@ def film_run(
 
     It is the episode that the evaluation has of that seed, to the last bit, in a condition without
     a lesion. Where there are `lesions`, the intact policy and each are shown side by side, if there
-    is plasticity to be taken away. The folder is created if it is missing.
-
-    Raises:
-        CannotDraw: see `film`.
+    is plasticity to be taken away. The folder is created if it is missing. Raises CannotDraw: see
+    `film`.
     """
 
     def make(arguments: dict[str, Any]) -> gym.Env:
@@ -149,10 +116,8 @@ def film(
     at most `max_steps` steps, in batches of `width` rows (see `watch`).
 
     H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock. The file appears
-    once it is complete, in a folder that exists. The title is shown above.
-
-    Raises:
-        CannotDraw: the environment has no pictures, or nothing here can draw them.
+    once it is complete, in a folder that exists. The title is shown above. Raises CannotDraw: the
+    environment has no pictures, or nothing here can draw them.
     """
 
     def run(take: Take, env: gym.Env) -> Iterator[Moment]:
@@ -173,7 +138,7 @@ def film(
             env = take.make(drawing_arguments(envs[number]))
             panel = _panel(outlines, takes, number)
             scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
-        height = BAR + scenes[0].height
+        height = BAR + HEIGHT + (len(scenes[0].panel.canvas) if stacked else 0)
         bar = progress_bar(steps + 1, "steps", desc=path.stem, leave=False, disable=not progress)
         with bar, mp4(path, WIDTH * columns, height, rate) as add:
             for step in range(steps + 1):
@@ -191,17 +156,12 @@ def film(
 
 def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
     """Raises CannotDraw unless a picture of the environment can be made; `make` as in `Take`."""
-    plain = make({})
-    arguments = drawing_arguments(plain)
-    plain.close()
-    env = make(arguments)
-    try:
+    with closing(make({})) as plain:
+        arguments = drawing_arguments(plain)
+    with closing(make(arguments)) as env:
         env.reset(seed=0)
-        camera = Camera(env, WIDTH, HEIGHT)
-        camera.picture()
-        camera.close()
-    finally:
-        env.close()
+        with closing(Camera(env, WIDTH, HEIGHT)) as camera:
+            camera.picture()
 
 
 def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
@@ -297,11 +257,6 @@ class _Scene:
         self.since: dict[str, int] = {}
         self.context = ""
         self.picture: np.ndarray | None = None
-
-    @property
-    def height(self) -> int:
-        """Of a frame."""
-        return HEIGHT + (len(self.panel.canvas) if self.stacked else 0)
 
     def advance(self) -> None:
         """Goes on by one step, if the episode does."""

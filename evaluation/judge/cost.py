@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+import sympy
 import torch
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import CombinedExtractor, NatureCNN
@@ -29,8 +31,9 @@ SIDES |= dict.fromkeys(("q", "theta", "s", "y", "pp", "v"), "post")
 PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
 
 
-Operations = dict[str, float]
-"""Counts by kind: `accumulates`, and `multiply_accumulates`, a multiplication and an addition."""
+KINDS = ("accumulates", "multiply_accumulates")
+Operations = np.ndarray
+"""Counts, float64 [2], of `KINDS`; the second is of a multiplication and an addition."""
 LayerCost = dict[str, Any]
 """What one layer of an actor does per environment step, and holds:
     name: of the layer.
@@ -52,34 +55,24 @@ the share of the neurons' activations that are 0, None without neurons.
 
 def operations(accumulates: float = 0.0, multiply_accumulates: float = 0.0) -> Operations:
     """A count of operations."""
-    return {
-        "accumulates": float(accumulates), "multiply_accumulates": float(multiply_accumulates)
-    }  # fmt: skip
-
-
-def added(counts: Sequence[Operations]) -> Operations:
-    """The sum of counts."""
-    return {kind: float(sum(count[kind] for count in counts)) for kind in operations()}
+    return np.array([accumulates, multiply_accumulates], dtype=float)
 
 
 def energy(count: Operations) -> float:
     """Picojoules of the arithmetic alone, in the 45 nm of Horowitz 2014; memory takes more."""
-    both = PICOJOULES_PER_ADDITION + PICOJOULES_PER_MULTIPLICATION
-    return count["accumulates"] * PICOJOULES_PER_ADDITION + count["multiply_accumulates"] * both
+    accumulates, both = map(float, count)
+    return (accumulates + both) * PICOJOULES_PER_ADDITION + both * PICOJOULES_PER_MULTIPLICATION
 
 
 def total(cost: Cost, part: str | None = None) -> Operations:
     """Operations of all layers: of one of `PARTS`, or of all."""
     parts = PARTS if part is None else (part,)
-    return added([layer[name] for layer in cost["layers"] for name in parts])
+    return sum((layer[name] for layer in cost["layers"] for name in parts), operations())
 
 
 def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
-    """Synaptic operations of a layer, summed over rows.
-
-    Args:
-        inputs: [N, n_in].
-        weight: [n_out, n_in].
+    """Synaptic operations of a layer with inputs [N, n_in] and a weight [n_out, n_in], over all
+    rows.
     """
     count = (inputs != 0).sum(dim=0).double() @ (weight != 0).sum(dim=0).double()
     binary = bool(((inputs == 0) | (inputs.abs() == 1)).all())
@@ -91,11 +84,11 @@ def cost_measures(cost: Cost) -> dict[str, float | None]:
     found: dict[str, float | None] = {"cost/steps": cost["steps"]}
     for layer in cost["layers"]:
         for name, value in layer.items():
-            counts = {name: value}
+            path = f"cost/{layer['name']}/{name}"
             if name in PARTS:
-                counts = {f"{name}/{kind}": count for kind, count in value.items()}
-            found |= {f"cost/{layer['name']}/{what}": count for what, count in counts.items()}
-        del found[f"cost/{layer['name']}/name"]
+                found |= {f"{path}/{kind}": float(count) for kind, count in zip(KINDS, value)}
+            elif name != "name":
+                found[path] = value
     return found
 
 
@@ -103,12 +96,12 @@ def cost_from(found: Mapping[str, float]) -> Cost:
     """The cost that `cost_measures` took apart; of several runs, from the means of these."""
     layers: dict[str, LayerCost] = {}
     for path, value in found.items():
-        _, layer, *what = path.split("/")
-        if what:
-            of = layers.setdefault(layer, _layer(layer))
-            for name in what[:-1]:
-                of = of[name]
-            of[what[-1]] = value
+        _, name, *what = path.split("/")
+        layer = layers.setdefault(name, _layer(name)) if what else {}
+        if len(what) == 2:
+            layer[what[0]][KINDS.index(what[1])] = value
+        elif what:
+            layer[what[0]] = value
     return _whole(list(layers.values()), found["cost/steps"])
 
 
@@ -127,12 +120,9 @@ def _whole(layers: list[LayerCost], steps: float) -> Cost:
 
 @torch.no_grad()
 def cost_of(policy: Any, observations: Any) -> Cost:
-    """What acting costs, by layer of the actor, per environment step.
-
-    Args:
-        policy: an SB3 policy: a spiking one, an MLP or an LSTM.
-        observations: of consecutive steps of one episode from its start, [T, ...] or a dict of
-            them, as the policy sees them (normalised).
+    """What acting costs, by layer of the actor, per environment step, of an SB3 policy: a spiking
+    one, an MLP or an LSTM. Observations are of consecutive steps of one episode from its start, [T,
+    ...] or a dict of them, as the policy sees them (normalised).
     """
     seen = policy.obs_to_tensor(observations)[0]
     features = policy.extract_features(seen)
@@ -152,7 +142,7 @@ def cost_of(policy: Any, observations: Any) -> Cost:
     layers.append(_layer("action", head, synapses=synaptic(latent, head.weight)))
     for layer in layers:
         for part in PARTS:
-            layer[part] = operations(*(float(x) / steps for x in layer[part].values()))
+            layer[part] /= steps
         layer["membrane_updates"] /= steps
     return _whole(layers, steps)
 
@@ -172,7 +162,7 @@ def _layer(
     parameters = holds.parameters() if isinstance(holds, torch.nn.Module) else holds
     return {
         "name": name,
-        **{part: counts.get(part) or operations() for part in PARTS},
+        **{part: counts.get(part, operations()) for part in PARTS},
         "membrane_updates": membrane_updates,
         "neuron_count": 0 if outputs is None else outputs.shape[1],
         "activation_sparsity": None if outputs is None else float((outputs == 0).double().mean()),
@@ -233,7 +223,7 @@ def _lstm(policy: Any, features: Tensor) -> tuple[list[LayerCost], Tensor]:
             _layer(
                 f"{'gru' if is_gru else 'lstm'}{index}",
                 [w_in, w_hidden, *biases],
-                synapses=added([synaptic(x, w_in), synaptic(before, w_hidden)]),
+                synapses=synaptic(x, w_in) + synaptic(before, w_hidden),
                 neurons=operations(0, gates),
                 outputs=outputs,
                 state=(1 if is_gru else 2) * lstm.hidden_size,
@@ -257,23 +247,26 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
     for index, (layer, output) in enumerate(zip(network.layers, outputs)):
         spec, spikes = layer.spec, output.spikes[:, 0]
         before = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
-        synapses = [synaptic(signal, layer.weight)]
+        synapses, plasticity, modulators = (
+            synaptic(signal, layer.weight),
+            operations(),
+            operations(),
+        )
         if spec.recurrent:
-            synapses.append(synaptic(before, layer.recurrent_weight))
-        plasticity = modulators = operations()
+            synapses += synaptic(before, layer.recurrent_weight)
         if spec.plastic:
             plasticity = _plasticity(layer, before if spec.recurrent else signal)
         if spec.modulation != "none":
             modulators = synaptic(exogenous, layer.modulator_exogenous)
             if layer.modulator_weight.any():  # set by hand, they are nothing
-                modulators = added([synaptic(signal, layer.modulator_weight), modulators])
+                modulators += synaptic(signal, layer.modulator_weight)
         if spec.has_target:
-            plasticity = added([plasticity, synaptic(exogenous, layer.target_exogenous)])
+            plasticity += synaptic(exogenous, layer.target_exogenous)
         layers.append(
             _layer(
                 f"layer{index}",
                 layer,
-                synapses=added(synapses),
+                synapses=synapses,
                 neurons=operations(0, spikes.numel()),
                 plasticity=plasticity,
                 neuromodulators=modulators,
@@ -300,21 +293,21 @@ def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
     spec, rule = layer.spec, RULES[layer.spec.rule]
     ticks, n_pre, n_post = len(presynaptic), spec.plastic_inputs, spec.neurons
     use = int((presynaptic != 0).sum()) * n_post  # W + alpha F, where something comes in
-    noted = _Counted("both", [], [])
-    rule.effective(noted, {"p": noted, "q": noted})
-    use += use * len(noted.multiplications)  # and logarithms
+    with sympy.evaluate(False):
+        effect = rule.effective(sympy.Symbol("f"), {side: sympy.Symbol(side) for side in "pq"})
+    use += use * len(_counted(effect, {})[1])  # and logarithms
     traces = 2 * (n_pre + n_post)
     if "theta" in rule.variables:
         traces += 3 * n_post  # with the square
     traces += n_pre * n_post * ("y" in rule.variables) + n_pre * ("pp" in rule.variables)
     traces += 2 * sum(n_pre if side == "p" else n_post for side, _ in rule.means.values())
-    count = drive_operations(rule, n_pre, n_post)
+    left_over, multiplied = drive_operations(rule, n_pre, n_post)
     decays = any(name in rule.variables for name in OF_FAST_WEIGHTS)
     updates = 1 + (spec.decay == "contracting" and decays)  # r D0, |r| (D - D0)
     if spec.modulation == "retroactive":
         updates += 2  # of the eligibility
-    each = traces + updates * n_pre * n_post + count["multiply_accumulates"]
-    return operations(ticks * count["accumulates"], use + ticks * each)
+    each = traces + updates * n_pre * n_post + multiplied
+    return operations(ticks * left_over, use + ticks * each)
 
 
 def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
@@ -322,52 +315,36 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
 
     Terms of one side alone are counted once for each neuron of that side.
     """
-    noted: tuple[list[str], list[str]] = [], []
-    values = {name: _Counted(SIDES[name], *noted) for name in rule.variables}
-    values |= {name: _Counted("both", *noted) for name in rule.synaptic}
-    values |= rule.named({"p": _Counted("pre", *noted), "q": _Counted("post", *noted)})
-    rule(values, [_Counted("", *noted) for _ in rule.coefficients])
+    sides = SIDES | dict.fromkeys(rule.synaptic, "both") | {"P": "pre", "Q": "post"}
+    learned = sympy.symbols([f"learned{n}" for n in range(len(rule.coefficients))])
+    with sympy.evaluate(False):
+        values = {name: sympy.Symbol(name) for name in (*rule.variables, *rule.synaptic)}
+        values |= rule.named({"p": sympy.Symbol("P"), "q": sympy.Symbol("Q")})
+        noted = _counted(rule(values, learned), sides)
     sizes = {"": 0, "pre": n_pre, "post": n_post, "both": n_pre * n_post}
-    multiplications, additions = (sum(sizes[side] for side in sides) for sides in noted)
+    additions, multiplications = (sum(sizes[side] for side in of) for of in noted)
     return operations(max(0, additions - multiplications), multiplications)
 
 
-class _Counted:
-    """A symbol that stands for numbers of the presynaptic or postsynaptic side, or of synapses
-    ("both"), or for one number (""); arithmetic with it is noted, with the side of the result.
+def _counted(expression: Any, sides: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Additions and multiplications of an expression, each by the sides of what it is made of: the
+    presynaptic or postsynaptic one, "both", or "" for numbers of no neuron.
     """
-
-    def __init__(self, side: str, multiplications: list[str], additions: list[str]) -> None:
-        self.side, self.multiplications, self.additions = side, multiplications, additions
-
-    def _noted(self, other: Any, kind: list[str]) -> "_Counted":
-        sides = {self.side, getattr(other, "side", "")} - {""}
-        side = "both" if len(sides) > 1 else next(iter(sides), "")
-        kind.append(side)
-        return _Counted(side, self.multiplications, self.additions)
-
-    def __mul__(self, other: Any) -> "_Counted":
-        return self._noted(other, self.multiplications)
-
-    def __add__(self, other: Any) -> "_Counted":
-        return self._noted(other, self.additions)
-
-    def __neg__(self) -> "_Counted":
-        return self
-
-    def __pow__(self, exponent: int) -> "_Counted":
-        result = self
-        for _ in range(int(exponent) - 1):
-            result = result * self
-        return result
-
-    def of_one(self) -> "_Counted":
-        """A function of one number, counted as a multiplication."""
-        return self._noted(self, self.multiplications)
-
-    __rmul__ = __truediv__ = __mul__
-    __radd__ = __sub__ = __rsub__ = __add__
+    additions: list[str] = []
+    multiplications: list[str] = []
+    for node in sympy.preorder_traversal(expression):
+        of = {sides.get(symbol.name, "") for symbol in node.free_symbols} - {""}
+        side = "both" if len(of) > 1 else "".join(of)
+        if node.is_Add:
+            additions += [side] * (len(node.args) - 1)
+        elif node.is_Mul:  # a sign is none
+            multiplications += [side] * (sum(x != -1 for x in node.args) - 1)
+        elif node.is_Pow:
+            multiplications += [side] * (abs(int(node.exp)) - 1)
+        elif isinstance(node, sympy.log):
+            multiplications.append(side)
+    return additions, multiplications
 
 
-log.register(_Counted, _Counted.of_one)
-larger.register(_Counted, lambda value, least: value)
+log.register(sympy.Expr, sympy.log)
+larger.register(sympy.Expr, sympy.Max)

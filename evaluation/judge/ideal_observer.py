@@ -29,10 +29,8 @@ LEAST = 1e-9  # probability of a flip, so that its logarithm is finite
 
 
 class IdealObserver:
-    """What can be known in one episode; an array's first axis, H, is of hypotheses.
-
-    Args:
-        task: whose knobs it knows; what the task has drawn it does not look at.
+    """What can be known in one episode of a task, whose knobs it knows; what the task has drawn it
+    does not look at. The first axis of an array, H, is of hypotheses.
     """
 
     def __init__(self, task: CueAssociation) -> None:
@@ -54,11 +52,8 @@ class IdealObserver:
         self.trial = 0
 
     def answer(self, ones: np.ndarray, shows: int) -> int:
-        """The likeliest action.
-
-        Args:
-            ones: how often each bit was 1, [bits].
-            shows: in so many steps of the trial.
+        """The likeliest action, after each bit was 1 so often, [bits], in so many showings of the
+        trial.
         """
         if self.trial == self.reversal:
             self.targets = (self.targets + self.shifts[:, None]) % self.actions
@@ -99,11 +94,8 @@ class IdealObserver:
 
 
 def ideal_responses(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.ndarray:
-    """Whether each response of the ideal observer was right, bool [episodes, trials].
-
-    Args:
-        arguments: of CueAssociation.
-        seeds: of the episodes.
+    """Whether the ideal observer was right, bool [episodes, trials], in CueAssociation with these
+    arguments.
     """
     task = CueAssociation(**arguments)
     correct = np.zeros((len(seeds), task.trials), dtype=bool)

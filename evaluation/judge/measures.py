@@ -22,19 +22,14 @@ class Recovery(NamedTuple):
     An episode that the change ends earns nothing more; one that ends without the change counts
     until then, and windows go as far as half of the episodes run. The values of episodes are per
     step that is run, so that their mean is that of the run.
-
-    Attributes:
-        reward_before: in the window before the change, [episodes].
-        drop: what is missing in the first window, from the change on, [episodes].
-        missing_at_end: what is missing in the last window, [episodes].
-        time: steps from the change to the end of the first window in which nine tenths of what
-            comes back are back; NaN where the drop is less than a tenth of the reward before, or
-            less than a tenth of it comes back.
     """
 
-    reward_before: np.ndarray
-    drop: np.ndarray
-    missing_at_end: np.ndarray
+    reward_before: np.ndarray  # in the window before the change, [episodes]
+    drop: np.ndarray  # what is missing in the first window, from the change on, [episodes]
+    missing_at_end: np.ndarray  # what is missing in the last window, [episodes]
+    # steps from the change to the end of the first window in which nine tenths of what comes back
+    # are back; NaN where the drop is less than a tenth of the reward before, or less than a tenth
+    # of it comes back
     time: float
 
 
@@ -63,17 +58,11 @@ def curve_points(windows: int) -> np.ndarray:
 def recovery(
     clean: np.ndarray, changed: np.ndarray, lengths: np.ndarray, onset: int, window: int
 ) -> Recovery | None:
-    """What a change does to the reward per step, and what comes back of it.
+    """What a change at the step `onset` does to the reward per step, the mean of `window` steps,
+    and what comes back of it; None where there is no window before the onset, or no two after it.
 
-    Args:
-        clean: rewards of the episodes without the change, [episodes, steps].
-        changed: the same with it.
-        lengths: steps of the episodes without the change, [episodes].
-        onset: first step of the change.
-        window: steps that a rate is the mean of.
-
-    Returns:
-        None where there is no window before the onset, or no two after it.
+    Rewards are those of the `clean` episodes, which have these lengths, and of the `changed` ones,
+    [episodes, steps].
     """
     end = int(np.median(lengths))
     if onset < window or end < onset + 2 * window:
@@ -102,11 +91,8 @@ Segment = tuple[int, int, int]  # an episode, and the steps from which and up to
 
 
 def segments(began: Sequence[Sequence[int]], steps: int) -> tuple[list[Segment], list[Segment]]:
-    """The stretches of one context: those that begin with an episode, and all others.
-
-    Args:
-        began: for each episode the steps at which a context began, rising from 0.
-        steps: of an episode.
+    """The stretches of one context: those that begin with an episode of so many steps, and all
+    others. A context `began` at these steps of each episode, rising from 0.
     """
     first, later = list[Segment](), list[Segment]()
     for episode, starts in enumerate(began):
@@ -117,16 +103,10 @@ def segments(began: Sequence[Sequence[int]], steps: int) -> tuple[list[Segment],
 
 
 def since(rewards: np.ndarray, stretches: Sequence[Segment]) -> np.ndarray:
-    """Rewards by steps since a context began, [..., T] to [..., longest stretch].
+    """Rewards by steps since a context began, [..., episodes, T] to [..., episodes, longest
+    stretch].
 
     Means over the stretches of each episode; NaN where an episode has none that long.
-
-    Args:
-        rewards: [..., episodes, T].
-        stretches: of these episodes.
-
-    Returns:
-        [..., episodes, longest stretch].
     """
     longest = max(end - start for _, start, end in stretches)
     total = np.zeros((*rewards.shape[:-1], longest))
@@ -156,15 +136,11 @@ def pace(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> np.ndarra
 def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> float:
     """Steps until nine tenths of the settled pace are reached; NaN where there is none to reach.
 
-    It is the end of the first window, after the one with the lowest pace of the first 100 steps,
-    in which the pace is at least that; where even this one has it, of the first that is counted.
-    The teacher at the same step is the measure, since it, too, has to gather speed; where it has
-    not yet a tenth of its own settled rate nothing is counted.
-
-    Args:
-        rate: by steps since a context began, [steps], windowed.
-        random: the same of random actions; and so is
-        teacher: the teacher.
+    It is the end of the first window, after the one with the lowest pace of the first 100 steps, in
+    which the pace is at least that; where even this one has it, of the first that is counted. The
+    teacher at the same step is the measure, since it, too, has to gather speed; where it has not
+    yet a tenth of its own settled rate nothing is counted. Rates are windowed, by steps since a
+    context began, [steps].
     """
     settled = range(SETTLED.start, SETTLED.stop - WINDOW + 1)
     margins = teacher - random
@@ -185,20 +161,14 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
 def regained(
     rewards: np.ndarray, random: np.ndarray, teacher: np.ndarray, changes: Sequence[Segment]
 ) -> np.ndarray:
-    """Share of the changes of an episode after which nine tenths of the rate before come back.
+    """Share of the changes of an episode after which nine tenths of the rate before come back,
+    [..., episodes], NaN where nothing is counted; changes are stretches that begin within an
+    episode.
 
     Rates are means over the 50 steps before a change and over steps 50 to 75 since, above that of
     random actions. Judged are changes from a context that had been found out (half of the teacher's
-    pace), where the next one lasts for 75 steps.
-
-    Args:
-        rewards: [..., episodes, T], of the policy.
-        random: [episodes, T], of random actions; and so is
-        teacher: the teacher.
-        changes: stretches that begin within an episode.
-
-    Returns:
-        [..., episodes], NaN where nothing is counted.
+    pace), where the next one lasts for 75 steps. Rewards are [..., episodes, T], those of random
+    actions and of the teacher [episodes, T].
     """
     count, counted = np.zeros(rewards.shape[:-1]), np.zeros(rewards.shape[:-1])
     floor = random.mean()

@@ -32,23 +32,16 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Episode:
-    """What came of one episode.
+    """What came of one episode."""
 
-    Attributes:
-        seed: that the environment was reset with.
-        total_reward: the return, undiscounted.
-        length: in environment steps.
-        correct: in a task with trials, whether the response of each was right, None where there was
-            none; else empty.
-        rewards: of each step.
-        began: steps at which a context began, rising from 0; empty where there are no contexts.
-    """
-
-    seed: int
-    total_reward: float
-    length: int
+    seed: int  # that the environment was reset with
+    total_reward: float  # the return, undiscounted
+    length: int  # in environment steps
+    # in a task with trials, whether the response of each was right, None where there was none; else
+    # empty
     correct: tuple[bool | None, ...] = ()
-    rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)  # of each step
+    # steps at which a context began, rising from 0; empty where there are no contexts
     began: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
@@ -64,35 +57,23 @@ def run_episodes(
     options: dict[str, Any] | None = None,
     envs: dict[int, gym.Env] | None = None,
 ) -> list[Episode]:
-    """Runs one episode per seed.
+    """Runs one episode per seed, which are distinct and at least 0; returns a record of each, in
+    their order.
 
     Up to `width` episodes are stepped in lockstep; one that has ended is no longer stepped. An
-    episode is a function of its seed and of `width` alone, to the last bit: floating-point sums
-    of a batched policy depend on the size of the batch and on the row in it, so batches are
-    always `width` rows and an episode always has row `seed % width`. Stochastic actions are
-    drawn from PyTorch's generator, which is seeded with `seed // width`, and left as it was found.
+    episode is a function of its seed and of `width` alone, to the last bit: floating-point sums of
+    a batched policy depend on the size of the batch and on the row in it, so batches are always
+    `width` rows and an episode always has row `seed % width`. Stochastic actions are drawn from
+    PyTorch's generator, which is seeded with `seed // width`, and left as it was found.
 
     With width 50 and seeds from a multiple of 50 on, these are also the episodes of SB3's
     `evaluate_policy` on 50 environments so seeded; with width 1, those of a single environment.
 
-    Args:
-        policy: the policy.
-        make_env: makes one environment; called at most `width` times.
-        seeds: distinct, each at least 0.
-        width: rows of a batch.
-        deterministic: the policy's most likely action, rather than one drawn.
-        initial_state: for `predict` at the first step, arrays [any, width, any]; None lets the
-            policy choose.
-        hooks: told of every step, in this order; they need an initial state.
-        options: for the environments' `reset`.
-        envs: made before, by row; those that are missing are added, and all are left open. None:
-            all are made, and closed in the end.
-
-    Returns:
-        One record per seed, in the order of `seeds`.
-
-    Raises:
-        ValueError: seeds that repeat or are negative, or a width below 1.
+    `envs` are those made before, by row: those that are missing are added, and all are left open.
+    Without, at most `width` are made, and closed in the end. `options` are for their `reset`.
+    `initial_state` is for `predict` at the first step, arrays [any, width, any]; None lets the
+    policy choose. `hooks` are told of every step, in this order, and need one. Raises ValueError:
+    seeds that repeat or are negative, or a width below 1.
     """
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
@@ -103,8 +84,8 @@ def run_episodes(
     records: dict[int, Episode] = {}
     try:
         with torch.random.fork_rng():
-            for block, wave in itertools.groupby(sorted(seeds), key=lambda seed: seed // width):
-                torch.manual_seed(block)
+            for wave in waves(seeds, width):
+                torch.manual_seed(wave[0] // width)
                 rows = {seed % width: seed for seed in wave}
                 for row in rows.keys() - made.keys():
                     made[row] = make_env()
@@ -116,6 +97,12 @@ def run_episodes(
     return [records[seed] for seed in seeds]
 
 
+def waves(seeds: Sequence[int], width: int) -> list[tuple[int, ...]]:
+    """The seeds, cut where `run_episodes` begins another batch."""
+    blocks = itertools.groupby(sorted(seeds), key=lambda seed: seed // width)
+    return [tuple(block) for _, block in blocks]
+
+
 def finite_reward(reward: Any, step: int, seed: int) -> float:
     """The reward as a float. Raises UsageError where it is no finite number."""
     value = float(reward)
@@ -125,17 +112,6 @@ def finite_reward(reward: Any, step: int, seed: int) -> float:
             "nothing can be evaluated by that"
         )
     return value
-
-
-def _trial_of(info: Mapping[str, Any], step: int) -> int:
-    """The trial of a response. Raises UsageError where so many have not been yet."""
-    trial = int(info["trial"])
-    if not 0 <= trial <= step + 1:
-        raise UsageError(
-            f"the environment's info has trial {trial} at step {step}; trials are to be counted "
-            "from the start of each episode"
-        )
-    return trial
 
 
 def _run_wave(
@@ -183,7 +159,13 @@ def _run_wave(
             totals[row] += value
             rewards[row].append(value)
             if "correct" in info and "trial" in info:
-                correct[row][_trial_of(info, step)] = bool(info["correct"])
+                trial = int(info["trial"])
+                if not 0 <= trial <= step + 1:
+                    raise UsageError(
+                        f"the environment's info has trial {trial} at step {step}; trials are to "
+                        "be counted from the start of each episode"
+                    )
+                correct[row][trial] = bool(info["correct"])
             if terminated or truncated:
                 over.add(row)
                 trials = range(max(correct[row], default=-1) + 1)

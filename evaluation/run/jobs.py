@@ -1,6 +1,5 @@
 """The unit of work of an evaluation: one policy, one condition, one wave of episodes."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,30 +34,18 @@ BASELINES: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class Job:
-    """One wave of episodes.
+    """One wave of episodes."""
 
-    Attributes:
-        folder: of the deployed policy; None: a baseline.
-        previous: whether the policy observes its previous action and reward.
-        task, condition: what it is evaluated in.
-        seeds: of the episodes, of one wave: `seed // width` is the same for all.
-        width: of the batch.
-        deterministic: the likeliest actions, or sampled ones.
-        revealed: text of the perturbations that the policy is told; None: none.
-        told: whether the contexts of the condition are undone for it.
-        baseline: of `BASELINES`, where there is no policy.
-    """
-
-    folder: Path | None
-    previous: bool
-    task: Task
+    folder: Path | None  # of the deployed policy; None: a baseline
+    previous: bool  # whether the policy observes its previous action and reward
+    task: Task  # that it is evaluated in
     condition: Condition
-    seeds: tuple[int, ...]
-    width: int
-    deterministic: bool
-    revealed: str | None = None
-    told: bool = False
-    baseline: str = ""
+    seeds: tuple[int, ...]  # of the episodes, of one wave: `seed // width` is the same for all
+    width: int  # of the batch
+    deterministic: bool  # the likeliest actions, or sampled ones
+    revealed: str | None = None  # text of the perturbations that the policy is told; None: none
+    told: bool = False  # whether the contexts of the condition are undone for it
+    baseline: str = ""  # of `BASELINES`, where there is no policy
 
     @property
     def episodes(self) -> int:
@@ -71,17 +58,6 @@ class Job:
         """Tells apart environments of a task: equal ones are the same, whoever acts in them."""
         condition = self.condition
         return condition.text, condition.noise, self.previous, self.revealed, self.told
-
-    @property
-    def freeze_at(self) -> int:
-        """The step at which fast weights are frozen, where they are."""
-        return self.condition.freeze_at(self.task.horizon)
-
-
-def waves(seeds: Sequence[int], width: int) -> list[tuple[int, ...]]:
-    """The seeds, cut where `run_episodes` begins another wave."""
-    blocks = itertools.groupby(sorted(seeds), key=lambda seed: seed // width)
-    return [tuple(block) for _, block in blocks]
 
 
 def width_of(task: Task) -> int:
@@ -116,11 +92,8 @@ environments = Environments()  # of this process
 
 
 class InsideSums(Hook):
-    """Sums over episodes, so that waves add up.
-
-    Attributes:
-        sums: for each series, by sample, its sum over the episodes that were running.
-        counts: how many those were.
+    """Sums over the episodes that were running, by series and sample, and how many those were, so
+    that waves add up.
     """
 
     def __init__(self, layout: StateLayout, every: int) -> None:
@@ -188,8 +161,9 @@ def run_job(job: Job) -> Outcome:
     inside = InsideSums(layout, max(1, job.task.horizon // SAMPLES))
     hooks: list[Hook] = [inside]
     if condition.lesion is not None:
-        how = (job.freeze_at, run, condition.has_contexts)
-        wave = Wave(layout, job.seeds, job.width, *how)
+        freeze_at = condition.freeze_at(job.task.horizon)
+        how = (job.width, freeze_at, run, condition.has_contexts)
+        wave = Wave(layout, job.seeds, *how)
         hooks.insert(0, LESIONS[condition.lesion].hook(wave))
     outcome = _outcome(run(job.seeds, *hooks))
     outcome |= {f"inside/{name}": np.array(sums) for name, sums in inside.sums.items()}
@@ -197,7 +171,7 @@ def run_job(job: Job) -> Outcome:
 
 
 def joined(outcomes: Sequence[Outcome]) -> Outcome:
-    """One outcome out of those of several waves."""
+    """One outcome out of those of several episodes or waves."""
     result = {}
     for name in outcomes[0]:
         parts = [outcome[name] for outcome in outcomes]
@@ -244,18 +218,16 @@ def _run_baseline(job: Job) -> list[Episode]:
 
 
 def _outcome(episodes: Sequence[Episode]) -> Outcome:
-    rewards = np.zeros((len(episodes), max(e.length for e in episodes)), dtype=np.float32)
-    correct = np.full((len(episodes), max(len(e.correct) for e in episodes)), np.nan, np.float32)
-    began = np.full((len(episodes), max(len(e.began) for e in episodes)), -1)
-    for row, episode in enumerate(episodes):
-        began[row, : len(episode.began)] = episode.began
-        rewards[row, : episode.length] = episode.rewards
-        correct[row, : len(episode.correct)] = np.array(episode.correct, np.float32)
-    return {
-        "seed": np.array([episode.seed for episode in episodes]),
-        "return": np.array([episode.total_reward for episode in episodes]),
-        "length": np.array([episode.length for episode in episodes]),
-        "rewards": rewards,
-        "correct": correct,
-        "began": began,
-    }
+    return joined(
+        [
+            {
+                "seed": np.array([episode.seed]),
+                "return": np.array([episode.total_reward]),
+                "length": np.array([episode.length]),
+                "rewards": np.array([episode.rewards], np.float32),
+                "correct": np.array([episode.correct], np.float32),
+                "began": np.array([episode.began], np.int64),
+            }
+            for episode in episodes
+        ]
+    )

@@ -1,61 +1,86 @@
-"""Plans the jobs of an evaluation, has them run, and gathers what came of them."""
+"""Plans the jobs of an evaluation, has several cores run them, and gathers what came of them. It is
+kept on disk under names made of all that it depends on, so that what was interrupted goes on.
+"""
 
-from collections.abc import Mapping
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import site
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import platformdirs
+import torch
+from safetensors.numpy import save
+
+import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine.common import (
+    UsageError,
+    cores,
+    end_with_parent_process,
+    progress_bar,
+    reason,
+    whole_file,
+)
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.film.recording import observed
-from spikepropamine.evaluation.run.jobs import Job, Outcome, joined, waves, width_of
-from spikepropamine.evaluation.run.workers import run_jobs
+from spikepropamine.evaluation.run.episodes import waves
+from spikepropamine.evaluation.run.jobs import (
+    Job,
+    Outcome,
+    environments,
+    joined,
+    loaded,
+    run_job,
+    width_of,
+)
 from spikepropamine.folder import RunFolder
+from spikepropamine.reading import LARGEST, Unreadable, read_tensors
+from spikepropamine.versions import digest_of, digests_of, import_modules, imported
 
 TEACHER = "teacher"
+SHORT = 300_000  # steps; starting other processes takes longer than these
+ROOT = Path(__file__).parents[2]
+MEMBERS = {"seed", "return", "length", "rewards", "correct", "began"}  # of every outcome
+CACHE = "SPIKEPROPAMINE_CACHE"  # the environment variable that names another folder
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What an evaluation is asked for, found and checked.
+    """What an evaluation is asked for, found and checked."""
 
-    Attributes:
-        runs: trained policies.
-        task: of all of them.
-        conditions: the clean one among them.
-        teacher: a policy that is told the contexts of the conditions; None: there is none.
-        seeds: of the episodes, the same in each condition.
-        deterministic: the likeliest actions, or sampled ones.
-        skipped: what does not apply.
-        folder: for the results.
-    """
-
-    runs: list[Run]
+    runs: list[Run]  # trained policies of one task
     task: Task
-    conditions: list[Condition]
-    teacher: Run | None
-    seeds: range
-    deterministic: bool
-    skipped: list[Skipped]
-    folder: Path
+    conditions: list[Condition]  # the clean one among them
+    teacher: Run | None  # a policy that is told the contexts of the conditions; None: there is none
+    seeds: range  # of the episodes, the same in each condition
+    deterministic: bool  # the likeliest actions, or sampled ones
+    skipped: list[Skipped]  # what does not apply
+    folder: Path  # for the results
 
 
 @dataclass(frozen=True)
 class Evaluation(Asked):
-    """All that was measured.
+    """All that was measured."""
 
-    Attributes:
-        outcomes: for each run, by key of the condition; `run.jobs.run_job` says what.
-        references: what policies are held against, by name and key of the condition: "random"
-            actions and standing "still" in the clean condition; random actions and the "teacher"
-            that is told the context where there are contexts.
-        observations: for each run, what it saw in the first clean episode.
-    """
-
+    # for each run, by key of the condition; `run.jobs.run_job` says what
     outcomes: list[dict[str, Outcome]]
+    # what policies are held against, by name and key of the condition: "random" actions and
+    # standing "still" in the clean condition; random actions and the "teacher" that is told the
+    # context where there are contexts
     references: dict[str, dict[str, Outcome]]
-    observations: list[Any]
+    observations: list[Any]  # for each run, what it saw in the first clean episode
 
     @property
     def trials(self) -> int:
@@ -115,3 +140,145 @@ def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> 
         references={name: found for name, found in outcomes.items() if isinstance(name, str)},
         observations=observations,
     )
+
+
+def run_jobs(
+    jobs: Sequence[Job], workers: int | None, versions: Mapping[str, str]
+) -> list[Outcome]:
+    """The outcome of each job, read from its file where that is there, or run and written to it, by
+    so many processes; None: as many as there are cores, or one where the work is short. After
+    Ctrl-C what was finished is in its files. Raises UsageError: a worker was killed.
+    """
+    files = [cache_folder() / cache_name(job, versions) for job in jobs]
+    outcomes: list[Any] = [read_outcome(file) for file in files]
+    left = [index for index, outcome in enumerate(outcomes) if outcome is None]
+    if workers is None:
+        steps = sum(jobs[index].episodes * jobs[index].task.horizon for index in left)
+        workers = 1 if steps < SHORT else cores()
+    # in the same place one after the other, so that their environments are made once
+    first: dict[Any, int] = {}
+    for index in left:
+        first.setdefault(jobs[index].place, index)
+    left.sort(key=lambda index: first[jobs[index].place])
+    workers = min(workers, len(left))
+    done = _run_here(jobs, left) if workers <= 1 else _run_side_by_side(jobs, left, workers)
+    place: str | None = f"{cache_folder()}; the variable {CACHE} names another folder"
+    with progress_bar(sum(jobs[index].episodes for index in left), "episodes") as bar:
+        if len(left) < len(jobs):
+            bar.write(f"{len(jobs) - len(left)} of {len(jobs)} parts are there", file=sys.stderr)
+        for index, outcome in done:
+            outcomes[index] = outcome
+            bar.update(jobs[index].episodes)
+            try:  # here, so that a worker that is stopped leaves no half file
+                if place is not None:
+                    write_outcome(files[index], outcome)
+            except OSError as error:  # it can do without
+                bar.write(f"nothing is kept, {reason(error)}: {place}", file=sys.stderr)
+                place = None
+    return outcomes
+
+
+def _run_here(jobs: Sequence[Job], order: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
+    try:
+        for index in order:
+            yield index, run_job(jobs[index])
+    finally:
+        environments.close()
+        loaded.cache_clear()  # their folders may have others the next time
+
+
+def _run_side_by_side(
+    jobs: Sequence[Job], order: Sequence[int], workers: int
+) -> Iterator[tuple[int, Outcome]]:
+    # not forked: PyTorch's and MuJoCo's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (imported,))
+    try:
+        running = {pool.submit(run_job, jobs[index]): index for index in order}
+        for future in as_completed(running):
+            yield running[future], future.result()
+        pool.shutdown()
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise UsageError(
+                "a worker was killed, as where memory runs out; the same command goes on from what "
+                "was measured, with a smaller --workers in less memory"
+            ) from error
+        raise
+
+
+def _start_worker(modules: Sequence[str]) -> None:
+    import_modules(modules)  # a process of its own knows nothing of the user's
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears of it, and stops this one
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by this, without a word
+    end_with_parent_process()
+
+
+def cache_folder() -> Path:
+    """Where measurements are kept: of this user, since those that come with a run may be forged.
+
+    It can be deleted at any time.
+    """
+    return Path(os.environ.get(CACHE) or platformdirs.user_cache_path("spikepropamine"))
+
+
+def cache_name(job: Job, versions: Mapping[str, str]) -> str:
+    """Of a job's file: tells apart all jobs that may give different numbers, by the `versions` of
+    the packages that matter, too.
+    """
+    parts = {
+        "job": repr(replace(job, folder=None)),
+        "policy": digest_of(sorted(job.folder.glob("*"))) if job.folder is not None else "",
+        "files": digests_of(x for x in job.task.arguments.values() if isinstance(x, str)),
+        "sources": sources_digest(),
+        "own": own_digest(job.task.environment),
+        "versions": {k: v for k, v in versions.items() if k != "revision"},
+    }
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32] + ".safetensors"
+
+
+def read_outcome(path: Path) -> Outcome | None:
+    """What `write_outcome` wrote; None where there is nothing, or something damaged."""
+    try:
+        outcome, _ = read_tensors(path, LARGEST)
+    except Unreadable:
+        return None
+    return outcome if outcome.keys() >= MEMBERS else None
+
+
+def write_outcome(path: Path, outcome: Outcome) -> None:
+    """Writes a file that `read_outcome` reads. Several processes may write the same one."""
+    with whole_file(path) as part:
+        part.write_bytes(save(outcome))
+
+
+@functools.cache
+def own_digest(environment: str) -> str:
+    """Of the user's code as far as it is loaded: what is not installed, and the package of the
+    environment. This project is told apart otherwise.
+    """
+    entry = gym.spec(environment).entry_point
+    module = entry if isinstance(entry, str) else entry.__module__
+    package, installed = module.partition(":")[0].partition(".")[0], [sys.base_prefix]
+    installed += [sys.prefix, *site.getsitepackages()]
+    own = set[str]()
+    for name, module_there in sys.modules.items():
+        root, file = name.partition(".")[0], str(getattr(module_there, "__file__", None))
+        if root in ("spikepropamine", "gymnasium", "__main__") or not os.path.isabs(file):
+            continue
+        if root == package or not any(Path(file).is_relative_to(x) for x in installed):
+            own.add(file)
+    return digest_of(sorted(own))
+
+
+@functools.cache
+def sources_digest() -> str:
+    """Of the code that makes the numbers."""
+    folders = [ROOT / name for name in ("envs", "policies", "evaluation")]
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    return digest_of([*files, ROOT / "envs" / "spreads.json"])
