@@ -28,8 +28,7 @@ from spikepropamine.table import table
 
 RANDOM, TOLD = "random actions", "teacher, told"
 """Stand in the place of a policy in contexts, and have no seed."""
-CURVE = 20
-"""Points of a learning curve."""
+CURVE = 20  # points of a learning curve
 Found = Mapping[str, Outcome]  # by key of the condition
 Stretches = Mapping[str, list[Segment]]  # by prefix
 Numbers = Iterator[dict[str, Any]]
@@ -40,13 +39,13 @@ def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
     """The results table of an evaluation; `suite` is the name of its conditions."""
     rows: list[dict[str, Any]] = []
     everybody = []
-    for run, found, seen in zip(evaluation.runs, evaluation.outcomes, evaluation.observations):
+    for run, by_key, seen in zip(evaluation.runs, evaluation.outcomes, evaluation.observations):
         revision = run.policy.metadata.get("versions", {}).get("revision")
         base: dict[str, Any] = {
             "environment": run.environment, "policy": run.name, "seed": run.seed,
             "steps": run.steps, "revision": revision,
         }  # fmt: skip
-        everybody.append((base, found))
+        everybody.append((base, by_key))
         rows += [base | row for row in _facts(run, seen)]
     for base, _ in everybody:
         for name in ("random", "still"):
@@ -164,10 +163,7 @@ def _contexts(
     }
     for prefix, some in stretches.items():
         by_step = measures.since(rewards, some)
-        opening, settled = (
-            measures.mean_of(by_step, range(OPENING)),
-            measures.mean_of(by_step, SETTLED),
-        )
+        opening, settled = (measures.mean_of(by_step, steps) for steps in (OPENING, SETTLED))
         yield {"measure": f"{prefix}contexts", "value": len(some)}
         lasting = sum(end - start > SETTLED.start for _, start, end in some)
         yield {"measure": f"{prefix}settled_contexts", "value": lasting}
@@ -178,7 +174,7 @@ def _contexts(
         yield from _numbers(f"{prefix}context_reward", "at", starts + WINDOW, rates[starts])
         if off is not None and off.key in found:
             without = measures.since(padded(found[off.key]["rewards"], horizon), some)
-            more = opening - measures.mean_of(without, range(OPENING))
+            more = opening - measures.mean_of(without, OPENING)
             yield from _by_episode(f"{prefix}opening_over_off", outcome, more)
         if "teacher" not in others:
             continue

@@ -64,14 +64,14 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
         refuse_link(place, "--video")
     try:
         lesions = [FILMED[name] for name in options.lesions]
-        video = film_run(run, task, conditions[-1], options.seed, lesions, place)
+        path, totals = film_run(run, task, conditions[-1], options.seed, lesions, place)
     except CannotDraw as error:
         raise UsageError(str(error)) from error
-    names = ["as trained", *(lesion.words for lesion in lesions)][: len(video.returns)]
-    returns = (f"{total:.1f} {name}" for total, name in zip(video.returns, names))
-    print(f"{video.path}: return {', '.join(returns) if lesions else f'{video.returns[0]:.1f}'}")
+    names = ["as trained", *(lesion.words for lesion in lesions)][: len(totals)]
+    returns = (f"{total:.1f} {name}" for total, name in zip(totals, names))
+    print(f"{path}: return {', '.join(returns) if lesions else f'{totals[0]:.1f}'}")
     if options.open and has_display():
-        webbrowser.open(video.path.resolve().as_uri())
+        webbrowser.open(path.resolve().as_uri())
     return 0
 
 

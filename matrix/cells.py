@@ -19,9 +19,9 @@ from spikepropamine.common import (
     ENDS_WITH_PARENT,
     UsageError,
     appended,
+    check_known,
     one_line,
     shown,
-    unknown,
     write_text,
 )
 from spikepropamine.envs.making import split_env
@@ -172,8 +172,7 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
             f"{matrix.name}: leave out --resume and --overwrite; what is there is gone on with"
         )
     for name in matrix.export:
-        if name not in FORMATS:
-            raise UsageError(f"{matrix.name}: {unknown('export', name, FORMATS)}")
+        check_known("export", name, FORMATS, f"{matrix.name}: ")
     commands, evaluations = [("train", *train)], []
     for text in matrix.evaluate:
         asked = arguments(text)
@@ -224,8 +223,7 @@ def chosen(cells: list[Cell], axis: str, names: Collection[str] | None) -> list[
     """
     labels = dict.fromkeys(str(getattr(cell, axis)) for cell in cells)
     for name in names or ():
-        if name not in labels:
-            raise UsageError(unknown(axis, name, labels))
+        check_known(axis, name, labels)
     return [cell for cell in cells if names is None or str(getattr(cell, axis)) in names]
 
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.common import UsageError, shown, unknown
+from spikepropamine.common import UsageError, check_known, shown
 from spikepropamine.ranges import Seed
 from spikepropamine.reading import read_yaml
 from spikepropamine.training.options import updated
@@ -77,8 +77,7 @@ def load_matrix(name: str) -> Matrix:
     if not file.suffix:
         file = MATRICES / f"{name}.yaml"
         known = sorted(path.stem for path in MATRICES.glob("*.yaml"))
-        if name not in known:
-            raise UsageError(unknown("matrix", name, known))
+        check_known("matrix", name, known)
     content = read_yaml(file)
     if not isinstance(content, Mapping):
         raise UsageError(f"{file.name}: must be a mapping with envs, policies and seeds")
@@ -94,11 +93,9 @@ def load_matrix(name: str) -> Matrix:
             raise UsageError(f"{file.name}: {axis} is missing or empty")
     for of in matrix.only:
         for axis, labels in of.items():
-            if axis not in (*AXES, "seeds"):
-                raise UsageError(f"{file.name}: only: {unknown('axis', axis, (*AXES, 'seeds'))}")
+            check_known("axis", axis, (*AXES, "seeds"), f"{file.name}: only: ")
             for label in labels:
-                if label not in (known := getattr(matrix, axis)):
-                    raise UsageError(f"{file.name}: only: {unknown(axis, str(label), known)}")
+                check_known(axis, label, getattr(matrix, axis), f"{file.name}: only: ")
     if any(isinstance(seed, bool) for seed in content["seeds"]):
         raise UsageError(f"{file.name}: seeds are whole numbers")
     # what a file says names folders below those that the command is given

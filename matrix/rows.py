@@ -1,11 +1,10 @@
 """What finished cells leave, as rows of the results table in one file for each matrix."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from spikepropamine.common import whole_folder, write_text
@@ -21,8 +20,7 @@ from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.report.results import lines_of, main_measure
 from spikepropamine.table import COLUMNS, RUN, read, table, where, write
 
-OBSERVER = "ideal observer"
-"""Stands in the place of a policy, and has no seed."""
+OBSERVER = "ideal observer"  # stands in the place of a policy, and has no seed
 CUE = "CueAssociation-v0"
 MEASURES = (
     "parameters", "seconds", "training_return", "best_training_return", "random_return", "learned",
@@ -153,7 +151,7 @@ def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
         for condition in asked["conditions"]:
             key = condition["key"]
             if condition["lesion"] is None and key in noises and key not in old:
-                correct = observed(asked["env_kwargs"] | {"noise": noises[key]}, seeds)
+                correct = ideal_responses(asked["env_kwargs"] | {"noise": noises[key]}, seeds)
                 named = {n: condition[n] for n in ("lesion", "severity", "split")}
                 at = of | {"condition": key} | named
                 earned = float((2 * correct - 1).sum(axis=1).mean())
@@ -162,11 +160,6 @@ def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
                 rows += [at | {"measure": "correct", "at": trial, "value": float(share)}
                          for trial, share in enumerate(correct.mean(axis=0))]  # fmt: skip
     return table(rows)
-
-
-def observed(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.ndarray:
-    """Whether the ideal observer is right, [episodes, trials]."""
-    return ideal_responses(arguments, seeds).astype(float)
 
 
 def _without(frame: pl.DataFrame, others: pl.DataFrame, *keys: str) -> pl.DataFrame:

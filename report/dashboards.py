@@ -26,8 +26,7 @@ from spikepropamine.tracking import PROJECT, has_account
 from spikepropamine.words import plural
 
 NAME = "Plastic spiking agents"
-VIEW = "plasticagents"
-"""Of the workspace, in its address."""
+VIEW = "plasticagents"  # of the workspace, in its address
 
 SECTIONS: dict[str, list[tuple[str, str]]] = {
     "learning": [

@@ -265,6 +265,14 @@ class Evaluation:
         keys = (c.key for c in self.conditions.values() if (c.intact, c.lesion) == (intact, lesion))
         return next(keys, "")
 
+    def off(self, policy: str, condition: Condition) -> str:
+        """Key of a condition with plasticity off; empty where there is none, or nothing to switch
+        off.
+        """
+        key = self.with_lesion(condition.key, "off")
+        there = self.conditions.get(key) in self.conditions_of(policy)
+        return key if there and self.is_plastic(policy) else ""
+
     @property
     def lesions(self) -> list[str]:
         """Those that were asked for."""

@@ -23,7 +23,7 @@ from typing import Any
 
 import polars as pl
 
-from spikepropamine.common import Parser, UsageError, shown, unknown, write_text
+from spikepropamine.common import Parser, UsageError, check_known, shown, write_text
 from spikepropamine.reading import read_text
 from spikepropamine.report.figures import FIGURES, agrees, draw
 from spikepropamine.report.tables import TABLES
@@ -49,8 +49,7 @@ def made(kind: str, text: str, results: Path, kinds: Mapping[str, Callable]) -> 
         name, *words = shlex.split(text)
     except ValueError as error:
         raise UsageError(f"{marker}: quotes come in pairs") from error
-    if name not in kinds:
-        raise UsageError(unknown("kind", name, kinds))
+    check_known("kind", name, kinds)
     files = tuple(results / f"{word}.csv" for word in words if "=" not in word)
     if not files:
         raise UsageError(f"{marker}: name a file of {results}, such as cue-ppo")

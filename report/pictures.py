@@ -14,11 +14,10 @@ from matplotlib.figure import Figure
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.film.recording import Recording
+from spikepropamine.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from spikepropamine.words import plural
 
-# of cues: Okabe and Ito's palette, which the colour-blind can tell apart
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F"]
-RIGHT, WRONG = "#009E73", "#D55E00"
+COLOURS = [BLUE, RED, GREEN, PURPLE, SKY, ORANGE, BLACK, GREY]  # of cues
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -59,7 +58,11 @@ def episode(recording: Recording, title: str, path: Path) -> None:
             ax.tick_params(labelbottom=False)
         rows[-1].set_xlabel(f"environment step ({plural(recording.ticks, 'network tick')} each)")
         rows[0].set_xlim(0, len(recording.rewards))
-        _title(figure, title)
+        first, _, rest = title.partition("\n")
+        # an empty line of the title makes the room for the text below it, which is smaller
+        figure.suptitle(f"{first}\n", x=0.01, ha="left", fontsize=13, fontweight="bold")
+        at = 1 - 0.40 / figure.get_figheight()
+        figure.text(0.01, at, rest, fontsize=10, color="#555555", va="center")
         with whole_file(path) as part:
             figure.savefig(part, dpi=150, format="png")
         plt.close(figure)
@@ -90,7 +93,7 @@ def _draw_events(ax: Axes, recording: Recording) -> None:
         answer = f"{recording.actions[step]} " if choice else ""
         ax.text(middle, 0.7, name, ha="center", va="center")
         if "correct" in info:  # in a lesson nothing is asked
-            mark, colour = ("✓", RIGHT) if info["correct"] else ("✗", WRONG)
+            mark, colour = ("✓", GREEN) if info["correct"] else ("✗", RED)
             ax.text(middle, 0.28, answer + mark, ha="center", va="center", fontweight="bold",
                     color=colour)  # fmt: skip
     ax.set_ylim(0, 1)
@@ -167,14 +170,3 @@ def _image(ax: Axes, values: np.ndarray, bound: float, **more: Any) -> Any:
     """Red above zero, blue below."""
     return ax.imshow(values, aspect="auto", origin="lower", interpolation="nearest",
                      cmap="RdBu_r", vmin=-bound, vmax=bound, **more)  # fmt: skip
-
-
-def _title(figure: Figure, title: str) -> None:
-    first, _, rest = title.partition("\n")
-    figure.suptitle(first, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    if rest:
-        # an empty line of the title makes the room, the text below it is smaller
-        figure.suptitle(f"{first}\n", x=0.01, ha="left", fontsize=13, fontweight="bold")
-        figure.text(
-            0.01, 1 - 0.40 / figure.get_figheight(), rest, fontsize=10, color="#555555", va="center"
-        )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from spikepropamine.common import CLEAN_KEY, UsageError, unknown
+from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.table import CONDITION, EVALUATION, RUN, TASK, derived, pivot, read, where
 
 PERTURBED = "perturbed"
@@ -62,8 +62,7 @@ def matching(lines: pl.DataFrame, asked: Mapping[str, str]) -> pl.DataFrame:
     """The lines whose columns are what is asked, as text; see `lines_where`."""
     for name, text in asked.items():
         name = SHORT.get(name, name)
-        if name not in lines.columns:
-            raise UsageError(unknown("column", name, lines.columns))
+        check_known("column", name, lines.columns)
         if (name, text) == ("condition", PERTURBED):
             lines = lines.filter(pl.col("lesion").is_null() & (pl.col("condition") != CLEAN_KEY))
         else:

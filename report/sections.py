@@ -35,6 +35,7 @@ SERIES = {
     "modulator_spread": "Neuromodulator, spread over neurons",
     "firing_rate": "Firing rate, spikes per neuron in the last tick of a step",
 }
+RECOVERY = ("reward_before", "drop", "missing_at_end", "fraction", "recovery_time")
 BEGINS = {"": "with the episode", "later_": "within the episode"}
 TITLES = {
     "late accuracy": "right answers in late trials",
@@ -63,13 +64,11 @@ Variant = tuple[str, str, str, bool]
 
 def variants(found: Evaluation, condition: Condition) -> Iterator[Variant]:
     """Those evaluated in a condition, as trained and with plasticity off."""
-    off = found.with_lesion(condition.key, "off")
     for policy in found.policies:
-        keys = {c.key for c in found.conditions_of(policy)}
-        if condition.key in keys:
+        if condition in found.conditions_of(policy):
             yield policy, policy, condition.key, False
-        if off in keys and found.is_plastic(policy):
-            yield policy, f"{policy}, off", off, True
+        if key := found.off(policy, condition):
+            yield policy, f"{policy}, off", key, True
 
 
 def overview(found: Evaluation) -> Section:
@@ -218,12 +217,8 @@ def recovery(found: Evaluation) -> Section:
     for policy in found.policies:
         for c in found.conditions_of(policy):
             if scores := found.recovery(policy, c.key):
-                names = ("reward_before", "drop", "missing_at_end")
-                rows.append(
-                    [policy, *_where(c), lesion_name(c.lesion)]
-                    + [cell(scores[name]) for name in names]
-                    + [cell(scores["fraction"], True), cell(scores["recovery_time"])]
-                )
+                cells = [cell(scores[name], name == "fraction") for name in RECOVERY]
+                rows.append([policy, *_where(c), lesion_name(c.lesion), *cells])
     text = (
         "The world changes in the middle of the episode. Reward per step, averaged over "
         f"{found.asked['window']} steps, before and after. {OFF} Drop and what is missing at the "
@@ -329,12 +324,12 @@ def costs(found: Evaluation) -> Section:
         rows.append(
             [policy, *[_count(total(cost, part)) for part in PARTS], _count(total(cost))]
             + [Cell(number(energy(total(cost)) / 1000), energy(total(cost)))]
-            + [Cell(number(cost[name] / 1000), cost[name])  # type: ignore[literal-required]
+            + [Cell(number(cost[name] / 1000), cost[name])
                for name in ("parameter_bytes", "state_bytes")]
             + [_share(cost["activation_sparsity"])]
         )  # fmt: skip
         for layer in cost["layers"]:
-            counts = [_count(layer[part]) for part in PARTS]  # type: ignore[literal-required]
+            counts = [_count(layer[part]) for part in PARTS]
             silent = _share(layer["activation_sparsity"])
             by_layer.append([policy, layer["name"], *counts, layer["membrane_updates"], silent])
     if not rows:

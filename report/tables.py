@@ -39,12 +39,10 @@ from spikepropamine.table import RUN, TASK, read
 from spikepropamine.words import number, percent
 
 PLASTIC = r"^n?dp-"
-MILD = 0.5
-"""Severity up to which a condition is no extreme one."""
+MILD = 0.5  # severity up to which a condition is no extreme one
 COMPARED = ("result", "other", "difference", "p", "p (Holm)", "p (rank)",
             "probability of improvement")  # fmt: skip
-CASE = [*RUN, "condition", "at"]
-"""What tells the cases of a benchmark apart."""
+CASE = [*RUN, "condition", "at"]  # what tells the cases of a benchmark apart
 Cell = Callable[[pl.DataFrame], str]
 
 

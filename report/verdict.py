@@ -27,13 +27,6 @@ def verdict(found: Evaluation, policy: str) -> list[str]:
     ]
 
 
-def _off(found: Evaluation, policy: str, condition: Condition) -> str:
-    """Key of a condition with plasticity off; empty where there is none, or nothing to switch."""
-    key = found.with_lesion(condition.key, "off")
-    there = found.conditions.get(key) in found.conditions_of(policy)
-    return key if there and found.is_plastic(policy) else ""
-
-
 def _clean(found: Evaluation, policy: str) -> str:
     learned = found.learned(policy)
     if (late := found.late_accuracy(policy, CLEAN_KEY)) is not None:
@@ -58,8 +51,7 @@ def _clean(found: Evaluation, policy: str) -> str:
 
 
 def _kept(found: Evaluation, policy: str) -> list[str]:
-    scores = {c.key: found.retention(policy, [c.key]) for c in found.severest}
-    severest = [(score, c) for c in found.severest if (score := scores[c.key]) is not None]
+    severest = [(score, c) for c in found.severest if (score := found.retention(policy, [c.key]))]
     overall = found.overall(policy)
     if not severest or overall is None:
         return []
@@ -70,7 +62,7 @@ def _kept(found: Evaluation, policy: str) -> list[str]:
     severest.sort(key=lambda one: one[0].mean)
     texts = []
     for score, c in severest[:1] + severest[1:][-1:]:
-        off = _off(found, policy, c)
+        off = found.off(policy, c)
         without = found.retention(policy, [off]) if off else None
         texts.append(f"{share(score, without)} with “{c.name()}”")
     without = found.overall(policy, "off") if found.is_plastic(policy) else None
@@ -145,7 +137,7 @@ def _recovered(found: Evaluation, policy: str) -> list[str]:
     else:
         text += f"{fraction.text(True)} of the loss comes back"
         text += f" within {time.mean:.0f} steps" if time is not None else ""
-        key = _off(found, policy, c)
+        key = found.off(policy, c)
         if off := found.recovery(policy, key).get("fraction") if key else None:
             text += f" (plasticity off: {off.text(True)})"
     return [f"{text}."]
@@ -159,7 +151,7 @@ def _cause(found: Evaluation, policy: str) -> list[str]:
     if not found.is_plastic(policy):
         return ["It has no plasticity: switching it off changes nothing, bit for bit."]
     text = ""
-    if key := _off(found, policy, found.conditions[CLEAN_KEY]):
+    if key := found.off(policy, found.conditions[CLEAN_KEY]):
         late = found.late_accuracy(policy, key)
         text = f"With plasticity off it earns {found.returns(policy, key).text()}. "
         if late is not None:

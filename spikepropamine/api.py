@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikepropamine.common import UsageError, unknown
+from spikepropamine.common import check_known
 from spikepropamine.folder import RunFolder, policy_folder
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
@@ -180,8 +180,7 @@ class Evaluation:
 
         draw = {"trials": figures.trials, "conditions": figures.conditions}
         draw["returns"] = figures.returns
-        if kind not in draw:
-            raise UsageError(unknown("figure", kind, draw))
+        check_known("figure", kind, draw)
         return alt.Chart.from_dict(draw[kind]([self.folder / "results.csv"], **select))
 
 

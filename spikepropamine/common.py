@@ -15,7 +15,7 @@ import tempfile
 import textwrap
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
@@ -46,15 +46,12 @@ def run_command(
             stream.reconfigure(errors="backslashreplace")  # of an encoding that lacks a letter
     try:
         _end_by_signals()
-        try:
-            code = action()
-        except UsageError:
-            if Parser.verbose:
-                traceback.print_exc()
-            raise
+        code = action()
         sys.stdout.flush()
         return code
     except UsageError as error:
+        if Parser.verbose:
+            _say(traceback.format_exc().rstrip())
         said = one_line(error)
         _say(f"{program}: error: {said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}")
         return 2
@@ -177,12 +174,20 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 def unknown(what: str, name: str, choices: Iterable[str]) -> str:
     """A message about a name that is none of the choices, with the nearest of them."""
-    choices = list(choices)
+    choices = [str(choice) for choice in choices]
     hint = did_you_mean(name, choices)
     # a name with a comma in it would be taken for two
     listed = [repr(choice) if "," in choice else choice for choice in choices]
     some = textwrap.shorten(", ".join(listed), 240, placeholder=" ...")
     return f"unknown {what} {shown(name)}; {hint}choose from {some}"
+
+
+def check_known(
+    what: str, name: Any, choices: Collection[Any], where: str = "", error: Any = UsageError
+) -> None:
+    """Raises an error unless a name is one of the choices; the message says `where` it stands."""
+    if name not in choices:
+        raise error(where + unknown(what, name, choices))
 
 
 def require(module: str, extra: str, what: str) -> None:

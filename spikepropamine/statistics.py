@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.05
-"""Of significance; intervals are of 95 %."""
+LEVEL = 0.05  # of significance; intervals are of 95 %
 HIGHER, LOWER = "significantly higher", "significantly lower"
 NO_DIFFERENCE, UNTESTED = "no significant difference", "not tested"
 RESAMPLES = 10_000

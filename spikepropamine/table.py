@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from spikepropamine.common import CLEAN_KEY, UsageError, reason, unknown, whole_file
+from spikepropamine.common import CLEAN_KEY, UsageError, check_known, reason, whole_file
 from spikepropamine.reading import read_bytes
 
 COLUMNS: dict[Any, Any] = {  # name and type
@@ -40,8 +40,7 @@ ROW = (*RUN, "steps", *CONDITION, "revision")
 EVALUATION = (*RUN, "suite")
 RESULTS = Path("benchmarks/results")
 """Where the rows of matrices go, and where tables come from, unless another folder is given."""
-DIGITS = 10
-"""Significant digits of the numbers in a file."""
+DIGITS = 10  # significant digits of the numbers in a file
 
 
 def table(rows: Iterable[Mapping[str, Any]] = ()) -> pl.DataFrame:
@@ -51,8 +50,7 @@ def table(rows: Iterable[Mapping[str, Any]] = ()) -> pl.DataFrame:
     rows = list(rows)
     for row in rows:
         for name in row:
-            if name not in COLUMNS:
-                raise UsageError(unknown("column", name, COLUMNS))
+            check_known("column", name, COLUMNS)
     columns = {name: [row.get(name) or None for row in rows] if kind == pl.String
                else [row.get(name) for row in rows] for name, kind in COLUMNS.items()}  # fmt: skip
     try:
@@ -74,8 +72,7 @@ def read(paths: str | Path | Sequence[Path]) -> pl.DataFrame:
         except pl.exceptions.PolarsError as error:
             raise UsageError(f"{path} is no table of results: {reason(error)}") from error
         for name in frame.columns:
-            if name not in COLUMNS:
-                raise UsageError(f"{path}: {unknown('column', name, COLUMNS)}")
+            check_known("column", name, COLUMNS, f"{path}: ")
         if missing := [name for name in COLUMNS if name not in frame.columns]:
             raise UsageError(f"{path}: the column {missing[0]} is missing")
         typed = frame.cast(COLUMNS, strict=False)
@@ -100,8 +97,7 @@ def where(frame: pl.DataFrame, **columns: Any) -> pl.DataFrame:
     Raises UsageError: an unknown column.
     """
     for name, value in columns.items():
-        if name not in frame.columns:
-            raise UsageError(unknown("column", name, frame.columns))
+        check_known("column", name, frame.columns)
         values = list(value) if isinstance(value, list | tuple | set) else [value]
         frame = frame.filter(pl.col(name).is_in(values, nulls_equal=True))
     return frame

@@ -20,8 +20,7 @@ from spikepropamine.reading import read_bytes
 HERE = Path(__file__).parent
 PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy", "numba")
 """Those that results depend on. Only Numba may be missing."""
-RESULTS = ("trained", "benchmarks/results")
-"""Folders of the checkout that runs write."""
+RESULTS = ("trained", "benchmarks/results")  # folders of the checkout that runs write
 
 
 def versions() -> dict[str, str]:
@@ -78,8 +77,7 @@ def git(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(words, 127, "", "git is not installed")
 
 
-imported: list[str] = []
-"""The user's own modules that this process has imported, in their order."""
+imported: list[str] = []  # the user's own modules that this process has imported, in their order
 
 
 def import_modules(names: Sequence[str]) -> None:

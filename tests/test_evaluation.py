@@ -211,7 +211,7 @@ def test_recording_sees_what_predict_does():
     assert steps == 40
     assert recording.spikes.shape == recording.rate.shape == (steps * 2, 16)
     assert recording.fast_weights.shape == (steps, 16, 24)
-    assert recording.modulated and recorded_layer(policy) == 1
+    assert recording.modulated and recorded_layer(policy)[0] == 1
     state, start = policy.policy.initial_state(1), np.ones(1, bool)
     observation = env.reset(seed=4)[0]
     for step in range(steps):

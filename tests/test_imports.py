@@ -14,7 +14,7 @@ ALLOWED = {
     "agents": {"policies"},
     "benchmarks": PACKAGES,
     "evaluation": {"agents", "envs", "policies"},
-    "export": {"envs", "evaluation", "policies", "report"},
+    "export": {"envs", "evaluation", "policies"},
     "matrix": {"envs", "evaluation", "export", "report", "training"},
     "report": {"agents", "envs", "evaluation", "policies"},
     "training": {"agents", "envs", "evaluation", "policies"},

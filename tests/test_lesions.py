@@ -135,7 +135,7 @@ def test_only_spiking_policies_have_plasticity_to_take_away():
 def test_what_goes_on_inside_by_hand(plastic, before):
     inside = InsideSums(layout_of(plastic), every=5)
     run(plastic, SEEDS, inside)
-    assert inside.counts == [3, 3, 3, 3]  # steps 0, 5, 10, 15 of three episodes
+    assert inside.sums["count"] == [3, 3, 3, 3]  # steps 0, 5, 10, 15 of three episodes
     state = before[1]
     fast = np.sqrt(np.square(state["layer1.fast_weights"][5]).mean(axis=(1, 2))).sum()
     assert inside.sums["fast_weight_norm"][1] == pytest.approx(fast, rel=1e-5)

@@ -77,7 +77,7 @@ def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it
         asked.append((arguments["noise"], len(seeds)))
         return np.full((len(seeds), 3), 1 - arguments["noise"])
 
-    monkeypatch.setattr(rows_module, "observed", observed)
+    monkeypatch.setattr(rows_module, "ideal_responses", observed)
     conditions = {"clean": {}, "noise-0.2": {"severity": 0.2}, "plasticity-off": {"lesion": "off"}}
     file = tmp_path / "rows.csv"
     for episodes in (2, 5, 5):

@@ -2,13 +2,13 @@
 
 import inspect
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
 
-from spikepropamine.common import CLEAN_KEY, unknown
+from spikepropamine.common import CLEAN_KEY, check_known
 from spikepropamine.envs.making import contexts_of, horizon_of, make, terms_of
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
@@ -207,7 +207,7 @@ def conditions_of(
     which nothing applies, or two conditions of one name.
     """
     for name in lesions:
-        _check_name(name, LESIONS, "lesion")
+        check_known("lesion", name, LESIONS, error=ValueError)
     env = make(task.environment, task.arguments)
     try:
         found, skipped = _of_suite(env, task, suite) if suite is not None else ([], [])
@@ -245,7 +245,7 @@ def _of_suite(env: gym.Env, task: Task, suite: str) -> tuple[list[Condition], li
             asked = [replace(c, text=text, noise=0.0) for c, text in zip(asked, noisy)]
     else:
         if not is_suite(suite):
-            _check_name(suite, [STANDARD, *suite_names()], "suite")
+            check_known("suite", suite, [STANDARD, *suite_names()], error=ValueError)
         asked = []
         for one in load_suite(suite, task.environment, task.horizon):
             key = one.name if one.severity is None else f"{one.name} {one.severity:g}"
@@ -273,7 +273,7 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
     known = dict.fromkeys([c.key for c in conditions] + [c.label for c in conditions])
     for name in names:
         if name not in [c.text for c in conditions]:
-            _check_name(name, known, "condition")
+            check_known("condition", name, known, error=ValueError)
     named = [c for c in conditions if {c.key, c.label, c.text} & set(names)]
     kept = {(CLEAN_KEY, None)} | {(c.intact, c.lesion) for c in named}
     kept |= {(c.intact, None) for c in named} | {(CLEAN_KEY, c.lesion) for c in named}
@@ -285,8 +285,3 @@ def severest(conditions: Sequence[Condition]) -> list[Condition]:
     ordered = sorted(conditions, key=lambda c: c.severity or 0.0)
     last = {(c.label, c.lesion): c for c in ordered}
     return [c for c in conditions if last[c.label, c.lesion] is c]
-
-
-def _check_name(name: str, known: Iterable[str], what: str) -> None:
-    if name not in known:
-        raise ValueError(unknown(what, name, known))

@@ -134,14 +134,6 @@ class Replay(Hook):
                 self.layout.get(state[0], name)[0, row] = value
 
 
-def _off(wave: Wave) -> Hook:
-    return PlasticityOff(wave.layout, 0)
-
-
-def _frozen(wave: Wave) -> Hook:
-    return PlasticityOff(wave.layout, wave.freeze_at, at_change=True)
-
-
 def _modulator_shuffled(wave: Wave) -> Hook:
     assert wave.run_intact is not None
     record = Record(wave.layout, "modulation")
@@ -169,13 +161,19 @@ OF_ANOTHER = "where there are contexts, of the same episode in the opposite cont
 LESIONS = {
     lesion.name: lesion
     for lesion in (
-        Lesion("off", "plasticity off", "fast weights are held at zero", _off, filmed=True),
+        Lesion(
+            "off",
+            "plasticity off",
+            "fast weights are held at zero",
+            lambda wave: PlasticityOff(wave.layout, 0),
+            filmed=True,
+        ),
         Lesion(
             "frozen",
             "fast weights frozen",
             "fast weights stay as they are from the onset of the perturbation on, or from the "
             "first change of the context; half-way through the episode where neither comes before",
-            _frozen,
+            lambda wave: PlasticityOff(wave.layout, wave.freeze_at, at_change=True),
             filmed=True,
         ),
         Lesion(

@@ -37,8 +37,7 @@ class Outline:
     """What has to be known of an episode before its panel can be drawn."""
 
     rewards: np.ndarray  # float [steps]
-    # steps before which something in the world changes, with what it is called
-    onsets: tuple[tuple[int, str], ...] = ()
+    onsets: tuple[int, ...] = ()  # steps before which something in the world changes
     ticks: int = 1  # ticks of network time in a step
     neurons: int = 0  # of the layer shown; 0 for a policy without spikes
     # (to, from) of the plastic synapses; None in a static layer
@@ -137,7 +136,7 @@ class Panel:
         new = ticks[:, self._neurons[::-1]].swapaxes(0, 1)[:, -self._columns :]
         strip[:, min(end, self._columns) - new.shape[1] : min(end, self._columns)] = new
         _fill(plot, strip, Image.Resampling.NEAREST)
-        for step, _ in self.outline.onsets:
+        for step in self.outline.onsets:
             at = (step * self.outline.ticks - past) * plot.shape[1] // self._columns
             if step < self._step and at >= 0:
                 plot[:, at : at + THICKNESS] = MARK
@@ -176,7 +175,7 @@ class Panel:
         named = any(curve.name for curve in curves)
         ax.set_title("Reward per step" + ("" if named else f" (mean over {window} steps)"))
         ax.grid(axis="y")
-        for step, _ in self.outline.onsets:
+        for step in self.outline.onsets:
             ax.axvline(step, color=np.divide(MARK, 255))
         for curve in reversed(curves):
             steps = np.arange(1, len(curve.values) + 1)

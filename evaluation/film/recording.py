@@ -60,21 +60,12 @@ def can_record(policy: Any) -> bool:
     return isinstance(getattr(policy, "policy", None), PlasticSpikingPolicy)
 
 
-def recorded_layer(policy: DeployedPolicy) -> int:
-    """Index of the layer that is recorded: the last plastic one, or else the last one."""
-    layers = _network_of(policy).layers
-    plastic = [index for index, layer in enumerate(layers) if layer.spec.plastic]
-    return plastic[-1] if plastic else len(layers) - 1
-
-
-def layer_spec(policy: DeployedPolicy) -> LayerSpec:
-    """The kind of the layer that is recorded."""
-    return _network_of(policy).layers[recorded_layer(policy)].spec
-
-
-def _network_of(policy: DeployedPolicy) -> Any:
+def recorded_layer(policy: DeployedPolicy) -> tuple[int, LayerSpec]:
+    """Index and kind of the layer that is recorded: the last plastic one, or else the last one."""
     inner: Any = policy.policy
-    return inner.network
+    specs = [layer.spec for layer in inner.network.layers]
+    index = max([i for i, spec in enumerate(specs) if spec.plastic], default=len(specs) - 1)
+    return index, specs[index]
 
 
 def observed(policy: DeployedPolicy, env: gym.Env, seed: int) -> Any:
@@ -97,8 +88,7 @@ def watch(
     """
     inner: Any = policy.policy
     row, spiking = seed % width, can_record(policy)
-    layer = recorded_layer(policy) if spiking else 0
-    plastic = spiking and layer_spec(policy).plastic
+    layer, spec = recorded_layer(policy) if spiking else (0, None)
     state = inner.initial_state(width) if spiking else None
     observation, info = env.reset(seed=seed)
     yield Moment(info, observation=observation)
@@ -116,7 +106,7 @@ def watch(
 
         with inner.network.observed(look) if spiking else nullcontext():
             actions, state = policy.predict(batch, state, starts, deterministic=True)
-        if plastic:
+        if spec is not None and spec.plastic:
             assert state is not None
             seen["fast_weights"] = inner.layout.get(state[0], f"layer{layer}.fast_weights")[0, row]
         observation, reward, terminated, truncated, info = env.step(actions[row])
@@ -130,7 +120,7 @@ def record_episode(policy: DeployedPolicy, env: gym.Env, seed: int) -> Recording
     """
     inner: Any = policy.policy
     _, *moments = islice(watch(policy, env, seed), LONGEST + 1)
-    spec = layer_spec(policy)
+    _, spec = recorded_layer(policy)
 
     def joined(name: str, join: Callable[[list[np.ndarray]], np.ndarray]) -> np.ndarray:
         return join([getattr(moment, name) for moment in moments])

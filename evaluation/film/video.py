@@ -38,7 +38,7 @@ from spikepropamine.evaluation.film.panel import (
     Panel,
     reward_rate,
 )
-from spikepropamine.evaluation.film.recording import Moment, can_record, layer_spec, watch
+from spikepropamine.evaluation.film.recording import Moment, can_record, recorded_layer, watch
 from spikepropamine.evaluation.run.jobs import width_of
 from spikepropamine.policies.deployed import DeployedPolicy
 
@@ -62,18 +62,11 @@ class Take:
     hook: Callable[[], Hook] | None = None
 
 
-@dataclass(frozen=True)
-class Video:
-    """The file of a video, and the returns of the episodes that it shows."""
-
-    path: Path
-    returns: tuple[float, ...]
-
-
 def film_run(
     run: Run, task: Task, condition: Condition, seed: int, lesions: Sequence[Lesion], folder: Path
-) -> Video:
-    """One episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed of its training.
+) -> tuple[Path, list[float]]:
+    """Films one episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed of its
+    training. Returns the path, and the returns of the episodes shown.
 
     It is the episode that the evaluation has of that seed, to the last bit, in a condition without
     a lesion. Where there are `lesions`, the intact policy and each are shown side by side, if there
@@ -88,7 +81,7 @@ def film_run(
 
     takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
     layout = layout_of(run.policy)
-    if lesions and layout is not None and layer_spec(run.policy).plastic:
+    if lesions and layout is not None and recorded_layer(run.policy)[1].plastic:
         wave = Wave(layout, [seed], width_of(task), condition.freeze_at(task.horizon))
         takes = [Take(make, "plastic")]
         takes += [Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions]
@@ -98,7 +91,7 @@ def film_run(
     text = condition.text or ("" if condition.key == CLEAN_KEY else condition.key)
     text = text and f", {text}"
     title = f"{run.name} on {task.environment}{text}, {run.steps:,} steps of training"
-    return film(path, run.policy, takes, seed, title, width=width_of(task))
+    return path, film(path, run.policy, takes, seed, title, width=width_of(task))
 
 
 def film(
@@ -111,9 +104,9 @@ def film(
     max_steps: int = LONGEST,
     width: int = 1,
     progress: bool = True,
-) -> Video:
+) -> list[float]:
     """Makes a video of the episode of a seed, with deterministic actions, in each of the takes: of
-    at most `max_steps` steps, in batches of `width` rows (see `watch`).
+    at most `max_steps` steps, in batches of `width` rows (see `watch`); gives their returns.
 
     H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock. The file appears
     once it is complete, in a folder that exists. The title is shown above. Raises CannotDraw: the
@@ -151,7 +144,7 @@ def film(
     finally:
         for scene in scenes:
             scene.close()
-    return Video(path, tuple(float(outline.rewards.sum()) for outline in outlines))
+    return [float(outline.rewards.sum()) for outline in outlines]
 
 
 def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
@@ -179,23 +172,22 @@ def _survey(
 ) -> Outline:
     """What a first run of an episode tells; the environment is closed."""
     rewards: list[float] = []
-    onsets: list[tuple[int, str]] = []
+    onsets: list[int] = []
     acting: set[str] = set()
     largest = 0.0
     for step, moment in enumerate(run(env)):
-        now = acting_now(moment.info)
+        now = set(acting_now(moment.info))
         if step:  # what acts from the start is how the world is, and no change
             rewards.append(moment.reward)
-            onsets += [(step, label) for label in now if label not in acting]
-            if moment.info.get("context_began") == step:
-                onsets.append((step, "another context"))
-        acting = set(now)
+            if now - acting or moment.info.get("context_began") == step:
+                onsets.append(step)
+        acting = now
         if moment.fast_weights is not None:
             largest = max(largest, float(np.quantile(np.abs(moment.fast_weights), 0.995)))
     env.close()
     layer: dict[str, Any] = {}
     if can_record(policy):
-        spec, inner = layer_spec(policy), cast(Any, policy.policy)
+        (_, spec), inner = recorded_layer(policy), cast(Any, policy.policy)
         layer = {
             "ticks": inner.network.config.ticks,
             "neurons": spec.neurons,

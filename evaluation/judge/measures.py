@@ -7,12 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-REGAINED = 0.9
-"""Share of what comes back in the end at which recovery is timed."""
-POINTS = 100
-"""Of a curve over the steps of an episode, at most."""
-LEAST = 0.1
-"""Smallest drop, relative to the rate before, and smallest recovery that count as any."""
+REGAINED = 0.9  # share of what comes back in the end at which recovery is timed
+POINTS = 100  # of a curve over the steps of an episode, at most
+LEAST = 0.1  # smallest drop, relative to the rate before, and smallest recovery that count as any
 
 
 class Recovery(NamedTuple):
@@ -81,7 +78,7 @@ def recovery(
 
 
 WINDOW = 10  # steps that a reward rate is the mean of
-OPENING = 50  # steps since a context began, in which nobody can know it yet
+OPENING = range(50)  # steps since a context began, in which nobody can know it yet
 SETTLED = range(100, 200)  # steps since a context began, in which it should be known
 BEFORE = 50  # steps before a change, whose reward rate is to be regained
 AFTER = range(50, 75)  # steps since a change, in which it should be

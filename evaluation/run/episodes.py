@@ -4,30 +4,18 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
+from stable_baselines3.common.type_aliases import PolicyPredictor
 
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.lesions import Hook
 from spikepropamine.policies.spaces import BadObservation, stacked
 
 WIDTH = 50
-
-
-class Policy(Protocol):
-    """Anything that predicts as Stable-Baselines3's policies and algorithms do."""
-
-    def predict(
-        self,
-        observation: Any,
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Actions for a batch of observations, and the state that goes with the next batch."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +34,7 @@ class Episode:
 
 
 def run_episodes(
-    policy: Policy,
+    policy: PolicyPredictor,
     make_env: Callable[[], gym.Env],
     seeds: Sequence[int],
     *,
@@ -115,7 +103,7 @@ def finite_reward(reward: Any, step: int, seed: int) -> float:
 
 
 def _run_wave(
-    policy: Policy,
+    policy: PolicyPredictor,
     envs: dict[int, gym.Env],
     rows: dict[int, int],
     width: int,

@@ -92,8 +92,8 @@ environments = Environments()  # of this process
 
 
 class InsideSums(Hook):
-    """Sums over the episodes that were running, by series and sample, and how many those were, so
-    that waves add up.
+    """Sums over the episodes that were running, by series and sample, so that waves add up; their
+    `count` is a series, too.
     """
 
     def __init__(self, layout: StateLayout, every: int) -> None:
@@ -102,13 +102,12 @@ class InsideSums(Hook):
             fields_of(layout, kind) for kind in ("fast_weights", "modulation", "potential")
         )
         self.sums: dict[str, list[float]] = {}
-        self.counts: list[int] = []
 
     def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
         """Add up the rows that were running, at every so many steps."""
         if step % self.every:
             return
-        self.counts.append(len(running))
+        self._add("count", np.ones(len(running)))
         flat = state[0][0, running]
         fired = self._joined(flat, self.potential) > THRESHOLD
         self._add("firing_rate", fired.mean(axis=1))
@@ -161,13 +160,11 @@ def run_job(job: Job) -> Outcome:
     inside = InsideSums(layout, max(1, job.task.horizon // SAMPLES))
     hooks: list[Hook] = [inside]
     if condition.lesion is not None:
-        freeze_at = condition.freeze_at(job.task.horizon)
-        how = (job.width, freeze_at, run, condition.has_contexts)
-        wave = Wave(layout, job.seeds, *how)
+        how = (condition.freeze_at(job.task.horizon), run, condition.has_contexts)
+        wave = Wave(layout, job.seeds, job.width, *how)
         hooks.insert(0, LESIONS[condition.lesion].hook(wave))
     outcome = _outcome(run(job.seeds, *hooks))
-    outcome |= {f"inside/{name}": np.array(sums) for name, sums in inside.sums.items()}
-    return outcome | {"inside/count": np.array(inside.counts)}
+    return outcome | {f"inside/{name}": np.array(sums) for name, sums in inside.sums.items()}
 
 
 def joined(outcomes: Sequence[Outcome]) -> Outcome:
