@@ -100,11 +100,9 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
             if len(found := values_of(some, measure)) > 1:
                 values[policy] = found
                 names[policy] = f"`{policy}`" + _without_a_value(found, some)
-        pairs = list(itertools.combinations(values, 2))
-        tests = [difference(values[one], values[other]) for one, other in pairs]
-        named = [(names[one], names[other]) for one, other in pairs]
-        digits = digits_of(of, measure)
-        rows += _compared(task_name([*task, *what]), named, tests, digits)
+        pairs = itertools.combinations(values, 2)
+        tests = {(names[x], names[y]): difference(values[x], values[y]) for x, y in pairs}
+        rows += _compared(task_name([*task, *what]), tests, digits_of(of, measure))
     return "\n".join(rows)
 
 
@@ -129,14 +127,13 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
             unit[name] = 1.0
         elif name in values[reference]:
             unit[name] = values[reference][name].mean() - of["random_return"].mean()
-    pairs, tests = [], []
+    tests = {}
     for one, other in itertools.combinations(values, 2):
         tasks = [name for name in unit if name in values[one] and name in values[other]]
         if len(tasks) > 1:
-            pairs.append((f"`{one}`", f"`{other}`"))
-            tests.append(pooled(values[one], values[other], {name: unit[name] for name in tasks}))
-    rows = [*_head("tasks", "policy", *COMPARED), *_compared("all", pairs, tests, 2)]
-    return "\n".join(rows)
+            shared = {name: unit[name] for name in tasks}
+            tests[f"`{one}`", f"`{other}`"] = pooled(values[one], values[other], shared)
+    return "\n".join([*_head("tasks", "policy", *COMPARED), *_compared("all", tests, 2)])
 
 
 def behind_observer(files: Sequence[Path], **where: str) -> str:
@@ -376,14 +373,12 @@ def _those(lines: pl.DataFrame, where: Mapping[str, object] | None) -> pl.DataFr
     return lines
 
 
-def _compared(
-    task: str, pairs: Sequence[tuple[str, str]], found: Sequence[Difference], digits: int
-) -> list[str]:
-    corrected = holm([decisive(one) for one in found])
+def _compared(task: str, tests: Mapping[tuple[str, str], Difference], digits: int) -> list[str]:
+    corrected = holm([decisive(found) for found in tests.values()])
     return [
-        _line(task, names[0], verdict(one, p), names[1], _between(one.mean, one.interval, digits),
-              *(_p(value) for value in (one.p, p, one.rank_p)), f"{one.better:.2f}")
-        for names, one, p in zip(pairs, found, corrected)
+        _line(task, one, verdict(x, p), other, _between(x.mean, x.interval, digits),
+              *(_p(value) for value in (x.p, p, x.rank_p)), f"{x.better:.2f}")
+        for ((one, other), x), p in zip(tests.items(), corrected)
     ]  # fmt: skip
 
 
