@@ -3,7 +3,6 @@
 python docs/animation.py    # writes docs/told-once.webp
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +29,9 @@ def frames(title: str, lesion: str | None) -> list[np.ndarray]:
     hook = lesion and LESIONS[lesion].hook(Wave(layout_of(run.policy), [SEED], 1))
     camera, found = Camera(env, WIDTH, HEIGHT), []
     bar = written(np.full((BAR, WIDTH, 3), INK, dtype=np.uint8), title)
-    draw = partial(np.concatenate, axis=0)
     for step, _ in enumerate(watch(run.policy, env, SEED, hook=hook)):
         if step % STRIDE == 0:
-            found.append(draw([bar, env.unwrapped.overlay(camera.picture())]))
+            found.append(np.concatenate([bar, env.unwrapped.overlay(camera.picture())]))
     camera.close()
     env.close()
     return found

@@ -64,8 +64,8 @@ def episode(task: str, text: str | None, told: np.ndarray | None = None) -> dict
     camera = Camera(env, 240, 180)
     observation, _ = env.reset(seed=SEED)
     state, starts = None, np.array([True])
-    found: dict[str, list[Any]] = {name: [] for name in ("seen", "asked", "arrived", "where")}
-    paid = []
+    names = ("seen", "asked", "arrived", "where", "paid")
+    found: dict[str, list[Any]] = {name: [] for name in names}
     for step in range(STEPS):
         if told is None:
             actions, state = policy.predict(observation[None], state, starts, deterministic=True)
@@ -73,14 +73,13 @@ def episode(task: str, text: str | None, told: np.ndarray | None = None) -> dict
             actions = told[step : step + 1]
         starts = np.array([False])
         observation, reward, terminated, truncated, _ = env.step(actions[0])
-        step_of = observation, actions[0], data.ctrl.copy(), data.qpos[0]
+        step_of = observation, actions[0], data.ctrl.copy(), data.qpos[0], float(reward)
         for rows, value in zip(found.values(), step_of):
             rows.append(value)
-        paid.append(float(reward))
         if terminated or truncated:
             break
     arrays = {name: np.array(rows) for name, rows in found.items()}
-    arrays |= {"paid": np.cumsum(paid), "picture": camera.picture()}
+    arrays |= {"paid": np.cumsum(arrays["paid"]), "picture": camera.picture()}
     camera.close()
     env.close()
     return arrays
@@ -113,10 +112,8 @@ def draw(family: Family) -> bytes:
     plot: Any = axes[-1] if robots else axes
     onset = float(ONSET)
     if task == CUES:
-        for found, colour, name, marker in (
-            (right_actions(None), PLAIN, "plain", "o"),
-            (right_actions(text), CHANGED, text, "x"),
-        ):
+        for perturb, colour, marker in ((None, PLAIN, "o"), (text, CHANGED, "x")):
+            found, name = right_actions(perturb), perturb or "plain"
             plot.plot(*zip(*found), marker, color=colour, label=name, markersize=6)
         env: Any = make(CUES)
         onset = ONSET / env.unwrapped.trial_steps
@@ -125,12 +122,12 @@ def draw(family: Family) -> bytes:
         plain = episode(task, None)
         same = None if robots or family.group == "task" else plain["asked"]
         changed = episode(task, text, same)
-        curves, what = [plain["where"], changed["where"]], "distance run, m"
-        if family.group == "task":
-            curves, what = [plain["paid"], changed["paid"]], "sum of rewards"
-        elif family.group in ("sensing", "acting"):
-            name = "seen" if family.group == "sensing" else "arrived"
-            before, after = plain[name], changed[name]
+        group = {"sensing": "seen", "acting": "arrived", "task": "paid"}
+        name, what = group.get(family.group, "where"), "distance run, m"
+        before, after = curves = [plain[name], changed[name]]
+        if name == "paid":
+            what = "sum of rewards"
+        elif name != "where":
             size = min(len(before), len(after))
             apart = np.abs(after[:size] - before[:size]).mean(axis=0) / (before.std(axis=0) + 0.1)
             channel = int(apart.argmax())
@@ -170,13 +167,9 @@ def listing() -> str:
                 else f"From {low:g} to {high:g} ({family.unit}); nothing changes at "
                 f"{family.nominal:g}, severity 1 is {family.hardest:g}."
             )
-            lines += [
-                f"**`{family.name}`**: {family.summary} {values}",
-                "",
-                f"![{family.name}: the same episode without it and with "
-                f"it](../perturbations/{family.name}.png)",
-                "",
-            ]
+            lines += [f"**`{family.name}`**: {family.summary} {values}", ""]
+            shown = f"{family.name}: the same episode without it and with it"
+            lines += [f"![{shown}](../perturbations/{family.name}.png)", ""]
     return "\n".join(lines)
 
 

@@ -20,7 +20,8 @@ RIGHT, WRONG, INK, GREY, PALE = "#009E73", "#D55E00", "#222222", "#808080", "#E4
 
 def cue_association(task: "CueAssociation") -> np.ndarray:
     """The present cue or feedback, and all trials so far; uint8 [HEIGHT, WIDTH, 3]."""
-    picture, draw = _canvas()
+    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    draw = ImageDraw.Draw(picture)
     seen, bits = task.seen, task.bits
     step = min(task.steps, task.episode_steps - 1)
     trial, phase = divmod(step, task.trial_steps)
@@ -73,7 +74,8 @@ def cue_association(task: "CueAssociation") -> np.ndarray:
 
 def evidence_accumulation(task: "EvidenceAccumulation") -> np.ndarray:
     """The corridor with its cues, the way we have come, and the input; uint8 as above."""
-    picture, draw = _canvas()
+    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    draw = ImageDraw.Draw(picture)
     now = min(task.steps * task.step_ms, task.episode_ms)
     _text(draw, EDGE, 56, f"{now} of {task.episode_ms} ms: {task.phase}", 20)
 
@@ -108,7 +110,8 @@ def evidence_accumulation(task: "EvidenceAccumulation") -> np.ndarray:
         for neuron, count in enumerate(counts[row]):
             x = EDGE + 100 + neuron * side
             box = (x, y, max(x, x + side - 2), y + 32)
-            draw.rectangle(box, fill=_shade(min(float(count) / 2, 1.0)))
+            shade = round(228 - 194 * min(float(count) / 2, 1.0))  # from pale to black
+            draw.rectangle(box, fill=(shade, shade, shade))
     return np.asarray(picture)
 
 
@@ -123,11 +126,8 @@ def run_as_asked(task: "HalfCheetahCue", picture: np.ndarray) -> np.ndarray:
     canvas = Image.fromarray(shaded)
     draw = ImageDraw.Draw(canvas)
     cue, direction, told = task.asked
-    arrows = [
-        (f"cue {_letter(cue)} asks", direction * 2.0, LIGHT[cue % len(LIGHT)]),
-        ("robot runs", task.speed, "white"),
-    ]
-    for line, (name, speed, colour) in enumerate(arrows):
+    asked = f"cue {_letter(cue)} asks", direction * 2.0, LIGHT[cue % len(LIGHT)]
+    for line, (name, speed, colour) in enumerate((asked, ("robot runs", task.speed, "white"))):
         y = row * (line + 1)
         _text(draw, size, y, name, size, "white")
         _arrow(draw, middle, y, np.clip(speed / 4, -1, 1) * width * 0.3, size * 0.5, colour)
@@ -164,11 +164,6 @@ def _mark(draw: Draw, box: tuple[float, ...], right: bool) -> None:
         draw.line([(x0 + x * (x1 - x0), y0 + y * (y1 - y0)) for x, y in stroke], "white", 3)
 
 
-def _canvas() -> tuple[Image.Image, Draw]:
-    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    return picture, ImageDraw.Draw(picture)
-
-
 def _text(
     draw: Draw, x: float, y: float, text: str, size: int, colour: str = INK, anchor: str = "lm"
 ) -> None:
@@ -177,8 +172,3 @@ def _text(
 
 def _letter(cue: int) -> str:
     return chr(ord("A") + cue) if cue < 26 else str(cue)
-
-
-def _shade(share: float) -> tuple[int, int, int]:
-    """From pale at 0 to black at 1."""
-    return (round(228 - 194 * share),) * 3

@@ -6,11 +6,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from spikepropamine.policies.compiled import numba_private, synapses
+from spikepropamine.policies.compiled import numba_private, rows, synapses
 from spikepropamine.policies.compiled.derive import TERMS, derive
-from spikepropamine.policies.compiled.synapses import kind as static
 from spikepropamine.policies.reference import LayerSpec
-from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.rules import RULES, Rule
+
+STATIC = Rule("none", lambda: 0, (), {}, {})  # of synapses without plasticity
 
 
 def kernels_for(spec: LayerSpec) -> Any:
@@ -21,39 +22,38 @@ def kernels_for(spec: LayerSpec) -> Any:
 
 
 @functools.cache
-def _kernels(rule: str, retroactive: bool, contracting: bool, recurrent: bool) -> Any:
+def _kernels(name: str, retroactive: bool, contracting: bool, recurrent: bool) -> Any:
+    rule = RULES.get(name, STATIC)
+    drive = derive(rule)
+    assert drive is not None  # or the backend would not have been chosen
     constants: dict[str, Any] = {
-        "RETROACTIVE": retroactive,
-        "CONTRACTING": contracting,
+        "PLASTIC": rule is not STATIC,
+        "RETROACTIVE": retroactive,  # the neuromodulator multiplies an eligibility, or the drive
+        "CONTRACTING": contracting,  # decay by |r|, or by r
         "RECURRENT": recurrent,
+        "COEFFICIENTS": len(rule.coefficients),  # that the layer learns
+        "OWN": len(rule.synaptic),  # that each synapse learns
+        # the terms that have a factor of the synapse's own
+        "WEIGHTED_A": "a" in drive.weighted,
+        "WEIGHTED_C": "c" in drive.weighted,
+        # whether the rule takes y, pp and v
+        "RECALLS": "y" in drive.variables,
+        "NORMALISES": "pp" in drive.variables,
+        "TARGETED": "v" in drive.variables,
+        # whether it has means and formulas of its own
+        "PRE_MEAN": rule.mean_of("p") is not None,
+        "POST_MEAN": rule.mean_of("q") is not None,
+        "WEIGHS": rule.weight is not None,
+        "BIASES": rule.bias is not None,
     }
-    source = ""
-    if rule != "none":
-        of, drive = RULES[rule], derive(RULES[rule])
-        assert drive is not None  # or the backend would not have been chosen
-        source = drive.source
-        constants |= {f"HAS_{term.upper()}": term in drive.terms for term in (*TERMS, "g")}
-        constants |= {
-            "PLASTIC": True,
-            "COEFFICIENTS": len(of.coefficients),
-            "OWN": len(of.synaptic),
-            "WEIGHTED_A": "a" in drive.weighted,
-            "WEIGHTED_C": "c" in drive.weighted,
-            "RECALLS": "y" in drive.variables,
-            "NORMALISES": "pp" in drive.variables,
-            "TARGETED": "v" in drive.variables,
-            "PRE_MEAN": of.mean_of("p") is not None,
-            "POST_MEAN": of.mean_of("q") is not None,
-            "WEIGHS": of.weight is not None,
-            "BIASES": of.bias is not None,
-        }
-    name = numba_private.digest(source + repr(constants))  # rules of one formula share it
-    package = ModuleType(f"{synapses.__name__}_{name}")
+    constants |= {f"HAS_{term.upper()}": term in drive.terms for term in (*TERMS, "g")}
+    digest = numba_private.digest(drive.source + repr(constants))  # rules of one formula share it
+    package = ModuleType(f"{synapses.__name__}_{digest}")
     if package.__name__ not in sys.modules:
         kind = ModuleType(f"{package.__name__}.kind")
-        plain = {key: x for key, x in vars(static).items() if not key.startswith("__")}
-        vars(kind).update(plain | constants, NAME=name)
-        exec(source, vars(kind))
+        used = {"constant": numba_private.constant, "log": numba_private.log, "step": rows.step}
+        vars(kind).update(constants, NAME=digest, **used)
+        exec(drive.source, vars(kind))
         for function in FUNCTIONS:
             setattr(kind, function, numba_private.spliced(getattr(kind, function)))
         package.__path__ = synapses.__path__

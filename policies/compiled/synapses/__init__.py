@@ -1,5 +1,5 @@
 """Spiking layers, compiled for one kind of layer at a time.
 
-This package is a template: `specialise.kernels_for` imports it once more for every kind, with
-another module in the place of `kind`, whose constants fold away all that a kind does not need.
+This package is a template: `specialise.kernels_for` imports it anew for every kind, with a module
+`kind` of constants, which fold away what a kind does not need, and of functions out of `derive`.
 """
