@@ -168,10 +168,8 @@ class SequenceLearning(_Base):
         self._last_episode_starts, self._last_lstm_states = dones, self._next_lstm_states
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        """Some updates of critics, actor and entropy coefficient.
-
-        Raises:
-            NotFinite: a loss is not a finite number.
+        """Some updates of critics, actor and entropy coefficient. Raises NotFinite where a loss is
+        not a finite number.
         """
         buffer: Any = self.replay_buffer
         if not buffer.ready:

@@ -63,10 +63,8 @@ class Camera:
     `render`, for which it was made with render_mode="rgb_array". It is not closed.
 
     MuJoCo is drawn by its own renderer, not by Gymnasium's, of which two in one process disturb
-    each other; without shadows and reflections, which would take most of the time.
-
-    Raises:
-        CannotDraw: the environment has no pictures, or nothing here can draw them.
+    each other; without shadows and reflections, which would take most of the time. Raises
+    CannotDraw where the environment has no pictures, or nothing here can draw them.
     """
 
     def __init__(self, env: gym.Env, width: int, height: int) -> None:

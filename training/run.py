@@ -279,10 +279,8 @@ def _changes(checkpoint: Checkpoint, settings: Settings) -> list[str]:
 
 
 def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
-    """Gives a new algorithm the weights and the normalisation of a trained policy.
-
-    Raises:
-        UsageError: it is of another network, or observes otherwise.
+    """Gives a new algorithm the weights and the normalisation of a trained policy. Raises
+    UsageError where it is of another network, or observes otherwise.
     """
     try:
         trained = load_policy(RunFolder(folder).policy)

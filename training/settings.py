@@ -182,10 +182,8 @@ def defaults(
 
 def _own_config(file: Path, env: str, policy: str) -> list[tuple[Path, dict[str, Any]]]:
     """The sections of a file: as in `configs/`, as `tune` leaves in best.yaml, or the settings in
-    the config.yaml of a run, but for what names and places it.
-
-    Raises:
-        UsageError: it has nothing for this policy.
+    the config.yaml of a run, but for what names and places it. Raises UsageError where it has
+    nothing for this policy.
     """
     content = read_yaml(file)
     if isinstance(content, dict) and "settings" in content:

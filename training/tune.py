@@ -195,10 +195,8 @@ def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
 
 
 def tune(options: argparse.Namespace, settings: Settings) -> None:
-    """Works on the study until it has its trials; writes `best.yaml` after each.
-
-    Raises:
-        UsageError: settings that cannot work, or a study that cannot be written.
+    """Works on the study until it has its trials; writes `best.yaml` after each. Raises UsageError
+    where settings that cannot work, or a study that cannot be written.
     """
     require("optuna", "tune", "spikepropamine tune")
     import optuna

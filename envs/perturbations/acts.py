@@ -171,21 +171,17 @@ class ContextAct(Act):
 
 
 def act_of(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> Act:
-    """The term of a text, of which it is in this alternative, at work in an environment.
-
-    Raises:
-        ValueError: it could change nothing there, or has a target or context that is not there.
+    """The term of a text, of which it is in this alternative, at work in an environment. Raises
+    ValueError where it could change nothing there, or has a target or context that is not there.
     """
     kind = ContextAct if term.family.contexts else Act
     return kind(env, term, alternative, spread)
 
 
 def by_label(acts: list[ContextAct]) -> dict[str, list[ContextAct]]:
-    """The contexts of a text by their labels, sorted.
-
-    Raises:
-        ValueError: two of one family, of which one draws from a set, meet in a channel, so that
-            what both do may be a context that is held out.
+    """The contexts of a text by their labels, sorted. Raises ValueError where two of one family, of
+    which one draws from a set, meet in a channel, so that what both do may be a context that is
+    held out.
     """
     labels: dict[str, list[ContextAct]] = {}
     for act in acts:

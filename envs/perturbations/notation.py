@@ -65,11 +65,8 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str) -> "Schedule":
-        """Read what follows the @: "500", "ramp(200, 800)", "change(100)", or
-        "change(40..160, 300)" with several changes.
-
-        Raises:
-            ValueError: the text is none of these.
+        """Read what follows the @: "500", "ramp(200, 800)", "change(100)", or "change(40..160,
+        300)" with several changes. Raises ValueError where the text is none of these.
         """
         text = text.strip()
         if text.isdecimal():
@@ -133,10 +130,8 @@ class Term:
         return self.family.value(number) if self.severities else number
 
     def codes(self, contexts: int) -> np.ndarray:
-        """The codes, rising, that an episode may draw from, where so many contexts have one.
-
-        Raises:
-            ValueError: there are none, or one that does not exist.
+        """The codes, rising, that an episode may draw from, where so many contexts have one. Raises
+        ValueError where there are none, or one that does not exist.
         """
         if self.context_set is None:
             if self.high >= contexts:

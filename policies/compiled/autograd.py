@@ -250,10 +250,8 @@ def layer_sequence(
     """`policies.reference.layer_sequence` for float32 and float64 tensors on the CPU.
 
     It differs in one point: no gradient reaches the incoming state, nor comes from the new one
-    (sequences are where backpropagation through time is truncated).
-
-    Raises:
-        ValueError: a field of the state requires a gradient.
+    (sequences are where backpropagation through time is truncated). Raises ValueError where a field
+    of the state requires a gradient.
     """
     if starts.dtype != inputs.dtype:
         starts = starts.to(inputs.dtype)

@@ -201,10 +201,8 @@ class FastPPO(_Base):
         return self.policy.predict_values(observations, part, starts)  # type: ignore[call-arg]
 
     def train(self) -> None:
-        """Some passes over the rollout, in minibatches.
-
-        Raises:
-            NotFinite: the loss is not a finite number.
+        """Some passes over the rollout, in minibatches. Raises NotFinite where the loss is not a
+        finite number.
         """
         compiled, ppo = fast(self.policy), cast(Any, self)
         if compiled is None or ppo.clip_range_vf is not None:
