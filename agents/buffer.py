@@ -1,20 +1,23 @@
-"""Rollout buffers: for recurrent policies equal sequences, states stored at their starts only."""
+"""Buffers of sequences: of rollouts, with states at their starts only, and for replay."""
 
+import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent import type_aliases as recurrent
 from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
-from sb3_contrib.common.recurrent.type_aliases import (
-    RecurrentDictRolloutBufferSamples,
-    RecurrentRolloutBufferSamples,
-    RNNStates,
-)
-from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common import buffers as sb3
+from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from spikepropamine.policies.spaces import each
+
+AHEAD = 2**21
+"""Numbers of a state that are drawn ahead, at most."""
 
 if TYPE_CHECKING:
     _Base = RecurrentRolloutBuffer  # a mixin over either of two; to the type checker over one
@@ -30,7 +33,7 @@ class _Sequences(_Base):
     starts inside. The state before a sequence is kept as the policy left it, not yet zeroed.
     """
 
-    plain: type[RolloutBuffer]
+    plain: type[sb3.RolloutBuffer]
     samples: type
 
     def __init__(self, *args: Any, sequence_length: int, **kwargs: Any) -> None:
@@ -127,10 +130,244 @@ class _Sequences(_Base):
 class SequenceRolloutBuffer(_Sequences, RecurrentRolloutBuffer):
     """`_Sequences` for array observations (the base class is what RecurrentPPO asks for)."""
 
-    plain, samples = RolloutBuffer, RecurrentRolloutBufferSamples
+    plain, samples = sb3.RolloutBuffer, recurrent.RecurrentRolloutBufferSamples
 
 
 class SequenceDictRolloutBuffer(_Sequences, RecurrentDictRolloutBuffer):
     """`_Sequences` for Dict observations."""
 
-    plain, samples = DictRolloutBuffer, RecurrentDictRolloutBufferSamples
+    plain, samples = sb3.DictRolloutBuffer, recurrent.RecurrentDictRolloutBufferSamples
+
+
+class Sequences(NamedTuple):
+    """B sequences of T entries each, one step after the other.
+
+    Attributes:
+        observations: [T, B, ...], normalised, or a dict of such.
+        actions: [T, B, actions], between -1 and 1.
+        rewards: [T, B], normalised.
+        dones: [T, B], 1 where an action ended the episode for good.
+        starts: [T, B], 1 where an episode starts.
+        weights: [T, B], 0 for the last observation of an episode, after which no action came.
+        states: [B, D], flat, before the first entry; None for a policy without memory.
+    """
+
+    observations: Any
+    actions: Tensor
+    rewards: Tensor
+    dones: Tensor
+    starts: Tensor
+    weights: Tensor
+    states: Tensor | None
+
+
+class SequenceReplayBuffer(sb3.ReplayBuffer):
+    """A replay buffer of sequences, with the actor's state before each.
+
+    Each environment has a stream of its own, in which the next observation is always the next
+    entry: the last observation of an episode is an entry by itself, of weight 0. Observations and
+    rewards are kept as the environment gave them, and normalised when they are drawn, as in SB3.
+
+    Args:
+        buffer_size: entries, of all environments together.
+        observation_space, action_space: of the environments.
+        device: of what is drawn.
+        n_envs: environments side by side.
+        sequence_length: steps of a sequence; one entry more is drawn, for what comes next. States
+            are kept where sequences begin, so that every step is in one sequence.
+        burn_in: steps before each sequence that only bring the state up to date.
+        optimize_memory_usage: nothing is kept twice, so this changes nothing.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        device: torch.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        sequence_length: int = 4,
+        burn_in: int = 0,
+    ) -> None:
+        sb3.BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs)
+        self.sequence_length = length = sequence_length
+        self.entries = burn_in + length + 1  # of what is drawn
+        blocks = max(-(-buffer_size // (n_envs * length)), -(-self.entries // length) + 1)
+        size = self.buffer_size = blocks * length
+        is_dict = isinstance(observation_space, spaces.Dict)
+        parts: Any = observation_space.spaces if is_dict else {"": observation_space}
+        self.kept = {}
+        for key, part in parts.items():
+            dtype = np.float32 if part.dtype == np.float64 else part.dtype
+            self.kept[key] = np.zeros((n_envs, size, *(part.shape or ())), dtype)
+        self.actions = np.zeros((n_envs, size, self.action_dim), np.float32)
+        self.rewards, self.dones, self.starts, self.weights = (
+            np.zeros((n_envs, size), np.float32) for _ in range(4)
+        )
+        self.states = np.zeros((n_envs, blocks, 0), np.float32)
+        self.counts = np.zeros(n_envs, np.int64)
+
+    def keep_states(self, width: int) -> None:
+        """From now on, states of this width are kept. Raises ValueError where they would not fit in
+        the machine's memory.
+        """
+        needed = 4 * self.n_envs * self.states.shape[1] * width
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > there:
+            raise ValueError(
+                f"the actor's states in the replay buffer would take {needed / 2**30:.1f} GiB, and "
+                f"{there / 2**30:.1f} are there: lower buffer_size, or raise sequence_length"
+            )
+        self.states = np.zeros((*self.states.shape[:2], width), np.float32)
+
+    @property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {f"observations {key}": x for key, x in self.kept.items()}
+        names = ("actions", "rewards", "dones", "starts", "weights", "states")
+        return arrays | {name: getattr(self, name) for name in names}
+
+    def contents(self) -> dict[str, np.ndarray]:
+        """All that is in it, as arrays by name."""
+        filled = min(int(self.counts.max()), self.buffer_size)
+        parts = {name: x[:, : self._until(name, filled)] for name, x in self._arrays.items()}
+        return parts | {"counts": self.counts}
+
+    def restore(self, contents: dict[str, np.ndarray]) -> None:
+        """Puts in what `contents` gave of a buffer that was made alike; else raises ValueError."""
+        arrays, parts = self._arrays, dict(contents)
+        counts = parts.pop("counts", np.zeros(0))
+        if parts.keys() != arrays.keys() or counts.shape != self.counts.shape or counts.min() < 0:
+            raise ValueError(f"the replay buffer has {', '.join(contents)}")
+        filled = min(int(counts.max()), self.buffer_size)
+        for name, x in arrays.items():
+            part = x[:, : self._until(name, filled)]
+            if parts[name].shape != part.shape or parts[name].dtype != part.dtype:
+                raise ValueError(f"the replay buffer's {name} have shape {parts[name].shape}")
+            part[...] = parts[name]
+        self.counts[...] = counts
+
+    def _until(self, name: str, filled: int) -> int:
+        return -(-filled // self.sequence_length) if name == "states" else filled
+
+    def reset(self) -> None:
+        """Empties the buffer."""
+        self.counts[:] = 0
+
+    def size(self) -> int:
+        """Entries in it, of all environments."""
+        return int(np.minimum(self.counts, self.buffer_size).sum())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every environment has a sequence."""
+        return bool((self.counts >= self.entries).all())
+
+    def add(  # type: ignore[override]
+        self,
+        obs: Any,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+        last_obs: dict[int, Any],
+        starts: np.ndarray,
+        states: Any = None,
+        states_after: Any = None,
+    ) -> None:
+        """Adds a step of every environment.
+
+        Args:
+            obs: what the actor saw, before any normalisation.
+            action: between -1 and 1.
+            reward: before any normalisation.
+            done: where an episode ended.
+            infos: of the step, of which "TimeLimit.truncated" is read.
+            last_obs: the last observation of each episode that ended, by environment.
+            starts: where `obs` is the first of an episode.
+            states: flat, before the actor saw `obs`, [n_envs, D].
+            states_after: the same, afterwards.
+        """
+        envs = np.arange(self.n_envs)
+        cut = np.array([info.get("TimeLimit.truncated", False) for info in infos])
+        at = self._add(envs, obs, starts, states)
+        self.actions[envs, at] = action.reshape(self.n_envs, -1)
+        self.rewards[envs, at] = reward
+        self.dones[envs, at] = done & ~cut
+        self.weights[envs, at] = 1
+        for env in map(int, np.flatnonzero(done)):
+            after = None if states_after is None else states_after[env : env + 1]
+            one = each(lambda x: np.asarray(x)[None], last_obs[env])
+            at = self._add(envs[env : env + 1], one, np.zeros(1), after)
+            self.weights[env, at] = self.rewards[env, at] = self.dones[env, at] = 0
+            self.actions[env, at] = 0
+
+    def _add(self, envs: np.ndarray, obs: Any, starts: np.ndarray, states: Any) -> np.ndarray:
+        at = self.counts[envs] % self.buffer_size
+        named = obs if isinstance(obs, dict) else {"": obs}
+        for key, kept in self.kept.items():
+            kept[envs, at] = np.asarray(named[key]).reshape(len(envs), *kept.shape[2:])
+        # where an episode was given up, as by a second `learn`, what came next is not known
+        before = (at - 1) % self.buffer_size
+        given_up = (np.asarray(starts) > 0) & (self.counts[envs] > 0)
+        self.weights[envs[given_up], before[given_up]] = 0
+        self.starts[envs, at] = starts
+        if states is not None:
+            (due,) = np.nonzero(at % self.sequence_length == 0)
+            if len(due):
+                self.states[envs[due], at[due] // self.sequence_length] = states[due]
+        self.counts[envs] += 1
+        return at
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
+        """Sequences with `batch_size` steps in all."""
+        return next(self.minibatches(1, batch_size, env))
+
+    def minibatches(
+        self, count: int, batch_size: int, env: VecNormalize | None = None
+    ) -> Iterator[Sequences]:
+        """So many minibatches of `batch_size` steps each, some of which are drawn at once.
+
+        Args:
+            count: how many.
+            batch_size: steps in each, not counting those of burn-in; whole sequences, rounded down.
+            env: normalises observations and rewards.
+        """
+        sequences = max(batch_size // self.sequence_length, 1)
+        width = self.states.shape[2] + self.entries
+        ahead = min(max(AHEAD // (sequences * width), 1), 64)
+        for first in range(0, count, ahead):
+            now = min(count - first, ahead)
+            whole = self._drawn(now * sequences, env)
+            parts = [_split(x, sequences, 1) for x in whole[:-1]]
+            states = whole.states
+            parts.append([None] * now if states is None else states.split(sequences))
+            yield from map(Sequences._make, zip(*parts))
+
+    def _drawn(self, sequences: int, env: VecNormalize | None) -> Sequences:
+        # blocks from the oldest that is whole to the newest that is followed by enough
+        oldest = -(-np.maximum(self.counts - self.buffer_size, 0) // self.sequence_length)
+        there = (self.counts - self.entries) // self.sequence_length - oldest + 1
+        envs = np.random.randint(self.n_envs, size=sequences)
+        blocks = oldest[envs] + (np.random.random(sequences) * there[envs]).astype(np.int64)
+        at = (blocks * self.sequence_length + np.arange(self.entries)[:, None]) % self.buffer_size
+        found = {key: kept[envs, at] for key, kept in self.kept.items()}
+        observations = self._normalize_obs(found.get("", found), env)
+        rewards = self._normalize_reward(self.rewards[envs, at], env)
+        others = [x[envs, at] for x in (self.dones, self.starts, self.weights)]
+        states = self.states[envs, blocks % self.states.shape[1]]
+        return Sequences(
+            each(lambda x: torch.as_tensor(x, device=self.device), observations),
+            *(
+                torch.as_tensor(x, dtype=torch.float32, device=self.device)
+                for x in (self.actions[envs, at], rewards, *others)
+            ),
+            states=torch.as_tensor(states, device=self.device) if states.shape[1] else None,
+        )
+
+
+def _split(x: Any, size: int, axis: int) -> Any:
+    if not isinstance(x, dict):
+        return x.split(size, axis)
+    parts = {key: part.split(size, axis) for key, part in x.items()}
+    return [dict(zip(parts, one)) for one in zip(*parts.values())]

@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
-from spikepropamine.agents.replay import SequenceReplayBuffer, Sequences
+from spikepropamine.agents.buffer import SequenceReplayBuffer, Sequences
 from spikepropamine.policies.fast.ppo import NotFinite
 from spikepropamine.policies.off_policy import ALIASES
 from spikepropamine.policies.spaces import each, stacked

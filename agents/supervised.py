@@ -3,7 +3,7 @@
 The networks, environments and rollouts are those of reinforcement learning: the agent acts, and
 sees what comes of its own actions. Only the loss differs: where the environment says which action
 was right, its likelihood is raised. A cue task says so in `info["target"]` where a response was
-due, a teacher in `info["taught"]` (see `agents.teacher`).
+due, a teacher in `info["taught"]` (see `agents.helped`).
 """
 
 from typing import TYPE_CHECKING, Any

@@ -13,9 +13,9 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.evolution import Evolution
+from spikepropamine.agents.helped import shown
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
-from spikepropamine.agents.shown import shown
 from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME

@@ -21,7 +21,7 @@ from spikepropamine.policies.backends import BACKENDS, choose, obstacle
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
 from spikepropamine.policies.rules import RULES
-from spikepropamine.training.allocator import keep_freed_memory
+from spikepropamine.training.run import keep_freed_memory
 
 KINDS = [
     (rule, modulation, recurrent)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from benchmarks.layer import in_turn, passes, ratio
 from benchmarks.rows import Rows, run
-from spikepropamine.training.allocator import keep_freed_memory
+from spikepropamine.training.run import keep_freed_memory
 
 STATIC = ("none", "none", False)
 RECURRENT = ("oja", "direct", True)

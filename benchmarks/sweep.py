@@ -30,8 +30,8 @@ from benchmarks.rows import Rows, alone, peak_of, run
 from benchmarks.throughput import learn
 from spikepropamine.agents import PlasticPPO, zoo
 from spikepropamine.policies import PlasticSpikingPolicy
-from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import make_envs
+from spikepropamine.training.run import keep_freed_memory
 from spikepropamine.training.settings import defaults
 
 CASES: dict[str, tuple[Any, ...]] = {

@@ -29,8 +29,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 import spikepropamine  # noqa: F401  registers the environments
 from benchmarks.rows import Rows, run
 from spikepropamine.agents import zoo
-from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.environments import env_maker, make_envs
+from spikepropamine.training.run import keep_freed_memory
 from spikepropamine.training.settings import defaults
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}

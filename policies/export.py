@@ -24,8 +24,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from spikepropamine.common import reason, shown, whole_file, whole_folder
+from spikepropamine.policies import off_policy
 from spikepropamine.policies import spaces as own_spaces
-from spikepropamine.policies import squashed
 from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.network import NetworkConfig, completed_network
@@ -52,10 +52,10 @@ POLICIES: dict[str, type[ActorCriticPolicy]] = {
         recurrent.RecurrentActorCriticPolicy,
         recurrent.RecurrentActorCriticCnnPolicy,
         recurrent.RecurrentMultiInputActorCriticPolicy,
-        squashed.SquashedMlp,
-        squashed.SquashedLstm,
-        squashed.SquashedGru,
-        squashed.SquashedSpiking,
+        off_policy.SquashedMlp,
+        off_policy.SquashedLstm,
+        off_policy.SquashedGru,
+        off_policy.SquashedSpiking,
     )
 }
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
@@ -288,7 +288,7 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
     own = policy.features_extractor_kwargs.keys() - {"normalized_image"}  # which SB3 puts there
     if own or policy.features_extractor_class not in EXTRACTORS:
         raise ValueError("cannot export a features extractor other than SB3's, as it is by default")
-    squashes = isinstance(policy, squashed.Squashed)
+    squashes = isinstance(policy, off_policy.Squashed)
     for name in ("use_sde", "squash_output", "lstm_kwargs"):
         if getattr(policy, name, None) and (name, squashes) != ("squash_output", True):
             raise ValueError(f"cannot export a policy with {name}={getattr(policy, name)}")

@@ -24,7 +24,7 @@ from spikepropamine.common import (
     write_text,
 )
 from spikepropamine.folder import RunFolder, check_writable
-from spikepropamine.training.allocator import keep_freed_memory
+from spikepropamine.training.run import keep_freed_memory
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):

@@ -13,12 +13,11 @@ from stable_baselines3.common.distributions import SquashedDiagGaussianDistribut
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from spikepropamine.agents.buffer import SequenceReplayBuffer
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
-from spikepropamine.agents.replay import SequenceReplayBuffer
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
-from spikepropamine.policies.off_policy import Critics
-from spikepropamine.policies.squashed import _Draw
+from spikepropamine.policies.off_policy import Critics, _Draw
 from spikepropamine.report import evaluate
 from spikepropamine.training import command as train
 

@@ -7,7 +7,7 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 from tapes import Mirror
 
-from spikepropamine.agents.shown import Shown, deployed
+from spikepropamine.agents.helped import Shown, deployed
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.envs.making import make
 from spikepropamine.envs.reveal import hidden_numbers

@@ -9,8 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 
 from spikepropamine.agents.evolution import Evolution
-from spikepropamine.agents.shown import shown
-from spikepropamine.agents.teacher import Taught
+from spikepropamine.agents.helped import Taught, shown
 from spikepropamine.common import progress_bar
 from spikepropamine.envs.making import horizon_of
 from spikepropamine.policies.groups import parameter_group

@@ -132,12 +132,8 @@ def begin_episodes(algorithm: BaseAlgorithm, seed: int) -> None:
     states = getattr(algorithm, "_last_lstm_states", None)
     if states is not None:
         zeros: dict[int, torch.Tensor] = {}  # what was shared stays shared
-        algorithm._last_lstm_states = type(states)(  # type: ignore[attr-defined]
-            *(
-                tuple(zeros.setdefault(x.data_ptr(), torch.zeros_like(x)) for x in pair)
-                for pair in states
-            )
-        )
+        pairs = [[zeros.setdefault(x.data_ptr(), torch.zeros_like(x)) for x in s] for s in states]
+        algorithm._last_lstm_states = type(states)(*map(tuple, pairs))  # type: ignore[attr-defined]
 
 
 def _check_parameters(algorithm: BaseAlgorithm, found: dict[str, Any]) -> None:
@@ -253,9 +249,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
 
 def listed(folder: Path) -> list[Path]:
     """The files of checkpoints in a folder, the latest first."""
-    if not folder.is_dir():
-        return []
-    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
+    found = [path for path in folder.glob("*") if NAME.fullmatch(path.name)]
     return sorted(found, key=steps_of, reverse=True)
 
 

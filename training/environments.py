@@ -11,8 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
-from spikepropamine.agents.shown import Shown
-from spikepropamine.agents.teacher import Taught
+from spikepropamine.agents.helped import Shown, Taught
 from spikepropamine.common import UsageError
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations.suites import is_suite

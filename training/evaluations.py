@@ -14,7 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
-from spikepropamine.agents.shown import deployed
+from spikepropamine.agents.helped import deployed
 from spikepropamine.common import UNSEEN_SEED, UsageError, reason
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.policies.deployed import DeployedPolicy

@@ -1,5 +1,6 @@
 """A training run: environments, algorithm, logging, checkpoints, and the policy it leaves."""
 
+import ctypes
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,9 +16,8 @@ from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from tqdm.contrib import DummyTqdmFile
 
-from spikepropamine.agents.shown import deployed, shown
+from spikepropamine.agents.helped import Taught, deployed, shown
 from spikepropamine.agents.supervised import NothingToLearn
-from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, command_words, write_text
 from spikepropamine.folder import RunFolder, check_writable
@@ -29,7 +29,6 @@ from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training import callbacks as measures
 from spikepropamine.training import checkpoints
-from spikepropamine.training.allocator import keep_freed_memory
 from spikepropamine.training.checkpoints import Checkpoint
 from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.environments import make_envs
@@ -41,6 +40,7 @@ from spikepropamine.versions import code_of, digests_of, versions
 
 DECISIVE = ("n_envs", "backend", "device", "checkpoint_every")
 """Settings that may change, but not without changing every number from there on."""
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 FINISHED = "{} is already trained for {} steps; raise --steps to go on"
 
 
@@ -64,7 +64,7 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
     if settings.resume and not begun and _is_finished(settings):
         return
     check_credentials(settings.track)
-    more = [*callbacks, *films(settings)]  # the second before MuJoCo is imported
+    called = [*callbacks, *films(settings)]  # the second before MuJoCo is imported
     venv = make_envs(settings)
     # what the policy's name stands for
     settings = replace(settings, network=network_of(settings.policy, settings.network))
@@ -72,7 +72,12 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
         configured = settings.resume and folder.config.is_file()
         if settings.match_parameters and not configured:
             settings = replace(settings, network=_matched(settings, venv))
-        network = _counted(settings.network, venv)
+        network, helped = settings.network, shown(venv)
+        if helped is not None and network.exogenous is not None:
+            # where channels are appended, those that are counted from the end
+            more = helped.channels
+            named = (x + more if isinstance(x, int) and x < 0 else x for x in network.exogenous)
+            network = replace(network, exogenous=tuple(named))
         made = settings.trainer, settings.seed, settings.device, settings.backend
         algorithm = build(settings.policy, venv, network, *made)
     except (AssertionError, MemoryError, ValueError) as error:
@@ -88,8 +93,22 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
                     shutil.rmtree(path)
                 elif path.name != checkpoints.LOCK:
                     path.unlink()
-        _learn(algorithm, settings, more, checkpoint)
+        _learn(algorithm, settings, called, checkpoint)
     venv.close()
+
+
+def keep_freed_memory() -> None:
+    """Asks glibc to keep up to 1 GiB of freed memory: it gives blocks of a few hundred kB back as
+    soon as they are freed, and a training step spends up to a third of its time to get them again.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return
+    for size in (2**30, 2**25):  # the second where the first is more than it accepts
+        if mallopt(MMAP_THRESHOLD, size):
+            break
+    mallopt(TRIM_THRESHOLD, 2**30)
 
 
 def _check_folder(settings: Settings) -> bool:
@@ -306,15 +325,6 @@ def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
             f"--from {folder} is of another network: of {theirs['policy']} on {theirs['env']}, "
             "which differs from this one in its layers, its observations or its actions"
         ) from error
-
-
-def _counted(network: NetworkConfig, venv: VecEnv) -> NetworkConfig:
-    """The network with channels that are counted from the end, where more are appended."""
-    helped = shown(venv)
-    if helped is None or network.exogenous is None:
-        return network
-    found = [x + helped.channels if isinstance(x, int) and x < 0 else x for x in network.exogenous]
-    return replace(network, exogenous=tuple(found))
 
 
 def _matched(settings: Settings, venv: VecEnv) -> NetworkConfig:

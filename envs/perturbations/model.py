@@ -83,8 +83,11 @@ class EditableModel:
                 self._scratch = mujoco.MjData(model)
             mujoco.mj_setConst(model, self._scratch)
         self._edited = bool(self.spec_edits or self.model_edits)
-        if self._additions:
-            _upload_heights(self._task)
+        renderer = getattr(self._task, "mujoco_renderer", None) if self._additions else None
+        for viewer in getattr(renderer, "_viewers", {}).values():  # windows that are open
+            viewer.make_context_current()
+            for field in range(model.nhfield):
+                mujoco.mjr_uploadHField(model, viewer.con, field)
 
     def find_places(self) -> None:
         """Find where the parts of the body are that it has now, in the present posture."""
@@ -161,11 +164,3 @@ def _exchange(task: Any, model: mujoco.MjModel, data: mujoco.MjData) -> None:
     if renderer is not None:
         renderer.close()  # its windows hold the other model
         renderer.model, renderer.data = model, data
-
-
-def _upload_heights(task: Any) -> None:
-    """Show the present height fields in windows that are open."""
-    for viewer in getattr(getattr(task, "mujoco_renderer", None), "_viewers", {}).values():
-        viewer.make_context_current()
-        for field in range(task.model.nhfield):
-            mujoco.mjr_uploadHField(task.model, viewer.con, field)

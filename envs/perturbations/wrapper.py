@@ -99,7 +99,14 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             ValueError: a context that does not exist.
         """
         if seed is not None:
-            self._seed(seed)
+            self._choice = _child(seed, "choice")
+            seen: Counter[str] = (
+                Counter()
+            )  # what has one label, in several alternatives, is not one
+            for act in self._acts:
+                label = act.term.label
+                seen[label] += 1
+                act.bound.random = _child(seed, f"{label} {seen[label]}")
         forced: list[int | str] = []
         if self._contexts and options and "context" in options:
             forced = self._codes(options["context"])
@@ -151,8 +158,11 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     @property
     def contexts(self) -> dict[str, list[int]]:
-        """The same by label, the task's own by "task"."""
-        return {"task": _context_of(self._task), **self._numbers}
+        """The same by label, the task's own by "task": none where what has that name is none."""
+        context = said(self._task, "context")
+        own: Any = context if isinstance(context, list | tuple | np.ndarray) else []
+        whole = all(isinstance(number, int | np.integer) for number in own)
+        return {"task": [int(number) for number in own] if whole else [], **self._numbers}
 
     @property
     def context_began(self) -> int:
@@ -191,14 +201,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self.__dict__.update(state)
         # copied by being made anew: there is nothing in it to be undone
         self._started &= not isinstance(self._task, gym.utils.EzPickle)
-
-    def _seed(self, seed: int) -> None:
-        self._choice = _child(seed, "choice")
-        seen: Counter[str] = Counter()  # what has one label, in several alternatives, is not one
-        for act in self._acts:
-            label = act.term.label
-            seen[label] += 1
-            act.bound.random = _child(seed, f"{label} {seen[label]}")
 
     def _observe(self, observation: Any) -> Any:
         for act in self._observing:
@@ -291,14 +293,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if any(code != int(code) for code in codes):
             raise ValueError(f"the code of a context is a whole number, got {context!r}")
         return [int(code) for code in codes]
-
-
-def _context_of(task: Any) -> list[int]:
-    """A task's own context; none where what has that name is none."""
-    context = said(task, "context")
-    numbers: Any = context if isinstance(context, list | tuple | np.ndarray) else []
-    whole = all(isinstance(number, int | np.integer) for number in numbers)
-    return [int(number) for number in numbers] if whole else []
 
 
 def _observes_as_it_is(env: gym.Env) -> bool:

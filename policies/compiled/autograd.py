@@ -83,12 +83,6 @@ def _contiguous(x: Any) -> Any:
     return x if x is None or x.is_contiguous() else x.contiguous()
 
 
-def _is_sparse(x: Tensor) -> bool:
-    length = x.numel()
-    count = static.count_active(number_type(x.dtype)(0), length, x.data_ptr())
-    return count <= SPARSE * length
-
-
 def _weight_gradient(inputs: Tensor, d_currents: Tensor, sparse: bool) -> Tensor:
     """Gradient to W, of inputs [T, B, n_in] and the gradient to currents [T, B, n_out]."""
     channels, neurons = inputs.shape[2], d_currents.shape[2]
@@ -132,7 +126,8 @@ class _Sequence(torch.autograd.Function):
                 saved_fast = spikes.new_empty(shape)
                 if spec.modulation == "retroactive":
                     saved_eligibility = spikes.new_empty(shape)
-        sparse = _is_sparse(inputs)
+        active = static.count_active(number(0), inputs.numel(), inputs.data_ptr())
+        sparse = active <= SPARSE * inputs.numel()
         weight = p.weight.t().contiguous() if sparse else p.weight
         outputs = {"spikes": spikes, "potentials": potentials}
         tensors = {
@@ -186,9 +181,8 @@ class _Sequence(torch.autograd.Function):
         d_inputs = d_rate = d_target = d_gains = d_coefficients = None
         d_gain = d_recurrent = d_own = d_synaptic = None
         kernel = kernels_for(spec).backward
-        arguments = (
-            number(spec.clip), spec.soft_reset, *surrogate, ticks, batch, channels, neurons
-        )  # fmt: skip
+        sizes = ticks, batch, channels, neurons
+        arguments = number(spec.clip), spec.soft_reset, *surrogate, *sizes
         d_decays = spikes.new_empty(6)
         if spec.plastic:
             d_rate, d_gains = torch.zeros_like(spikes), torch.empty_like(gains)

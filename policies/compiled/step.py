@@ -69,7 +69,11 @@ def step(
     if plans is None:
         plans = _plans.of[network] = {}
     plan = plans.get((batch, dtype))
-    if plan is None or not _holds(plan):
+    if not (  # the parameters are what they were, by whatever means they are changed
+        plan is not None
+        and plan.places == _places(plan.parameters)
+        and static.unchanged(np.int32(0), plan.compared)
+    ):
         plan = plans[batch, dtype] = plan_of(network, batch, dtype)
     return go(network, plan, observations, starts, state)
 
@@ -116,11 +120,6 @@ def _parts(x: Tensor, count: int) -> np.ndarray:
 def _plain(x: Tensor, dtype: torch.dtype) -> Tensor:
     # asked first, since conversions that do nothing take a microsecond
     return x if x.dtype is dtype and x.is_contiguous() else x.to(dtype).contiguous()
-
-
-def _holds(plan: _Plan) -> bool:
-    """Whether the parameters are what they were, by whatever means they are changed."""
-    return plan.places == _places(plan.parameters) and static.unchanged(np.int32(0), plan.compared)
 
 
 def _places(parameters: list[dict[str, Any]]) -> list[Any]:

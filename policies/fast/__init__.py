@@ -81,7 +81,15 @@ class Fast:
     def __init__(self, policy: Any, actor: Callable[..., Any] | None = None) -> None:
         # no reference to the policy itself, which would keep it for ever
         self._policy = weakref.ref(policy)
-        self._read = _reader(policy)
+        extractor, space = policy.features_extractor, policy.observation_space
+        floats = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
+        images = policy.normalize_images
+        # from observations to features, [N, channels]
+        self._read: Callable[[Any], Tensor] = (
+            (lambda x: x.float().flatten(1))
+            if floats and type(extractor) in FLAT
+            else lambda x: extractor(preprocess_obs(x, space, normalize_images=images))
+        )
         own, self._critic = NETWORKS[type(policy)](policy)
         self._actor = actor or own
         self._actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
@@ -184,16 +192,6 @@ class Fast:
 
 
 _made: "weakref.WeakKeyDictionary[nn.Module, Fast]" = weakref.WeakKeyDictionary()
-
-
-def _reader(policy: Any) -> Callable[[Any], Tensor]:
-    """From observations to features, [N, channels]."""
-    extractor, space = policy.features_extractor, policy.observation_space
-    floats = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
-    if floats and type(extractor) in FLAT:
-        return lambda observations: observations.float().flatten(1)
-    images = policy.normalize_images
-    return lambda x: extractor(preprocess_obs(x, space, normalize_images=images))
 
 
 def within(space: spaces.Space, actions: np.ndarray) -> np.ndarray:

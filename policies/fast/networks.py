@@ -9,6 +9,7 @@ hold modules and parameters, and no copies of them; they do not hold the policy.
 
 import itertools
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -139,8 +140,7 @@ def chain(modules: Iterable[nn.Module]) -> Function:
 def _function(module: nn.Module) -> Function:
     """What a module does, as a function; the module itself where that is not known."""
     if type(module) is nn.Linear:
-        weight, bias, linear = module.weight, module.bias, nn.functional.linear
-        return lambda x: linear(x, weight, bias)
+        return partial(nn.functional.linear, weight=module.weight, bias=module.bias)
     known: dict[type, Function] = {nn.Tanh: torch.tanh, nn.ReLU: torch.relu}
     return known.get(type(module), module)
 
