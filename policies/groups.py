@@ -5,18 +5,9 @@ from typing import Literal
 Group = Literal["encoder", "weights", "plasticity", "neuromodulator", "readout", "critic"]
 
 PLASTICITY = (
-    "plasticity_gain",
-    "pre_decay",
-    "post_decay",
-    "threshold_decay",
-    "eta",
-    "coefficients",
-    "synaptic",
-    "pre_mean_share",
-    "post_mean_share",
-    "target_exogenous",
-    "target_bias",
-)
+    "plasticity_gain", "pre_decay", "post_decay", "threshold_decay", "eta", "coefficients",
+    "synaptic", "pre_mean_share", "post_mean_share", "target_exogenous", "target_bias",
+)  # fmt: skip
 
 
 def parameter_group(name: str) -> Group:
@@ -25,11 +16,8 @@ def parameter_group(name: str) -> Group:
     """
     name = name.removeprefix("actor.")  # of off-policy learning
     first, last = name.split(".")[0], name.split(".")[-1]
-    if (
-        "value_net" in name
-        or "critic" in first
-        or first in ("vf_features_extractor", "log_ent_coef")
-    ):
+    alone = first in ("vf_features_extractor", "log_ent_coef")
+    if "value_net" in name or "critic" in first or alone:
         return "critic"
     if last.startswith("modulator"):
         return "neuromodulator"

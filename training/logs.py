@@ -92,6 +92,8 @@ class WandbWriter(sb3.KVWriter):
     already has, trained again after a crash, are not logged twice. Whatever goes wrong later on
     ends the tracking, with one line, and not the training.
 
+    At the end of a `with`, the checkpoint is logged and the run ended, as failed if it did fail.
+
     Args:
         settings: of the training; `settings.track` is "offline" or "online".
         config: what is shown as the run's configuration.
@@ -176,30 +178,15 @@ class WandbWriter(sb3.KVWriter):
     def close(self) -> None:
         """Leaves the run open, for the checkpoint; `finish` ends it."""
 
+    def __enter__(self) -> "WandbWriter":
+        return self
 
-@contextmanager
-def tracked(settings: Settings, config: dict[str, Any]) -> Iterator[list[sb3.KVWriter]]:
-    """What the logger writes to for the sake of `settings.track`: nothing, or a `WandbWriter`.
-
-    When training is over its checkpoint is logged and the run ended, as failed if it did fail.
-
-    Raises:
-        UsageError: the server cannot be reached, or refuses.
-    """
-    if settings.track == "off":
-        yield []
-        return
-    writer = WandbWriter(settings, config)
-    exit_code = 1
-    try:
-        yield [writer]
-        writer.log_checkpoint()
-        exit_code = 0
-    except KeyboardInterrupt:
-        exit_code = 130
-        raise
-    finally:
-        writer.finish(exit_code)
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        try:
+            if kind is None:
+                self.log_checkpoint()
+        finally:
+            self.finish(0 if kind is None else 130 if kind is KeyboardInterrupt else 1)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import ctypes
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -34,7 +35,7 @@ from spikepropamine.training.diagnostics import Diagnostics
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.evaluations import Evaluations, films
 from spikepropamine.training.guard import Guard, Health
-from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard, tracked
+from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard, WandbWriter
 from spikepropamine.training.settings import Settings, check_unchanged, completed, defaults
 from spikepropamine.versions import code_of, digests_of, versions
 
@@ -169,7 +170,9 @@ def _learn(
     )
     if isinstance(algorithm, FastPPO):
         print(f"rollouts and updates: {way(algorithm.policy)}")
-    with tracked(settings, config) as writers:
+    off = settings.track == "off"
+    with nullcontext() if off else WandbWriter(settings, config) as tracking:
+        writers: list[Any] = [] if tracking is None else [tracking]
         rows = ProgressCSV(folder.progress, done)
         console = HumanOutputFormat(cast(TextIO, DummyTqdmFile(sys.stdout)))  # above the bar
         if settings.tensorboard:
