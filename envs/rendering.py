@@ -87,7 +87,10 @@ class Camera:
             frame: Any = self.env.render()
         except (gym.error.Error, ImportError) as error:  # a package for drawing is missing
             raise CannotDraw(str(error)) from error
-        return fitted(np.asarray(frame, dtype=np.uint8), self.width, self.height)
+        from PIL import Image, ImageOps
+
+        size, picture = (self.width, self.height), Image.fromarray(np.asarray(frame, np.uint8))
+        return np.asarray(ImageOps.pad(picture, size, Image.Resampling.LANCZOS, "white"))
 
     def close(self) -> None:
         """Frees what drawing took."""
@@ -188,18 +191,3 @@ def move_ground(model: Any, scene: Any, centre: np.ndarray) -> None:
         period = 1 / repeats if model.mat_texuniform[material] else 2 * size / repeats
         away = axes.T @ (centre - shape.pos)
         shape.pos = shape.pos + axes @ (np.round(away / period) * period)
-
-
-def fitted(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A picture [any, any, 3], scaled to fit into [height, width, 3], on white."""
-    from PIL import Image
-
-    rows, columns = picture.shape[:2]
-    if (rows, columns) == (height, width):
-        return picture
-    scale = min(width / columns, height / rows)
-    size = max(round(columns * scale), 1), max(round(rows * scale), 1)
-    small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
-    result = Image.new("RGB", (width, height), "white")
-    result.paste(small, ((width - size[0]) // 2, (height - size[1]) // 2))
-    return np.asarray(result)
