@@ -9,7 +9,7 @@ import numpy as np
 from spikepropamine.common import unknown
 from spikepropamine.envs.perturbations.contexts import Contexts
 from spikepropamine.envs.perturbations.family import Bound
-from spikepropamine.envs.perturbations.notation import Term
+from spikepropamine.envs.perturbations.notation import Schedule, Term
 from spikepropamine.envs.rendering import is_mujoco
 
 
@@ -44,7 +44,7 @@ class Act:
     @property
     def moves(self) -> bool:
         """Whether its value may change after the first step of this episode."""
-        return self.chosen and not self.term.schedule.steady
+        return self.chosen and self.term.schedule != Schedule()
 
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
         """Start an episode at step 0."""

@@ -80,11 +80,6 @@ class Family:
     add_to_spec: Callable[[Any, "Bound"], None] | None = None
 
     @property
-    def edits_model(self) -> bool:
-        """Whether it needs a MuJoCo model."""
-        return self.edit_model is not None or self.edit_spec is not None
-
-    @property
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest value."""
         ends = (self.nominal if self.other is None else self.other, self.hardest)

@@ -46,11 +46,6 @@ class Schedule:
         """The first step at which anything can be other than it was at the first."""
         return self.changes[0][0] if self.changes else self.start
 
-    @property
-    def steady(self) -> bool:
-        """Whether every step is as the first."""
-        return self == Schedule()
-
     def strength(self, step: int) -> float:
         """Strength in [0, 1] at a step of the episode, counted from 0.
 

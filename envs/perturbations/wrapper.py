@@ -72,7 +72,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
         acting = [act for act in self._acts if act.ever_acts]
         self._stepping = [act for act in acting if act.family.each_step]
-        self._editing = [act for act in acting if act.family.edits_model]
+        self._editing = [act for act in acting if act.family.edit_model or act.family.edit_spec]
         self._asking = [act for act in acting if act.family.edit_task]
         self._contexts = by_label([act for act in self._acts if isinstance(act, ContextAct)])
         self._model: Any = None
