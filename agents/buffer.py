@@ -195,8 +195,9 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         self.entries = burn_in + length + 1  # of what is drawn
         blocks = max(-(-buffer_size // (n_envs * length)), -(-self.entries // length) + 1)
         size = self.buffer_size = blocks * length
-        is_dict = isinstance(observation_space, spaces.Dict)
-        parts: Any = observation_space.spaces if is_dict else {"": observation_space}
+        parts: Any = {"": observation_space}
+        if isinstance(observation_space, spaces.Dict):
+            parts = observation_space.spaces
         self.kept = {}
         for key, part in parts.items():
             dtype = np.float32 if part.dtype == np.float64 else part.dtype

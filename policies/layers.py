@@ -1,7 +1,7 @@
 """A spiking layer as a module: its learned parameters, and the call of the sequence function."""
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +119,7 @@ class SpikingLayer(nn.Module):
 
     def parameters_in_use(self) -> LayerParameters:
         """The trainable parameters in the units of the equations (decays and eta in (0, 1))."""
-        values = (getattr(self, name, None) for name in LayerParameters._fields)
+        values: Any = (getattr(self, name, None) for name in LayerParameters._fields)
         return LayerParameters(
             *(
                 torch.sigmoid(x) if x is not None and name in FRACTIONS else x

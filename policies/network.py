@@ -114,8 +114,8 @@ class NetworkConfig:
             object.__setattr__(self, "hidden", (self.hidden,))
         layers = len(self.hidden)
         if not 1 <= layers <= 100 or min(self.hidden) < 1 or max(self.hidden) > 10_000:
-            valid = "the widths of 1 to 100 layers, each from 1 to 10000"
-            raise ValueError(f"hidden must name {valid}, got {self.hidden}")
+            widths = "the widths of 1 to 100 layers, each from 1 to 10000"
+            raise ValueError(f"hidden must name {widths}, got {self.hidden}")
         for name in ("plastic", "recurrent"):
             if layers == 1:  # a width alone: the layer is what else the last one would be
                 object.__setattr__(self, name, getattr(self, name)[-1:])

@@ -129,7 +129,9 @@ class Player:
         """The same, step by step, also after the robot has fallen. Raises AssertionError where an
         observation of the episode is not in the observation space.
         """
-        (observation, _), reward, over = env.reset(seed=seed), 0.0, False
+        observation, _ = env.reset(seed=seed)
+        reward: Any = 0.0
+        over = False
         for action in [*self.tapes[seed], None]:
             if not over and not env.observation_space.contains(observation):
                 raise AssertionError("an observation is not in the observation space")

@@ -155,7 +155,7 @@ class Fast:
         if self._recurrent and state is None:
             layers, _, width = policy.lstm_hidden_state_shape
             before = (torch.zeros(layers, len(features), width),) * 2
-        elif self._recurrent:
+        elif state is not None and self._recurrent:
             before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in state)
         logits, _, after = self._actor(features, before, starts)
         drawn = self._actions.mode(logits) if deterministic else self._actions.draw(logits)[0]

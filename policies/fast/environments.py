@@ -139,9 +139,11 @@ class Normalised(VecNormalize):
         ended = np.flatnonzero(dones).tolist()
         self.old_last = {index: infos[index].get("terminal_observation") for index in ended}
         if self.training and self.norm_obs:
-            several = isinstance(self.obs_rms, dict)
-            for key, statistics in self.obs_rms.items() if several else [("", self.obs_rms)]:
-                _take_in(statistics, obs[key] if several else obs)
+            if isinstance(self.obs_rms, dict):
+                for key, statistics in self.obs_rms.items():
+                    _take_in(statistics, obs[key])
+            else:
+                _take_in(self.obs_rms, obs)
         if self.training:
             self.returns = self.returns * self.gamma + rewards
             _take_in(self.ret_rms, self.returns)
