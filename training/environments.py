@@ -34,17 +34,16 @@ def env_maker(settings: Settings) -> partial[gym.Env]:
     Raises:
         UsageError: perturbations that do not work.
     """
-    arguments = cast(dict[str, Any], settings.env_kwargs)
     text = None
     if settings.perturb is not None:
         try:
-            text = making.training_text(settings.perturb, settings.env, arguments)
+            text = making.training_text(settings.perturb, settings.env, settings.env_kwargs)
         except ValueError as error:
             raise UsageError(str(error)) from error
     return partial(
         making.make,
         settings.env,
-        arguments=arguments,
+        arguments=settings.env_kwargs,
         perturb=text,
         previous=settings.previous,
         reveal=(text or "") if settings.reveal else None,
@@ -58,8 +57,7 @@ def make_envs(settings: Settings) -> VecEnv:
         UsageError: arguments or spaces that do not work.
     """
     make_one = env_maker(settings)
-    arguments = cast(dict[str, Any], settings.env_kwargs)
-    if arguments.get("render_mode") == "human":
+    if settings.env_kwargs.get("render_mode") == "human":
         raise UsageError("--env-kwargs render_mode human: watch with `spikepropamine enjoy RUN`")
     try:
         env = make_one()
@@ -70,7 +68,7 @@ def make_envs(settings: Settings) -> VecEnv:
     env.reset(seed=0)  # some arguments are found to be wrong only here
     env.step(env.action_space.sample())
     if settings.perturb is not None and is_suite(settings.perturb):
-        found = making.training_conditions(settings.perturb, settings.env, arguments)
+        found = making.training_conditions(settings.perturb, settings.env, settings.env_kwargs)
         for reason in dict.fromkeys(filter(None, found.values())):
             print(f"left out of {settings.perturb}: {reason}", file=sys.stderr)
     shape = env.observation_space.shape or ()
@@ -143,9 +141,8 @@ def _check_task(learned: dict[str, Any], settings: Settings) -> None:
             "it was trained with --previous, and would see the learner's previous action as its own"
         )
     # what the task shows has to begin with what the teacher's task showed
-    arguments = cast(dict[str, Any], settings.env_kwargs)
     theirs = making.make(env, learned.get("env_kwargs", {}))
-    ours = making.make(settings.env, arguments)
+    ours = making.make(settings.env, settings.env_kwargs)
     both = theirs.observation_space, ours.observation_space
     if all(isinstance(s, spaces.Box) and len(s.shape) == 1 for s in both):
         (channels,), (there,) = (cast(tuple[int], space.shape) for space in both)
@@ -163,8 +160,8 @@ def _check_task(learned: dict[str, Any], settings: Settings) -> None:
 
 def _check_contexts(shown: str, settings: Settings) -> None:
     """Raises ValueError where the teacher was shown other contexts than the task has."""
-    perturb, arguments = settings.perturb, cast(dict[str, Any], settings.env_kwargs)
-    text = making.training_text(perturb, settings.env, arguments) if perturb else ""
+    task = settings.env, settings.env_kwargs
+    text = making.training_text(settings.perturb, *task) if settings.perturb else ""
     known, hidden = (sorted(making.contexts_of(one)) for one in (shown, text))
     if known != hidden:
         theirs = f"it was shown the contexts {', '.join(known) or 'of its task alone'}"
