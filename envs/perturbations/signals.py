@@ -26,9 +26,10 @@ def _floats(task: Any) -> str | None:
 
 
 def _zeros(task: Any) -> str | None:
-    space = task.observation_space
-    inside = not _floats(task) and (space.low <= 0).all() and (space.high >= 0).all()
-    return _floats(task) or (None if inside else "0 is none of its observations")
+    if reason := _floats(task):
+        return reason
+    inside = (task.observation_space.low <= 0).all() and (task.observation_space.high >= 0).all()
+    return None if inside else "0 is none of its observations"
 
 
 def _several_floats(task: Any) -> str | None:
@@ -44,9 +45,10 @@ def _bounded(task: Any) -> str | None:
 
 
 def _symmetric(task: Any) -> str | None:
-    space = task.action_space
-    mirrored = not _box(task) and (space.low == -space.high).all()
-    return _box(task) or (None if mirrored else "its actions are not symmetric about 0")
+    if reason := _box(task):
+        return reason
+    mirrored = (task.action_space.low == -task.action_space.high).all()
+    return None if mirrored else "its actions are not symmetric about 0"
 
 
 def _alike(task: Any) -> str | None:

@@ -100,9 +100,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """
         if seed is not None:
             self._choice = _child(seed, "choice")
-            seen: Counter[str] = (
-                Counter()
-            )  # what has one label, in several alternatives, is not one
+            seen: Counter[str] = Counter()  # of one label in several alternatives
             for act in self._acts:
                 label = act.term.label
                 seen[label] += 1
