@@ -4,8 +4,8 @@ One thread, process CPU time, all backends in turn in the same run: a turn takes
 and the faster ones as often as fits into about the same time (at most ten times). A ratio is the
 median over turns. The training pass is forward and backward of a layer [T, B, n] -> [T, B, n] with
 gradients to all its parameters, inputs and rates; 15 % of the inputs are spikes. The rollout step
-is that of a whole network, with its neuromodulators and its readout. `--short` takes a few cells, in
-under two minutes.
+is that of a whole network, with its neuromodulators and its readout. `--short` takes a few cells,
+in under two minutes.
 """
 
 import itertools

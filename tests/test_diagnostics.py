@@ -71,6 +71,8 @@ def test_norm_bound_and_drift_of_fast_weights_made_by_hand():
     # |alpha F| is 0.5 in half of the synapses, |W| is 2 in all of them
     assert measured["adaptation/drift"] == pytest.approx(0.25 * math.sqrt(0.5))
     assert set(fast_weights(layer, torch.zeros_like(fast)).values()) == {0.0}
+    layer.weight.data.zero_()  # as rules alone have it
+    assert math.isnan(fast_weights(layer, fast)["adaptation/drift"])
     layer = make_network(recurrent=(False, True)).layers[1]  # relative to recurrent weights
     with torch.no_grad():
         layer.weight.fill_(100.0)

@@ -333,7 +333,7 @@ def test_only_the_cells_that_are_named_are_those_of_a_matrix(file, commands, tmp
 
 
 UNDER_WAY = {
-    "cue-lesson-alone", "direction-alone", "evolution-robots", "motor-order-alone",
+    "cue-lesson-alone", "direction-alone", "motor-order-alone",
     "motor-order-tuned", "motor-signs-alone", "robots-sac",
 }  # fmt: skip
 

@@ -15,13 +15,15 @@ from 0:
     plasticity/eta/, pre_decay/, post_decay/, threshold_decay/, alpha_mean/, alpha_std/   learned,
                                      and the rule's own coefficients by their names
     adaptation/drift/layerN          |alpha F| / |W|: how far the effective weights W + alpha F have
-                                     moved from those at the start of the episode, where F is 0
+                                     moved from those at the start of the episode, where F is 0;
+                                     not a number where W is 0
     adaptation/accuracy/trial_N      cue tasks: share of right responses in trial N of an episode
     evolution/centre, mean, best     returns of a generation's centre, members, and best member
     evolution/spread                 mean over parameters of the population's standard deviation
     system/steps_per_second          environment steps, since the row before
 """
 
+import math
 import time
 from functools import partial
 from typing import Any
@@ -139,11 +141,12 @@ def fast_weights(layer: SpikingLayer, fast: Tensor) -> dict[str, float]:
     """Norm, share at the bound, and drift, of fast weights [..., neurons, inputs]."""
     parameters = layer.parameters_in_use()
     fixed = parameters.recurrent_weight if layer.spec.recurrent else parameters.weight
-    moved = torch.linalg.matrix_norm(parameters.plasticity_gain * fast).mean()
+    size = torch.linalg.matrix_norm(fixed).item()
+    moved = torch.linalg.matrix_norm(parameters.plasticity_gain * fast).mean().item()
     return {
         "plasticity/fast_weight_norm": fast.square().mean(dim=(-2, -1)).sqrt().mean().item(),
         "plasticity/clipped": (fast.abs() >= layer.spec.clip).float().mean().item(),
-        "adaptation/drift": (moved / torch.linalg.matrix_norm(fixed)).item(),
+        "adaptation/drift": moved / size if size else math.nan,
     }
 
 
