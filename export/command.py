@@ -17,9 +17,8 @@ from spikepropamine.versions import add_import, import_modules, versions
 FORMATS = ("onnx", "nir")
 
 
-def main(arguments: Sequence[str], program: str = "spikepropamine export") -> int:
-    """Writes the file, once it has been found to do what the policy does; returns the exit code."""
-    torch.set_num_threads(1)
+def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
+    """The options of a command line."""
     parser = parser_of(program, __doc__, "of the check, and of the episode of --after")
     parser.add_argument(
         "--format",
@@ -39,7 +38,13 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
         help="nir: with the fast weights that the policy has after N steps of an episode "
         "(%(default)s: none)",
     )
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine export") -> int:
+    """Writes the file, once it has been found to do what the policy does; returns the exit code."""
+    torch.set_num_threads(1)
+    options = parse(arguments, program)
     if options.after < 0:
         raise UsageError("--after must be 0 or more")
     if options.format == "onnx" and options.after:
