@@ -77,7 +77,7 @@ def passes(
     def once(name: str) -> None:
         spikes, _, _ = choose(name, spec).layer_sequence(*arguments, target=target)
         if torch.is_grad_enabled():
-            torch.autograd.grad(spikes, leaves, upstream)
+            torch.autograd.grad(spikes, leaves, upstream, allow_unused=True)  # as by `delta`
 
     return {name: lambda name=name: once(name) for name in names_for(kind)}
 
