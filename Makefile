@@ -41,7 +41,7 @@ try: .venv/installed  ## watch a trained robot that is told once which cue means
 demo: .venv/installed  ## train and evaluate a plastic and a static actor (minutes)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy snn $(DEMO)
-	$(BIN)/python evaluate.py runs/demo/CueAssociation-v0/*/seed-0 --episodes 200 --out runs/demo/evaluation
+	$(BIN)/python evaluate.py runs/demo/CueAssociation-v0/*/seed-0 --episodes 200 --out runs/demo/evaluation --overwrite
 
 test: .venv/installed  ## the default tests
 	$(BIN)/python -m pytest -q -n 2
