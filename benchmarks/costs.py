@@ -3,19 +3,15 @@
     python -m benchmarks.costs RUN|NAME... [--csv FILE]
 
 Operations are those of a step of one clean episode, by the definitions of `evaluation.judge.cost`.
-NeuroBench (an extra of nobody: pip install neurobench snntorch) counts those of the spiking layers
-of a static policy, in an equal network of snnTorch; measures that begin with `spiking` are ours of
-these layers. Times of a step are medians over 500, of one environment in one thread.
+Times of a step are medians over 500, of one environment in one thread.
 """
 
 import time
 from collections.abc import Callable
 from contextlib import closing
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.rows import Rows, run
 from spikepropamine.common import UNSEEN_SEED
@@ -25,7 +21,6 @@ from spikepropamine.evaluation.film.recording import observed
 from spikepropamine.evaluation.judge.cost import KINDS, PARTS, cost_of, energy, total
 from spikepropamine.export import onnx_file
 from spikepropamine.folder import find
-from spikepropamine.policies.policy import PlasticSpikingPolicy
 
 STEPS = 500
 
@@ -34,8 +29,7 @@ def operations(run: Run, task: Task) -> dict[str, float]:
     """Of a step, with energy and memory."""
     with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
         observations = observed(run.policy, env, UNSEEN_SEED)
-    policy: Any = run.policy.policy
-    cost = cost_of(policy, observations)
+    cost = cost_of(run.policy.policy, observations)
     found = {
         f"{part}_{kind}": round(float(count), 1)
         for part in PARTS
@@ -44,66 +38,7 @@ def operations(run: Run, task: Task) -> dict[str, float]:
     found["energy_nJ"] = round(energy(total(cost)) / 1000, 1)
     found |= {name: round(cost[name]) for name in ("parameter_bytes", "state_bytes")}
     found["activation_sparsity"] = round(cost["activation_sparsity"] or 0.0, 4)
-    if isinstance(policy, PlasticSpikingPolicy) and policy.network_config.rule == "none":
-        spiking = cost["layers"][: len(policy.network.layers)]
-        ours = sum(layer["synapses"] for layer in spiking)
-        found |= {f"spiking_{kind}": round(float(x), 1) for kind, x in zip(KINDS, ours)}
-        if find_spec("neurobench") is not None:
-            counted = neurobench(policy, observations)
-            found |= {f"neurobench_{name}": value for name, value in counted.items()}
     return found
-
-
-class Equal(torch.nn.Module):
-    """The spiking layers of a static feedforward policy, in snnTorch."""
-
-    def __init__(self, policy: PlasticSpikingPolicy) -> None:
-        super().__init__()
-        import snntorch
-
-        layers = list(policy.network.layers)
-        parts: list[torch.nn.Module] = []
-        for layer in layers:
-            linear = torch.nn.Linear(layer.weight.shape[1], layer.weight.shape[0])
-            linear.weight.data, linear.bias.data = layer.weight.data, layer.bias.data
-            neurons = snntorch.Leaky(
-                beta=torch.sigmoid(layer.membrane_decay).detach(),
-                reset_mechanism="zero",
-                reset_delay=False,
-                init_hidden=True,
-                output=layer is layers[-1],
-            )
-            parts += [linear, neurons]
-        self.layers = torch.nn.Sequential(*parts)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One tick: [B, n_in] to spikes and membrane potentials, [B, n]."""
-        return self.layers(x)
-
-
-@torch.no_grad()
-def neurobench(policy: PlasticSpikingPolicy, observations: Any) -> dict[str, float]:
-    """What NeuroBench counts of the spiking layers per environment step.
-
-    Args:
-        policy: a static one, without recurrence.
-        observations: of an episode, as the policy sees them, [T, ...].
-    """
-    from neurobench.metrics.workload import ActivationSparsity, SynapticOperations
-    from neurobench.models import SNNTorchModel
-
-    features = policy.extract_features(policy.obs_to_tensor(observations)[0])
-    assert isinstance(features, torch.Tensor)
-    model = SNNTorchModel(Equal(policy))
-    model.register_hooks()
-    data = features.repeat_interleave(policy.network.config.ticks, dim=0)[None]
-    model(data)
-    counts = SynapticOperations()(model, None, (data, None))
-    return {
-        "accumulates": round(counts["Effective_ACs"] / len(features), 1),
-        "multiply_accumulates": round(counts["Effective_MACs"] / len(features), 1),
-        "activation_sparsity": round(ActivationSparsity()(model, None, None), 4),
-    }
 
 
 def exported(run: Run, task: Task) -> dict[str, float]:

@@ -1,13 +1,11 @@
 """Gradients through long sequences of plasticity.
 
     python -m benchmarks.gradients [--networks 5] [--csv FILE]
-    python -m benchmarks.gradients --trainings 100
 
 For each rule, modulation and decay, and for sequences of 8 to 1000 steps: the norm of the gradient
 in float32, and its agreement with the same computation in float64 (cosine; 1 is agreement), medians
 over networks with other weights and inputs; how many are not finite; and the share of fast weights
-at their bound after one and after ten times the longest sequence. Trainings are by gradient descent
-through sequences of 250 steps each: how well they learn to remember.
+at their bound after one and after ten times the longest sequence.
 
 The network is that of the robots' adaptation, smaller: 64 static and 64 plastic neurons, whose
 inputs change slowly. The weights are those before training, and to stand for what training may make
@@ -34,7 +32,6 @@ KINDS = [
     if modulation != "none" or decay == "contracting"  # without a modulator they are the same
 ]
 CHANNELS, WIDTH, BATCH = 16, 64, 4
-LEARNING_RATE = 6e-3  # the default of taught spiking networks
 
 
 def make_network(kind: tuple[str, str, str], spread: float, seed: int) -> SpikingNetwork:
@@ -104,43 +101,11 @@ def measure(rows: Rows, kind: tuple[str, str, str], spread: float, networks: int
         rows.add(measures | bounds, environment="layer", **case)
 
 
-def trained(kind: tuple[str, str, str], seed: int, updates: int = 200) -> float:
-    """The loss that a training ends with (mean of its last 20), NaN where a loss or a gradient was
-    not finite. Learned is to say what an input is, times a sign that only the first ten steps tell.
-    Who does not remember the sign says 0, and has the mean square of the inputs for a loss.
-    """
-    network = make_network(kind, 1.0, seed)
-    head = nn.Linear(network.output_size, 1)
-    parameters = [*network.parameters(), *head.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=LEARNING_RATE)
-    losses = []
-    for update in range(updates):
-        inputs = inputs_of(250, 1000 * seed + update).float()
-        signs = torch.randint(2, (BATCH,)).float() * 2 - 1
-        target = inputs[..., 0] * signs
-        inputs[..., 1] = signs
-        inputs[10:, :, 1] = 0.0
-        loss = (head(unrolled(network, inputs)[0])[..., 0] - target)[10:].square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(parameters, 0.5)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            return np.nan
-        optimiser.step()
-        losses.append(loss.item())
-    return float(np.mean(losses[-20:]))
-
-
 def measure_all(rows: Rows, options: Any) -> None:
-    """Adds trainings of all kinds, or where there are to be none, so many networks of each kind."""
-    for seed in range(options.trainings):
-        kind = KINDS[seed % len(KINDS)]
-        case = {"policy": " ".join(kind[:2]), "setting": kind[2], "seed": seed}
-        rows.add({"loss": trained(kind, seed)}, environment="layer", **case)
-    if not options.trainings:
-        for kind, spread in itertools.product(KINDS, SPREADS):
-            measure(rows, kind, spread, options.networks)
+    """Adds so many networks of each kind."""
+    for kind, spread in itertools.product(KINDS, SPREADS):
+        measure(rows, kind, spread, options.networks)
 
 
 if __name__ == "__main__":
-    run(measure_all, __doc__, networks=5, trainings=0)
+    run(measure_all, __doc__, networks=5)

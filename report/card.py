@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY, Parser, UsageError, write_text
@@ -28,6 +27,7 @@ from spikepropamine.folder import (
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_text
 from spikepropamine.report.evaluation import Evaluation
+from spikepropamine.report.page import templates
 from spikepropamine.report.results import lines_of, main_measure
 from spikepropamine.versions import add_import, import_modules
 from spikepropamine.words import number
@@ -35,43 +35,29 @@ from spikepropamine.words import number
 TITLES = {"settled_pace": "pace", "late_accuracy": "late accuracy", "return": "return",
           "retention": "return kept"}  # fmt: skip
 SPIKING, PLASTIC = re.compile(r"n?dp-|r?snn"), re.compile(r"n?dp-")
+NAME = re.compile(r"[A-Za-z][\w./:-]*\w")  # of an environment, as YAML has it without quotes
 
 
 def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
     """Markdown with the front matter that the Hub reads, of the lines of a run (`lines_evaluated`,
     `lines_on_file`), and the name by which `enjoy` and `evaluate` will find it.
     """
-    metadata = _metadata(run)
-    training = metadata["settings"]
-    env, policy = training["env"], training["policy"]
-    metrics = _metrics(run, lines)
-    result = {
-        "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
-        "dataset": {"name": env, "type": env},
-        "metrics": [{"type": kind, "value": value} for kind, value in metrics.items()],
-    }
-    kinds = ["spiking-neural-network"] * bool(SPIKING.match(policy))
-    kinds += ["plasticity"] * bool(PLASTIC.match(policy))
-    front = {
-        "library_name": "spikepropamine",
-        "pipeline_tag": "reinforcement-learning",
-        "tags": [env, policy, "reinforcement-learning", *kinds],
-        "model-index": [{"name": policy, "results": [result]}],
-    }
-    own = training.get("imports") or ()
-    more = f" --import {' '.join(own)}" if own else ""
-    commands = [f"spikepropamine {what} {name}{more}" for what in ("enjoy", "evaluate")]
+    metadata, metrics = _metadata(run), _metrics(run, lines)
+    env, policy = (metadata["settings"][name] for name in ("env", "policy"))
     said = "; ".join(f"{kind} {number(x)}" for kind, x in metrics.items())
-    parts = [
-        f"# {policy} on {env}",
-        f"{said.replace('_', ' ').capitalize()}.",
-        "```sh\n" + "\n".join(commands) + "\n```",
-        "## Training",
-        _training(metadata, lines),
-    ]
-    if lines.height:
-        parts += ["## Results", _results(lines)]
-    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n" + "\n\n".join(parts) + "\n"
+    facts = {
+        "env": env if NAME.fullmatch(env) else json.dumps(env),
+        "env_kwargs": json.dumps(metadata["settings"]["env_kwargs"]),
+        "spiking": SPIKING.match(policy),
+        "plastic": PLASTIC.match(policy),
+        "said": said.replace("_", " ").capitalize(),
+        "parameters": None,
+        "results": _results(lines) if lines.height else "",
+    }
+    if lines.height and "parameters" in lines.columns:
+        facts["parameters"] = lines["parameters"][0]
+    card = templates().get_template("card.jinja")
+    return card.render(metadata=metadata, metrics=metrics, name=name, **facts)
 
 
 def latest_evaluation(run: RunFolder) -> Path:
@@ -144,24 +130,6 @@ def _metrics(run: RunFolder, lines: pl.DataFrame) -> dict[str, float]:
 def _value(lines: pl.DataFrame, condition: str, measure: str) -> float | None:
     own = lines.filter(pl.col("condition") == condition, pl.col("lesion").is_null())
     return own[measure][0] if measure in own.columns and own.height else None
-
-
-def _training(metadata: Mapping[str, Any], lines: pl.DataFrame) -> str:
-    asked = metadata["settings"]
-    teacher, start = asked.get("teacher"), asked.get("start_from")
-    told = [
-        f"Task `{asked['env']}` with `{json.dumps(asked['env_kwargs'])}`",
-        "unperturbed" if asked.get("perturb") is None else f"under `{asked['perturb']}`",
-        "its previous action and reward observed" if asked.get("previous") else "",
-        "told what is hidden" if asked.get("reveal") else "",
-        f"{metadata['steps']:,} environment steps, seed {asked['seed']}",
-        f"learned from the teacher `{teacher}`" if teacher else "",
-        f"starting from `{start}`" if start else "",
-        f"revision {metadata.get('versions', {}).get('revision', 'unknown')}",
-    ]
-    if "parameters" in lines.columns and lines.height:
-        told.append(f"{lines['parameters'][0]:,.0f} trainable parameters of the actor")
-    return f"{', '.join(filter(None, told))}. `config.yaml` has every setting."
 
 
 def _results(lines: pl.DataFrame) -> str:

@@ -28,53 +28,7 @@ from spikepropamine.words import plural
 NAME = "Plastic spiking agents"
 VIEW = "plasticagents"  # of the workspace, in its address
 
-SECTIONS: dict[str, list[tuple[str, str]]] = {
-    "learning": [
-        ("Return of training episodes", "rollout/ep_rew_mean"),
-        ("Length of training episodes", "rollout/ep_len_mean"),
-        ("Late accuracy in training", "rollout/late_accuracy"),
-        ("Success rate in training", "rollout/success_rate"),
-        ("Gradient norms before clipping", "learning/gradient_norm/.*"),
-        ("Losses", "train/(.*_loss|loss|cross_entropy)"),
-        ("Size of the policy's updates", "train/(approx_kl|clip_fraction|clip_range)"),
-        ("Change of the actor in an update", "learning/policy_change"),
-        ("Share of actions that states explain", "learning/steered"),
-        ("Explained variance of returns", "train/explained_variance"),
-        ("Exploration", "train/std"),
-        ("Learning rate", "train/learning_rate"),
-    ],
-    "spikes": [
-        ("Spikes per neuron and tick", "spikes/firing_rate/.*"),
-        ("Share of silent neurons", "spikes/silent/.*"),
-        ("Share of saturated neurons", "spikes/saturated/.*"),
-    ],
-    "plasticity": [
-        ("Fast weights: root mean square", "plasticity/fast_weight_norm/.*"),
-        ("Fast weights: share at the bound", "plasticity/clipped/.*"),
-        ("Neuromodulator: mean", "plasticity/modulator_mean/.*"),
-        ("Neuromodulator: spread", "plasticity/modulator_spread/.*"),
-        ("Learned decays and eta", "plasticity/(eta|.*_decay)/.*"),
-        ("Plasticity gains alpha", "plasticity/alpha_(mean|std)/.*"),
-    ],
-    "adaptation": [
-        ("Accuracy by trial, in training", "adaptation/accuracy/.*"),
-        ("Drift of the weights in an episode", "adaptation/drift/.*"),
-    ],
-    "system": [
-        ("Environment steps per second", "system/steps_per_second"),
-        ("Steps per second since the start", "time/fps"),
-        ("Seconds of training", "time/time_elapsed"),
-        ("Counters", "(time/(iterations|total_timesteps)|train/n_updates)"),
-    ],
-}
-"""Sections from top to bottom; of each panel the title, and what it shows by environment steps: the
-names of metrics, as a regular expression."""
-
-TABLES = {"adaptation": ["adaptation/results", "adaptation/lesions"]}
-"""Tables of evaluations, by section."""
-
-MEDIA = {"adaptation": ["adaptation/report", "adaptation/videos"]}
-"""Reports of evaluations, and videos of evaluations and trainings, by section."""
+WORKSPACE = read_yaml(page.FOLDER / "workspace.yaml")
 
 
 def workspace(entity: str, project: str) -> Any:
@@ -83,16 +37,16 @@ def workspace(entity: str, project: str) -> Any:
     import wandb_workspaces.workspaces as workspaces
 
     sections = []
-    for name, plots in SECTIONS.items():
+    for name, shown in WORKSPACE.items():
         panels: list[Any] = [
             reports.LinePlot(title=title, x="global_step", metric_regex=f"^{metrics}$")
-            for title, metrics in plots
+            for title, metrics in shown["plots"].items()
         ]
-        panels += [reports.WeavePanelSummaryTable(table_name=key) for key in TABLES.get(name, [])]
-        panels += [
-            reports.MediaBrowser(title=key.partition("/")[2].capitalize(), media_keys=[key])
-            for key in MEDIA.get(name, [])
-        ]
+        for key in shown.get("tables", ()):
+            panels.append(reports.WeavePanelSummaryTable(table_name=key))
+        for key in shown.get("media", ()):
+            title = key.partition("/")[2].capitalize()
+            panels.append(reports.MediaBrowser(title=title, media_keys=[key]))
         sections.append(workspaces.Section(name=name, panels=panels, is_open=name != "system"))
     return workspaces.Workspace(entity=entity, project=project, name=NAME, sections=sections)
 

@@ -156,6 +156,22 @@ class Evaluation:
             pl.col("value").mean()).iter_rows())  # fmt: skip
         return [means.get(seed) for seed in self.policies[policy]]
 
+    def fact_mean(self, policy: str, measure: str) -> float | None:
+        """The mean over runs that have it."""
+        known = [value for value in self.fact(policy, measure) if value is not None]
+        return sum(known) / len(known) if known else None
+
+    @property
+    def longest(self) -> dict[str, int]:
+        """The most steps that a run of each policy was trained."""
+        runs = self.asked["runs"]
+        return {p: max(x["steps"] for x in runs if x["policy"] == p) for p in self.policies}
+
+    @property
+    def intact(self) -> list[Condition]:
+        """Conditions without a lesion."""
+        return [c for c in self.conditions.values() if c.lesion is None]
+
     def conditions_of(self, policy: str) -> list[Condition]:
         """The conditions that a policy was evaluated in."""
         return [c for c in self.conditions.values() if (policy, c.key, "return") in self._parts]
@@ -249,12 +265,29 @@ class Evaluation:
         """
         return [p for p in ("", "later_") if (policy, condition, f"{p}contexts") in self._parts]
 
+    def with_contexts(self, policy: str) -> list[Condition]:
+        """The severest conditions with contexts, those held out if there are any."""
+        every = [c for c in self.severest if self.contexts(policy, c.key)]
+        return [c for c in every if c.split == "held-out"] or every
+
+    def worst_change(self, policy: str) -> list[tuple[Condition, dict[str, Estimate | None]]]:
+        """Of the changes the one that hurts most, with its `recovery`; none without changes."""
+        changes: list[Any] = [(c, self.recovery(policy, c.key)) for c in self.severest]
+        changes = [change for change in changes if change[1]]
+        return sorted(changes, key=lambda change: change[1]["drop"].mean, reverse=True)[:1]
+
+    def kept(self, policy: str) -> list[tuple[Estimate, Condition]]:
+        """What is kept in the severest conditions, the least first."""
+        scores = [(self.retention(policy, [c.key]), c) for c in self.severest]
+        known = [(score, c) for score, c in scores if score is not None]
+        return sorted(known, key=lambda one: one[0].mean)
+
     @cached_property
     def severest(self) -> list[Condition]:
         """Of each label that perturbs, the intact condition of the highest severity."""
         found: dict[str, Condition] = {}
-        for c in self.conditions.values():
-            if c.lesion is None and c.perturbs:
+        for c in self.intact:
+            if c.perturbs:
                 best = found.setdefault(c.label, c)
                 if (c.severity or 0) > (best.severity or 0):
                     found[c.label] = c
@@ -318,6 +351,14 @@ class Evaluation:
             found.append(Lesioned(self.conditions[c.intact], c, returns, late, same))
         return found
 
+    def effects(self, policy: str, lesion: str) -> list[str]:
+        """In each condition with the lesion, how the return as trained compares, in the words of
+        `spikepropamine.statistics`, corrected for their number.
+        """
+        found = [part.returns for part in self.lesioned(policy) if part.lesioned.lesion == lesion]
+        corrected = statistics.holm([statistics.decisive(returns) for returns in found])
+        return [statistics.verdict(returns, p) for returns, p in zip(found, corrected)]
+
     def _paired(self, policy: str, c: Condition, measure: str) -> statistics.Difference:
         one, other = (_units(self.values(policy, k, measure)[:, :, 0]) for k in (c.intact, c.key))
         return statistics.difference(one, other, paired=True)
@@ -363,6 +404,11 @@ class Evaluation:
         told.
         """
         return [None if x is None else x > 0 for x in self.fact(policy, "learned")]
+
+    def failed(self, policy: str) -> list[str]:
+        """Seeds with which it has not learned, as `seed 3`."""
+        answers = zip(self.policies[policy], self.learned(policy))
+        return [f"seed {seed}" for seed, answer in answers if answer is False]
 
     @cached_property
     def costs(self) -> dict[str, Cost]:

@@ -9,10 +9,10 @@ from markupsafe import Markup, escape
 
 from spikepropamine.common import write_text
 from spikepropamine.report import page, sections
-from spikepropamine.report.evaluation import Evaluation, lesion_name
+from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.report.page import Cell, Section, Table, Text, Videos
 from spikepropamine.report.sections import cell
-from spikepropamine.report.verdict import caveats, comparisons, verdict
+from spikepropamine.report.sentences import sentences
 from spikepropamine.words import listed, number, plural
 
 PARTS = (
@@ -66,10 +66,10 @@ def report(found: Evaluation, videos: Sequence[Path] = ()) -> str:
 def _verdict(found: Evaluation) -> Section:
     cards = []
     for policy in found.policies:
-        first, *others = verdict(found, policy)
+        first, *others = sentences("verdict", found, policy)
         cards.append((f"{policy} {first}", others))
-    more = {"Compared.": comparisons(found), "What this cannot tell.": caveats(found)}
-    cards += [(lead, others) for lead, others in more.items() if others]
+    more = {"Compared.": "comparisons", "What this cannot tell.": "caveats"}
+    cards += [(lead, others) for lead, name in more.items() if (others := sentences(name, found))]
     items = [
         Markup("<strong>{}</strong>{}").format(
             lead, Markup("<p>{}</p>").format(" ".join(others)) if others else ""
@@ -80,22 +80,9 @@ def _verdict(found: Evaluation) -> Section:
 
 
 def _tested(found: Evaluation) -> Section:
-    asked = found.asked
-    perturbed = [c for c in found.conditions.values() if c.lesion is None]
-    first, last = asked["seeds"]
-    text = (
-        f"Trained policies acted in {asked['environment']} without any further training: "
-        f"{plural(found.episodes, 'new episode')} per training run (seeds {first} to {last}) "
-        f"in each of {plural(len(perturbed), 'condition')}, the same episodes in all of them. "
-        "“Plastic” policies are spiking networks whose synapses go on changing inside an episode "
-        "by a learned rule; every episode starts them afresh."
-    )
-    if found.lesions:
-        names = listed([lesion_name(lesion) for lesion in found.lesions])
-        text += f" The same weights ran the same episodes again with a lesion: {names}."
     rows = []
     for policy, seeds in found.policies.items():
-        runs = [run for run in asked["runs"] if run["policy"] == policy]
+        runs = [run for run in found.asked["runs"] if run["policy"] == policy]
         steps = [run["steps"] for run in runs]
         low, high = min(steps), max(steps)
         rows.append(
@@ -108,27 +95,9 @@ def _tested(found: Evaluation) -> Section:
     columns = ["policy", "trained with", "steps trained", "trainable parameters of the actor",
                "trained in", "return of random actions", "return, clean task",
                "training return, last", "training return, best"]  # fmt: skip
-    words = [
-        "Intervals, in brackets and as bands, are 95 % intervals of the mean: over training runs, "
-        "or over episodes where a policy was trained once. [?]: too few to know, or "
-        "from numbers that are all the same.",
-        "Clean: the task as it is, without any perturbation.",
-        "Return kept (retention): of each run, the return above that of random actions, relative "
-        "to the same in the clean task. 100 % is no loss, 0 % no better than random. A run that "
-        "does not earn significantly more than random actions and standing still has none.",
-        "Severity: how strong a perturbation is, from 0 (none) to 1.",
-    ]
-    if any(c.split for c in perturbed):
-        words.append("Held-out: a perturbation that training was never to contain.")
-    if found.lesions:
-        words.append(
-            "Lesion: a change to the network's state, not to its weights. Paired difference: as "
-            "trained minus lesioned, on the same episodes."
-        )
-    if asked["chance"] is not None:
-        words.append("Late trials: the second half of an episode's trials.")
-    glossary = Text(words, True, folded="What the words mean")
-    return Section("What was tested", [Text([text]), page.filled_table(columns, rows), glossary])
+    glossary = Text(sentences("glossary", found), True, folded="What the words mean")
+    tested = Text(sentences("tested", found))
+    return Section("What was tested", [tested, page.filled_table(columns, rows), glossary])
 
 
 def _settings(found: Evaluation) -> Section:

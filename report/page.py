@@ -156,15 +156,16 @@ def unbroken(text: str) -> Markup:
     return Markup(" ").join(words)
 
 
+def templates(**options: Any) -> jinja2.Environment:
+    """What reads the templates of this folder, in which nothing may be undefined."""
+    loader, undefined = jinja2.FileSystemLoader(FOLDER), jinja2.StrictUndefined
+    shape = dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
+    return jinja2.Environment(loader=loader, undefined=undefined, **shape, **options)
+
+
 @functools.cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = templates(autoescape=True)
     filters = {"show": show, "order": order_of, "to_script": to_script}
     environment.filters |= filters | {"unbroken": unbroken, "variable": variable}
     environment.globals["altair_version"] = version("altair")

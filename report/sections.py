@@ -26,6 +26,7 @@ from spikepropamine.report.evaluation import (
     lesion_name,
 )
 from spikepropamine.report.page import Cell, Plot, Plots, Section, Table, Text, filled_table
+from spikepropamine.report.sentences import sentences
 from spikepropamine.statistics import Difference, decisive
 from spikepropamine.words import number, p_value, percent, with_interval
 
@@ -42,21 +43,6 @@ TITLES = {
     "retention": "return kept",
     "return": "return of an episode",
 }
-OFF = "Dashed: the same weights with plasticity off."
-COST = (
-    "Arithmetic per environment step, counted from what the neurons did in one clean episode of "
-    "each run, with deterministic actions. A synaptic operation is an input that is not zero "
-    "meeting a weight that is not zero: an accumulate where inputs are spikes, and else a "
-    "multiply-accumulate. Operations of plasticity and of neuromodulators are counted apart, and "
-    "densely: fast weights change at every tick."
-)
-ENERGY = (
-    f"Energy: of this arithmetic alone, at {PICOJOULES_PER_ADDITION:g} pJ for an addition and "
-    f"{PICOJOULES_PER_MULTIPLICATION:g} pJ for a multiplication of 32-bit floating-point numbers "
-    "in 45 nm (Horowitz, ISSCC 2014). Fetching weights and state from memory takes more than "
-    "that, on most hardware many times more; this is no measurement of any chip."
-)
-
 
 Variant = tuple[str, str, str, bool]
 """A policy, its label, the key of a condition, and whether plasticity is off."""
@@ -121,8 +107,8 @@ def trials(found: Evaluation) -> Section:
         marks = {} if chance is None else {"chance": chance}
         how = {"as_percent": True, "x_format": "d", "include": [1.0], "horizontal": marks}
         plots += plotted(condition.name(), lines, "trial that asks", "right answers", **how)
-    text = f"Every episode asks for something new. A rising line is learning in the episode. {OFF}"
-    return Section("Accuracy by trial", [Text([text]), Plots(plots)] if plots else [])
+    text = sentences("about_trials", found)
+    return Section("Accuracy by trial", [Text(text), Plots(plots)] if plots else [])
 
 
 def severity(found: Evaluation) -> Section:
@@ -149,9 +135,8 @@ def severity(found: Evaluation) -> Section:
                     points = list(zip(keys, known))
                     lines.append(line_of(name, policy, points, lesion is not None))
         plots += plotted(label, lines, "severity", "return kept", as_percent=True, include=[0, 1])
-    text = f"Return kept as a perturbation grows. {OFF} Area under a curve: the mean along it."
     columns = ["policy", "perturbation", "network", "split", "area under the curve"]
-    return _section("Severity", text, plots, columns, rows)
+    return _section(found, "Severity", plots, columns, rows)
 
 
 def adaptation(found: Evaluation) -> Section:
@@ -175,17 +160,12 @@ def adaptation(found: Evaluation) -> Section:
                     lines.append(charts.Line(line.label, charts.QUIET, bare, dashed=True))
             title = f"{c.name(onset=False)}: contexts that begin {when}"
             plots += plotted(title, lines, "steps since the context began", "reward per step")
-    text = (
-        "A context changes what every action does. Nothing shows it: a policy has to find it out "
-        f"by acting. Reward per step, over 10 steps, since a context began. {OFF} "
-        "Grey: random actions, and the teacher, if there is one, that is told the context."
-    )
     columns = ["policy", "condition", "context begins", "network",
                "reward per step, first 50 steps", "steps 100 to 200", "contexts that last so long",
                "pace of the teacher", "steps until found out",
                "changes after which the rate is back in 50 steps",
                "first 50 steps, more than with plasticity off"]  # fmt: skip
-    return _section("Adaptation", text, plots, columns, rows)
+    return _section(found, "Adaptation", plots, columns, rows)
 
 
 def _context_cells(found: Evaluation, policy: str, key: str, prefix: str) -> list[Any]:
@@ -219,14 +199,9 @@ def recovery(found: Evaluation) -> Section:
             if scores := found.recovery(policy, c.key):
                 cells = [cell(scores[name], name == "fraction") for name in RECOVERY]
                 rows.append([policy, *_where(c), lesion_name(c.lesion), *cells])
-    text = (
-        "The world changes in the middle of the episode. Reward per step, averaged over "
-        f"{found.asked['window']} steps, before and after. {OFF} Drop and what is missing at the "
-        "end are relative to the same episodes without the change."
-    )
     columns = ["policy", "condition", "severity", "network", "reward per step before", "drop",
                "missing at the end", "loss regained", "steps until regained"]  # fmt: skip
-    return _section("Recovery", text, plots, columns, rows)
+    return _section(found, "Recovery", plots, columns, rows)
 
 
 def lesions(found: Evaluation) -> Section:
@@ -254,14 +229,10 @@ def lesions(found: Evaluation) -> Section:
         chart = charts.dots(groups, "as trained minus lesioned, return", marks={"no effect": 0.0})
         legend = {dot.label: dot.colour for some in groups.values() for dot in some}
         plots.append(Plot(lesion_name(lesion).capitalize(), chart, legend))
-    text = (
-        "The same weights in the same episodes, with a part of plasticity taken away. A paired "
-        "difference above zero is return that this part causes."
-    )
     columns = ["policy", "lesion", "condition", "severity", "return as trained", "return lesioned",
                "paired difference", "p", "probability that the trained one earns more",
                "late accuracy, difference", "same, bit for bit"]  # fmt: skip
-    return _section("Lesions", text, plots, columns, rows)
+    return _section(found, "Lesions", plots, columns, rows)
 
 
 def comparisons(found: Evaluation) -> Section:
@@ -274,15 +245,9 @@ def comparisons(found: Evaluation) -> Section:
             + [p_cell(p) for p in (part.found.p, part.p, part.found.rank_p)]
             + [Cell(percent(part.found.better), part.found.better), part.verdict]
         )
-    unit = "episodes, the same of both: one of the policies was trained once"
-    text = (
-        f"First minus second. Compared are {unit if found.single else 'training runs'}. p: of "
-        "Welch's test, corrected for the number of comparisons (Holm), and of the exact rank "
-        "test. No significant difference does not mean that two policies are equal."
-    )
     columns = ["first", "second", "measure", "difference", "p", "p, corrected", "p, ranks",
                "probability that the first is higher", "the first is"]  # fmt: skip
-    return _section("Comparisons", text, [], columns, rows)
+    return _section(found, "Comparisons", [], columns, rows)
 
 
 def inside(found: Evaluation) -> Section:
@@ -310,10 +275,7 @@ def inside(found: Evaluation) -> Section:
         if plots:
             blocks += [Text([f"Condition: {condition.name()}."]), Plots(plots)]
     if blocks:
-        text = "Means over episodes and runs, along the episode."
-        if len(changes) > 1:
-            text += " Of the changes, the one after which least is earned; results.csv has all."
-        blocks.insert(0, Text([text]))
+        blocks.insert(0, Text(sentences("about_inside", len(changes))))
     return Section("Inside the network", blocks)
 
 
@@ -359,7 +321,8 @@ def costs(found: Evaluation) -> Section:
             )
             plots.append(Plot(f"{title.capitalize()}, by cost", chart))
     layers = ["policy", "layer", *PARTS, "membrane updates", "silent activations"]
-    blocks: list[Any] = [Text([COST, ENERGY]), *([Plots(plots)] if plots else [])]
+    text = sentences("about_cost", PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION)
+    blocks: list[Any] = [Text(text), *([Plots(plots)] if plots else [])]
     blocks += [Table(columns, rows, caption), Table(layers, by_layer, "The same by layer", True)]
     return Section("Cost", blocks)
 
@@ -413,10 +376,11 @@ def plotted(title: str, lines: Sequence[charts.Line], *axes: str, **how: Any) ->
 
 
 def _section(
-    title: str, text: str, plots: Sequence[Plot], columns: Sequence[str], rows: Sequence[Any]
+    found: Evaluation, title: str, plots: Sequence[Plot], columns: Sequence[str], rows: list[Any]
 ) -> Section:
     """A text, plots if there are any, and a table; nothing without rows."""
-    blocks: list[Any] = [Text([text]), *([Plots(plots)] if plots else [])]
+    text = Text(sentences(f"about_{title.lower()}", found))
+    blocks: list[Any] = [text, *([Plots(plots)] if plots else [])]
     return Section(title, [*blocks, filled_table(columns, rows)] if rows else [])
 
 

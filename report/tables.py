@@ -14,7 +14,7 @@ import polars as pl
 from scipy import stats
 
 from spikepropamine.common import CLEAN_KEY, UsageError
-from spikepropamine.evaluation.judge.cost import PARTS
+from spikepropamine.evaluation.judge.cost import KINDS, PARTS
 from spikepropamine.report.results import (
     PERTURBED,
     groups,
@@ -254,23 +254,14 @@ def growth(files: Sequence[Path], **where: str) -> str:
 
 
 def costs(files: Sequence[Path], **where: str) -> str:
-    """Operations per environment step, accumulates + multiply-accumulates, and memory; of static
-    spiking policies also what NeuroBench counts of their spiking layers, beside the same here.
-    """
-    rows = _head("task", "policy", *PARTS, "energy, nJ", "weights, kB", "state, kB", "silent",
-                 "spiking layers", "NeuroBench")  # fmt: skip
+    """Operations per environment step, accumulates + multiply-accumulates, and memory."""
+    rows = _head("task", "policy", *PARTS, "energy, nJ", "weights, kB", "state, kB", "silent")
     for case in _cases(files, {"setting": ""} | where):
-        counts = {
-            part: [case[f"{part}_{kind}"] for kind in ("accumulates", "multiply_accumulates")]
-            for part in (*PARTS, "spiking", "neurobench")
-        }
-        texts = {part: "" if None in pair else " + ".join(map(number, pair))
-                 for part, pair in counts.items()}  # fmt: skip
+        counts = [" + ".join(number(case[f"{part}_{kind}"]) for kind in KINDS) for part in PARTS]
         thousands = [case["energy_nJ"], case["parameter_bytes"] / 1000, case["state_bytes"] / 1000]
         rows.append(
-            _line(case["environment"], f"`{case['policy']}`", *(texts[part] for part in PARTS),
-                  *map(number, thousands), percent(case["activation_sparsity"]),
-                  texts["spiking"], texts["neurobench"])
+            _line(case["environment"], f"`{case['policy']}`", *counts, *map(number, thousands),
+                  percent(case["activation_sparsity"]))
         )  # fmt: skip
     return "\n".join(rows)
 

@@ -55,12 +55,10 @@ def section_of(name):
     """The section of the workspace that shows a metric; exactly one does."""
     found = [
         section
-        for section, plots in dashboards.SECTIONS.items()
-        for _, metrics in plots
+        for section, shown in dashboards.WORKSPACE.items()
+        for metrics in (*shown["plots"].values(), *shown.get("tables", ()), *shown.get("media", ()))
         if re.fullmatch(metrics, name)
     ]
-    found += [section for section, keys in dashboards.TABLES.items() if name in keys]
-    found += [section for section, keys in dashboards.MEDIA.items() if name in keys]
     assert len(found) == 1, (name, found)
     return found[0]
 
@@ -108,7 +106,7 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
 
     # what it holds, by section
     sections = sections_of(rows_of(both), {"global_step"})
-    assert sections.keys() == dashboards.SECTIONS.keys()
+    assert sections.keys() == dashboards.WORKSPACE.keys()
     assert {"rollout/ep_rew_mean", "learning/gradient_norm/critic"} <= sections["learning"]
     assert {"spikes/firing_rate/layer0", "spikes/silent/layer1"} <= sections["spikes"]
     assert {"plasticity/modulator_mean/layer1", "plasticity/clipped/layer1"} <= (
@@ -293,9 +291,8 @@ def test_the_workspace_has_its_sections_and_panels():
     for section in sections:
         plots = [part["config"] for part in section["panels"] if "Line Plot" in part["viewType"]]
         shown = [(part["chartTitle"], part["metricRegex"]) for part in plots]
-        assert shown == [
-            (title, f"^{metrics}$") for title, metrics in dashboards.SECTIONS[section["name"]]
-        ]
+        known = dashboards.WORKSPACE[section["name"]]["plots"].items()
+        assert shown == [(title, f"^{metrics}$") for title, metrics in known]
     kinds = {part["viewType"] for part in sections[3]["panels"]}
     assert {"Media Browser", "Weave"} <= kinds
 

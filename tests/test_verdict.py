@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from example_evaluation import condition, evaluation, example
 
-from spikepropamine.report.verdict import caveats, comparisons, verdict
+from spikepropamine.report.sentences import sentences
 from spikepropamine.statistics import HIGHER, LOWER, NO_DIFFERENCE
 from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
 
@@ -41,7 +41,7 @@ def test_numbers_in_words():
 
 
 def said_of(found, policy):
-    return plain(" ".join(verdict(found, policy)))
+    return plain(" ".join(sentences("verdict", found, policy)))
 
 
 def test_what_a_plastic_policy_keeps_and_what_comes_back():
@@ -86,7 +86,7 @@ def clean(**returns):
 def test_who_earns_no_more_than_random_actions_has_not_learned():
     found = clean(good=[[5, 6, 7, 8, 9]], bad=[[-1, 0, 1, 0, 1]], few=[[5, 6, 7]])
     assert [found.learned(name) for name in found.policies] == [[True], [False], [None]]
-    assert len({verdict(found, name)[0].split("(")[0] for name in found.policies}) == 3
+    assert len({sentences("verdict", found, name)[0].split("(")[0] for name in found.policies}) == 3
 
 
 def test_comparisons_are_of_runs_and_corrected():
@@ -96,20 +96,21 @@ def test_comparisons_are_of_runs_and_corrected():
     assert [by_pair["a", x].verdict for x in "bc"] == [HIGHER] * 2
     assert by_pair["b", "c"].verdict == NO_DIFFERENCE
     assert by_pair["a", "b"].p == pytest.approx(3 * by_pair["a", "b"].found.p, rel=0.1)
-    assert [len(text) > 0 for text in comparisons(found)] == [True] * 3
-    assert "equal" not in " ".join(comparisons(found))
+    assert [len(text) > 0 for text in sentences("comparisons", found)] == [True] * 3
+    assert "equal" not in " ".join(sentences("comparisons", found))
     (alone,) = clean(once=[[0, 1, 2, 3, 4]], more=[[5, 6, 7, 8, 9.5]] * 2).comparisons
     assert alone.verdict == LOWER and alone.found.mean == pytest.approx(-5.1)
 
 
 def test_what_the_numbers_cannot_tell_is_told():
     found = example()
-    before = caveats(found)
+    before = sentences("caveats", found)
     for run in found.asked["runs"]:
         run["steps"] = 500_000 if run["policy"] == "mlp" else 1_000_000
-    stopped, unequal = (text for text in caveats(found) if text not in before)
+    stopped, unequal = (text for text in sentences("caveats", found) if text not in before)
     assert "500,000 of 1,000,000" in stopped and "500,000" in unequal
-    without_limit = caveats(example(own_limit=False))
-    assert len(without_limit) == len(before) + 1 and len(caveats(example(seeds=[0, 99]))) == 2
-    failed = caveats(clean(a=[[5, 6, 7, 8, 9], [0, 0, 1, 0, 0]]))
+    without_limit = sentences("caveats", example(own_limit=False))
+    assert len(without_limit) == len(before) + 1
+    assert len(sentences("caveats", example(seeds=[0, 99]))) == 2
+    failed = sentences("caveats", clean(a=[[5, 6, 7, 8, 9], [0, 0, 1, 0, 0]]))
     assert sum("seed 1" in text for text in failed) == 1
