@@ -308,9 +308,9 @@ class SpikingNetwork(nn.Module):
         self, observations: Tensor, states: tuple[Tensor, Tensor], starts: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """`run` on flat states: ([T, B, channels], ([1, B, D], any), [T, B]) to the features
-        [T, B, output_size] and the new pair of states.
+        [T, B, output_size] and the new pair of states, whose second part is [1, B, 1].
         """
-        flat = states[0]
+        flat, second = states
         if self.config.fresh_weights == "random":
             return self._each_its_own(observations, states, starts)
         step = choose_step(self.backend, self._specs, flat.device.type)
@@ -321,7 +321,9 @@ class SpikingNetwork(nn.Module):
             flat = self.layout.pack(state).unsqueeze(0)
         if self._observer is not None:
             self._observer(outputs)
-        return features, (flat, flat.narrow(2, 0, 1))
+        if second.shape[2] != 1:
+            second = flat.narrow(2, 0, 1)
+        return features, (flat, second)  # as it came, since a view takes a microsecond
 
     def _each_its_own(
         self, observations: Tensor, states: tuple[Tensor, Tensor], starts: Tensor

@@ -91,9 +91,10 @@ def go(
     """
     batch, ticks, dtype, count = state.shape[1], network.config.ticks, state.dtype, len(plan.calls)
     observations, starts, state = (_plain(x, dtype) for x in (observations, starts, state))
-    shapes = tuple(observations.shape), tuple(starts.shape), tuple(state.shape)
+    shapes = observations.shape, starts.shape, state.shape
     if shapes != plan.shapes:  # the kernels would not notice
-        raise ValueError(f"shapes of observations, starts and state: {shapes}, not {plan.shapes}")
+        given = tuple(map(tuple, shapes))
+        raise ValueError(f"shapes of observations, starts and state: {given}, not {plan.shapes}")
     signal, first_tick = observations, starts
     if ticks > 1:
         rows = batch // count
