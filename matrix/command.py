@@ -15,8 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from spikepropamine.common import Parser, UsageError, progress_bar, run_command
-from spikepropamine.matrix.cells import BUSY, Cell, cells_of, chosen, execute
-from spikepropamine.matrix.file import load_matrix
+from spikepropamine.matrix.cells import BUSY, Cell, cells_of, chosen, execute, load_matrix
 from spikepropamine.matrix.rows import collect, keep_medians
 from spikepropamine.table import RESULTS
 

@@ -12,13 +12,11 @@ from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIO
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
 from spikepropamine.evaluation.rows import TOLD
 from spikepropamine.folder import ASKED, RunFolder, name_of
-from spikepropamine.matrix.cells import Cell
-from spikepropamine.matrix.file import Matrix
+from spikepropamine.matrix.cells import Cell, Matrix
 from spikepropamine.reading import read_json
 from spikepropamine.report.card import card_of
 from spikepropamine.report.evaluation import Evaluation
-from spikepropamine.report.results import lines_of, main_measure
-from spikepropamine.table import COLUMNS, RUN, read, table, where, write
+from spikepropamine.table import COLUMNS, RUN, lines_of, main_measure, read, table, where, write
 
 OBSERVER = "ideal observer"  # stands in the place of a policy, and has no seed
 CUE = "CueAssociation-v0"

@@ -28,7 +28,6 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_text
 from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.report.page import templates
-from spikepropamine.report.results import lines_of, main_measure
 from spikepropamine.versions import add_import, import_modules
 from spikepropamine.words import number
 
@@ -86,7 +85,7 @@ def lines_evaluated(run: RunFolder, evaluation: Path) -> pl.DataFrame:
             f"{evaluation} is of the policy after {mine[0]['steps']:,} steps, and {run.path} has "
             f"one of {steps:,}: evaluate it again"
         )
-    lines = lines_of(table.where(found.frame, policy=mine[0]["policy"], seed=mine[0]["seed"]))
+    lines = table.lines_of(table.where(found.frame, policy=mine[0]["policy"], seed=mine[0]["seed"]))
     return lines.with_columns(episodes=pl.lit(float(found.episodes)))
 
 
@@ -113,7 +112,7 @@ def _metadata(run: RunFolder) -> Mapping[str, Any]:
 
 @functools.cache
 def _lines(file: Path) -> pl.DataFrame:
-    return lines_of(table.read(file))
+    return table.lines_of(table.read(file))
 
 
 def _metrics(run: RunFolder, lines: pl.DataFrame) -> dict[str, float]:
@@ -121,7 +120,7 @@ def _metrics(run: RunFolder, lines: pl.DataFrame) -> dict[str, float]:
     if not lines.height:
         returns = read_curve(run.progress, RETURN)[1]
         return {"training_return": round(float(returns[-1]), 2)} if len(returns) else {}
-    measure, condition = main_measure(lines)
+    measure, condition = table.main_measure(lines)
     found = {measure: _value(lines, condition, measure)} if measure != "return" else {}
     found |= {"mean_reward": _value(lines, CLEAN_KEY, "return")}
     return {name: round(x, 3) for name, x in found.items() if x is not None}

@@ -1,26 +1,28 @@
-"""The three kinds of plot on the pages: curves with bands, dots with intervals, and points."""
+"""The three kinds of plot on the pages: curves with bands, dots with intervals, and points. Their
+looks are in charts.yaml, as are those of the figures of README and docs.
+"""
 
-import itertools
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any
 
-import altair as alt
-
+from spikepropamine.reading import read_yaml
 from spikepropamine.report.colours import variable
 from spikepropamine.words import number, percent, with_interval
 
 HEIGHT = 240  # pixels of a plot of curves
 ROW, TIGHT_ROW = 16, 11  # pixels between dots; where there are many
 MANY_ROWS = 40
-LABEL = 130  # pixels of a name beside a line, at most
+FEW_POINTS = 12  # of a curve, which are marked
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
 ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
 QUIET = ""  # the colour of what is there for comparison
 
 Point = tuple[float, float, float | None, float | None]
+Chart = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,30 @@ class Dot:
     hollow: bool = False
 
 
+def chart(name: str, **values: Any) -> Chart:
+    """A chart of charts.yaml, in which values are filled in."""
+    known = values | values.get("datasets", {})
+
+    def filled(part: Any) -> Any:
+        if isinstance(part, str):
+            return values[part[1:]] if part.startswith("$") else part
+        if isinstance(part, list):
+            there = [x for x in part if not isinstance(x, dict) or known.get(x.get("when"), True)]
+            return [filled(x) for x in there]
+        if not isinstance(part, dict):
+            return part
+        found = {key: filled(value) for key, value in part.items() if key != "when"}
+        # null in the file means that there is to be none, of a legend for instance
+        return {key: x for key, x in found.items() if x is not None or part[key] is None}
+
+    return filled(_charts()[name])
+
+
+@functools.cache
+def _charts() -> Mapping[str, Any]:
+    return read_yaml(Path(__file__).with_name("charts.yaml"))
+
+
 def curves(
     lines: Sequence[Line],
     x_title: str,
@@ -55,7 +81,7 @@ def curves(
     include: Sequence[float] = (),
     vertical: Mapping[str, float] | None = None,
     horizontal: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
+) -> Chart:
     """A Vega-Lite chart of curves, each named at its end; there is at least one, with a point.
 
     Titles of axes have the unit. With `as_percent` fractions are percentages. `x_format` is of the
@@ -64,51 +90,45 @@ def curves(
     """
     vertical, horizontal = vertical or {}, horizontal or {}
     bottom, top = _range(lines, [*include, *horizontal.values()])
-    xs = [x for line in lines for x, *_ in line.points]
-    above = {"titleAngle": 0, "titleAlign": "left", "titleBaseline": "bottom", "titleX": -38,
-             "titleY": -8, "labelPadding": 6}  # fmt: skip
-    y_settings = _y_settings(y_title, bottom, top, as_percent, **above)
-    y = alt.Y("y:Q", **y_settings)
-    ticks: dict[str, Any] = {"tickMinStep": 1} if x_format == "d" else {}
-    x = alt.X("x:Q", title=x_title, scale=_scale(min(xs), max(xs)), axis=alt.Axis(
-        grid=False, tickCount=5, labelOverlap=True, labelFlush=False, format=x_format, **ticks,
-    ))  # fmt: skip
-
-    values = []
+    points: list[dict[str, Any]] = []
+    readout: dict[float, dict[str, Any]] = {}
     for n, line in enumerate(lines):
         for at, mean, low, high in line.points:
-            point = {"line": n, "x": at, "y": _short(mean)}
-            if low is not None and high is not None:
-                point |= {"low": _short(low), "high": _short(high)}
-            values.append(point)
-    numbers = list(range(len(lines)))
-    paints = alt.Scale(domain=numbers, range=[_paint(line.colour) for line in lines])
-    colour = alt.Color("line:N", legend=None, scale=paints)
-    dashes = [[5, 3] if line.dashed else [1, 0] for line in lines]
-    dash = alt.StrokeDash("line:N", legend=None, scale=alt.Scale(domain=numbers, range=dashes))
-    dashed = [n for n, line in enumerate(lines) if line.dashed]
-    opacity = alt.condition(
-        alt.FieldOneOfPredicate(field="line", oneOf=dashed), alt.value(0.07), alt.value(0.18)
-    )
-    base = alt.Chart(_data(values)).encode(x=x, color=colour, detail="line:N")
-    layers: list[Any] = [_dotted("y", at).encode(y=y) for at in horizontal.values()]
-    for label, at in vertical.items():
-        mark = alt.Chart(_data([{"x": at, "label": label}])).encode(x=x)
-        layers.append(mark.mark_rule(color="var(--quiet)"))
-        name = mark.mark_text(align="left", baseline="top", dx=4, color="var(--quiet)")
-        layers.append(name.encode(text="label:N", y=alt.value(0)))
-    bottoms = alt.Y("low:Q", **y_settings)
-    # which breaks where there is no interval
-    layers.append(base.mark_area(clip=True).encode(y=bottoms, y2="high:Q", opacity=opacity))
-    layers.append(base.mark_line(strokeWidth=2, strokeJoin="round").encode(y=y, strokeDash=dash))
-    if max(len(line.points) for line in lines) <= 12:
-        layers.append(base.mark_circle(size=36, opacity=1).encode(y=y))
+            band = {} if low is None or high is None else {"low": _short(low), "high": _short(high)}
+            points.append({"line": n, "x": at, "y": _short(mean)} | band)
+            text = _readable(mean, low, high, as_percent)
+            readout.setdefault(at, {"x": at})[f"line{n}"] = text
+    xs = sorted(readout)
+    names = [{"field": f"line{n}", "title": x.label} for n, x in enumerate(lines)]
     ends = [(line.label, _ink(line.colour), *line.points[-1][:2]) for line in lines]
-    ends += [(label, "var(--quiet)", max(xs), at) for label, at in horizontal.items()]
-    layers.append(_end_labels(ends, x, y, bottom, top))
-    layers.append(_readout(lines, x, x_title, as_percent))
-    described = f"Curves of {y_title} by {x_title}: {', '.join(line.label for line in lines)}"
-    return _finished(layers, described)
+    ends += [(label, "var(--quiet)", xs[-1], at) for label, at in horizontal.items()]
+    datasets = {
+        "across": [{"y": at} for at in horizontal.values()],
+        "down": [{"x": at, "label": label} for label, at in vertical.items()],
+        "points": points,
+        "ends": _placed(ends, bottom, top),
+        "readout": [readout[at] for at in xs],
+    }
+    return chart(
+        "curves",
+        description=f"Curves of {y_title} by {x_title}: {', '.join(x.label for x in lines)}",
+        datasets=datasets,
+        height=HEIGHT,
+        x_title=x_title,
+        x_domain=[xs[0], xs[-1]],
+        x_format=x_format,
+        x_step=1 if x_format == "d" else None,
+        y_title=y_title,
+        y_domain=[bottom, top],
+        y_format=_format(as_percent),
+        lines=list(range(len(lines))),
+        paints=[_paint(line.colour) for line in lines],
+        dashes=[[5, 3] if line.dashed else [1, 0] for line in lines],
+        dashed=[n for n, line in enumerate(lines) if line.dashed],
+        few=max(len(line.points) for line in lines) <= FEW_POINTS,
+        tooltip=[{"field": "x", "type": "quantitative", "title": x_title, "format": ",~r"}]
+        + [name | {"type": "nominal"} for name in names],
+    )
 
 
 def dots(
@@ -118,7 +138,7 @@ def dots(
     as_percent: bool = False,
     include: Sequence[float] = (),
     marks: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
+) -> Chart:
     """A Vega-Lite chart of means with intervals, a group of rows for each label; there is at least
     one.
 
@@ -131,46 +151,29 @@ def dots(
         heads.append({"row": at + 0.5, "label": head})
         for n, dot in enumerate(some):
             paint = _paint(dot.colour)
-            of = {
-                "row": at + 1.5 + n,
-                "paint": paint,
-                "fill": "var(--paper)" if dot.hollow else paint,
-            }
-            of["name"] = f"{head}, {dot.label}" if dot.label else head
+            name = f"{head}, {dot.label}" if dot.label else head
+            of = {"row": at + 1.5 + n, "paint": paint, "name": name}
+            of["fill"] = "var(--paper)" if dot.hollow else paint
             values.append(of | _point(dot, "mean", as_percent))
         at += len(some) + 1.4
-    dots_of = itertools.chain(*rows.values())
-    every = [v for dot in dots_of for v in (dot.low, dot.mean, dot.high) if v is not None]
-    left, right = _padded([*every, *include, *marks.values()])
-    # no grid: names of conditions stand across the whole width
-    axis = alt.Axis(
-        tickCount=5, labelFlush=False, labelOverlap=True, grid=False, format=_format(as_percent)
+    every = [v for some in rows.values() for x in some for v in (x.low, x.mean, x.high)]
+    known = [value for value in every if value is not None]
+    lines = [{"mean": x, "label": label} for label, x in marks.items()]
+    return chart(
+        "dots",
+        description=f"{x_title} with 95 % intervals: {', '.join(rows)}",
+        datasets={"marks": lines, "dots": values, "heads": heads},
+        height=round(at * (ROW if at < MANY_ROWS else TIGHT_ROW)),
+        x_title=x_title,
+        x_domain=_padded([*known, *include, *marks.values()]),
+        x_format=_format(as_percent),
+        rows=[0, at],
     )
-    x_settings: dict[str, Any] = {"title": x_title, "scale": _scale(left, right), "axis": axis}
-    x = alt.X("mean:Q", **x_settings)
-    y = alt.Y("row:Q", axis=None, scale=_scale(0, at, reverse=True))
-    tooltip = [alt.Tooltip("name:N", title=" "), alt.Tooltip("text:N", title=x_title)]
-    base = alt.Chart(_data(values)).encode(y=y, tooltip=tooltip)
-    colour = alt.Color("paint:N", scale=None)
-    layers: list[Any] = [
-        _dotted("mean", at_x, label=label).encode(x=x) for label, at_x in marks.items()
-    ]
-    lows = alt.X("low:Q", **x_settings)
-    layers.append(base.mark_rule(strokeWidth=2).encode(x=lows, x2="high:Q", color=colour))
-    points = base.mark_point(size=64, strokeWidth=2, opacity=1)
-    layers.append(points.encode(x=x, stroke=colour, fill=alt.Fill("fill:N", scale=None)))
-    names = alt.Chart(_data(heads)).encode(y=y, text="label:N", x=alt.value(0))
-    # a strip of paper below them, so that no line runs through the letters
-    layers.append(names.mark_text(align="left", stroke="var(--paper)", strokeWidth=5))
-    layers.append(names.mark_text(align="left", fontWeight=500, color="var(--ink)"))
-    described = f"{x_title} with 95 % intervals: {', '.join(rows)}"
-    height = round(at * (ROW if at < MANY_ROWS else TIGHT_ROW))
-    return _finished(layers, described, height, {"left": 6, "top": 0, "bottom": 5, "right": 6})
 
 
 def scatter(
     spots: Sequence[tuple[float, Dot]], x_title: str, y_title: str, *, as_percent: bool = False
-) -> dict[str, Any]:
+) -> Chart:
     """A Vega-Lite chart of points at some x above 0, each named beside it. The x axis is
     logarithmic.
     """
@@ -180,28 +183,18 @@ def scatter(
         for at, dot in spots
     ]  # fmt: skip
     some = [v for _, dot in spots for v in (dot.low, dot.mean, dot.high)]
-    bottom, top = _padded([v for v in some if v is not None])
     xs = [at for at, _ in spots]
-    x = alt.X(
-        "x:Q",
-        title=x_title,
-        scale=alt.Scale(type="log", domain=[min(xs) / 2, max(xs) * 4], nice=False),
-        axis=alt.Axis(grid=False, tickCount=4, labelOverlap=True, format="~s"),
+    return chart(
+        "scatter",
+        description=f"{y_title} by {x_title}: {', '.join(dot.label for _, dot in spots)}",
+        datasets={"spots": values},
+        height=HEIGHT,
+        x_title=x_title,
+        x_domain=[min(xs) / 2, max(xs) * 4],
+        y_title=y_title,
+        y_domain=_padded([v for v in some if v is not None]),
+        y_format=_format(as_percent),
     )
-    y_settings = _y_settings(y_title, bottom, top, as_percent)
-    titles = {"label:N": " ", "text:N": y_title, "at:N": x_title}
-    tooltip = [alt.Tooltip(field, title=title) for field, title in titles.items()]
-    colour = alt.Color("paint:N", scale=None)
-    base = alt.Chart(_data(values)).encode(x=x, color=colour, tooltip=tooltip)
-    y, ink = alt.Y("y:Q", **y_settings), alt.Color("ink:N", scale=None)
-    low = alt.Y("low:Q", **y_settings)
-    layers: list[Any] = [
-        base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q"),
-        base.mark_circle(size=64, opacity=1).encode(y=y),
-        base.mark_text(align="left", dx=8).encode(y=y, text="label:N", color=ink),
-    ]
-    described = f"{y_title} by {x_title}: {', '.join(dot.label for _, dot in spots)}"
-    return _finished(layers, described)
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -222,41 +215,15 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
     return result
 
 
-def _end_labels(
-    ends: Sequence[tuple[str, str, float, float]], x: alt.X, y: alt.Y, bottom: float, top: float
-) -> Any:
-    """Names (label, colour, x, y) beside the ends of lines, kept from overlapping."""
+def _placed(
+    ends: Sequence[tuple[str, str, float, float]], bottom: float, top: float
+) -> list[dict[str, Any]]:
+    """Names (label, colour, x, y) at the ends of lines, kept from overlapping."""
     pixels = [HEIGHT * (top - at_y) / (top - bottom) for _, _, _, at_y in ends]
-    values = [
+    return [
         {"x": at_x, "y": top - place * (top - bottom) / HEIGHT, "label": label, "paint": paint}
         for (label, paint, at_x, _), place in zip(ends, spread(pixels, 14, 0, HEIGHT))
     ]
-    return (
-        alt.Chart(_data(values))
-        .mark_text(align="left", dx=8, fontWeight=500, limit=LABEL)
-        .encode(x=x, y=y, text="label:N", color=alt.Color("paint:N", scale=None))
-    )
-
-
-def _readout(lines: Sequence[Line], x: alt.X, x_title: str, as_percent: bool) -> Any:
-    """A rule that follows the pointer, with the values of all lines there."""
-    rows: dict[float, dict[str, Any]] = {}
-    for n, line in enumerate(lines):
-        for at, mean, low, high in line.points:
-            text = _readable(mean, low, high, as_percent)
-            rows.setdefault(at, {"x": at})[f"line{n}"] = text
-    tooltip = [alt.Tooltip("x:Q", title=x_title, format=",~r")] + [
-        alt.Tooltip(f"line{n}:N", title=line.label) for n, line in enumerate(lines)
-    ]
-    near = alt.selection_point(
-        fields=["x"], nearest=True, on="pointerover", clear="pointerout", empty=False
-    )
-    return (
-        alt.Chart(_data([rows[at] for at in sorted(rows)]))
-        .mark_rule(color="var(--quiet)")
-        .encode(x=x, tooltip=tooltip, opacity=alt.condition(near, alt.value(0.7), alt.value(0)))
-        .add_params(near)
-    )
 
 
 def _readable(mean: float, low: float | None, high: float | None, as_percent: bool) -> str:
@@ -272,37 +239,6 @@ def _point(of: Dot, axis: str, as_percent: bool) -> dict[str, Any]:
     return numbers | {"text": _readable(of.mean, of.low, of.high, as_percent)}
 
 
-def _dotted(axis: str, at: float, **more: Any) -> alt.Chart:
-    """A dotted line at a value."""
-    return alt.Chart(_data([{axis: at} | more])).mark_rule(
-        strokeDash=[2, 3], color="var(--quiet)"
-    )  # fmt: skip
-
-
-def _scale(low: float, high: float, **more: Any) -> alt.Scale:
-    return alt.Scale(domain=[low, high], nice=False, zero=False, **more)
-
-
-def _y_settings(
-    title: str, bottom: float, top: float, as_percent: bool, **axis: Any
-) -> dict[str, Any]:
-    settings: Any = {"tickCount": 5, "domain": False, "ticks": False}
-    axis = settings | {"format": _format(as_percent)} | axis
-    return {"title": title, "scale": _scale(bottom, top), "axis": alt.Axis(**axis)}
-
-
-def _finished(
-    layers: Sequence[Any],
-    description: str,
-    height: int = HEIGHT,
-    padding: Mapping[str, int] = MappingProxyType({"left": 0, "top": 4, "bottom": 5, "right": 2}),
-) -> dict[str, Any]:
-    chart = alt.layer(*layers).properties(
-        width="container", height=height, padding=dict(padding), description=description
-    )
-    return chart.to_dict()
-
-
 def _paint(colour: str) -> str:
     return variable(colour) if colour else "var(--quiet)"
 
@@ -312,7 +248,7 @@ def _ink(colour: str) -> str:
     return variable(colour, "t") if colour else "var(--quiet)"
 
 
-def _range(lines: Sequence[Line], include: Sequence[float]) -> tuple[float, float]:
+def _range(lines: Sequence[Line], include: Sequence[float]) -> list[float]:
     """That of the means and of the bands, as far as these leave the means room to be told apart."""
     points = [point for line in lines for point in line.points]
     means = [*include, *(mean for _, mean, *_ in points)]
@@ -322,11 +258,11 @@ def _range(lines: Sequence[Line], include: Sequence[float]) -> tuple[float, floa
     return _padded([max(min([low, *edges]), low - room), min(max([high, *edges]), high + room)])
 
 
-def _padded(values: Sequence[float]) -> tuple[float, float]:
+def _padded(values: Sequence[float]) -> list[float]:
     """A range around the values with some air; never empty."""
     low, high = min(values), max(values)
     air = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-    return low - air, high + air
+    return [low - air, high + air]
 
 
 def _format(as_percent: bool) -> str:
@@ -335,7 +271,3 @@ def _format(as_percent: bool) -> str:
 
 def _short(value: float) -> float:
     return float(f"{value:.4g}")
-
-
-def _data(values: Sequence[Mapping[str, Any]]) -> alt.InlineData:
-    return alt.InlineData(values=list(values))

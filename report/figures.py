@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import polars as pl
 import vl_convert
 from PIL import Image
@@ -19,18 +18,22 @@ from PIL.PngImagePlugin import PngInfo
 
 from spikepropamine.common import CLEAN_KEY, UsageError, whole_file
 from spikepropamine.reading import read_bytes
+from spikepropamine.report.charts import Chart, chart
 from spikepropamine.report.colours import colour_of
-from spikepropamine.report.results import (
+from spikepropamine.statistics import Difference, difference, interval, pooled
+from spikepropamine.table import (
+    RUN,
+    TASK,
     groups,
     lines_where,
     main_measure,
     of_one_task,
     once,
+    read,
     task_name,
     values_of,
+    where,
 )
-from spikepropamine.statistics import Difference, difference, interval, pooled
-from spikepropamine.table import RUN, TASK, read, where
 
 CHART = "chart"  # the name of the digest in a PNG file
 CHANCE = 0.5  # of the cue tasks, which have two answers
@@ -39,9 +42,6 @@ CURVE = (190, 150)  # width and height of a panel of curves
 STATIC, RECURRENT = ("snn-sized", "mlp-sized"), ("rsnn-sized", "rsnn")
 AGAINST = {"static, equal size": STATIC, "recurrent": RECURRENT, "LSTM": ("lstm",)}
 POOLED = "all tasks"
-HEADER = alt.Header(title=None, labelFontWeight="bold")
-LEGEND = alt.Legend(title=None, symbolOpacity=1, symbolStrokeWidth=2)
-Chart = dict[str, Any]
 
 
 def conditions(files: Sequence[Path], **asked: str) -> Chart:
@@ -138,22 +138,17 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
     for name, sample in samples.items():
         if len(sample[-1]) > 1:
             points.append(_point(name, POOLED, pooled(*sample), 1.0))
-    colour = alt.condition(
-        alt.datum.task == POOLED, alt.value("black"), alt.value(colour_of("ndp-oja"))
-    )
-    y = alt.Y("task:N", sort=[*labels, POOLED], title=None, axis=alt.Axis(labelLimit=400))
-    base = alt.Chart().encode(y=y, color=colour)
-    layers = [
-        alt.Chart().mark_rule(color="#999", strokeDash=[3, 3]).encode(x=alt.datum(0)),
-        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title="difference"), x2="high:Q"),
-        base.mark_point(filled=True, size=60, opacity=1).encode(x="mean:Q"),
-    ]
-    panel = alt.layer(*layers, data=alt.Data(values=points))
-    panel = panel.properties(width=170, height=22 * (len(labels) + 1))
-    chart = panel.facet(column=alt.Column("against:N", sort=list(AGAINST), header=HEADER))
-    text = ["above 0 the plastic network is better; mean and 95 % interval over seeds,",
-            "1 is from chance to the best possible, or the static policy's return"]  # fmt: skip
-    return _finished(chart, "Plastic networks less others", text)
+    return chart(
+        "forest",
+        values=points,
+        title="Plastic networks less others",
+        text=["above 0 the plastic network is better; mean and 95 % interval over seeds,",
+              "1 is from chance to the best possible, or the static policy's return"],
+        panels=list(AGAINST),
+        tasks=[*labels, POOLED],
+        height=22 * (len(labels) + 1),
+        colour=colour_of("ndp-oja"),
+    )  # fmt: skip
 
 
 FIGURES = {kind.__name__: kind for kind in (conditions, trials, returns, learning, forest)}
@@ -199,25 +194,14 @@ def _dots(
         of = {"at": at, "policy": policy}
         means.append(of | {"y": _short(values.mean()), "low": _short(low), "high": _short(high)})
         seeds += [of | {"y": _short(value)} for value in values]
-    policies = list(dict.fromkeys(row["policy"] for row in means))
-    panels = list(dict.fromkeys(row["at"] for row in means))
-    colour = _colour(policies)
-    x = alt.X("policy:N", sort=policies, title=None, axis=alt.Axis(labels=False, ticks=False))
-    y = alt.Y("y:Q", title=title, scale=alt.Scale(zero=chance is not None))
-    base = alt.Chart(alt.Data(values=[row | {"kind": "mean"} for row in means] + seeds))
-    base = base.encode(x=x, color=colour)
-    layers = [
-        base.mark_circle(size=20, opacity=0.45).encode(y=y).transform_filter("datum.kind == null"),
-        base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
-        base.mark_tick(thickness=3, size=12).encode(y=y).transform_filter("datum.kind == 'mean'"),
-    ]
-    if chance is not None:
-        own = {"x": alt.Undefined, "color": alt.Undefined}
-        rule = base.mark_rule(color="#999", strokeDash=[3, 3])
-        layers.insert(0, rule.encode(y=alt.datum(chance), **own))
-    panel = alt.layer(*layers).properties(width=18 * len(policies), height=220)
-    chart = panel.facet(column=alt.Column("at:N", sort=panels, header=HEADER), spacing=12)
-    return _finished(chart, _title(lines), [text])
+    return chart(
+        "seeds",
+        values=[row | {"kind": "mean"} for row in means] + seeds,
+        text=[text],
+        y_title=title,
+        width=18 * len({row["policy"] for row in means}),
+        **_shared(lines, means, "at", chance),
+    )
 
 
 def _curves(
@@ -229,50 +213,38 @@ def _curves(
     of_run = rows.group_by("panel", "policy", "seed", "x", maintain_order=True)
     means = of_run.agg(pl.col("value").mean()).with_columns(pl.col("x", "value").round_sig_figs(5))
     values = means.select("panel", "policy", "seed", "x", "value").to_dicts()
-    policies = list(dict.fromkeys(row["policy"] for row in values))
-    panels = list(dict.fromkeys(row["panel"] for row in values))
-    share = chance is not None
-    y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=share))
-    base = alt.Chart().encode(
-        x=alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False, nice=False)),
-        color=_colour(policies),
+    shared, share = _shared(rows, values, "panel", chance), chance is not None
+    several = len(shared["panels"]) > 1
+    size = 1 if several else 2
+    return chart(
+        "runs",
+        values=values,
+        text=[f"{text}, mean and every seed"],
+        several=several,
+        columns=4 if share else 3,
+        resolve=None if share else {"scale": {"x": "independent", "y": "independent"}},
+        width=CURVE[0] * size,
+        height=CURVE[1] * size,
+        x_title=x_title,
+        y_title=y_title,
+        **shared,
     )
-    layers = [
-        base.mark_line(strokeWidth=0.8, opacity=0.3).encode(y=y, detail="seed:N"),
-        base.mark_line(strokeWidth=2).encode(y=alt.Y("mean(value):Q", title=y_title)),
-    ]
-    if share:
-        rule = alt.Chart().mark_rule(color="#999", strokeDash=[3, 3])
-        layers.insert(0, rule.encode(y=alt.datum(chance)))
-    panel = alt.layer(*layers, data=alt.Data(values=values))
-    size = 1 if len(panels) > 1 else 2
-    panel = panel.properties(width=CURVE[0] * size, height=CURVE[1] * size)
-    header = alt.Header(title=None, labelFontWeight="bold", labels=len(panels) > 1)
-    facet = alt.Facet("panel:N", sort=panels, header=header)
-    chart = panel.facet(facet, columns=4 if share else 3)
-    if not share:
-        chart = chart.resolve_scale(x="independent", y="independent")
-    return _finished(chart, _title(rows), [f"{text}, mean and every seed"])
 
 
-def _colour(policies: Sequence[str]) -> alt.Color:
-    scale = alt.Scale(domain=list(policies), range=[colour_of(policy) for policy in policies])
-    return alt.Color("policy:N", scale=scale, sort=list(policies), legend=LEGEND)
-
-
-def _title(frame: pl.DataFrame) -> str:
+def _shared(
+    frame: pl.DataFrame, rows: Sequence[dict[str, Any]], panel: str, chance: float | None
+) -> dict[str, Any]:
+    """What charts of policies in panels have in common."""
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
     tasks = [task_name(task) for task in frame.select(TASK).unique(maintain_order=True).iter_rows()]
-    return tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
-
-
-def _finished(chart: Any, title: str, text: Sequence[str]) -> Chart:
-    head = alt.TitleParams(title, subtitle=list(text), anchor="start", offset=12)
-    return (
-        chart.properties(title=head, background="white", padding=8)
-        .configure_view(stroke=None)
-        .configure_axis(grid=True, gridColor="#EEE", domain=False, ticks=False)
-        .to_dict()
-    )
+    return {
+        "title": tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks",
+        "panels": list(dict.fromkeys(row[panel] for row in rows)),
+        "policies": policies,
+        "colours": [colour_of(policy) for policy in policies],
+        "chance": chance,
+        "zero": chance is not None,
+    }
 
 
 def _short(value: float) -> float:

@@ -15,17 +15,6 @@ from scipy import stats
 
 from spikepropamine.common import CLEAN_KEY, UsageError
 from spikepropamine.evaluation.judge.cost import KINDS, PARTS
-from spikepropamine.report.results import (
-    PERTURBED,
-    groups,
-    lines_where,
-    matching,
-    measure_of,
-    of_one_task,
-    once,
-    task_name,
-    values_of,
-)
 from spikepropamine.statistics import (
     Difference,
     decisive,
@@ -35,7 +24,20 @@ from spikepropamine.statistics import (
     pooled,
     verdict,
 )
-from spikepropamine.table import RUN, TASK, read
+from spikepropamine.table import (
+    PERTURBED,
+    RUN,
+    TASK,
+    groups,
+    lines_where,
+    matching,
+    measure_of,
+    of_one_task,
+    once,
+    read,
+    task_name,
+    values_of,
+)
 from spikepropamine.words import number, percent
 
 PLASTIC = r"^n?dp-"

@@ -19,8 +19,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
 from spikepropamine.matrix import command
 from spikepropamine.matrix import rows as rows_module
-from spikepropamine.matrix.cells import cells_of, execute
-from spikepropamine.matrix.file import MATRICES, load_matrix
+from spikepropamine.matrix.cells import MATRICES, cells_of, execute, load_matrix
 from spikepropamine.matrix.rows import OBSERVER, keep_medians, missing
 from spikepropamine.policies.export import load_policy
 from spikepropamine.report.evaluate import main as evaluate

@@ -6,8 +6,7 @@ import pytest
 
 from spikepropamine import versions
 from spikepropamine.__main__ import main
-from spikepropamine.matrix.cells import cells_of
-from spikepropamine.matrix.file import load_matrix
+from spikepropamine.matrix.cells import cells_of, load_matrix
 from spikepropamine.policies.rules import RULES
 
 MODULE = '''

@@ -1,1 +1,1 @@
-"""Matrices of experiments: `spikepropamine.matrix.file` reads them."""
+"""Matrices of experiments: `spikepropamine.matrix.cells` reads them."""
