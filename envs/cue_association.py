@@ -66,7 +66,6 @@ class CueAssociation(DrawnTask):
         mapping: the right action of each cue before a reversal, int64 [cues].
         order: the cue of each trial, int64 [trials].
         targets: the right action of each trial, int64 [trials].
-        answers: of the trials so far, the action and whether it was right.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  as Gymnasium has it
@@ -110,7 +109,8 @@ class CueAssociation(DrawnTask):
         self.trial_steps = self.cue_length + self.feedback_length + self.delay_length
         self.episode_steps = self.trials * self.trial_steps
 
-        channels = self.bits + 1 + self.actions + 1
+        self.parts = {"cue": self.bits, "respond": 1, "action": self.actions, "outcome": 1}
+        channels = sum(self.parts.values())
         low = np.zeros(channels, dtype=np.float32)
         low[-1] = -1.0
         self.observation_space = gym.spaces.Box(low, np.ones_like(low))
@@ -147,7 +147,6 @@ class CueAssociation(DrawnTask):
         shown[self._shows_cue] = np.repeat(self.patterns[self.order], self.cue_length, axis=0)
         self._observations = self._template.copy()
         self._observations[:-1, : self.bits] = shown ^ flips
-        self.answers: list[tuple[int, bool]] = []
 
     def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
         trial, phase = divmod(self.steps, self.trial_steps)
@@ -156,16 +155,10 @@ class CueAssociation(DrawnTask):
         target, cue = int(self.targets[trial]), int(self.order[trial])
         correct = action == target
         reward = 1.0 if correct else -1.0
-        self.answers.append((action, correct))
         feedback = self._observations[self.steps + 1 :][: self.feedback_length]
         feedback[:, self.bits + 1 + action] = 1.0
         feedback[:, -1] = reward
         return reward, {"target": target, "correct": correct, "trial": trial, "cue": cue}
-
-    def _picture(self) -> np.ndarray:
-        from spikepropamine.envs.pictures import cue_association
-
-        return cue_association(self)
 
     def _force(self, options: dict[str, Any]) -> None:
         """Replace what was drawn by what the options of `reset` ask for."""

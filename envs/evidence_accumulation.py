@@ -71,7 +71,6 @@ class EvidenceAccumulation(DrawnTask):
     Attributes, drawn by `reset`:
         sides: side of each cue, 0 left, 1 right, int64 [cues].
         target: the side with more cues, int.
-        last_answer: the last action of the recall window, None before it.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 3}  # noqa: RUF012  as Gymnasium has it
@@ -121,6 +120,7 @@ class EvidenceAccumulation(DrawnTask):
         self.metadata = self.metadata | {"render_fps": max(3, self.episode_steps // 15)}
         self._recall_start = self.episode_steps - self.recall_steps
 
+        self.parts = dict.fromkeys(("left", "right", "recall", "background"), self.population)
         self.observation_space = gym.spaces.Box(0.0, self.step_ms, (4 * self.population,))
         self.action_space = gym.spaces.Discrete(2)
 
@@ -150,12 +150,10 @@ class EvidenceAccumulation(DrawnTask):
         self._observations = np.zeros((self.episode_steps + 1, counts.shape[1]), np.float32)
         self._observations[:-1] = counts
         self._right_minus_wrong = 0
-        self.last_answer: int | None = None
 
     def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
         if self.steps < self._recall_start:
             return 0.0, {}
-        self.last_answer = action
         score = 1 if action == self.target else -1
         self._right_minus_wrong += score
         info: dict[str, Any] = {"target": self.target, "feedback": 0.0}
@@ -165,15 +163,3 @@ class EvidenceAccumulation(DrawnTask):
             info["trial"] = 0
             info["evidence"] = int(2 * self.sides.sum() - self.cues)
         return score / self.recall_steps, info
-
-    @property
-    def phase(self) -> str:
-        """What the present is part of: cues, delay, recall, or the end."""
-        if self.steps >= self._recall_start:
-            return "recall" if self.steps < self.episode_steps else "the end"
-        return "cues" if self.steps * self.step_ms <= self._cue_times[-1, -1] else "delay"
-
-    def _picture(self) -> np.ndarray:
-        from spikepropamine.envs.pictures import evidence_accumulation
-
-        return evidence_accumulation(self)

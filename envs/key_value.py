@@ -42,12 +42,13 @@ class KeyValue(DrawnTask):
         ask: "value", the value that the key has; or "count", how often it was written, modulo
             `values`.
         noise: probability in [0, 1] that a bit of a key is flipped, drawn anew at each step.
+        render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
     Raises:
         ValueError: if an argument is outside its range.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012  as Gymnasium has it
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  as Gymnasium has it
 
     def __init__(
         self,
@@ -58,7 +59,9 @@ class KeyValue(DrawnTask):
         write: float = 0.5,
         ask: str = "value",
         noise: float = 0.0,
+        render_mode: str | None = None,
     ) -> None:
+        self.render_mode = check_choice("render_mode", render_mode, (None, "rgb_array"))
         self.bits = check_integer("bits", bits, 1)
         self.keys = check_integer("keys", keys, 1)
         if self.keys > 2**self.bits:
@@ -70,7 +73,8 @@ class KeyValue(DrawnTask):
         self.ask = check_choice("ask", ask, ("value", "count"))
         self.noise = check_number("noise", noise, 0, 1)
         self.return_range = (-float(self.trials), float(self.trials))
-        channels = self.bits + self.values + 2
+        self.parts = {"key": self.bits, "value": self.values, "write": 1, "ask": 1}
+        channels = sum(self.parts.values())
         self.observation_space = gym.spaces.Box(0.0, 1.0, (channels,), np.float32)
         self.action_space = gym.spaces.Discrete(self.values)
 

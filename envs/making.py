@@ -19,8 +19,7 @@ from spikepropamine.envs.perturbations import Perturbed, parse
 from spikepropamine.envs.perturbations.notation import Term
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
 from spikepropamine.envs.perturbations.wrapper import reason_against
-from spikepropamine.envs.previous import PreviousActionAndReward
-from spikepropamine.envs.reveal import Revealed
+from spikepropamine.envs.shown import PreviousActionAndReward, Revealed
 from spikepropamine.envs.task import said
 from spikepropamine.reading import read_json
 

@@ -4,7 +4,7 @@ checks of constructor arguments, with messages that name the argument and its va
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, Protocol
 
@@ -58,14 +58,17 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
     It ends with terminated=True after `episode_steps`, and observes all zeros then.
 
     Attributes:
+        parts: of the observation, by name, and their channels, for `render`.
         steps: taken in this episode.
+        answers: the steps that were answered so far, and whether that was rewarded.
     """
 
     render_mode: str | None = None
-    _picture: Callable[[], np.ndarray]  # of tasks that have a render mode
     action_space: gym.spaces.Discrete
     episode_steps: int
+    parts: dict[str, int]
     steps: int = sys.maxsize  # no episode has started yet
+    answers: list[tuple[int, bool]]
     _observations: np.ndarray  # float32 [episode_steps + 1, channels]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
@@ -80,8 +83,8 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
         """
         super().reset(seed=seed)
         self._draw(options or {})
-        self.steps = 0
-        return self.seen.copy(), {}
+        self.steps, self.answers = 0, []
+        return self._observations[0].copy(), {}
 
     def step(self, action: int | np.integer) -> Step:
         """Take one action.
@@ -99,18 +102,23 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
         if not 0 <= action < actions:
             raise ValueError(f"action must be an integer in [0, {actions - 1}], got {action}")
         reward, info = self._answered(action)
+        if reward:
+            self.answers.append((self.steps, reward > 0))
         self.steps += 1
         # a copy, so that keeping one observation does not keep the whole episode in memory
-        return self.seen.copy(), reward, self.steps == self.episode_steps, False, info
+        observation = self._observations[self.steps].copy()
+        return observation, reward, self.steps == self.episode_steps, False, info
 
     @property
-    def seen(self) -> np.ndarray:
-        """The present observation, float32 [channels]."""
-        return self._observations[self.steps]
+    def observed(self) -> np.ndarray:
+        """All observations so far, float32 [steps + 1, channels]."""
+        return self._observations[: self.steps + 1]
 
     def render(self) -> np.ndarray | None:
         """The task as it is now, uint8 [420, 560, 3]; None without a render mode."""
-        return None if self.render_mode is None else self._picture()
+        from spikepropamine.envs.pictures import drawn_task
+
+        return None if self.render_mode is None else drawn_task(self)
 
     @abstractmethod
     def _draw(self, options: dict[str, Any]) -> None:

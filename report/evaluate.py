@@ -14,12 +14,13 @@ from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backen
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.command import FILMED, ask, measure, parse
-from spikepropamine.evaluation.film.recording import can_record, record_episode
+from spikepropamine.evaluation.film.recording import can_record, watch
 from spikepropamine.evaluation.run.plan import Asked
 from spikepropamine.report.evaluation import SPLITS, Estimate, Evaluation
 from spikepropamine.tracking import check_credentials
 from spikepropamine.versions import import_modules
 
+LONGEST_SEEN = 200  # steps of the episode that is looked into, since fast weights are large
 MANY_CONDITIONS = 10  # from so many on, a table has a line for each condition, and one measure
 
 PACE = "pace"
@@ -51,15 +52,16 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
     for run in _firsts(measured):
         if can_record(run.policy):
             with closing(make_env(measured.task, CLEAN, run.previous, run.revealed)) as env:
-                recording = record_episode(run.policy, env, measured.seeds[0])
-            steps, clean = len(recording.rewards), measured.outcomes[measured.runs.index(run)]
+                every = watch(run.policy, env, measured.seeds[0])
+                _, *moments = itertools.islice(every, LONGEST_SEEN + 1)
+            steps, clean = len(moments), measured.outcomes[measured.runs.index(run)]
             whole = steps == clean[CLEAN_KEY]["length"][0] or not measured.deterministic
             title = (
                 f"Inside one episode: {run.name} on {measured.task.environment}\n"
                 f"episode of seed {measured.seeds[0]}, {'' if whole else 'first '}{steps} steps"
                 f"{'' if measured.deterministic else ', deterministic actions'}"
             )
-            episode(recording, title, asked.folder / "figures" / f"episode-{run.name}.png")
+            episode(moments, title, asked.folder / "figures" / f"episode-{run.name}.png")
     filmed = film_asked(asked, options) if filming else options.video is None
     found = Evaluation.read(asked.folder)
     report = write_report(asked.folder, found)

@@ -1,5 +1,6 @@
 """The picture of the inside of one episode, drawn without a display and saved as PNG."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spikepropamine.common import whole_file
-from spikepropamine.evaluation.film.recording import Recording
+from spikepropamine.evaluation.film.recording import Moment
 from spikepropamine.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from spikepropamine.words import plural
 
@@ -31,12 +32,17 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def episode(recording: Recording, title: str, path: Path) -> None:
-    """One episode looked into, as PNG: what happened, spikes, neuromodulator, and fast weights. A
-    static network has the first two rows only. A second line of the title is set smaller.
+def episode(moments: Sequence[Moment], title: str, path: Path) -> None:
+    """The steps of one episode looked into, as PNG: what happened, spikes, neuromodulator, and fast
+    weights. A static network has the first two rows only. A second line of the title is set
+    smaller.
     """
-    fast, rate = recording.fast_weights, recording.rate
-    plastic, modulated = fast is not None, rate is not None and recording.modulated
+    kept: dict[str, list[Any]] = {
+        name: [x for moment in moments if (x := getattr(moment, name)) is not None]
+        for name in ("spikes", "modulator", "fast_weights")
+    }
+    spikes, ticks = np.concatenate(kept["spikes"]), len(kept["spikes"][0])
+    plastic, modulated = bool(kept["fast_weights"]), bool(kept["modulator"])
     heights = [0.9, 2.2] + [2.2] * modulated + [2.0] * plastic
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(11, 1.5 + 1.15 * sum(heights)), layout="constrained")
@@ -47,17 +53,18 @@ def episode(recording: Recording, title: str, path: Path) -> None:
         rows = [figure.add_subplot(grid[0, 0])]
         for index in range(1, len(heights)):
             rows.append(figure.add_subplot(grid[index, 0], sharex=rows[0]))
-        _draw_events(rows[0], recording)
-        _draw_spikes(rows[1], recording)
-        if rate is not None and recording.modulated:
-            _draw_modulator(figure, rows[2], rate, recording.ticks)
-        if fast is not None:
+        _draw_events(rows[0], moments)
+        _draw_spikes(rows[1], spikes, ticks, "plastic" if plastic else "static")
+        if modulated:
+            _draw_modulator(figure, rows[2], np.concatenate(kept["modulator"]), ticks)
+        if plastic:
+            fast = np.stack(kept["fast_weights"])
             _draw_fast_weights(rows[-1], fast)
-            _draw_matrices(figure, grid, fast, recording.infos)
+            _draw_matrices(figure, grid, fast, [moment.info for moment in moments])
         for ax in rows[:-1]:
             ax.tick_params(labelbottom=False)
-        rows[-1].set_xlabel(f"environment step ({plural(recording.ticks, 'network tick')} each)")
-        rows[0].set_xlim(0, len(recording.rewards))
+        rows[-1].set_xlabel(f"environment step ({plural(ticks, 'network tick')} each)")
+        rows[0].set_xlim(0, len(moments))
         first, _, rest = title.partition("\n")
         # an empty line of the title makes the room for the text below it, which is smaller
         figure.suptitle(f"{first}\n", x=0.01, ha="left", fontsize=13, fontweight="bold")
@@ -68,29 +75,29 @@ def episode(recording: Recording, title: str, path: Path) -> None:
         plt.close(figure)
 
 
-def _draw_events(ax: Axes, recording: Recording) -> None:
+def _draw_events(ax: Axes, moments: Sequence[Moment]) -> None:
     """Cue, action and outcome of every trial; or the reward, where trials show no cue."""
     numbered = (int, np.integer)  # cues of other tasks may be anything
     answers = [
-        (step, info)
-        for step, info in enumerate(recording.infos)
-        if isinstance(info.get("cue"), numbered)
+        (step, moment.info)
+        for step, moment in enumerate(moments)
+        if isinstance(moment.info.get("cue"), numbered)
     ]
-    steps = len(recording.infos)
+    steps, rewards = len(moments), [moment.reward for moment in moments]
     if not answers:
-        ax.stairs(recording.rewards, np.arange(steps + 1), baseline=None, color="#333333")
+        ax.stairs(rewards, np.arange(steps + 1), baseline=None, color="#333333")
         ax.set_ylabel("reward")
         ax.set_title("Reward of each step")
         return
     first = answers[0][0]  # trials are equally long, and the first one begins the episode
     starts = [step - first for step, _ in answers]
-    choice = recording.actions.ndim == 1
+    choice = np.ndim(moments[0].action) == 0
     for (step, info), start, end in zip(answers, starts, [*starts[1:], steps]):
         middle, cue = (start + end) / 2, info["cue"]
         ax.axvspan(start, end, color=COLOURS[cue % len(COLOURS)], alpha=0.18, linewidth=0)
         ax.axvline(start, color="white", linewidth=1.5)
         name = chr(ord("A") + cue) if cue < 26 else str(cue)
-        answer = f"{recording.actions[step]} " if choice else ""
+        answer = f"{moments[step].action} " if choice else ""
         ax.text(middle, 0.7, name, ha="center", va="center")
         if "correct" in info:  # in a lesson nothing is asked
             mark, colour = ("✓", GREEN) if info["correct"] else ("✗", RED)
@@ -104,16 +111,15 @@ def _draw_events(ax: Axes, recording: Recording) -> None:
     ax.set_title(f"Trials: the cue shown, {what}")
 
 
-def _draw_spikes(ax: Axes, recording: Recording) -> None:
-    tick, neuron = np.nonzero(recording.spikes)
-    neurons = recording.spikes.shape[1]
+def _draw_spikes(ax: Axes, spikes: np.ndarray, ticks: int, kind: str) -> None:
+    tick, neuron = np.nonzero(spikes)
+    neurons = spikes.shape[1]
     height = 72 * 2.2 * 1.15 / neurons  # points per row, so that neighbours nearly touch
-    ax.scatter((tick + 0.5) / recording.ticks, neuron, s=max(height, 1.5) ** 2, marker="|",
-               color="#222222", linewidths=min(1.5, 800 / len(recording.spikes)))  # fmt: skip
+    ax.scatter((tick + 0.5) / ticks, neuron, s=max(height, 1.5) ** 2, marker="|",
+               color="#222222", linewidths=min(1.5, 800 / len(spikes)))  # fmt: skip
     ax.set_ylim(-1, neurons)
     ax.set_ylabel("neuron")
-    kind = "plastic" if recording.fast_weights is not None else "static"
-    share = 100 * recording.spikes.mean()
+    share = 100 * spikes.mean()
     ax.set_title(
         f"Spikes of the {kind} layer (a neuron spikes in {share:.0f} % of the ticks on average)"
     )

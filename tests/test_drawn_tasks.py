@@ -134,7 +134,7 @@ def test_an_answer_is_drawn_green_or_red(right):
     task.step(target if right else 1 - target)
     picture = task.render()
     green, red = pixels(picture, (0, 158, 115)), pixels(picture, (213, 94, 0))
-    assert green[0].size > 500 if right else red[0].size > 500
+    assert green[0].size > 200 if right else red[0].size > 200
     assert not (red if right else green)[0].size
 
 

@@ -13,7 +13,7 @@ from spikepropamine.agents import PlasticPPO
 from spikepropamine.agents import save_run as save_run_of
 from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import Perturbed
-from spikepropamine.envs.previous import PreviousActionAndReward
+from spikepropamine.envs.shown import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import choose, conditions_of, perturbed, task_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.command import folder_name, parse

@@ -21,7 +21,7 @@ from spikepropamine.evaluation.ask.conditions import (
     task_of,
 )
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
-from spikepropamine.evaluation.film.recording import can_record, record_episode, recorded_layer
+from spikepropamine.evaluation.film.recording import can_record, recorded_layer, watch
 from spikepropamine.evaluation.run.episodes import finite_reward, run_episodes
 from spikepropamine.evaluation.run.jobs import Job, run_job
 
@@ -206,25 +206,22 @@ def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
 def test_recording_sees_what_predict_does():
     policy = make_policy(CUES)
     env = make_env(task_of(CUES, {}), CLEAN)
-    recording = record_episode(policy, env, 4)
-    steps = len(recording.rewards)
-    assert steps == 40
-    assert recording.spikes.shape == recording.rate.shape == (steps * 2, 16)
-    assert recording.fast_weights.shape == (steps, 16, 24)
-    assert recording.modulated and recorded_layer(policy)[0] == 1
+    _, *moments = watch(policy, env, 4)
+    assert len(moments) == 40 and recorded_layer(policy)[0] == 1
     state, start = policy.policy.initial_state(1), np.ones(1, bool)
     observation = env.reset(seed=4)[0]
-    for step in range(steps):
+    for moment in moments:
+        assert moment.spikes.shape == moment.modulator.shape == (2, 16)
         action, state = policy.predict(observation[None], state, start, deterministic=True)
         start = np.zeros(1, bool)
-        np.testing.assert_array_equal(action[0], recording.actions[step])
+        np.testing.assert_array_equal(action[0], moment.action)
         fast = policy.policy.layout.get(state[0], "layer1.fast_weights")[0, 0]
-        np.testing.assert_array_equal(fast, recording.fast_weights[step])
+        np.testing.assert_array_equal(fast, moment.fast_weights)
         observation, reward, *_ = env.step(action[0])
-        assert reward == recording.rewards[step]
+        assert reward == moment.reward
     assert not can_record(make_policy(CUES, "mlp"))
-    static = record_episode(make_policy(CUES, "snn"), env, 4)
-    assert static.rate is None and static.fast_weights is None
+    *_, static = watch(make_policy(CUES, "snn"), env, 4)
+    assert static.modulator is None and static.fast_weights is None
 
 
 def test_stochastic_actions_are_drawn_and_leave_pytorchs_generator_alone():

@@ -7,7 +7,7 @@ import pytest
 from tapes import five_sigma, run_episode
 
 from spikepropamine.envs.evidence_accumulation import EvidenceAccumulation
-from spikepropamine.envs.previous import PreviousActionAndReward
+from spikepropamine.envs.shown import PreviousActionAndReward
 
 # no time and few neurons for spikes
 SIDES_ALONE = {

@@ -8,7 +8,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 from spikepropamine.envs import making, quiet_mujoco
 from spikepropamine.envs.perturbations import Perturbed
-from spikepropamine.envs.previous import PreviousActionAndReward
+from spikepropamine.envs.shown import PreviousActionAndReward
 
 quiet_mujoco()
 

@@ -18,7 +18,7 @@ from spikepropamine.envs.making import (
 )
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.suites import load_suite
-from spikepropamine.envs.previous import PreviousActionAndReward
+from spikepropamine.envs.shown import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import task_of
 from spikepropamine.training.settings import defaults
 

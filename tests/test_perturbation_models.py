@@ -9,7 +9,7 @@ from tapes import make, play
 
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, reason_against
-from spikepropamine.envs.perturbations.family import Bound
+from spikepropamine.envs.perturbations.catalogue import Bound
 
 quiet_mujoco()
 pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")

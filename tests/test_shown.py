@@ -10,7 +10,7 @@ from tapes import Mirror
 from spikepropamine.agents.helped import Shown, deployed
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.envs.making import make
-from spikepropamine.envs.reveal import hidden_numbers
+from spikepropamine.envs.shown import hidden_numbers
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, widen
 from spikepropamine.policies.fast import fast

@@ -15,7 +15,7 @@ from spikepropamine.agents.helped import Shown, Taught
 from spikepropamine.common import UsageError
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations.suites import is_suite
-from spikepropamine.envs.reveal import hidden_numbers
+from spikepropamine.envs.shown import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast.environments import Normalised, SideBySide

@@ -5,8 +5,8 @@ body, its world or its task. `spikepropamine verify` proves that each of them do
 what it says. MuJoCo is imported only when a perturbation of a model is made.
 """
 
-from spikepropamine.envs.perturbations.catalogue import CATALOGUE
-from spikepropamine.envs.perturbations.family import Bound, Family
+from spikepropamine.envs.perturbations import signals, simulated  # noqa: F401  fill the catalogue
+from spikepropamine.envs.perturbations.catalogue import CATALOGUE, Bound, Family
 from spikepropamine.envs.perturbations.notation import Term, parse
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 

@@ -7,8 +7,8 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.common import unknown
+from spikepropamine.envs.perturbations.catalogue import Bound
 from spikepropamine.envs.perturbations.contexts import Contexts
-from spikepropamine.envs.perturbations.family import Bound
 from spikepropamine.envs.perturbations.notation import Schedule, Term
 from spikepropamine.envs.rendering import is_mujoco
 
@@ -70,18 +70,13 @@ class Act:
             self.value, self.now = value, self.family.severity(value)
         return self.changed
 
-    def add(self, spec: Any) -> None:
-        """Add to an MjSpec what the family needs."""
-        assert self.family.add_to_spec
-        self.family.add_to_spec(spec, self.bound)
-
     def hook(self, name: str, changed: Any, value: float | None = None) -> Any:
         """Let a hook of the family change something, to the present value unless told another."""
         value = self.value if value is None else value
         return getattr(self.family, name)(changed, value, self.bound)
 
     def _target(self, task: Any) -> Any:
-        name, targets = self.term.target, self.family.targets(task) or {}
+        name, targets = self.term.target, self.family.targets_in(task)
         if name is None:
             return targets[self.family.default or next(iter(targets))] if targets else None
         if name in targets:

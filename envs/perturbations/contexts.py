@@ -5,160 +5,97 @@ that no seed changes. What a context does can be undone to the last bit.
 """
 
 import math
-from abc import ABC, abstractmethod
 from functools import cache
 
 import numpy as np
 
-from spikepropamine.envs.perturbations.family import Bound
+from spikepropamine.envs.perturbations.catalogue import Bound
 
-MOST_CODES = 2**17
+CODE_BITS = 17
+MOST_CODES = 2**CODE_BITS
 SETS = ("seen", "held_out")
 
 
-class Contexts(ABC):
+class Contexts:
     """The contexts that some channels, indices into a flattened observation or action, may be in.
     A context is written as one number for each channel, int64 [channels].
+
+    Their kind is "signs": 1 or -1 for each channel; bit i of the code is set where channel i is -1.
+    Or "sign": one for all channels, so that there are two codes. Or "order": channel i gets what is
+    meant for channel `context[i]`; orders are counted as words in a dictionary.
+
+    Attributes:
+        all: how many contexts there are.
+        codes: how many of them have a code: all, or `MOST_CODES` where there are more.
     """
 
-    def __init__(self, channels: np.ndarray) -> None:
-        self.channels = channels
-
-    all: int
-    """How many contexts there are."""
-
-    @property
-    def codes(self) -> int:
-        """How many contexts have a code: all, or `MOST_CODES` where there are more."""
-        return min(self.all, MOST_CODES)
+    def __init__(self, channels: np.ndarray, kind: str) -> None:
+        self.channels, self.ordered = channels, kind == "order"
+        self._free = 1 if kind == "sign" else len(channels)
+        self.all = math.factorial(self._free) if self.ordered else 2**self._free
+        self.codes = min(self.all, MOST_CODES)
 
     def of_code(self, code: int) -> np.ndarray:
-        """The context with a code. Raises ValueError where there is none."""
+        """The context with a code; 0 is the plain one. Raises ValueError where there is none.
+
+        Where there are more contexts than codes, a code settles one part of its context, so that no
+        two have the same, and random numbers the rest.
+        """
         if not 0 <= code < self.codes:
             raise ValueError(f"there are {self.codes} contexts, from 0 to {self.codes - 1}")
-        if self.all <= MOST_CODES or code == 0:
-            return self._counted(code)
-        return self._completed(code, np.random.default_rng([len(self.channels), code]))
-
-    @abstractmethod
-    def _counted(self, code: int) -> np.ndarray:
-        """The context that comes at a place in their natural order; the plain one is first."""
-
-    @abstractmethod
-    def _completed(self, code: int, random: np.random.Generator) -> np.ndarray:
-        """A context of which the code settles one part, so that no two codes have the same, and
-        `random` the rest.
-        """
-
-    @abstractmethod
-    def changing(self, share: float, ranks: np.ndarray) -> np.ndarray:
-        """A context that changes a share in [0, 1] of the channels, those of the lowest rank."""
-
-    def apply(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """What an observation or action becomes."""
-        if len(self.channels) == values.size:
-            return self._arranged(values.ravel(), context).reshape(values.shape)
-        changed = values.flatten()
-        changed[self.channels] = self._arranged(changed[self.channels], context)
-        return changed.reshape(values.shape)
-
-    def undo(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """The observation or action of which `apply` makes this one."""
-        return self.apply(values, self.inverse(context))
-
-    @abstractmethod
-    def _arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """What the values of the channels become."""
-
-    @abstractmethod
-    def opposite(self, context: np.ndarray) -> np.ndarray:
-        """The context that is as different as can be."""
-
-    @abstractmethod
-    def inverse(self, context: np.ndarray) -> np.ndarray:
-        """The context that undoes another one."""
-
-
-class Signs(Contexts):
-    """A sign for each channel, 1 or -1; bit i of the code is set where that of channel i is -1.
-    Where all have `one` sign, there are two codes.
-    """
-
-    def __init__(self, channels: np.ndarray, one: bool = False) -> None:
-        super().__init__(channels)
-        self._signs = 1 if one else len(channels)
-        self.all = 2**self._signs
-
-    def _counted(self, code: int) -> np.ndarray:  # the bits of the code
-        return self._spread(code >> np.arange(self._signs) & 1)
-
-    def _completed(self, code: int, random: np.random.Generator) -> np.ndarray:
-        flipped = random.integers(2, size=self._signs)
-        flipped[: MOST_CODES.bit_length() - 1] = code >> np.arange(MOST_CODES.bit_length() - 1) & 1
-        return self._spread(flipped)
-
-    def changing(self, share: float, ranks: np.ndarray) -> np.ndarray:
-        """-1 for the channels of the lowest rank."""
-        return self._spread(ranks[: self._signs] < math.ceil(share * len(ranks)))
-
-    def _arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
-        return values * context.astype(values.dtype)
-
-    def opposite(self, context: np.ndarray) -> np.ndarray:
-        """The other sign everywhere."""
-        return -context
-
-    def inverse(self, context: np.ndarray) -> np.ndarray:
-        """The same signs."""
-        return context
-
-    def _spread(self, flipped: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(1 - 2 * flipped.astype(np.int64), self.channels.shape).copy()
-
-
-class Order(Contexts):
-    """An order of the channels: channel i gets what is meant for channel `context[i]`."""
-
-    def __init__(self, channels: np.ndarray) -> None:
-        super().__init__(channels)
-        self.all = math.factorial(len(channels))
-
-    def _counted(self, code: int) -> np.ndarray:  # as words in a dictionary
-        left, order = list(range(len(self.channels))), []
-        while left:
-            place, code = divmod(code, math.factorial(len(left) - 1))
-            order.append(left.pop(place))
-        return np.array(order)
-
-    def _completed(self, code: int, random: np.random.Generator) -> np.ndarray:
-        # the digits of the code choose among what is left
-        left, order, settled = list(range(len(self.channels))), [], 1
-        while settled < MOST_CODES:
-            settled *= len(left)
-            code, place = divmod(code, len(left))
+        size, settles_all = self._free, self.all <= MOST_CODES or code == 0
+        random = np.random.default_rng([len(self.channels), code])
+        if not self.ordered:
+            flipped = np.zeros(size, int) if settles_all else random.integers(2, size=size)
+            flipped[:CODE_BITS] = code >> np.arange(min(size, CODE_BITS)) & 1
+            return self._signs(flipped)
+        left, order, settled = list(range(size)), [], 1
+        while left and (settles_all or settled < MOST_CODES):
+            if settles_all:
+                place, code = divmod(code, math.factorial(len(left) - 1))
+            else:
+                settled *= len(left)
+                code, place = divmod(code, len(left))
             order.append(left.pop(place))
         return np.array([*order, *random.permutation(left)], dtype=np.int64)
 
     def changing(self, share: float, ranks: np.ndarray) -> np.ndarray:
-        """The channels of the lowest rank, two at least, hand on what they get in a circle."""
-        order = np.arange(len(ranks))
+        """A context that changes a share in [0, 1] of the channels, those of the lowest rank: their
+        signs, or, of two at least, the order, so that they hand on what they get in a circle.
+        """
+        number = math.ceil(share * len(ranks))
+        if not self.ordered:
+            return self._signs(ranks[: self._free] < number)
+        order, chosen = np.arange(len(ranks)), np.argsort(ranks)[: max(2, number)]
         if share > 0:
-            chosen = np.argsort(ranks)[: max(2, math.ceil(share * len(ranks)))]
             order[chosen] = np.roll(chosen, 1)
         return order
 
-    def _arranged(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
-        return values[context]
+    def apply(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """What an observation or action becomes."""
+        changed = values.flatten()
+        channels = slice(None) if len(self.channels) == values.size else self.channels
+        if self.ordered:
+            changed[channels] = changed[channels][context]
+        else:
+            changed[channels] *= context.astype(values.dtype)
+        return changed.reshape(values.shape)
+
+    def undo(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """The observation or action of which `apply` makes this one."""
+        return self.apply(values, np.argsort(context) if self.ordered else context)
 
     def opposite(self, context: np.ndarray) -> np.ndarray:
-        """The order from its end to its beginning; of an odd number, where one would stay in its
-        place, moved on by one.
+        """The context that is as different as can be: the other sign everywhere, or the order from
+        its end to its beginning; of an odd number, where one would stay in its place, moved on by
+        one.
         """
+        if not self.ordered:
+            return -context
         return np.roll(context, 1) if len(context) % 2 else context[::-1].copy()
 
-    def inverse(self, context: np.ndarray) -> np.ndarray:
-        """The order that puts back what this one moved."""
-        return np.argsort(context)
+    def _signs(self, flipped: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(1 - 2 * flipped.astype(np.int64), self.channels.shape).copy()
 
 
 def in_context(values: np.ndarray, value: float, bound: Bound) -> np.ndarray:

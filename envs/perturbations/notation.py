@@ -8,9 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from spikepropamine.common import shown, unknown
-from spikepropamine.envs.perturbations.catalogue import CATALOGUE
+from spikepropamine.envs.perturbations.catalogue import CATALOGUE, Family
 from spikepropamine.envs.perturbations.contexts import SETS, codes_of
-from spikepropamine.envs.perturbations.family import Family
 from spikepropamine.versions import unless_imported
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"

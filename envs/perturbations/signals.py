@@ -1,4 +1,4 @@
-"""Perturbations of what is observed, and of what is done: of the action on its way to the task.
+"""Perturbations of what is observed, of what is done, and of what the task asks for.
 
 The task sees the action that arrives, so a cost of control is charged for that one.
 """
@@ -11,54 +11,53 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.perturbations.contexts import Order, Signs, in_context
-from spikepropamine.envs.perturbations.family import Bound, Family
+from spikepropamine.envs.perturbations.catalogue import Bound, Family, Need, register
+from spikepropamine.envs.perturbations.contexts import Contexts, in_context
 from spikepropamine.envs.rendering import is_mujoco
 
 LATEST = 8  # steps
 
 
-def _floats(task: Any) -> str | None:
-    dtype = getattr(getattr(task, "observation_space", None), "dtype", None)
-    # discrete codes have no scale on which a sensor could be slightly wrong
-    scaled = dtype is not None and np.issubdtype(dtype, np.floating)
-    return None if scaled else "its observations are no array of floats"
-
-
-def _zeros(task: Any) -> str | None:
-    if reason := _floats(task):
-        return reason
-    inside = (task.observation_space.low <= 0).all() and (task.observation_space.high >= 0).all()
-    return None if inside else "0 is none of its observations"
-
-
-def _several_floats(task: Any) -> str | None:
-    return _floats(task) or (None if len(sensors(task)["all"]) > 1 else "it has one sensor only")
-
-
-def _box(task: Any) -> str | None:
-    return None if isinstance(task.action_space, gym.spaces.Box) else "its actions are no Box"
-
-
-def _bounded(task: Any) -> str | None:
-    return _box(task) or (None if task.action_space.is_bounded() else "its actions have no bounds")
-
-
-def _symmetric(task: Any) -> str | None:
-    if reason := _box(task):
-        return reason
-    mirrored = (task.action_space.low == -task.action_space.high).all()
-    return None if mirrored else "its actions are not symmetric about 0"
-
-
-def _alike(task: Any) -> str | None:
-    space = task.action_space
-    if reason := _box(task):
-        return reason
-    if int(np.prod(space.shape)) < 2:
-        return "it has one motor only"
-    alike = (space.low == space.low.min()).all() and (space.high == space.high.max()).all()
-    return None if alike else "its actions have different bounds"
+FLOATS: Need = (  # discrete codes have no scale on which a sensor could be slightly wrong
+    lambda env: (
+        isinstance(env.observation_space, gym.spaces.Box)
+        and np.issubdtype(env.observation_space.dtype, np.floating)
+    ),
+    "its observations are no array of floats",
+)
+ZEROS: Need = (
+    lambda env: (env.observation_space.low <= 0).all() and (env.observation_space.high >= 0).all(),
+    "0 is none of its observations",
+)
+SENSORS: Need = lambda env: np.prod(env.observation_space.shape) > 1, "it has one sensor only"
+BOX: Need = lambda env: isinstance(env.action_space, gym.spaces.Box), "its actions are no Box"
+BOUNDED: Need = lambda env: env.action_space.is_bounded(), "its actions have no bounds"
+SYMMETRIC: Need = (
+    lambda env: (env.action_space.low == -env.action_space.high).all(),
+    "its actions are not symmetric about 0",
+)
+MOTORS: Need = lambda env: np.prod(env.action_space.shape) > 1, "it has one motor only"
+ALIKE: Need = (
+    lambda env: all(len(np.unique(x)) == 1 for x in (env.action_space.low, env.action_space.high)),
+    "its actions have different bounds",
+)
+# Gymnasium's locomotion tasks and those of this project all name their weight so
+WEIGHT = "_forward_reward_weight"
+DIRECTION: tuple[Need, ...] = (
+    (
+        lambda task: not hasattr(task, "target_velocity"),
+        "its reward asks for a velocity, whatever the direction",
+    ),
+    (lambda task: getattr(task, WEIGHT, 0), "its reward has no part for moving forward"),
+    (
+        lambda task: not hasattr(task, "trial_steps"),
+        "its cues tell the direction; cue_reversal reverses them",
+    ),
+)
+CUES: Need = (  # the attributes of an episode come with its first reset
+    lambda task: {"cues", "actions", "trial_steps"} <= vars(task).keys(),
+    "it has no cues",
+)
 
 
 def sensors(task: Any) -> dict[str, np.ndarray]:
@@ -95,15 +94,15 @@ def actuators(task: Any) -> dict[str, np.ndarray]:
 Channels = Callable[[Any], dict[str, np.ndarray]]
 
 
-def _signs(channels: Channels, task: Any) -> dict[str, Signs]:
+def _signs(channels: Channels, task: Any) -> dict[str, Contexts]:
     named = channels(task)
     every = named.pop("all")
-    found = {"each": Signs(every), "all": Signs(every, one=True)}
-    return found | {name: Signs(index) for name, index in named.items()}
+    found = {"each": Contexts(every, "signs"), "all": Contexts(every, "sign")}
+    return found | {name: Contexts(index, "signs") for name, index in named.items()}
 
 
-def _orders(channels: Channels, task: Any) -> dict[str, Order]:
-    return {"each": Order(channels(task)["all"])}
+def _orders(channels: Channels, task: Any) -> dict[str, Contexts]:
+    return {"each": Contexts(channels(task)["all"], "order")}
 
 
 def _observe_noise(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
@@ -163,81 +162,112 @@ def _drop_action(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     return np.zeros_like(action) if bound.random.random() < value else action
 
 
-FAMILIES = (
+def _turn(task: Any, value: float, bound: Bound) -> None:
+    weight = bound.kept.setdefault("weight", getattr(task, WEIGHT))
+    setattr(task, WEIGHT, weight * value)
+    if value == 1:
+        bound.kept.clear()
+
+
+def _remap(task: Any, value: float, bound: Bound) -> None:
+    """From the present trial on; the cues changed at a higher value include those at a lower."""
+    original = bound.kept.setdefault("targets", task.targets.copy())
+    changed = np.where(
+        task.order < math.ceil(value * task.cues), (original + 1) % task.actions, original
+    )
+    trial = bound.time // task.trial_steps
+    if hasattr(task, "context_began") and (task.targets[trial:] != changed[trial:]).any():
+        task.context_began = bound.time
+    task.targets[trial:] = changed[trial:]
+    if value == 0:
+        bound.kept.clear()
+
+
+for family in (
     Family(
         "obs_noise", "sensing",
         "Gaussian noise on every dimension of the observation, anew at every step.",
         "standard deviation / spread", nominal=0, hardest=1, unbounded=True, scaled_by_spread=True,
-        reason_against=_floats, observe=_observe_noise,
+        needs=(FLOATS,), observe=_observe_noise,
     ),
     Family(
         "obs_bias", "sensing", "A constant Gaussian offset on every dimension of the observation.",
         "standard deviation / spread", nominal=0, hardest=1, unbounded=True, scaled_by_spread=True,
-        reason_against=_floats, observe=_observe_bias,
+        needs=(FLOATS,), observe=_observe_bias,
     ),
     Family(
         "obs_dropout", "sensing",
         "Each dimension of the observation reads 0 at some steps, independently.",
-        "probability", nominal=0, hardest=0.5, reason_against=_zeros, observe=_drop_sensors,
+        "probability", nominal=0, hardest=0.5, needs=(FLOATS, ZEROS), observe=_drop_sensors,
     ),
     Family(
         "obs_stuck", "sensing",
         "Some dimensions of the observation keep the reading that they had at the onset.",
-        "fraction of the dimensions", nominal=0, hardest=0.5, reason_against=_floats,
+        "fraction of the dimensions", nominal=0, hardest=0.5, needs=(FLOATS,),
         observe=_stick,
     ),
     Family(
         "obs_delay", "sensing", "The observation is that of some steps ago.",
-        "steps", nominal=0, hardest=LATEST, whole=True, reason_against=_floats,
+        "steps", nominal=0, hardest=LATEST, whole=True, needs=(FLOATS,),
         observe=partial(_delay, np.copy),
     ),
     Family(
         "sensor_signs", "sensing",
         "Each dimension of the observation has a hidden sign: it reads as it is or flipped.",
         "share of the dimensions", nominal=0, hardest=1, unbounded=True, contexts=True,
-        targets=partial(_signs, sensors), reason_against=_floats, observe=in_context,
+        targets=partial(_signs, sensors), needs=(FLOATS,), observe=in_context,
     ),
     Family(
         "sensor_order", "sensing", "The dimensions of the observation have a hidden order.",
         "share of the dimensions", nominal=0, hardest=1, unbounded=True, contexts=True,
-        targets=partial(_orders, sensors), reason_against=_several_floats, observe=in_context,
+        targets=partial(_orders, sensors), needs=(FLOATS, SENSORS), observe=in_context,
     ),
     Family(
         "action_noise", "acting",
         "Gaussian noise on every dimension of the action, anew at every step.",
-        "standard deviation / half the range", nominal=0, hardest=1, reason_against=_bounded,
+        "standard deviation / half the range", nominal=0, hardest=1, needs=(BOX, BOUNDED),
         act=_act_noise,
     ),
     Family(
         "action_delay", "acting", "The action that arrives is that of some steps ago.",
-        "steps", nominal=0, hardest=LATEST, whole=True, reason_against=_box,
+        "steps", nominal=0, hardest=LATEST, whole=True, needs=(BOX,),
         act=partial(_delay, np.zeros_like),
     ),
     Family(
         "action_gain", "acting",
         "Actions arrive weaker (or stronger, up to the bounds of the action space).",
         "x nominal", nominal=1, hardest=0.25, other=2, targets=actuators, default="all",
-        reason_against=_box, act=_scale,
+        needs=(BOX,), act=_scale,
     ),
     Family(
         "action_flip", "acting",
         "The action of one joint arrives with its sign flipped (halfway there: as nothing).",
-        "x nominal", nominal=1, hardest=-1, targets=actuators, reason_against=_box, act=_scale,
+        "x nominal", nominal=1, hardest=-1, targets=actuators, needs=(BOX,), act=_scale,
     ),
     Family(
         "action_drop", "acting", "Whole actions get lost at some steps: zero arrives.",
-        "probability", nominal=0, hardest=0.5, reason_against=_box, act=_drop_action,
+        "probability", nominal=0, hardest=0.5, needs=(BOX,), act=_drop_action,
     ),
     Family(
         "motor_signs", "acting",
         "Each motor has a hidden sign: its action arrives as it is or flipped.",
         "share of the motors", nominal=0, hardest=1, contexts=True,
-        targets=partial(_signs, actuators), reason_against=_symmetric, act=in_context,
+        targets=partial(_signs, actuators), needs=(BOX, SYMMETRIC), act=in_context,
     ),
     Family(
         "motor_order", "acting",
         "The motors have a hidden order: each gets the action of another.",
         "share of the motors", nominal=0, hardest=1, contexts=True,
-        targets=partial(_orders, actuators), reason_against=_alike, act=in_context,
+        targets=partial(_orders, actuators), needs=(BOX, MOTORS, ALIKE), act=in_context,
     ),
-)  # fmt: skip
+    Family(
+        "direction", "task",
+        "Weight of the reward for moving forward: at -1 the robot is paid for going back.",
+        "x nominal", nominal=1, hardest=-1, needs=DIRECTION, edit_task=_turn,
+    ),
+    Family(
+        "cue_reversal", "task", "Some cues ask for the next action instead of their own.",
+        "fraction of the cues", nominal=0, hardest=1, needs=(CUES,), edit_task=_remap,
+    ),
+):  # fmt: skip
+    register(family)

@@ -21,11 +21,10 @@ from spikepropamine import common
 from spikepropamine.common import Parser, UsageError, one_line, unknown
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.making import check_env_id, split_env
-from spikepropamine.envs.perturbations.catalogue import CATALOGUE
-from spikepropamine.envs.perturbations.family import Family
+from spikepropamine.envs.perturbations.catalogue import CATALOGUE, Family
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 from spikepropamine.envs.rendering import is_mujoco
-from spikepropamine.envs.reveal import Told
+from spikepropamine.envs.shown import Told
 from spikepropamine.envs.task import said
 from spikepropamine.versions import add_import, import_modules, unless_imported
 
@@ -257,8 +256,9 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     require(not differs(late, slice(ONSET)), "it acts before its onset")
     require(differs(late), "it does not act after its onset")
 
-    known = {"each", "all"} & (family.targets(env) or {}).keys() if family.contexts else ()
-    for target in sorted(known):
+    for target in ("all", "each") if family.contexts else ():
+        if target not in family.targets_in(env):
+            continue
         changing = perturbed(f"{family.name}:{target}=seen@change({ONSET})")
         undone = player.play(Told(changing), first)
         require(_equal(undone, player.plain[first]), "who is told does not get the plain task")

@@ -79,7 +79,11 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._editing:
             from spikepropamine.envs.perturbations.model import EditableModel
 
-            additions = [act.add for act in acting if act.family.add_to_spec]
+            additions = [
+                partial(act.family.add_to_spec, bound=act.bound)
+                for act in acting
+                if act.family.add_to_spec
+            ]
             self._model = EditableModel(self._task, additions)
         self._choice = np.random.default_rng()
         self._time = 0
@@ -233,19 +237,14 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def _edit_task(self, observation: Any, info: dict[str, Any], start: bool = False) -> Any:
         """Edit the task as it is to be at this step; the result is the observation, which tells
-        what then holds. Of two edits of one thing each is made on top of the other, whichever comes
-        first in time.
+        what then holds.
         """
-        acts = self._asking
-        if not start:
-            moved = {a.family.name for a in acts if a.moves and a.move_to(self._time, self._task)}
-            acts = [act for act in acts if act.family.name in moved]
-            if len(acts) > 1:
-                for act in reversed(acts):
-                    act.hook("edit_task", self._task, act.family.nominal)
-        for act in acts:
-            act.hook("edit_task", self._task)
-        if acts and hasattr(self._task, "told_again") and _observes_as_it_is(self.env):
+        edited = False
+        for act in self._asking:
+            if act.chosen and (start or (act.moves and act.move_to(self._time, self._task))):
+                act.hook("edit_task", self._task)
+                edited = True
+        if edited and hasattr(self._task, "told_again") and _observes_as_it_is(self.env):
             return self._task.told_again(observation, info)
         return observation
 

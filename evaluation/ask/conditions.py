@@ -12,9 +12,8 @@ from spikepropamine.common import CLEAN_KEY, check_known
 from spikepropamine.envs.making import contexts_of, horizon_of, make, terms_of
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
-from spikepropamine.envs.previous import PreviousActionAndReward
 from spikepropamine.envs.rendering import is_mujoco
-from spikepropamine.envs.reveal import Told
+from spikepropamine.envs.shown import PreviousActionAndReward, Told
 from spikepropamine.envs.task import said
 from spikepropamine.evaluation.ask.lesions import LESIONS
 

@@ -114,8 +114,8 @@ class Panel:
         self._step += 1
         if moment.spikes is not None:
             self._extend("spikes", np.where(moment.spikes[..., None] > 0, INK, PAPER))
-        if moment.rate is not None:
-            self._extend("modulator", diverging(moment.rate, 1.0))
+        if moment.modulator is not None:
+            self._extend("modulator", diverging(moment.modulator, 1.0))
         if moment.fast_weights is not None and "fast_weights" in self.plots:
             weights = moment.fast_weights.T if self._lying else moment.fast_weights
             picture = diverging(weights[::-1], self.bound)

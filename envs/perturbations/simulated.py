@@ -1,0 +1,422 @@
+"""Perturbations of what MuJoCo simulates: the robot's body, and the world around it."""
+
+import copy
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from spikepropamine.envs.perturbations.catalogue import Bound, Family, Need, register
+from spikepropamine.envs.perturbations.signals import actuators, joint_of_actuator
+from spikepropamine.envs.rendering import is_mujoco
+
+AIR_DENSITY = 1.2  # kg/m^3
+AIR_VISCOSITY = 1.8e-5  # Pa s
+LIQUID_DENSITY = 100.0  # kg/m^3, above which a medium is no gas
+PUSH_RATE = 1.0  # pushes that begin in a second in which there is none
+PUSH_SECONDS = 0.2
+BUMPS = 0.15  # m, height of the highest at severity 1
+TERRAIN = "rough_ground"
+TERRAIN_CELL = 0.25  # m
+TERRAIN_CELLS = 64  # of one period
+TERRAIN_DEPTH = 0.15  # m that the lowest parts lie below the floor
+# feet sink centimetres into the floor: mild bumps come up from where no foot gets
+TERRAIN_SUNK = 0.08  # m
+TERRAIN_RISEN = 0.15  # severity from which on none of that is left
+TERRAIN_AWAY = -5.0  # m, where it touches nothing
+TERRAIN_FLAT = 0.4  # m around the robot's first place; as far again the bumps grow
+STRENGTH = ["actuator_gainprm", "actuator_biasprm"]
+AXES = {"x": np.array([1.0, 0, 0]), "y": np.array([0, 1.0, 0]), "z": np.array([0, 0, 1.0])}
+
+
+def bodies(task: Any) -> dict[str, np.ndarray]:
+    """All bodies but the world, and each by its name or, where it has none, its joint's."""
+    return each_body(task) | {"all": np.arange(1, task.model.nbody)}
+
+
+def each_body(task: Any) -> dict[str, np.ndarray]:
+    """Every body but the world by its name; the first is the root."""
+    return {body_name(task.model, body): np.array([body]) for body in range(1, task.model.nbody)}
+
+
+def body_name(model: Any, body: int) -> str:
+    """The name of a body, or else that of its joint or geom (Ant's lower legs have no names)."""
+    if model.body(body).name:
+        return model.body(body).name
+    joint, geom = int(model.body_jntadr[body]), int(model.body_geomadr[body])
+    names = [model.joint(joint).name] if joint >= 0 else []
+    names += [model.geom(geom).name] if geom >= 0 else []
+    return next((name for name in names if name), f"body_{body}")
+
+
+def driven_joints(task: Any) -> dict[str, np.ndarray]:
+    """The joints with an actuator, each by its name."""
+    model = task.model
+    joints = {joint_of_actuator(model, actuator) for actuator in range(model.nu)} - {None}
+    return {model.joint(joint).name or f"joint_{joint}": np.array([joint]) for joint in joints}
+
+
+def limbs(task: Any) -> dict[str, np.ndarray]:
+    """The actuators of each limb, by the name of the limb's first body.
+
+    A limb is a chain of bodies, below the root, that does not branch and has an actuator.
+    """
+    model = task.model
+    children: dict[int, list[int]] = {body: [] for body in range(model.nbody)}
+    for body in range(1, model.nbody):
+        children[int(model.body_parentid[body])].append(body)
+    targets = {}
+    todo = [grandchild for root in children[0] for grandchild in children[root]]
+    while todo:
+        body = todo.pop(0)
+        chain = [body]
+        while len(children[chain[-1]]) == 1:
+            chain.append(children[chain[-1]][0])
+        joints = [joint for joint in range(model.njnt) if model.jnt_bodyid[joint] in chain]
+        driven = [a for a in range(model.nu) if joint_of_actuator(model, a) in joints]
+        if children[chain[-1]]:
+            todo = children[chain[-1]] + todo
+        elif driven:
+            targets[body_name(model, body)] = np.array(driven)
+    return targets
+
+
+def segments(task: Any) -> dict[str, np.ndarray]:
+    """The bodies below the root, each by its name, and all of them."""
+    parents = task.model.body_parentid
+    below = {name: body for name, body in each_body(task).items() if parents[body[0]] > 0}
+    return below | {"all": np.concatenate([*below.values()])} if below else {}
+
+
+def damped_joints(task: Any) -> dict[str, np.ndarray]:
+    """The degrees of freedom of each joint that has damping, by its name, and all of them."""
+    model = task.model
+    targets = {}
+    for joint in range(model.njnt):
+        dofs = np.flatnonzero(model.dof_jntid == joint)
+        if model.dof_damping[dofs].any():
+            targets[model.joint(joint).name or f"joint_{joint}"] = dofs
+    return targets | {"all": np.concatenate(list(targets.values()))} if targets else {}
+
+
+def feels(model: Any, direction: np.ndarray) -> bool:
+    """Whether a uniform pull in a direction moves any joint, in a few random postures."""
+    import mujoco
+
+    twin = copy.copy(model)
+    twin.opt.gravity[:] = direction
+    twin.dof_damping[:] = 0
+    data = mujoco.MjData(twin)
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        data.qpos[:] = twin.qpos0 + 0.3 * random.standard_normal(twin.nq)
+        mujoco.mj_forward(twin, data)
+        if np.abs(data.qfrc_bias).max() > 1e-9:
+            return True
+    return False
+
+
+def has_contacts(model: Any, dimensions: int = 1) -> bool:
+    """Whether any two geoms of different bodies may collide, in contacts of so many dimensions at
+    least (of one they have no friction).
+    """
+    may = (model.geom_contype[:, None] & model.geom_conaffinity[None, :]) != 0
+    apart = model.geom_bodyid[:, None] != model.geom_bodyid[None, :]
+    # MuJoCo takes the larger number of the two that touch
+    enough = np.maximum.outer(model.geom_condim, model.geom_condim) >= dimensions
+    return bool(((may | may.T) & apart & enough).any() or (model.pair_dim >= dimensions).any())
+
+
+def floor_of(model: Any) -> int | None:
+    """The plane that the robot stands on; None where there is none."""
+    plane = 0  # mjGEOM_PLANE
+    for geom in np.flatnonzero((model.geom_type == plane) & (model.geom_bodyid == 0)):
+        if model.geom_contype[geom] or model.geom_conaffinity[geom]:
+            return int(geom)
+    return None
+
+
+def wind_directions(task: Any) -> dict[str, np.ndarray]:
+    """Where wind may blow to: against the robot, or from its side if it can move sideways."""
+    sideways = {"side": AXES["y"]} if feels(task.model, AXES["y"]) else {}
+    return {"head": -AXES["x"]} | sideways
+
+
+MODEL: Need = is_mujoco, "it has no MuJoCo model"
+WEIGHT: Need = lambda task: task.model.opt.gravity.any(), "it has no gravity"
+CONTACTS: Need = lambda task: has_contacts(task.model), "it has no contacts"
+FRICTION: Need = (
+    lambda task: has_contacts(task.model, dimensions=3),
+    "its contacts have no friction",
+)
+FLOOR: Need = lambda task: floor_of(task.model) is not None, "it has no floor"
+GAS: Need = (
+    lambda task: task.model.opt.density <= LIQUID_DENSITY,
+    "it swims in a liquid, where no wind blows",
+)
+LIMBS: Need = limbs, "it has no limb with actuators"
+OTHER_MOTORS: Need = (
+    lambda task: task.model.nu not in map(len, limbs(task).values()),
+    "its only limb has all its motors",
+)
+
+
+def _moved_along(axis: str, name: str) -> Need:
+    """A pull along an axis, called so, has to move the robot."""
+    return lambda task: feels(task.model, AXES[axis]), f"{name} moves none of its joints"
+
+
+def _scale(arrays: Sequence[str], model: Any, value: float, bound: Bound) -> None:
+    """Multiply arrays of the model, which older versions of MuJoCo may lack, at the target or all
+    over: mass with inertia, as if of another density; of friction that of all geoms, since MuJoCo
+    takes the larger one of the two that touch.
+    """
+    for name in arrays:
+        if hasattr(model, name):
+            getattr(model, name)[... if bound.target is None else bound.target] *= value
+
+
+def _scale_length(spec: Any, value: float, bound: Bound) -> None:
+    """Radius and density stay, so a shorter limb is lighter; what hangs on it moves with it."""
+    import mujoco
+
+    capsule_like = (mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER)
+    every = spec.bodies
+    for index in bound.target:
+        body = every[index]
+        # the joint stays where it is on the parent
+        body.pos += (1 - value) * _joint_position(body)
+        for child in body.bodies:
+            joint = _joint_position(child)
+            child.pos = value * (child.pos + joint) - joint
+        for part in [*body.joints, *body.geoms, *body.sites]:
+            part.pos *= value
+        for geom in body.geoms:
+            if np.isfinite(geom.fromto).all():
+                geom.fromto *= value
+            elif geom.type in capsule_like:
+                geom.size[1] *= value
+
+
+def _joint_position(body: Any) -> np.ndarray:
+    """Where a body's joint is, relative to the body, in the axes of its parent."""
+    import mujoco
+
+    position = np.zeros(3)
+    if body.joints:
+        mujoco.mju_rotVecQuat(position, body.joints[0].pos, body.quat)
+    return position
+
+
+def _lock(model: Any, value: float, bound: Bound) -> None:
+    """Narrow the joint's range, half a turn to each side where it has none, around the angle that
+    it has at the onset.
+    """
+    joint = bound.target[0]
+    assert bound.posture is not None
+    angle = bound.posture[model.jnt_qposadr[joint]]
+    low, high = angle - np.pi, angle + np.pi
+    if model.jnt_limited[joint]:
+        low, high = model.jnt_range[joint]
+        angle = np.clip(angle, low, high)
+    model.jnt_range[joint] = [angle + (1 - value) * (end - angle) for end in (low, high)]
+    model.jnt_limited[joint] = True
+
+
+def _scale_gravity(model: Any, value: float, bound: Bound) -> None:
+    model.opt.gravity *= value
+
+
+def _tilt(direction: np.ndarray, model: Any, degrees: float, bound: Bound) -> None:
+    """Turn gravity by an angle, in the plane and sense from downwards to a level direction, by
+    Rodrigues' formula; what is turned already is turned further.
+    """
+    gravity = model.opt.gravity.copy()
+    angle, axis = np.deg2rad(degrees), np.cross(-AXES["z"], direction)
+    model.opt.gravity += (gravity - axis * (axis @ gravity)) * (np.cos(angle) - 1)
+    model.opt.gravity += np.cross(axis, gravity) * np.sin(angle)
+
+
+def _add_viscosity(model: Any, value: float, bound: Bound) -> None:
+    model.opt.viscosity += value
+
+
+def _blow(model: Any, value: float, bound: Bound) -> None:
+    """Wind acts through the medium, and the tasks on land have none: it comes with air."""
+    model.opt.wind += value * bound.target
+    model.opt.density = max(model.opt.density, AIR_DENSITY)
+    model.opt.viscosity = max(model.opt.viscosity, AIR_VISCOSITY)
+
+
+def _push(task: Any, value: float, bound: Bound) -> None:
+    """The times and directions of pushes do not depend on their force."""
+    kept, model = bound.kept, task.model
+    seconds = getattr(task, "dt", model.opt.timestep)
+    if "sideways" not in kept:
+        kept["sideways"] = feels(model, AXES["y"])
+        kept["weight"] = float(model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity))
+        kept["left"] = 0
+    begins, angle = bound.random.random() < PUSH_RATE * seconds, 2 * np.pi * bound.random.random()
+    if begins and not kept["left"]:
+        kept["left"] = max(1, round(PUSH_SECONDS / seconds))
+        direction = np.array([np.cos(angle), np.sin(angle), 0])
+        kept["direction"] = direction if kept["sideways"] else np.sign(direction) * AXES["x"]
+    if kept["left"]:
+        kept["left"] -= 1
+        force = value * kept["weight"] * kept["direction"]
+        task.data.xfrc_applied[bound.target[0], :3] += force
+
+
+def _add_terrain(spec: Any, bound: Bound) -> None:
+    """Add a field of bumps, once, far below.
+
+    It is two periods wide and moves with the robot, by whole periods, so that it has no end.
+    """
+    import mujoco
+
+    if any(field.name == TERRAIN for field in spec.hfields):
+        return
+    size = TERRAIN_CELLS * TERRAIN_CELL
+    floor = next(geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE)
+    cells, heights = 2 * TERRAIN_CELLS + 1, [size, size, BUMPS + TERRAIN_DEPTH, 0.1]
+    flat = np.zeros(cells * cells)
+    spec.add_hfield(name=TERRAIN, size=heights, nrow=cells, ncol=cells, userdata=flat)
+    like = ("contype", "conaffinity", "condim", "friction", "solref", "solimp", "margin")
+    spec.worldbody.add_geom(
+        name=TERRAIN,
+        type=mujoco.mjtGeom.mjGEOM_HFIELD,
+        hfieldname=TERRAIN,
+        pos=[0, 0, TERRAIN_AWAY],
+        rgba=[0.45, 0.5, 0.45, 1],
+        **{name: getattr(floor, name) for name in like},
+    )
+
+
+def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
+    """Bumps rise out of the floor like islands out of a sea, which stays where it is."""
+    import mujoco
+
+    geom = model.geom(TERRAIN).id
+    bumps, mask = _bumps(bound)
+    sunk = TERRAIN_SUNK * max(0.0, 1 - value / BUMPS / TERRAIN_RISEN)
+    heights = np.maximum(mask * (TERRAIN_DEPTH + value) * bumps - sunk, 0)
+    heights = heights.ravel() / (BUMPS + TERRAIN_DEPTH)
+    model.hfield_data[:] = heights
+    # it moves: its frame is not the world's, and bounding volumes made for one place are void
+    model.geom_sameframe[geom] = 0
+    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
+    bound.kept.setdefault("origin", bound.kept.get("robot", np.zeros(2)))
+    model.geom_pos[geom] = _terrain_place(model, bound)
+
+
+def _bumps(bound: Bound) -> tuple[np.ndarray, np.ndarray]:
+    """Heights in [0, 1] of two periods in both directions; and how far they have grown, in [0, 1],
+    which is not at all where the robot is at first.
+    """
+    if "bumps" not in bound.kept:
+        cells = np.arange(2 * TERRAIN_CELLS + 1) % TERRAIN_CELLS
+        metres = TERRAIN_CELL * np.minimum(cells, TERRAIN_CELLS - cells)
+        distance = np.hypot(metres[:, None], metres[None, :])
+        heights = bound.random.random((TERRAIN_CELLS, TERRAIN_CELLS))[np.ix_(cells, cells)]
+        bound.kept["bumps"] = heights, np.clip(distance / TERRAIN_FLAT - 1, 0, 1)
+    return bound.kept["bumps"]
+
+
+def _terrain_place(model: Any, bound: Bound) -> np.ndarray:
+    """Position of the field's middle: whole periods from where it was first, next to the robot."""
+    period = TERRAIN_CELLS * TERRAIN_CELL
+    if "height" not in bound.kept:
+        bound.kept["height"] = model.geom_pos[floor_of(model), 2] - TERRAIN_DEPTH
+    origin = bound.kept["origin"]
+    away = bound.kept.get("robot", origin) - origin
+    return np.append(origin + period * np.round(away / period), bound.kept["height"])
+
+
+def _move_terrain(task: Any, value: float, bound: Bound) -> None:
+    bound.kept["robot"] = task.data.xpos[1, :2].copy()
+    if value:
+        task.model.geom_pos[task.model.geom(TERRAIN).id] = _terrain_place(task.model, bound)
+
+
+for family in (
+    Family(
+        "mass", "body", "Mass and inertia of one body, or of all.",
+        "x nominal", nominal=1, hardest=3, other=0.3, constants=True, targets=bodies, default="all",
+        needs=(MODEL,), edit_model=partial(_scale, ["body_mass", "body_inertia"]),
+    ),
+    Family(
+        "limb_length", "body",
+        "Length of one limb segment, or of all, at the same radius and density. The height below "
+        "which a task counts its robot as fallen stays: at 0.5 Walker2d and Humanoid are below.",
+        "x nominal", nominal=1, hardest=0.5, targets=segments, default="all",
+        needs=(MODEL, (segments, "it has one body only")), edit_spec=_scale_length,
+    ),
+    Family(
+        "crippled_leg", "body", "The motors of one limb lose their strength.",
+        "x nominal strength", nominal=1, hardest=0, constants=True, targets=limbs,
+        needs=(MODEL, LIMBS, OTHER_MOTORS), edit_model=partial(_scale, STRENGTH),
+    ),
+    Family(
+        "joint_lock", "body",
+        "One joint loses its range of motion, around the angle that it has at the onset (from the "
+        "first step on: at rest).",
+        "fraction of the range", nominal=0, hardest=1, targets=driven_joints,
+        needs=(MODEL,), edit_model=_lock,
+    ),
+    Family(
+        "damping", "body", "Damping of one joint, or of all.",
+        "x nominal", nominal=1, hardest=3, other=0.25, targets=damped_joints, default="all",
+        needs=(MODEL, (damped_joints, "no joint of it has damping")),
+        edit_model=partial(_scale, ["dof_damping", "dof_dampingpoly"]),
+    ),
+    Family(
+        "strength", "body", "Strength of one motor, or of all.",
+        "x nominal", nominal=1, hardest=0.25, other=2, constants=True, targets=actuators,
+        default="all", needs=(MODEL,), edit_model=partial(_scale, STRENGTH),
+    ),
+    Family(
+        "gravity", "world", "Size of gravity.",
+        "x nominal", nominal=1, hardest=2, other=0.25,
+        needs=(MODEL, WEIGHT, _moved_along("z", "gravity")), edit_model=_scale_gravity,
+    ),
+    Family(
+        "gravity_tilt", "world", "Gravity turned to the side.",
+        "degrees", nominal=0, hardest=20, other=-20,
+        needs=(MODEL, WEIGHT, _moved_along("y", "a pull to the side")),
+        edit_model=partial(_tilt, AXES["y"]),
+    ),
+    Family(
+        "slope", "world",
+        "An endless slope, uphill; as the robot sees it, gravity turned backwards.",
+        "degrees", nominal=0, hardest=15, other=-15,
+        needs=(MODEL, WEIGHT, _moved_along("x", "a pull backwards")),
+        edit_model=partial(_tilt, -AXES["x"]),
+    ),
+    Family(
+        "friction", "world", "Friction of all geoms.",
+        "x nominal", nominal=1, hardest=0.1, other=3, needs=(MODEL, CONTACTS, FRICTION),
+        edit_model=partial(_scale, ["geom_friction", "pair_friction"]),
+    ),
+    Family(
+        "viscosity", "world", "Viscosity added to the medium.",
+        "Pa s", nominal=0, hardest=0.2, needs=(MODEL,), edit_model=_add_viscosity,
+    ),
+    Family(
+        "wind", "world", "Wind against the robot, or from its side.",
+        "m/s", nominal=0, hardest=20, other=-20, targets=wind_directions, needs=(MODEL, GAS),
+        edit_model=_blow,
+    ),
+    Family(
+        "push", "world",
+        "Pushes against a body at random times, from random directions, 0.2 s long.",
+        "weights of the robot", nominal=0, hardest=2, targets=each_body, needs=(MODEL, WEIGHT),
+        each_step=_push,
+    ),
+    Family(
+        "rough_ground", "world", "Bumps all over the ground, at other places in every episode.",
+        "m, height of the highest", nominal=0, hardest=BUMPS, needs=(MODEL, CONTACTS, FLOOR),
+        add_to_spec=_add_terrain, edit_model=_raise_terrain, each_step=_move_terrain,
+    ),
+):  # fmt: skip
+    register(family)

@@ -1,0 +1,161 @@
+"""What is shown beside an observation: the previous action and reward, or what is hidden; and what
+is hidden undone, in what is seen and done.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from spikepropamine.envs.task import Start, Step
+
+
+class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs):
+    """Appends numbers to the observation, in its own dtype (floats, where it is of integers)."""
+
+    def __init__(self, env: gym.Env, **arguments: Any) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, **arguments)
+        gym.Wrapper.__init__(self, env)
+        space = env.observation_space
+        if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
+            raise ValueError(f"observations must be a Box of one dimension, got {space}")
+
+    def _widen(self, low: Any, high: Any) -> None:
+        """The space of observations with numbers between these bounds."""
+        space: Any = self.env.observation_space
+        dtype = np.result_type(space.dtype, np.float32)
+        bounds = [(space.low, low), (space.high, high)]
+        self.observation_space = gym.spaces.Box(
+            *(np.concatenate(pair).astype(dtype) for pair in bounds), dtype=dtype.type
+        )
+
+    @staticmethod
+    def _extended(observation: np.ndarray, *numbers: Any) -> np.ndarray:
+        dtype = np.result_type(observation.dtype, np.float32)
+        return np.concatenate([observation, *numbers], dtype=dtype)
+
+
+class PreviousActionAndReward(_Wider):
+    """Appends the last action and the last reward to the observation.
+
+    Observation: Box of the same dtype (floats, where it is of integers), shape (channels + action
+    channels + 1,): the observation, the action (one-hot where actions are discrete), and the
+    reward, always the last channel. After `reset` action and reward are 0.
+
+    A task that limits what may be known of the reward says so by `info["feedback"]`, which then
+    stands in for the reward: else this wrapper would give the task's secret away.
+
+    Args:
+        env: environment with a Box [channels] as observations and a Box or Discrete as actions.
+
+    Raises:
+        ValueError: other spaces.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        actions = env.action_space
+        if not isinstance(actions, gym.spaces.Box | gym.spaces.Discrete):
+            raise ValueError(f"actions must be a Box or Discrete, got {actions}")
+        self._first = None if isinstance(actions, gym.spaces.Box) else int(actions.start)
+        if isinstance(actions, gym.spaces.Box):
+            low, high = np.minimum(actions.low.ravel(), 0), np.maximum(actions.high.ravel(), 0)
+        else:
+            low, high = np.zeros(actions.n), np.ones(actions.n)
+        self._channels = low.size
+        self._widen([*low, -np.inf], [*high, np.inf])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._extended(observation, np.zeros(self._channels + 1)), info
+
+    def step(self, action: Any) -> Step:
+        """Take one step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if self._first is None:
+            taken = np.asarray(action).ravel()
+        else:
+            taken = np.zeros(self._channels)
+            taken[int(action) - self._first] = 1.0
+        known = (info.get("feedback", reward),)
+        return self._extended(observation, taken, known), reward, terminated, truncated, info
+
+
+def hidden_numbers(
+    info: Mapping[str, Any],
+    labels: Sequence[str],
+    values: Mapping[str, float],
+    one_hot: bool = False,
+) -> list[float]:
+    """What an info, of a perturbed environment or a task with a context of its own, tells that no
+    observation does: the task's own latent and context, the contexts with these labels, and the
+    present value of each perturbation (where it does not act, that in `values`). With `one_hot`
+    each place of an order is told as one number for each place there is.
+    """
+    contexts = info.get("contexts", {"task": info.get("context", [])})
+    numbers = list(info.get("hidden", []))
+    for label in ("task", *labels):
+        context = contexts[label]
+        if one_hot and label.partition(":")[0].endswith("_order"):
+            context = np.eye(len(context))[context].ravel().tolist()
+        numbers += context
+    acting = info.get("perturbations", {})
+    return numbers + [acting.get(label, {"value": x})["value"] for label, x in values.items()]
+
+
+class Revealed(_Wider):
+    """Appends what is hidden to the observation, for policies that are told (`hidden_numbers`).
+
+    Observation: Box of the same dtype (floats, where it is of integers), shape (channels +
+    numbers,).
+
+    Args:
+        env: environment with a Box [channels] as observations.
+        labels: of the contexts that are told, besides the task's own.
+        values: of perturbations by label, where they do not act.
+
+    Raises:
+        ValueError: other observations, or there is nothing to tell.
+    """
+
+    def __init__(self, env: gym.Env, labels: Sequence[str], values: Mapping[str, float]) -> None:
+        super().__init__(env, labels=labels, values=values)
+        self.labels, self.values = tuple(labels), dict(values)
+        known = [name for name in ("contexts", "context", "hidden") if env.has_wrapper_attr(name)]
+        numbers = self._hidden({name: env.get_wrapper_attr(name) for name in known})
+        if not numbers:
+            raise ValueError("nothing is hidden; perturb it, as by motor_signs=seen or mass=0.5..2")
+        bound = np.full(len(numbers), np.inf)
+        self._widen(-bound, bound)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._extended(observation, self._hidden(info)), info
+
+    def step(self, action: Any) -> Step:
+        """Take one step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        shown = self._extended(observation, self._hidden(info))
+        return shown, reward, terminated, truncated, info
+
+    def _hidden(self, info: Mapping[str, Any]) -> list[float]:
+        return hidden_numbers(info, self.labels, self.values)
+
+
+class Told(gym.Wrapper):
+    """Undoes the contexts of a perturbed environment, in what is seen and in what is done."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self.env.get_wrapper_attr("out_of_context")(observation), info
+
+    def step(self, action: Any) -> Step:
+        """Take the action that has the effect of this one in the plain task."""
+        action = self.env.get_wrapper_attr("in_context")(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation = self.env.get_wrapper_attr("out_of_context")(observation)
+        return observation, reward, terminated, truncated, info
