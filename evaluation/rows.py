@@ -21,7 +21,7 @@ from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.judge import measures
 from spikepropamine.evaluation.judge.cost import cost_measures, cost_of
 from spikepropamine.evaluation.judge.measures import OPENING, SETTLED, WINDOW, Segment
-from spikepropamine.evaluation.run.jobs import SAMPLES, Outcome
+from spikepropamine.evaluation.run.episodes import SAMPLES, Outcome
 from spikepropamine.evaluation.run.plan import Evaluation
 from spikepropamine.folder import RETURN, RunFolder, read_curve, seconds_of
 from spikepropamine.table import table

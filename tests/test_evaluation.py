@@ -22,8 +22,7 @@ from spikepropamine.evaluation.ask.conditions import (
 )
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
 from spikepropamine.evaluation.film.recording import can_record, recorded_layer, watch
-from spikepropamine.evaluation.run.episodes import finite_reward, run_episodes
-from spikepropamine.evaluation.run.jobs import Job, run_job
+from spikepropamine.evaluation.run.episodes import Job, finite_reward, run_episodes, run_job
 
 
 def standard(task):

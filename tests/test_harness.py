@@ -16,9 +16,8 @@ from saved_runs import CUES, ROOT, command_line, measured, save_run
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from spikepropamine.evaluation.ask.conditions import conditions_of, make_env, severest, task_of
-from spikepropamine.evaluation.run import jobs, plan
-from spikepropamine.evaluation.run.episodes import Episode, waves
-from spikepropamine.evaluation.run.jobs import joined
+from spikepropamine.evaluation.run import episodes, plan
+from spikepropamine.evaluation.run.episodes import Episode, joined, waves
 from spikepropamine.folder import RESULTS
 from spikepropamine.policies.export import save_policy
 from spikepropamine.report.evaluation import Evaluation
@@ -182,13 +181,13 @@ def test_policies_meet_the_same_environments_with_the_same_numbers(tmp_path, mon
         made.append(condition.text)
         return make_env(task, condition, *rest)
 
-    monkeypatch.setattr(jobs, "make_env", counting)
+    monkeypatch.setattr(episodes, "make_env", counting)
     arguments = ["--perturb", "mass=2", "obs_noise=0.1@3", "--episodes", 23, "--workers", 1]
     evaluated(tmp_path / "together", *runs, *arguments)
     # two waves of each policy; both waves of both baselines have environments of their own
     counts = {text: made.count(text) for text in made}
     assert counts == {"": 20 + 4, "mass=2": 20, "obs_noise=0.1@3": 20}
-    assert not jobs.environments.made
+    assert not episodes._environments
     monkeypatch.setenv(plan.CACHE, str(tmp_path / "another cache"))
     rows = []
     for run in runs:
@@ -233,7 +232,7 @@ def test_waves_and_how_they_are_joined():
     np.testing.assert_array_equal(both["correct"], [[1, np.nan], [1, 1]])
     assert both["inside/count"].tolist() == [2, 2, 1]
     # nothing changes in the episodes of one wave
-    steps = [jobs._outcome([Episode(0, 1.0, 1, (), (1.0,), at)]) for at in ((0, 2), ())]
+    steps = [episodes._outcome([Episode(0, 1.0, 1, (), (1.0,), at)]) for at in ((0, 2), ())]
     assert joined(steps)["began"].tolist() == [[0, 2], [-1, -1]]
 
 

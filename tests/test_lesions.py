@@ -12,8 +12,7 @@ from spikepropamine.evaluation.ask.conditions import CLEAN, conditions_of, make_
 from spikepropamine.evaluation.ask.lesions import EPISODE_BEFORE, LESIONS, Hook, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.run import plan
-from spikepropamine.evaluation.run.episodes import run_episodes
-from spikepropamine.evaluation.run.jobs import InsideSums, Job, run_job
+from spikepropamine.evaluation.run.episodes import InsideSums, Job, run_episodes, run_job
 
 SEEDS, WIDTH = [13, 10, 18], 10
 TASK = task_of(CUES, {"trials": 4})  # 16 steps

@@ -4,7 +4,7 @@ before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -77,14 +77,16 @@ def fields_of(layout: "StateLayout", kind: str) -> list[str]:
     return [name for name in layout.shapes if name.endswith(f".{kind}")]
 
 
+@dataclass
 class PlasticityOff(Hook):
     """From a step on fast weights do not change: from the first one on, they stay zero.
 
     With `at_change`, a row whose context changes before that step is frozen where it does.
     """
 
-    def __init__(self, layout: "StateLayout", step: int, at_change: bool = False) -> None:
-        self.layout, self.step, self.at_change = layout, step, at_change
+    layout: "StateLayout"
+    step: int
+    at_change: bool = False
 
     def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
         """Set the flag, which stays."""
@@ -97,30 +99,35 @@ class PlasticityOff(Hook):
                     flag[0, row] = 1.0
 
 
+@dataclass
 class Record(Hook):
     """Keeps the fields of a kind after each step of a row, or only `at_end` of its episode."""
 
-    def __init__(self, layout: "StateLayout", kind: str, at_end: bool = False) -> None:
-        self.layout, self.names, self.at_end = layout, fields_of(layout, kind), at_end
-        self.kept: ByRow = {}
+    layout: "StateLayout"
+    kind: str
+    at_end: bool = False
+    kept: ByRow = field(default_factory=dict)
 
     def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
         """Keep the fields of the rows."""
-        now = {name: self.layout.get(state[0], name)[0] for name in self.names}
+        names = fields_of(self.layout, self.kind)
+        now = {name: self.layout.get(state[0], name)[0] for name in names}
         for row in over if self.at_end else running:
             fields = {name: field[row].copy() for name, field in now.items()}
             self.kept.setdefault(row, []).append(fields)
 
 
+@dataclass
 class Replay(Hook):
     """Sets the fields that were kept, under a flag of the state: at each step those of one step,
     from the first one again where there are no more; or only at the `start` of the episode.
     """
 
-    def __init__(
-        self, layout: "StateLayout", kept: ByRow, flag: str, value: float, start: bool = False
-    ) -> None:
-        self.layout, self.kept, self.flag, self.value, self.start = layout, kept, flag, value, start
+    layout: "StateLayout"
+    kept: ByRow
+    flag: str
+    value: float
+    start: bool = False
 
     def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
         """Set the values of the step."""
@@ -138,12 +145,11 @@ def _modulator_shuffled(wave: Wave) -> Hook:
     assert wave.run_intact is not None
     record = Record(wave.layout, "modulation")
     wave.run_intact(wave.seeds, record)
-    shuffled = {}
     for seed in wave.seeds:
         steps = record.kept[seed % wave.width]
         order = np.random.default_rng(seed).permutation(len(steps))
-        shuffled[seed % wave.width] = [steps[step] for step in order]
-    return Replay(wave.layout, shuffled, "modulator_held", 1.0)
+        record.kept[seed % wave.width] = [steps[step] for step in order]
+    return Replay(wave.layout, record.kept, "modulator_held", 1.0)
 
 
 def _carry_over(wave: Wave, held: bool = False) -> Hook:
@@ -162,40 +168,29 @@ LESIONS = {
     lesion.name: lesion
     for lesion in (
         Lesion(
-            "off",
-            "plasticity off",
-            "fast weights are held at zero",
-            lambda wave: PlasticityOff(wave.layout, 0),
-            filmed=True,
+            "off", "plasticity off", "fast weights are held at zero",
+            lambda wave: PlasticityOff(wave.layout, 0), filmed=True,
         ),
         Lesion(
-            "frozen",
-            "fast weights frozen",
+            "frozen", "fast weights frozen",
             "fast weights stay as they are from the onset of the perturbation on, or from the "
             "first change of the context; half-way through the episode where neither comes before",
-            lambda wave: PlasticityOff(wave.layout, wave.freeze_at, at_change=True),
-            filmed=True,
+            lambda wave: PlasticityOff(wave.layout, wave.freeze_at, at_change=True), filmed=True,
         ),
         Lesion(
-            "modulator-shuffled",
-            "neuromodulator shuffled in time",
+            "modulator-shuffled", "neuromodulator shuffled in time",
             "the neuromodulators of the same episode, in a random order of steps",
-            _modulator_shuffled,
-            cost=2,
+            _modulator_shuffled, cost=2,
         ),
         Lesion(
-            "carry-over",
-            "fast weights of another episode",
+            "carry-over", "fast weights of another episode",
             f"fast weights start from the end of another episode instead of zero; {OF_ANOTHER}",
-            _carry_over,
-            cost=2,
+            _carry_over, cost=2,
         ),
         Lesion(
-            "carry-over-frozen",
-            "fast weights of another episode, frozen",
+            "carry-over-frozen", "fast weights of another episode, frozen",
             f"fast weights are held at what another episode ended with; {OF_ANOTHER}",
-            partial(_carry_over, held=True),
-            cost=2,
+            partial(_carry_over, held=True), cost=2,
         ),
     )
-}
+}  # fmt: skip

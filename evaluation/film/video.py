@@ -39,7 +39,7 @@ from spikepropamine.evaluation.film.panel import (
     reward_rate,
 )
 from spikepropamine.evaluation.film.recording import Moment, can_record, recorded_layer, watch
-from spikepropamine.evaluation.run.jobs import width_of
+from spikepropamine.evaluation.run.episodes import width_of
 from spikepropamine.policies.deployed import DeployedPolicy
 
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels

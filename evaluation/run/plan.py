@@ -35,14 +35,14 @@ from spikepropamine.common import (
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.film.recording import observed
-from spikepropamine.evaluation.run.episodes import waves
-from spikepropamine.evaluation.run.jobs import (
+from spikepropamine.evaluation.run.episodes import (
     Job,
     Outcome,
-    environments,
+    close_environments,
     joined,
     loaded,
     run_job,
+    waves,
     width_of,
 )
 from spikepropamine.folder import RunFolder
@@ -74,7 +74,7 @@ class Asked:
 class Evaluation(Asked):
     """All that was measured."""
 
-    # for each run, by key of the condition; `run.jobs.run_job` says what
+    # for each run, by key of the condition; `run.episodes.run_job` says what
     outcomes: list[dict[str, Outcome]]
     # what policies are held against, by name and key of the condition: "random" actions and
     # standing "still" in the clean condition; random actions and the "teacher" that is told the
@@ -183,7 +183,7 @@ def _run_here(jobs: Sequence[Job], order: Sequence[int]) -> Iterator[tuple[int, 
         for index in order:
             yield index, run_job(jobs[index])
     finally:
-        environments.close()
+        close_environments()
         loaded.cache_clear()  # their folders may have others the next time
 
 
