@@ -18,36 +18,6 @@ from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 from spikepropamine.envs.task import Start, Step, check_choice, check_integer, check_number
 
 
-class Feedback:
-    """Decides at which steps feedback is shown: "dense": at every step; "sparse": at every
-    `every`-th step, the mean since the last time; "opening": at the first `opening` steps of an
-    episode. Elsewhere it is 0. Raises ValueError for another kind, or a number below 1.
-    """
-
-    def __init__(self, kind: str, every: int, opening: int) -> None:
-        self.kind = check_choice("feedback", kind, ("dense", "sparse", "opening"))
-        self.every = check_integer("feedback_every", every, 1)
-        self.opening = check_integer("feedback_opening", opening, 1)
-        self.begin()
-
-    def begin(self, told: bool = False) -> None:
-        """Start an episode; one that is told has feedback at every step."""
-        self._step, self._sum, self._told = 0, 0.0, told
-
-    def __call__(self, value: float) -> float:
-        """What is shown of this step's value."""
-        self._step += 1
-        if self.kind == "dense" or self._told:
-            return value
-        if self.kind == "opening":
-            return value if self._step <= self.opening else 0.0
-        self._sum += value
-        if self._step % self.every:
-            return 0.0
-        mean, self._sum = self._sum / self.every, 0.0
-        return mean
-
-
 class HiddenLatent(MujocoEnv, ABC):
     """What the tasks below share, to be inherited from before the robot's own class.
 
@@ -55,14 +25,22 @@ class HiddenLatent(MujocoEnv, ABC):
     own task has with the same seed. What is shown of it is made of the info's "reward_forward".
 
     Args:
-        feedback, feedback_every, feedback_opening: see `Feedback`.
+        feedback: when it is shown. "dense": at every step; "sparse": at every `feedback_every`-th
+            step, the mean since the last time; "opening": at the first `feedback_opening` steps of
+            an episode. Elsewhere it is 0.
+        feedback_every, feedback_opening: steps, at least 1.
         told: probability in [0, 1] that an episode has feedback at every step. For training: a
             robot that seldom hears what it should do is paid for nothing, and learns no running.
         arguments: of the robot's own class.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Attributes:
+        latent: name of the attribute and of the entry of `info` that hold the latent.
     """
 
     latent: str
-    """Name of the attribute and of the entry of `info` that hold the latent."""
 
     def __init__(
         self,
@@ -73,7 +51,10 @@ class HiddenLatent(MujocoEnv, ABC):
         **arguments: Any,
     ) -> None:
         given = {k: v for k, v in locals().items() if k not in ("self", "arguments", "__class__")}
-        self.feedback = Feedback(feedback, feedback_every, feedback_opening)
+        self.feedback = check_choice("feedback", feedback, ("dense", "sparse", "opening"))
+        self.feedback_every = check_integer("feedback_every", feedback_every, 1)
+        self.feedback_opening = check_integer("feedback_opening", feedback_opening, 1)
+        self._step, self._sum, self._always = 0, 0.0, False
         self.told = check_number("told", told, 0, 1)
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
@@ -104,15 +85,29 @@ class HiddenLatent(MujocoEnv, ABC):
         if forced:
             names = ", ".join(sorted(forced))
             raise ValueError(f"options may have {self.latent!r} only, got {names}")
-        self.feedback.begin(self.np_random.random() < self.told)
+        told = self.np_random.random() < self.told
+        self._step, self._sum, self._always = 0, 0.0, told or self.feedback == "dense"
         return np.append(observation, 0.0), info | self._said(0.0)
 
     def step(self, action: np.ndarray) -> Step:
         """Take one step; see the class."""
         observation, reward, terminated, truncated, info = super().step(action)
-        shown = self.feedback(info["reward_forward"])
+        shown = self._shown(info["reward_forward"])
         told = {**info, **self._said(shown)}
         return np.append(observation, shown), np.float64(reward), terminated, truncated, told
+
+    def _shown(self, value: float) -> float:
+        """What is shown of this step's value."""
+        self._step += 1
+        if self._always:
+            return value
+        if self.feedback == "opening":
+            return value if self._step <= self.feedback_opening else 0.0
+        self._sum += value
+        if self._step % self.feedback_every:
+            return 0.0
+        mean, self._sum = self._sum / self.feedback_every, 0.0
+        return mean
 
     def _said(self, feedback: float) -> dict[str, Any]:
         """What infos say of the latent."""

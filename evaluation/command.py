@@ -13,7 +13,7 @@ from typing import Any
 
 from spikepropamine import table
 from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, shown, write_text
-from spikepropamine.envs.perturbations.suites import suite_names
+from spikepropamine.envs.perturbations.notation import suite_names
 from spikepropamine.evaluation.ask.conditions import (
     STANDARD,
     Condition,

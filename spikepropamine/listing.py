@@ -52,7 +52,7 @@ def rules() -> Rows:
 
 def suites() -> Rows:
     """What `--suite` takes."""
-    from spikepropamine.envs.perturbations.suites import SUITES, suite_names
+    from spikepropamine.envs.perturbations.notation import SUITES, suite_names
     from spikepropamine.evaluation.ask.conditions import STANDARD
 
     yield STANDARD, "Noise in what is observed, two severities, and plasticity off; the default."

@@ -17,7 +17,7 @@ from spikepropamine.envs.making import (
     training_text,
 )
 from spikepropamine.envs.perturbations import Perturbed
-from spikepropamine.envs.perturbations.suites import load_suite
+from spikepropamine.envs.perturbations.notation import load_suite
 from spikepropamine.envs.shown import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import task_of
 from spikepropamine.training.settings import defaults

@@ -10,7 +10,7 @@ from saved_runs import command_line, measured, save_run
 from spikepropamine.envs import making, quiet_mujoco
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.acts import act_of
-from spikepropamine.envs.perturbations.suites import SPLITS, load_suite, suite_names
+from spikepropamine.envs.perturbations.notation import SPLITS, load_suite, suite_names
 from spikepropamine.envs.perturbations.verify import TASKS
 
 quiet_mujoco()

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from spikepropamine.agents.helped import Shown, Taught
 from spikepropamine.common import UsageError
 from spikepropamine.envs import making
-from spikepropamine.envs.perturbations.suites import is_suite
+from spikepropamine.envs.perturbations.notation import is_suite
 from spikepropamine.envs.shown import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy

@@ -1,1 +1,1 @@
-"""Suites of perturbations: `spikepropamine.envs.perturbations.suites` reads them."""
+"""Suites of perturbations: `spikepropamine.envs.perturbations.notation` reads them."""

@@ -11,7 +11,7 @@ import gymnasium as gym
 from spikepropamine.common import CLEAN_KEY, check_known
 from spikepropamine.envs.making import contexts_of, horizon_of, make, terms_of
 from spikepropamine.envs.perturbations import parse, reason_against
-from spikepropamine.envs.perturbations.suites import is_suite, load_suite, suite_names
+from spikepropamine.envs.perturbations.notation import is_suite, load_suite, suite_names
 from spikepropamine.envs.rendering import is_mujoco
 from spikepropamine.envs.shown import PreviousActionAndReward, Told
 from spikepropamine.envs.task import said
