@@ -22,7 +22,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from spikepropamine.common import CLEAN_KEY, progress_bar, whole_file
-from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.rendering import Camera, drawing_arguments
 from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, layout_of
@@ -213,19 +212,15 @@ def _panel(outlines: Sequence[Outline], takes: Sequence[Take], number: int) -> P
 
 def acting_now(info: dict[str, Any]) -> list[str]:
     """Labels of the perturbations that act after a step, from its info, but for contexts."""
-    every = info.get("perturbations", {}).items()
-    return [label for label, now in every if now["severity"] > 0 and not _has_contexts(label)]
-
-
-def _has_contexts(label: str) -> bool:
-    return CATALOGUE[label.partition(":")[0]].contexts
+    every, contexts = info.get("perturbations", {}), info.get("contexts", {})
+    return [k for k, now in every.items() if now["severity"] > 0 and k not in contexts]
 
 
 def context_now(info: dict[str, Any]) -> str:
     """The context after a step, in words: its signs, or the order that it makes of channels. What
     the task itself has is no perturbation, and is left out.
     """
-    labels = [label for label in info.get("perturbations", {}) if _has_contexts(label)]
+    labels = [label for label in info.get("perturbations", {}) if label in info.get("contexts", {})]
     if not labels:
         return ""
     context = [number for label in labels for number in info["contexts"][label]]
