@@ -31,7 +31,7 @@ gymnasium.register(
     max_episode_steps=500,
 )
 # Robots with a latent that holds for an episode; the variants differ in when feedback is shown.
-for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity", "AntDirection"):
+for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity"):
     for _feedback in ("dense", "sparse", "opening"):
         gymnasium.register(
             f"{_robot}{'' if _feedback == 'dense' else _feedback.capitalize()}-v0",

@@ -11,15 +11,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
-from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
 from spikepropamine.envs.task import Start, Step, check_choice, check_integer, check_number
 
 
-class HiddenLatent(MujocoEnv, ABC):
-    """What the tasks below share, to be inherited from before the robot's own class.
+class HiddenLatent(HalfCheetahEnv, ABC):
+    """What the tasks below share.
 
     The latent is drawn by `reset` after the robot's posture, which so is the one that the robot's
     own task has with the same seed. What is shown of it is made of the info's "reward_forward".
@@ -58,7 +56,7 @@ class HiddenLatent(MujocoEnv, ABC):
         self.told = check_number("told", told, 0, 1)
         super().__init__(**arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
-        gym.utils.EzPickle.__init__(self, **given, **arguments)  # type: ignore[arg-type]
+        gym.utils.EzPickle.__init__(self, **given, **arguments)
         channels = gym.spaces.flatdim(self.observation_space) + 1
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (channels,), np.float64)
 
@@ -115,7 +113,7 @@ class HiddenLatent(MujocoEnv, ABC):
         return {self.latent: latent, "feedback": feedback, "hidden": self.hidden}
 
 
-class HalfCheetahDirection(HiddenLatent, HalfCheetahEnv):
+class HalfCheetahDirection(HiddenLatent):
     """HalfCheetah-v5 that is paid for running forward or backward; which one is not shown.
 
     Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: speed along
@@ -145,7 +143,7 @@ class HalfCheetahDirection(HiddenLatent, HalfCheetahEnv):
         return super()._get_rew(self.direction * x_velocity, action)
 
 
-class HalfCheetahVelocity(HiddenLatent, HalfCheetahEnv):
+class HalfCheetahVelocity(HiddenLatent):
     """HalfCheetah-v5 that is paid for running at a target velocity, which is not shown.
 
     Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: minus the
@@ -177,53 +175,3 @@ class HalfCheetahVelocity(HiddenLatent, HalfCheetahEnv):
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         return super()._get_rew(-abs(x_velocity - self.target_velocity), action)
-
-
-class AntDirection(HiddenLatent, AntEnv):
-    """Ant-v5 that is paid for running in a direction of the plane that is not shown.
-
-    Observation: Box, float64, shape (28,): that of Ant-v5 without contact forces, then the
-    feedback: speed along the target direction in m/s (times the forward reward weight). Reward, at
-    every step: that of Ant-v5, with this speed in the place of that along x. Action: likewise.
-
-    Info has "direction" (angle in radians, from the x axis) and "feedback" (the last channel).
-    `reset(options={"direction": 3.14})` forces the direction.
-
-    Args:
-        directions: number of directions, equally spaced, the first along x; 0 for all angles.
-        arguments: of `HiddenLatent` and of Ant-v5; contact forces are not observed unless these
-            say so.
-    """
-
-    latent = "direction"
-
-    def __init__(self, directions: int = 4, **arguments: Any) -> None:
-        self.directions = check_integer("directions", directions, 0)
-        self.direction = 0.0
-        super().__init__(**({"include_cfrc_ext_in_observation": False} | arguments))
-        self._ezpickle_kwargs |= {"directions": directions}
-
-    @property
-    def hidden(self) -> list[float]:
-        """Cosine and sine of the direction."""
-        return [float(np.cos(self.direction)), float(np.sin(self.direction))]
-
-    def _draw(self) -> float:
-        turn = self.np_random.random()
-        if self.directions:
-            turn = int(turn * self.directions) / self.directions
-        return 2 * np.pi * turn
-
-    def _checked(self, latent: float) -> float:
-        return check_number("direction", latent, -2 * np.pi, 2 * np.pi)
-
-    def step(self, action: np.ndarray) -> Step:
-        """Take one step; see the class."""
-        # the reward is asked for with the speed along x only: the other one is found here
-        self._before = self.data.body(self._main_body).xpos[:2].copy()
-        return super().step(action)
-
-    def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
-        velocity = (self.data.body(self._main_body).xpos[:2] - self._before) / self.dt
-        towards = np.array([np.cos(self.direction), np.sin(self.direction)])
-        return super()._get_rew(float(velocity @ towards), action)

@@ -188,7 +188,7 @@ def test_clean_is_clean_for_policies_trained_with_noise_or_help():
     assert (noisy.noise, noisy.trials) == (0.2, 3)
     robot = task_of(ROBOT, ARGUMENTS[ROBOT])
     assert robot.chance == 0.5 and robot.horizon == 20
-    for task in (robot, task_of("AntDirectionSparse-v0", {"told": 0.5})):
+    for task in (robot, task_of("HalfCheetahDirectionSparse-v0", {"told": 0.5})):
         assert make_env(task, CLEAN).unwrapped.told == 0
 
 

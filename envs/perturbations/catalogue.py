@@ -77,9 +77,6 @@ class Family:
     each_step: Hook | None = None
     add_to_spec: Callable[[Any, "Bound"], None] | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _named, (self.name,)  # its functions may have no name to be pickled by
-
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest value."""
@@ -151,10 +148,6 @@ class Bound:
 
 CATALOGUE: dict[str, Family] = {}
 """All families by name."""
-
-
-def _named(name: str) -> Family:
-    return CATALOGUE[name]
 
 
 def register(family: Family) -> None:

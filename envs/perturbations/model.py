@@ -18,7 +18,7 @@ class EditableModel:
     Every change starts from the nominal model and makes all edits, so they never compound. What a
     model can express is written into the live one; a geometry is compiled from an edited MjSpec,
     whose arrays, of the same sizes, are then copied into the live one. So neither the environment
-    nor its renderer needs to know. It can be copied and pickled together with the environment.
+    nor its renderer needs to know.
 
     Args:
         task: the unwrapped environment, a Gymnasium MujocoEnv.
@@ -39,28 +39,14 @@ class EditableModel:
         self.spec_edits: Sequence[Edit] = ()
         self.model_edits: Sequence[Edit] = ()
         self.constants = False
-        self._begin()
-
-    def _begin(self) -> None:
-        """Take the present model as the first one, and that with the additions as the nominal."""
-        self._first = self._task.model, self._task.data
-        if self._additions:
+        self._first = task.model, task.data
+        if additions:
             model = self._compiled([])
-            _exchange(self._task, model, mujoco.MjData(model))
-        self._nominal = copy.copy(self._task.model)
+            _exchange(task, model, mujoco.MjData(model))
+        self._nominal = copy.copy(task.model)
         self._pairs: Pairs = []
         self._scratch: mujoco.MjData | None = None
         self._edited = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        kept = ("_task", "_additions", "spec_edits", "model_edits", "constants")
-        return {name: getattr(self, name) for name in kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # a copy of one of Gymnasium's simulated tasks is a new one, with the model of its file
-        self.__dict__.update(state)
-        self._begin()
-        self.apply()
 
     def restore(self) -> None:
         """Give the environment back the model that it had."""

@@ -31,7 +31,7 @@ from spikepropamine.versions import add_import, import_modules, unless_imported
 TASKS = (
     *("HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "Humanoid-v5"),
     *("InvertedPendulum-v5", "InvertedDoublePendulum-v5", "HalfCheetahDirection-v0"),
-    *("HalfCheetahVelocity-v0", "AntDirection-v0", "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"),
+    *("HalfCheetahVelocity-v0", "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"),
     *("CueAssociation-v0", "EvidenceAccumulation-v0"),
 )
 # so that a tape covers several trials, and trials are longer than delays
@@ -240,8 +240,6 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
         if severity == SEVERITIES[-1]:
             same = _equal(player.play(wrapper, first), rows[first])
             require(same, "a seed does not reproduce it")
-            again = copy.deepcopy(wrapper)
-            require(_equal(player.play(again, first), rows[first]), "a copy is another")
         wrapper.undo()
     row.values = tuple(family.value(severity) for severity in SEVERITIES)
     whole = family.group in ("sensing", "task")

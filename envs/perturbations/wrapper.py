@@ -30,9 +30,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     draws what it draws without the wrapper, so equal seeds are equal tasks under every
     perturbation; and the same noise, up to its size, at every severity.
 
-    Copies: it can be copied and pickled as far as the environment can. A copy of one of Gymnasium's
-    simulated tasks is a new task, which waits for its first `reset`.
-
     Spaces: those of the environment; but where a family is `unbounded`, as noise of the sensors is,
     the observation space has no bounds. Perturbed actions are clipped to the action space.
 
@@ -199,10 +196,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self.undo()
         super().close()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        # copied by being made anew: there is nothing in it to be undone
-        self._started &= not isinstance(self._task, gym.utils.EzPickle)
+    def __reduce__(self) -> Any:
+        # a copy of one of Gymnasium's simulated tasks is a new one, which no edit has reached
+        raise TypeError("a perturbed environment cannot be copied; make another one")
 
     def _observe(self, observation: Any) -> Any:
         for act in self._observing:
