@@ -83,12 +83,13 @@ def cost_measures(cost: Cost) -> dict[str, float | None]:
     """By name, as measures of a results table: `cost/LAYER/PART/accumulates` and so on."""
     found: dict[str, float | None] = {"cost/steps": cost["steps"]}
     for layer in cost["layers"]:
-        for name, value in layer.items():
-            path = f"cost/{layer['name']}/{name}"
-            if name in PARTS:
-                found |= {f"{path}/{kind}": float(count) for kind, count in zip(KINDS, value)}
-            elif name != "name":
-                found[path] = value
+        path = f"cost/{layer['name']}"
+        found |= {
+            f"{path}/{part}/{kind}": float(count)
+            for part in PARTS
+            for kind, count in zip(KINDS, layer[part])
+        }
+        found |= {f"{path}/{k}": x for k, x in layer.items() if k not in (*PARTS, "name")}
     return found
 
 
@@ -247,15 +248,10 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
     for index, (layer, output) in enumerate(zip(network.layers, outputs)):
         spec, spikes = layer.spec, output.spikes[:, 0]
         before = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
-        synapses, plasticity, modulators = (
-            synaptic(signal, layer.weight),
-            operations(),
-            operations(),
-        )
+        synapses, modulators = synaptic(signal, layer.weight), operations()
         if spec.recurrent:
             synapses += synaptic(before, layer.recurrent_weight)
-        if spec.plastic:
-            plasticity = _plasticity(layer, before if spec.recurrent else signal)
+        plasticity = _plasticity(layer, before if spec.recurrent else signal)
         if spec.modulation != "none":
             modulators = synaptic(exogenous, layer.modulator_exogenous)
             if layer.modulator_weight.any():  # set by hand, they are nothing
@@ -290,7 +286,10 @@ def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[Layer
 
 def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
     """Of one layer over all ticks: use of the fast weights, traces, and their update."""
-    spec, rule = layer.spec, RULES[layer.spec.rule]
+    spec = layer.spec
+    if not spec.plastic:
+        return operations()
+    rule = RULES[spec.rule]
     ticks, n_pre, n_post = len(presynaptic), spec.plastic_inputs, spec.neurons
     use = int((presynaptic != 0).sum()) * n_post  # W + alpha F, where something comes in
     with sympy.evaluate(False):
