@@ -39,9 +39,6 @@ class CueAssociation(DrawnTask):
 
     Randomness: all of it is drawn in `reset`, the same amount whatever the noise, background and
     reversal are. So equal seeds give equal cues, mappings and cue orders in all those conditions.
-    Its options may force what is drawn otherwise (the rest stays as the seed has it): "mapping",
-    the right action of each cue, integers in [0, actions - 1], [cues]; "cues", the patterns, each
-    bit 0 or 1, pairwise distinct, [cues, bits].
 
     Args:
         cues: number of cue patterns of an episode, at least 1 and at most 2**bits.
@@ -123,7 +120,7 @@ class CueAssociation(DrawnTask):
         # A background spike is the flip of a bit that would be 0.
         self._flip_probability = np.where(self._shows_cue, self.noise, self.background)[:, None]
 
-    def _draw(self, options: dict[str, Any]) -> None:
+    def _draw(self) -> None:
         random = self.np_random
         patterns: dict[bytes, np.ndarray] = {}  # one that is there already is drawn again
         while len(patterns) < self.cues:
@@ -137,7 +134,6 @@ class CueAssociation(DrawnTask):
         self.mapping = random.permutation(evenly)
         shift = random.integers(1, self.actions)
         flips = random.random((self.episode_steps, self.bits)) < self._flip_probability
-        self._force(options)
 
         self.targets = self.mapping[self.order]
         if self.reversal is not None:
@@ -159,26 +155,3 @@ class CueAssociation(DrawnTask):
         feedback[:, self.bits + 1 + action] = 1.0
         feedback[:, -1] = reward
         return reward, {"target": target, "correct": correct, "trial": trial, "cue": cue}
-
-    def _force(self, options: dict[str, Any]) -> None:
-        """Replace what was drawn by what the options of `reset` ask for."""
-        unknown = sorted(set(options) - {"mapping", "cues"})
-        if unknown:
-            raise ValueError(f"reset options {unknown} are unknown; valid: 'mapping', 'cues'")
-        if "mapping" in options:
-            mapping = np.asarray(options["mapping"])
-            if mapping.shape != (self.cues,) or not np.isin(mapping, range(self.actions)).all():
-                raise ValueError(
-                    f"reset option 'mapping' must be {self.cues} integers in "
-                    f"[0, {self.actions - 1}], got {options['mapping']!r}"
-                )
-            self.mapping = mapping.astype(np.int64)
-        if "cues" in options:
-            patterns = np.asarray(options["cues"])
-            fits = patterns.shape == (self.cues, self.bits) and np.isin(patterns, (0, 1)).all()
-            if not fits or len(np.unique(patterns, axis=0)) < self.cues:
-                raise ValueError(
-                    f"reset option 'cues' must be {self.cues} distinct patterns of {self.bits} "
-                    f"bits, each 0 or 1, got {options['cues']!r}"
-                )
-            self.patterns = patterns.astype(np.int8)

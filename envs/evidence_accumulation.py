@@ -132,7 +132,7 @@ class EvidenceAccumulation(DrawnTask):
         self._probability[:, BACKGROUND] = self.background_hz / 1000
         self._probability[-self.recall_ms :, RECALL] = self.active_hz / 1000
 
-    def _draw(self, options: dict[str, Any]) -> None:
+    def _draw(self) -> None:
         random = self.np_random
         right = self.side_probability if random.random() < 0.5 else 1 - self.side_probability
         self.sides = (random.random(self.cues) < right).astype(np.int64)

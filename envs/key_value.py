@@ -78,9 +78,7 @@ class KeyValue(DrawnTask):
         self.observation_space = gym.spaces.Box(0.0, 1.0, (channels,), np.float32)
         self.action_space = gym.spaces.Discrete(self.values)
 
-    def _draw(self, options: dict[str, Any]) -> None:
-        if options:
-            raise ValueError(f"reset options {sorted(options)} are unknown; there are none")
+    def _draw(self) -> None:
         random, steps = self.np_random, self.episode_steps
         count = int(random.integers((self.keys + 1) // 2, self.keys + 1))
         patterns = np.zeros((0, self.bits), dtype=np.int8)

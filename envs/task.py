@@ -76,13 +76,15 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
 
         Args:
             seed: seeds everything that is drawn, now and in later episodes.
-            options: see the task.
+            options: none are known.
 
         Raises:
-            ValueError: options that are unknown or do not fit.
+            ValueError: there are options.
         """
+        if options:
+            raise ValueError(f"reset options {sorted(options)} are unknown; there are none")
         super().reset(seed=seed)
-        self._draw(options or {})
+        self._draw()
         self.steps, self.answers = 0, []
         return self._observations[0].copy(), {}
 
@@ -121,7 +123,7 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
         return None if self.render_mode is None else drawn_task(self)
 
     @abstractmethod
-    def _draw(self, options: dict[str, Any]) -> None:
+    def _draw(self) -> None:
         """Draw an episode: all of `_observations`, by `np_random`."""
 
     @abstractmethod

@@ -57,9 +57,9 @@ def play(env, steps=STEPS, seed=0):
     return np.array(rows)
 
 
-def run_episode(env, policy=lambda observation: 0, seed=None, options=None):
+def run_episode(env, policy=lambda observation: 0, seed=None):
     """Observations [steps + 1, channels], rewards [steps] and infos of an episode."""
-    observation, _ = env.reset(seed=seed, options=options)
+    observation, _ = env.reset(seed=seed)
     observations, rewards, infos, terminated = [observation], [], [], False
     while not terminated:
         observation, reward, terminated, truncated, info = env.step(policy(observation))

@@ -42,11 +42,10 @@ def test_quiet_mujoco(tmp_path, monkeypatch, capfd, caplog):
 
 def test_observations_and_rewards_by_hand():
     env = CueAssociation(bits=2, trials=2, cue_length=2, feedback_length=2, delay_length=1)
-    options = {"mapping": [1, 0], "cues": [[1, 0], [1, 1]]}
-    env.reset(seed=0, options=options)
+    env.reset(seed=0)
     cue_a, cue_b = env.order
-    bits_a, bits_b = options["cues"][cue_a], options["cues"][cue_b]
-    right = options["mapping"]
+    bits_a, bits_b = env.patterns[[cue_a, cue_b]]
+    right = env.mapping.tolist()
     silence = [0, 0, 0, 0, 0, 0]
     # first trial right, second wrong; the actions at other steps differ and must not matter
     right_a, wrong_b = right[cue_a], 1 - right[cue_b]
@@ -65,7 +64,7 @@ def test_observations_and_rewards_by_hand():
         silence,
     ]
     actions = iter([1 - right_a, right_a, 1, 0, 1, 1 - wrong_b, wrong_b, 0, 1, 0])
-    observations, rewards, infos = run_episode(env, lambda _: next(actions), 0, options)
+    observations, rewards, infos = run_episode(env, lambda _: next(actions), 0)
     np.testing.assert_array_equal(observations, expected)
     assert rewards.tolist() == [0, 1, 0, 0, 0, 0, -1, 0, 0, 0]
     expected = {
@@ -140,38 +139,6 @@ def test_reversal_changes_every_cue(cues, actions):
         assert len(shift) == 1 and 0 not in shift
         shifts |= shift
     assert shifts == set(range(1, actions))  # which other action it is, is drawn
-
-
-def test_options_force_cues_and_mapping_and_nothing_else():
-    env = CueAssociation(cues=3, bits=4, actions=2, noise=0.2)
-    cues = np.array([[0, 0, 0, 0], [1, 0, 0, 1], [1, 1, 1, 1]])
-    free, *_ = run_episode(env, seed=5)
-    order, patterns = env.order, env.patterns
-    forced, _, infos = run_episode(env, seed=5, options={"mapping": [1, 1, 0], "cues": cues})
-    assert [info["target"] for info in responses(infos)] == [[1, 1, 0][cue] for cue in order]
-    np.testing.assert_array_equal(env.patterns, cues)
-    # the same flips on other patterns
-    shown = np.flatnonzero(free[:, 4])
-    np.testing.assert_array_equal(
-        free[shown, :4] != patterns[order], forced[shown, :4] != cues[order]
-    )
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"maping": [0, 1]}, "maping.*valid: 'mapping', 'cues'"),
-        ({"mapping": [0, 2]}, r"'mapping' must be 2 integers in \[0, 1\]"),
-        ({"mapping": [0.5, 1]}, "'mapping' must be"),
-        ({"mapping": [0]}, "'mapping' must be"),
-        ({"cues": [[0, 1], [0, 1]]}, "'cues' must be 2 distinct patterns of 2 bits"),
-        ({"cues": [[0, 2], [0, 1]]}, "'cues' must be"),
-        ({"cues": [[0, 1]]}, "'cues' must be"),
-    ],
-)
-def test_bad_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        CueAssociation(bits=2).reset(options=options)
 
 
 SEEDS = range(1_000_000, 1_000_200)

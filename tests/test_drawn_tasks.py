@@ -123,6 +123,11 @@ def test_messages_name_the_argument_and_its_range(task, knobs, message):
         task(**knobs)
 
 
+def test_options_of_a_reset_are_refused():
+    with pytest.raises(ValueError, match=r"\['mapping'\] are unknown"):
+        CueAssociation().reset(options={"mapping": [0, 1]})
+
+
 # ---------------------------------------------------------------- pictures
 
 
