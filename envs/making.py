@@ -204,23 +204,21 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
     """
     kept = {name: value for name, value in (arguments or {}).items() if name not in HELP}
     key = environment, json.dumps(kept, sort_keys=True, default=repr)
-    if key not in _spreads:
-        _spreads[key] = _found_spread(environment, kept)
-    return _spreads[key]
-
-
-def _found_spread(environment: str, arguments: Mapping[str, Any]) -> np.ndarray | float:
-    with closing(make(environment, arguments)) as env:
+    if key in _spreads:
+        return _spreads[key]
+    with closing(make(environment, kept)) as env:
         space = env.observation_space
-    if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-        return 1.0
-    stored = read_json(SPREADS).get(environment)
-    fits = stored is not None and len(stored["spread"]) == int(np.prod(space.shape))
-    if fits and (stored["arguments"] is None or stored["arguments"] == arguments):
-        return np.array(stored["spread"]).reshape(space.shape)
-    how = f"under {SPREAD_STEPS} random actions, seed {SPREAD_SEED}"
-    print(f"{environment}: the scale of its sensors' noise is measured {how}", file=sys.stderr)
-    return measured_spread(make(environment, arguments))
+    stored = read_json(SPREADS).get(environment, {"spread": [], "arguments": {}})
+    found: np.ndarray | float = 1.0
+    if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        fits = len(stored["spread"]) == int(np.prod(space.shape))
+        if fits and stored["arguments"] in (None, kept):
+            found = np.array(stored["spread"]).reshape(space.shape)
+        else:
+            how = f"measured under {SPREAD_STEPS} random actions, seed {SPREAD_SEED}"
+            print(f"{environment}: the scale of its sensors' noise is {how}", file=sys.stderr)
+            found = measured_spread(make(environment, kept))
+    return _spreads.setdefault(key, found)
 
 
 def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:

@@ -73,8 +73,11 @@ def run_as_asked(task: "HalfCheetahCue", picture: np.ndarray) -> np.ndarray:
         now = trial == min(len(task.answers), task.trials - 1)
         fill = PALE if answer is None else RIGHT if answer else WRONG
         draw.rectangle(box, fill=fill, outline=INK if now else None, width=2)
-        if answer is not None:
-            _mark(draw, box, answer)
+        if answer is not None:  # a tick or a cross
+            x0, y0, wide, high = x, y - side * 0.45, side * 0.9, side * 0.9
+            tick, cross = [(0.25, 0.55), (0.43, 0.75), (0.77, 0.28)], [(0.28, 0.28), (0.72, 0.72)]
+            for stroke in [tick] if answer else [cross, [(u, 1 - v) for u, v in cross]]:
+                draw.line([(x0 + u * wide, y0 + v * high) for u, v in stroke], "white", 3)
         elif trial < len(task.answers):
             _text(draw, x + side * 0.45, y, "told", round(size * 0.7), GREY, "mm")
     return np.asarray(canvas)
@@ -85,14 +88,6 @@ def _arrow(draw: Draw, x: float, y: float, length: float, thick: float, colour: 
     end, head = x + length, np.sign(length) * min(abs(length), thick * 2)
     draw.rectangle((min(x, end - head), y - thick / 3, max(x, end - head), y + thick / 3), colour)
     draw.polygon([(end, y), (end - head, y - thick), (end - head, y + thick)], colour)
-
-
-def _mark(draw: Draw, box: tuple[float, ...], right: bool) -> None:
-    """A tick or a cross, white, inside a box."""
-    x0, y0, x1, y1 = box
-    tick, cross = [(0.25, 0.55), (0.43, 0.75), (0.77, 0.28)], [(0.28, 0.28), (0.72, 0.72)]
-    for stroke in [tick] if right else [cross, [(x, 1 - y) for x, y in cross]]:
-        draw.line([(x0 + x * (x1 - x0), y0 + y * (y1 - y0)) for x, y in stroke], "white", 3)
 
 
 def _text(

@@ -115,16 +115,11 @@ class ContextAct(Act):
             if term.schedule.changes and len(self._codes) < 2:
                 raise ValueError(f"in {term.text!r}: there is no other context to change to")
 
-    @property
-    def channels(self) -> np.ndarray:
-        """Indices of what it changes of the flattened observation or action."""
-        return self._contexts.channels
-
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
         """Start an episode at step 0."""
         random = self.bound.random
         if self.term.severities:
-            share, ranks = self.term.draw(random), random.permutation(len(self.channels))
+            share, ranks = self.term.draw(random), random.permutation(len(self._contexts.channels))
             self._plan = [(0, self._contexts.changing(share, ranks))]
         else:
             code = random.choice(self._codes)
@@ -184,7 +179,8 @@ def by_label(acts: list[ContextAct]) -> dict[str, list[ContextAct]]:
     for one, other in itertools.combinations(acts, 2):
         alike = (one.alternative, one.family) == (other.alternative, other.family)
         drawn = one.term.context_set or other.term.context_set
-        if alike and drawn and len(np.intersect1d(one.channels, other.channels)):
+        channels = one.bound.target.channels, other.bound.target.channels
+        if alike and drawn and len(np.intersect1d(*channels)):
             raise ValueError(
                 f"{one.term.label} and {other.term.label} have contexts of the same channel, "
                 "which together may be one that is held out"

@@ -91,18 +91,14 @@ def actuators(task: Any) -> dict[str, np.ndarray]:
     return targets | {"all": np.arange(size)}
 
 
-Channels = Callable[[Any], dict[str, np.ndarray]]
-
-
-def _signs(channels: Channels, task: Any) -> dict[str, Contexts]:
-    named = channels(task)
+def _signs(named: dict[str, np.ndarray]) -> dict[str, Contexts]:
     every = named.pop("all")
     found = {"each": Contexts(every, "signs"), "all": Contexts(every, "sign")}
     return found | {name: Contexts(index, "signs") for name, index in named.items()}
 
 
-def _orders(channels: Channels, task: Any) -> dict[str, Contexts]:
-    return {"each": Contexts(channels(task)["all"], "order")}
+def _orders(named: dict[str, np.ndarray]) -> dict[str, Contexts]:
+    return {"each": Contexts(named["all"], "order")}
 
 
 def _observe_noise(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
@@ -215,12 +211,12 @@ for family in (
         "sensor_signs", "sensing",
         "Each dimension of the observation has a hidden sign: it reads as it is or flipped.",
         "share of the dimensions", nominal=0, hardest=1, unbounded=True, contexts=True,
-        targets=partial(_signs, sensors), needs=(FLOATS,), observe=in_context,
+        targets=lambda env: _signs(sensors(env)), needs=(FLOATS,), observe=in_context,
     ),
     Family(
         "sensor_order", "sensing", "The dimensions of the observation have a hidden order.",
         "share of the dimensions", nominal=0, hardest=1, unbounded=True, contexts=True,
-        targets=partial(_orders, sensors), needs=(FLOATS, SENSORS), observe=in_context,
+        targets=lambda env: _orders(sensors(env)), needs=(FLOATS, SENSORS), observe=in_context,
     ),
     Family(
         "action_noise", "acting",
@@ -252,13 +248,13 @@ for family in (
         "motor_signs", "acting",
         "Each motor has a hidden sign: its action arrives as it is or flipped.",
         "share of the motors", nominal=0, hardest=1, contexts=True,
-        targets=partial(_signs, actuators), needs=(BOX, SYMMETRIC), act=in_context,
+        targets=lambda env: _signs(actuators(env)), needs=(BOX, SYMMETRIC), act=in_context,
     ),
     Family(
         "motor_order", "acting",
         "The motors have a hidden order: each gets the action of another.",
         "share of the motors", nominal=0, hardest=1, contexts=True,
-        targets=partial(_orders, actuators), needs=(BOX, MOTORS, ALIKE), act=in_context,
+        targets=lambda env: _orders(actuators(env)), needs=(BOX, MOTORS, ALIKE), act=in_context,
     ),
     Family(
         "direction", "task",

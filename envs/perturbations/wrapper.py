@@ -12,8 +12,6 @@ from spikepropamine.envs.perturbations.acts import ContextAct, act_of, by_label,
 from spikepropamine.envs.perturbations.notation import parse
 from spikepropamine.envs.task import Start, Step, said
 
-JOINED = "mass=1.5 + obs_noise=0.2"
-
 
 class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Perturbs any environment: `Perturbed(env, "mass:torso=1.5 + obs_noise=0.2@500")`.
@@ -53,7 +51,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self.text = text
         while isinstance(env, gym.Wrapper):
             if isinstance(env, Perturbed):
-                raise ValueError(f"perturbed by {env.text!r} already: join both, as {JOINED!r}")
+                joined = "mass=1.5 + obs_noise=0.2"
+                raise ValueError(f"perturbed by {env.text!r} already: join both, as {joined!r}")
             env = env.env
         self._task: Any = env
         alternatives = parse(text)

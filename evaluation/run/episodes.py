@@ -186,6 +186,7 @@ def began_of(info: Mapping[str, Any]) -> set[int]:
 
 
 Outcome = dict[str, np.ndarray]
+FILLED = {"correct": np.nan, "began": -1}  # where an episode has no more; others have 0
 
 BASELINES: dict[str, Callable[[Any], Any]] = {
     "random": lambda space: space.sample(),
@@ -332,19 +333,12 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
     """One outcome out of those of several episodes or waves."""
     result = {}
     for name in outcomes[0]:
-        parts = [outcome[name] for outcome in outcomes]
-        if name.startswith("inside/"):
-            # episodes of the other waves may have been shorter
-            length = max(map(len, parts))
-            result[name] = np.sum([np.pad(x, (0, length - len(x))) for x in parts], axis=0)
-        elif parts[0].ndim == 2:
-            length = max(part.shape[1] for part in parts)
-            fill = {"rewards": 0.0, "began": -1}.get(name, np.nan)
-            result[name] = np.concatenate(
-                [np.pad(x, ((0, 0), (0, length - x.shape[1])), constant_values=fill) for x in parts]
-            )
-        else:
-            result[name] = np.concatenate(parts)
+        parts, inside = [outcome[name] for outcome in outcomes], name.startswith("inside/")
+        if inside or parts[0].ndim == 2:  # episodes of the others may have been shorter
+            length, fill = max(x.shape[-1] for x in parts), FILLED.get(name, 0.0)
+            ends = [[(0, 0)] * (x.ndim - 1) + [(0, length - x.shape[-1])] for x in parts]
+            parts = [np.pad(x, end, constant_values=fill) for x, end in zip(parts, ends)]
+        result[name] = np.sum(parts, axis=0) if inside else np.concatenate(parts)
     return result
 
 
