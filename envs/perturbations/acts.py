@@ -155,9 +155,13 @@ class ContextAct(Act):
             self.now = self.family.severity(self.value)
         return self.changed
 
-    def undone(self, changed: np.ndarray) -> np.ndarray:
-        """The observation or action of which the present context makes this one."""
-        return self._contexts.undo(changed, self.context)
+
+def undone(acts: list[Act], changed: np.ndarray) -> np.ndarray:
+    """The observation or action of which the present contexts make this one."""
+    for act in reversed(acts):
+        if isinstance(act, ContextAct) and act.now:
+            changed = act.bound.target.undo(changed, act.context)
+    return changed
 
 
 def act_of(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> Act:

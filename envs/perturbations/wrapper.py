@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.perturbations.acts import ContextAct, act_of, by_label, present
+from spikepropamine.envs.perturbations.acts import ContextAct, act_of, by_label, present, undone
 from spikepropamine.envs.perturbations.notation import parse
 from spikepropamine.envs.task import Start, Step, said
 
@@ -171,18 +171,11 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """The action that arrives in the task, in its present context, as this one would in the
         plain task: what a policy would do that knew the context. Only contexts are undone.
         """
-        action = np.asarray(action)
-        for act in reversed(self._acting):
-            if isinstance(act, ContextAct) and act.now:
-                action = act.undone(action)
-        return action
+        return undone(self._acting, np.asarray(action))
 
     def out_of_context(self, observation: np.ndarray) -> np.ndarray:
         """The observation as it would be without the present contexts of its sensors."""
-        for act in reversed(self._observing):
-            if isinstance(act, ContextAct) and act.now:
-                observation = act.undone(observation)
-        return observation
+        return undone(self._observing, observation)
 
     def undo(self) -> None:
         """Undo what was changed; the environment below can then go on without this wrapper."""

@@ -120,6 +120,12 @@ def film(
     outlines = [_survey(policy, env, partial(run, take)) for env, take in zip(envs, takes)]
     steps = max(len(outline.rewards) for outline in outlines)
     rate, stride = pace(envs[0].metadata.get("render_fps"), steps)
+    window = max(min(WINDOW, steps // 5), 1)
+    curves = [
+        Curve(reward_rate(outline.rewards, window), colour, take.name)
+        for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE)))
+    ]
+    bound = max(outline.largest for outline in outlines)  # one scale for all fast weights
     stacked = len(takes) > 1 or not outlines[0].neurons
     columns = len(takes) if stacked else 2
     header = np.full((BAR, WIDTH * columns, 3), INK, dtype=np.uint8)
@@ -128,7 +134,9 @@ def film(
     try:
         for number, take in enumerate(takes):
             env = take.make(drawing_arguments(envs[number]))
-            panel = _panel(outlines, takes, number)
+            on_top = [curves[number], *curves[:number], *curves[number + 1 :]]
+            tall = HEIGHT if outlines[number].neurons else REWARD_HEIGHT
+            panel = Panel(outlines[number], on_top, window, WIDTH, tall, bound)
             scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
         height = BAR + HEIGHT + (len(scenes[0].panel.canvas) if stacked else 0)
         bar = progress_bar(steps + 1, "steps", desc=path.stem, leave=False, disable=not progress)
@@ -194,20 +202,6 @@ def _survey(
             "modulated": spec.modulation != "none",
         }
     return Outline(np.array(rewards), tuple(onsets), largest=largest, **layer)
-
-
-def _panel(outlines: Sequence[Outline], takes: Sequence[Take], number: int) -> Panel:
-    """The panel of one take, with all takes' reward rates and one scale for fast weights."""
-    steps = max(len(outline.rewards) for outline in outlines)
-    window = max(min(WINDOW, steps // 5), 1)
-    curves = [
-        Curve(reward_rate(outline.rewards, window), colour, take.name)
-        for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE)))
-    ]
-    curves.insert(0, curves.pop(number))  # on top of the others
-    height = HEIGHT if outlines[number].neurons else REWARD_HEIGHT
-    bound = max(outline.largest for outline in outlines)
-    return Panel(outlines[number], curves, window, WIDTH, height, bound)
 
 
 def acting_now(info: dict[str, Any]) -> list[str]:
