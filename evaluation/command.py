@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spikepropamine import table
-from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, write_text
+from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, shown, write_text
 from spikepropamine.envs.perturbations.notation import suite_names
 from spikepropamine.evaluation.ask.conditions import (
     STANDARD,
@@ -36,12 +36,31 @@ from spikepropamine.folder import (
     find,
     refuse_link,
 )
+from spikepropamine.reading import read_yaml
 from spikepropamine.versions import add_import, versions
 
 EPISODES, FEW_EPISODES = 100, 5
 LONGEST_NAME = 100  # of a folder for results
 REPORT = "report.html"
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
+
+
+def _configured(parser: Parser, file: Path) -> argparse.Namespace:
+    """The options that the file of `--config` says."""
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise UsageError(f"{file}: must be options by name, got {shown(content)}")
+    words = ["RUN"]
+    for name, value in content.items():
+        option = f"--{name}".replace("_", "-")
+        if value is not False:
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            # YAML reads `off`, the name of a lesion, as false
+            words += [option, *("off" if x is False else str(x) for x in values)]
+    try:
+        return parser.parse_args(words)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from error
 
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
@@ -93,8 +112,12 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     )
     text = "log results to Weights & Biases (%(default)s)"
     add("--track", choices=["off", "offline", "online"], default="off", help=text)
+    text = "YAML: options by name; those given here win"
+    add("--config", type=Path, metavar="FILE", help=text)
     add_import(parser)
     options = parser.parse_args(arguments)
+    if options.config is not None:  # what is given wins
+        options = parser.parse_args(arguments, _configured(parser, options.config))
     if options.episodes is None:
         options.episodes = FEW_EPISODES if options.quick else EPISODES
     for name, least, most in (

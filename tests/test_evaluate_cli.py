@@ -11,6 +11,8 @@ from saved_runs import CUES, PENDULUM, ROOT, command_line, save_run
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine import table
+from spikepropamine.common import UsageError
+from spikepropamine.evaluation import command as evaluate
 from spikepropamine.evaluation.ask.conditions import ENDLESS, STANDARD_CONDITIONS
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.report.evaluation import Evaluation
@@ -155,3 +157,14 @@ def test_a_task_without_a_time_limit_gets_one(tmp_path, capsys):
     assert found.asked["horizon"] == ENDLESS and not found.asked["own_limit"]
     assert found.estimate("mlp", "clean", "length").mean == ENDLESS
     del gym.registry["Endless-v0"]
+
+
+def test_options_may_come_from_a_file(tmp_path):
+    file = tmp_path / "evaluate.yaml"
+    file.write_text("lesions: [off]\nepisodes: 7\nquick: true\nhorizon-factor: 2\n")
+    options = evaluate.parse(["--config", str(file), "RUN", "--episodes", "9"], "evaluate")
+    found = options.runs, options.lesions, options.episodes, options.quick, options.horizon_factor
+    assert found == (["RUN"], ["off"], 9, True, 2)
+    file.write_text("lesion: [off]\n")
+    with pytest.raises(UsageError, match="unknown option --lesion; did you mean '--lesions'"):
+        evaluate.parse(["--config", str(file), "RUN"], "evaluate")
