@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -340,10 +341,13 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         for first in range(0, count, ahead):
             now = min(count - first, ahead)
             whole = self._drawn(now * sequences, env)
-            parts = [_split(x, sequences, 1) for x in whole[:-1]]
-            states = whole.states
-            parts.append([None] * now if states is None else states.split(sequences))
-            yield from map(Sequences._make, zip(*parts))
+            for n in range(now):
+                part = slice(n * sequences, (n + 1) * sequences)
+                yield Sequences(
+                    each(itemgetter((slice(None), part)), whole.observations),
+                    *(x[:, part] for x in whole[1:-1]),
+                    states=None if whole.states is None else whole.states[part],
+                )
 
     def _drawn(self, sequences: int, env: VecNormalize | None) -> Sequences:
         # blocks from the oldest that is whole to the newest that is followed by enough
@@ -365,10 +369,3 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
             ),
             states=torch.as_tensor(states, device=self.device) if states.shape[1] else None,
         )
-
-
-def _split(x: Any, size: int, axis: int) -> Any:
-    if not isinstance(x, dict):
-        return x.split(size, axis)
-    parts = {key: part.split(size, axis) for key, part in x.items()}
-    return [dict(zip(parts, one)) for one in zip(*parts.values())]

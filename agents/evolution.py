@@ -40,7 +40,7 @@ from spikepropamine.agents.plastic_sac import Recent
 from spikepropamine.common import require
 from spikepropamine.policies.deployed import Normalisation
 from spikepropamine.policies.fast.ppo import PPO
-from spikepropamine.policies.groups import parameter_group
+from spikepropamine.policies.policy import parameter_group
 
 
 class Search:
@@ -132,8 +132,8 @@ class Evolution(BaseAlgorithm):
         workers: processes that evaluate members. More than one take environments that were made
             by `policies.fast.environments.SideBySide`.
         cluster: "ray": members are evaluated on a Ray cluster, on as many cores as it has.
-        seed: of the members and their episodes; None: any.
-        policy_kwargs, verbose, device, tensorboard_log, stats_window_size: as in SB3.
+        common: arguments of all algorithms of SB3, such as `policy_kwargs`; the `seed` is of the
+            members and their episodes.
 
     Raises:
         ValueError: an odd population, or environments that cannot be sent to other processes.
@@ -155,30 +155,17 @@ class Evolution(BaseAlgorithm):
         speed: float = 0.07,
         workers: int = 1,
         cluster: Literal["none", "ray"] = "none",
-        seed: int | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
         device: torch.device | str = "cpu",
-        tensorboard_log: str | None = None,
-        stats_window_size: int = 100,
         _init_setup_model: bool = True,
+        **common: Any,
     ) -> None:
         if population < 2 or population % 2:
             raise ValueError(f"population must be an even number, of pairs, got {population}")
         self.population, self.spread, self.spread_rate = population, spread, spread_rate
         self.speed, self.workers, self.cluster = speed, workers, cluster
-        super().__init__(
-            policy,
-            env,
-            learning_rate=0.0,  # of an optimizer that has nothing to do
-            policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-            device=device,
-            support_multi_env=True,
-            seed=seed,
-        )
+        common |= {"device": device, "support_multi_env": True}
+        # of an optimizer that has nothing to do
+        super().__init__(policy, env, learning_rate=0.0, **common)
         if _init_setup_model:
             self._setup_model()
 
@@ -307,7 +294,7 @@ class Evolution(BaseAlgorithm):
         rows = slice(0, self._recorded)
         actions = actions[:, rows].reshape(len(actions), self._recorded, -1)
         observations = each(lambda x: x[:, rows], observations)
-        self.rollout_buffer = Recent(observations, actions, actions, np.float32(starts[:, rows]))
+        self.rollout_buffer = Recent(observations, actions, np.float32(starts[:, rows]))
         if self._redraws:
             self.policy.network.redraw(drawn)  # type: ignore[union-attr,operator]
 

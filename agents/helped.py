@@ -4,7 +4,7 @@ What is hidden is shown: to the critic for good, to the actor as a cue, in a sha
 that falls to none. A policy that has learned what to do in every context then learns to tell which
 one it is in. Or a teacher that knows it says at every state that the learner reaches what it would
 have done there (dataset aggregation, Ross, Gordon and Bagnell 2011; teachers that are told what is
-hidden: Kumar et al. 2021). The update is that of `agents.supervised`, through whole episodes.
+hidden: Kumar et al. 2021). The update is that of `agents.plastic_ppo`, through whole episodes.
 """
 
 from collections.abc import Callable, Sequence
@@ -267,6 +267,6 @@ def deployed(algorithm: Any) -> tuple[ActorCriticPolicy, Normalisation | None]:
     if helped is None:
         return policy, normalisation
     if normalisation is not None:
-        normalisation.mean = normalisation.mean[: helped.channels]
-        normalisation.var = normalisation.var[: helped.channels]
+        mean, var = normalisation.statistics[""]
+        normalisation.statistics[""] = mean[: helped.channels], var[: helped.channels]
     return narrowed(policy, helped.channels), normalisation

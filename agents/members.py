@@ -23,7 +23,7 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents.buffer import each
 from spikepropamine.common import UsageError, end_with_parent_process, require
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
-from spikepropamine.policies.fast.several import Several, can_differ
+from spikepropamine.policies.fast import Several, can_differ
 from spikepropamine.policies.spaces import stacked
 from spikepropamine.versions import import_modules, imported
 
@@ -258,31 +258,23 @@ class Processes:
         Raises:
             UsageError: workers die again and again.
         """
-        found: dict[int, list[Result]] = {}
-        futures: dict[int, Future[list[Result]]] = {}
-        jobs, deaths = _jobs(members), 0
-        for index in range(len(jobs)):
-            while index not in found:
-                try:
-                    if not futures:
-                        left = [i for i in range(index, len(jobs)) if i not in found]
-                        futures = {i: self._submit(episodes, *jobs[i]) for i in left}
-                    found[index] = futures.pop(index).result()
-                    deaths = 0
-                except BrokenProcessPool as error:
-                    ended = [i for i, x in futures.items() if x.done() and not x.exception()]
-                    found |= {i: futures[i].result() for i in ended}
-                    futures = {}
-                    self.close()
-                    deaths += 1
-                    if deaths > DEATHS:
-                        raise UsageError(
-                            "workers were killed again and again, as where memory runs out; go on "
-                            "with --resume and fewer --trainer.workers"
-                        ) from error
-            yield from found.pop(index)
+        jobs, done, deaths = _jobs(members), 0, 0
+        while done < len(jobs):
+            try:
+                for future in [self._submit(episodes, *job) for job in jobs[done:]]:
+                    found = future.result()
+                    done, deaths = done + 1, 0
+                    yield from found
+            except BrokenProcessPool as error:
+                self.close()
+                deaths += 1
+                if deaths > DEATHS:
+                    raise UsageError(
+                        "workers were killed again and again, as where memory runs out; go on with "
+                        "--resume and fewer --trainer.workers"
+                    ) from error
 
-    def _submit(self, *job: Any) -> Future[Result]:
+    def _submit(self, *job: Any) -> Future[list[Result]]:
         if self.pool is None:
             # not forked: PyTorch's and MuJoCo's threads do not survive a fork
             context = multiprocessing.get_context("spawn")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikepropamine.agents.buffer import SequenceReplayBuffer, Sequences
 from spikepropamine.policies.fast.ppo import NotFinite
-from spikepropamine.policies.off_policy import ALIASES
+from spikepropamine.policies.off_policy import ACTORS, OffPolicy
 from spikepropamine.policies.spaces import each, stacked
 
 if TYPE_CHECKING:
@@ -29,13 +29,11 @@ class Recent(NamedTuple):
 
     Attributes:
         observations: as the actor saw them, or a dict of such.
-        actions: between -1 and 1.
-        means: of the actions' distribution, between -1 and 1 too.
+        means: of the actions' distribution, between -1 and 1.
         episode_starts: 1 where an episode starts.
     """
 
     observations: Any
-    actions: np.ndarray
     means: np.ndarray
     episode_starts: np.ndarray
 
@@ -45,7 +43,7 @@ class SequenceLearning(_Base):
     minibatch gives both the actor's gradients and the next actions.
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = ALIASES
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
 
     def __init__(
         self,
@@ -60,6 +58,10 @@ class SequenceLearning(_Base):
     ) -> None:
         self.sequence_length, self.burn_in = sequence_length, burn_in
         self.policy_delay = policy_delay
+        if isinstance(policy, str) and policy in ACTORS:
+            given = kwargs.get("policy_kwargs") or {}
+            kwargs["policy_kwargs"] = {"actor_class": ACTORS[policy]} | given
+            policy = OffPolicy
         super().__init__(policy, env, *args, _init_setup_model=_init_setup_model, **kwargs)
 
     def _setup_model(self) -> None:
@@ -127,7 +129,7 @@ class SequenceLearning(_Base):
         scaled = drawn.cpu().numpy()
         if action_noise is not None:
             scaled = np.clip(scaled + action_noise().reshape(scaled.shape), -1, 1)
-        self._steps.append((seen, scaled, torch.tanh(means).cpu().numpy(), starts.cpu().numpy()))
+        self._steps.append((seen, torch.tanh(means).cpu().numpy(), starts.cpu().numpy()))
         scaled = scaled.reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
         return self.policy.unscale_action(scaled), scaled
 

@@ -14,17 +14,20 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.evolution import Evolution
 from spikepropamine.agents.helped import shown
-from spikepropamine.agents.plastic_ppo import PlasticPPO
+from spikepropamine.agents.plastic_ppo import PlasticPPO, SupervisedMlp, SupervisedPlastic
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
-from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.baselines import ToldLstmPolicy, ToldMlpPolicy
 from spikepropamine.policies.fast.ppo import PPO
-from spikepropamine.policies.groups import Group, parameter_group
 from spikepropamine.policies.off_policy import actor_of
-from spikepropamine.policies.policy import ADAM
+from spikepropamine.policies.policy import (
+    ADAM,
+    Group,
+    ToldLstmPolicy,
+    ToldMlpPolicy,
+    parameter_group,
+)
 from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.spaces import extractor_for
 from spikepropamine.ranges import Count, Few, Logarithm, NotNegative, Number, Positive, Share
@@ -131,23 +134,20 @@ OF_PPO = (
     "ent_coef", "vf_coef", "max_grad_norm",
 )  # fmt: skip
 OF_EVOLUTION = ("population", "spread", "spread_rate", "speed", "workers", "cluster")
-BOTH = ("batch_size", "gamma", "sequence_length")
+OF_ALL = ("kind", "untrained", "guided_steps", "opening")
+BY_GRADIENTS = ("learning_rate", "learning_rate_schedule", "log_std_init", "sequence_length")
+CONCERNED = {
+    "ppo": (*BY_GRADIENTS, *OF_PPO, "critic", "critic_sees_spikes"),
+    "supervised": (*BY_GRADIENTS, "n_steps", "batch_size", "n_epochs", "max_grad_norm"),
+    "sac": (*BY_GRADIENTS, *OF_SAC, "critic", "n_critics", "critic_sees_state"),
+    "tqc": (*BY_GRADIENTS, *OF_SAC, *TQC, "critic", "n_critics", "critic_sees_state"),
+    "evolution": OF_EVOLUTION,
+}
 
 
 def beside(kind: str) -> set[str]:
     """Settings of the algorithm that do not concern this kind of training."""
-    if kind == "evolution":
-        known = {"kind", "untrained", "guided_steps", "opening", *OF_EVOLUTION}
-        return {f.name for f in fields(TrainerSettings)} - known
-    off_policy = {*OF_SAC, "n_critics", "critic_sees_state"} - {*BOTH}
-    of_rewards = {*OF_PPO} - {"n_steps", "batch_size", "n_epochs", "max_grad_norm"}
-    found = {
-        "ppo": {*off_policy, *TQC},
-        "supervised": {*of_rewards, *off_policy, *TQC, "critic", "critic_sees_spikes"},
-        "tqc": {*OF_PPO, "critic_sees_spikes"} - {*BOTH},
-        "sac": {*OF_PPO, "critic_sees_spikes", *TQC} - {*BOTH},
-    }
-    return found[kind] | {*OF_EVOLUTION}
+    return {f.name for f in fields(TrainerSettings)} - {*OF_ALL, *CONCERNED[kind]}
 
 
 Kwargs = dict[str, Any]

@@ -18,9 +18,8 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 
 from spikepropamine.policies.deployed import DeployedPolicy, steps
-from spikepropamine.policies.groups import PLASTICITY
 from spikepropamine.policies.neurons import THRESHOLD
-from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.policy import PLASTICITY, PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES, larger, log
 from spikepropamine.policies.spaces import space_to_json, stacked
 
@@ -45,7 +44,7 @@ def refusal(deployed: DeployedPolicy) -> str | None:
         return "NIR's neurons put out spikes, not potentials; train with --network.readout spikes"
     if config.soft_reset:
         return "NIR's neurons are reset to a value; train with --no-network.soft-reset"
-    if deployed.normalisation is not None and isinstance(deployed.normalisation.mean, dict):
+    if deployed.normalisation is not None and "" not in deployed.normalisation.statistics:
         return "NIR takes one vector; observations that are a Dict cannot be normalised in it"
     return None
 
@@ -101,8 +100,9 @@ def to_nir(
     last = "input"
     if deployed.normalisation is not None:
         normalisation = deployed.normalisation
-        spread = np.sqrt(normalisation.var + normalisation.epsilon).ravel()
-        node = nir.Affine(np.diag(1 / spread), -normalisation.mean.ravel() / spread)
+        mean, var = normalisation.statistics[""]
+        spread = np.sqrt(var + normalisation.epsilon).ravel()
+        node = nir.Affine(np.diag(1 / spread), -mean.ravel() / spread)
         last = add("normalisation", node, last)
     for index, layer in enumerate(network.layers):
         name, p = f"layer{index}", layer.parameters_in_use()

@@ -114,13 +114,9 @@ class Step(nn.Module):
         """As `policies.deployed.Normalisation`, to the last bit; pictures as the policy's are."""
         if key in self.turned:
             return x.permute(0, 3, 1, 2)
-        if self.normalisation is None:
+        if self.normalisation is None or key not in self.normalisation.statistics:
             return x
-        mean, var = self.normalisation.mean, self.normalisation.var
-        if isinstance(mean, dict):
-            if key not in mean:
-                return x
-            mean, var = mean[key], var[key]
+        mean, var = self.normalisation.statistics[key]
         spread = np.sqrt(var + self.normalisation.epsilon)
         scaled = (x.double() - torch.as_tensor(mean)) / torch.as_tensor(spread)
         bound = self.normalisation.clip

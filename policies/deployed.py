@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -12,7 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.policies.fast import fast
-from spikepropamine.policies.spaces import check_finite, each, stacked
+from spikepropamine.policies.spaces import check_finite, stacked
 
 State = tuple[np.ndarray, ...] | None
 
@@ -21,54 +20,54 @@ class Normalisation:
     """The observation statistics of a `VecNormalize`, frozen.
 
     Args:
-        mean, var: arrays shaped like the observation, or for a Dict observation a dict of them.
+        statistics: mean and variance, arrays shaped like the observation; of a Dict observation by
+            key, of others that of "" alone.
         clip: bound of the normalised values.
         epsilon: added to the variance.
     """
 
-    def __init__(self, mean: Any, var: Any, clip: float, epsilon: float) -> None:
-        self.mean, self.var, self.clip, self.epsilon = mean, var, clip, epsilon
+    def __init__(
+        self, statistics: dict[str, tuple[np.ndarray, np.ndarray]], clip: float, epsilon: float
+    ) -> None:
+        self.statistics, self.clip, self.epsilon = statistics, clip, epsilon
 
     @classmethod
     def of(cls, venv: VecNormalize) -> "Normalisation | None":
         """The current statistics of `venv`; None when it leaves observations as they are."""
         if not venv.norm_obs:
             return None
-        mean, var = (each(attrgetter(name), venv.obs_rms) for name in ("mean", "var"))
-        return cls(mean, var, venv.clip_obs, venv.epsilon)
+        found = {key: (x.mean, x.var) for key, x in _by_key(venv.obs_rms).items()}
+        return cls(found, venv.clip_obs, venv.epsilon)
 
     def give(self, venv: VecNormalize, more: int = 0) -> None:
         """Lets `venv` go on from these statistics, as if it had seen as many observations; `more`
         channels that come after them are left as they are. Raises ValueError where observations
         are of another structure.
         """
-        found, parts = venv.obs_rms, self.parts()
-        theirs: Any = found if isinstance(found, dict) else {"": found}
-        if theirs.keys() != parts.keys():
+        theirs = _by_key(venv.obs_rms)
+        if theirs.keys() != self.statistics.keys():
             raise ValueError("its observations are of another structure")
-        for key, (mean, var) in parts.items():
+        for key, (mean, var) in self.statistics.items():
             beyond = (more, *mean.shape[1:])
             theirs[key].mean = np.concatenate([mean, np.zeros(beyond)])
             theirs[key].var = np.concatenate([var, np.ones(beyond)])
             theirs[key].count = 1e6
 
-    def parts(self) -> dict[str, tuple[Any, Any]]:
-        """Mean and variance by the key of a Dict observation; of others, that of "" alone."""
-        if isinstance(self.mean, dict):
-            return {key: (self.mean[key], self.var[key]) for key in self.mean}
-        return {"": (self.mean, self.var)}
-
     def __call__(self, observation: Any) -> Any:
         """Normalised observations, float32, of the same structure."""
-
-        def apply(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
-            scaled = (x - mean) / np.sqrt(var + self.epsilon)
-            return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
-
         if not isinstance(observation, dict):
-            return apply(observation, self.mean, self.var)
-        parts = self.parts()
-        return {key: apply(x, *parts[key]) if key in parts else x for key, x in observation.items()}
+            return self._scaled(observation, "")
+        known = self.statistics
+        return {k: self._scaled(x, k) if k in known else x for k, x in observation.items()}
+
+    def _scaled(self, x: np.ndarray, key: str) -> np.ndarray:
+        mean, var = self.statistics[key]
+        scaled = (x - mean) / np.sqrt(var + self.epsilon)
+        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+
+
+def _by_key(found: Any) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {"": found}
 
 
 class LostState(ValueError):

@@ -26,10 +26,9 @@ from torch import nn
 from spikepropamine.common import reason, shown, whole_file, whole_folder
 from spikepropamine.policies import off_policy
 from spikepropamine.policies import spaces as own_spaces
-from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.network import NetworkConfig, completed_network
-from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.policy import GruPolicy, PlasticSpikingPolicy
 from spikepropamine.policies.spaces import is_normalised, space_from_json, space_to_json, width_of
 from spikepropamine.reading import Missing, Unreadable, parse_json, read_json, read_tensors
 
@@ -98,9 +97,9 @@ def save_policy(
     statistics: dict[str, torch.Tensor] = {}
     if normalisation is not None:
         settings = {"clip": normalisation.clip, "epsilon": normalisation.epsilon}
-        if isinstance(normalisation.mean, dict):
-            settings["keys"] = sorted(normalisation.mean)
-        for key, arrays in normalisation.parts().items():
+        if "" not in normalisation.statistics:
+            settings["keys"] = sorted(normalisation.statistics)
+        for key, arrays in normalisation.statistics.items():
             named = zip((f"mean/{key}", f"var/{key}"), arrays)
             statistics |= {k.rstrip("/"): torch.as_tensor(np.asarray(x)) for k, x in named}
         found = {name: (list(x.shape), x.dtype) for name, x in statistics.items()}
@@ -139,8 +138,8 @@ def save_policy(
 def load_policy(folder: Path | str) -> DeployedPolicy:
     """Loads what `save_policy` wrote.
 
-    Names, types and sizes of what a file holds are checked before memory is taken for it, and from
-    format 2 on digests of all contents.
+    Names, types and sizes of what a file holds, and digests of all contents, are checked before
+    memory is taken for it.
 
     Raises:
         FileNotFoundError: no policy there; the message names the missing file.
@@ -152,7 +151,7 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
             raise Missing(f"no policy in {folder}: {name} is missing")
     description = _read_description(folder / "policy.json")
     try:
-        settings, digests = description["normalisation"], dict(description.get("sha256", {}))
+        settings, digests = description["normalisation"], dict(description["sha256"])
         metadata = dict(description["metadata"])
         policy = policy_of(description, (folder / "weights.safetensors").stat().st_size)
     except BROKEN as error:
@@ -163,14 +162,12 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
         if settings is not None:
             sizes = _statistics_of(policy.observation_space, settings)
             tensors = _load(folder, "normalisation", sizes, digests)
-            numbers = {name: float(settings[name]) for name in ("clip", "epsilon")}
-            parts: Any = {"mean": {}, "var": {}}
-            for name, tensor in tensors.items():
-                part, _, key = name.partition("/")
-                parts[part][key] = tensor.numpy()
-            if not isinstance(policy.observation_space, spaces.Dict):
-                parts = {part: found[""] for part, found in parts.items()}
-            normalisation = Normalisation(**parts, **numbers)
+            keys = [name.removeprefix("mean") for name in sizes if name.startswith("mean")]
+            normalisation = Normalisation(
+                {k[1:]: (tensors[f"mean{k}"].numpy(), tensors[f"var{k}"].numpy()) for k in keys},
+                float(settings["clip"]),
+                float(settings["epsilon"]),
+            )
     except BROKEN as error:
         raise Unreadable(f"the tensors in {folder} are damaged: {reason(error)}") from error
     return DeployedPolicy(policy, normalisation, metadata)
@@ -179,9 +176,9 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
 def _read_description(file: Path) -> dict[str, Any]:
     description = read_json(file, LARGEST_DESCRIPTION, inside=file.parent)
     version = description.get("format") if isinstance(description, dict) else None
-    if version not in (1, FORMAT):
-        raise Unreadable(f"{file} has format {shown(version)}, this version reads 1 to {FORMAT}")
-    if version == FORMAT and description.get("digest") != _digest(description):
+    if version != FORMAT:
+        raise Unreadable(f"{file} has format {shown(version)}, this version reads {FORMAT}")
+    if description.get("digest") != _digest(description):
         raise Unreadable(f"{file} is damaged: it is not what was written")
     return description
 
@@ -255,8 +252,7 @@ def _load(
     """The tensors in a file, if their names, shapes and types are the expected ones."""
     file = folder / f"{what}.safetensors"
     most = sum(8 * prod(shape) for shape, _ in expected.values()) + LARGEST_DESCRIPTION
-    digest = str(digests[file.name]) if digests else None
-    found, _ = read_tensors(file, most, inside=folder, digest=digest)
+    found, _ = read_tensors(file, most, inside=folder, digest=str(digests[file.name]))
     if found.keys() != expected.keys():
         odd = sorted(found.keys() ^ expected.keys())
         raise ValueError(f"{file.name} should not have, or lacks, {', '.join(odd[:3])}")
@@ -308,12 +304,11 @@ def _statistics_of(
     space: spaces.Space, settings: Mapping[str, Any]
 ) -> dict[str, tuple[list[int], torch.dtype]]:
     """Names, shapes and types of the statistics of observations; of a Dict, of those of its parts
-    that are normalised: the settings' "keys", or in older files all numbers.
+    that are normalised, the settings' "keys".
     """
     boxes: dict[str, spaces.Space] = {"": space}
     if isinstance(space, spaces.Dict):
-        keys = settings.get("keys", [k for k, part in space.items() if is_normalised(part)])
-        boxes = {f"/{key}": space[key] for key in keys}
+        boxes = {f"/{key}": space[key] for key in settings.get("keys", ())}
         if not all(map(is_normalised, boxes.values())):
             raise ValueError("only numbers are normalised")
     return {

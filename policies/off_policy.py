@@ -18,10 +18,9 @@ from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
 from spikepropamine.policies.fast.networks import Dense, Pair, remember
-from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.policy import GruPolicy, PlasticSpikingPolicy
 from spikepropamine.policies.spaces import extractor_for
 
 FUSED = {"fused": True}
@@ -75,6 +74,9 @@ class Squashed(_Base):
     state_size = 0
     """Width of the state of one environment as a flat vector; 0 for a network without memory."""
 
+    widths: ClassVar[list[int]] = []
+    """Of hidden layers, by default."""
+
     action_net: nn.Linear
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -124,6 +126,8 @@ class Squashed(_Base):
 
 class SquashedMlp(Squashed, ActorCriticPolicy):
     """The actor of SB3's SAC: an MLP."""
+
+    widths: ClassVar[list[int]] = [256, 256]
 
     def __init__(self, observation_space: spaces.Space, *args: Any, **kwargs: Any) -> None:
         extractor = {"features_extractor_class": extractor_for(observation_space)}
@@ -262,6 +266,7 @@ class OffPolicy(SACPolicy):
         observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these.
         action_space: Box, bounded.
         lr_schedule: learning rate as a function of the remaining progress.
+        actor_class: one of `ACTORS`.
         net_arch: widths: `dict(pi=[...], qf=[...])`, of the actor (a network without memory; what
             comes after an LSTM) and of the critics.
         n_critics: how many critics there are.
@@ -278,14 +283,12 @@ class OffPolicy(SACPolicy):
         ValueError: gSDE asked for.
     """
 
-    actor_class: type[Squashed]
-    default_arch: ClassVar[dict[str, list[int]]] = {"pi": [], "qf": [256, 256]}
-
     def __init__(
         self,
         observation_space: spaces.Space,
         action_space: spaces.Box,
         lr_schedule: Schedule,
+        actor_class: type[Squashed] = SquashedMlp,
         net_arch: dict[str, list[int]] | None = None,
         n_critics: int = 2,
         n_quantiles: int = 1,
@@ -303,16 +306,17 @@ class OffPolicy(SACPolicy):
             optimizer_kwargs = FUSED if optimizer_class is torch.optim.Adam else {}
         optimizer: Any = {"optimizer_class": optimizer_class, "optimizer_kwargs": optimizer_kwargs}
         BasePolicy.__init__(self, observation_space, action_space, squash_output=True, **optimizer)
-        widths = self.default_arch | (net_arch or {})
+        widths = {"pi": actor_class.widths, "qf": [256, 256]} | (net_arch or {})
         self.given = {
-            "net_arch": widths, "n_critics": n_critics, "n_quantiles": n_quantiles,
-            "critic_sees_state": critic_sees_state, "told": told, "log_std_init": log_std_init,
+            "actor_class": actor_class, "net_arch": widths, "n_critics": n_critics,
+            "n_quantiles": n_quantiles, "critic_sees_state": critic_sees_state, "told": told,
+            "log_std_init": log_std_init,
         } | more  # fmt: skip
         self.critic_sees_state, self.told = critic_sees_state, told
         seen: Any = observation_space
         if told:
             seen = spaces.Box(seen.low[:-told], seen.high[:-told], dtype=seen.dtype)
-        self.actor = actor = self.actor_class(
+        self.actor = actor = actor_class(
             seen,
             action_space,
             lr_schedule,
@@ -370,35 +374,10 @@ def actor_of(policy: BasePolicy) -> Any:
     return policy.actor if isinstance(policy, OffPolicy) else policy
 
 
-class OffPolicyMlp(OffPolicy):
-    """With an MLP."""
-
-    actor_class = SquashedMlp
-    default_arch: ClassVar = {"pi": [256, 256], "qf": [256, 256]}
-
-
-class OffPolicyLstm(OffPolicy):
-    """With an LSTM."""
-
-    actor_class = SquashedLstm
-
-
-class OffPolicyGru(OffPolicy):
-    """With a GRU."""
-
-    actor_class = SquashedGru
-
-
-class OffPolicySpiking(OffPolicy):
-    """With a spiking network, plastic or not."""
-
-    actor_class = SquashedSpiking
-
-
-ALIASES: dict[str, type[BasePolicy]] = {
-    "MlpPolicy": OffPolicyMlp,
-    "MlpLstmPolicy": OffPolicyLstm,
-    "GruPolicy": OffPolicyGru,
-    "PlasticSpikingPolicy": OffPolicySpiking,
+ACTORS: dict[str, type[Squashed]] = {
+    "MlpPolicy": SquashedMlp,
+    "MlpLstmPolicy": SquashedLstm,
+    "GruPolicy": SquashedGru,
+    "PlasticSpikingPolicy": SquashedSpiking,
 }
-"""SB3's names, for `PlasticSAC` and `PlasticTQC`."""
+"""Of an `OffPolicy`, by SB3's names of policies."""

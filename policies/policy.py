@@ -1,6 +1,10 @@
-"""`PlasticSpikingPolicy`: a Stable-Baselines3 actor-critic policy with a plastic spiking actor."""
+"""Stable-Baselines3's actor-critic policies with a plastic spiking actor (`PlasticSpikingPolicy`),
+and those of the baselines: GRUs, and critics that are told more than the actor sees.
 
-from typing import Any, cast
+`told` is how many of the last channels of a Box the critic alone sees.
+"""
+
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -13,7 +17,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from spikepropamine.policies.fast import NETWORKS, by_sequence, by_time, fast
-from spikepropamine.policies.fast.networks import spiking
+from spikepropamine.policies.fast.networks import lstm, mlp, spiking
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.spaces import check_finite, extractor_for
 from spikepropamine.policies.state import StateLayout
@@ -72,8 +76,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         critic_sees_spikes: the critic also sees the spiking features, detached.
         told: how many of the last channels of a Box the critic alone sees.
         backend: what runs the layers: auto, numba or reference.
-        use_sde: must be False.
-        activation_fn: of the critic. What else there is, is as in SB3's `ActorCriticPolicy`.
+        arguments: of SB3's `ActorCriticPolicy`; `activation_fn` is of the critic, and `use_sde`
+            must be False.
 
     Raises:
         ValueError: gSDE asked for, or settings that do not fit (see `NetworkConfig`).
@@ -89,17 +93,9 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         critic_sees_spikes: bool = True,
         told: int = 0,
         backend: str = "auto",
-        activation_fn: type[nn.Module] = nn.Tanh,
-        ortho_init: bool = True,
-        use_sde: bool = False,
-        log_std_init: float = 0.0,
-        features_extractor_class: type[sb3.BaseFeaturesExtractor] | None = None,
-        features_extractor_kwargs: dict[str, Any] | None = None,
-        normalize_images: bool = True,
-        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
-        optimizer_kwargs: dict[str, Any] | None = None,
+        **arguments: Any,
     ) -> None:
-        if use_sde:
+        if arguments.pop("use_sde", False):
             raise ValueError(
                 "PlasticSpikingPolicy does not support gSDE (use_sde=True): its exploration matrix "
                 "assumes features without memory; use use_sde=False and set log_std_init instead"
@@ -114,30 +110,18 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             )
         self.network_config = NetworkConfig.of(network)
         self.critic_sees_spikes, self.told, self.backend = critic_sees_spikes, told, backend
-        if features_extractor_class is None:
-            features_extractor_class = extractor_for(observation_space, normalize_images)
-        if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
-            optimizer_kwargs = ADAM
+        extractor = extractor_for(observation_space, arguments.get("normalize_images", True))
+        given: dict[str, Any] = {"features_extractor_class": extractor}
+        given |= {name: x for name, x in arguments.items() if x is not None}
+        if given.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
+            given.setdefault("optimizer_kwargs", ADAM)
         # read by the methods of RecurrentActorCriticPolicy; its constructor, which would make an
         # unused LSTM, is skipped
         self.shared_lstm, self.enable_critic_lstm = True, False
         self.lstm_critic = self.critic = None
         self.lstm_kwargs: dict[str, Any] = {}
-        ActorCriticPolicy.__init__(
-            self,
-            observation_space,
-            action_space,
-            lr_schedule,
-            net_arch=net_arch,
-            activation_fn=activation_fn,
-            ortho_init=ortho_init,
-            log_std_init=log_std_init,
-            features_extractor_class=features_extractor_class,
-            features_extractor_kwargs=features_extractor_kwargs,
-            normalize_images=normalize_images,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-        )
+        common = observation_space, action_space, lr_schedule, net_arch
+        ActorCriticPolicy.__init__(self, *common, **given)
         self.lstm_hidden_state_shape = (1, 1, self.network.hidden_size)
 
     @property
@@ -219,10 +203,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         # the base class's list has no `network`, so its save() and load() would lose the sizes
-        parameters = super()._get_constructor_parameters()
-        for name in ("squash_output", "full_std", "use_expln"):
-            parameters.pop(name)
-        return parameters | {
+        return super()._get_constructor_parameters() | {
             "network": self.network_config,
             "critic_sees_spikes": self.critic_sees_spikes,
             "told": self.told,
@@ -230,4 +211,113 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         }
 
 
+class LeadingLinear(nn.Linear):
+    """A linear module of the leading channels alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., channels or more] to [..., outputs]."""
+        return super().forward(x[..., : self.in_features])
+
+
+class ToldMlpPolicy(ActorCriticPolicy):
+    """SB3's policy without memory, whose critic may be told more."""
+
+    def __init__(self, *args: Any, told: int, **kwargs: Any) -> None:
+        self.told = told
+        super().__init__(*args, **kwargs)
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        actor = self.mlp_extractor.policy_net
+        first = actor[0] if len(actor) else None
+        if not isinstance(first, nn.Linear):
+            raise ValueError("an actor whose critic is told needs a hidden layer")
+        actor[0] = LeadingLinear(first.in_features - self.told, first.out_features)
+
+
+class ToldLstmPolicy(RecurrentActorCriticPolicy):
+    """sb3-contrib's LSTM policy for all observations that SB3 takes, whose critic may be told more;
+    it then has an LSTM of its own. Other arguments are those of `RecurrentActorCriticPolicy`.
+    """
+
+    memory: ClassVar[type[nn.RNNBase]] = nn.LSTM
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        normalize_images: bool = True,
+        told: int = 0,
+        **arguments: Any,
+    ) -> None:
+        extractor = extractor_for(observation_space, normalize_images, lstm=True)
+        arguments = {"features_extractor_class": extractor} | arguments
+        arguments["normalize_images"] = normalize_images
+        super().__init__(observation_space, action_space, lr_schedule, **arguments)
+        self.told = told
+        if told and self.lstm_critic is None:
+            raise ValueError("a critic that is told needs a memory of its own (enable_critic_lstm)")
+        for name, unseen in (("lstm_actor", told), ("lstm_critic", 0)):
+            old = getattr(self, name)
+            if old is not None and (unseen or type(old) is not self.memory):
+                sizes = old.input_size - unseen, old.hidden_size, old.num_layers
+                setattr(self, name, self.memory(*sizes, **self.lstm_kwargs))
+        make: Any = self.optimizer_class
+        self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    @staticmethod
+    def _process_sequence(
+        features: Tensor, lstm_states: Any, episode_starts: Any, lstm: Any
+    ) -> Any:
+        process = RecurrentActorCriticPolicy._process_sequence
+        return process(features[..., : lstm.input_size], lstm_states, episode_starts, lstm)
+
+
+class Gru(nn.GRU):
+    """`nn.GRU` with the call of `nn.LSTM`: of the pair of states it uses the first."""
+
+    def forward(self, x: Tensor, states: Any = None) -> Any:
+        """Inputs [T, B, channels] and a pair of states, each [layers, B, n], to outputs [T, B, n]
+        and the new pair.
+        """
+        outputs, hidden = super().forward(x, None if states is None else states[0])
+        return outputs, (hidden, torch.zeros_like(hidden))
+
+
+class GruPolicy(ToldLstmPolicy):
+    """The same with a GRU (Cho et al. 2014); `lstm_hidden_size` is its width."""
+
+    memory = Gru
+
+
 NETWORKS[PlasticSpikingPolicy] = spiking
+NETWORKS |= {ToldMlpPolicy: mlp, ToldLstmPolicy: lstm, GruPolicy: lstm}
+
+
+Group = Literal["encoder", "weights", "plasticity", "neuromodulator", "readout", "critic"]
+
+PLASTICITY = (
+    "plasticity_gain", "pre_decay", "post_decay", "threshold_decay", "eta", "coefficients",
+    "synaptic", "pre_mean_share", "post_mean_share", "target_exogenous", "target_bias",
+)  # fmt: skip
+
+
+def parameter_group(name: str) -> Group:
+    """The group of a policy's parameter, by its name. Weights are all that the actor has besides
+    the others.
+    """
+    name = name.removeprefix("actor.")  # of off-policy learning
+    first, last = name.split(".")[0], name.split(".")[-1]
+    alone = first in ("vf_features_extractor", "log_ent_coef")
+    if "value_net" in name or "critic" in first or alone:
+        return "critic"
+    if last.startswith("modulator"):
+        return "neuromodulator"
+    if name.startswith("lstm_actor.layers.") and last in PLASTICITY:
+        return "plasticity"
+    if first in ("action_net", "log_std", "log_std_net") or last == "readout_decay":
+        return "readout"
+    if "features_extractor" in first:
+        return "encoder"
+    return "weights"

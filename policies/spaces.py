@@ -2,6 +2,7 @@
 extractors: for an LSTM those that have the width of its input as a Python int.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -41,34 +42,43 @@ def width_of(space: spaces.Space, normalized_image: bool = False) -> int:
     """How many numbers a value of a space has when it is given to a network; of images, 1. With
     `normalized_image` these may be of numbers of any kind, which are taken as they are.
     """
-    if is_image_space(space, normalized_image=normalized_image):
-        return 1
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return int(np.sum(space.nvec))
     if isinstance(space, spaces.Dict):
         return sum(width_of(part, normalized_image) for part in space.values())
-    return int(np.prod(space.shape or ()))
+    is_image = is_image_space(space, normalized_image=normalized_image)
+    return 1 if is_image else int(spaces.flatdim(space))
 
 
 class BadObservation(UsageError, ValueError):
     """An observation that no policy can act on."""
 
 
-def check_finite(observation: Any) -> None:
-    """Raises BadObservation unless all numbers of an observation are finite: in a policy's memory
-    such a number would stay until the end of the episode.
+def unsound(
+    observation: Any, most: float = sys.float_info.max
+) -> tuple[str, tuple[int, ...], float] | None:
+    """The first number of an observation that is not finite, or larger than `most`: what it is in,
+    its place there, and itself. None: there is none.
     """
     parts = observation if isinstance(observation, Mapping) else {"": observation}
     for key, part in parts.items():
         x = np.asarray(part)
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            place = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
-            name = f"observation {key!r}" if key else "observation"
-            raise BadObservation(
-                f"{name}{list(place)} is {x[place]}, and a policy acts on finite numbers alone"
-            )
+        if x.dtype.kind != "f":
+            continue
+        sound = np.abs(x) <= np.float64(most)  # not as a number of a smaller type
+        if not sound.all():
+            place = tuple(int(i) for i in np.argwhere(~sound)[0])
+            return (f"observation {key!r}" if key else "observation"), place, x[place]
+    return None
+
+
+def check_finite(observation: Any) -> None:
+    """Raises BadObservation unless all numbers of an observation are finite: in a policy's memory
+    such a number would stay until the end of the episode.
+    """
+    if bad := unsound(observation):
+        name, place, number = bad
+        raise BadObservation(
+            f"{name}{list(place)} is {number}, and a policy acts on finite numbers alone"
+        )
 
 
 def space_to_json(space: spaces.Space) -> dict[str, Any]:

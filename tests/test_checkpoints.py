@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import same
 from safetensors import safe_open
 
 from spikepropamine.agents import zoo
 from spikepropamine.folder import read_progress
-from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.export import _digest, load_policy
 from spikepropamine.training import checkpoints, command
 from spikepropamine.training import run as running
 from spikepropamine.training.checkpoints import listed, lock, read
@@ -22,7 +23,7 @@ from spikepropamine.training.logs import ProgressCSV
 from spikepropamine.training.run import start_from
 from spikepropamine.training.settings import parse
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "data" / "policy"
 TINY = [
     "--env", "Pendulum-v1", "--policy", "ndp-oja", "--n-envs", "2", "--steps", "64",
     "--trainer.n-steps", "16", "--trainer.batch-size", "16", "--trainer.sequence-length", "8",
@@ -207,14 +208,8 @@ def test_new_columns_keep_all_rows(tmp_path):
     assert len(keys) == 4 and [row["value2"] for row in found] == ["", "", "2"]
 
 
-# older formats
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_stored_policies_of_every_format_act_as_they_did(version):
-    folder = DATA / f"policy-{version}"
-    policy, expected = load_policy(folder), json.loads((folder / "acts.json").read_text())
-    assert json.loads((folder / "policy.json").read_text())["format"] == version
+def test_a_stored_policy_acts_as_it_did():
+    policy, expected = load_policy(DATA), json.loads((DATA / "acts.json").read_text())
     state = None
     for observation, action in zip(expected["observations"], expected["actions"]):
         acted, state = policy.predict(np.float32(observation), state, deterministic=True)
@@ -253,8 +248,7 @@ def same_policy(one, other):
     return (
         ours.keys() == theirs.keys()
         and all(np.array_equal(ours[name], theirs[name]) for name in ours)
-        and np.array_equal(one.normalisation.mean, other.normalisation.mean)
-        and np.array_equal(one.normalisation.var, other.normalisation.var)
+        and same(one.normalisation.statistics, other.normalisation.statistics)
         and one.metadata == other.metadata
     )
 
@@ -294,12 +288,11 @@ def test_a_policy_that_describes_more_than_it_holds_takes_no_memory(run):
     folder, _ = run
     file = folder / "policy" / "policy.json"
     description = json.loads(file.read_text())
-    description["format"] = 1  # of which nothing is digested
-    for name, value in (("hidden", [10**6, 10**6]), ("ticks", 10**9)):
+    for name, value in (("hidden", [10**4, 10**4]), ("ticks", 10**9)):
         network = description["arguments"]["network"] | {name: value}
         changed = description | {"arguments": description["arguments"] | {"network": network}}
-        file.write_text(json.dumps(changed))
-        with pytest.raises(ValueError, match="damaged"):
+        file.write_text(json.dumps(changed | {"digest": _digest(changed)}))
+        with pytest.raises(ValueError, match=r"damaged: .*(more weights|ticks)"):
             load_policy(folder / "policy")
 
 
@@ -311,8 +304,8 @@ def test_a_checkpoint_gives_a_new_algorithm_what_was_learned(run):
     checkpoints.restore(model, state)
     weights = model.policy.state_dict()
     assert all(torch.equal(x, weights[name]) for name, x in before.policy.state_dict().items())
-    normalisation = model.get_vec_normalize_env()
-    np.testing.assert_array_equal(normalisation.obs_rms.mean, before.normalisation.mean)
+    found = model.get_vec_normalize_env().obs_rms.mean
+    np.testing.assert_array_equal(found, before.normalisation.statistics[""][0])
     assert model.num_timesteps == 64
     for damage in ("num_timesteps", "ep_info_buffer"):
         wrong = state | {"progress": state["progress"] | {damage: "much"}}
@@ -343,7 +336,6 @@ def test_a_run_that_starts_from_another_has_the_statistics_of_its_observations(r
     venv = make_envs(settings)
     model = zoo.build(settings.policy, venv, settings.network, settings.trainer)
     start_from(model, folder)
-    trained = load_policy(folder / "policy").normalisation
-    np.testing.assert_array_equal(venv.obs_rms.mean, trained.mean)
-    np.testing.assert_array_equal(venv.obs_rms.var, trained.var)
+    trained = load_policy(folder / "policy").normalisation.statistics[""]
+    assert same((venv.obs_rms.mean, venv.obs_rms.var), trained)
     venv.close()

@@ -15,6 +15,7 @@ from spikepropamine.common import UsageError
 from spikepropamine.evaluation import command as evaluate
 from spikepropamine.evaluation.ask.conditions import ENDLESS, STANDARD_CONDITIONS
 from spikepropamine.folder import ASKED, RESULTS
+from spikepropamine.policies.export import _digest
 from spikepropamine.report.evaluation import Evaluation
 
 
@@ -111,8 +112,7 @@ def test_what_a_run_says_of_itself_is_checked(tmp_path, capsys, key, value, mess
         del content["metadata"]["settings"]
     else:
         content["metadata"]["settings"][key] = value
-    content["format"] = 1  # whose descriptions are not digested
-    description.write_text(json.dumps(content))
+    description.write_text(json.dumps(content | {"digest": _digest(content)}))
     assert command_line(run, "--episodes", 1) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -2,20 +2,17 @@
 nothing is said.
 """
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from conftest import RandomEnv, make_model, make_venv
-from gymnasium import spaces
-from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from spikepropamine.policies.fast.environments import Normalised
+from spikepropamine.training.callbacks import Diverged, Guard
 from spikepropamine.training.diagnostics import Diagnostics
-from spikepropamine.training.guard import Diverged, Guard, Health
 
 
 class Breaking(RandomEnv):
@@ -102,9 +99,7 @@ def test_a_sound_training_is_left_as_it_is():
     weights = []
     for guard in (False, True):
         model = make_model(make_venv())
-        model.learn(
-            64, callback=CallbackList([Guard(), Diagnostics(1), Health(64)] if guard else [])
-        )
+        model.learn(64, callback=CallbackList([Guard(), Diagnostics(1)] if guard else []))
         weights.append(torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
     assert torch.equal(*weights)
 
@@ -114,7 +109,7 @@ def test_a_sound_training_is_left_as_it_is():
 
 def said(capsys, model, steps=128):
     """What is said while a model trains, with a row after every rollout."""
-    model.learn(steps, callback=CallbackList([Diagnostics(1), Health(steps)]), log_interval=1)
+    model.learn(steps, callback=Diagnostics(1), log_interval=1)
     return [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
 
 
@@ -134,38 +129,6 @@ def test_saturated_fast_weights_are_reported_once(capsys):
         model.policy.network.layers[1].bias.fill_(5.0)
     lines = [line for line in said(capsys, model) if "at their bound" in line]
     assert len(lines) == 1 and "layer 1" in lines[0]
-
-
-def test_a_policy_that_updates_leave_as_it_is_is_reported_once(capsys):
-    model = make_model(make_venv(), learning_rate=1e-30)
-    lines = [line for line in said(capsys, model) if "does not move" in line]
-    assert len(lines) == 1 and "updates" in lines[0]
-
-
-class Steered(gym.Env):
-    """Rewards actions that follow the observation."""
-
-    observation_space = spaces.Box(-1.0, 1.0, (1,))
-    action_space = spaces.Box(-1.0, 1.0, (1,))
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.shown = self.np_random.choice([-1.0, 1.0], 1).astype(np.float32)
-        return self.shown, {}
-
-    def step(self, action):
-        return self.shown, float((action * self.shown).sum()), True, False, {}
-
-
-@pytest.mark.parametrize("learns", [False, True])
-def test_a_policy_that_acts_alike_in_all_states_is_reported(capsys, learns):
-    model = PPO("MlpPolicy", DummyVecEnv([Steered] * 4), n_steps=128, learning_rate=3e-3, seed=0)
-    if not learns:
-        with torch.no_grad():
-            model.policy.action_net.weight.zero_()
-        model.policy.action_net.weight.requires_grad_(False)
-    lines = [line for line in said(capsys, model, 2048) if "alike in all states" in line]
-    assert len(lines) == (0 if learns else 1)
 
 
 def test_a_healthy_training_is_left_in_peace(capsys):

@@ -50,7 +50,7 @@ def policy_of(**network: Any) -> DeployedPolicy:
         for layer in policy.network.layers:
             layer.membrane_decay.normal_()  # each neuron its own
     policy.set_training_mode(False)
-    normalisation = Normalisation(np.linspace(-1, 1, 6), np.linspace(1, 9, 6), 10.0, 1e-8)
+    normalisation = Normalisation({"": (np.linspace(-1, 1, 6), np.linspace(1, 9, 6))}, 10.0, 1e-8)
     return DeployedPolicy(policy, normalisation, {})
 
 

@@ -88,9 +88,10 @@ def policy_of(kind: str, observations: str = "box", actions: str = "box") -> Dep
     policy.set_training_mode(False)
     normalisation = None
     if observations == "box":
-        normalisation = Normalisation(np.linspace(-1, 1, 6), np.linspace(1, 9, 6), 1.2, 1e-8)
+        statistics = {"": (np.linspace(-1, 1, 6), np.linspace(1, 9, 6))}
+        normalisation = Normalisation(statistics, 1.2, 1e-8)
     if observations == "dict":
-        normalisation = Normalisation({"body": np.ones(6)}, {"body": np.full(6, 3.0)}, 1.2, 1e-8)
+        normalisation = Normalisation({"body": (np.ones(6), np.full(6, 3.0))}, 1.2, 1e-8)
     return DeployedPolicy(policy, normalisation, {})
 
 

@@ -72,7 +72,7 @@ def test_a_picture_gets_a_cnn_and_its_policy_is_exported(task, policy, beside, c
     if beside == "False":
         assert deployed.normalisation is None
     else:
-        assert set(deployed.normalisation.mean) == {"numbers", "reward"}
+        assert set(deployed.normalisation.statistics) == {"numbers", "reward"}
     evaluated = ["evaluate", str(run), "--episodes", "3", "--conditions", "clean", "--workers", "1"]
     assert main(evaluated) == 0
     (file,) = (run / "evaluations").rglob("results.csv")

@@ -372,7 +372,7 @@ def test_the_command_line_trains_saves_and_judges(policy, kind, tmp_path):
     run = tmp_path / "Pendulum-v1" / policy / "seed-0"
     rows = list(csv.DictReader((run / "progress.csv").open()))
     assert int(rows[-1]["time/total_timesteps"]) == 96 and float(rows[-1]["train/critic_loss"]) > 0
-    assert "rollout/ep_rew_mean" in rows[-1] and "learning/steered" in rows[-1]
+    assert "rollout/ep_rew_mean" in rows[-1] and "system/steps_per_second" in rows[-1]
     deployed = load_policy(run / "policy")
     actions, _ = deployed.predict(np.random.randn(50, 3) * 9, deterministic=True)
     assert (np.abs(actions) <= 2).all() and actions.shape == (50, 1)

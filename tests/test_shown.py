@@ -122,7 +122,7 @@ def test_the_critic_is_told_and_the_actor_is_not(policy):
 def test_what_is_deployed_acts_as_in_training_without_the_columns(policy, cue, told, rng):
     algorithm = learner(policy, cue, told)
     narrow, normalisation = deployed(algorithm)
-    assert narrow.observation_space.shape == normalisation.mean.shape == (3,)
+    assert narrow.observation_space.shape == normalisation.statistics[""][0].shape == (3,)
     columns = algorithm.observation_space.shape[0] - 3
     observations = rng.normal(size=(8, 4, 3)).astype(np.float32)
     wide = np.concatenate([observations, np.zeros((8, 4, columns), np.float32)], axis=2)

@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import supervised
-from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
+from spikepropamine.agents.plastic_ppo import SupervisedMlp, SupervisedPlastic
 
 VARIANTS = [
     (SupervisedPlastic, "PlasticSpikingPolicy"),

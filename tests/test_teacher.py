@@ -10,7 +10,7 @@ from conftest import make_model
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents.helped import Taught
-from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
+from spikepropamine.agents.plastic_ppo import SupervisedMlp, SupervisedPlastic
 from spikepropamine.agents.zoo import actor_parameters, build
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.training.command import main

@@ -85,7 +85,7 @@ def test_what_would_change_the_numbers_is_said_when_a_run_goes_on(tmp_path, run_
     arguments += ["--trainer.learning-rate-schedule", "linear"]
     assert run_here(*arguments) == 0
     (row,) = rows_of(folder_of(tmp_path, policy="snn"))  # shorter than a row
-    assert row["time/total_timesteps"] == "32" and "learning/steered" in row
+    assert row["time/total_timesteps"] == "32" and "spikes/silent/layer0" in row
     suite.write_text(text.format(0.2))
     assert run_here(*arguments, "--resume", "--steps", "64") == 0
     said = capsys.readouterr().err

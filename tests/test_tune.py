@@ -12,7 +12,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import tune
-from spikepropamine.training.evaluations import EPISODES, SEED, evaluation_envs
+from spikepropamine.training.environments import EPISODES, SEED, evaluation_envs
 from spikepropamine.training.settings import defaults
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

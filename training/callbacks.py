@@ -1,4 +1,4 @@
-"""What is measured and shown while a policy trains."""
+"""What is measured, shown and checked while a policy trains."""
 
 import time
 from abc import abstractmethod
@@ -7,12 +7,28 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import unwrap_vec_wrapper
+from torch import Tensor
 
 from spikepropamine.agents.evolution import Evolution
 from spikepropamine.agents.helped import Taught, shown
 from spikepropamine.common import progress_bar
 from spikepropamine.envs.making import horizon_of
-from spikepropamine.policies.groups import parameter_group
+from spikepropamine.policies.fast.ppo import NotFinite
+from spikepropamine.policies.policy import parameter_group
+from spikepropamine.policies.spaces import BadObservation, unsound
+
+LIMIT = 1e15
+"""Beyond this size a number has exploded: its square is out of reach of float32's precision, and
+soon out of its range."""
+
+READ = {
+    "values": "a value of the critic",
+    "log_probs": "a log-likelihood",
+    "means": "the output of the policy",
+}
+"""What is looked at after a rollout, where its buffer has it."""
+
+ADVICE = "try a smaller trainer.learning_rate or trainer.sequence_length"
 
 
 class BetweenSteps(BaseCallback):
@@ -199,3 +215,91 @@ class Progress(BaseCallback):
         """Ends the bar, so that what is printed next has a line of its own."""
         if self.bar is not None:
             self.bar.close()
+
+
+class Diverged(Exception):
+    """Training met or produced numbers that are not finite, explained in one line."""
+
+
+class Guard(BaseCallback):
+    """Raises `Diverged` at the first number that is not finite or larger than `LIMIT`.
+
+    What environments give is looked at at every step, before normalisation; state, values and
+    likelihoods after every rollout; losses and parameters after the updates with it, before
+    anything of them is saved.
+    """
+
+    def _on_training_start(self) -> None:
+        self.normalisation = self.model.get_vec_normalize_env()
+
+    def check_parameters(self) -> None:
+        """Raises `Diverged` if a parameter is unsound."""
+        for name, parameter in self.model.policy.named_parameters():
+            if not _sound(parameter.detach()):
+                self._learner(f"the parameter {name}")
+
+    def _on_rollout_start(self) -> None:
+        self.check_parameters()
+        self._check_observations(self._raw_observations())
+
+    def _on_step(self) -> bool:
+        self._check_observations(self._raw_observations())
+        rewards = self.locals["rewards"]
+        if self.normalisation is not None and not isinstance(self.model, Evolution):
+            rewards = self.normalisation.old_reward
+        if bad := unsound(rewards, LIMIT):
+            self._environment("reward", *bad[1:])
+        plain: dict[int, Any] = getattr(self.normalisation, "old_last", {})  # SB3's own has none
+        for index in np.flatnonzero(self.locals["dones"]):
+            normalised = self.locals["infos"][index].get("terminal_observation")
+            final = plain.get(int(index), normalised)
+            if final is not None and (bad := unsound(final, LIMIT)):
+                self._environment(bad[0], (int(index), *bad[1]), bad[2])
+        return True
+
+    def _on_rollout_end(self) -> None:
+        states = getattr(self.model, "_last_lstm_states", None)
+        if states is not None and not all(_sound(x) for pair in states for x in pair):
+            self._learner("the state of the network")
+        buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
+        for name, what in READ.items():
+            if hasattr(buffer, name) and not _sound(getattr(buffer, name)):
+                self._learner(what)
+
+    def explain(self, error: ValueError) -> None:
+        """PyTorch's distributions refuse what is no number: raises `Diverged` if it was that."""
+        if "constraint" in str(error) or "invalid values" in str(error):
+            self.check_parameters()
+            self._learner("the output of the policy")
+        if isinstance(error, BadObservation):
+            raise Diverged(f"at step {self.num_timesteps:,}: {error}") from error
+        if isinstance(error, NotFinite):
+            self.check_parameters()
+            self._learner("the loss")
+
+    def _raw_observations(self) -> Any:
+        if self.normalisation is not None:
+            return self.normalisation.old_obs  # `get_original_obs` makes a deep copy
+        return self.locals.get("new_obs", self.model._last_obs)  # type: ignore[attr-defined]
+
+    def _check_observations(self, observations: Any) -> None:
+        if observations is not None and (bad := unsound(observations, LIMIT)):
+            self._environment(*bad)
+
+    def _environment(self, what: str, place: tuple[int, ...], number: float) -> None:
+        index, *inner = place
+        where = f"{what}[{', '.join(map(str, inner))}]" if inner else what
+        gave = f"environment {index} gave the {where} {number:g}"
+        advice = "and training stops: mend it, or bound what it gives"
+        raise Diverged(f"{gave} at step {self.num_timesteps:,}, {advice}")
+
+    def _learner(self, what: str) -> None:
+        bad = f"{what} is not finite or too large"
+        raise Diverged(f"training diverged at step {self.num_timesteps:,}: {bad}; {ADVICE}")
+
+
+def _sound(x: Any) -> bool:
+    """Whether all numbers of an array or a tensor are finite and not beyond `LIMIT`."""
+    if isinstance(x, Tensor):
+        return not x.numel() or bool((x.abs() <= LIMIT).all())
+    return bool(x.max(initial=0) <= LIMIT and x.min(initial=0) >= -LIMIT)  # false of NaN

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from safetensors.numpy import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from spikepropamine.common import UsageError, reason, whole_file
 from spikepropamine.reading import parse_json, read_tensors
@@ -304,21 +304,13 @@ def lock(folder: Path) -> Iterator[None]:
         file.release()  # the file stays: who waits has it open, and others would make a new one
 
 
-def interval(every: int | None, venv: VecEnv) -> int:
-    """Environment steps between checkpoints: as given, or so many that the episodes which they
-    cut short are few.
-    """
-    if every is not None:
-        return every
-    return max(50_000, 5 * venv.num_envs * horizon_of_all(venv, 0))
-
-
 class Checkpoints(Periodic):
     """Saves checkpoints, after each of which all environments begin new episodes.
 
     Args:
         folder: of the checkpoints.
-        every: environment steps between two of them.
+        every: environment steps between two of them; None: so many that the episodes which they cut
+            short are few.
         settings, versions: kept with each; of the settings the seed is used.
         before, after: are called before and after each is written.
         resumed: whether the training goes on from one; then it begins with new episodes.
@@ -327,17 +319,22 @@ class Checkpoints(Periodic):
     def __init__(
         self,
         folder: Path,
-        every: int,
+        every: int | None,
         settings: dict[str, Any],
         versions: dict[str, str],
         before: Callable[[], Any],
         after: Callable[[], Any],
         resumed: bool,
     ) -> None:
-        super().__init__(every)
+        super().__init__(every or 0)
         self.folder, self.resumed = folder, resumed
         self.before, self.after = before, after
         self.about = {"settings": settings, "versions": versions}
+
+    def _on_training_start(self) -> None:
+        super()._on_training_start()
+        venv = self.training_env
+        self.every = self.every or max(50_000, 5 * venv.num_envs * horizon_of_all(venv, 0))
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from spikepropamine.common import run_command
+from spikepropamine.training.callbacks import Diverged
 from spikepropamine.training.checkpoints import listed, steps_of
-from spikepropamine.training.guard import Diverged
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import Settings, parse, without_effect
 

@@ -24,6 +24,7 @@ from 0:
 """
 
 import math
+import sys
 import time
 from functools import partial
 from typing import Any
@@ -31,11 +32,12 @@ from typing import Any
 import torch
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from spikepropamine.policies import PlasticSpikingPolicy
-from spikepropamine.policies.groups import parameter_group
 from spikepropamine.policies.layers import SpikingLayer
 from spikepropamine.policies.off_policy import actor_of
+from spikepropamine.policies.policy import parameter_group
 from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.spaces import each
 from spikepropamine.training.callbacks import BetweenSteps, rollouts_of
@@ -47,11 +49,13 @@ LOOKS = 8  # how often the fast weights are looked at in a rollout
 class Diagnostics(BetweenSteps):
     """Records the diagnostics with every row of the logs, after `every` rollouts. Then the rollout
     is replayed through the network, since spikes and neuromodulator are not kept when it is made.
+    A line warns once of a silent layer, and of fast weights most of which are at their bound.
     """
 
     def __init__(self, every: int) -> None:
         super().__init__()
         self.every = every
+        self.warned: set[str] = set()
 
     def _on_training_start(self) -> None:
         self.gradients = GradientNorms(self.model.policy)
@@ -71,7 +75,9 @@ class Diagnostics(BetweenSteps):
             if self.spiking:
                 buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
                 starts = torch.as_tensor(buffer.episode_starts, device=self.model.device)
-                self._record(replayed(self.policy, buffer.observations, starts, self.state))
+                found = replayed(self.policy, buffer.observations, starts, self.state)
+                self._record(found)
+                self._warn(found)
                 self._record(learned_parameters(self.policy.network.layers))
             now = time.perf_counter()
             rate = (self.num_timesteps - self.steps) / (now - self.clock)
@@ -79,6 +85,20 @@ class Diagnostics(BetweenSteps):
             self._record({"system/steps_per_second": rate})
         if last or (rollouts + 1) % self.every == 0:  # the update that the next row tells of
             self.gradients.start()
+
+    def _warn(self, found: dict[str, float]) -> None:
+        for name, value in found.items():
+            kind, _, layer = name.rpartition("/")
+            layer = layer.replace("layer", "layer ")
+            line: str | None = None
+            if kind == "spikes/silent" and value == 1.0:
+                line = f"{layer} is silent: raise network.gain or network.input_gain"
+            if kind == "plasticity/clipped" and value > 0.9:
+                bound = f"{value:.0%} of the fast weights of {layer} are at their bound"
+                line = f"{bound}: lower network.eta or raise network.clip"
+            if line is not None and kind not in self.warned:
+                self.warned.add(kind)
+                tqdm.write(f"warning, at step {self.num_timesteps:,}: {line}", file=sys.stderr)
 
     def _on_training_end(self) -> None:
         self._record(self.gradients.stop())

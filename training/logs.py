@@ -6,11 +6,8 @@ import csv
 import json
 import os
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +144,10 @@ class WandbWriter(sb3.KVWriter):
             for key, value in key_values.items()
             if "wandb" not in (key_excluded[key] or ())
         }
-        with _interrupted_later():  # or nobody knew whether the run has the row
-            self._attempt(lambda: self.run.log(row | {"global_step": step}))
-            if not self.failed:
-                self.last_step = step
-                self._remember()
+        self._attempt(lambda: self.run.log(row | {"global_step": step}))
+        if not self.failed:
+            self.last_step = step
+            self._remember()
 
     def log_checkpoint(self) -> None:
         """Logs what others load as a model artifact, and what resuming needs as a checkpoint."""
@@ -187,27 +183,6 @@ class WandbWriter(sb3.KVWriter):
                 self.log_checkpoint()
         finally:
             self.finish(0 if kind is None else 130 if kind is KeyboardInterrupt else 1)
-
-
-@contextmanager
-def _interrupted_later() -> Iterator[None]:
-    """Holds back Ctrl-C, and a stop that is taken as such, until what is inside is done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is interrupted
-        return
-    came: list[Any] = []
-    before: dict[int, Any] = {
-        number: signal.signal(number, lambda *arguments: came.append(arguments))
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if callable(signal.getsignal(number))
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number, frame in came[:1]:
-            before[number](number, frame)
 
 
 def _loggable(value: Any) -> Any:

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from tqdm.contrib import DummyTqdmFile
 
 from spikepropamine.agents.helped import Taught, deployed, shown
-from spikepropamine.agents.supervised import NothingToLearn
+from spikepropamine.agents.plastic_ppo import NothingToLearn
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, command_words, write_text
 from spikepropamine.folder import RunFolder, check_writable
@@ -32,9 +32,7 @@ from spikepropamine.training import callbacks as measures
 from spikepropamine.training import checkpoints
 from spikepropamine.training.checkpoints import Checkpoint
 from spikepropamine.training.diagnostics import Diagnostics
-from spikepropamine.training.environments import make_envs
-from spikepropamine.training.evaluations import Evaluations, films
-from spikepropamine.training.guard import Guard, Health
+from spikepropamine.training.environments import Evaluations, films, make_envs
 from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard, WandbWriter
 from spikepropamine.training.settings import Settings, check_unchanged, completed, defaults
 from spikepropamine.versions import code_of, digests_of, versions
@@ -184,7 +182,7 @@ def _learn(
             more.append(Evaluations(settings, lambda to, found: save(to, config | found)))
         saver = checkpoints.Checkpoints(
             folder.checkpoints,
-            checkpoints.interval(settings.checkpoint_every, cast(VecEnv, algorithm.env)),
+            settings.checkpoint_every,
             config["settings"],
             config["versions"] | contents_of(settings),
             rows.sync,
@@ -212,12 +210,12 @@ def _train(
     resumed: bool,
 ) -> None:
     """Trains for what is left of the steps."""
-    guard, progress = Guard(), measures.Progress(settings.steps)
+    guard, progress = measures.Guard(), measures.Progress(settings.steps)
     rollout = measures.rollout_steps(algorithm)
     every = measures.rows_every(settings.log_every, settings.steps, rollout)
     called = [
         guard, measures.CueAccuracy(), measures.Shares(),
-        measures.CriticFirst(settings.critic_first), Diagnostics(every), Health(settings.steps),
+        measures.CriticFirst(settings.critic_first), Diagnostics(every),
         measures.Rows(every), progress, *more,
     ]  # fmt: skip
     try:

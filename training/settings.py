@@ -228,40 +228,29 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         UsageError: anything that is wrong with them.
         SystemExit: after --help.
     """
-    first = Parser(program, add_help=False, allow_abbrev=False)
-    for name in ("--env", "--policy", "--teacher", "--trainer.kind"):
-        first.add_argument(name)
-    for name in ("--from", "--config"):
-        first.add_argument(name, dest=name.strip("-") + "_file", type=Path)
-    first.add_argument("--cue", nargs="*")
-    first.add_argument("--import", dest="imports", nargs="*", default=[])
-    known, _ = first.parse_known_args(arguments)
-    helping = "--help" in arguments or "-h" in arguments
-    env, modules = (None, []) if known.env is None else making.split_env(known.env)
-    imports = [*known.imports, *modules]
+    helping, values = "--help" in arguments or "-h" in arguments, _read(arguments, program)
+    env, policy, config = (values.pop(name, None) for name in ("env", "policy", "config"))
+    env, modules = (None, []) if env is None else making.split_env(env)
+    imports = tuple(dict.fromkeys([*values.get("imports", ()), *modules]))
     import_modules(imports)
-    taught = known.teacher is not None
-    if not helping:
-        if not (env and known.policy):  # unless what is missing is misspelt
-            parsed(_parser(Settings("ENV", "POLICY"), program, None, taught), arguments)
-        for name, example in (("env", "CueAssociation-v0"), ("policy", "ndp-oja")):
-            if not getattr(known, name):
-                raise UsageError(f"--{name} is missing, for instance --{name} {example}")
+    for option, known in (("--env CueAssociation-v0", env), ("--policy ndp-oja", policy)):
+        if not known and not helping:
+            raise UsageError(f"{option.split()[0]} is missing, for instance {option}")
     if env is not None:
         making.check_env_id(env, imports)
-    if known.policy is not None and known.policy not in agents():
-        raise UsageError(unknown("policy", known.policy, agents()) + unless_imported())
-    cued, kind = known.cue is not None, getattr(known, "trainer.kind") or "ppo"
-    config = None if helping else known.config_file
-    settings = defaults(env or "ENV", known.policy or "POLICY", taught, cued, kind, config)
-    if known.from_file is not None and not helping:
-        settings = _started(settings, _named("from", known.from_file))
-    values = parsed(_parser(settings, program, known.policy, taught), arguments)
-    values.pop("config", None)
-    values |= {"env": env, "imports": tuple(dict.fromkeys(imports))}
+    if policy is not None and policy not in agents():
+        raise UsageError(unknown("policy", policy, agents()) + unless_imported())
+    taught, kind = "teacher" in values, values.get("trainer", {}).get("kind", "ppo")
+    config = None if helping or config is None else Path(config)
+    settings = defaults(env or "ENV", policy or "POLICY", taught, "cue" in values, kind, config)
+    if helping:
+        _parser(settings, program, policy, taught).parse_args(["--help"])
     for name, option in (("teacher", "teacher"), ("start_from", "from")):
-        if values.get(name) is not None:
+        if name in values:
             values[name] = _named(option, values[name])
+    if "start_from" in values:
+        settings = _started(settings, values["start_from"])
+    values |= {"env": env, "policy": policy, "imports": imports}
     given = _over(settings, values)
     _check_given(given, values)
     config = given.folder.config
@@ -326,12 +315,17 @@ def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
     """The options of a command line that `parse` has read and that change nothing, since they do
     not concern the policy.
     """
-    taught = settings.teacher is not None
-    values = parsed(_parser(settings, "", settings.policy, taught), arguments)
+    taught, values = settings.teacher is not None, _read(arguments, "")
     values.pop("config", None)
     inner = [f"{part}.{name}" for part in ("network", "trainer") for name in values.get(part, {})]
     matters = concerned(settings.policy, taught, settings.trainer.kind)
     return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not matters(name)]
+
+
+def _read(arguments: Sequence[str], program: str) -> dict[str, Any]:
+    """What a command line says, by the names of the settings, without --help."""
+    asked = [word for word in arguments if word not in ("-h", "--help")]
+    return parsed(_parser(Settings("ENV", "POLICY"), program, None, False), asked)
 
 
 def _named(option: str, name: Path) -> Path:

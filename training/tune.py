@@ -36,8 +36,7 @@ from spikepropamine.common import (
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import parse_json, read_text
 from spikepropamine.training import settings as training
-from spikepropamine.training.callbacks import BetweenSteps
-from spikepropamine.training.guard import Diverged
+from spikepropamine.training.callbacks import BetweenSteps, Diverged
 from spikepropamine.training.options import nested, updated, words
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import CONFIGS, Settings
@@ -235,17 +234,23 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
             shutil.rmtree(folder / settings.env, ignore_errors=True)  # runs and checkpoints
             print(f"trial {trial.number}: {told}  {json.dumps(values)}", flush=True)
 
-    ended = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
-    enough = optuna.study.MaxTrialsCallback(options.trials, ended)
+    complete, pruned = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
+    enough = optuna.study.MaxTrialsCallback(options.trials, (complete, pruned))
+
+    def ended(*states: Any) -> list[Any]:
+        return study.get_trials(deepcopy=False, states=states)
+
+    def write_best(*_: Any) -> None:
+        if ended(complete):
+            _write_best(study.best_trial, len(ended(complete, pruned)), options, settings)
 
     with _in_one_line(options.study):
-        if _done(study) < options.trials:
-            write_best = [lambda *_: _write_best(study, options, settings)]
-            study.optimize(objective, callbacks=[*write_best, enough])
-        best = _best(study)
-    if best is None:
-        raise UsageError("no trial came to its end; give more --trials")
-    print(f"best of {_done(study)} trials: {best.value:.6g}; {options.study / 'best.yaml'} has it")
+        if len(ended(complete, pruned)) < options.trials:
+            study.optimize(objective, callbacks=[write_best, enough])
+        if not ended(complete):
+            raise UsageError("no trial came to its end; give more --trials")
+        best, count = study.best_trial.value, len(ended(complete, pruned))
+    print(f"best of {count} trials: {best:.6g}; {options.study / 'best.yaml'} has it")
 
 
 @contextlib.contextmanager
@@ -306,28 +311,15 @@ def _check_same(
         raise UsageError(f"{other}, {why}; give another --study")
 
 
-def _done(study: Any) -> int:
-    trials = study.get_trials(deepcopy=False)
-    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
-
-
-def _best(study: Any) -> Any:
-    trials = [x for x in study.get_trials(deepcopy=False) if x.state.name == "COMPLETE"]
-    return max(trials, key=lambda trial: trial.value, default=None)
-
-
-def _write_best(study: Any, options: argparse.Namespace, settings: Settings) -> None:
+def _write_best(best: Any, count: int, options: argparse.Namespace, settings: Settings) -> None:
     """`best.yaml`: a section for `configs/ENV.yaml`, and the command that trains with it."""
-    best = _best(study)
-    if best is None:
-        return
     values = {
         name: parse_json(value, name) if isinstance(value, str) else value
         for name, value in best.params.items()
     }
     chosen = ["--env", options.env, "--policy", settings.policy, *options.rest, *words(values)]
     head = (
-        f"# trial {best.number} of {_done(study)}: mean return {best.value:.6g} after training, "
+        f"# trial {best.number} of {count}: mean return {best.value:.6g} after training, "
         f"seeds: {options.seeds}\n# spikepropamine train {shlex.join(chosen)}\n"
     )
     section = yaml.safe_dump({settings.policy: nested(values)}, sort_keys=False)

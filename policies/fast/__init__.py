@@ -7,7 +7,8 @@ for the order of sums in updates. Where it is None, Stable-Baselines3's own meth
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from itertools import chain
 from typing import Any
 
@@ -20,8 +21,8 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
-from spikepropamine.policies.fast.distributions import DISTRIBUTIONS
-from spikepropamine.policies.fast.networks import NETWORKS
+from spikepropamine.policies.backends import choose_step
+from spikepropamine.policies.fast.networks import DISTRIBUTIONS, NETWORKS, Pair
 from spikepropamine.policies.spaces import LstmFlattenExtractor
 
 __all__ = ["DISTRIBUTIONS", "NETWORKS", "Fast", "fast", "obstacle", "way"]
@@ -110,25 +111,24 @@ class Fast:
         return [*map(len, self._attributes), *parts, id(policy.action_dist), device]
 
     @torch.no_grad()
-    def step(
-        self, observations: Any, states: Any, starts: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Any]:
+    def step(self, observations: Any, states: Any = None, starts: Any = None) -> tuple[Any, ...]:
         """The `forward` of the policy, which explores.
 
         Args:
             observations: [batch, ...], or a dict of such.
             states: `RNNStates`; None for policies without memory.
-            starts: [batch], 1 where an episode starts.
+            starts: [batch], 1 where an episode starts; None likewise.
 
         Returns:
-            Actions [batch, ...], values [batch, 1], log-likelihoods [batch], the next states.
+            Actions [batch, ...], values [batch, 1], log-likelihoods [batch]; of a policy with a
+            memory the next states, too.
         """
-        features = self._read(observations)
-        logits, memory, pi = self._actor(features, states and states.pi, starts[None])
+        features, starts = self._read(observations), None if starts is None else starts[None]
+        logits, memory, pi = self._actor(features, states and states.pi, starts)
         actions, log_probs = self._actions.draw(logits)
-        values, vf = self._critic(features, memory, pi, states and states.vf, starts[None])
-        states = None if states is None else RNNStates(pi, vf)
-        return actions.reshape(-1, *self._space.shape), values, log_probs, states
+        values, vf = self._critic(features, memory, pi, states and states.vf, starts)
+        found = actions.reshape(-1, *self._space.shape), values, log_probs
+        return found if states is None else (*found, RNNStates(pi, vf))
 
     @torch.no_grad()
     def predict(
@@ -159,7 +159,9 @@ class Fast:
             before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in state)
         logits, _, after = self._actor(features, before, starts)
         drawn = self._actions.mode(logits) if deterministic else self._actions.draw(logits)[0]
-        actions = within(self._space, drawn.numpy().reshape(-1, *self._space.shape))
+        actions: Any = drawn.numpy().reshape(-1, *self._space.shape)
+        if isinstance(self._space, spaces.Box):
+            actions = np.minimum(np.maximum(actions, self._space.low), self._space.high)
         if after is not None:
             state = tuple(part.numpy() for part in after)
         return actions if several else actions.squeeze(axis=0), state
@@ -191,14 +193,84 @@ class Fast:
         return values, log_probs, entropies
 
 
-_made: "weakref.WeakKeyDictionary[nn.Module, Fast]" = weakref.WeakKeyDictionary()
+def can_differ(policy: Any, names: Sequence[str]) -> bool:
+    """Whether policies that differ in these parameters can be stepped so: on the compiled way, and
+    only in the network and its head.
+    """
+    network = getattr(policy, "network", None)
+    return (
+        network is not None
+        and obstacle(policy) is None
+        and choose_step(network.backend, network._specs, "cpu") is not None
+        and all(name.startswith(("lstm_actor.", "action_net.")) for name in names)
+    )
 
 
-def within(space: spaces.Space, actions: np.ndarray) -> np.ndarray:
-    """Actions inside the bounds of their space, if it has any."""
-    if not isinstance(space, spaces.Box):
+class Several:
+    """Spiking policies that differ in parameters, each with some environments, stepped in one call:
+    members of a population, from the start of their episodes on.
+
+    Args:
+        policy: one that `can_differ`; it is changed in drawn weights only.
+        names: of the parameters that differ.
+        members: [members, parameters], the named parameters of each, in their order.
+        environments: of each member; rows are those of the first member, then of the second, ...
+        seeds: of the weights drawn for each of these environments, the same of all members; empty
+            where none are drawn.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        policy: Any,
+        names: Sequence[str],
+        members: Tensor,
+        environments: int,
+        seeds: Sequence[int] = (),
+    ) -> None:
+        from spikepropamine.policies.compiled.step import plan_of
+
+        count, own = len(members), len(seeds) or 1
+        self.environments, self.each = environments, environments // own  # rows of a network
+        named = dict(policy.named_parameters())
+        parts = members.split([named[name].numel() for name in names], dim=1)
+        differ = {name: x.view(count, *named[name].shape) for name, x in zip(names, parts)}
+        of_members = {n: differ.get(n, x.expand(count, *x.shape)) for n, x in named.items()}
+        self.network = network = deepcopy(policy.network)
+        for name, x in network.named_parameters():
+            x.data = of_members[f"lstm_actor.{name}"].repeat_interleave(own, dim=0)
+        drawn = []
+        for seed in seeds:
+            policy.network.redraw(seed)
+            layers = policy.network.layers
+            drawn.append([x.detach().clone() for layer in layers for x in layer.fixed_weights()])
+        fixed = [x for layer in network.layers for x in layer.fixed_weights()]
+        for x, of_seeds in zip(fixed, zip(*drawn)):
+            x.data = torch.stack(of_seeds).repeat(count, 1, 1)
+        self.weight = of_members["action_net.weight"].mT
+        self.bias = of_members["action_net.bias"][:, None]
+        self.plan = plan_of(network, self.each, network.readout_decay.dtype, count * own)
+        self.way = Fast(policy, self._actor)
+        self.state: Any = None
+        self.drawn = torch.tensor(seeds or [0.0] * environments).repeat(count)[None, :, None]
+        self.running: Sequence[int] = ()
+
+    def act(self, observations: Any, starts: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+        """The next deterministic actions [rows, ...]; those of other than these rows are any."""
+        self.running = sorted({row // self.each for row in rows})
+        actions, self.state = self.way.predict(observations, self.state, starts, True)
         return actions
-    return np.minimum(np.maximum(actions, space.low), space.high)
+
+    def _actor(self, features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, None, Pair]:
+        from spikepropamine.policies.compiled.step import go
+
+        out, after, _ = go(self.network, self.plan, features[None], starts, state[0], self.running)
+        memory = out.view(len(self.bias), self.environments, -1)
+        logits = torch.baddbmm(self.bias, memory, self.weight)
+        return logits.flatten(0, 1), None, (after, self.drawn)
+
+
+_made: "weakref.WeakKeyDictionary[nn.Module, Fast]" = weakref.WeakKeyDictionary()
 
 
 def by_time(x: Tensor, sequences: int) -> Tensor:

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import stable_baselines3
 import torch
-from gymnasium import spaces
-from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.utils import explained_variance, obs_as_tensor
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 
-from spikepropamine.policies.fast import fast, way, within
+from spikepropamine.policies.fast import fast, way
 
 if TYPE_CHECKING:
     _Base = OnPolicyAlgorithm  # a mixin over PPO or RecurrentPPO
@@ -116,6 +113,25 @@ def one_thread(policy: Any) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+class _Shorter(BaseCallback):
+    """Gives a policy the `forward` of its shorter way, where it has one once all other callbacks
+    have changed what they change at the start of a rollout.
+    """
+
+    def __init__(self, policy: Any) -> None:
+        super().__init__()
+        self.policy = policy
+        self.found: Any = None
+
+    def _on_rollout_start(self) -> None:
+        self.found = fast(self.policy)
+        if self.found is not None:
+            self.policy.forward = self.found.step
+
+    def _on_step(self) -> bool:
+        return True
+
+
 class FastPPO(_Base):
     """PPO and RecurrentPPO: rollouts with the same numbers, to the last bit; updates with the same
     arithmetic, but for the order of sums. `learn` says in the log which code runs. With
@@ -132,73 +148,17 @@ class FastPPO(_Base):
             return super().learn(*args, **kwargs)
 
     def collect_rollouts(
-        self,
-        env: VecEnv,
-        callback: BaseCallback,
-        rollout_buffer: RolloutBuffer,
-        n_rollout_steps: int,
+        self, env: Any, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int
     ) -> bool:
-        """Fills the buffer; False where a callback ended the training. Callbacks are called as SB3
-        calls them, and find its names in `locals`.
-        """
-        if fast(self.policy) is None:
-            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        self.policy.set_training_mode(False)
-        rollout_buffer.reset()
-        callback.on_rollout_start()
-        compiled = fast(self.policy)  # which the callback may have changed
-        step: Any = self._step if compiled is None else compiled.step
-        lstm_states: Any = getattr(self, "_last_lstm_states", None)
-        n_steps = 0
-        while n_steps < n_rollout_steps:
-            before: Any = {} if lstm_states is None else {"lstm_states": lstm_states}
-            obs_tensor = obs_as_tensor(self._last_obs, self.device)
-            episode_starts = torch.as_tensor(self._last_episode_starts, dtype=torch.float32)
-            drawn, values, log_probs, lstm_states = step(obs_tensor, lstm_states, episode_starts)
-            actions = drawn.cpu().numpy()
-            clipped_actions = within(self.action_space, actions)
-            new_obs, rewards, dones, infos = env.step(clipped_actions)
-            self.num_timesteps += env.num_envs
-            callback.update_locals(locals())
-            if not callback.on_step():
-                return False
-            self._update_info_buffer(infos, dones)
-            n_steps += 1
-            if isinstance(self.action_space, spaces.Discrete):
-                actions = actions.reshape(-1, 1)
-            for index in np.flatnonzero(dones):
-                last_obs = infos[index].get("terminal_observation")
-                if last_obs is not None and infos[index].get("TimeLimit.truncated", False):
-                    # the episode would have gone on
-                    last, _ = self.policy.obs_to_tensor(last_obs)
-                    value = self._values(last, lstm_states, torch.zeros(1), slice(index, index + 1))
-                    rewards[index] += self.gamma * value[0]
-            starts = self._last_episode_starts
-            step_made = self._last_obs, actions, rewards, starts, values, log_probs
-            rollout_buffer.add(*step_made, **before)
-            self._last_obs, self._last_episode_starts = new_obs, dones
-            if lstm_states is not None:
-                self._last_lstm_states = lstm_states
-        starts = torch.as_tensor(dones, dtype=torch.float32)
-        values = self._values(obs_as_tensor(new_obs, self.device), lstm_states, starts, slice(None))
-        rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
-        callback.update_locals(locals())
-        callback.on_rollout_end()
-        return True
-
-    @torch.no_grad()
-    def _step(self, observations: Any, states: Any, starts: Tensor) -> tuple[Any, ...]:
-        """`Fast.step` by the method of the policy."""
-        memory = () if states is None else (states, starts)
-        return (*self.policy(observations, *memory), None)[:4]
-
-    @torch.no_grad()
-    def _values(self, observations: Any, states: Any, starts: Tensor, envs: slice) -> Tensor:
-        """Values of observations of some of the environments, in these states."""
-        if states is None:
-            return self.policy.predict_values(observations)
-        part = tuple(x[:, envs].contiguous() for x in states.vf)
-        return self.policy.predict_values(observations, part, starts)  # type: ignore[call-arg]
+        """Stable-Baselines3's, with the shorter way in the place of the policy's `forward`."""
+        shorter = _Shorter(self.policy)
+        both = CallbackList([callback, shorter])
+        both.model = shorter.model = cast(Any, self)
+        try:
+            return super().collect_rollouts(env, both, rollout_buffer, n_rollout_steps)
+        finally:
+            if shorter.found is not None:
+                del vars(self.policy)["forward"]
 
     def train(self) -> None:
         """Some passes over the rollout, in minibatches. Raises NotFinite where the loss is not a
