@@ -8,7 +8,7 @@ from conftest import make_model, make_venv, same
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.agents import supervised
+from spikepropamine.agents import plastic_ppo
 from spikepropamine.agents.plastic_ppo import SupervisedMlp, SupervisedPlastic
 
 VARIANTS = [
@@ -127,7 +127,7 @@ def test_a_minibatch_whose_gradient_exploded_is_left_out_but_not_for_ever(
     model = make_model(copying(), algorithm, policy, n_epochs=1, batch_size=32)
     explode(model, monkeypatch)
     before = [x.clone() for x in model.policy.parameters()]
-    assert np.isfinite(cross_entropies(model, supervised.PATIENCE)).all()
+    assert np.isfinite(cross_entropies(model, plastic_ppo.PATIENCE)).all()
     assert model.logger.name_to_value["train/left_out"] == 1
     assert all(torch.equal(a, b) for a, b in zip(before, model.policy.parameters()))
     cross_entropies(model, 1)
