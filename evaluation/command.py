@@ -251,6 +251,7 @@ def described(evaluation: Evaluation) -> dict[str, Any]:
     """
     task, seeds, teacher = evaluation.task, evaluation.seeds, evaluation.teacher
     applied = {key for found in evaluation.outcomes for key in found}
+    trials = any(o["correct"].size for found in evaluation.outcomes for o in found.values())
     return {
         "environment": task.environment,
         "env_kwargs": dict(task.arguments),
@@ -259,7 +260,7 @@ def described(evaluation: Evaluation) -> dict[str, Any]:
         "horizon": task.horizon,
         "own_limit": task.own_limit,
         "window": task.window,
-        "chance": task.chance if evaluation.trials else None,
+        "chance": task.chance if trials else None,
         "return_range": task.return_range,
         "teacher": None if teacher is None else f"{teacher.name}, seed {teacher.seed}",
         "conditions": [asdict(c) for c in evaluation.conditions if c.key in applied],

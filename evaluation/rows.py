@@ -9,6 +9,7 @@ contexts, random actions and a teacher that is told stand in the place of a poli
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ import polars as pl
 
 from spikepropamine.agents.zoo import actor_parameters
 from spikepropamine.common import CLEAN_KEY
-from spikepropamine.evaluation.ask.conditions import Condition
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.runs import Run
+from spikepropamine.evaluation.film.recording import observed
 from spikepropamine.evaluation.judge import measures
 from spikepropamine.evaluation.judge.cost import cost_measures, cost_of
 from spikepropamine.evaluation.judge.measures import OPENING, SETTLED, WINDOW, Segment
@@ -39,14 +41,14 @@ def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
     """The results table of an evaluation; `suite` is the name of its conditions."""
     rows: list[dict[str, Any]] = []
     everybody = []
-    for run, by_key, seen in zip(evaluation.runs, evaluation.outcomes, evaluation.observations):
+    for run, by_key in zip(evaluation.runs, evaluation.outcomes):
         revision = run.policy.metadata.get("versions", {}).get("revision")
         base: dict[str, Any] = {
             "environment": run.environment, "policy": run.name, "seed": run.seed,
             "steps": run.steps, "revision": revision,
         }  # fmt: skip
         everybody.append((base, by_key))
-        rows += [base | row for row in _facts(run, seen)]
+        rows += [base | row for row in _facts(evaluation, run)]
     for base, _ in everybody:
         for name in ("random", "still"):
             if (found := evaluation.references.get(name)) is not None:
@@ -77,8 +79,10 @@ def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
     return table(rows)
 
 
-def _facts(run: Run, seen: Any) -> Numbers:
-    """Of a run; `seen` is what it saw in the first clean episode."""
+def _facts(evaluation: Evaluation, run: Run) -> Numbers:
+    """Of a run; what acting costs is counted in the first clean episode."""
+    with closing(make_env(evaluation.task, CLEAN, run.previous, run.revealed)) as env:
+        seen = observed(run.policy, env, evaluation.seeds[0])
     settings, progress = run.policy.metadata["settings"], RunFolder(run.folder).progress
     untrained = settings.get("trainer", {}).get("untrained") or ()
     when, returns = read_curve(progress, RETURN)

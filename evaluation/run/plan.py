@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,8 @@ from spikepropamine.common import (
     reason,
     whole_file,
 )
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task, make_env
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task
 from spikepropamine.evaluation.ask.runs import Run, applicable
-from spikepropamine.evaluation.film.recording import observed
 from spikepropamine.evaluation.run.episodes import (
     Job,
     Outcome,
@@ -80,12 +78,6 @@ class Evaluation(Asked):
     # standing "still" in the clean condition; random actions and the "teacher" that is told the
     # context where there are contexts
     references: dict[str, dict[str, Outcome]]
-    observations: list[Any]  # for each run, what it saw in the first clean episode
-
-    @property
-    def trials(self) -> int:
-        """Of the longest episode, 0 where there are none."""
-        return max(o["correct"].shape[1] for x in self.outcomes for o in x.values())
 
 
 def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> Evaluation:
@@ -130,15 +122,10 @@ def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> 
     outcomes: dict[int | str, dict[str, Outcome]] = {}
     for (of, condition), jobs in zip(parts, plans):
         outcomes.setdefault(of, {})[condition.key] = joined([next(done) for _ in jobs])
-    observations = []
-    for run in runs:
-        with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
-            observations.append(observed(run.policy, env, asked.seeds[0]))
     return Evaluation(
         **vars(asked) | {"skipped": skipped},
         outcomes=[outcomes[index] for index in range(len(runs))],
         references={name: found for name, found in outcomes.items() if isinstance(name, str)},
-        observations=observations,
     )
 
 
