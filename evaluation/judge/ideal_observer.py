@@ -104,14 +104,13 @@ def ideal_responses(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.nd
         observation, _ = task.reset(seed=seed)
         for trial in range(task.trials):
             ones = np.zeros(task.bits)
-            for _ in range(task.cue_length - 1):
-                ones += observation[: task.bits]
-                observation = task.step(0)[0]
-            ones += observation[: task.bits]
-            action = observer.answer(ones, task.cue_length)
-            observation, _, _, _, info = task.step(action)
-            observer.learn(action, info["correct"])
-            correct[episode, trial] = info["correct"]
-            for _ in range(task.feedback_length + task.delay_length):
-                observation = task.step(0)[0]
+            for step in range(1, task.trial_steps + 1):
+                if step <= task.cue_length:
+                    ones += observation[: task.bits]
+                asked = step == task.cue_length
+                action = observer.answer(ones, task.cue_length) if asked else 0
+                observation, _, _, _, info = task.step(action)
+                if asked:
+                    observer.learn(action, info["correct"])
+                    correct[episode, trial] = info["correct"]
     return correct
