@@ -25,10 +25,9 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """The space of observations with numbers between these bounds."""
         space: Any = self.env.observation_space
         dtype = np.result_type(space.dtype, np.float32)
-        bounds = [(space.low, low), (space.high, high)]
-        self.observation_space = gym.spaces.Box(
-            *(np.concatenate(pair).astype(dtype) for pair in bounds), dtype=dtype.type
-        )
+        low = np.concatenate([space.low, low]).astype(dtype)
+        high = np.concatenate([space.high, high]).astype(dtype)
+        self.observation_space = gym.spaces.Box(low, high, dtype=dtype.type)
 
     @staticmethod
     def _extended(observation: np.ndarray, *numbers: Any) -> np.ndarray:

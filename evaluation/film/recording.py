@@ -80,8 +80,9 @@ def watch(
 
         def look(outputs: list[LayerOutput], seen: dict[str, np.ndarray] = seen) -> None:
             seen["spikes"] = outputs[layer].spikes[:, row].numpy(force=True).copy()
-            if spec is not None and spec.modulation != "none":
-                seen["modulator"] = outputs[layer].rate[:, row].numpy(force=True).copy()
+            rate = outputs[layer].rate
+            if rate is not None and spec is not None and spec.modulation != "none":
+                seen["modulator"] = rate[:, row].numpy(force=True).copy()
 
         with inner.network.observed(look) if spiking else nullcontext():
             actions, state = policy.predict(batch, state, starts, deterministic=True)
