@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from benchmarks.rows import Rows, run
 from spikepropamine.envs.key_value import KeyValue
@@ -54,17 +53,12 @@ def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
 def measure(rows: Rows, options: Any) -> None:
     """Adds the accuracies of runs, in run folders or folders of such."""
     for folder in (folder for root in options.runs for folder in RunFolder.below(Path(root))):
-        _measure(rows, folder, options)
-
-
-def _measure(rows: Rows, folder: RunFolder, options: Any) -> None:
-    policy = load_policy(folder.policy)
-    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["settings"]
-    case = {"environment": "KeyValue-v0"} | {name: config[name] for name in ("policy", "seed")}
-    for steps, keys in itertools.product(options.steps, options.keys):
-        case["setting"] = f"{steps} steps, {keys} keys"
-        for name, share in accuracies(asked(policy, steps, keys, options.episodes)):
-            rows.add({"accuracy": share}, **case, steps=config["steps"], condition=name)
+        policy = load_policy(folder.policy)
+        run_of = {name: policy.metadata["settings"][name] for name in ("policy", "seed", "steps")}
+        for steps, keys in itertools.product(options.steps, options.keys):
+            case = {"environment": "KeyValue-v0", "setting": f"{steps} steps, {keys} keys"} | run_of
+            for name, share in accuracies(asked(policy, steps, keys, options.episodes)):
+                rows.add({"accuracy": share}, **case, condition=name)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -168,7 +167,6 @@ def _template() -> jinja2.Template:
     environment = templates(autoescape=True)
     filters = {"show": show, "order": order_of, "to_script": to_script}
     environment.filters |= filters | {"unbroken": unbroken, "variable": variable}
-    environment.globals["altair_version"] = version("altair")
     return environment.get_template("page.html")
 
 

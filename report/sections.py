@@ -66,8 +66,7 @@ def overview(found: Evaluation) -> Section:
     for condition in shown:
         for policy, label, key, off in variants(found, condition):
             if (score := found.measured(policy, key, measure)) is not None:
-                dot = charts.Dot(label, colour_of(policy), score.mean, *score.edges, off)
-                rows.setdefault(condition.name(), []).append(dot)
+                rows.setdefault(condition.name(), []).append(_dot(label, policy, score, off))
     if not rows:
         return Section("At a glance", [])
     at = {"late accuracy": found.asked["chance"], "retention": 1.0}.get(measure)
@@ -303,22 +302,14 @@ def costs(found: Evaluation) -> Section:
     for measure, title in TITLES.items():
         spots = []
         for policy, cost in found.costs.items():
-            score = (
-                found.overall(policy)
-                if measure == "retention"
-                else found.measured(policy, CLEAN_KEY, measure)
-            )
+            score = found.measured(policy, CLEAN_KEY, measure)
+            if measure == "retention":
+                score = found.overall(policy)
             if score is not None:
-                spots.append(
-                    (
-                        total(cost).sum(),
-                        charts.Dot(policy, colour_of(policy), score.mean, *score.edges),
-                    )
-                )
+                spots.append((total(cost).sum(), _dot(policy, policy, score)))
         if len(spots) > 1:
-            chart = charts.scatter(
-                spots, "operations per environment step", title, as_percent=measure != "return"
-            )
+            axes, share = ("operations per environment step", title), measure != "return"
+            chart = charts.scatter(spots, *axes, as_percent=share)
             plots.append(Plot(f"{title.capitalize()}, by cost", chart))
     layers = ["policy", "layer", *PARTS, "membrane updates", "silent activations"]
     text = sentences("about_cost", PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION)
@@ -388,6 +379,10 @@ def _where(condition: Condition) -> list[Cell | str | None]:
     severity = condition.severity
     name = condition.name(severity=False)
     return [name, None if severity is None else Cell(f"{severity:g}", severity)]
+
+
+def _dot(label: str, policy: str, score: Estimate, hollow: bool = False) -> charts.Dot:
+    return charts.Dot(label, colour_of(policy), score.mean, *score.edges, hollow)
 
 
 def line_of(
