@@ -9,7 +9,9 @@ onset on: what a sensor reads, what arrives at a motor, or what becomes of the r
 
 import io
 import sys
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
@@ -19,6 +21,7 @@ from PIL import Image
 from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import CATALOGUE, Family, reason_against
 from spikepropamine.envs.rendering import Camera, choose_backend
+from spikepropamine.evaluation.film.recording import watch
 from spikepropamine.policies.export import load_policy
 
 ROOT = Path(__file__).parent.parent
@@ -58,27 +61,18 @@ def episode(task: str, text: str | None, told: np.ndarray | None = None) -> dict
     """What happens to a trained policy, or under actions that are given: arrays over the steps,
     and the robot at the end.
     """
-    policy = load_policy(ROOT / "trained" / "robots" / task / "snn" / "seed-0" / "policy")
+    policy: Any = load_policy(ROOT / "trained" / "robots" / task / "snn" / "seed-0" / "policy")
     env = make(task, policy.metadata["settings"]["env_kwargs"], text)
     data = env.unwrapped.data  # type: ignore[attr-defined]
-    camera = Camera(env, 240, 180)
-    observation, _ = env.reset(seed=SEED)
-    state, starts = None, np.array([True])
+    if told is not None:
+        given = iter(told[:, None])
+        policy = SimpleNamespace(policy=None, predict=lambda *_, **__: (next(given), None))
+    camera, rows = Camera(env, 240, 180), []
+    for moment in islice(watch(policy, env, SEED), 1, STEPS + 1):
+        state = data.ctrl.copy(), data.qpos[0]
+        rows.append((moment.observation, moment.action, *state, moment.reward))
     names = ("seen", "asked", "arrived", "where", "paid")
-    found: dict[str, list[Any]] = {name: [] for name in names}
-    for step in range(STEPS):
-        if told is None:
-            actions, state = policy.predict(observation[None], state, starts, deterministic=True)
-        else:
-            actions = told[step : step + 1]
-        starts = np.array([False])
-        observation, reward, terminated, truncated, _ = env.step(actions[0])
-        step_of = observation, actions[0], data.ctrl.copy(), data.qpos[0], float(reward)
-        for rows, value in zip(found.values(), step_of):
-            rows.append(value)
-        if terminated or truncated:
-            break
-    arrays = {name: np.array(rows) for name, rows in found.items()}
+    arrays = dict(zip(names, map(np.array, zip(*rows))))
     arrays |= {"paid": np.cumsum(arrays["paid"]), "picture": camera.picture()}
     camera.close()
     env.close()
@@ -122,16 +116,14 @@ def draw(family: Family) -> bytes:
         plain = episode(task, None)
         same = None if robots or family.group == "task" else plain["asked"]
         changed = episode(task, text, same)
-        group = {"sensing": "seen", "acting": "arrived", "task": "paid"}
-        name, what = group.get(family.group, "where"), "distance run, m"
-        before, after = curves = [plain[name], changed[name]]
-        if name == "paid":
-            what = "sum of rewards"
-        elif name != "where":
-            size = min(len(before), len(after))
-            apart = np.abs(after[:size] - before[:size]).mean(axis=0) / (before.std(axis=0) + 0.1)
+        name = {"sensing": "seen", "acting": "arrived", "task": "paid"}.get(family.group, "where")
+        what = {"where": "distance run, m", "paid": "sum of rewards"}.get(name)
+        curves = [plain[name], changed[name]]
+        if what is None:
+            before, after = (curve[: min(map(len, curves))] for curve in curves)
+            apart = np.abs(after - before).mean(axis=0) / (curves[0].std(axis=0) + 0.1)
             channel = int(apart.argmax())
-            curves = [before[:, channel], after[:, channel]]
+            curves = [curve[:, channel] for curve in curves]
             what = f"{'sensor' if name == 'seen' else 'motor'} {channel}"
         for curve, colour, name in zip(curves, (PLAIN, CHANGED), ("plain", text)):
             plot.plot(np.arange(len(curve)), curve, color=colour, label=name, linewidth=1.3)
