@@ -114,19 +114,18 @@ def one_thread(policy: Any) -> Iterator[None]:
 
 
 class _Shorter(BaseCallback):
-    """Gives a policy the `forward` of its shorter way, where it has one once all other callbacks
-    have changed what they change at the start of a rollout.
+    """Has calls of a policy go its shorter way, where it has one once all other callbacks have
+    changed what they change at the start of a rollout. Copies of the policy do not have it.
     """
 
     def __init__(self, policy: Any) -> None:
         super().__init__()
-        self.policy = policy
-        self.found: Any = None
+        self.policy, self.before = policy, policy._compiled_call_impl
 
     def _on_rollout_start(self) -> None:
-        self.found = fast(self.policy)
-        if self.found is not None:
-            self.policy.forward = self.found.step
+        found = fast(self.policy)
+        if found is not None:
+            self.policy._compiled_call_impl = found.step
 
     def _on_step(self) -> bool:
         return True
@@ -150,15 +149,14 @@ class FastPPO(_Base):
     def collect_rollouts(
         self, env: Any, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int
     ) -> bool:
-        """Stable-Baselines3's, with the shorter way in the place of the policy's `forward`."""
+        """Stable-Baselines3's, with calls of the policy by its shorter way."""
         shorter = _Shorter(self.policy)
         both = CallbackList([callback, shorter])
         both.model = shorter.model = cast(Any, self)
         try:
             return super().collect_rollouts(env, both, rollout_buffer, n_rollout_steps)
         finally:
-            if shorter.found is not None:
-                del vars(self.policy)["forward"]
+            shorter.policy._compiled_call_impl = shorter.before
 
     def train(self) -> None:
         """Some passes over the rollout, in minibatches. Raises NotFinite where the loss is not a
