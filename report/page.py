@@ -158,7 +158,7 @@ def unbroken(text: str) -> Markup:
 def templates(**options: Any) -> jinja2.Environment:
     """What reads the templates of this folder, in which nothing may be undefined."""
     loader, undefined = jinja2.FileSystemLoader(FOLDER), jinja2.StrictUndefined
-    shape = dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
+    shape: Any = dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
     return jinja2.Environment(loader=loader, undefined=undefined, **shape, **options)
 
 

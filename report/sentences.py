@@ -24,7 +24,7 @@ def _macros() -> Any:
                      words.with_interval, lesion_name):  # fmt: skip
         environment.filters[function.__name__] = function
         environment.globals[function.__name__] = function
-    environment.globals |= {"CLEAN_KEY": CLEAN_KEY, "TOLD": TOLD} | {
-        name: getattr(statistics, name) for name in ("HIGHER", "LOWER", "NO_DIFFERENCE")
-    }
+    environment.globals.update(CLEAN_KEY=CLEAN_KEY, TOLD=TOLD)
+    for name in ("HIGHER", "LOWER", "NO_DIFFERENCE"):
+        environment.globals[name] = getattr(statistics, name)
     return environment.get_template("sentences.jinja").module

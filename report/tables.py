@@ -5,7 +5,7 @@ of `spikepropamine.statistics`, of one value for each training seed.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
     together = where.get("condition") == PERTURBED
     if not together:
         once(lines)
-    rows = _head("task", "policy", *COMPARED)
+    rows: list[Sequence[object]] = []
     what = [where.get("condition"), asked and asked.replace("_", " ")]
     lines = lines.filter(pl.col("seed").is_not_null())
     for task, of in groups(lines, *TASK, *["suite"] * together):
@@ -105,7 +105,7 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
         pairs = itertools.combinations(values, 2)
         tests = {(names[x], names[y]): difference(values[x], values[y]) for x, y in pairs}
         rows += _compared(task_name([*task, *what]), tests, digits_of(of, measure))
-    return "\n".join(rows)
+    return _markdown(["task", "policy", *COMPARED], rows)
 
 
 def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -> str:
@@ -135,7 +135,7 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
         if len(tasks) > 1:
             shared = {name: unit[name] for name in tasks}
             tests[f"`{one}`", f"`{other}`"] = pooled(values[one], values[other], shared)
-    return "\n".join([*_head("tasks", "policy", *COMPARED), *_compared("all", tests, 2)])
+    return _markdown(["tasks", "policy", *COMPARED], _compared("all", tests, 2))
 
 
 def behind_observer(files: Sequence[Path], **where: str) -> str:
@@ -218,13 +218,13 @@ def revisions(files: Sequence[Path], **where: str) -> str:
     """By file and policy, how many runs there are, and the revisions of the code that trained them;
     "dirty" are those beside which something was not committed.
     """
-    rows = _head("results", "policy", "runs", "revisions")
+    rows = []
     for file in files:
         lines = lines_where([file], where).filter(pl.col("seed").is_not_null())
         for (name,), some in groups(lines, "name"):
             found = " ".join(some["revision"].unique(maintain_order=True).drop_nulls())
-            rows.append(_line(file.stem, name, str(some.select(RUN).n_unique()), found))
-    return "\n".join(rows)
+            rows.append([file.stem, name, some.select(RUN).n_unique(), found])
+    return _markdown(["results", "policy", "runs", "revisions"], rows)
 
 
 def speed(files: Sequence[Path], **where: str) -> str:
@@ -237,8 +237,7 @@ def speed(files: Sequence[Path], **where: str) -> str:
               "of the physics limit": "{share_of_physics_limit:.2f}"}  # fmt: skip
     titles |= {f"{part.removesuffix('_us')}, µs": f"{{{part}:.1f}}" for part in parts}
     titles |= {"parameters of the actor": "{actor_parameters:,.0f}"}
-    rows = [_line(*(form.format(**case) for form in titles.values())) for case in cases]
-    return "\n".join([*_head(*titles), *rows])
+    return _markdown(titles, [[form.format(**x) for form in titles.values()] for x in cases])
 
 
 def growth(files: Sequence[Path], **where: str) -> str:
@@ -251,21 +250,21 @@ def growth(files: Sequence[Path], **where: str) -> str:
     for case in cases:
         time = f"{case['microseconds_per_step']:.1f}"
         found.setdefault((case["condition"], case["at"]), []).append(time)
-    rows = [_line(*size, *times) for size, times in found.items() if len(times) == len(policies)]
-    return "\n".join([*_head("", "", *(f"`{policy}`" for policy in policies)), *rows])
+    rows = [[*size, *times] for size, times in found.items() if len(times) == len(policies)]
+    return _markdown(["", "", *(f"`{policy}`" for policy in policies)], rows)
 
 
 def costs(files: Sequence[Path], **where: str) -> str:
     """Operations per environment step, accumulates + multiply-accumulates, and memory."""
-    rows = _head("task", "policy", *PARTS, "energy, nJ", "weights, kB", "state, kB", "silent")
+    titles = ["task", "policy", *PARTS, "energy, nJ", "weights, kB", "state, kB", "silent"]
+    rows = []
     for case in _cases(files, {"setting": ""} | where):
         counts = [" + ".join(number(case[f"{part}_{kind}"]) for kind in KINDS) for part in PARTS]
         thousands = [case["energy_nJ"], case["parameter_bytes"] / 1000, case["state_bytes"] / 1000]
-        rows.append(
-            _line(case["environment"], f"`{case['policy']}`", *counts, *map(number, thousands),
-                  percent(case["activation_sparsity"]))
-        )  # fmt: skip
-    return "\n".join(rows)
+        silent = percent(case["activation_sparsity"])
+        policy = f"`{case['policy']}`"
+        rows.append([case["environment"], policy, *counts, *map(number, thousands), silent])
+    return _markdown(titles, rows)
 
 
 def answers(files: Sequence[Path], **where: str) -> str:
@@ -280,8 +279,8 @@ def simulated(files: Sequence[Path], **where: str) -> str:
     """Shares of simulations, of `benchmarks.coverage`, by population and seeds a side."""
     cases = _cases(files, where)
     shares = list(cases[0])[len(CASE) :]
-    rows = [_line(x["environment"], x["at"], *(f"{x[s]:.3f}" for s in shares)) for x in cases]
-    return "\n".join([*_head("population", "seeds", *shares), *rows])
+    rows = [[x["environment"], x["at"], *(f"{x[s]:.3f}" for s in shares)] for x in cases]
+    return _markdown(["population", "seeds", *shares], rows)
 
 
 TABLES = {
@@ -306,13 +305,11 @@ def table(
     """
     lines = lines.with_columns(task=pl.concat_str(TASK, separator=" ", ignore_nulls=True))
     shown = [t for t in by if t and (t != "task" or always or lines["task"].n_unique() > 1)]
-    rows = _head(*shown, *columns)
+    rows = []
     for key, some in groups(lines, *dict.fromkeys(by.values())):
         told = dict(zip(dict.fromkeys(by.values()), key))
-        rows.append(
-            _line(*(told[by[t]] for t in shown), *(make(some) for make in columns.values()))
-        )
-    return "\n".join(rows)
+        rows.append([*(told[by[t]] for t in shown), *(make(some) for make in columns.values())])
+    return _markdown([*shown, *columns], rows)
 
 
 def mean(measure: str, digits: int, where: Mapping[str, object] | None = None) -> Cell:
@@ -366,11 +363,13 @@ def _those(lines: pl.DataFrame, where: Mapping[str, object] | None) -> pl.DataFr
     return lines
 
 
-def _compared(task: str, tests: Mapping[tuple[str, str], Difference], digits: int) -> list[str]:
+def _compared(
+    task: str, tests: Mapping[tuple[str, str], Difference], digits: int
+) -> list[Sequence[object]]:
     corrected = holm([decisive(found) for found in tests.values()])
     return [
-        _line(task, one, verdict(x, p), other, _between(x.mean, x.interval, digits),
-              *(_p(value) for value in (x.p, p, x.rank_p)), f"{x.better:.2f}")
+        [task, one, verdict(x, p), other, _between(x.mean, x.interval, digits),
+         *(_p(value) for value in (x.p, p, x.rank_p)), f"{x.better:.2f}"]
         for ((one, other), x), p in zip(tests.items(), corrected)
     ]  # fmt: skip
 
@@ -399,9 +398,7 @@ def _between(value: float, edges: tuple[float, float] | None, digits: int) -> st
     return text if edges is None else f"{text} [{', '.join(f'{x:.{digits}f}' for x in edges)}]"
 
 
-def _head(*titles: str) -> list[str]:
-    return [_line(*titles), "|---" * len(titles) + "|"]
-
-
-def _line(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+def _markdown(titles: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
+    head = [*titles]
+    lines = [f"| {' | '.join(map(str, cells))} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
