@@ -25,11 +25,12 @@ gymnasium.register(  # each cue is told once and then asked for, in trials of 25
     entry_point="spikepropamine.envs.half_cheetah_cue:HalfCheetahCue",
     kwargs=_lesson | {"lesson": True, "reversal": "random"},
 )
-gymnasium.register(
-    "CartPoleNoVelocity-v0",
-    entry_point="spikepropamine.envs.cart_pole:CartPoleNoVelocity",
-    max_episode_steps=500,
-)
+for _name, _limit in (("CartPoleNoVelocity", 500), ("PendulumNoVelocity", 200)):
+    gymnasium.register(
+        f"{_name}-v0",
+        entry_point=f"spikepropamine.envs.no_velocity:{_name}",
+        max_episode_steps=_limit,
+    )
 # Robots with a latent that holds for an episode; the variants differ in when feedback is shown.
 for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity"):
     for _feedback in ("dense", "sparse", "opening"):

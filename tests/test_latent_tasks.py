@@ -18,7 +18,10 @@ FORCED = {
     "HalfCheetahDirection": ("direction", 1, -1),
     "HalfCheetahVelocity": ("target_velocity", 0.5, 2.5),
 }
-OTHERS = ("HalfCheetahCue-v0", "HalfCheetahCueLesson-v0", "CartPoleNoVelocity-v0")
+OTHERS = (
+    "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0", "CartPoleNoVelocity-v0",
+    "PendulumNoVelocity-v0",
+)  # fmt: skip
 SHORT = {"cue_length": 4, "feedback_length": 2, "trials": 6}
 
 
@@ -231,18 +234,25 @@ def test_equal_seeds_are_equal_tasks_whatever_is_told_and_flipped():
     assert drawn == drawn[:4] * 5
 
 
-def test_cart_pole_without_velocities():
-    plain, env = gym.make("CartPole-v1"), gym.make("CartPoleNoVelocity-v0")
+@pytest.mark.parametrize(
+    ("task", "of", "positions", "limit"),
+    [
+        ("CartPoleNoVelocity-v0", "CartPole-v1", [0, 2], 500),
+        ("PendulumNoVelocity-v0", "Pendulum-v1", [0, 1], 200),
+    ],
+)
+def test_a_task_without_velocities_is_the_same_otherwise(task, of, positions, limit):
+    plain, env = gym.make(of), gym.make(task)
     for seed in range(3):
         expected, observation = plain.reset(seed=seed)[0], env.reset(seed=seed)[0]
         for step in range(10):
-            np.testing.assert_array_equal(observation, expected[[0, 2]])
+            np.testing.assert_array_equal(observation, expected[positions])
             assert observation in env.observation_space
-            action = step % 2
+            action = step % 2 if env.action_space.shape == () else np.float32([step % 2])
             expected, reward, over, *_ = plain.step(action)
             observation, same, ends, *_ = env.step(action)
             assert (same, ends) == (reward, over)
-    assert env.spec.max_episode_steps == 500
+    assert env.spec.max_episode_steps == limit
 
 
 def test_a_trial_shows_a_cue_and_then_the_outcome():

@@ -1,0 +1,56 @@
+"""Tasks of Gymnasium of which the velocities are not observed: a policy has to remember positions.
+
+Actions, rewards, ends and arguments are those of the task itself.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import Env, spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+
+from spikepropamine.envs.task import Start, Step
+
+
+class _NoVelocity(Env):
+    """Shows the `positions` among the channels of an observation, and no others."""
+
+    positions: ClassVar[slice]
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        space: Any = self.observation_space
+        low, high = space.low[self.positions], space.high[self.positions]
+        self.observation_space = spaces.Box(low, high, dtype=np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start an episode."""
+        observation, info = super().reset(seed=seed, options=options)
+        return observation[self.positions], info
+
+    def step(self, action: Any) -> Step:
+        """Take one step."""
+        observation, *rest = super().step(action)
+        return observation[self.positions], *rest
+
+
+class CartPoleNoVelocity(_NoVelocity, CartPoleEnv):
+    """CartPole-v1.
+
+    Observation: Box, float32, shape (2,): position of the cart in m, angle of the pole in rad. A
+    policy without memory gets about 50 of 500; sb3-contrib expects 450 of its LSTM after 50,000
+    steps.
+    """
+
+    positions = slice(0, None, 2)
+
+
+class PendulumNoVelocity(_NoVelocity, PendulumEnv):
+    """Pendulum-v1.
+
+    Observation: Box, float32, shape (2,): cosine and sine of the angle. Return: -1200 without
+    control, -150 of a good policy that sees the velocity.
+    """
+
+    positions = slice(0, 2)
