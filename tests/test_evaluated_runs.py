@@ -236,4 +236,4 @@ def test_a_run_of_a_script_takes_its_normalisation_along(tmp_path):
     venv = VecNormalize(make_vec_env("Pendulum-v1", 2))
     model = PlasticPPO("PlasticSpikingPolicy", venv, n_steps=8, batch_size=8, seed=3).learn(16)
     found = load_policy(save_run_of(tmp_path / "mine", model) / "policy").normalisation
-    np.testing.assert_array_equal(found.mean, venv.obs_rms.mean)
+    np.testing.assert_array_equal(found.statistics[""][0], venv.obs_rms.mean)
