@@ -91,7 +91,8 @@ def _draw_events(ax: Axes, moments: Sequence[Moment]) -> None:
         return
     first = answers[0][0]  # trials are equally long, and the first one begins the episode
     starts = [step - first for step, _ in answers]
-    choice = np.ndim(moments[0].action) == 0
+    action: Any = moments[0].action
+    choice = np.ndim(action) == 0
     for (step, info), start, end in zip(answers, starts, [*starts[1:], steps]):
         middle, cue = (start + end) / 2, info["cue"]
         ax.axvspan(start, end, color=COLOURS[cue % len(COLOURS)], alpha=0.18, linewidth=0)

@@ -76,7 +76,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             from spikepropamine.envs.perturbations.model import EditableModel
 
             additions = [
-                partial(act.family.add_to_spec, bound=act.bound)
+                partial(act.family.add_to_spec, bound=act.bound)  # type: ignore[call-arg]
                 for act in acting
                 if act.family.add_to_spec
             ]
