@@ -49,8 +49,7 @@ class CartPoleNoVelocity(_NoVelocity, CartPoleEnv):
 class PendulumNoVelocity(_NoVelocity, PendulumEnv):
     """Pendulum-v1.
 
-    Observation: Box, float32, shape (2,): cosine and sine of the angle. Return: -1200 without
-    control, -150 of a good policy that sees the velocity.
+    Observation: Box, float32, shape (2,): cosine and sine of the angle.
     """
 
     positions = slice(0, 2)
