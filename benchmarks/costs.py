@@ -18,7 +18,7 @@ from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.film.recording import observed
-from spikepropamine.evaluation.judge.cost import KINDS, PARTS, cost_of, energy, total
+from spikepropamine.evaluation.judge.cost import cost_of
 from spikepropamine.export import onnx_file
 from spikepropamine.folder import find
 
@@ -30,15 +30,7 @@ def operations(run: Run, task: Task) -> dict[str, float]:
     with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
         observations = observed(run.policy, env, UNSEEN_SEED)
     cost = cost_of(run.policy.policy, observations)
-    found = {
-        f"{part}_{kind}": round(float(count), 1)
-        for part in PARTS
-        for kind, count in zip(KINDS, total(cost, part))
-    }
-    found["energy_nJ"] = round(energy(total(cost)) / 1000, 1)
-    found |= {name: round(cost[name]) for name in ("parameter_bytes", "state_bytes")}
-    found["activation_sparsity"] = round(cost["activation_sparsity"] or 0.0, 4)
-    return found
+    return {name: round(x, 4 if name == "activation_sparsity" else 1) for name, x in cost.items()}
 
 
 def exported(run: Run, task: Task) -> dict[str, float]:

@@ -21,7 +21,7 @@ from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.film.recording import observed
 from spikepropamine.evaluation.judge import measures
-from spikepropamine.evaluation.judge.cost import cost_measures, cost_of
+from spikepropamine.evaluation.judge.cost import cost_of
 from spikepropamine.evaluation.judge.measures import OPENING, SETTLED, WINDOW, Segment
 from spikepropamine.evaluation.run.episodes import SAMPLES, Outcome
 from spikepropamine.evaluation.run.plan import Evaluation
@@ -86,13 +86,13 @@ def _facts(evaluation: Evaluation, run: Run) -> Numbers:
     settings, progress = run.policy.metadata["settings"], RunFolder(run.folder).progress
     untrained = settings.get("trainer", {}).get("untrained") or ()
     when, returns = read_curve(progress, RETURN)
-    facts = {
+    facts: dict[str, Any] = {
         "parameters": actor_parameters(run.policy.policy, untrained),
         "steps_planned": settings.get("steps"),
         "seconds": seconds_of(progress),
         "training_return": returns[-1] if len(returns) else None,
         "best_training_return": max(returns, default=None),
-    } | cost_measures(cost_of(run.policy.policy, seen))
+    } | {f"cost/{name}": value for name, value in cost_of(run.policy.policy, seen).items()}
     yield from ({"measure": k, "value": v} for k, v in facts.items() if v is not None)
     ends = [round(run.steps * (point + 1) / CURVE) for point in range(CURVE)]
     if len(returns):

@@ -16,7 +16,7 @@ from spikepropamine import statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.ask.lesions import LESIONS
-from spikepropamine.evaluation.judge.cost import Cost, cost_from, total
+from spikepropamine.evaluation.judge.cost import Cost, total
 from spikepropamine.evaluation.judge.measures import mean_of_known
 from spikepropamine.evaluation.rows import RANDOM, TOLD
 from spikepropamine.folder import ASKED, RESULTS
@@ -420,7 +420,7 @@ class Evaluation:
             )
             means = rows.group_by("measure", maintain_order=True).agg(pl.col("value").mean())
             if means.height:
-                found[policy] = cost_from(dict(means.iter_rows()))
+                found[policy] = {k.removeprefix("cost/"): x for k, x in means.iter_rows()}
         return found
 
     def is_plastic(self, policy: str) -> bool:

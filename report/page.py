@@ -41,14 +41,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that sorts by a click on the head of a column; with `folded`, shown when its caption
-    is opened. Cells are strings, numbers, None (shown as a dash), `Cell` or Markup.
+    """A table that sorts by a click on the head of a column. Cells are strings, numbers, None
+    (shown as a dash), `Cell` or Markup.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     caption: str = ""
-    folded: bool = False
     kind: ClassVar = "table"
 
     @property

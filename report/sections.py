@@ -12,7 +12,6 @@ from spikepropamine.evaluation.judge.cost import (
     PICOJOULES_PER_ADDITION,
     PICOJOULES_PER_MULTIPLICATION,
     Operations,
-    energy,
     total,
 )
 from spikepropamine.evaluation.rows import TOLD
@@ -279,20 +278,16 @@ def inside(found: Evaluation) -> Section:
 
 
 def costs(found: Evaluation) -> Section:
-    """What each policy costs, all in all and by layer, and what it earns with it."""
-    rows, by_layer = [], []
+    """What each policy costs, and what it earns with it."""
+    rows = []
     for policy, cost in found.costs.items():
         rows.append(
             [policy, *[_count(total(cost, part)) for part in PARTS], _count(total(cost))]
-            + [Cell(number(energy(total(cost)) / 1000), energy(total(cost)))]
+            + [Cell(number(cost["energy_nJ"]), cost["energy_nJ"])]
             + [Cell(number(cost[name] / 1000), cost[name])
                for name in ("parameter_bytes", "state_bytes")]
-            + [_share(cost["activation_sparsity"])]
+            + [_share(cost.get("activation_sparsity"))]
         )  # fmt: skip
-        for layer in cost["layers"]:
-            counts = [_count(layer[part]) for part in PARTS]
-            silent = _share(layer["activation_sparsity"])
-            by_layer.append([policy, layer["name"], *counts, layer["membrane_updates"], silent])
     if not rows:
         return Section("Cost", [])
     columns = ["policy", *PARTS, "all operations", "energy in nJ", "weights in kB", "state in kB",
@@ -311,10 +306,8 @@ def costs(found: Evaluation) -> Section:
             axes, share = ("operations per environment step", title), measure != "return"
             chart = charts.scatter(spots, *axes, as_percent=share)
             plots.append(Plot(f"{title.capitalize()}, by cost", chart))
-    layers = ["policy", "layer", *PARTS, "membrane updates", "silent activations"]
     text = sentences("about_cost", PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION)
-    blocks: list[Any] = [Text(text), *([Plots(plots)] if plots else [])]
-    blocks += [Table(columns, rows, caption), Table(layers, by_layer, "The same by layer", True)]
+    blocks = [Text(text), *([Plots(plots)] if plots else []), Table(columns, rows, caption)]
     return Section("Cost", blocks)
 
 

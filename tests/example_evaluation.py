@@ -194,18 +194,13 @@ def _contexts(policy, key, runs, rate, finds):
 
 
 def _costs(number):
-    found = {"steps": 1000.0}
-    for layer in ("layer0", "layer1"):
-        plastic = float(number == 0)
-        counts = {"synapses": 4.0 - number, "neurons": 0.1, "plasticity": 8 * plastic,
-                  "neuromodulators": 2 * plastic}  # fmt: skip
-        for part, size in counts.items():
-            found[f"{layer}/{part}/accumulates"] = 1000 * size
-            found[f"{layer}/{part}/multiply_accumulates"] = 200 * size
-        found |= {f"{layer}/{name}": value for name, value in (
-            ("membrane_updates", 64.0), ("neuron_count", 64.0), ("activation_sparsity", 0.8),
-            ("parameter_bytes", 60_000.0), ("state_bytes", 17_000.0))}  # fmt: skip
-    return found
+    plastic = float(number == 0)
+    counts = {"synapses": 8.0 - 2 * number, "neurons": 0.2, "plasticity": 16 * plastic,
+              "neuromodulators": 4 * plastic}  # fmt: skip
+    found = {"energy_nJ": 25.0, "parameter_bytes": 120_000.0, "state_bytes": 34_000.0}
+    for part, size in counts.items():
+        found |= {f"{part}_accumulates": 1000 * size, f"{part}_multiply_accumulates": 200 * size}
+    return found | {"activation_sparsity": 0.8}
 
 
 def write_example(folder: Path, **kind) -> Path:

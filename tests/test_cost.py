@@ -43,20 +43,19 @@ def test_spikes_that_meet_weights_are_accumulates_and_currents_multiply_accumula
     with torch.no_grad():
         policy.network.layers[1].weight[:, 2] = 0.0  # synapses that are not there
     first, second = outputs_of(policy, observations)
+    with torch.no_grad():
+        policy.action_net.weight[:] = 0.0
     found = cost.cost_of(policy, observations)
-    one, two, readout, action = found["layers"]
-    assert tuple(one["synapses"]) == (0, 3 * 5)
     expected = np.delete(first, 2, axis=1).sum() * 4 / 40
-    assert two["synapses"] == pytest.approx([expected, 0]) and expected > 0
-    assert (one["membrane_updates"], two["membrane_updates"]) == (5, 4)
-    assert one["activation_sparsity"] == pytest.approx(1 - first.mean())
+    assert cost.total(found, "synapses") == pytest.approx([expected, 3 * 5]) and expected > 0
+    assert tuple(cost.total(found, "neurons")) == (0, 5 + 4 + 4)  # and the readout
     silent = 1 - np.concatenate([first, second], axis=1).mean()
     assert found["activation_sparsity"] == pytest.approx(silent)
-    assert action["synapses"][1] <= 4 * 2
+    energy = expected * 0.9 + (3 * 5 + 13) * (0.9 + 3.7)
+    assert found["energy_nJ"] == pytest.approx(energy / 1000)
     parameters = [*policy.network.parameters(), *policy.action_net.parameters()]
     assert found["parameter_bytes"] == 4 * sum(p.numel() for p in parameters)
     assert found["state_bytes"] == 4 * (5 + 4 + 4)
-    assert readout["neurons"][1] == 4
 
 
 @pytest.mark.parametrize(
@@ -81,12 +80,12 @@ def test_plasticity_and_neuromodulators_are_counted_apart():
     assert not cost.total(static, "plasticity").any()
     assert not cost.total(static, "neuromodulators").any()
     first = outputs_of(spiking(rule="oja", modulation="direct"), observations)[0]
-    layer = plastic["layers"][1]
     dense = 2 * (5 + 4) + 20 + 2 * 20  # traces, F + m D, the drive of Oja's rule
     use = first.sum() * 4 / 40
-    assert layer["plasticity"][1] == pytest.approx(dense + use)
-    assert layer["neuromodulators"] == pytest.approx([first.sum() * 4 / 40, 3 * 4])
-    assert layer["state_bytes"] == 4 * (4 + 5 + 4 + 20)
+    assert cost.total(plastic, "plasticity")[1] == pytest.approx(dense + use)
+    expected = [first.sum() * 4 / 40, 3 * 4]
+    assert cost.total(plastic, "neuromodulators") == pytest.approx(expected)
+    assert plastic["state_bytes"] - static["state_bytes"] == 4 * (5 + 4 + 20)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +102,10 @@ def test_every_multiplication_of_an_update_is_counted(network, updates, drive, t
     observations = episode()
     policy = spiking(**network)
     first = outputs_of(policy, observations)[0]
-    layer = cost.cost_of(policy, observations)["layers"][1]
+    found = cost.total(cost.cost_of(policy, observations), "plasticity")
     dense = 2 * (5 + 4) + traces + updates * 20 + drive
     use = first.sum() * 4 / 40
-    assert layer["plasticity"] == pytest.approx(cost.operations(0, dense + use))
+    assert found == pytest.approx(cost.operations(0, dense + use))
 
 
 def test_synapses_among_neurons_see_the_spikes_of_the_tick_before():
@@ -114,18 +113,17 @@ def test_synapses_among_neurons_see_the_spikes_of_the_tick_before():
     first, second = outputs_of(policy, episode())
     before = second[:-1].sum()  # none before the first tick
     assert first.sum() != before > 0 and second[-1].sum() != 0
-    layer = cost.cost_of(policy, episode())["layers"][1]
-    assert layer["synapses"][0] == pytest.approx((first.sum() + before) * 4 / 40)
+    found = cost.cost_of(policy, episode())
+    assert found["synapses_accumulates"] == pytest.approx((first.sum() + before) * 4 / 40)
     dense = 2 * (4 + 4) + 2 * 16 + 16
     expected = pytest.approx(dense + before * 4 / 40)
-    assert layer["plasticity"][1] == expected
+    assert found["plasticity_multiply_accumulates"] == expected
 
 
 def test_an_mlp_multiplies_everything():
     found = cost.cost_of(ActorCriticPolicy(*SPACES, net_arch=[8, 6]), episode())
-    counts = [layer["synapses"][1] for layer in found["layers"]]
-    assert counts == [3 * 8, 8 * 6, 6 * 2]
-    assert tuple(cost.total(found)) == (0, sum(counts))
+    assert tuple(cost.total(found)) == (0, 3 * 8 + 8 * 6 + 6 * 2)
+    assert np.array_equal(cost.total(found), cost.total(found, "synapses"))
     assert found["activation_sparsity"] == 0 and found["state_bytes"] == 0
     assert found["parameter_bytes"] == 4 * (3 * 8 + 8 + 8 * 6 + 6 + 6 * 2 + 2)
 
@@ -133,11 +131,9 @@ def test_an_mlp_multiplies_everything():
 def test_an_lstm_multiplies_at_its_gates_too():
     policy = RecurrentActorCriticPolicy(*SPACES, net_arch=[], lstm_hidden_size=7)
     found = cost.cost_of(policy, episode())
-    layer, action = found["layers"]
     expected = 4 * 7 * 3 + 4 * 7 * 7 * 39 / 40  # at the first step its state is zero
-    assert layer["synapses"][1] == pytest.approx(expected)
-    assert layer["neurons"][1] == 3 * 7
-    assert action["synapses"][1] == 7 * 2
+    assert cost.total(found, "synapses") == pytest.approx([0, expected + 7 * 2])
+    assert cost.total(found, "neurons")[1] == 3 * 7
     assert found["state_bytes"] == 4 * 14
 
 

@@ -9,16 +9,16 @@ addition along, and additions that are left over are accumulates. Exponentials a
 tangents are not counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from math import prod
 from typing import Any
 
 import numpy as np
 import sympy
 import torch
-from stable_baselines3.common.preprocessing import preprocess_obs
-from stable_baselines3.common.torch_layers import CombinedExtractor, NatureCNN
-from torch import Tensor
+from stable_baselines3.common.policies import BasePolicy
+from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from spikepropamine.policies.policy import PlasticSpikingPolicy
@@ -28,28 +28,19 @@ from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, 
 PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
 SIDES = {"p": "pre", "x": "pre", "f": "both"}
 SIDES |= dict.fromkeys(("q", "theta", "s", "y", "pp", "v"), "post")
+
+# synaptic operations, from counted spikes; updates of membrane potentials, filters and gates; use
+# and update of fast weights, and the traces that drive them; synapses of neuromodulators
 PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
-
-
 KINDS = ("accumulates", "multiply_accumulates")
 Operations = np.ndarray
 """Counts, float64 [2], of `KINDS`; the second is of a multiplication and an addition."""
-LayerCost = dict[str, Any]
-"""What one layer of an actor does per environment step, and holds:
-    name: of the layer.
-    synapses: synaptic operations, from counted spikes.
-    neurons: updates of membrane potentials, filters and gates.
-    plasticity: use and update of fast weights, and the traces that drive them.
-    neuromodulators: their synapses.
-    membrane_updates: potentials updated, at all ticks of the step.
-    neuron_count: neurons; 0 where the layer has no activations of its own.
-    activation_sparsity: share of activations that are 0; None where there are none.
+Cost = Mapping[str, float]
+"""What the actor costs from the observation to the action, by measure:
+    PART_KIND, for example plasticity_accumulates: operations per environment step.
+    energy_nJ: of their arithmetic alone, in the 45 nm of Horowitz 2014; memory takes more.
     parameter_bytes, state_bytes: memory of trainable parameters, and of what changes in an episode.
-"""
-Cost = dict[str, Any]
-"""What a policy costs, in one clean episode of `steps` steps: `layers` of the actor, from the
-observation to the action; `parameter_bytes` and `state_bytes` of all layers; `activation_sparsity`,
-the share of the neurons' activations that are 0, None without neurons.
+    activation_sparsity: share of the neurons' activations that are 0; missing without neurons.
 """
 
 
@@ -58,16 +49,9 @@ def operations(accumulates: float = 0.0, multiply_accumulates: float = 0.0) -> O
     return np.array([accumulates, multiply_accumulates], dtype=float)
 
 
-def energy(count: Operations) -> float:
-    """Picojoules of the arithmetic alone, in the 45 nm of Horowitz 2014; memory takes more."""
-    accumulates, both = map(float, count)
-    return (accumulates + both) * PICOJOULES_PER_ADDITION + both * PICOJOULES_PER_MULTIPLICATION
-
-
-def total(cost: Cost, part: str | None = None) -> Operations:
-    """Operations of all layers: of one of `PARTS`, or of all."""
-    parts = PARTS if part is None else (part,)
-    return sum((layer[name] for layer in cost["layers"] for name in parts), operations())
+def total(cost: Cost, *parts: str) -> Operations:
+    """Operations per environment step: of some of `PARTS`, or of all."""
+    return operations(*(sum(cost[f"{x}_{kind}"] for x in parts or PARTS) for kind in KINDS))
 
 
 def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
@@ -79,209 +63,130 @@ def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
     return operations(float(count), 0) if binary else operations(0, float(count))
 
 
-def cost_measures(cost: Cost) -> dict[str, float | None]:
-    """By name, as measures of a results table: `cost/LAYER/PART/accumulates` and so on."""
-    found: dict[str, float | None] = {"cost/steps": cost["steps"]}
-    for layer in cost["layers"]:
-        path = f"cost/{layer['name']}"
-        found |= {
-            f"{path}/{part}/{kind}": float(count)
-            for part in PARTS
-            for kind, count in zip(KINDS, layer[part])
-        }
-        found |= {f"{path}/{k}": x for k, x in layer.items() if k not in (*PARTS, "name")}
-    return found
-
-
-def cost_from(found: Mapping[str, float]) -> Cost:
-    """The cost that `cost_measures` took apart; of several runs, from the means of these."""
-    layers: dict[str, LayerCost] = {}
-    for path, value in found.items():
-        _, name, *what = path.split("/")
-        layer = layers.setdefault(name, _layer(name)) if what else {}
-        if len(what) == 2:
-            layer[what[0]][KINDS.index(what[1])] = value
-        elif what:
-            layer[what[0]] = value
-    return _whole(list(layers.values()), found["cost/steps"])
-
-
-def _whole(layers: list[LayerCost], steps: float) -> Cost:
-    active = [layer for layer in layers if layer["activation_sparsity"] is not None]
-    neurons = sum(layer["neuron_count"] for layer in active)
-    silent = sum(layer["neuron_count"] * (layer["activation_sparsity"] or 0.0) for layer in active)
-    return {
-        "layers": layers,
-        "parameter_bytes": sum(layer["parameter_bytes"] for layer in layers),
-        "state_bytes": sum(layer["state_bytes"] for layer in layers),
-        "activation_sparsity": silent / neurons if neurons else None,
-        "steps": steps,
-    }
-
-
 @torch.no_grad()
 def cost_of(policy: Any, observations: Any) -> Cost:
-    """What acting costs, by layer of the actor, per environment step, of an SB3 policy: a spiking
-    one, an MLP or an LSTM. Observations are of consecutive steps of one episode from its start, [T,
-    ...] or a dict of them, as the policy sees them (normalised).
+    """What acting costs, of an SB3 policy: a spiking one, an MLP, an LSTM or a GRU, with a CNN or
+    without. Observations are of consecutive steps of one episode from its start, [T, ...] or a dict
+    of them, as the policy sees them (normalised).
     """
-    seen = policy.obs_to_tensor(observations)[0]
-    features = policy.extract_features(seen)
-    if isinstance(features, tuple):  # extractors of its own for actor and critic
-        features = features[0]
-    layers, latent, steps = _pictures(policy, seen), features, len(features)
-    if isinstance(policy, PlasticSpikingPolicy):
-        more, latent = _spiking(policy, features)
-        layers += more
-    else:
-        if hasattr(policy, "lstm_actor"):
-            more, latent = _lstm(policy, features)
-            layers += more
-        dense, latent = _feedforward("layer", list(policy.mlp_extractor.policy_net), latent)
-        layers += dense
-    head = policy.action_net
-    layers.append(_layer("action", head, synapses=synaptic(latent, head.weight)))
-    for layer in layers:
-        for part in PARTS:
-            layer[part] /= steps
-        layer["membrane_updates"] /= steps
-    return _whole(layers, steps)
+    count, extractor = _Count(), policy.pi_features_extractor
+    spiking = isinstance(policy, PlasticSpikingPolicy)
+    dense = [] if spiking else [policy.mlp_extractor.policy_net]
+    seen, _ = policy.obs_to_tensor(observations)
+    with ExitStack() as hooks:
+        for part in (extractor, *dense, policy.action_net):
+            for module in part.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    hooks.enter_context(module.register_forward_hook(count.layer))
+                elif isinstance(module, nn.ReLU | policy.activation_fn):
+                    hooks.enter_context(module.register_forward_hook(count.activation))
+        latent = features = BasePolicy.extract_features(policy, seen, extractor)
+        if spiking:
+            latent = _spiking(count, policy, features)
+        elif hasattr(policy, "lstm_actor"):
+            latent = _recurrent(count, policy.lstm_actor, features)
+        for part in (*dense, policy.action_net):
+            latent = part(latent)
+    return count.per_step(len(features))
 
 
-def _layer(
-    name: str,
-    holds: Any = (),
-    *,
-    outputs: Tensor | None = None,
-    state: int = 0,
-    membrane_updates: float = 0.0,
-    **counts: Operations,
-) -> LayerCost:
-    """Counts of a whole episode. It `holds` parameters, those of a module or a list; `outputs` are
-    what its neurons put out, [N, n]; `counts` are by part.
-    """
-    parameters = holds.parameters() if isinstance(holds, torch.nn.Module) else holds
-    return {
-        "name": name,
-        **{part: counts.get(part, operations()) for part in PARTS},
-        "membrane_updates": membrane_updates,
-        "neuron_count": 0 if outputs is None else outputs.shape[1],
-        "activation_sparsity": None if outputs is None else float((outputs == 0).double().mean()),
-        "parameter_bytes": sum(p.numel() * p.element_size() for p in parameters),
-        "state_bytes": 4 * state,
-    }
+class _Count:
+    """Counts of a whole episode."""
+
+    def __init__(self) -> None:
+        self.operations = {part: operations() for part in PARTS}
+        self.parameter_bytes = self.state_bytes = 0
+        self.neurons, self.silent = 0, 0.0  # and how many of them are at 0, on average
+
+    def layer(self, module: Any, inputs: tuple[Tensor], _: Tensor) -> None:
+        """Of a module that has weights, which has run."""
+        (x,) = inputs
+        if isinstance(module, nn.Conv2d):
+            there = (module.weight != 0).float()
+            met = conv2d((x != 0).float(), there, stride=module.stride)  # type: ignore[arg-type]
+            self.operations["synapses"] += operations(0, float(met.sum(dtype=torch.float64)))
+        else:
+            self.operations["synapses"] += synaptic(x, module.weight)
+        self.hold(module.parameters())
+
+    def activation(self, _module: Any, _inputs: Any, output: Tensor) -> None:
+        """Of neurons, which have put this out, [N, ...]."""
+        neurons = output[0].numel()
+        self.neurons += neurons
+        self.silent += neurons * float((output == 0).double().mean())
+
+    def hold(self, parameters: Iterable[Tensor], state: int = 0) -> None:
+        """Trainable parameters, and so many numbers that change in an episode."""
+        self.parameter_bytes += sum(p.numel() * p.element_size() for p in parameters)
+        self.state_bytes += 4 * state
+
+    def per_step(self, steps: int) -> Cost:
+        """The cost, of an episode of so many steps."""
+        found = {
+            f"{part}_{kind}": float(number) / steps
+            for part, counted in self.operations.items()
+            for kind, number in zip(KINDS, counted)
+        }
+        accumulates, both = map(float, total(found))
+        picojoules = (accumulates + both) * PICOJOULES_PER_ADDITION
+        picojoules += both * PICOJOULES_PER_MULTIPLICATION
+        found |= {"energy_nJ": picojoules / 1000, "parameter_bytes": self.parameter_bytes}
+        found["state_bytes"] = self.state_bytes
+        return found | ({"activation_sparsity": self.silent / self.neurons} if self.neurons else {})
 
 
-def _pictures(policy: Any, observations: Any) -> list[LayerCost]:
-    """Of the CNN of every picture."""
-    shown: Any = preprocess_obs(observations, policy.observation_space, policy.normalize_images)
-    extractor = policy.pi_features_extractor
-    cnns: dict[str, tuple[Any, Any]] = {"": (extractor, shown)}
-    if isinstance(extractor, CombinedExtractor):
-        cnns = {f"{k}.": (part, shown[k]) for k, part in extractor.extractors.items()}
-    return [
-        layer
-        for name, (cnn, x) in cnns.items()
-        if isinstance(cnn, NatureCNN)
-        for layer in _feedforward(f"{name}cnn", [*cnn.cnn, *cnn.linear], x)[0]
-    ]
-
-
-def _feedforward(name: str, modules: Sequence[Any], x: Tensor) -> tuple[list[LayerCost], Tensor]:
-    """Of what has weights among modules that follow one another, each with its activation."""
-    layers: list[LayerCost] = []
-    for index, module in enumerate(modules):
-        seen, x = x, module(x)
-        if hasattr(module, "weight"):
-            if isinstance(module, torch.nn.Conv2d):
-                there, stride = (module.weight != 0).float(), module.stride
-                met = conv2d((seen != 0).float(), there, stride=stride)  # type: ignore[arg-type]
-                synapses = operations(0, float(met.sum(dtype=torch.float64)))
-            else:
-                synapses = synaptic(seen, module.weight)
-            outputs = modules[index + 1](x).flatten(1)
-            layers.append(
-                _layer(f"{name}{len(layers)}", module, synapses=synapses, outputs=outputs)
-            )
-    return layers, x
-
-
-def _lstm(policy: Any, features: Tensor) -> tuple[list[LayerCost], Tensor]:
-    lstm, x = policy.lstm_actor, features
-    layers: list[LayerCost] = []
+def _recurrent(count: _Count, lstm: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
+    is_gru = isinstance(lstm, nn.GRU)
     for index in range(lstm.num_layers):
         names = [f"{kind}_l{index}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        w_in, w_hidden, *biases = (getattr(lstm, name) for name in names)
-        is_gru = isinstance(lstm, torch.nn.GRU)
-        kind: Any = torch.nn.GRU if is_gru else torch.nn.LSTM
-        cell = kind(w_in.shape[1], lstm.hidden_size)
-        for name, value in zip(cell.state_dict(), (w_in, w_hidden, *biases)):
-            getattr(cell, name).copy_(value)
+        values = [getattr(lstm, name) for name in names]
+        cell: Any = (nn.GRU if is_gru else nn.LSTM)(x.shape[1], lstm.hidden_size)
+        cell.load_state_dict(dict(zip(cell.state_dict(), values)))
         outputs = cell(x[:, None])[0][:, 0]
-        before = torch.cat([torch.zeros_like(outputs[:1]), outputs[:-1]])
-        gates = 3 * outputs.numel()  # c = f c + i g, h = o tanh(c); of a GRU r, z and 1 - z
-        layers.append(
-            _layer(
-                f"{'gru' if is_gru else 'lstm'}{index}",
-                [w_in, w_hidden, *biases],
-                synapses=synaptic(x, w_in) + synaptic(before, w_hidden),
-                neurons=operations(0, gates),
-                outputs=outputs,
-                state=(1 if is_gru else 2) * lstm.hidden_size,
-            )
-        )
+        count.operations["synapses"] += synaptic(x, values[0])
+        count.operations["synapses"] += synaptic(_before(outputs), values[1])
+        # c = f c + i g, h = o tanh(c); of a GRU r, z and 1 - z
+        count.operations["neurons"] += operations(0, 3 * outputs.numel())
+        count.activation(cell, x, outputs)
+        count.hold(values, state=(1 if is_gru else 2) * lstm.hidden_size)
         x = outputs
-    return layers, x
+    return x
 
 
-def _spiking(policy: PlasticSpikingPolicy, features: Tensor) -> tuple[list[LayerCost], Tensor]:
+def _before(outputs: Tensor) -> Tensor:
+    """Of the row before, [N, n]; the first one sees zeros."""
+    return torch.cat([torch.zeros_like(outputs[:1]), outputs[:-1]])
+
+
+def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> Tensor:
     network, layout = policy.network, policy.layout
-    ticks, steps = network.config.ticks, len(features)
-    state = layout.unpack(torch.zeros(1, layout.size))
-    starts = torch.zeros(steps, 1)
+    starts = torch.zeros(len(features), 1)
     starts[0] = 1.0
+    state = layout.unpack(torch.zeros(1, layout.size))
     latent, outputs, _ = network.run(features[:, None], starts, state)
-    held = features.repeat_interleave(ticks, dim=0)
-    exogenous = held[:, network.exogenous]
-    layers: list[LayerCost] = []
-    signal = held
-    for index, (layer, output) in enumerate(zip(network.layers, outputs)):
+    signal = features.repeat_interleave(network.config.ticks, dim=0)
+    exogenous = signal[:, network.exogenous]
+    for layer, output in zip(network.layers, outputs):
         spec, spikes = layer.spec, output.spikes[:, 0]
-        before = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
-        synapses, modulators = synaptic(signal, layer.weight), operations()
+        count.operations["synapses"] += synaptic(signal, layer.weight)
         if spec.recurrent:
-            synapses += synaptic(before, layer.recurrent_weight)
-        plasticity = _plasticity(layer, before if spec.recurrent else signal)
+            count.operations["synapses"] += synaptic(_before(spikes), layer.recurrent_weight)
+        count.operations["plasticity"] += _plasticity(
+            layer, _before(spikes) if spec.recurrent else signal
+        )
         if spec.modulation != "none":
-            modulators = synaptic(exogenous, layer.modulator_exogenous)
+            count.operations["neuromodulators"] += synaptic(exogenous, layer.modulator_exogenous)
             if layer.modulator_weight.any():  # set by hand, they are nothing
-                modulators += synaptic(signal, layer.modulator_weight)
+                count.operations["neuromodulators"] += synaptic(signal, layer.modulator_weight)
         if spec.has_target:
-            plasticity += synaptic(exogenous, layer.target_exogenous)
-        layers.append(
-            _layer(
-                f"layer{index}",
-                layer,
-                synapses=synapses,
-                neurons=operations(0, spikes.numel()),
-                plasticity=plasticity,
-                neuromodulators=modulators,
-                membrane_updates=spikes.numel(),
-                outputs=spikes,
-                state=sum(prod(shape) for shape in spec.state_shapes.values()),
-            )
-        )
+            count.operations["plasticity"] += synaptic(exogenous, layer.target_exogenous)
+        count.operations["neurons"] += operations(0, spikes.numel())
+        count.activation(layer, signal, spikes)
+        count.hold((), state=sum(prod(shape) for shape in spec.state_shapes.values()))
         signal = spikes
-    layers.append(
-        _layer(
-            "readout",
-            [network.readout_decay],
-            neurons=operations(0, signal.numel()),
-            membrane_updates=signal.numel(),
-            state=signal.shape[1],
-        )
-    )
-    return layers, latent[:, 0]
+    count.operations["neurons"] += operations(0, signal.numel())  # the readout's filters
+    count.hold(network.parameters(), state=signal.shape[1])
+    return latent[:, 0]
 
 
 def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
