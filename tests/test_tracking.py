@@ -177,6 +177,9 @@ class FakeRun:
     def log(self, row):
         self.rows.append(row)
 
+    def finish(self, exit_code):
+        self.exit_code = exit_code
+
 
 @pytest.fixture
 def writer(tmp_path, monkeypatch):
@@ -210,6 +213,31 @@ def test_steps_trained_again_after_a_crash_are_not_logged_again(writer):
     assert first.asked is None and again.asked == "abc"
     assert [row["global_step"] for row in first.run.rows + again.run.rows] == [10, 20, 30, 40]
     assert again.run.rows == [{"a": -40, "global_step": 40}]
+
+
+@pytest.mark.parametrize("where", ["log", "write_text"])
+def test_a_row_at_which_a_training_was_interrupted_is_not_logged_again(writer, monkeypatch, where):
+    """Ctrl-C comes when wandb has the row, or while the step that it has is written down."""
+
+    def interrupted(*_):
+        patched.undo()
+        raise KeyboardInterrupt
+
+    def logged(row):
+        first.run.rows.append(row)
+        interrupted()
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), writer() as first:
+        first.write({"a": 10}, {"a": ()}, 10)
+        if where == "log":
+            patched.setattr(first.run, "log", logged)
+        else:
+            patched.setattr(tracking, "write_text", interrupted)
+        first.write({"a": 20}, {"a": ()}, 20)
+    with writer() as again:
+        for step in (20, 30):
+            again.write({"a": -step}, {"a": ()}, step)
+    assert [row["global_step"] for row in first.run.rows + again.run.rows] == [10, 20, 30]
 
 
 def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):

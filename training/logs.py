@@ -121,10 +121,12 @@ class WandbWriter(sb3.KVWriter):
         self._remember()
 
     def _attempt(self, action: Callable[[], Any]) -> None:
+        """Does it, and then keeps what the run has."""
         if self.failed:
             return
         try:
             action()
+            self._remember()
         except Exception as error:  # of many kinds, a service that was killed among them
             self.failed = True
             tqdm.write(f"tracking ends here, training goes on: {reason(error)}", file=sys.stderr)
@@ -139,15 +141,13 @@ class WandbWriter(sb3.KVWriter):
         """Logs one row."""
         if step <= self.last_step:
             return
+        self.last_step = step  # first, so that a row at which Ctrl-C comes is not logged again
         row = {
             key: _loggable(value)
             for key, value in key_values.items()
             if "wandb" not in (key_excluded[key] or ())
         }
         self._attempt(lambda: self.run.log(row | {"global_step": step}))
-        if not self.failed:
-            self.last_step = step
-            self._remember()
 
     def log_checkpoint(self) -> None:
         """Logs what others load as a model artifact, and what resuming needs as a checkpoint."""
@@ -166,6 +166,7 @@ class WandbWriter(sb3.KVWriter):
 
     def finish(self, exit_code: int = 0) -> None:
         """Ends the run; says how to upload an offline one."""
+        self._attempt(self._remember)
         self._attempt(lambda: self.run.finish(exit_code=exit_code))
         if self.mode == "offline":
             runs = shlex.quote(str(self.folder.wandb))
