@@ -2,7 +2,7 @@
 
 import sys
 
-from spikepropamine.training.command import main
+from spikepropamine.training.run import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], "train.py"))

@@ -18,6 +18,7 @@ from spikepropamine.agents.plastic_ppo import PlasticPPO, SupervisedMlp, Supervi
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
 from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
+from spikepropamine.options import Count, Few, Logarithm, NotNegative, Number, Positive, Share
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.fast.ppo import PPO
 from spikepropamine.policies.off_policy import actor_of
@@ -30,7 +31,6 @@ from spikepropamine.policies.policy import (
 )
 from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.spaces import extractor_for
-from spikepropamine.ranges import Count, Few, Logarithm, NotNegative, Number, Positive, Share
 
 
 @dataclass(frozen=True)

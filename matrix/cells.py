@@ -31,9 +31,8 @@ from spikepropamine.evaluation.command import conditions_asked, folder_name
 from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RESULTS, RunFolder
-from spikepropamine.ranges import Seed
+from spikepropamine.options import Seed, updated
 from spikepropamine.reading import parse_json, read_json, read_text, read_yaml
-from spikepropamine.training.options import updated
 from spikepropamine.training.settings import CHANGES_NO_NUMBER, CONFIGS
 from spikepropamine.training.settings import parse as parse_training
 from spikepropamine.versions import HERE, code_of, digest_of, digests_of, import_modules

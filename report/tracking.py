@@ -1,6 +1,5 @@
 """An evaluation as a run in Weights & Biases: report, tables, videos and all of its files."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from spikepropamine.folder import RunFolder
 from spikepropamine.report.evaluation import SPLITS, Evaluation
 from spikepropamine.report.page import Section, Table, order_of, show
 from spikepropamine.report.sections import lesions, results
-from spikepropamine.tracking import On, policy_artifact, start, use
+from spikepropamine.tracking import On, policy_artifact, say_how_to_upload, start, use
 
 
 def track_evaluation(mode: On, folder: Path) -> None:
@@ -24,7 +23,6 @@ def track_evaluation(mode: On, folder: Path) -> None:
     run = start(
         mode,
         folder,
-        {},
         ["evaluation", environment, asked["suite"] or "perturb", *policies],
         name=f"evaluation of {', '.join(policies)} on {environment}",
         group=environment,
@@ -52,9 +50,7 @@ def track_evaluation(mode: On, folder: Path) -> None:
             artifact.add_file(str(path))
     run.log_artifact(artifact)
     run.finish()
-    if mode == "offline":
-        runs = shlex.quote(f"{folder}/wandb")
-        print(f"tracked offline; upload with: wandb sync {runs}/offline-run-*")
+    say_how_to_upload(mode, folder)
 
 
 def plain_table(section: Section) -> tuple[list[str | int], list[list[Any]]] | None:

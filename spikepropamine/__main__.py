@@ -13,7 +13,7 @@ from spikepropamine.versions import versions
 COMMANDS = {
     name: (f"spikepropamine.{module}", summary)
     for name, module, summary in (
-        ("train", "training.command", "train a policy"),
+        ("train", "training.run", "train a policy"),
         ("tune", "training.tune", "find settings of a policy"),
         ("evaluate", "report.evaluate", "evaluate trained policies"),
         (

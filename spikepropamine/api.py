@@ -37,15 +37,15 @@ class Policy(DeployedPolicy):
 
         Empty before the first step, and for policies without spiking layers.
         """
-        layout = getattr(self.policy, "layout", None)
-        if layout is None or not getattr(self._local, "started", False):
+        layout, state = getattr(self.policy, "layout", None), getattr(self._local, "state", None)
+        if layout is None or state is None:
             return {}
-        flat = self._local.state[0][0]
+        flat = state[0][0]
         return {name: layout.get(flat, name).copy() for name in layout.shapes}
 
     def reset(self) -> None:
         """Begins an episode: what `act` has learned in the one before is forgotten."""
-        self._local.state, self._local.started = None, False
+        self._local.state = None
 
     def act(self, observation: Any, deterministic: bool = True) -> Any:
         """The action for an observation of one environment; the first call begins an episode.
@@ -58,10 +58,9 @@ class Policy(DeployedPolicy):
             ValueError: an observation of another shape, or one that is not finite.
         """
         batch = _batch(observation, self.observation_space)
-        started = getattr(self._local, "started", False)
-        state = self._local.state if started else None
-        action, state = self.predict(batch, state, np.array([not started]), deterministic)
-        self._local.state, self._local.started = state, True
+        state = getattr(self._local, "state", None)
+        action, state = self.predict(batch, state, np.array([state is None]), deterministic)
+        self._local.state = state
         return action[0]
 
     def make_env(self, **arguments: Any) -> "gym.Env":
@@ -138,7 +137,7 @@ def train(env: str, policy: str, **settings: Any) -> Run:
         UsageError: a setting that cannot be.
         Diverged: training broke down.
     """
-    from spikepropamine.training.options import words
+    from spikepropamine.options import words
     from spikepropamine.training.run import train as run
     from spikepropamine.training.settings import parse
 
@@ -196,8 +195,8 @@ def evaluate(*runs: str | Path, **options: Any) -> Evaluation:
     """
     from spikepropamine import table
     from spikepropamine.evaluation.command import parse
+    from spikepropamine.options import words
     from spikepropamine.report.evaluate import run_all
-    from spikepropamine.training.options import words
 
     given = {name: value for name, value in options.items() if value is not False}
     folder, _ = run_all(parse([*map(str, runs), *words(given)], "evaluate"))

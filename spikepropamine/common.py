@@ -15,9 +15,8 @@ import tempfile
 import textwrap
 import threading
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -29,7 +28,11 @@ LONGEST = 2000  # characters of a message
 
 
 class UsageError(Exception):
-    """Bad input, explained in one line for the person at the command line."""
+    """Bad input, explained in one line for the person at the command line; `code` is that of the
+    command's end.
+    """
+
+    code = 2
 
 
 def run_command(
@@ -54,7 +57,7 @@ def run_command(
             _say(traceback.format_exc().rstrip())
         said = one_line(error)
         _say(f"{program}: error: {said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}")
-        return 2
+        return error.code
     except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
         return 1
     except OSError as error:  # a folder that cannot be written to, a full disk
@@ -100,9 +103,8 @@ def end_with_parent_process() -> None:
     """Has a process that `multiprocessing` started end when the one that started it does."""
 
     def end() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            wait_for([parent.sentinel])
+        if parent := multiprocessing.parent_process():
+            parent.join()
             os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
@@ -135,11 +137,6 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As `argparse` does it, but that the nearest option is named where one is unknown."""
         namespace, left = self.parse_known_args(args, namespace)
-        self.refuse(left)
-        return namespace
-
-    def refuse(self, left: Sequence[str]) -> None:
-        """Raises UsageError where anything was left by `parse_known_args`."""
         known = [option for action in self._actions for option in action.option_strings]
         for argument in left:
             name = argument.partition("=")[0]
@@ -148,6 +145,7 @@ class Parser(argparse.ArgumentParser):
                 raise UsageError(f"unknown option {name}; {hint or 'see --help'}")
         if left:
             raise UsageError(f"unexpected {' '.join(left)}; options begin with --, see --help")
+        return namespace
 
 
 def one_line(message: object) -> str:

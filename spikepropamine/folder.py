@@ -137,15 +137,6 @@ def policy_folder(name: str | Path) -> Path:
     return Path(name) if alone else RunFolder(find(name)).policy
 
 
-def named(name: str | Path) -> Path:
-    """As `find`, relative to the working folder if it is below it, so that a configuration that
-    names it is of no particular machine.
-    """
-    folder = find(name)
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
-
-
 def _run_folder(path: Path) -> Path:
     """The run folder of a path. Raises UsageError where it is near one, and none."""
     if (path / DESCRIPTION).is_file():

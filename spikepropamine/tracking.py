@@ -1,6 +1,7 @@
 """What training and evaluation share of Weights & Biases: the account, and how a run is started."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -47,14 +48,11 @@ def check_credentials(mode: Mode) -> None:
         )
 
 
-def start(
-    mode: On, folder: Path, axes: dict[str, str], tags: Sequence[str], **arguments: Any
-) -> Any:
+def start(mode: On, folder: Path, tags: Sequence[str], **arguments: Any) -> Any:
     """Starts a wandb run whose files, artifacts included, lie in `folder/wandb`, with the entity,
     the project and the further tags of WANDB_ENTITY, WANDB_PROJECT and WANDB_TAGS (with commas).
 
-    The folder must exist. `axes` say over which metric others are drawn: names, a `*` at the end
-    stands for any, to axis. The tags say what kind of run it is; arguments are for `wandb.init`.
+    The folder must exist. The tags say what kind of run it is; arguments are for `wandb.init`.
     Raises UsageError: the server cannot be reached, or refuses.
     """
     os.environ["WANDB_DATA_DIR"] = str((folder / "wandb").absolute())  # not somewhere in the home
@@ -66,7 +64,7 @@ def start(
     more = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]
     try:
         wandb.setup(settings=wandb.Settings(mode=mode, silent=mode == "offline"))
-        run = wandb.init(
+        return wandb.init(
             mode=mode,
             dir=folder,
             project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -78,11 +76,6 @@ def start(
         )
     except wandb.Error as error:
         raise UsageError(f"--track {mode}: {reason(error)}") from error
-    for axis in dict.fromkeys(axes.values()):
-        run.define_metric(axis, hidden=True)
-    for names, axis in axes.items():
-        run.define_metric(names, step_metric=axis)
-    return run
 
 
 def policy_artifact(folder: RunFolder) -> Any:
@@ -101,6 +94,13 @@ def policy_artifact(folder: RunFolder) -> Any:
         artifact.add_file(str(folder.config))
     artifact.add_dir(str(folder.policy), name=folder.policy.name)
     return artifact
+
+
+def say_how_to_upload(mode: On, folder: Path) -> None:
+    """Of a run that has ended, whose files lie in `folder/wandb`, if it is an offline one."""
+    if mode == "offline":
+        runs = shlex.quote(f"{folder}/wandb")
+        print(f"tracked offline; upload with: wandb sync {runs}/offline-run-*")
 
 
 def use(run: Any, artifact: Any, mode: On) -> None:

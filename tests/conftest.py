@@ -253,7 +253,7 @@ def no_account(tmp_path, monkeypatch):
 @pytest.fixture
 def run_here(tmp_path):
     """train.py in this process, which saves the time of starting one; returns the exit code."""
-    from spikepropamine.training import command as train
+    from spikepropamine.training import run as train
 
     def run(*arguments):
         return train.main([*arguments, "--runs", str(tmp_path / "runs")], "train.py")

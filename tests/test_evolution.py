@@ -15,8 +15,8 @@ from spikepropamine.agents.zoo import build
 from spikepropamine.export.command import main as export
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
-from spikepropamine.training import command
 from spikepropamine.training.environments import make_envs
+from spikepropamine.training.run import main
 from spikepropamine.training.settings import parse
 
 TINY = [
@@ -222,7 +222,7 @@ def test_weights_drawn_have_the_spread_of_the_first_ones():
 
 def test_a_run_leaves_a_policy_that_draws(tmp_path, capsys):
     arguments = with_folder(tmp_path, *TINY, *RULES_ALONE, "--policy", "ndp-oja")
-    assert command.main(arguments) == 0
+    assert main(arguments) == 0
     policy = load_policy(folder_of(tmp_path) / "policy")
     observation = np.zeros((3, *policy.policy.observation_space.shape), np.float32)
     starts = np.ones(3, dtype=bool)
@@ -245,7 +245,7 @@ def test_a_run_leaves_a_policy_that_draws(tmp_path, capsys):
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, more, words):
-    assert command.main(with_folder(tmp_path, *TINY, "--policy", "ndp-oja", *more)) == 2
+    assert main(with_folder(tmp_path, *TINY, "--policy", "ndp-oja", *more)) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert all(word in said for word in words)
     assert not (tmp_path / "runs").exists()

@@ -192,7 +192,7 @@ def room(tmp_path_factory):
     patch.setenv("SPIKEPROPAMINE_CACHE", str(root / "cache"))
     patch.setattr("tempfile.tempdir", str(root))
     patch.setattr("spikepropamine.training.tune.REPORTS", 10)
-    for name in ("training.command.train", "training.tune._study",
+    for name in ("training.run.train", "training.tune._study",
                  "report.evaluate.measure", "report.evaluate.film_asked",
                  "matrix.command.run_side_by_side",
                  "evaluation.film.video.film_run", "export.command._write_onnx",

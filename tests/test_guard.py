@@ -11,8 +11,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from spikepropamine.policies.fast.environments import Normalised
-from spikepropamine.training.callbacks import Diverged, Guard
-from spikepropamine.training.diagnostics import Diagnostics
+from spikepropamine.training.callbacks import Diagnostics, Diverged, Guard
 
 
 class Breaking(RandomEnv):

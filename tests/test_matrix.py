@@ -26,7 +26,7 @@ from spikepropamine.report.evaluate import main as evaluate
 from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.table import late_accuracy, read, where
 from spikepropamine.training import settings
-from spikepropamine.training.command import main as train
+from spikepropamine.training.run import main as train
 
 ROOT = Path(__file__).parent.parent
 TINY = (

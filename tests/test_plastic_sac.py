@@ -19,7 +19,7 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.off_policy import Critics, _Draw
 from spikepropamine.report import evaluate
-from spikepropamine.training import command as train
+from spikepropamine.training import run as train
 
 KINDS = {
     "mlp": ("MlpPolicy", {"net_arch": {"pi": [16], "qf": [16]}}),

@@ -13,8 +13,8 @@ import torch
 from safetensors.numpy import load_file
 
 from spikepropamine.policies.fast.environments import SideBySide
-from spikepropamine.training import command
 from spikepropamine.training.logs import ProgressCSV
+from spikepropamine.training.run import main
 
 CUE = [
     "--env", "CueAssociation-v0", "--n-envs", "2", "--steps", "192", "--trainer.n-steps", "16",
@@ -157,7 +157,7 @@ def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
     whole = tmp_path / "whole"
     with monkeypatch.context() as patched:
         moments = Moments(patched)
-        assert command.main([*arguments, "--runs", str(whole)]) == 0
+        assert main([*arguments, "--runs", str(whole)]) == 0
     draw = random.Random(seed)
     survived = 0
     while survived < kills:
@@ -169,7 +169,7 @@ def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
 
             def run(runs=runs, more=more, deadly=deadly):
                 Moments(monkeypatch, deadly)
-                return command.main([*arguments, "--runs", str(runs), *more])
+                return main([*arguments, "--runs", str(runs), *more])
 
             status = in_child(run)
             if not os.WIFSIGNALED(status):
@@ -201,8 +201,8 @@ def test_a_supervised_run_goes_on_though_no_response_is_due_at_first(tmp_path):
     task += ["--checkpoint-every", "480", "--network.hidden", "8"]
     task += ["--trainer.n-steps", "40", "--trainer.batch-size", "160"]
     whole, parts = (["--runs", str(tmp_path / name)] for name in ("whole", "parts"))
-    assert command.main([*task, "--steps", "960", *whole]) == 0
-    assert command.main([*task, "--steps", "480", *parts]) == 0
-    assert command.main([*task, "--steps", "960", *parts, "--resume"]) == 0
+    assert main([*task, "--steps", "960", *whole]) == 0
+    assert main([*task, "--steps", "480", *parts]) == 0
+    assert main([*task, "--steps", "960", *parts, "--resume"]) == 0
     expected, found = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(np.array_equal(expected[name], found[name]) for name in expected)

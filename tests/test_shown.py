@@ -15,7 +15,7 @@ from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, widen
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.fast.environments import Normalised
-from spikepropamine.training.command import main
+from spikepropamine.training.run import main
 from spikepropamine.training.settings import parse
 
 KINDS = ("mlp", "lstm", "ndp-oja")

@@ -13,7 +13,7 @@ from spikepropamine.agents.helped import Taught
 from spikepropamine.agents.plastic_ppo import SupervisedMlp, SupervisedPlastic
 from spikepropamine.agents.zoo import actor_parameters, build
 from spikepropamine.policies.export import load_policy, save_policy
-from spikepropamine.training.command import main
+from spikepropamine.training.run import main
 from spikepropamine.training.settings import defaults, parse
 
 BOX, LENGTH = tapes.Mirror.action_space, tapes.Mirror.length

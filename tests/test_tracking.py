@@ -15,8 +15,8 @@ from spikepropamine.common import UsageError
 from spikepropamine.report import dashboards
 from spikepropamine.report import tracking as tracked_evaluation
 from spikepropamine.report.sections import results
-from spikepropamine.training import command as train
 from spikepropamine.training import logs as tracking
+from spikepropamine.training import run as train
 from spikepropamine.training.logs import ProgressCSV
 from spikepropamine.training.settings import Settings
 
@@ -107,7 +107,7 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     # what it holds, by section
     sections = sections_of(rows_of(both), {"global_step"})
     assert sections.keys() == dashboards.WORKSPACE.keys()
-    assert {"rollout/ep_rew_mean", "learning/gradient_norm/critic"} <= sections["learning"]
+    assert "rollout/ep_rew_mean" in sections["learning"]
     assert {"spikes/firing_rate/layer0", "spikes/silent/layer1"} <= sections["spikes"]
     assert {"plasticity/modulator_mean/layer1", "plasticity/clipped/layer1"} <= (
         sections["plasticity"]
@@ -251,8 +251,7 @@ def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):
     made.run.log = broken
     for step in (10, 15):
         made.write({"a": 1.0}, {"a": ()}, step)
-    made.log_checkpoint()
-    made.finish()
+    made.__exit__(None)
     assert len(calls) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "Connection lost" in line and "training goes on" in line

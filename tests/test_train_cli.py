@@ -18,7 +18,7 @@ from train_runs import CUE, SHORT, TINY, command, folder_of, run_process, with_f
 from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build, match_hidden
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
-from spikepropamine.training import command as train
+from spikepropamine.training import run as train
 from spikepropamine.training.callbacks import CueAccuracy, rows_every
 from spikepropamine.training.checkpoints import listed
 from spikepropamine.training.environments import make_envs

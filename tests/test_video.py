@@ -45,7 +45,7 @@ from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import save_policy
 from spikepropamine.report import evaluate
-from spikepropamine.training import command as train
+from spikepropamine.training import run as train
 
 ROOT = Path(__file__).parent.parent
 

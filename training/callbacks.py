@@ -1,33 +1,56 @@
-"""What is measured, shown and checked while a policy trains."""
+"""What is measured, shown and checked while a policy trains.
 
+What SB3's logger gets besides its own rollout/, train/ and time/. Names begin with their section,
+and those of a layer end in /layerN, counted from 0:
+
+    spikes/firing_rate/layerN        spikes per neuron and tick
+    spikes/silent/layerN             share of neurons without a spike in a whole rollout
+    spikes/saturated/layerN          share of neurons that fire in 9 ticks of 10 or more
+    plasticity/fast_weight_norm/     root mean square of F over synapses
+    plasticity/clipped/              share of fast weights that are at their bound
+    plasticity/modulator_mean/, modulator_spread/   of the neuromodulator, over neurons and ticks
+    plasticity/eta/, pre_decay/, post_decay/, threshold_decay/, alpha_mean/, alpha_std/   learned,
+                                     and the rule's own coefficients by their names
+    adaptation/drift/layerN          |alpha F| / |W|: how far the effective weights W + alpha F have
+                                     moved from those at the start of the episode, where F is 0;
+                                     not a number where W is 0
+    adaptation/accuracy/trial_N      cue tasks: share of right responses in trial N of an episode
+    evolution/centre, mean, best     returns of a generation's centre, members, and best member
+    evolution/spread                 mean over parameters of the population's standard deviation
+    system/steps_per_second          environment steps, since the row before
+"""
+
+import math
+import sys
 import time
 from abc import abstractmethod
 from typing import Any
 
 import numpy as np
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 from torch import Tensor
+from tqdm import tqdm
 
 from spikepropamine.agents.evolution import Evolution
 from spikepropamine.agents.helped import Taught, shown
-from spikepropamine.common import progress_bar
+from spikepropamine.common import UsageError, progress_bar
 from spikepropamine.envs.making import horizon_of
+from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.fast.ppo import NotFinite
+from spikepropamine.policies.layers import SpikingLayer
+from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.policy import parameter_group
-from spikepropamine.policies.spaces import BadObservation, unsound
+from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.spaces import BadObservation, each, unsound
 
 LIMIT = 1e15
 """Beyond this size a number has exploded: its square is out of reach of float32's precision, and
 soon out of its range."""
-
-READ = {
-    "values": "a value of the critic",
-    "log_probs": "a log-likelihood",
-    "means": "the output of the policy",
-}
-"""What is looked at after a rollout, where its buffer has it."""
-
+SATURATED = 0.9  # share of ticks from which on a neuron counts as saturated
+LOOKS = 8  # how often the fast weights are looked at in a rollout
 ADVICE = "try a smaller trainer.learning_rate or trainer.sequence_length"
 
 
@@ -133,7 +156,7 @@ class Rows(BetweenSteps):
 
     def _on_rollout_end(self) -> None:
         if rollouts_of(self.model) % self.every == 0:
-            dump_row(self.model)
+            self.model.dump_logs(rollouts_of(self.model))  # type: ignore[attr-defined]
 
 
 def rollout_steps(model: Any) -> int:
@@ -156,11 +179,6 @@ def rollouts_of(model: Any) -> int:
     return model.num_timesteps // rollout_steps(model)
 
 
-def dump_row(model: Any) -> None:
-    """Writes a row of the logs now."""
-    model.dump_logs(rollouts_of(model))
-
-
 def rows_every(given: int | None, steps: int, rollout: int) -> int:
     """Rollouts between rows: as given, or 10, or in short runs so few that there are 20 rows."""
     return given or min(10, max(1, steps // rollout // 20))
@@ -177,36 +195,27 @@ class Progress(BaseCallback):
         super().__init__()
         self.total = total
         self.bar: Any = None
+        self.waits_for = ["first update", "first step"]
 
     def _on_training_start(self) -> None:
         self.bar = progress_bar(self.total, "steps", initial=self.num_timesteps, unit_scale=True)
-        self.updated = False
-        self._wait_for("first step")
+        self._wait()
+
+    def _wait(self) -> None:
+        if self.waits_for:
+            what = self.waits_for.pop()
+            self.bar.set_description(f"waiting for the {what} (kernels are compiled)")
 
     def _on_step(self) -> bool:
-        if self.bar.n == self.bar.initial and self.waits:
-            self._count_from_here()
+        if self.bar.desc:  # what it waited for is through
+            self.bar.set_description("", refresh=False)
+            self.bar.initial = self.bar.n
+            self.bar.start_t = self.bar.last_print_t = time.time()  # the clock of tqdm
         self.bar.update(self.num_timesteps - self.bar.n)
         return True
 
-    def _on_rollout_start(self) -> None:
-        if self.waits and self.updated:
-            self._count_from_here()
-
-    def _wait_for(self, what: str) -> None:
-        self.waits = True
-        self.bar.set_description(f"waiting for the {what} (kernels are compiled)")
-
-    def _count_from_here(self) -> None:
-        self.waits = False
-        self.bar.set_description("", refresh=False)
-        self.bar.initial = self.bar.n
-        self.bar.start_t = self.bar.last_print_t = time.time()  # the clock of tqdm
-
     def _on_rollout_end(self) -> None:
-        if not self.updated:
-            self.updated = True
-            self._wait_for("first update")
+        self._wait()
         if self.model.ep_info_buffer:
             mean = np.mean([episode["r"] for episode in self.model.ep_info_buffer])
             self.bar.set_postfix_str(f"return {mean:.1f}", refresh=False)
@@ -217,16 +226,149 @@ class Progress(BaseCallback):
             self.bar.close()
 
 
-class Diverged(Exception):
+class Diagnostics(BetweenSteps):
+    """Records the diagnostics with every row of the logs, after `every` rollouts. Then the rollout
+    is replayed through the network, since spikes and neuromodulator are not kept when it is made.
+    A line warns once of a silent layer, and of fast weights most of which are at their bound.
+    """
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+        self.warned: set[str] = set()
+
+    def _on_training_start(self) -> None:
+        self.clock, self.steps = time.perf_counter(), self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        self.policy = actor_of(self.model.policy)
+        self.spiking = isinstance(self.policy, PlasticSpikingPolicy)
+        if self.spiking:
+            self.state = self.model._last_lstm_states.pi[0][0].clone()  # type: ignore[attr-defined]
+
+    def _on_rollout_end(self) -> None:
+        last = self.num_timesteps >= self.locals["total_timesteps"]
+        if last or rollouts_of(self.model) % self.every == 0:
+            found: dict[str, float] = {}
+            if self.spiking:
+                buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
+                starts = torch.as_tensor(buffer.episode_starts, device=self.model.device)
+                found = replayed(self.policy, buffer.observations, starts, self.state)
+                self._warn(found)
+                found |= learned_parameters(self.policy.network.layers)
+            now = time.perf_counter()
+            rate = (self.num_timesteps - self.steps) / (now - self.clock)
+            self.clock, self.steps = now, self.num_timesteps
+            for name, value in (found | {"system/steps_per_second": rate}).items():
+                self.logger.record(name, value, exclude="stdout")
+
+    def _warn(self, found: dict[str, float]) -> None:
+        for name, value in found.items():
+            kind, _, layer = name.rpartition("/")
+            layer = layer.replace("layer", "layer ")
+            line: str | None = None
+            if kind == "spikes/silent" and value == 1.0:
+                line = f"{layer} is silent: raise network.gain or network.input_gain"
+            if kind == "plasticity/clipped" and value > 0.9:
+                bound = f"{value:.0%} of the fast weights of {layer} are at their bound"
+                line = f"{bound}: lower network.eta or raise network.clip"
+            if line is not None and kind not in self.warned:
+                self.warned.add(kind)
+                tqdm.write(f"warning, at step {self.num_timesteps:,}: {line}", file=sys.stderr)
+
+
+@torch.no_grad()
+def replayed(
+    policy: PlasticSpikingPolicy, observations: Any, starts: Tensor, state: Tensor
+) -> dict[str, float]:
+    """Activity and fast weights of a rollout, by running its observations through the network.
+
+    Args:
+        policy: as it was in the rollout.
+        observations: [T, B, *shape], or a dict of such.
+        starts: [T, B], 1 where an episode starts.
+        state: [B, D], flat, before the first step.
+    """
+    steps, batch = starts.shape
+    network: Any = policy.network
+    flat = each(lambda x: x.reshape(steps * batch, *x.shape[2:]), observations)
+    features: Any = policy.extract_features(obs_as_tensor(flat, policy.device))
+    fields = network.layout.unpack(state)
+    pieces, looks = [], []
+    length = -(-steps // LOOKS)
+    parts = features.view(steps, batch, -1).split(length)
+    for part, part_starts in zip(parts, starts.split(length)):
+        _, outputs, fields = network.run(part, part_starts, fields)
+        pieces.append(outputs)
+        looks.append(fields)
+    values: dict[str, float] = {}
+    for index, layer in enumerate(network.layers):
+        spikes = torch.cat([outputs[index].spikes for outputs in pieces])
+        measured = activity(spikes)
+        if layer.spec.plastic:
+            fast = torch.stack([look[f"layer{index}.fast_weights"] for look in looks])
+            measured |= fast_weights(layer, fast)
+        if layer.spec.modulation != "none":
+            modulator = torch.cat([outputs[index].rate for outputs in pieces])
+            measured["plasticity/modulator_mean"] = modulator.mean().item()
+            measured["plasticity/modulator_spread"] = modulator.std(correction=0).item()
+        values |= {f"{name}/layer{index}": value for name, value in measured.items()}
+    return values
+
+
+def activity(spikes: Tensor) -> dict[str, float]:
+    """Firing rate, and shares of silent and of saturated neurons, of spikes [T, B, neurons]."""
+    rates = spikes.mean(dim=(0, 1))
+    return {
+        "spikes/firing_rate": rates.mean().item(),
+        "spikes/silent": (rates == 0).float().mean().item(),
+        "spikes/saturated": (rates >= SATURATED).float().mean().item(),
+    }
+
+
+def fast_weights(layer: SpikingLayer, fast: Tensor) -> dict[str, float]:
+    """Norm, share at the bound, and drift, of fast weights [..., neurons, inputs]."""
+    parameters = layer.parameters_in_use()
+    fixed = parameters.recurrent_weight if layer.spec.recurrent else parameters.weight
+    size = torch.linalg.matrix_norm(fixed).item()
+    moved = torch.linalg.matrix_norm(parameters.plasticity_gain * fast).mean().item()
+    return {
+        "plasticity/fast_weight_norm": fast.square().mean(dim=(-2, -1)).sqrt().mean().item(),
+        "plasticity/clipped": (fast.abs() >= layer.spec.clip).float().mean().item(),
+        "adaptation/drift": moved / size if size else math.nan,
+    }
+
+
+@torch.no_grad()
+def learned_parameters(layers: Any) -> dict[str, float]:
+    """The trainable parameters of each plastic layer's rule, in the units of the equations."""
+    values: dict[str, float] = {}
+    for index, layer in ((i, x) for i, x in enumerate(layers) if x.spec.plastic):
+        parameters = layer.parameters_in_use()
+        alpha = parameters.plasticity_gain
+        measured = {"alpha_mean": alpha.mean(), "alpha_std": alpha.std(correction=0)}
+        scalars = ("eta", "pre_decay", "post_decay", "threshold_decay")
+        measured |= {name: getattr(parameters, name) for name in scalars}
+        if parameters.coefficients is not None:
+            measured |= zip(RULES[layer.spec.rule].coefficients, parameters.coefficients)
+        if parameters.synaptic is not None:
+            measured |= zip(RULES[layer.spec.rule].synaptic, parameters.synaptic.mean(dim=(1, 2)))
+        known = {name: x.item() for name, x in measured.items() if x is not None}
+        values |= {f"plasticity/{name}/layer{index}": x for name, x in known.items()}
+    return values
+
+
+class Diverged(UsageError):
     """Training met or produced numbers that are not finite, explained in one line."""
+
+    code = 1
 
 
 class Guard(BaseCallback):
     """Raises `Diverged` at the first number that is not finite or larger than `LIMIT`.
 
-    What environments give is looked at at every step, before normalisation; state, values and
-    likelihoods after every rollout; losses and parameters after the updates with it, before
-    anything of them is saved.
+    What environments give is looked at at every step, before normalisation; losses and parameters
+    in and after updates, before anything of them is saved.
     """
 
     def _on_training_start(self) -> None:
@@ -235,7 +377,7 @@ class Guard(BaseCallback):
     def check_parameters(self) -> None:
         """Raises `Diverged` if a parameter is unsound."""
         for name, parameter in self.model.policy.named_parameters():
-            if not _sound(parameter.detach()):
+            if not bool((parameter.detach().abs() <= LIMIT).all()):  # false of NaN
                 self._learner(f"the parameter {name}")
 
     def _on_rollout_start(self) -> None:
@@ -256,15 +398,6 @@ class Guard(BaseCallback):
             if final is not None and (bad := unsound(final, LIMIT)):
                 self._environment(bad[0], (int(index), *bad[1]), bad[2])
         return True
-
-    def _on_rollout_end(self) -> None:
-        states = getattr(self.model, "_last_lstm_states", None)
-        if states is not None and not all(_sound(x) for pair in states for x in pair):
-            self._learner("the state of the network")
-        buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
-        for name, what in READ.items():
-            if hasattr(buffer, name) and not _sound(getattr(buffer, name)):
-                self._learner(what)
 
     def explain(self, error: ValueError) -> None:
         """PyTorch's distributions refuse what is no number: raises `Diverged` if it was that."""
@@ -296,10 +429,3 @@ class Guard(BaseCallback):
     def _learner(self, what: str) -> None:
         bad = f"{what} is not finite or too large"
         raise Diverged(f"training diverged at step {self.num_timesteps:,}: {bad}; {ADVICE}")
-
-
-def _sound(x: Any) -> bool:
-    """Whether all numbers of an array or a tensor are finite and not beyond `LIMIT`."""
-    if isinstance(x, Tensor):
-        return not x.numel() or bool((x.abs() <= LIMIT).all())
-    return bool(x.max(initial=0) <= LIMIT and x.min(initial=0) >= -LIMIT)  # false of NaN

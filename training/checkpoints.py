@@ -33,6 +33,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from spikepropamine.common import UsageError, reason, whole_file
 from spikepropamine.reading import parse_json, read_tensors
 from spikepropamine.training.callbacks import Periodic, horizon_of_all
+from spikepropamine.training.settings import Settings
 
 NUMBERS = (int, float, np.number)
 FORMAT = 2
@@ -50,25 +51,14 @@ LASTING = ("obs_rms", "ret_rms", "steps_taken")
 Arrays = dict[str, np.ndarray]
 
 
-class CannotRestore(Exception):
-    """A checkpoint is of another algorithm; the message says where they differ."""
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a learner, and when and by what it was taken.
+    """The state of a learner, and when and by what it was taken."""
 
-    Attributes:
-        steps: environment steps trained for.
-        settings: of the run, plain values.
-        versions: of the packages that results depend on.
-        state: of the learner, as `state_of` gives it.
-    """
-
-    steps: int
-    settings: dict[str, Any]
-    versions: dict[str, str]
-    state: dict[str, Any]
+    steps: int  # environment steps trained for
+    settings: dict[str, Any]  # of the run, plain values
+    versions: dict[str, str]  # of the packages that results depend on
+    state: dict[str, Any]  # of the learner, as `state_of` gives it
 
 
 def state_of(algorithm: BaseAlgorithm) -> dict[str, Any]:
@@ -87,8 +77,8 @@ def state_of(algorithm: BaseAlgorithm) -> dict[str, Any]:
 
 
 def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
-    """Makes a new algorithm the one that a state was taken of. Raises CannotRestore where it
-    differs in its making.
+    """Makes a new algorithm the one that a state was taken of. Raises ValueError, which says where,
+    if it differs in its making.
     """
     layers = _layers(algorithm)
     try:
@@ -100,7 +90,7 @@ def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
         for name, part in _parts(algorithm).items():
             part.restore(state[name])
     except (ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
-        raise CannotRestore(f"it is of another network or task: {reason(error)}") from error
+        raise ValueError(f"it is of another network or task: {reason(error)}") from error
 
 
 def _parts(algorithm: BaseAlgorithm) -> dict[str, Any]:
@@ -273,19 +263,16 @@ def read(path: Path) -> Checkpoint:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def latest(folder: Path) -> Checkpoint | None:
-    """The latest whole checkpoint in a folder; None where there is no file of any. A line says
-    which are skipped. Raises UsageError where none is whole.
+def latest(folder: Path) -> Checkpoint:
+    """The latest whole checkpoint in a folder. A line says which are skipped. Raises UsageError
+    where none is whole.
     """
-    paths = listed(folder)
-    for path in paths:
+    for path in listed(folder):
         try:
             return read(path)
         except ValueError as error:
             print(f"{error}; it is skipped", file=sys.stderr)
-    if paths:
-        raise UsageError(f"no checkpoint in {folder} is whole; train anew with --overwrite")
-    return None
+    raise UsageError(f"no checkpoint in {folder} is whole; train anew with --overwrite")
 
 
 @contextmanager
@@ -308,38 +295,33 @@ class Checkpoints(Periodic):
     """Saves checkpoints, after each of which all environments begin new episodes.
 
     Args:
-        folder: of the checkpoints.
-        every: environment steps between two of them; None: so many that the episodes which they cut
-            short are few.
-        settings, versions: kept with each; of the settings the seed is used.
+        settings: of the training.
+        versions: of what its results depend on.
         before, after: are called before and after each is written.
         resumed: whether the training goes on from one; then it begins with new episodes.
     """
 
     def __init__(
         self,
-        folder: Path,
-        every: int | None,
-        settings: dict[str, Any],
+        settings: Settings,
         versions: dict[str, str],
         before: Callable[[], Any],
         after: Callable[[], Any],
         resumed: bool,
     ) -> None:
-        super().__init__(every or 0)
-        self.folder, self.resumed = folder, resumed
-        self.before, self.after = before, after
-        self.about = {"settings": settings, "versions": versions}
+        super().__init__(settings.checkpoint_every or 0)
+        self.settings, self.versions = settings, versions
+        self.before, self.after, self.resumed = before, after, resumed
 
     def _on_training_start(self) -> None:
         super()._on_training_start()
-        venv = self.training_env
+        venv = self.training_env  # of whose episodes few are cut short
         self.every = self.every or max(50_000, 5 * venv.num_envs * horizon_of_all(venv, 0))
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()
         if self.resumed:
-            begin_episodes(self.model, self.about["settings"]["seed"])
+            begin_episodes(self.model, self.settings.seed)
             self.resumed = False
 
     def act(self) -> None:
@@ -350,6 +332,6 @@ class Checkpoints(Periodic):
     def save(self) -> None:
         """Writes a checkpoint, of now."""
         self.before()
-        now = Checkpoint(steps=self.model.num_timesteps, state=state_of(self.model), **self.about)
-        write(self.folder, now)
+        kept = self.settings.as_dict(), self.versions, state_of(self.model)
+        write(self.settings.folder.checkpoints, Checkpoint(self.model.num_timesteps, *kept))
         self.after()

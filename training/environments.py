@@ -3,9 +3,8 @@ for evaluations and videos of the policy while it trains. Training is the same w
 """
 
 import sys
-from abc import abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
@@ -263,25 +263,18 @@ def evaluation_envs(settings: Settings) -> VecEnv:
     return SideBySide([env_maker(settings)] * EPISODES, SEED)
 
 
-class _Uses(Periodic):
-    """Every so many steps does something with the policy as it would be deployed now."""
-
-    def act(self) -> None:
-        """Does it."""
-        policy = self.model.policy
-        was_training = policy.training
-        try:
-            with torch.random.fork_rng():
-                self.use(DeployedPolicy(*deployed(self.model), {}))
-        finally:
-            policy.set_training_mode(was_training)
-
-    @abstractmethod
-    def use(self, policy: DeployedPolicy) -> None:
-        """What is done."""
+@contextmanager
+def _deployed(model: BaseAlgorithm) -> Iterator[DeployedPolicy]:
+    """The policy as it would be deployed now, of whose use the training sees nothing."""
+    was_training = model.policy.training
+    try:
+        with torch.random.fork_rng():
+            yield DeployedPolicy(*deployed(model), {})
+    finally:
+        model.policy.set_training_mode(was_training)
 
 
-class Evaluations(_Uses):
+class Evaluations(Periodic):
     """As SB3's `EvalCallback`: the return of deterministic actions, in environments of their own,
     and the policy with the highest mean return kept; one more evaluation follows the last update.
     `save` saves the present policy in a folder, with metadata.
@@ -302,17 +295,13 @@ class Evaluations(_Uses):
             self.act()
         self.venv.close()
 
-    def use(self, policy: DeployedPolicy) -> None:
-        """Evaluates it."""
+    def act(self) -> None:
+        """Evaluates the policy."""
         self.venv.seed(SEED)
-        torch.manual_seed(SEED)
-        returns, lengths = evaluate_policy(
-            policy,  # type: ignore[arg-type]
-            self.venv,
-            EPISODES,
-            return_episode_rewards=True,
-            warn=False,
-        )
+        how: dict[str, Any] = {"return_episode_rewards": True, "warn": False}
+        with _deployed(self.model) as policy:
+            torch.manual_seed(SEED)
+            returns, lengths = evaluate_policy(policy, self.venv, EPISODES, **how)  # type: ignore[arg-type]
         means = map(float, (np.mean(returns), np.mean(lengths)))
         found = dict(zip(("mean_reward", "mean_ep_length"), means))
         for name, value in found.items():
@@ -325,7 +314,7 @@ class Evaluations(_Uses):
         tqdm.write(line, file=sys.stderr)
 
 
-class Films(_Uses):
+class Films(Periodic):
     """Videos of the policy. Where one fails, a line says so, and there are no more of them.
 
     Raises:
@@ -350,7 +339,7 @@ class Films(_Uses):
         """The task, with further arguments."""
         return self.make_one(arguments=self.settings.env_kwargs | arguments)
 
-    def use(self, policy: DeployedPolicy) -> None:
+    def act(self) -> None:
         """Makes a video."""
         if self.failed:
             return
@@ -362,7 +351,8 @@ class Films(_Uses):
         take, most = [Take(self.make)], FILMED_STEPS
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            film(path, policy, take, UNSEEN_SEED, title, max_steps=most, progress=False)
+            with _deployed(self.model) as policy:
+                film(path, policy, take, UNSEEN_SEED, title, max_steps=most, progress=False)
             self.logger.record("adaptation/videos", path, exclude=CANNOT_SHOW)
         except Exception as error:  # a video is never worth a training
             self.failed = True

@@ -5,7 +5,6 @@ Biases (`--track`).
 import csv
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from spikepropamine.common import appended, reason, whole_file, write_text
 from spikepropamine.folder import STEPS, read_progress
 from spikepropamine.reading import read_json
-from spikepropamine.tracking import policy_artifact, start
+from spikepropamine.tracking import policy_artifact, say_how_to_upload, start
 from spikepropamine.training.checkpoints import listed
 from spikepropamine.training.settings import Settings
 
@@ -108,7 +107,6 @@ class WandbWriter(sb3.KVWriter):
         self.run = start(
             settings.track,
             self.folder.path,
-            {"*": "global_step"},
             ["training", settings.env, settings.policy],
             id=before.get("id"),
             resume="allow",
@@ -117,6 +115,8 @@ class WandbWriter(sb3.KVWriter):
             job_type="train",
             config=config["settings"] | {"versions": config["versions"]},
         )
+        self.run.define_metric("global_step", hidden=True)
+        self.run.define_metric("*", step_metric="global_step")
         self.failed = False
         self._remember()
 
@@ -164,16 +164,8 @@ class WandbWriter(sb3.KVWriter):
 
         self._attempt(log)
 
-    def finish(self, exit_code: int = 0) -> None:
-        """Ends the run; says how to upload an offline one."""
-        self._attempt(self._remember)
-        self._attempt(lambda: self.run.finish(exit_code=exit_code))
-        if self.mode == "offline":
-            runs = shlex.quote(str(self.folder.wandb))
-            print(f"tracked offline; upload with: wandb sync {runs}/offline-run-*")
-
     def close(self) -> None:
-        """Leaves the run open, for the checkpoint; `finish` ends it."""
+        """Leaves the run open, for the checkpoint."""
 
     def __enter__(self) -> "WandbWriter":
         return self
@@ -183,7 +175,10 @@ class WandbWriter(sb3.KVWriter):
             if kind is None:
                 self.log_checkpoint()
         finally:
-            self.finish(0 if kind is None else 130 if kind is KeyboardInterrupt else 1)
+            code = 0 if kind is None else 130 if kind is KeyboardInterrupt else 1
+            self._attempt(self._remember)
+            self._attempt(lambda: self.run.finish(exit_code=code))
+            say_how_to_upload(self.mode, self.folder.path)
 
 
 def _loggable(value: Any) -> Any:

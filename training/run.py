@@ -1,11 +1,15 @@
-"""A training run: environments, algorithm, logging, checkpoints, and the policy it leaves."""
+"""`spikepropamine train`, a training run: environments, algorithm, logging, checkpoints, and the
+policy it leaves.
+"""
 
 import ctypes
+import errno
 import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -20,7 +24,7 @@ from tqdm.contrib import DummyTqdmFile
 from spikepropamine.agents.helped import Taught, deployed, shown
 from spikepropamine.agents.plastic_ppo import NothingToLearn
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
-from spikepropamine.common import UsageError, command_words, write_text
+from spikepropamine.common import UsageError, command_words, run_command, write_text
 from spikepropamine.folder import RunFolder, check_writable
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy, widen
@@ -30,17 +34,54 @@ from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training import callbacks as measures
 from spikepropamine.training import checkpoints
-from spikepropamine.training.checkpoints import Checkpoint
-from spikepropamine.training.diagnostics import Diagnostics
+from spikepropamine.training.checkpoints import Checkpoint, Checkpoints
 from spikepropamine.training.environments import Evaluations, films, make_envs
 from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard, WandbWriter
-from spikepropamine.training.settings import Settings, check_unchanged, completed, defaults
+from spikepropamine.training.settings import (
+    Settings,
+    check_unchanged,
+    completed,
+    defaults,
+    parse,
+    without_effect,
+)
 from spikepropamine.versions import code_of, digests_of, versions
 
 DECISIVE = ("n_envs", "backend", "device", "checkpoint_every")
 """Settings that may change, but not without changing every number from there on."""
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, or what of it a user may have
 FINISHED = "{} is already trained for {} steps; raise --steps to go on"
+
+
+def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int:
+    """Runs the command line; returns its exit code."""
+    settings: Settings | None = None
+
+    def run() -> int:
+        nonlocal settings
+        settings = parse(arguments, program)
+        if idle := without_effect(settings, arguments):
+            said = "does" if len(idle) == 1 else "do"
+            print(f"{', '.join(idle)} {said} not concern {settings.policy}", file=sys.stderr)
+        try:
+            train(settings)
+        except OSError as error:
+            if error.errno in FULL:
+                later = "once there is, go on with the same command and --resume"
+                error.strerror = f"{error.strerror}; {later}"
+                error.filename = str(settings.folder.path)
+            raise
+        return 0
+
+    def told() -> str:
+        kept = [] if settings is None else checkpoints.listed(settings.folder.checkpoints)
+        if not kept:
+            return "interrupted before there was a checkpoint; nothing of this training is kept"
+        steps = checkpoints.steps_of(kept[0])
+        return f"interrupted; go on from step {steps:,} with the same command and --resume"
+
+    return run_command(program, run, told)
 
 
 def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
@@ -180,15 +221,9 @@ def _learn(
             checkpoints.log_on(algorithm, checkpoint.state)
         if settings.eval_every:
             more.append(Evaluations(settings, lambda to, found: save(to, config | found)))
-        saver = checkpoints.Checkpoints(
-            folder.checkpoints,
-            settings.checkpoint_every,
-            config["settings"],
-            config["versions"] | contents_of(settings),
-            rows.sync,
-            lambda: save(folder.policy, config),
-            checkpoint is not None,
-        )
+        depends = config["versions"] | contents_of(settings)
+        policy = partial(save, folder.policy, config)
+        saver = Checkpoints(settings, depends, rows.sync, policy, checkpoint is not None)
         try:
             _train(algorithm, settings, rows, [*more, saver], checkpoint is not None)
             saver.save()
@@ -215,7 +250,7 @@ def _train(
     every = measures.rows_every(settings.log_every, settings.steps, rollout)
     called = [
         guard, measures.CueAccuracy(), measures.Shares(),
-        measures.CriticFirst(settings.critic_first), Diagnostics(every),
+        measures.CriticFirst(settings.critic_first), measures.Diagnostics(every),
         measures.Rows(every), progress, *more,
     ]  # fmt: skip
     try:
@@ -227,7 +262,7 @@ def _train(
         )
         guard.check_parameters()
         if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
-            measures.dump_row(algorithm)
+            algorithm.dump_logs(measures.rollouts_of(algorithm))  # type: ignore[attr-defined]
     except NothingToLearn as error:
         raise UsageError(str(error)) from error
     except ValueError as error:
@@ -255,14 +290,13 @@ def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
         UsageError: it cannot be the same.
     """
     checkpoint = checkpoints.latest(settings.folder.checkpoints)
-    assert checkpoint is not None  # the caller has seen one
     check_unchanged(completed(checkpoint.settings), settings.as_dict())
     assert algorithm.env is not None
+    # `learn` would reset, and statistics would take in what it shows; `Checkpoints` does it
+    algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
     try:
-        # `learn` would reset, and statistics would take in what it shows; `Checkpoints` does it
-        algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
         checkpoints.restore(algorithm, checkpoint.state)
-    except checkpoints.CannotRestore as error:
+    except ValueError as error:
         raise UsageError(f"cannot resume {settings.folder.path}: {error}") from error
     if checkpoint.steps < settings.steps:  # otherwise nothing is left that could differ
         for line in _changes(checkpoint, settings):

@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 import torch
 
+from spikepropamine import options
 from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, beside
-from spikepropamine.common import Parser, UsageError, require, unknown
+from spikepropamine.common import Parser, UsageError, check_known, require, unknown
 from spikepropamine.envs import making
-from spikepropamine.folder import RunFolder, named
+from spikepropamine.folder import RunFolder, find
+from spikepropamine.options import Count, Few, NotNegative, Number, Scalar, Seed, updated
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.network import completed_network
-from spikepropamine.ranges import Count, Few, NotNegative, Number, Seed
 from spikepropamine.reading import read_yaml
-from spikepropamine.training.options import Scalar, add_options, flag, parsed, updated
 from spikepropamine.versions import import_modules, unless_imported
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -258,8 +258,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         return validated(given)
     # the folder may be a stranger's: nothing that it says decides where is written
     stored = updated(settings, _read_config(config), config.name)
-    if stored.policy not in agents():
-        raise UsageError(f"{config}: {unknown('policy', stored.policy, agents())}")
+    check_known("policy", stored.policy, agents(), f"{config}: ")
     stored = replace(stored, overwrite=False)
     values |= {"runs": given.runs, "seed": given.seed}
     if stored.match_parameters is not None:  # the widths that were given have been scaled
@@ -276,7 +275,7 @@ def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name, old in then.items():
         if name in CHANGEABLE or name not in now or now[name] == old:
             continue
-        new, option = now[name], flag(Settings.__dataclass_fields__[name])
+        new, option = now[name], options.flag(Settings.__dataclass_fields__[name])
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             old, new = (
                 {k: x for k, x in part.items() if f"{name}.{k}" not in CHANGEABLE}
@@ -325,15 +324,18 @@ def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
 def _read(arguments: Sequence[str], program: str) -> dict[str, Any]:
     """What a command line says, by the names of the settings, without --help."""
     asked = [word for word in arguments if word not in ("-h", "--help")]
-    return parsed(_parser(Settings("ENV", "POLICY"), program, None, False), asked)
+    return options.parsed(_parser(Settings("ENV", "POLICY"), program, None, False), asked)
 
 
 def _named(option: str, name: Path) -> Path:
-    """The folder of a policy that an option names."""
+    """The folder of a policy that an option names, relative to the working folder if it is below
+    it, so that a configuration is of no particular machine.
+    """
     try:
-        return named(name)
+        folder, here = find(name), Path.cwd()
     except UsageError as error:
         raise UsageError(f"--{option}: {error}") from error
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _started(settings: Settings, folder: Path) -> Settings:
@@ -377,7 +379,7 @@ def _parser(settings: Settings, program: str, policy: str | None, taught: bool) 
     if policy is not None:  # its name has a say in what is used
         network = agents()[policy].network(settings.network)
         settings = replace(settings, network=network)
-    add_options(parser, settings, concerned(policy, taught, settings.trainer.kind))
+    options.add_options(parser, settings, concerned(policy, taught, settings.trainer.kind))
     return parser
 
 
@@ -440,8 +442,8 @@ def _read_config(file: Path) -> dict[str, Any]:
 def validated(settings: Settings) -> Settings:
     """The settings themselves. Raises UsageError where they cannot work together."""
     other = settings.match_parameters
-    if other is not None and other not in agents():
-        raise UsageError(f"match_parameters: {unknown('policy', other, agents())}")
+    if other is not None:
+        check_known("policy", other, agents(), "match_parameters: ")
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("there is no CUDA device here; use --device cpu")
     if settings.tensorboard:

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,13 @@ from spikepropamine.common import (
     reason,
     require,
     run_command,
-    unknown,
     write_text,
 )
+from spikepropamine.options import nested, updated, words
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import parse_json, read_text
 from spikepropamine.training import settings as training
 from spikepropamine.training.callbacks import BetweenSteps, Diverged
-from spikepropamine.training.options import nested, updated, words
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import CONFIGS, Settings
 
@@ -107,12 +106,6 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
 def _check_range(settings: Settings, name: str, of: Any, where: str) -> None:
     if name in training.OF_ONE_RUN:
         raise UsageError(f"{where}: cannot be searched; each trial has its own")
-    at: Any = settings
-    for part in str(name).split("."):
-        names = [field.name for field in fields(at)] if is_dataclass(at) else []
-        if part not in names:
-            raise UsageError(f"{where}: {unknown('setting', part, names)}")
-        at = getattr(at, part)
     keys = set(of) if isinstance(of, Mapping) else set()
     if keys != {"choices"} and not {"low", "high"} <= keys <= {"low", "high", "log"}:
         raise UsageError(f"{where}: needs `choices`, or `low` and `high` and perhaps `log`")

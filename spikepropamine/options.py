@@ -1,7 +1,7 @@
 """Settings in nested dataclasses, out of plain values (YAML) and out of command lines.
 
 Both go the same way: names are checked, then Pydantic brings every value to the type of its field
-and checks its range (`spikepropamine.ranges`). What is wrong is one line.
+and checks its range, which the types below say. What is wrong is one line.
 """
 
 import argparse
@@ -17,11 +17,33 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import PlainValidator, TypeAdapter, ValidationError
+from annotated_types import Ge, Gt, Interval, Le, Lt
+from pydantic import BeforeValidator, PlainValidator, TypeAdapter, ValidationError
 
 from spikepropamine.common import Parser, UsageError, did_you_mean, shown
 
 T = TypeVar("T")
+INFINITY = float("inf")
+
+
+def _whole(value: Any) -> Any:
+    """A whole number where a text says one with an exponent, as 1e5 does."""
+    try:
+        number = float(value) if isinstance(value, str) and "e" in value.lower() else INFINITY
+    except ValueError:
+        return value
+    return int(number) if abs(number) < 1e15 and number.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[Whole, Ge(1)]
+Few = Annotated[Whole, Ge(1), Le(10_000)]  # of what takes memory: environments, neurons
+Number = Annotated[Whole, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**31)]  # so that NumPy takes it, and those of the environments
+Share = Annotated[float, Interval(ge=0, le=1)]
+Positive = Annotated[float, Gt(0), Lt(INFINITY)]
+NotNegative = Annotated[float, Ge(0), Lt(INFINITY)]
+Logarithm = Annotated[float, Ge(-20), Le(20)]
 
 
 def _scalar(value: Any) -> Any:
@@ -207,9 +229,7 @@ def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
         name, sign, value = argument.partition("=")
         is_option = argument.startswith("--")
         spelt.append(name.replace("_", "-") + sign + value if is_option else argument)
-    namespace, left = parser.parse_known_args(spelt)
-    parser.refuse(left)
-    return nested(vars(namespace))
+    return nested(vars(parser.parse_args(spelt)))
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
