@@ -18,6 +18,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
+from spikepropamine.common import UsageError
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.fast.ppo import PPO, FastPPO, Gradients, NotFinite
@@ -102,7 +103,7 @@ class PlasticPPO(FastPPO, RecurrentPPO):
             self._last_lstm_states = RNNStates(pair, pair)
 
 
-class NothingToLearn(ValueError):
+class NothingToLearn(UsageError, ValueError):
     """Supervised training without anything that says what is right."""
 
 

@@ -29,19 +29,13 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    name: f"spikepropamine.{home}"
-    for home, names in {
-        "agents": ("PlasticPPO", "PlasticSAC", "PlasticTQC", "save_run"),
-        "api": ("load", "train", "evaluate"),
-        "policies": ("PlasticSpikingPolicy",),
-        "policies.export": ("load_policy",),
-        "envs.perturbations": ("Perturbed",),
-    }.items()
-    for name in names
-}
+    "PlasticPPO": "agents", "PlasticSAC": "agents", "PlasticTQC": "agents", "save_run": "agents",
+    "load": "api", "train": "api", "evaluate": "api", "PlasticSpikingPolicy": "policies",
+    "load_policy": "policies.export", "Perturbed": "envs.perturbations",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(f"spikepropamine.{_HOMES[name]}"), name)

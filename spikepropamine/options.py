@@ -134,13 +134,9 @@ def add_options(
     concerned: Callable[[str], bool],
     prefix: str = "",
 ) -> None:
-    """An option for every setting, named like it: --steps, --trainer.gamma and so on.
-
-    Args:
-        parser: they are added to it; options that are not given leave nothing in the namespace.
-        settings: a dataclass, whose values are shown as the defaults.
-        concerned: of a setting's dotted name: whether --help shows it.
-        prefix: of the names.
+    """An option for every setting of a dataclass, named like it: --steps, --trainer.gamma and so
+    on. Its values are shown as defaults; options that are not given leave nothing in the namespace.
+    `concerned` says of a setting's dotted name whether --help shows it.
     """
     cls: Any = type(settings)
     hints, helps = get_type_hints(cls, include_extras=True), docstrings(cls)

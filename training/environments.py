@@ -46,10 +46,8 @@ CANNOT_SHOW = ("stdout", "log", "json", "csv", "tensorboard")  # formats of the 
 
 
 def env_maker(settings: Settings) -> partial[gym.Env]:
-    """Makes one training environment; takes other `arguments` for its constructor.
-
-    Raises:
-        UsageError: perturbations that do not work.
+    """Makes one training environment; takes other `arguments` for its constructor. Raises
+    UsageError: perturbations that do not work.
     """
     text = None
     if settings.perturb is not None:
@@ -68,10 +66,8 @@ def env_maker(settings: Settings) -> partial[gym.Env]:
 
 
 def make_envs(settings: Settings) -> VecEnv:
-    """The training environments, seeded and normalised.
-
-    Raises:
-        UsageError: arguments or spaces that do not work.
+    """The training environments, seeded and normalised. Raises UsageError: arguments or spaces that
+    do not work.
     """
     make_one = env_maker(settings)
     if settings.env_kwargs.get("render_mode") == "human":
@@ -315,11 +311,8 @@ class Evaluations(Periodic):
 
 
 class Films(Periodic):
-    """Videos of the policy. Where one fails, a line says so, and there are no more of them.
-
-    Raises:
-        CannotDraw: nothing here can draw the task.
-        UsageError: the task cannot be made.
+    """Videos of the policy. Where one fails, a line says so, and there are no more of them. Raises
+    CannotDraw: nothing here can draw the task; UsageError: the task cannot be made.
     """
 
     def __init__(self, settings: Settings) -> None:

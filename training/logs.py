@@ -25,12 +25,8 @@ class ProgressCSV(sb3.KVWriter):
     """Appends rows to a CSV file, and keeps those that an interrupted run had already written.
 
     Rows are appended; only where a new column appears is the file written anew, as a whole. So
-    whenever the process dies, at most the row that is being written is lost.
-
-    Args:
-        path: the file.
-        steps: environment steps of the checkpoint that the run goes on from; later rows are
-            dropped, since they are about to be made again.
+    whenever the process dies, at most the row that is being written is lost. Rows after the `steps`
+    of the checkpoint that the run goes on from are dropped, since they are about to be made again.
     """
 
     def __init__(self, path: Path, steps: int) -> None:
@@ -89,13 +85,7 @@ class WandbWriter(sb3.KVWriter):
     ends the tracking, with one line, and not the training.
 
     At the end of a `with`, the checkpoint is logged and the run ended, as failed if it did fail.
-
-    Args:
-        settings: of the training; `settings.track` is "offline" or "online".
-        config: what is shown as the run's configuration.
-
-    Raises:
-        UsageError: the server cannot be reached, or refuses.
+    Raises UsageError: the server cannot be reached, or refuses.
     """
 
     def __init__(self, settings: Settings, config: dict[str, Any]) -> None:

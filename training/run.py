@@ -22,7 +22,6 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from tqdm.contrib import DummyTqdmFile
 
 from spikepropamine.agents.helped import Taught, deployed, shown
-from spikepropamine.agents.plastic_ppo import NothingToLearn
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
 from spikepropamine.common import UsageError, command_words, run_command, write_text
 from spikepropamine.folder import RunFolder, check_writable
@@ -263,8 +262,6 @@ def _train(
         guard.check_parameters()
         if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
             algorithm.dump_logs(measures.rollouts_of(algorithm))  # type: ignore[attr-defined]
-    except NothingToLearn as error:
-        raise UsageError(str(error)) from error
     except ValueError as error:
         guard.explain(error)
         raise
@@ -281,13 +278,8 @@ def _steps_of_policy(folder: Path) -> int | None:
 
 def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
     """Makes a new algorithm the one that was interrupted, and says what would make its numbers
-    others than those of a run that was not.
-
-    Returns:
-        The checkpoint that it goes on from.
-
-    Raises:
-        UsageError: it cannot be the same.
+    others than those of a run that was not; returns the checkpoint that it goes on from. Raises
+    UsageError: it cannot be the same.
     """
     checkpoint = checkpoints.latest(settings.folder.checkpoints)
     check_unchanged(completed(checkpoint.settings), settings.as_dict())

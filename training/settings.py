@@ -201,9 +201,7 @@ def _own_config(file: Path, env: str, policy: str) -> list[tuple[Path, dict[str,
 
 def with_bases(file: Path, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """A file with sections, and before it its `base`, a name in the folder, and the base's own.
-
-    Raises:
-        UsageError: a file that cannot be read or has no sections, or that is its own base.
+    Raises UsageError: a file that cannot be read or has no sections, or that is its own base.
     """
     files: dict[Path, dict[str, Any]] = {}
     part: Path | None = file
@@ -218,15 +216,8 @@ def with_bases(file: Path, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Settings:
-    """Settings out of command-line arguments, over the defaults in `configs/`.
-
-    Args:
-        arguments: after the command's name.
-        program: the command's name, as it was typed.
-
-    Raises:
-        UsageError: anything that is wrong with them.
-        SystemExit: after --help.
+    """Settings out of the arguments of a command, over the defaults in `configs/`; `program` is how
+    its name was typed. Raises UsageError: what is wrong with them; SystemExit after --help.
     """
     helping, values = "--help" in arguments or "-h" in arguments, _read(arguments, program)
     env, policy, config = (values.pop(name, None) for name in ("env", "policy", "config"))
