@@ -32,7 +32,7 @@ class Rows(KVWriter):
 def logged(model, steps, every=1, **arguments):
     rows = Rows()
     model.set_logger(Logger(None, [rows]))
-    model.learn(steps, callback=Diagnostics(every), log_interval=every, **arguments)
+    model.learn(steps, callback=Diagnostics(every), log_interval=None, **arguments)
     return rows.rows
 
 

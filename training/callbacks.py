@@ -145,20 +145,6 @@ class CriticFirst(BetweenSteps):
                 parameter.requires_grad_(False)
 
 
-class Rows(BetweenSteps):
-    """Writes a row of the logs after every so many rollouts, counted from the start of the run:
-    SB3's own `log_interval` counts from where a run was resumed.
-    """
-
-    def __init__(self, every: int) -> None:
-        super().__init__()
-        self.every = every
-
-    def _on_rollout_end(self) -> None:
-        if rollouts_of(self.model) % self.every == 0:
-            self.model.dump_logs(rollouts_of(self.model))  # type: ignore[attr-defined]
-
-
 def rollout_steps(model: Any) -> int:
     """Environment steps of a rollout; of a generation, if its episodes are as long as can be."""
     if isinstance(model, Evolution):
@@ -227,7 +213,8 @@ class Progress(BaseCallback):
 
 
 class Diagnostics(BetweenSteps):
-    """Records the diagnostics with every row of the logs, after `every` rollouts. Then the rollout
+    """Writes a row of the logs, the diagnostics in it, after `every` rollouts, counted from the
+    start of the run: SB3's own `log_interval` counts from where one was resumed. Then the rollout
     is replayed through the network, since spikes and neuromodulator are not kept when it is made.
     A line warns once of a silent layer, and of fast weights most of which are at their bound.
     """
@@ -247,12 +234,13 @@ class Diagnostics(BetweenSteps):
             self.state = self.model._last_lstm_states.pi[0][0].clone()  # type: ignore[attr-defined]
 
     def _on_rollout_end(self) -> None:
-        last = self.num_timesteps >= self.locals["total_timesteps"]
-        if last or rollouts_of(self.model) % self.every == 0:
+        model: Any = self.model
+        due = rollouts_of(model) % self.every == 0
+        if due or self.num_timesteps >= self.locals["total_timesteps"]:
             found: dict[str, float] = {}
             if self.spiking:
-                buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
-                starts = torch.as_tensor(buffer.episode_starts, device=self.model.device)
+                buffer = model.rollout_buffer
+                starts = torch.as_tensor(buffer.episode_starts, device=model.device)
                 found = replayed(self.policy, buffer.observations, starts, self.state)
                 self._warn(found)
                 found |= learned_parameters(self.policy.network.layers)
@@ -261,6 +249,8 @@ class Diagnostics(BetweenSteps):
             self.clock, self.steps = now, self.num_timesteps
             for name, value in (found | {"system/steps_per_second": rate}).items():
                 self.logger.record(name, value, exclude="stdout")
+        if due:
+            model.dump_logs(rollouts_of(model))
 
     def _warn(self, found: dict[str, float]) -> None:
         for name, value in found.items():

@@ -16,15 +16,14 @@ import json
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from safetensors.numpy import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
@@ -275,20 +274,14 @@ def latest(folder: Path) -> Checkpoint:
     raise UsageError(f"no checkpoint in {folder} is whole; train anew with --overwrite")
 
 
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Keeps other trainings out of a run folder while this one lives. Raises UsageError where
+def lock(folder: Path) -> AcquireReturnProxy:
+    """Keeps other trainings out of a run folder until the end of a `with`. Raises UsageError where
     another one is at work there.
     """
-    file = FileLock(folder / LOCK, timeout=PATIENCE)
     try:
-        file.acquire()
+        return FileLock(folder / LOCK, timeout=PATIENCE).acquire()
     except Timeout:
         raise UsageError(f"another training is at work in {folder}") from None
-    try:
-        yield
-    finally:
-        file.release()  # the file stays: who waits has it open, and others would make a new one
 
 
 class Checkpoints(Periodic):

@@ -249,14 +249,13 @@ def _train(
     every = measures.rows_every(settings.log_every, settings.steps, rollout)
     called = [
         guard, measures.CueAccuracy(), measures.Shares(),
-        measures.CriticFirst(settings.critic_first), measures.Diagnostics(every),
-        measures.Rows(every), progress, *more,
+        measures.CriticFirst(settings.critic_first), measures.Diagnostics(every), progress, *more,
     ]  # fmt: skip
     try:
         algorithm.learn(
             settings.steps - algorithm.num_timesteps,
             callback=CallbackList(called),
-            log_interval=None,  # type: ignore[arg-type]  # `Rows` does it
+            log_interval=None,  # type: ignore[arg-type]  # `Diagnostics` do it
             reset_num_timesteps=not resumed,
         )
         guard.check_parameters()
