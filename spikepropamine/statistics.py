@@ -15,9 +15,7 @@ LEVEL = 0.05  # of significance; intervals are of 95 %
 HIGHER, LOWER = "significantly higher", "significantly lower"
 NO_DIFFERENCE, UNTESTED = "no significant difference", "not tested"
 RESAMPLES = 10_000
-MANY = (
-    20  # values, as of episodes, for which the normal approximation of rank tests is exact enough
-)
+MANY = 20  # values, as of episodes, from which on rank tests take the normal approximation
 ROUNDING = 1e-9  # relative difference of values that are equal but for rounding
 
 Values = Sequence[float] | np.ndarray
