@@ -36,7 +36,7 @@ class UsageError(Exception):
 
 
 def run_command(
-    program: str, action: Callable[[], int], interrupted: str | Callable[[], str]
+    program: str, action: Callable[[], int | None], interrupted: str | Callable[[], str]
 ) -> int:
     """The exit code of a command, the name of which was typed as `program`. What is not its own
     fault becomes one line on standard error, with `--verbose` after all of the traceback; SIGTERM
@@ -49,7 +49,7 @@ def run_command(
             stream.reconfigure(errors="backslashreplace")  # of an encoding that lacks a letter
     try:
         _end_by_signals()
-        code = action()
+        code = action() or 0
         sys.stdout.flush()
         return code
     except UsageError as error:

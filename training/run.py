@@ -57,7 +57,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
     """Runs the command line; returns its exit code."""
     settings: Settings | None = None
 
-    def run() -> int:
+    def run() -> None:
         nonlocal settings
         settings = parse(arguments, program)
         if idle := without_effect(settings, arguments):
@@ -71,7 +71,6 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
                 error.strerror = f"{error.strerror}; {later}"
                 error.filename = str(settings.folder.path)
             raise
-        return 0
 
     def told() -> str:
         kept = [] if settings is None else checkpoints.listed(settings.folder.checkpoints)
@@ -260,7 +259,7 @@ def _train(
         )
         guard.check_parameters()
         if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
-            algorithm.dump_logs(measures.rollouts_of(algorithm))  # type: ignore[attr-defined]
+            algorithm.dump_logs(measures.rollouts_of(algorithm))  # type: ignore[call-arg]
     except ValueError as error:
         guard.explain(error)
         raise

@@ -321,9 +321,5 @@ def _write_best(best: Any, count: int, options: argparse.Namespace, settings: Se
 
 def main(arguments: Sequence[str], program: str = "spikepropamine tune") -> int:
     """Runs the command line; returns its exit code."""
-
-    def run() -> int:
-        tune(*parse(arguments, program))
-        return 0
-
-    return run_command(program, run, "interrupted; the same command goes on with the study")
+    interrupted = "interrupted; the same command goes on with the study"
+    return run_command(program, lambda: tune(*parse(arguments, program)), interrupted)
