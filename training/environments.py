@@ -298,8 +298,7 @@ class Evaluations(Periodic):
         with _deployed(self.model) as policy:
             torch.manual_seed(SEED)
             returns, lengths = evaluate_policy(policy, self.venv, EPISODES, **how)  # type: ignore[arg-type]
-        means = map(float, (np.mean(returns), np.mean(lengths)))
-        found = dict(zip(("mean_reward", "mean_ep_length"), means))
+        found = {"mean_reward": float(np.mean(returns)), "mean_ep_length": float(np.mean(lengths))}
         for name, value in found.items():
             self.logger.record(f"eval/{name}", value)
         line = f"evaluation at step {self.num_timesteps:,}: return {found['mean_reward']:.1f}"
