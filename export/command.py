@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, require, whole_file
+from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, bad_input, require, whole_file
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.folder import RunFolder, find, refuse_link
@@ -59,12 +59,10 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
     if drawn:
         network.keep_weights()
     write = _write_onnx if options.format == "onnx" else _write_nir
-    try:
+    with bad_input():
         env = make_env(task, CLEAN, run.previous, run.revealed)
         with closing(env), whole_file(out) as part:
             told = write(part, run, env, options)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     if drawn:
         told += "; its fixed weights are those of one episode of the training"
     print(f"{out}: {told}")
@@ -87,10 +85,8 @@ def run_of(options: argparse.Namespace) -> tuple[Run, Task]:
     import_modules(options.imports)
     if options.seed < 0:
         raise UsageError("--seed must be 0 or more")
-    try:
+    with bad_input():
         (run,), task = load_runs([find(options.run)], range(options.seed, options.seed + 1))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     return run, task
 
 

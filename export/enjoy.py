@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from spikepropamine.common import UsageError
+from spikepropamine.common import UsageError, bad_input
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import Condition, Task, conditions_of, make_env
@@ -46,11 +46,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     if not display:
         choose_backend()  # before MuJoCo is imported
     run, task = run_of(options)
-    try:
+    with bad_input():
         texts = [] if options.perturb is None else [options.perturb]
         conditions, _ = conditions_of(task, None, texts, [])
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     if display:
         with closing(make(task.environment, task.arguments)) as env:
             modes = env.metadata.get("render_modes", [])

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from spikepropamine import table
-from spikepropamine.common import CLEAN_KEY, Parser, UsageError, write_text
+from spikepropamine.common import CLEAN_KEY, Parser, UsageError, bad_input, write_text
 from spikepropamine.folder import (
     RESULTS,
     RETURN,
@@ -104,10 +104,8 @@ def lines_on_file(folder: Path) -> pl.DataFrame:
 
 
 def _metadata(run: RunFolder) -> Mapping[str, Any]:
-    try:
+    with bad_input("", FileNotFoundError):
         return load_policy(run.policy).metadata
-    except (FileNotFoundError, ValueError) as error:
-        raise UsageError(str(error)) from error
 
 
 @functools.cache

@@ -35,6 +35,17 @@ class UsageError(Exception):
     code = 2
 
 
+@contextmanager
+def bad_input(where: str = "", *kinds: type[Exception]) -> Iterator[None]:
+    """Makes a ValueError, or an error of other kinds, of what is done in a `with` a UsageError,
+    whose message begins with `where`.
+    """
+    try:
+        yield
+    except (ValueError, *kinds) as error:
+        raise UsageError(f"{where}: {error}".removeprefix(": ")) from error
+
+
 def run_command(
     program: str, action: Callable[[], int | None], interrupted: str | Callable[[], str]
 ) -> int:

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
 from spikepropamine.agents.helped import Shown, Taught, deployed
-from spikepropamine.common import UNSEEN_SEED, UsageError, reason
+from spikepropamine.common import UNSEEN_SEED, UsageError, bad_input, reason
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations.notation import is_suite
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
@@ -51,10 +51,8 @@ def env_maker(settings: Settings) -> partial[gym.Env]:
     """
     text = None
     if settings.perturb is not None:
-        try:
+        with bad_input():
             text = making.training_text(settings.perturb, settings.env, settings.env_kwargs)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
     return partial(
         making.make,
         settings.env,
@@ -72,10 +70,8 @@ def make_envs(settings: Settings) -> VecEnv:
     make_one = env_maker(settings)
     if settings.env_kwargs.get("render_mode") == "human":
         raise UsageError("--env-kwargs render_mode human: watch with `spikepropamine enjoy RUN`")
-    try:
+    with bad_input():
         env = make_one()
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     if why := obstacle(env.observation_space, env.action_space):
         raise UsageError(f"{settings.env}: {why}")
     env.reset(seed=0)  # some arguments are found to be wrong only here
@@ -99,11 +95,8 @@ def make_envs(settings: Settings) -> VecEnv:
         hidden = _hidden(make_one.keywords["perturb"] or "", one_hot=True)
         numbers = len(hidden(env.reset(seed=0)[1]))
         cue = None if settings.cue is None else (settings.cue[0], settings.cue[1])
-        try:
+        with bad_input(f"{'--critic-told' if cue is None else '--cue'}: {settings.env}"):
             venv = Shown(venv, hidden, numbers, cue, settings.critic_told, settings.seed)
-        except ValueError as error:
-            option = "--critic-told" if cue is None else "--cue"
-            raise UsageError(f"{option}: {settings.env}: {error}") from error
     env.close()
     space, keys = venv.observation_space, None
     if isinstance(space, spaces.Dict):
@@ -125,7 +118,7 @@ def make_envs(settings: Settings) -> VecEnv:
 def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
     """The environments with a teacher in them."""
     trainer = settings.trainer
-    try:
+    with bad_input(f"--teacher {teacher}", FileNotFoundError):
         policy = load_policy(RunFolder(teacher).policy)
         learned = policy.metadata.get("settings", {})
         _check_task(learned, settings)
@@ -134,8 +127,6 @@ def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
             _check_contexts(shown, settings)
         hidden = None if shown is None else _hidden(shown)
         return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed, hidden)
-    except (FileNotFoundError, ValueError) as error:
-        raise UsageError(f"--teacher {teacher}: {error}") from error
 
 
 def _hidden(text: str, one_hot: bool = False) -> partial[list[float]]:
@@ -322,10 +313,8 @@ class Films(Periodic):
         choose_backend()  # before MuJoCo is imported
         self.settings, self.make_one = settings, env_maker(settings)
         self.failed = False
-        try:
+        with bad_input():
             check_drawing(self.make)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
 
     def make(self, arguments: dict[str, Any]) -> gym.Env:
         """The task, with further arguments."""

@@ -23,7 +23,7 @@ from tqdm.contrib import DummyTqdmFile
 
 from spikepropamine.agents.helped import Taught, deployed, shown
 from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
-from spikepropamine.common import UsageError, command_words, run_command, write_text
+from spikepropamine.common import UsageError, bad_input, command_words, run_command, write_text
 from spikepropamine.folder import RunFolder, check_writable
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy, widen
@@ -106,7 +106,7 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
     venv = make_envs(settings)
     # what the policy's name stands for
     settings = replace(settings, network=network_of(settings.policy, settings.network))
-    try:
+    with bad_input("", AssertionError, MemoryError):
         configured = settings.resume and folder.config.is_file()
         if settings.match_parameters and not configured:
             settings = replace(settings, network=_matched(settings, venv))
@@ -118,8 +118,6 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
             network = replace(network, exogenous=tuple(named))
         made = settings.trainer, settings.seed, settings.device, settings.backend
         algorithm = build(settings.policy, venv, network, *made)
-    except (AssertionError, MemoryError, ValueError) as error:
-        raise UsageError(str(error)) from error
     if settings.start_from is not None and not begun:
         start_from(algorithm, settings.start_from)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -284,10 +282,8 @@ def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
     assert algorithm.env is not None
     # `learn` would reset, and statistics would take in what it shows; `Checkpoints` does it
     algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
-    try:
+    with bad_input(f"cannot resume {settings.folder.path}"):
         checkpoints.restore(algorithm, checkpoint.state)
-    except ValueError as error:
-        raise UsageError(f"cannot resume {settings.folder.path}: {error}") from error
     if checkpoint.steps < settings.steps:  # otherwise nothing is left that could differ
         for line in _changes(checkpoint, settings):
             print(f"from here on the numbers are not those of one run: {line}", file=sys.stderr)

@@ -11,7 +11,7 @@ import torch
 
 from spikepropamine import options
 from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, beside
-from spikepropamine.common import Parser, UsageError, check_known, require, unknown
+from spikepropamine.common import Parser, UsageError, bad_input, check_known, require, unknown
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder, find
 from spikepropamine.options import Count, Few, NotNegative, Number, Scalar, Seed, updated
@@ -318,10 +318,8 @@ def _named(option: str, name: Path) -> Path:
     """The folder of a policy that an option names, relative to the working folder if it is below
     it, so that a configuration is of no particular machine.
     """
-    try:
+    with bad_input(f"--{option}", UsageError):
         folder, here = find(name), Path.cwd()
-    except UsageError as error:
-        raise UsageError(f"--{option}: {error}") from error
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
