@@ -15,7 +15,7 @@ from safetensors import safe_open
 from spikepropamine.agents import zoo
 from spikepropamine.folder import read_progress
 from spikepropamine.policies.export import _digest, load_policy
-from spikepropamine.training import checkpoints, command
+from spikepropamine.training import checkpoints
 from spikepropamine.training import run as running
 from spikepropamine.training.checkpoints import listed, lock, read
 from spikepropamine.training.environments import make_envs
@@ -36,7 +36,7 @@ TINY = [
 def trained(tmp_path_factory):
     """A run of 64 steps with two checkpoints, to be copied."""
     runs = tmp_path_factory.mktemp("trained")
-    assert command.main([*TINY, "--runs", str(runs)]) == 0
+    assert running.main([*TINY, "--runs", str(runs)]) == 0
     return runs
 
 
@@ -48,7 +48,7 @@ def run(trained, tmp_path):
 
     def go_on(*more, steps=96):
         arguments = [*TINY, "--runs", str(tmp_path / "runs"), "--steps", str(steps), *more]
-        return command.main(arguments)
+        return running.main(arguments)
 
     return folder, go_on
 
