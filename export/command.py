@@ -19,7 +19,7 @@ FORMATS = ("onnx", "nir")
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The options of a command line."""
-    parser = parser_of(program, __doc__, "of the check, and of the episode of --after")
+    parser = parser_of(program, __doc__, "of the check")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -30,14 +30,6 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="(RUN/exports/policy.onnx or policy.nir)"
     )
-    parser.add_argument(
-        "--after",
-        type=int,
-        default=0,
-        metavar="N",
-        help="nir: with the fast weights that the policy has after N steps of an episode "
-        "(%(default)s: none)",
-    )
     return parser.parse_args(arguments)
 
 
@@ -45,10 +37,6 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
     """Writes the file, once it has been found to do what the policy does; returns the exit code."""
     torch.set_num_threads(1)
     options = parse(arguments, program)
-    if options.after < 0:
-        raise UsageError("--after must be 0 or more")
-    if options.format == "onnx" and options.after:
-        raise UsageError("--after is for --format nir; an ONNX file goes on learning by itself")
     run, task = run_of(options)
     exports = RunFolder(run.folder).exports
     if options.out is None:
@@ -142,19 +130,13 @@ def _write_nir(part: Path, run: Run, env: Any, options: argparse.Namespace) -> s
 
     from spikepropamine.export import nir_file
 
-    deployed, state = run.policy, None
+    deployed: Any = run.policy
     if why := nir_file.refusal(deployed):
         raise ValueError(why)
-    if options.after:
-        state = nir_file.adapted_state(deployed, env, options.after, options.seed)
-    adapted = {"after": options.after, "episode": options.seed} if options.after else None
-    card = model_card(run, NIR_CALL) | {"adapted": adapted}
-    graph = nir_file.to_nir(deployed, card, state)
-    spikes = nir_file.check(graph, deployed, env, options.seed, state)
+    graph = nir_file.to_nir(deployed, model_card(run, NIR_CALL))
+    spikes = nir_file.check(graph, deployed, env, options.seed)
     nir.write(part, graph)
     told = f"all {spikes:,} spikes of {nir_file.STEPS} steps are those of the policy"
-    policy: Any = deployed.policy
-    if any(layer.spec.plastic for layer in policy.network.layers):
+    if any(layer.spec.plastic for layer in deployed.policy.network.layers):
         told += ", without plasticity, which NIR has only as metadata"
-        told += f"; fast weights are those after {options.after} steps" if options.after else ""
     return told

@@ -1,7 +1,7 @@
 """A spiking actor as a NIR graph (Neuromorphic Intermediate Representation, Pedersen et al. 2024).
 
-NIR has no plasticity: the graph holds the synapses as they are at one moment, and the rules and
-neuromodulators only as metadata of the node of the synapses that they change.
+NIR has no plasticity: the graph holds the synapses as they are where an episode starts, and the
+rules and neuromodulators only as metadata of the node of the synapses that they change.
 """
 
 import json
@@ -20,14 +20,11 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from spikepropamine.policies.deployed import DeployedPolicy, steps
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.policy import PLASTICITY, PlasticSpikingPolicy
-from spikepropamine.policies.rules import RULES, larger, log
 from spikepropamine.policies.spaces import space_to_json, stacked
 
 TICK = 1e-4
 """Seconds that stand for one tick: the step of time that snnTorch takes for every NIR graph."""
 STEPS = 300  # of the check
-log.register(np.ndarray, np.log)
-larger.register(np.ndarray, np.maximum)
 
 
 def refusal(deployed: DeployedPolicy) -> str | None:
@@ -49,25 +46,7 @@ def refusal(deployed: DeployedPolicy) -> str | None:
     return None
 
 
-def adapted_state(deployed: DeployedPolicy, env: gym.Env, count: int, seed: int) -> np.ndarray:
-    """The policy's state after so many steps of the episode with this seed, flat, float32.
-
-    Raises:
-        ValueError: the episode is over before.
-    """
-    policy: Any = deployed.policy
-    taken = steps(deployed, env, seed, policy.initial_state(1))
-    state: Any = None
-    for number, step in enumerate(islice(taken, count)):
-        if number and step.begins:
-            raise ValueError(f"the episode of seed {seed} is over after {number} steps")
-        state = step.state
-    return state[0][0, 0]
-
-
-def to_nir(
-    deployed: DeployedPolicy, card: Mapping[str, Any], state: np.ndarray | None = None
-) -> nir.NIRGraph:
+def to_nir(deployed: DeployedPolicy, card: Mapping[str, Any]) -> nir.NIRGraph:
     """The graph: normalisation, then synapses and neurons of each layer, readout and action.
 
     A node `layerN` holds the neurons of a layer, `layerN.synapses` what comes before, and
@@ -78,8 +57,6 @@ def to_nir(
     Args:
         deployed: a policy that `refusal` has nothing against.
         card: what the graph tells about itself, in its metadata.
-        state: the flat state whose fast weights are added to the synapses, W + alpha F; None:
-            F = 0, as at the start of an episode.
 
     Raises:
         ValueError: NIR cannot say what the policy is.
@@ -106,24 +83,7 @@ def to_nir(
         last = add("normalisation", node, last)
     for index, layer in enumerate(network.layers):
         name, p = f"layer{index}", layer.parameters_in_use()
-        weight, bias, recurrent = _array(p.weight), _array(p.bias), None
-        if layer.spec.recurrent:
-            recurrent = _array(p.recurrent_weight)
-        if layer.spec.plastic and state is not None:
-            rule, fast = RULES[layer.spec.rule], policy.layout.get(state, f"{name}.fast_weights")
-            means = {
-                side: np.expand_dims(policy.layout.get(state, f"{name}.{of}_mean"), axis)
-                for side, of, axis in (("p", "pre", 0), ("q", "post", 1))
-                if rule.mean_of(side) is not None
-            }
-            change = _array(p.plasticity_gain) * rule.effective(fast, means)
-            if rule.bias is not None:
-                bias = bias + rule.excitability(means, list(_array(p.coefficients)))[:, 0]
-            if recurrent is not None:
-                recurrent = recurrent + change
-            else:
-                weight = weight + change
-        synapses = nir.Affine(weight, bias)
+        synapses = nir.Affine(_array(p.weight), _array(p.bias))
         last = add(f"{name}.synapses", synapses, last)
         beta = _array(p.membrane_decay)
         neurons = nir.LIF(
@@ -134,8 +94,8 @@ def to_nir(
             v_reset=np.zeros_like(beta),
         )
         last = add(name, neurons, last)
-        if recurrent is not None:
-            synapses = nir.Linear(recurrent)
+        if layer.spec.recurrent:
+            synapses = nir.Linear(_array(p.recurrent_weight))
             edges.append((add(f"{name}.recurrent", synapses, last), name))
         if layer.spec.plastic:
             synapses.metadata = _plasticity(layer)
@@ -228,23 +188,16 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.stack(rows) for name, rows in outputs.items()}
 
 
-def check(
-    graph: nir.NIRGraph,
-    deployed: DeployedPolicy,
-    env: gym.Env,
-    seed: int,
-    state: np.ndarray | None = None,
-) -> int:
-    """Runs graph and policy side by side over an episode, or more than one, of its own task.
+def check(graph: nir.NIRGraph, deployed: DeployedPolicy, env: gym.Env, seed: int) -> int:
+    """Runs graph and network side by side on what the policy observes in its own task.
 
-    The policy's fast weights are held at those of `state`. Compared are the spikes of every layer.
+    The network's fast weights are held at zero. Compared are the spikes of every layer.
 
     Args:
         graph: of the policy.
         deployed: the policy.
         env: its task; not closed.
-        seed: of the first episode; neither graph nor policy is reset between episodes here.
-        state: that the graph was made with.
+        seed: of the first episode; neither graph nor network is reset between episodes here.
 
     Returns:
         The number of spikes, which are the same.
@@ -254,12 +207,7 @@ def check(
     """
     policy: Any = deployed.policy
     network, layout = policy.network, policy.layout
-    initial = policy.initial_state(1, plasticity=False)
-    if state is not None:
-        for name in layout.shapes:
-            if name.endswith(".fast_weights"):
-                layout.get(initial[0], name)[0, 0] = layout.get(state, name)
-    taken = islice(steps(deployed, env, seed, initial, forgets=False), STEPS)
+    taken = islice(steps(deployed, env, seed), STEPS)
     batch: Any = stacked([step.observation for step in taken])
     normalisation = deployed.normalisation
     normalised = batch if normalisation is None else normalisation(batch)
@@ -273,7 +221,8 @@ def check(
     with torch.no_grad():
         features = policy.extract_features(policy.obs_to_tensor(normalised)[0])[:, None]
         starts = torch.zeros(STEPS, 1)
-        fields = layout.unpack(torch.as_tensor(initial[0][0]))
+        initial, _ = policy.initial_state(1, plasticity=False)
+        fields = layout.unpack(torch.as_tensor(initial[0]))
         _, outputs, _ = network.run(features, starts, fields)
         raw = policy.extract_features(policy.obs_to_tensor(batch)[0])
     held = np.repeat(raw.double().numpy(), network.config.ticks, axis=0)

@@ -135,26 +135,19 @@ class Step(NamedTuple):
     state: Any
 
 
-def steps(
-    policy: DeployedPolicy, env: gym.Env, seed: int, state: State = None, forgets: bool = True
-) -> Iterator[Step]:
-    """Deterministic actions in one episode after the other, without end.
-
-    Args:
-        policy: any.
-        env: its task; not closed.
-        seed: of the first episode; those after it count on from it.
-        state: before the first step.
-        forgets: where an episode begins; else its state goes on.
+def steps(policy: DeployedPolicy, env: gym.Env, seed: int) -> Iterator[Step]:
+    """Deterministic actions in one episode after the other, without end; the first one has this
+    seed, and those after it count on from it. The environment is not closed.
     """
+    state: State = None
     over, observation = True, None
     while True:
         begins = over
         if begins:
             observation, _ = env.reset(seed=seed)
             seed += 1
-        starts = np.array([begins and forgets])
-        actions, state = policy.predict(stacked([observation]), state, starts, deterministic=True)
+        batch, starts = stacked([observation]), np.array([begins])
+        actions, state = policy.predict(batch, state, starts, deterministic=True)
         yield Step(observation, begins, actions[0], state)
         observation, _, terminated, truncated, _ = env.step(actions[0])
         over = terminated or truncated

@@ -65,12 +65,13 @@ def policy_of(**network: Any) -> DeployedPolicy:
         {"rule": "hebb", "modulation": "retroactive", "recurrent": (False, True)},
     ],
 )
-@pytest.mark.parametrize("after", [0, 60])
-def test_the_graph_fires_as_the_policy_does(network, after):
+def test_the_graph_fires_as_the_policy_does(network):
     deployed, env = policy_of(**network), Noise()
-    state = nir_file.adapted_state(deployed, env, after, 5) if after else None
-    graph = nir_file.to_nir(deployed, {}, state)
-    assert nir_file.check(graph, deployed, env, 5, state) > 100
+    graph = nir_file.to_nir(deployed, {})
+    assert nir_file.check(graph, deployed, env, 5) > 100
+    graph.nodes["layer1.synapses"].weight[0] += 0.5
+    with pytest.raises(ValueError, match="fires other than"):
+        nir_file.check(graph, deployed, env, 5)
 
 
 @pytest.mark.parametrize("ticks", [1, 3])
@@ -89,19 +90,6 @@ def test_the_graph_acts_as_the_policy_does(ticks):
     found = nir_file.simulate(nir_file.to_nir(deployed, {}), held)["action"]
     assert expected.std(axis=0).min() > 0
     np.testing.assert_allclose(found[ticks - 1 :: ticks], expected, atol=1e-5)
-
-
-def test_what_was_learned_in_an_episode_is_in_the_graph():
-    deployed, env = policy_of(rule="oja", modulation="direct"), Noise()
-    state = nir_file.adapted_state(deployed, env, 60, 5)
-    before, after = nir_file.to_nir(deployed, {}), nir_file.to_nir(deployed, {}, state)
-    layer, layout = deployed.policy.network.layers[1], deployed.policy.layout
-    change = layer.plasticity_gain.detach().numpy() * layout.get(state, "layer1.fast_weights")
-    assert np.abs(change).max() > 0.01
-    found = after.nodes["layer1.synapses"].weight - before.nodes["layer1.synapses"].weight
-    np.testing.assert_allclose(found, change, atol=1e-6)
-    with pytest.raises(ValueError, match="fires other than"):
-        nir_file.check(before, deployed, env, 5, state)
 
 
 def spikes_in_snntorch(whole: nir.NIRGraph, inputs: np.ndarray, file: Path) -> np.ndarray:
@@ -124,9 +112,8 @@ def spikes_in_snntorch(whole: nir.NIRGraph, inputs: np.ndarray, file: Path) -> n
 def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(folder, tmp_path):
     (run,), task = load_runs([folder], range(UNSEEN_SEED, UNSEEN_SEED + 1))
     env, deployed = make_env(task, CLEAN, run.previous), run.policy
-    state = nir_file.adapted_state(deployed, env, 30, UNSEEN_SEED)
-    whole = nir_file.to_nir(deployed, {}, state)
-    assert nir_file.check(whole, deployed, env, UNSEEN_SEED, state) > 1000  # on its own steps
+    whole = nir_file.to_nir(deployed, {})
+    assert nir_file.check(whole, deployed, env, UNSEEN_SEED) > 1000  # on its own steps
     taken = islice(steps(deployed, env, UNSEEN_SEED), nir_file.STEPS)
     seen = [step.observation for step in taken]
     inputs = np.repeat(np.array(seen), deployed.policy.network.config.ticks, axis=0)

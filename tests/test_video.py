@@ -297,7 +297,8 @@ def test_a_training_goes_on_where_nothing_can_be_filmed(trained, monkeypatch, st
 
 
 def panel_of(steps=10, neurons=4, onsets=(), synapses=(4, 3), **changes):
-    outline = Outline(np.zeros(steps), onsets, 1, neurons, synapses, True, 1.0)
+    last = moment_of(np.zeros(neurons), np.zeros(synapses))
+    outline = Outline(np.zeros(steps), last, onsets, 1.0)
     arguments = {"window": 5, "width": 512, "height": 384, "bound": 1.0}
     return Panel(outline, [Curve(np.zeros(steps))], **(arguments | changes))
 
@@ -374,6 +375,7 @@ def test_the_reward_rate_is_a_mean_over_the_last_steps():
 
 
 def test_a_policy_without_spikes_has_the_reward_rate_alone():
-    panel = Panel(Outline(np.ones(5)), [Curve(np.ones(5))], 2, 560, 136, 0.0)
+    moment = Moment({}, 1.0, np.zeros(1))
+    panel = Panel(Outline(np.ones(5), moment), [Curve(np.ones(5))], 2, 560, 136, 0.0)
     assert list(panel.plots) == ["reward"]
-    panel.add(Moment({}, 1.0, np.zeros(1)))
+    panel.add(moment)

@@ -37,12 +37,8 @@ class Outline:
     """What has to be known of an episode before its panel can be drawn."""
 
     rewards: np.ndarray  # float [steps]
+    last: Moment  # which tells how large the layer shown is, and what it has
     onsets: tuple[int, ...] = ()  # steps before which something in the world changes
-    ticks: int = 1  # ticks of network time in a step
-    neurons: int = 0  # of the layer shown; 0 for a policy without spikes
-    # (to, from) of the plastic synapses; None in a static layer
-    synapses: tuple[int, int] | None = None
-    modulated: bool = False  # whether there is a neuromodulator
     largest: float = 0.0  # of the absolute values of fast weights that occur
 
 
@@ -77,17 +73,15 @@ class Panel:
     ) -> None:
         self.outline, self.bound = outline, max(bound, 1e-9)
         self._step, self._steps = 0, max(len(curve.values) for curve in curves)
-        self._neurons = chosen(outline.neurons)
-        to, origin = outline.synapses or (0, 0)
-        self._lying = to > origin  # so that the plot is as wide as it can be filled
-        self._columns = max(self._steps * outline.ticks, 1)  # all plots have one axis of time
+        spikes, fast = outline.last.spikes, outline.last.fast_weights
+        self._ticks, neurons = (1, 0) if spikes is None else spikes.shape
+        self._neurons = chosen(neurons)
+        # so that the plot is as wide as it can be filled
+        self._lying = fast is not None and fast.shape[0] > fast.shape[1]
+        self._columns = max(self._steps * self._ticks, 1)  # all plots have one axis of time
         if self._columns > width:
             self._columns = TICKS_SHOWN
-        there = {
-            "spikes": outline.neurons > 0, "modulator": outline.modulated,
-            "fast_weights": outline.synapses is not None, "reward": True,
-        }  # fmt: skip
-        shares = {name: share for name, share in SHARES.items() if there[name]}
+        shares = {k: x for k, x in SHARES.items() if getattr(outline.last, k) is not None}
         with rc_context(STYLE):
             figure = Figure((width / PIXELS, height / PIXELS), PIXELS, layout="constrained")
             drawn = FigureCanvasAgg(figure)
@@ -129,7 +123,7 @@ class Panel:
         """
         if (strip := self._strips.get(name)) is None:
             return
-        plot, end = self.plots[name], self._step * self.outline.ticks
+        plot, end = self.plots[name], self._step * self._ticks
         past = max(end - self._columns, 0)  # ticks that have left the plot
         moved = past - max(end - len(ticks) - self._columns, 0)
         strip[:, : self._columns - moved] = strip[:, moved:].copy()
@@ -137,26 +131,26 @@ class Panel:
         strip[:, min(end, self._columns) - new.shape[1] : min(end, self._columns)] = new
         _fill(plot, strip, Image.Resampling.NEAREST)
         for step in self.outline.onsets:
-            at = (step * self.outline.ticks - past) * plot.shape[1] // self._columns
+            at = (step * self._ticks - past) * plot.shape[1] // self._columns
             if step < self._step and at >= 0:
                 plot[:, at : at + THICKNESS] = MARK
 
     def _label(self, plots: dict[str, Axes]) -> None:
         """Titles and labels of the plots but for the reward rate."""
-        outline = self.outline
-        kind = "static layer" if outline.synapses is None else "plastic layer"
-        shown = f"{self._columns / outline.ticks:.0f} steps"
-        if self._columns < len(outline.rewards) * outline.ticks:
+        spikes, fast = self.outline.last.spikes, self.outline.last.fast_weights
+        kind = "static layer" if fast is None else "plastic layer"
+        shown = f"{self._columns / self._ticks:.0f} steps"
+        if self._columns < len(self.outline.rewards) * self._ticks:
             shown = f"last {shown}"
-        shown += "" if outline.ticks == 1 else f" of {outline.ticks} ticks"
-        of = f"of {outline.neurons} " if len(self._neurons) < outline.neurons else ""
+        shown += "" if self._ticks == 1 else f" of {self._ticks} ticks"
+        neurons = 0 if spikes is None else spikes.shape[1]
+        of = f"of {neurons} " if len(self._neurons) < neurons else ""
         titles = {
             "spikes": f"Spikes of {len(self._neurons)} {of}neurons in the {kind} ({shown})",
             "modulator": "Neuromodulator, neuron by neuron",
         }
-        if outline.synapses is not None:
-            to, origin = outline.synapses
-            titles["fast_weights"] = f"Fast weights now: {to} by {origin} synapses"
+        if fast is not None:
+            titles["fast_weights"] = "Fast weights now: {} by {} synapses".format(*fast.shape)
             upwards, along = ("from", "to") if self._lying else ("to", "from")
             plots["fast_weights"].set_ylabel(f"{upwards}\n{along} →", rotation=0, ha="right")
         for name, title in titles.items():

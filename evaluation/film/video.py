@@ -13,7 +13,7 @@ from functools import partial
 from itertools import cycle, islice
 from math import ceil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
 import gymnasium as gym
@@ -37,7 +37,7 @@ from spikepropamine.evaluation.film.panel import (
     Panel,
     reward_rate,
 )
-from spikepropamine.evaluation.film.recording import Moment, can_record, recorded_layer, watch
+from spikepropamine.evaluation.film.recording import Moment, recorded_layer, watch
 from spikepropamine.evaluation.run.episodes import width_of
 from spikepropamine.policies.deployed import DeployedPolicy
 
@@ -117,7 +117,9 @@ def film(
         return islice(watch(policy, env, seed, hook=hook, width=width), max_steps + 1)
 
     envs = [take.make({}) for take in takes]
-    outlines = [_survey(policy, env, partial(run, take)) for env, take in zip(envs, takes)]
+    outlines = [_survey(run(take, env)) for env, take in zip(envs, takes)]
+    for env in envs:
+        env.close()
     steps = max(len(outline.rewards) for outline in outlines)
     rate, stride = pace(envs[0].metadata.get("render_fps"), steps)
     window = max(min(WINDOW, steps // 5), 1)
@@ -126,7 +128,7 @@ def film(
         for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE)))
     ]
     bound = max(outline.largest for outline in outlines)  # one scale for all fast weights
-    stacked = len(takes) > 1 or not outlines[0].neurons
+    stacked = len(takes) > 1 or outlines[0].last.spikes is None
     columns = len(takes) if stacked else 2
     header = np.full((BAR, WIDTH * columns, 3), INK, dtype=np.uint8)
     header = written(header, title, f"episode {seed}")
@@ -135,7 +137,7 @@ def film(
         for number, take in enumerate(takes):
             env = take.make(drawing_arguments(envs[number]))
             on_top = [curves[number], *curves[:number], *curves[number + 1 :]]
-            tall = HEIGHT if outlines[number].neurons else REWARD_HEIGHT
+            tall = REWARD_HEIGHT if outlines[number].last.spikes is None else HEIGHT
             panel = Panel(outlines[number], on_top, window, WIDTH, tall, bound)
             scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
         height = BAR + HEIGHT + (len(scenes[0].panel.canvas) if stacked else 0)
@@ -174,15 +176,13 @@ def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
     return Fraction(clock).limit_denominator(100) / stride, stride
 
 
-def _survey(
-    policy: DeployedPolicy, env: gym.Env, run: Callable[[gym.Env], Iterator[Moment]]
-) -> Outline:
-    """What a first run of an episode tells; the environment is closed."""
+def _survey(moments: Iterator[Moment]) -> Outline:
+    """What a first run of an episode tells."""
     rewards: list[float] = []
     onsets: list[int] = []
     acting: set[str] = set()
     largest = 0.0
-    for step, moment in enumerate(run(env)):
+    for step, moment in enumerate(moments):
         now = set(acting_now(moment.info))
         if step:  # what acts from the start is how the world is, and no change
             rewards.append(moment.reward)
@@ -191,17 +191,7 @@ def _survey(
         acting = now
         if moment.fast_weights is not None:
             largest = max(largest, float(np.quantile(np.abs(moment.fast_weights), 0.995)))
-    env.close()
-    layer: dict[str, Any] = {}
-    if can_record(policy):
-        (_, spec), inner = recorded_layer(policy), cast(Any, policy.policy)
-        layer = {
-            "ticks": inner.network.config.ticks,
-            "neurons": spec.neurons,
-            "synapses": (spec.neurons, spec.plastic_inputs) if spec.plastic else None,
-            "modulated": spec.modulation != "none",
-        }
-    return Outline(np.array(rewards), tuple(onsets), largest=largest, **layer)
+    return Outline(np.array(rewards), moment, tuple(onsets), largest)
 
 
 def acting_now(info: dict[str, Any]) -> list[str]:

@@ -15,7 +15,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import sympy
 import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
@@ -26,8 +25,7 @@ from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, 
 
 # 45 nm, 32-bit floating point, from Horowitz, "Computing's energy problem", ISSCC 2014
 PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
-SIDES = {"p": "pre", "x": "pre", "f": "both"}
-SIDES |= dict.fromkeys(("q", "theta", "s", "y", "pp", "v"), "post")
+PRESYNAPTIC, OF_SYNAPSES = ("p", "x"), ("f",)  # variables of rules; others are postsynaptic
 
 # synaptic operations, from counted spikes; updates of membrane potentials, filters and gates; use
 # and update of fast weights, and the traces that drive them; synapses of neuromodulators
@@ -197,9 +195,9 @@ def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
     rule = RULES[spec.rule]
     ticks, n_pre, n_post = len(presynaptic), spec.plastic_inputs, spec.neurons
     use = int((presynaptic != 0).sum()) * n_post  # W + alpha F, where something comes in
-    with sympy.evaluate(False):
-        effect = rule.effective(sympy.Symbol("f"), {side: sympy.Symbol(side) for side in "pq"})
-    use += use * len(_counted(effect, {})[1])  # and logarithms
+    effect = _Arithmetic((1,), operations())
+    rule.effective(effect, {"p": effect, "q": effect})
+    use += use * int(effect.done[1])  # and logarithms
     traces = 2 * (n_pre + n_post)
     if "theta" in rule.variables:
         traces += 3 * n_post  # with the square
@@ -219,36 +217,35 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
 
     Terms of one side alone are counted once for each neuron of that side.
     """
-    sides = SIDES | dict.fromkeys(rule.synaptic, "both") | {"P": "pre", "Q": "post"}
-    learned = sympy.symbols([f"learned{n}" for n in range(len(rule.coefficients))])
-    with sympy.evaluate(False):
-        values = {name: sympy.Symbol(name) for name in (*rule.variables, *rule.synaptic)}
-        values |= rule.named({"p": sympy.Symbol("P"), "q": sympy.Symbol("Q")})
-        noted = _counted(rule(values, learned), sides)
-    sizes = {"": 0, "pre": n_pre, "post": n_post, "both": n_pre * n_post}
-    additions, multiplications = (sum(sizes[side] for side in of) for of in noted)
+    done = operations()
+    pre, post, both = ((1, n_pre), (n_post, 1), (n_post, n_pre))
+    shapes = dict.fromkeys(rule.variables, post) | dict.fromkeys(PRESYNAPTIC, pre)
+    shapes |= dict.fromkeys((*OF_SYNAPSES, *rule.synaptic), both) | rule.named(
+        {"p": pre, "q": post}
+    )
+    values = {name: _Arithmetic(shape, done) for name, shape in shapes.items()}
+    rule(values, [_Arithmetic((), done) for _ in rule.coefficients])
+    additions, multiplications = done
     return operations(max(0, additions - multiplications), multiplications)
 
 
-def _counted(expression: Any, sides: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Additions and multiplications of an expression, each by the sides of what it is made of: the
-    presynaptic or postsynaptic one, "both", or "" for numbers of no neuron.
+class _Arithmetic(np.lib.mixins.NDArrayOperatorsMixin):
+    """Stands for numbers of a shape in a formula: what would be computed with them is counted, the
+    additions and the multiplications in `done`; nothing where the shape is (), of no neuron.
     """
-    additions: list[str] = []
-    multiplications: list[str] = []
-    for node in sympy.preorder_traversal(expression):
-        of = {sides.get(symbol.name, "") for symbol in node.free_symbols} - {""}
-        side = "both" if len(of) > 1 else "".join(of)
-        if node.is_Add:
-            additions += [side] * (len(node.args) - 1)
-        elif node.is_Mul:  # a sign is none
-            multiplications += [side] * (sum(x != -1 for x in node.args) - 1)
-        elif node.is_Pow:
-            multiplications += [side] * (abs(int(node.exp)) - 1)
-        elif isinstance(node, sympy.log):
-            multiplications.append(side)
-    return additions, multiplications
+
+    def __init__(self, shape: tuple[int, ...], done: np.ndarray) -> None:
+        self.shape, self.done = shape, done
+
+    def __array_ufunc__(self, function: np.ufunc, _method: str, *inputs: Any) -> "_Arithmetic":
+        shape = np.broadcast_shapes(*(np.shape(x) for x in inputs))
+        if function in (np.add, np.subtract):
+            self.done[0] += prod(shape) if shape else 0
+        elif function is not np.negative:
+            times = abs(int(inputs[1])) - 1 if function is np.power else 1
+            self.done[1] += times * prod(shape) if shape else 0
+        return _Arithmetic(shape, self.done)
 
 
-log.register(sympy.Expr, sympy.log)
-larger.register(sympy.Expr, sympy.Max)
+log.register(_Arithmetic, np.log)
+larger.register(_Arithmetic, lambda x, _: x)

@@ -5,10 +5,12 @@ evaluation: one policy, one condition, one wave of episodes.
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -298,10 +300,8 @@ def run_job(job: Job) -> Outcome:
         int64 [episodes, changes], the steps at which a context began, and -1 for no more. Of a
         spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count").
     """
-    if job.folder is None:
-        return _outcome(_run_baseline(job))
-    policy = loaded(job.folder)
-    layout, inner = layout_of(policy), cast(Any, policy.policy)
+    policy: Any = _Baseline(job) if job.folder is None else loaded(job.folder)
+    layout = layout_of(policy)
 
     def run(seeds: Sequence[int], *hooks: Hook, options: Any = None) -> list[Episode]:
         return run_episodes(
@@ -310,7 +310,7 @@ def run_job(job: Job) -> Outcome:
             seeds,
             width=job.width,
             deterministic=job.deterministic,
-            initial_state=None if layout is None else inner.initial_state(job.width),
+            initial_state=None if layout is None else policy.policy.initial_state(job.width),
             hooks=hooks,
             options=options,
             envs=environments_of(job),
@@ -348,25 +348,19 @@ def loaded(folder: Path) -> DeployedPolicy:
     return load_policy(folder)
 
 
-def _run_baseline(job: Job) -> list[Episode]:
-    """Actions of a baseline, drawn from a seed of the episode's own."""
-    env = make_env(job.task, job.condition)
-    choose = BASELINES[job.baseline]
-    episodes = []
-    for seed in job.seeds:
-        _, info = env.reset(seed=seed)
-        env.action_space.seed(seed + APART)
-        rewards: list[float] = []
-        over, began = False, began_of(info)
-        while not over:
-            _, reward, terminated, truncated, info = env.step(choose(env.action_space))
-            rewards.append(finite_reward(reward, len(rewards), seed))
-            began |= began_of(info)
-            over = terminated or truncated
-        steps = tuple(sorted(began))
-        episodes.append(Episode(seed, sum(rewards), len(rewards), (), tuple(rewards), steps))
-    env.close()
-    return episodes
+class _Baseline:
+    """Acts without a look at anything, each episode by a seed of its own."""
+
+    def __init__(self, job: Job) -> None:
+        with closing(make_env(job.task, job.condition)) as env:
+            self.spaces = {seed % job.width: deepcopy(env.action_space) for seed in job.seeds}
+        for seed in job.seeds:
+            self.spaces[seed % job.width].seed(seed + APART)
+        self.choose = BASELINES[job.baseline]
+
+    def predict(self, *_: Any) -> tuple[dict[int, Any], None]:
+        """An action for each row that has an episode."""
+        return {row: self.choose(space) for row, space in self.spaces.items()}, None
 
 
 def _outcome(episodes: Sequence[Episode]) -> Outcome:
