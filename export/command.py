@@ -131,8 +131,6 @@ def _write_nir(part: Path, run: Run, env: Any, options: argparse.Namespace) -> s
     from spikepropamine.export import nir_file
 
     deployed: Any = run.policy
-    if why := nir_file.refusal(deployed):
-        raise ValueError(why)
     graph = nir_file.to_nir(deployed, model_card(run, NIR_CALL))
     spikes = nir_file.check(graph, deployed, env, options.seed)
     nir.write(part, graph)

@@ -189,21 +189,11 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def check(graph: nir.NIRGraph, deployed: DeployedPolicy, env: gym.Env, seed: int) -> int:
-    """Runs graph and network side by side on what the policy observes in its own task.
+    """Runs a policy's graph and its network side by side on what it observes in its own task, which
+    is not closed, in episodes from this seed on; returns the number of spikes.
 
-    The network's fast weights are held at zero. Compared are the spikes of every layer.
-
-    Args:
-        graph: of the policy.
-        deployed: the policy.
-        env: its task; not closed.
-        seed: of the first episode; neither graph nor network is reset between episodes here.
-
-    Returns:
-        The number of spikes, which are the same.
-
-    Raises:
-        ValueError: spikes differ, or an observation is clipped.
+    The network's fast weights are held at zero, and neither is reset between episodes. Compared are
+    the spikes of every layer. Raises ValueError: they differ, or an observation is clipped.
     """
     policy: Any = deployed.policy
     network, layout = policy.network, policy.layout
@@ -211,13 +201,11 @@ def check(graph: nir.NIRGraph, deployed: DeployedPolicy, env: gym.Env, seed: int
     batch: Any = stacked([step.observation for step in taken])
     normalisation = deployed.normalisation
     normalised = batch if normalisation is None else normalisation(batch)
-    if normalisation is not None:
-        parts = normalised.values() if isinstance(normalised, dict) else [normalised]
-        if any((np.abs(part) >= normalisation.clip).any() for part in parts):
-            raise ValueError(
-                f"observations of its task are clipped at {normalisation.clip:g} standard "
-                "deviations, which NIR cannot say; take --format onnx"
-            )
+    if normalisation is not None and (np.abs(normalised) >= normalisation.clip).any():
+        raise ValueError(
+            f"observations of its task are clipped at {normalisation.clip:g} standard deviations, "
+            "which NIR cannot say; take --format onnx"
+        )
     with torch.no_grad():
         features = policy.extract_features(policy.obs_to_tensor(normalised)[0])[:, None]
         starts = torch.zeros(STEPS, 1)

@@ -8,9 +8,8 @@ import io
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -230,40 +229,25 @@ class OnnxPolicy:
         return action[0]
 
 
-@dataclass(frozen=True)
-class Check:
-    """What came of running a file beside its policy.
+class Check(NamedTuple):
+    """What came of running a file beside its policy."""
 
-    Attributes:
-        steps: that were compared.
-        difference: largest one between actions that are numbers, without the steps below; 0 where
-            actions are choices.
-        apart: steps in which the two went apart, since rounding decided whether a neuron fires.
-    """
-
-    steps: int
+    steps: int  # that were compared
+    # largest one between actions that are numbers, without the steps below; else 0
     difference: float
-    apart: int
+    apart: int  # steps in which the two went apart, since rounding decided whether a neuron fires
 
 
 def check(
     contents: bytes, deployed: DeployedPolicy, env: gym.Env, seed: int, steps: int = STEPS
 ) -> Check:
-    """Runs the file on ONNX Runtime beside the policy, whose actions the environment takes.
+    """Runs the file on ONNX Runtime beside the policy, whose actions its task takes, which is not
+    closed, in so many steps of episodes from this seed on.
 
     Both see the same observations and carry their own state. Sums are rounded in another order, so
     once in ten thousand steps a neuron of one fires where the potential of the other's is a
-    rounding error below the threshold; the file then goes on from the policy's state.
-
-    Args:
-        contents: of the file.
-        deployed: the policy.
-        env: its task; not closed.
-        seed: of the first episode; those after it count on from it.
-        steps: environment steps to compare.
-
-    Raises:
-        ValueError: they differ by more than rounding can explain.
+    rounding error below the threshold; the file then goes on from the policy's state. Raises
+    ValueError: they differ by more than rounding can explain.
     """
     exported = OnnxPolicy(contents)
     policy: Any = deployed.policy

@@ -75,7 +75,8 @@ class Panel:
         self._step, self._steps = 0, max(len(curve.values) for curve in curves)
         spikes, fast = outline.last.spikes, outline.last.fast_weights
         self._ticks, neurons = (1, 0) if spikes is None else spikes.shape
-        self._neurons = chosen(neurons)
+        shown = min(neurons, NEURONS_SHOWN)
+        self._neurons = np.arange(shown) * neurons // max(shown, 1)  # evenly spread
         # so that the plot is as wide as it can be filled
         self._lying = fast is not None and fast.shape[0] > fast.shape[1]
         self._columns = max(self._steps * self._ticks, 1)  # all plots have one axis of time
@@ -185,12 +186,6 @@ def _fill(plot: np.ndarray, colours: np.ndarray, resampling: Image.Resampling) -
     """Stretches colours, uint8 [any, any, 3], to a plot."""
     rows, columns = plot.shape[:2]
     plot[:] = np.asarray(Image.fromarray(colours).resize((columns, rows), resampling))
-
-
-def chosen(neurons: int) -> np.ndarray:
-    """Which neurons are shown, evenly spread: all, if they are not too many; [shown]."""
-    shown = min(neurons, NEURONS_SHOWN)
-    return np.arange(shown) * neurons // shown
 
 
 def diverging(values: np.ndarray, bound: float) -> np.ndarray:

@@ -6,8 +6,8 @@ and once to be drawn, frame by frame, so that memory does not grow with its leng
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from itertools import cycle, islice
@@ -116,33 +116,33 @@ def film(
         hook = None if take.hook is None else take.hook()
         return islice(watch(policy, env, seed, hook=hook, width=width), max_steps + 1)
 
-    envs = [take.make({}) for take in takes]
-    outlines = [_survey(run(take, env)) for env, take in zip(envs, takes)]
-    for env in envs:
-        env.close()
-    steps = max(len(outline.rewards) for outline in outlines)
-    rate, stride = pace(envs[0].metadata.get("render_fps"), steps)
-    window = max(min(WINDOW, steps // 5), 1)
-    curves = [
-        Curve(reward_rate(outline.rewards, window), colour, take.name)
-        for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE)))
-    ]
-    bound = max(outline.largest for outline in outlines)  # one scale for all fast weights
-    stacked = len(takes) > 1 or outlines[0].last.spikes is None
-    columns = len(takes) if stacked else 2
-    header = np.full((BAR, WIDTH * columns, 3), INK, dtype=np.uint8)
-    header = written(header, title, f"episode {seed}")
-    scenes: list[_Scene] = []
-    try:
-        for number, take in enumerate(takes):
-            env = take.make(drawing_arguments(envs[number]))
+    with closing(takes[0].make({})) as plain:
+        clock, arguments = plain.metadata.get("render_fps"), drawing_arguments(plain)
+    with ExitStack() as opened:
+        envs = [opened.enter_context(closing(take.make(arguments))) for take in takes]
+        outlines = [_survey(run(take, env)) for env, take in zip(envs, takes)]
+        steps = max(len(outline.rewards) for outline in outlines)
+        rate, stride = pace(clock, steps)
+        window = max(min(WINDOW, steps // 5), 1)
+        curves = [
+            Curve(reward_rate(outline.rewards, window), colour, take.name)
+            for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE)))
+        ]
+        bound = max(outline.largest for outline in outlines)  # one scale for all fast weights
+        stacked = len(takes) > 1 or outlines[0].last.spikes is None
+        scenes: list[_Scene] = []
+        for number, (take, env, outline) in enumerate(zip(takes, envs, outlines)):
             on_top = [curves[number], *curves[:number], *curves[number + 1 :]]
-            tall = REWARD_HEIGHT if outlines[number].last.spikes is None else HEIGHT
-            panel = Panel(outlines[number], on_top, window, WIDTH, tall, bound)
-            scenes.append(_Scene(env, run(take, env), panel, take.name, stacked))
+            tall = REWARD_HEIGHT if outline.last.spikes is None else HEIGHT
+            panel = Panel(outline, on_top, window, WIDTH, tall, bound)
+            camera = opened.enter_context(closing(Camera(env, WIDTH, HEIGHT)))
+            scenes.append(_Scene(env, camera, run(take, env), panel, take.name, stacked))
+        across = WIDTH * (len(takes) if stacked else 2)
+        header = np.full((BAR, across, 3), INK, dtype=np.uint8)
+        header = written(header, title, f"episode {seed}")
         height = BAR + HEIGHT + (len(scenes[0].panel.canvas) if stacked else 0)
         bar = progress_bar(steps + 1, "steps", desc=path.stem, leave=False, disable=not progress)
-        with bar, mp4(path, WIDTH * columns, height, rate) as add:
+        with bar, mp4(path, across, height, rate) as add:
             for step in range(steps + 1):
                 for scene in scenes:
                     scene.advance()
@@ -150,9 +150,6 @@ def film(
                     pictures = np.concatenate([scene.frame() for scene in scenes], axis=1)
                     add(np.concatenate([header, pictures]))
                 bar.update()
-    finally:
-        for scene in scenes:
-            scene.close()
     return [float(outline.rewards.sum()) for outline in outlines]
 
 
@@ -215,19 +212,22 @@ def context_now(info: dict[str, Any]) -> str:
     return f"hidden {names}: {' '.join(map(str, shown))}{since}"
 
 
+@dataclass
 class _Scene:
-    """One take while it is drawn: its environment, camera and panel."""
+    """One take while it is drawn."""
 
-    def __init__(
-        self, env: gym.Env, moments: Iterator[Moment], panel: Panel, name: str, stacked: bool
-    ) -> None:
-        self.env, self.moments, self.panel, self.name = env, moments, panel, name
-        self.stacked = stacked
-        self.camera = Camera(env, WIDTH, HEIGHT)
-        self.steps, self.total, self.over = -1, 0.0, False
-        self.since: dict[str, int] = {}
-        self.context = ""
-        self.picture: np.ndarray | None = None
+    env: gym.Env
+    camera: Camera
+    moments: Iterator[Moment]
+    panel: Panel
+    name: str
+    stacked: bool
+    steps: int = -1
+    total: float = 0.0
+    over: bool = False
+    since: dict[str, int] = field(default_factory=dict)
+    context: str = ""
+    picture: np.ndarray | None = None
 
     def advance(self) -> None:
         """Goes on by one step, if the episode does."""
@@ -257,11 +257,6 @@ class _Scene:
         if texts:
             picture[-BAR:] = written(np.full_like(picture[-BAR:], MARK), ", ".join(texts))
         return np.concatenate([picture, self.panel.canvas], axis=0 if self.stacked else 1)
-
-    def close(self) -> None:
-        """Frees what it holds."""
-        self.camera.close()
-        self.env.close()
 
 
 def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
