@@ -168,7 +168,7 @@ def test_random_actions_are_not_what_the_task_draws():
     gym.register("Guessing-v0", Guessing, max_episode_steps=20)
     try:
         task = task_of("Guessing-v0", {})
-        job = Job(None, False, task, CLEAN, tuple(range(40)), 20, True, baseline="random")
+        job = Job(None, False, task, CLEAN, tuple(range(40)), 40, True, baseline="random")
         assert run_job(job)["return"].mean() == pytest.approx(5, abs=1.2)  # 4 standard errors
     finally:
         del gym.registry["Guessing-v0"]
