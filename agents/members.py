@@ -5,7 +5,6 @@ process, in several, or on a Ray cluster. What comes of it is the same.
 import multiprocessing
 import os
 import pickle
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +20,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents.buffer import each
-from spikepropamine.common import UsageError, end_with_parent_process, require
+from spikepropamine.common import UsageError, become_worker, require
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.fast import Several, can_differ
 from spikepropamine.policies.spaces import stacked
@@ -209,8 +208,7 @@ _packed = b""  # of this process, where it is one of several
 def _start(packed: bytes) -> None:
     global _packed
     _packed = packed
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears of it, and stops this one
-    end_with_parent_process()
+    become_worker()
 
 
 def _evaluated(*job: Any) -> list[Result]:

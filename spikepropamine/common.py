@@ -110,8 +110,12 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def end_with_parent_process() -> None:
-    """Has a process that `multiprocessing` started end when the one that started it does."""
+def become_worker() -> None:
+    """Has a process that `multiprocessing` started end with the one that started it, which alone
+    hears of Ctrl-C.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def end() -> None:
         if parent := multiprocessing.parent_process():

@@ -6,7 +6,6 @@ end, through falls, so that all trajectories have the same length.
 
 import copy
 import multiprocessing
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -356,7 +355,7 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
         # is not possible (Windows), tasks are verified one by one
         if "fork" in multiprocessing.get_all_start_methods():
             workers = multiprocessing.get_context("fork").Pool(
-                min(len(tasks), common.cores()), _start_worker
+                min(len(tasks), common.cores()), common.become_worker
             )
             each = stack.enter_context(workers).imap
         for found in each(partial(verify, families=names), tasks):
@@ -369,8 +368,3 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
         f"applicable, in {time.perf_counter() - start:.0f} s"
     )
     return int(failed > 0)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    common.end_with_parent_process()

@@ -7,7 +7,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import signal
 import site
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +24,8 @@ from safetensors.numpy import save
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.common import (
     UsageError,
+    become_worker,
     cores,
-    end_with_parent_process,
     progress_bar,
     reason,
     whole_file,
@@ -200,9 +199,7 @@ def _run_side_by_side(
 def _start_worker(modules: Sequence[str]) -> None:
     import_modules(modules)  # a process of its own knows nothing of the user's
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears of it, and stops this one
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by this, without a word
-    end_with_parent_process()
+    become_worker()
 
 
 def cache_folder() -> Path:
