@@ -8,7 +8,6 @@ Times of a step are medians over 500, of one environment in one thread.
 
 import time
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,7 @@ from benchmarks.rows import Rows, run
 from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.evaluation.film.recording import observed
-from spikepropamine.evaluation.judge.cost import cost_of
+from spikepropamine.evaluation.rows import cost_of_run
 from spikepropamine.export import onnx_file
 from spikepropamine.folder import find
 
@@ -27,9 +25,7 @@ STEPS = 500
 
 def operations(run: Run, task: Task) -> dict[str, float]:
     """Of a step, with energy and memory."""
-    with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
-        observations = observed(run.policy, env, UNSEEN_SEED)
-    cost = cost_of(run.policy.policy, observations)
+    cost = cost_of_run(run, task, UNSEEN_SEED)
     return {name: round(x, 4 if name == "activation_sparsity" else 1) for name, x in cost.items()}
 
 

@@ -17,11 +17,11 @@ import polars as pl
 
 from spikepropamine.agents.zoo import actor_parameters
 from spikepropamine.common import CLEAN_KEY
-from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.film.recording import observed
 from spikepropamine.evaluation.judge import measures
-from spikepropamine.evaluation.judge.cost import cost_of
+from spikepropamine.evaluation.judge.cost import Cost, cost_of
 from spikepropamine.evaluation.judge.measures import OPENING, SETTLED, WINDOW, Segment
 from spikepropamine.evaluation.run.episodes import SAMPLES, Outcome
 from spikepropamine.evaluation.run.plan import Evaluation
@@ -81,8 +81,7 @@ def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
 
 def _facts(evaluation: Evaluation, run: Run) -> Numbers:
     """Of a run; what acting costs is counted in the first clean episode."""
-    with closing(make_env(evaluation.task, CLEAN, run.previous, run.revealed)) as env:
-        seen = observed(run.policy, env, evaluation.seeds[0])
+    cost = cost_of_run(run, evaluation.task, evaluation.seeds[0])
     settings, progress = run.policy.metadata["settings"], RunFolder(run.folder).progress
     untrained = settings.get("trainer", {}).get("untrained") or ()
     when, returns = read_curve(progress, RETURN)
@@ -92,12 +91,18 @@ def _facts(evaluation: Evaluation, run: Run) -> Numbers:
         "seconds": seconds_of(progress),
         "training_return": returns[-1] if len(returns) else None,
         "best_training_return": max(returns, default=None),
-    } | {f"cost/{name}": value for name, value in cost_of(run.policy.policy, seen).items()}
+    } | {f"cost/{name}": value for name, value in cost.items()}
     yield from ({"measure": k, "value": v} for k, v in facts.items() if v is not None)
     ends = [round(run.steps * (point + 1) / CURVE) for point in range(CURVE)]
     if len(returns):
         curve = np.interp(ends, when, returns, left=np.nan)
         yield from _numbers("training_return", "at", ends, curve)
+
+
+def cost_of_run(run: Run, task: Task, seed: int) -> Cost:
+    """What acting costs, counted in the clean episode of a seed."""
+    with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
+        return cost_of(run.policy.policy, observed(run.policy, env, seed))
 
 
 def _episodes(outcome: Outcome) -> Numbers:
