@@ -29,7 +29,6 @@ from spikepropamine.evaluation.film.panel import (
     Outline,
     Panel,
     diverging,
-    reward_rate,
 )
 from spikepropamine.evaluation.film.recording import Moment
 from spikepropamine.evaluation.film.video import (
@@ -367,11 +366,6 @@ def test_a_fast_weight_is_drawn_where_it_belongs(shape):
         box = (0, height / 4, 0, width / 5)
     found = rows.min(), rows.max(), columns.min(), columns.max()
     np.testing.assert_allclose(found, box, atol=1.5)
-
-
-def test_the_reward_rate_is_a_mean_over_the_last_steps():
-    rate = reward_rate(np.array([1.0, 2.0, 3.0, 4.0]), 2)
-    np.testing.assert_allclose(rate, [1.0, 1.5, 2.5, 3.5])
 
 
 def test_a_policy_without_spikes_has_the_reward_rate_alone():

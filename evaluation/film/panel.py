@@ -193,11 +193,3 @@ def diverging(values: np.ndarray, bound: float) -> np.ndarray:
     share = np.clip(values / bound, -1, 1)[..., None]
     full = np.where(share < 0, BELOW, ABOVE)
     return np.round(255 + np.abs(share) * (full - 255.0)).astype(np.uint8)
-
-
-def reward_rate(rewards: np.ndarray, window: int) -> np.ndarray:
-    """Mean reward of the last `window` steps at each step, of fewer at the start; [steps]."""
-    total = np.concatenate([[0.0], np.cumsum(rewards)])
-    steps = np.arange(1, len(rewards) + 1)
-    since = np.maximum(steps - window, 0)
-    return (total[steps] - total[since]) / (steps - since)

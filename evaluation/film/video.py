@@ -19,6 +19,7 @@ import av
 import gymnasium as gym
 import matplotlib
 import numpy as np
+import polars as pl
 from PIL import Image, ImageDraw, ImageFont
 
 from spikepropamine.common import CLEAN_KEY, progress_bar, whole_file
@@ -35,7 +36,6 @@ from spikepropamine.evaluation.film.panel import (
     Curve,
     Outline,
     Panel,
-    reward_rate,
 )
 from spikepropamine.evaluation.film.recording import Moment, recorded_layer, watch
 from spikepropamine.evaluation.run.episodes import width_of
@@ -124,10 +124,10 @@ def film(
         steps = max(len(outline.rewards) for outline in outlines)
         rate, stride = pace(clock, steps)
         window = max(min(WINDOW, steps // 5), 1)
-        curves = [
-            Curve(reward_rate(outline.rewards, window), colour, take.name)
-            for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE)))
-        ]
+        curves = []
+        for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE))):
+            mean = pl.Series(outline.rewards).rolling_mean(window, min_samples=1)
+            curves.append(Curve(mean.to_numpy(), colour, take.name))
         bound = max(outline.largest for outline in outlines)  # one scale for all fast weights
         stacked = len(takes) > 1 or outlines[0].last.spikes is None
         scenes: list[_Scene] = []
