@@ -307,8 +307,8 @@ def costs(found: Evaluation) -> Section:
             chart = charts.scatter(spots, *axes, as_percent=share)
             plots.append(Plot(f"{title.capitalize()}, by cost", chart))
     text = sentences("about_cost", PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION)
-    blocks = [Text(text), *([Plots(plots)] if plots else []), Table(columns, rows, caption)]
-    return Section("Cost", blocks)
+    shown: list[Any] = [Plots(plots)] if plots else []
+    return Section("Cost", [Text(text), *shown, Table(columns, rows, caption)])
 
 
 def results(found: Evaluation) -> Section:

@@ -159,16 +159,14 @@ def _check_types(settings: Any, steps: Any) -> None:
     name = settings["policy"]
     if not isinstance(name, str) or not POLICY_NAME.fullmatch(name):
         raise TypeError(f"{name!r} is not the name of a policy")
-    numbers = {"seed": settings["seed"], "n_envs": settings["n_envs"], "steps": steps}
-    for what, number in numbers.items():
-        if type(number) is not int or not 0 <= number < 2**63:
-            raise TypeError(f"{what} is {shown(number)}, and should be a whole number from 0 on")
-    kinds: dict[str, type] = {"env": str, "env_kwargs": dict}
-    optional: dict[str, type] = {"perturb": str, "previous": bool, "reveal": bool, "steps": int}
-    kinds |= {key: kind for key, kind in optional.items() if settings.get(key) is not None}
-    for what, kind in kinds.items():
-        if not isinstance(settings[what], kind):
-            raise TypeError(f"{what} is {settings[what]!r}, and should be a {kind.__name__}")
+    needed = {"env": str, "env_kwargs": dict, "seed": int, "n_envs": int}
+    optional = {"perturb": str, "previous": bool, "reveal": bool, "steps": int}
+    given = {what: kind for what, kind in optional.items() if settings.get(what) is not None}
+    told = [(what, settings[what], kind) for what, kind in (needed | given).items()]
+    for what, value, kind in (*told, ("steps", steps, int)):
+        if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
+            meant = "whole number from 0 on" if kind is int else kind.__name__
+            raise TypeError(f"{what} is {shown(value)}, and should be a {meant}")
     if ":" in settings["env"]:  # Gymnasium would import what stands before it
         raise TypeError(f"env is {settings['env']!r}, and should name no module; --import does")
 

@@ -96,7 +96,7 @@ class _Count:
         self.parameter_bytes = self.state_bytes = 0
         self.neurons, self.silent = 0, 0.0  # and how many of them are at 0, on average
 
-    def layer(self, module: Any, inputs: tuple[Tensor], _: Tensor) -> None:
+    def layer(self, module: Any, inputs: Any, _: Tensor) -> None:
         """Of a module that has weights, which has run."""
         (x,) = inputs
         if isinstance(module, nn.Conv2d):
@@ -237,12 +237,12 @@ class _Arithmetic(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(self, shape: tuple[int, ...], done: np.ndarray) -> None:
         self.shape, self.done = shape, done
 
-    def __array_ufunc__(self, function: np.ufunc, _method: str, *inputs: Any) -> "_Arithmetic":
+    def __array_ufunc__(self, ufunc: Any, method: Any, *inputs: Any, **_: Any) -> "_Arithmetic":
         shape = np.broadcast_shapes(*(np.shape(x) for x in inputs))
-        if function in (np.add, np.subtract):
+        if ufunc in (np.add, np.subtract):
             self.done[0] += prod(shape) if shape else 0
-        elif function is not np.negative:
-            times = abs(int(inputs[1])) - 1 if function is np.power else 1
+        elif ufunc is not np.negative:
+            times = abs(int(inputs[1])) - 1 if ufunc is np.power else 1
             self.done[1] += times * prod(shape) if shape else 0
         return _Arithmetic(shape, self.done)
 
