@@ -254,7 +254,9 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     values |= {"runs": given.runs, "seed": given.seed}
     if stored.match_parameters is not None:  # the widths that were given have been scaled
         values["network"] = {k: v for k, v in values.get("network", {}).items() if k != "hidden"}
-    return validated(_over(stored, values))
+    resumed = validated(_over(stored, values))
+    # the name of the policy has had its say, too
+    return replace(resumed, network=agents()[stored.policy].network(resumed.network))
 
 
 def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
