@@ -42,7 +42,7 @@ from spikepropamine.versions import add_import, versions
 EPISODES, FEW_EPISODES = 100, 5
 LONGEST_NAME = 100  # of a folder for results
 REPORT = "report.html"
-FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.filmed}
+FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.cost == 1}
 
 
 def _configured(parser: Parser, file: Path) -> argparse.Namespace:

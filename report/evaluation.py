@@ -413,7 +413,7 @@ class Evaluation:
     @cached_property
     def costs(self) -> dict[str, Cost]:
         """Of each policy, the mean over its runs."""
-        found = {}
+        found: dict[str, Cost] = {}
         for policy in self.policies:
             rows = table.where(self.frame, policy=policy).filter(
                 pl.col("measure").str.starts_with("cost/")

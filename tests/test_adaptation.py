@@ -146,7 +146,7 @@ def test_frozen_at_the_change_of_each_row():
     assert frozen(0, {0: 0, 1: 0, 2: 0}) == [0, 0, 0]
     assert frozen(20, {0: 0, 1: 20, 2: 0}) == [0, 1, 0]
     assert frozen(50, {0: 0, 1: 20, 2: 0}) == [1, 1, 1]
-    assert LESIONS["frozen"].filmed
+    assert LESIONS["frozen"].cost == 1
 
 
 class Paying(gym.Env):

@@ -59,8 +59,8 @@ class Lesion:
     words: str  # what a reader is told instead of the name
     sentence: str  # what it does
     hook: Callable[[Wave], Hook]  # makes it for a wave of episodes
-    cost: int = 1  # episodes that are run for each one that is lesioned
-    filmed: bool = False  # whether a video can show it: it needs the layout and `freeze_at` alone
+    # episodes that are run for each one that is lesioned; a video can show it where that is one
+    cost: int = 1
 
 
 def layout_of(policy: Any) -> "StateLayout | None":
@@ -169,13 +169,13 @@ LESIONS = {
     for lesion in (
         Lesion(
             "off", "plasticity off", "fast weights are held at zero",
-            lambda wave: PlasticityOff(wave.layout, 0), filmed=True,
+            lambda wave: PlasticityOff(wave.layout, 0),
         ),
         Lesion(
             "frozen", "fast weights frozen",
             "fast weights stay as they are from the onset of the perturbation on, or from the "
             "first change of the context; half-way through the episode where neither comes before",
-            lambda wave: PlasticityOff(wave.layout, wave.freeze_at, at_change=True), filmed=True,
+            lambda wave: PlasticityOff(wave.layout, wave.freeze_at, at_change=True),
         ),
         Lesion(
             "modulator-shuffled", "neuromodulator shuffled in time",

@@ -159,10 +159,10 @@ def _check_types(settings: Any, steps: Any) -> None:
     name = settings["policy"]
     if not isinstance(name, str) or not POLICY_NAME.fullmatch(name):
         raise TypeError(f"{name!r} is not the name of a policy")
-    needed = {"env": str, "env_kwargs": dict, "seed": int, "n_envs": int}
+    needed: dict[str, Any] = {"env": str, "env_kwargs": dict, "seed": int, "n_envs": int}
     optional = {"perturb": str, "previous": bool, "reveal": bool, "steps": int}
     given = {what: kind for what, kind in optional.items() if settings.get(what) is not None}
-    told = [(what, settings[what], kind) for what, kind in (needed | given).items()]
+    told: list[Any] = [(what, settings[what], kind) for what, kind in (needed | given).items()]
     for what, value, kind in (*told, ("steps", steps, int)):
         if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
             meant = "whole number from 0 on" if kind is int else kind.__name__
