@@ -24,17 +24,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from torch import Tensor
 
 from spikepropamine.agents.buffer import each
-from spikepropamine.agents.members import (
-    Alone,
-    Episodes,
-    OnRay,
-    Processes,
-    Result,
-    Worker,
-    merge,
-    pack,
-    put,
-)
+from spikepropamine.agents.members import Episodes, OnRay, Processes, Result, Worker, pack, put
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.plastic_sac import Recent
 from spikepropamine.common import require
@@ -206,16 +196,15 @@ class Evolution(BaseAlgorithm):
         named = dict(self.policy.named_parameters())
         return [named[name] for name in self.names]
 
-    def _evaluator(self) -> Alone | Processes | OnRay:
-        assert self.env is not None
-        side_by_side: Any = self.env.unwrapped
+    def _evaluator(self) -> Worker | Processes | OnRay:
+        venv: Any = self.env
+        makers = getattr(venv.unwrapped, "makers", ())
         if self.workers == 1 and self.cluster == "none":
             copy = cloudpickle.loads(cloudpickle.dumps(self.policy))
-            makers = getattr(side_by_side, "makers", ())
-            return Alone(Worker(copy, self.names, side_by_side.envs, makers))
-        if not hasattr(side_by_side, "makers"):
+            return Worker(copy, self.names, venv.unwrapped.envs, makers)
+        if not makers:
             raise ValueError("several workers need environments made by SideBySide")
-        packed = pack(self.policy, self.names, side_by_side.makers)
+        packed = pack(self.policy, self.names, makers)
         return OnRay(packed) if self.cluster == "ray" else Processes(packed, self.workers)
 
     def learn(
@@ -283,7 +272,7 @@ class Evolution(BaseAlgorithm):
         if episodes.normalisation is not None:
             assert normalised is not None
             for result in found:
-                merge(normalised.obs_rms, result)
+                result.merge_into(normalised.obs_rms)
         self._n_updates += 1
         return True
 

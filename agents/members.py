@@ -66,9 +66,16 @@ class Result:
     infos: list[dict[str, Any]] = field(default_factory=list)
     record: tuple[Any, np.ndarray, np.ndarray, int] | None = None
 
+    def merge_into(self, statistics: RunningMeanStd | dict[str, RunningMeanStd]) -> None:
+        """Lets running statistics take in the observations of the member."""
+        for key, moments in self.moments.items():
+            part = statistics[key] if isinstance(statistics, dict) else statistics
+            part.update_from_moments(*moments)
+
 
 class Worker:
-    """Evaluates members: each has an episode in each of its environments, side by side.
+    """Evaluates members in this process: each has an episode in each of its environments, side by
+    side.
 
     Args:
         policy: it gets the parameters of members, and draws weights.
@@ -98,6 +105,14 @@ class Worker:
         while len(self.envs) < len(members) * self.count:
             self.envs.append(self.makers[len(self.envs) % self.count]())
         return self._run(episodes, members, record)
+
+    def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
+        """Of each member, in their order; the first one is recorded."""
+        for job in _jobs(members, bool(self.makers)):
+            yield from self(episodes, *job)
+
+    def close(self) -> None:
+        """Ends what it has started: nothing, in this process."""
 
     def _actors(self, members: Sequence[np.ndarray]) -> "Several | _One":
         vectors = torch.from_numpy(np.stack(members))
@@ -181,13 +196,6 @@ def _moments(seen: Any, part: slice, lengths: np.ndarray) -> dict[str, tuple[Any
     return found
 
 
-def merge(statistics: RunningMeanStd | dict[str, RunningMeanStd], result: Result) -> None:
-    """Lets running statistics take in the observations of a member."""
-    for key, (mean, var, count) in result.moments.items():
-        part = statistics[key] if isinstance(statistics, dict) else statistics
-        part.update_from_moments(mean, var, count)
-
-
 def pack(policy: Any, names: Sequence[str], makers: Sequence[Any]) -> bytes:
     """What another process makes a `Worker` of; `makers` make its environments."""
     return pickle.dumps((tuple(imported), cloudpickle.dumps((policy, tuple(names), makers))))
@@ -211,34 +219,14 @@ def _start(packed: bytes) -> None:
     become_worker()
 
 
-def _evaluated(*job: Any) -> list[Result]:
-    return _unpacked(_packed)(*job)
+def _evaluated(packed: bytes | None, *job: Any) -> list[Result]:
+    return _unpacked(packed or _packed)(*job)
 
 
-def _evaluated_there(packed: bytes, *job: Any) -> list[Result]:
-    return _unpacked(packed)(*job)
-
-
-def _jobs(
-    members: Sequence[np.ndarray], size: int = TOGETHER
-) -> list[tuple[Sequence[np.ndarray], bool]]:
+def _jobs(members: Sequence[np.ndarray], together: bool = True) -> list[tuple[Any, bool]]:
     """Members that are evaluated at a time, and whether the first of them is recorded."""
+    size = TOGETHER if together else 1
     return [(members[n : n + size], n == 0) for n in range(0, len(members), size)]
-
-
-class Alone:
-    """Evaluates members in this process."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-
-    def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
-        """Of each member, in their order; the first one is recorded."""
-        for job in _jobs(members, TOGETHER if self.worker.makers else 1):
-            yield from self.worker(episodes, *job)
-
-    def close(self) -> None:
-        """Ends what it has started."""
 
 
 class Processes:
@@ -277,7 +265,7 @@ class Processes:
             # not forked: PyTorch's and MuJoCo's threads do not survive a fork
             context = multiprocessing.get_context("spawn")
             self.pool = ProcessPoolExecutor(self.workers, context, _start, (self.packed,))
-        return self.pool.submit(_evaluated, *job)
+        return self.pool.submit(_evaluated, None, *job)
 
     def close(self) -> None:
         """Ends the processes."""
@@ -306,7 +294,7 @@ class OnRay:
         if self.begun:
             ray.init(log_to_driver=False)
         self.packed = ray.put(packed)
-        self.task = ray.remote(max_retries=-1)(_evaluated_there)
+        self.task = ray.remote(max_retries=-1)(_evaluated)
 
     def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
         """Of each member, in their order; the first one is recorded."""

@@ -2,16 +2,18 @@
 is hidden undone, in what is seen and done.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import TransformAction, TransformObservation
 
 from spikepropamine.envs.task import Start, Step
 
 
-class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs):
+class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
     """Appends numbers to the observation, in its own dtype (floats, where it is of integers)."""
 
     def __init__(self, env: gym.Env, **arguments: Any) -> None:
@@ -29,10 +31,24 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs):
         high = np.concatenate([space.high, high]).astype(dtype)
         self.observation_space = gym.spaces.Box(low, high, dtype=dtype.type)
 
-    @staticmethod
-    def _extended(observation: np.ndarray, *numbers: Any) -> np.ndarray:
+    @abstractmethod
+    def _appended(self, info: Mapping[str, Any], action: Any, reward: Any) -> tuple[Any, ...]:
+        """Sequences of numbers to append after a step; after `reset` the action is None."""
+
+    def _extended(self, observation: np.ndarray, *after: Any) -> np.ndarray:
         dtype = np.result_type(observation.dtype, np.float32)
-        return np.concatenate([observation, *numbers], dtype=dtype)
+        return np.concatenate([observation, *self._appended(*after)], dtype=dtype)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._extended(observation, info, None, 0.0), info
+
+    def step(self, action: Any) -> Step:
+        """Take one step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation = self._extended(observation, info, action, reward)
+        return observation, reward, terminated, truncated, info
 
 
 class PreviousActionAndReward(_Wider):
@@ -65,21 +81,14 @@ class PreviousActionAndReward(_Wider):
         self._channels = low.size
         self._widen([*low, -np.inf], [*high, np.inf])
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
-        """Start an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self._extended(observation, np.zeros(self._channels + 1)), info
-
-    def step(self, action: Any) -> Step:
-        """Take one step."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+    def _appended(self, info: Mapping[str, Any], action: Any, reward: Any) -> tuple[Any, ...]:
+        if action is None:
+            return (np.zeros(self._channels + 1),)
         if self._first is None:
-            taken = np.asarray(action).ravel()
-        else:
-            taken = np.zeros(self._channels)
-            taken[int(action) - self._first] = 1.0
-        known = (info.get("feedback", reward),)
-        return self._extended(observation, taken, known), reward, terminated, truncated, info
+            return np.asarray(action).ravel(), (info.get("feedback", reward),)
+        taken = np.zeros(self._channels)
+        taken[int(action) - self._first] = 1.0
+        return taken, (info.get("feedback", reward),)
 
 
 def hidden_numbers(
@@ -123,38 +132,21 @@ class Revealed(_Wider):
         super().__init__(env, labels=labels, values=values)
         self.labels, self.values = tuple(labels), dict(values)
         known = [name for name in ("contexts", "context", "hidden") if env.has_wrapper_attr(name)]
-        numbers = self._hidden({name: env.get_wrapper_attr(name) for name in known})
+        (numbers,) = self._appended({name: env.get_wrapper_attr(name) for name in known})
         if not numbers:
             raise ValueError("nothing is hidden; perturb it, as by motor_signs=seen or mass=0.5..2")
         bound = np.full(len(numbers), np.inf)
         self._widen(-bound, bound)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
-        """Start an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self._extended(observation, self._hidden(info)), info
-
-    def step(self, action: Any) -> Step:
-        """Take one step."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        shown = self._extended(observation, self._hidden(info))
-        return shown, reward, terminated, truncated, info
-
-    def _hidden(self, info: Mapping[str, Any]) -> list[float]:
-        return hidden_numbers(info, self.labels, self.values)
+    def _appended(self, info: Mapping[str, Any], *_: Any) -> tuple[Any, ...]:
+        return (hidden_numbers(info, self.labels, self.values),)
 
 
-class Told(gym.Wrapper):
-    """Undoes the contexts of a perturbed environment, in what is seen and in what is done."""
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
-        """Start an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self.env.get_wrapper_attr("out_of_context")(observation), info
-
-    def step(self, action: Any) -> Step:
-        """Take the action that has the effect of this one in the plain task."""
-        action = self.env.get_wrapper_attr("in_context")(action)
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        observation = self.env.get_wrapper_attr("out_of_context")(observation)
-        return observation, reward, terminated, truncated, info
+def translated(env: gym.Env) -> gym.Env:
+    """A perturbed environment without its contexts: they are undone in what is seen, and actions
+    have the effect that they have in the plain task.
+    """
+    into, out_of = (env.get_wrapper_attr(name) for name in ("in_context", "out_of_context"))
+    # functions, since Gymnasium copies its wrappers' arguments, and no perturbed environment
+    env = TransformAction(env, lambda action: into(action), None)
+    return TransformObservation(env, lambda observation: out_of(observation), None)

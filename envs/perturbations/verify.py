@@ -23,7 +23,7 @@ from spikepropamine.envs.making import check_env_id, split_env
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE, Family
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 from spikepropamine.envs.rendering import is_mujoco
-from spikepropamine.envs.shown import Told
+from spikepropamine.envs.shown import translated
 from spikepropamine.envs.task import said
 from spikepropamine.versions import add_import, import_modules, unless_imported
 
@@ -257,7 +257,7 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
         if target not in family.targets_in(env):
             continue
         changing = perturbed(f"{family.name}:{target}=seen@change({ONSET})")
-        undone = player.play(Told(changing), first)
+        undone = player.play(translated(changing), first)
         require(_equal(undone, player.plain[first]), "who is told does not get the plain task")
         require(not _equal(player.play(changing, first), undone), f"{target} changes nothing")
         changing.undo()

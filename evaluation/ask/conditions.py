@@ -13,7 +13,7 @@ from spikepropamine.envs.making import contexts_of, horizon_of, make, terms_of
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.notation import is_suite, load_suite, suite_names
 from spikepropamine.envs.rendering import is_mujoco
-from spikepropamine.envs.shown import PreviousActionAndReward, Told
+from spikepropamine.envs.shown import PreviousActionAndReward, translated
 from spikepropamine.envs.task import said
 from spikepropamine.evaluation.ask.lesions import LESIONS
 
@@ -193,7 +193,7 @@ def make_env(
         arguments["noise"] = condition.noise
     if not told:
         return make(task.environment, arguments, text, previous, revealed)
-    env: gym.Env = Told(make(task.environment, arguments, text))
+    env = translated(make(task.environment, arguments, text))
     return PreviousActionAndReward(env) if previous else env
 
 
