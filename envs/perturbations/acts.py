@@ -33,7 +33,6 @@ class Act:
         self.bound = Bound(target=self._target(seen), spread=spread, space=space)
         self.chosen, self.changed = False, False
         self.value, self.now = self.family.nominal, 0.0
-        self._episode_value = self.family.nominal
 
     @property
     def ever_acts(self) -> bool:
@@ -103,32 +102,27 @@ class ContextAct(Act):
     def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
         super().__init__(env, term, alternative, spread)
         self._contexts: Contexts = self.bound.target
-        self._plain = self._contexts.of_code(0)
-        self.context, self.began = self._plain, 0
+        self.context = self._plain = self._contexts.of_code(0)
+        self.began = 0
         self._plan: list[tuple[int, np.ndarray]] = []
-        self._held = False
+        """The contexts of an episode, each with the step at which it begins."""
         if not term.severities:
-            try:
-                self._codes = term.codes(self._contexts.codes)
-            except ValueError as error:
-                raise ValueError(f"in {term.text!r}: {error}") from error
-            if term.schedule.changes and len(self._codes) < 2:
-                raise ValueError(f"in {term.text!r}: there is no other context to change to")
+            self._codes = term.codes(self._contexts.codes)
 
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
         """Start an episode at step 0."""
-        random = self.bound.random
+        random, of, schedule = self.bound.random, self._contexts, self.term.schedule
         if self.term.severities:
-            share, ranks = self.term.draw(random), random.permutation(len(self._contexts.channels))
-            self._plan = [(0, self._contexts.changing(share, ranks))]
+            share, ranks = self.term.draw(random), random.permutation(len(of.channels))
+            self._plan = [(schedule.start, of.changing(share, ranks))]
         else:
             code = random.choice(self._codes)
-            self._plan = [(0, self._contexts.of_code(int(code)))]
-            for first, last in self.term.schedule.changes:
+            self._plan = [(schedule.start, of.of_code(int(code)))]
+            for first, last in schedule.changes:
                 code = random.choice(self._codes[self._codes != code])
                 step = int(random.integers(first, last + 1))
-                self._plan.append((step, self._contexts.of_code(int(code))))
-        self.chosen, self._held = chosen == self.alternative, False
+                self._plan.append((step, of.of_code(int(code))))
+        self.chosen = chosen == self.alternative
         self.move_to(0, None)
 
     def hold(self, code: int | str) -> None:
@@ -137,14 +131,14 @@ class ContextAct(Act):
         """
         first, of = self._plan[0][1], self._contexts
         self._plan = [(0, of.opposite(first) if isinstance(code, str) else of.of_code(code))]
-        self.chosen, self._held = True, True
+        self.chosen = True
         self.move_to(0, None)
 
     def move_to(self, time: int, task: Any) -> bool:
         """Find the context at a step, and whether another one begins there."""
         context = self._plain
-        if self.chosen and (self._held or self.term.schedule.strength(time)):
-            context = next(one for step, one in reversed(self._plan) if step <= time)
+        for step, one in self._plan if self.chosen else []:
+            context = one if step <= time else context
         self.bound.time = time
         same = context is self.context or np.array_equal(context, self.context)
         self.changed = not time or not same

@@ -135,15 +135,19 @@ class Term:
 
     def codes(self, contexts: int) -> np.ndarray:
         """The codes, rising, that an episode may draw from, where so many contexts have one. Raises
-        ValueError where there are none, or one that does not exist.
+        ValueError where there are none, one that does not exist, or no other one to change to.
         """
-        if self.context_set is None:
-            if self.high >= contexts:
-                raise ValueError(f"there are {contexts} contexts, from 0 to {contexts - 1}")
-            return np.arange(int(self.low), int(self.high) + 1)
-        codes = codes_of(contexts, self.context_set)
+        where = f"in {self.text!r}: "
+        if self.context_set is not None:
+            codes = codes_of(contexts, self.context_set)
+        elif self.high < contexts:
+            codes = np.arange(int(self.low), int(self.high) + 1)
+        else:
+            raise ValueError(f"{where}there are {contexts} contexts, from 0 to {contexts - 1}")
         if not len(codes):
-            raise ValueError(f"of {contexts} contexts none is held out")
+            raise ValueError(f"{where}of {contexts} contexts none is held out")
+        if self.schedule.changes and len(codes) < 2:
+            raise ValueError(f"{where}there is no other context to change to")
         return codes
 
 

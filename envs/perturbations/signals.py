@@ -60,11 +60,15 @@ CUES: Need = (  # the attributes of an episode come with its first reset
 )
 
 
+def with_all(named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Indices by name, and all of them; nothing where there are none."""
+    return named | {"all": np.concatenate([*named.values()])} if named else {}
+
+
 def sensors(task: Any) -> dict[str, np.ndarray]:
     """Indices of observations: each by its number, and all."""
     size = int(np.prod(task.observation_space.shape))
-    named = {f"sensor_{index}": np.array([index]) for index in range(size)}
-    return named | {"all": np.arange(size)}
+    return with_all({f"sensor_{index}": np.array([index]) for index in range(size)})
 
 
 def joint_of_actuator(model: Any, actuator: int) -> int | None:
@@ -88,7 +92,7 @@ def actuators(task: Any) -> dict[str, np.ndarray]:
             joint = joint_of_actuator(model, index)
             name = model.actuator(index).name or ("" if joint is None else model.joint(joint).name)
         targets[name or f"action_{index}"] = np.array([index])
-    return targets | {"all": np.arange(size)}
+    return with_all(targets)
 
 
 def _signs(named: dict[str, np.ndarray]) -> dict[str, Contexts]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spikepropamine.envs.perturbations.catalogue import Bound, Family, Need, register
-from spikepropamine.envs.perturbations.signals import actuators, joint_of_actuator
+from spikepropamine.envs.perturbations.signals import actuators, joint_of_actuator, with_all
 from spikepropamine.envs.rendering import is_mujoco
 
 AIR_DENSITY = 1.2  # kg/m^3
@@ -30,14 +30,14 @@ STRENGTH = ["actuator_gainprm", "actuator_biasprm"]
 AXES = {"x": np.array([1.0, 0, 0]), "y": np.array([0, 1.0, 0]), "z": np.array([0, 0, 1.0])}
 
 
-def bodies(task: Any) -> dict[str, np.ndarray]:
-    """All bodies but the world, and each by its name or, where it has none, its joint's."""
-    return each_body(task) | {"all": np.arange(1, task.model.nbody)}
-
-
 def each_body(task: Any) -> dict[str, np.ndarray]:
     """Every body but the world by its name; the first is the root."""
     return {body_name(task.model, body): np.array([body]) for body in range(1, task.model.nbody)}
+
+
+def bodies(task: Any) -> dict[str, np.ndarray]:
+    """The same, and all of them."""
+    return with_all(each_body(task))
 
 
 def body_name(model: Any, body: int) -> str:
@@ -54,7 +54,12 @@ def driven_joints(task: Any) -> dict[str, np.ndarray]:
     """The joints with an actuator, each by its name."""
     model = task.model
     joints = {joint_of_actuator(model, actuator) for actuator in range(model.nu)} - {None}
-    return {model.joint(joint).name or f"joint_{joint}": np.array([joint]) for joint in joints}
+    return {joint_name(model, joint): np.array([joint]) for joint in joints}
+
+
+def joint_name(model: Any, joint: int) -> str:
+    """The name of a joint, or its number where it has none."""
+    return model.joint(joint).name or f"joint_{joint}"
 
 
 def limbs(task: Any) -> dict[str, np.ndarray]:
@@ -62,22 +67,19 @@ def limbs(task: Any) -> dict[str, np.ndarray]:
 
     A limb is a chain of bodies, below the root, that does not branch and has an actuator.
     """
-    model = task.model
-    children: dict[int, list[int]] = {body: [] for body in range(model.nbody)}
-    for body in range(1, model.nbody):
-        children[int(model.body_parentid[body])].append(body)
+    model, parents = task.model, task.model.body_parentid
+    children = [np.flatnonzero(parents[1:] == body) + 1 for body in range(model.nbody)]
     targets = {}
-    todo = [grandchild for root in children[0] for grandchild in children[root]]
-    while todo:
-        body = todo.pop(0)
+    for body in range(1, model.nbody):
+        parent = parents[body]
+        if not parent or (parents[parent] and len(children[parent]) == 1):
+            continue  # a root, or further along a chain
         chain = [body]
         while len(children[chain[-1]]) == 1:
             chain.append(children[chain[-1]][0])
         joints = [joint for joint in range(model.njnt) if model.jnt_bodyid[joint] in chain]
         driven = [a for a in range(model.nu) if joint_of_actuator(model, a) in joints]
-        if children[chain[-1]]:
-            todo = children[chain[-1]] + todo
-        elif driven:
+        if driven and not len(children[chain[-1]]):
             targets[body_name(model, body)] = np.array(driven)
     return targets
 
@@ -85,19 +87,15 @@ def limbs(task: Any) -> dict[str, np.ndarray]:
 def segments(task: Any) -> dict[str, np.ndarray]:
     """The bodies below the root, each by its name, and all of them."""
     parents = task.model.body_parentid
-    below = {name: body for name, body in each_body(task).items() if parents[body[0]] > 0}
-    return below | {"all": np.concatenate([*below.values()])} if below else {}
+    named = each_body(task).items()
+    return with_all({name: body for name, body in named if parents[body[0]] > 0})
 
 
 def damped_joints(task: Any) -> dict[str, np.ndarray]:
     """The degrees of freedom of each joint that has damping, by its name, and all of them."""
     model = task.model
-    targets = {}
-    for joint in range(model.njnt):
-        dofs = np.flatnonzero(model.dof_jntid == joint)
-        if model.dof_damping[dofs].any():
-            targets[model.joint(joint).name or f"joint_{joint}"] = dofs
-    return targets | {"all": np.concatenate(list(targets.values()))} if targets else {}
+    dofs = {joint_name(model, j): np.flatnonzero(model.dof_jntid == j) for j in range(model.njnt)}
+    return with_all({name: some for name, some in dofs.items() if model.dof_damping[some].any()})
 
 
 def feels(model: Any, direction: np.ndarray) -> bool:
@@ -297,46 +295,38 @@ def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
     """Bumps rise out of the floor like islands out of a sea, which stays where it is."""
     import mujoco
 
-    geom = model.geom(TERRAIN).id
-    bumps, mask = _bumps(bound)
+    kept, geom = bound.kept, model.geom(TERRAIN).id
+    if "bumps" not in kept:
+        cells = np.arange(2 * TERRAIN_CELLS + 1) % TERRAIN_CELLS
+        bumps = bound.random.random((TERRAIN_CELLS, TERRAIN_CELLS))[np.ix_(cells, cells)]
+        metres = TERRAIN_CELL * np.minimum(cells, TERRAIN_CELLS - cells)
+        distance = np.hypot(metres[:, None], metres[None, :])
+        kept["bumps"] = bumps, np.clip(distance / TERRAIN_FLAT - 1, 0, 1)
+        kept["height"] = model.geom_pos[floor_of(model), 2] - TERRAIN_DEPTH
+        kept["origin"] = kept.get("robot", np.zeros(2))
+    bumps, grown = kept["bumps"]  # both in [0, 1], over two periods in both directions
     sunk = TERRAIN_SUNK * max(0.0, 1 - value / BUMPS / TERRAIN_RISEN)
-    heights = np.maximum(mask * (TERRAIN_DEPTH + value) * bumps - sunk, 0)
+    heights = np.maximum(grown * (TERRAIN_DEPTH + value) * bumps - sunk, 0)
     heights = heights.ravel() / (BUMPS + TERRAIN_DEPTH)
     model.hfield_data[:] = heights
     # it moves: its frame is not the world's, and bounding volumes made for one place are void
     model.geom_sameframe[geom] = 0
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
-    bound.kept.setdefault("origin", bound.kept.get("robot", np.zeros(2)))
-    model.geom_pos[geom] = _terrain_place(model, bound)
+    _place_terrain(model, kept)
 
 
-def _bumps(bound: Bound) -> tuple[np.ndarray, np.ndarray]:
-    """Heights in [0, 1] of two periods in both directions; and how far they have grown, in [0, 1],
-    which is not at all where the robot is at first.
-    """
-    if "bumps" not in bound.kept:
-        cells = np.arange(2 * TERRAIN_CELLS + 1) % TERRAIN_CELLS
-        metres = TERRAIN_CELL * np.minimum(cells, TERRAIN_CELLS - cells)
-        distance = np.hypot(metres[:, None], metres[None, :])
-        heights = bound.random.random((TERRAIN_CELLS, TERRAIN_CELLS))[np.ix_(cells, cells)]
-        bound.kept["bumps"] = heights, np.clip(distance / TERRAIN_FLAT - 1, 0, 1)
-    return bound.kept["bumps"]
-
-
-def _terrain_place(model: Any, bound: Bound) -> np.ndarray:
-    """Position of the field's middle: whole periods from where it was first, next to the robot."""
-    period = TERRAIN_CELLS * TERRAIN_CELL
-    if "height" not in bound.kept:
-        bound.kept["height"] = model.geom_pos[floor_of(model), 2] - TERRAIN_DEPTH
-    origin = bound.kept["origin"]
-    away = bound.kept.get("robot", origin) - origin
-    return np.append(origin + period * np.round(away / period), bound.kept["height"])
+def _place_terrain(model: Any, kept: dict[str, Any]) -> None:
+    """The field's middle is whole periods from where it was first, next to the robot."""
+    period, origin = TERRAIN_CELLS * TERRAIN_CELL, kept["origin"]
+    away = kept.get("robot", origin) - origin
+    place = np.append(origin + period * np.round(away / period), kept["height"])
+    model.geom_pos[model.geom(TERRAIN).id] = place
 
 
 def _move_terrain(task: Any, value: float, bound: Bound) -> None:
     bound.kept["robot"] = task.data.xpos[1, :2].copy()
     if value:
-        task.model.geom_pos[task.model.geom(TERRAIN).id] = _terrain_place(task.model, bound)
+        _place_terrain(task.model, bound.kept)
 
 
 for family in (

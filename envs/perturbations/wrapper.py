@@ -107,8 +107,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
                 act.bound.random = _child(seed, f"{label} {seen[label]}")
         forced: list[int | str] = []
         if self._contexts and options and "context" in options:
-            forced = self._codes(options["context"])
-            options = {name: value for name, value in options.items() if name != "context"} or None
+            options = dict(options)
+            forced, options = self._codes(options.pop("context")), options or None
         self._undo_task()
         self._time = 0
         chosen = int(self._choice.random() * self._alternatives)
@@ -136,12 +136,11 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._time += 1
         for act in self._live:
             act.bound.time = self._time
-        if self._asking:
-            observation = self._edit_task(observation, info)
-        changed = any(act.changed for act in self._asking)
+        changed = False
         for act in self._moving:
             changed |= act.move_to(self._time, self._task)
         if changed:
+            observation = self._edit_task(observation, info)
             self._edit_model()
             if any(act.changed and act.family.edit_spec for act in self._editing):
                 self._model.find_places()
@@ -227,12 +226,10 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """Edit the task as it is to be at this step; the result is the observation, which tells
         what then holds.
         """
-        edited = False
-        for act in self._asking:
-            if act.chosen and (start or (act.moves and act.move_to(self._time, self._task))):
-                act.hook("edit_task", self._task)
-                edited = True
-        if edited and hasattr(self._task, "told_again") and _observes_as_it_is(self.env):
+        edits = [act for act in self._asking if act.chosen and (start or act.changed)]
+        for act in edits:
+            act.hook("edit_task", self._task)
+        if edits and hasattr(self._task, "told_again") and _observes_as_it_is(self.env):
             return self._task.told_again(observation, info)
         return observation
 
@@ -248,7 +245,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._live = [act for act in self._acts if act.chosen or not act.family.contexts]
         self._observing = [act for act in self._live if act.family.observe]
         self._acting = [act for act in self._live if act.family.act]
-        self._moving = [a for a in self._live if a.moves and not a.family.edit_task]
+        self._moving = [act for act in self._live if act.moves]
         for act in self._acts:
             act.changed = False
         self._show()
@@ -272,11 +269,10 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if isinstance(context, str) and context == "opposite":
             return [context] * len(self._contexts)
         codes = list(context) if np.ndim(context) else [context]
-        if len(codes) != len(self._contexts):
+        if len(codes) != len(self._contexts) or any(code != int(code) for code in codes):
             labels = ", ".join(self._contexts)
-            raise ValueError(f"options['context'] must be the codes of {labels}, got {context!r}")
-        if any(code != int(code) for code in codes):
-            raise ValueError(f"the code of a context is a whole number, got {context!r}")
+            whole = f"whole numbers, the codes of {labels}"
+            raise ValueError(f"options['context'] must be {whole}, got {context!r}")
         return [int(code) for code in codes]
 
 
