@@ -16,13 +16,13 @@ __all__ = ["quiet_mujoco"]
 # A time limit would say truncated, and the learner would bootstrap a value that does not exist.
 for _name, _module in (
     ("CueAssociation", "cue_association"), ("EvidenceAccumulation", "evidence_accumulation"),
-    ("KeyValue", "key_value"), ("HalfCheetahCue", "half_cheetah_cue"),
+    ("KeyValue", "key_value"), ("HalfCheetahCue", "half_cheetah"),
 ):  # fmt: skip
     gymnasium.register(f"{_name}-v0", entry_point=f"spikepropamine.envs.{_module}:{_name}")
 _lesson = {"cue_length": 25, "feedback_length": 0, "settle_length": 10, "trials": 12}
 gymnasium.register(  # each cue is told once and then asked for, in trials of 25 steps
     "HalfCheetahCueLesson-v0",
-    entry_point="spikepropamine.envs.half_cheetah_cue:HalfCheetahCue",
+    entry_point="spikepropamine.envs.half_cheetah:HalfCheetahCue",
     kwargs=_lesson | {"lesson": True, "reversal": "random"},
 )
 for _name, _limit in (("CartPoleNoVelocity", 500), ("PendulumNoVelocity", 200)):
@@ -36,7 +36,7 @@ for _robot in ("HalfCheetahDirection", "HalfCheetahVelocity"):
     for _feedback in ("dense", "sparse", "opening"):
         gymnasium.register(
             f"{_robot}{'' if _feedback == 'dense' else _feedback.capitalize()}-v0",
-            entry_point=f"spikepropamine.envs.hidden_latents:{_robot}",
+            entry_point=f"spikepropamine.envs.half_cheetah:{_robot}",
             kwargs={"feedback": _feedback},
             max_episode_steps=1000,
         )

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from spikepropamine.envs.half_cheetah_cue import HalfCheetahCue
+    from spikepropamine.envs.half_cheetah import HalfCheetahCue
     from spikepropamine.envs.task import DrawnTask
 
 Draw = ImageDraw.ImageDraw

@@ -107,7 +107,7 @@ def test_feedback_is_sparse_a_mean_since_the_last_time_or_ends(robot):
     ("task", "arguments", "options", "message"),
     [
         ("HalfCheetahDirection-v0", {"feedback": "never"}, {}, "one of 'dense', 'sparse'"),
-        ("HalfCheetahDirection-v0", {}, {"direction": 2}, "direction must be 1 or -1"),
+        ("HalfCheetahDirection-v0", {}, {"direction": 2}, "direction must be one of 1, -1"),
         ("HalfCheetahDirection-v0", {}, {"way": 1}, "may have 'direction' only"),
         ("HalfCheetahVelocity-v0", {"slowest": 2, "fastest": 1}, {}, "fastest must be"),
         ("HalfCheetahCue-v0", {"reversal": 10}, {}, "reversal must be"),

@@ -107,7 +107,7 @@ def test_a_suite_is_read(tmp_path):
         ("[0.5, 1.0]", "[1.0, 0.5]", "severities must rise"),
         ("[0.5, 1.0]", "[0.0, 0.5]", "and begin above 0"),
         ("onset: 7\n", "", "a schedule is a step"),
-        ('"slope=5"', "5", "a perturbation is a text"),
+        ('"slope=5"', "5", "a text that perturbs"),
         ("{slope: ", "{1: ", "a key is a text, not 1"),
         ('"slope=5"', '"mass~0.5@7"', "two conditions have the same text"),
         ("Ant-v5: {", "Ant-v5: {tran: {}, ", "did you mean 'train'"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.common import one_line, shown, unknown
+from spikepropamine.common import check_known, one_line, shown, unknown
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE, Family
 from spikepropamine.envs.perturbations.contexts import SETS, codes_of
 from spikepropamine.reading import read_yaml
@@ -80,21 +80,17 @@ class Schedule:
             forms = ", ".join(FORMS.values())
             raise ValueError(f"a schedule is a step such as 500, {forms}, got {text!r}")
         name, found = match[1], [RANGE.fullmatch(part.strip()) for part in match[2].split(",")]
+        check_known("schedule", name, FORMS, error=ValueError)
         ranges = [(int(one[1]), int(one[2] or one[1])) for one in found if one]
-        ends = [step for one in ranges for step in one]
-        rising = len(ranges) == len(found) and max(ends) < MOST
-        if name == "change":
-            gaps = all(one[1] < other[0] for one, other in pairwise([(0, 0), *ranges]))
-            if rising and gaps and all(low <= high for low, high in ranges):
+        apart = all(one[1] < other[0] for one, other in pairwise([(-1, -1), *ranges]))
+        rising = apart and all(low <= high < MOST for low, high in ranges)
+        if len(ranges) == len(found) and rising:
+            if name == "change" and ranges[0][0] > 0:
                 return cls(changes=tuple(ranges))
-            rule = "rising steps from 1 on, or ranges of them"
-        elif name == "ramp":
-            if rising and len(ranges) == 2 and ".." not in text and ends[0] < ends[2]:
-                return cls(ends[0], ends[2])
-            rule = "two rising steps"
-        else:
-            raise ValueError(unknown("schedule", name, FORMS))
-        raise ValueError(f"{name} takes {rule}, such as {FORMS[name]}, got {text!r}")
+            if name == "ramp" and len(ranges) == 2 and ".." not in text:
+                return cls(ranges[0][0], ranges[1][0])
+        rules = {"ramp": "two rising steps", "change": "rising steps from 1 on, or ranges of them"}
+        raise ValueError(f"{name} takes {rules[name]}, such as {FORMS[name]}, got {text!r}")
 
 
 @dataclass(frozen=True)
@@ -287,13 +283,13 @@ def load_suite(
     """
     own = str(suite).endswith(".yaml")
     file = Path(suite) if own else SUITES / f"{suite}.yaml"
-    if not own and not file.is_file():
-        raise ValueError(unknown("suite", str(suite), suite_names()))
+    if not own:
+        check_known("suite", str(suite), suite_names(), error=ValueError)
     content = read_yaml(file)
     try:
-        tasks = _known(content, (*KEYS, "tasks"), "").pop("tasks", {})
-        for name, changes in _mapping(tasks, "tasks").items():
-            _known(changes, KEYS, f"tasks: {name}")
+        tasks = _mapping(_mapping(content, "it", (*KEYS, "tasks")).pop("tasks", {}), "tasks")
+        for name, changes in tasks.items():
+            _mapping(changes, f"tasks: {name}", KEYS)
         return _conditions(content | tasks.get(task, {}), horizon)
     except ValueError as error:
         raise ValueError(f"{file.name}, for {task}: {one_line(error)}") from error
@@ -301,12 +297,10 @@ def load_suite(
 
 def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteCondition, ...]:
     severities = content.get("severities", [])
-    numbers = isinstance(severities, list) and not [
-        x for x in severities if isinstance(x, bool) or not isinstance(x, int | float)
-    ]
+    numbers = isinstance(severities, list) and {type(x) for x in severities} <= {int, float}
     if not numbers:
         raise ValueError(f"severities must be a list of numbers in [0, 1], got {severities!r}")
-    if any(after <= before for before, after in zip([0.0, *severities], severities)):
+    if any(after <= before for before, after in pairwise([0.0, *severities])):
         raise ValueError(f"severities must rise, and begin above 0, got {severities}")
     onset = content.get("onset")
     if isinstance(onset, str) and PERCENT.fullmatch(f"{{{onset}}}"):
@@ -316,10 +310,9 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
     conditions = []
     for split in SPLITS:
         for name, text in _mapping(content.get(split), split).items():
-            if not name:
-                raise ValueError(f"{split}: a condition is called by some text")
-            if not isinstance(text, str):
-                raise ValueError(f"{split}: {name}: a perturbation is a text, got {text!r}")
+            if not name or not isinstance(text, str):
+                wrong = f"a condition has a name, and a text that perturbs, got {text!r}"
+                raise ValueError(f"{split}: {name}: {wrong}")
             for severity in severities if "{severity}" in text else [None]:
                 filled = text.replace("{severity}", f"{severity}").replace("{onset}", f"{onset}")
                 try:
@@ -328,11 +321,13 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
                 except ValueError as error:
                     raise ValueError(f"{split}: {name}: {error}") from error
                 conditions.append(SuiteCondition(name, filled, severity, split))
-    names = [f"{c.name} {c.severity}" for c in conditions]
-    for what, entries in (("name", names), ("text", [c.text for c in conditions])):
-        for entry in entries:
-            if entries.count(entry) > 1:
-                raise ValueError(f"two conditions have the same {what}: {entry}")
+    for what, entries in (
+        ("name", [f"{c.name} {c.severity}" for c in conditions]),
+        ("text", [c.text for c in conditions]),
+    ):
+        entry, count = Counter(entries).most_common(1)[0] if entries else ("", 0)
+        if count > 1:
+            raise ValueError(f"two conditions have the same {what}: {entry}")
     return tuple(conditions)
 
 
@@ -343,14 +338,10 @@ def _in_steps(text: str, horizon: int | None) -> str:
     return PERCENT.sub(lambda match: str(round(float(match[1]) / 100 * (horizon or 0))), text)
 
 
-def _known(content: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:
-    for key in _mapping(content, where):
-        if key not in keys:
-            raise ValueError(f"{where}: {unknown('key', str(key), keys)}".removeprefix(": "))
-    return content
-
-
-def _mapping(content: Any, where: str) -> dict[str, Any]:
+def _mapping(content: Any, where: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The content, a mapping, which has no other keys than these, where any are given."""
     if not isinstance(content, dict):
-        raise ValueError(f"{where or 'it'} must be a mapping, got {content!r}")
+        raise ValueError(f"{where} must be a mapping, got {content!r}")
+    for key in content if keys else ():
+        check_known("key", str(key), keys, f"{where}: ".removeprefix("it: "), ValueError)
     return content

@@ -8,10 +8,10 @@ import copy
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -105,8 +105,9 @@ class Player:
         self.steps = min(steps, said(env, "episode_steps") or steps)
         self.tapes = {seed: tape_of(env.action_space, self.steps, seed) for seed in self.seeds}
         self.spread: np.ndarray | float = 1.0
+        self.warnings = 0  # of MuJoCo, that a state of a simulation is bad
         self.plain = {seed: self.play(env, seed) for seed in self.seeds}
-        self.unstable = warnings_of(env) > 0
+        self.unstable = self.warnings > 0
         scale = np.concatenate(list(self.plain.values())).std(axis=0)
         self.scale = np.where(scale > SMALLEST, scale, 1.0)
         self.spread = self.scale[:-1]
@@ -121,7 +122,14 @@ class Player:
 
     def play(self, env: gym.Env, seed: int) -> np.ndarray:
         """Observations and rewards of an episode, [steps + 1, channels + 1]."""
-        return np.stack(list(self.steps_of(env, seed)))
+        rows = np.stack(list(self.steps_of(env, seed)))
+        if is_mujoco(env):
+            import mujoco
+
+            task, kinds = cast(Any, env.unwrapped), mujoco.mjtWarning
+            for kind in (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC):
+                self.warnings += int(task.data.warning[kind].number)
+        return rows
 
     def steps_of(self, env: gym.Env, seed: int) -> Iterator[np.ndarray]:
         """The same, step by step, also after the robot has fallen. Raises AssertionError where an
@@ -204,9 +212,6 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     before = copy.copy(task.model) if is_mujoco(task) else None
     first = player.seeds[0]
 
-    def perturbed(text: str) -> Perturbed:
-        return Perturbed(env, text, player.spread)
-
     def require(truth: bool, otherwise: str) -> None:
         if not truth:
             row.failures.append(otherwise)
@@ -215,31 +220,24 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
         """Whether an episode of any seed differs from the plain one in these steps."""
         return not all(_equal(rows[seed][steps], player.plain[seed][steps]) for seed in rows)
 
-    def played(text: str) -> dict[int, np.ndarray]:
-        wrapper = perturbed(text)
-        rows = {seed: player.play(wrapper, seed) for seed in player.seeds}
+    def played(text: str, seeds: Sequence[int] = player.seeds) -> dict[int, np.ndarray]:
+        wrapper = Perturbed(env, text, player.spread)
+        rows = {seed: player.play(wrapper, seed) for seed in seeds}
         wrapper.undo()
         return rows
 
-    nothing = played(f"{family.name}~0")
-    require(not differs(nothing), "severity 0 differs from the plain task")
-
+    require(not differs(played(f"{family.name}~0")), "severity 0 differs from the plain task")
     trajectories = []
     for severity in SEVERITIES:
-        wrapper = perturbed(f"{family.name}~{severity}")
-        rows, unstable = {}, 0
-        for seed in player.seeds:
-            rows[seed] = player.play(wrapper, seed)
-            unstable += warnings_of(env)
+        player.warnings = 0
+        rows = played(f"{family.name}~{severity}")
         trajectories.append(rows)
         require(differs(rows), f"severity {severity} changes nothing")
         finite = all(np.isfinite(row).all() for row in rows.values())
-        stable = finite and (player.unstable or not unstable)
+        stable = finite and (player.unstable or not player.warnings)
         require(stable, f"the simulation is unstable at severity {severity}")
-        if severity == SEVERITIES[-1]:
-            same = _equal(player.play(wrapper, first), rows[first])
-            require(same, "a seed does not reproduce it")
-        wrapper.undo()
+    again = played(f"{family.name}~{SEVERITIES[-1]}", (player.seeds[-1], first))
+    require(_equal(again[first], rows[first]), "a seed does not reproduce it")
     row.values = tuple(family.value(severity) for severity in SEVERITIES)
     whole = family.group in ("sensing", "task")
     row.deviations = player.deviations(trajectories, whole)
@@ -256,13 +254,14 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     for target in ("all", "each") if family.contexts else ():
         if target not in family.targets_in(env):
             continue
-        changing = perturbed(f"{family.name}:{target}=seen@change({ONSET})")
+        text = f"{family.name}:{target}=seen@change({ONSET})"
+        changing = Perturbed(env, text, player.spread)
         undone = player.play(translated(changing), first)
         require(_equal(undone, player.plain[first]), "who is told does not get the plain task")
         require(not _equal(player.play(changing, first), undone), f"{target} changes nothing")
         changing.undo()
 
-    wrapper, plain = perturbed(f"{family.name}~1"), player.make()
+    wrapper, plain = Perturbed(env, f"{family.name}~1", player.spread), player.make()
     milder = player.make(f"{family.name}~{SEVERITIES[0]}")
     together = zip(*(player.steps_of(other, first) for other in (wrapper, milder, plain)))
     ours, theirs, untouched = (np.stack(rows) for rows in zip(*together))
@@ -284,18 +283,6 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.tobytes() == other.tobytes()
-
-
-def warnings_of(env: gym.Env) -> int:
-    """How often MuJoCo found a state of this episode's simulation to be bad."""
-    if not is_mujoco(env):
-        return 0
-    import mujoco
-
-    task: Any = env.unwrapped
-    kinds = mujoco.mjtWarning
-    bad = (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC)
-    return sum(int(task.data.warning[kind].number) for kind in bad)
 
 
 def verify(task: str, families: Sequence[str] = ()) -> list[Row]:
@@ -349,16 +336,14 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     start, rows = time.perf_counter(), []
     values = f"values at severity {', '.join(map(str, SEVERITIES))}"
     print(_columns("task", "perturbation", values, "deviations", "verdict"), flush=True)
-    with ExitStack() as stack:
-        each: Any = map
-        # forked, so that they know of environments and perturbations that were imported; where that
-        # is not possible (Windows), tasks are verified one by one
-        if "fork" in multiprocessing.get_all_start_methods():
-            workers = multiprocessing.get_context("fork").Pool(
-                min(len(tasks), common.cores()), common.become_worker
-            )
-            each = stack.enter_context(workers).imap
-        for found in each(partial(verify, families=names), tasks):
+    # forked, so that they know of environments and perturbations that were imported; where that is
+    # not possible (Windows), tasks are verified one by one
+    workers: Any = nullcontext()
+    if "fork" in multiprocessing.get_all_start_methods():
+        count = min(len(tasks), common.cores())
+        workers = multiprocessing.get_context("fork").Pool(count, common.become_worker)
+    with workers as pool:
+        for found in (pool.imap if pool else map)(partial(verify, families=names), tasks):
             print("\n".join(line(row) for row in found), flush=True)
             rows += found
     applied = [row for row in rows if not row.reason]

@@ -1,5 +1,13 @@
-"""HalfCheetahCue: cues tell a robot where to run, by a mapping that is new in every episode."""
+"""Robots that are not told where, or how fast, they should run.
 
+HalfCheetahDirection and HalfCheetahVelocity hide a latent that holds an episode: they show feedback
+in the last channel of the observation, and nothing else of it. Where feedback comes at every step
+(`dense`), a policy without memory can read the latent off velocity and feedback together. Where it
+comes now and then (`sparse`), or only at first (`opening`), the latent has to be found out and kept
+in mind. In HalfCheetahCue cues tell where to run, by a mapping that is new in every episode.
+"""
+
+from abc import ABC, abstractmethod
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +18,165 @@ from spikepropamine.envs import pictures
 from spikepropamine.envs.task import Start, Step, check_choice, check_integer, check_number
 
 
-class HalfCheetahCue(HalfCheetahEnv):
+class _Robot(HalfCheetahEnv):
+    """HalfCheetah-v5 with arguments and channels of a task's own."""
+
+    def _make(self, own: dict[str, Any], arguments: dict[str, Any], channels: int) -> None:
+        """Constructs the robot, to the observation of which these channels are added."""
+        HalfCheetahEnv.__init__(self, **arguments)
+        # a copy is made anew of these; the robot's own class knows of its own arguments only
+        gym.utils.EzPickle.__init__(self, **own, **arguments)
+        channels += gym.spaces.flatdim(self.observation_space)
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (channels,), np.float64)
+
+
+class HiddenLatent(_Robot, ABC):
+    """What the tasks below share.
+
+    The latent is drawn by `reset` after the robot's posture, which so is the one that the robot's
+    own task has with the same seed. What is shown of it is made of the info's "reward_forward".
+
+    Args:
+        feedback: when it is shown. "dense": at every step; "sparse": at every `feedback_every`-th
+            step, the mean since the last time; "opening": at the first `feedback_opening` steps of
+            an episode. Elsewhere it is 0.
+        feedback_every, feedback_opening: steps, at least 1.
+        told: probability in [0, 1] that an episode has feedback at every step. For training: a
+            robot that seldom hears what it should do is paid for nothing, and learns no running.
+        arguments: of the robot's own class.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Attributes:
+        latent: name of the attribute and of the entry of `info` that hold the latent.
+    """
+
+    latent: str
+
+    def __init__(
+        self,
+        feedback: str = "dense",
+        feedback_every: int = 50,
+        feedback_opening: int = 200,
+        told: float = 0.0,
+        **arguments: Any,
+    ) -> None:
+        given = {k: v for k, v in locals().items() if k not in ("self", "arguments", "__class__")}
+        self.feedback = check_choice("feedback", feedback, ("dense", "sparse", "opening"))
+        self.feedback_every = check_integer("feedback_every", feedback_every, 1)
+        self.feedback_opening = check_integer("feedback_opening", feedback_opening, 1)
+        self._step, self._sum, self._always = 0, 0.0, False
+        self.told = check_number("told", told, 0, 1)
+        self._make(given, arguments, channels=1)
+
+    @abstractmethod
+    def _new(self, given: Any) -> float:
+        """A latent by `np_random`, which always draws one; or the one that is given, if it is not
+        None. Raises ValueError where that cannot be.
+        """
+
+    @property
+    def hidden(self) -> list[float]:
+        """The latent as a policy that is told observes it."""
+        return [getattr(self, self.latent)]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start an episode with a new latent, or with that of `options`. Raises ValueError where
+        these have another key, or a latent that cannot be.
+        """
+        observation, info = super().reset(seed=seed)
+        forced = dict(options or {})
+        setattr(self, self.latent, self._new(forced.pop(self.latent, None)))
+        if forced:
+            names = ", ".join(sorted(forced))
+            raise ValueError(f"options may have {self.latent!r} only, got {names}")
+        told = self.np_random.random() < self.told
+        self._step, self._sum, self._always = 0, 0.0, told or self.feedback == "dense"
+        return np.append(observation, 0.0), info | self._said(0.0)
+
+    def step(self, action: np.ndarray) -> Step:
+        """Take one step; see the class."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        shown = self._shown(info["reward_forward"])
+        told = {**info, **self._said(shown)}
+        return np.append(observation, shown), np.float64(reward), terminated, truncated, told
+
+    def _shown(self, value: float) -> float:
+        """What is shown of this step's value."""
+        self._step += 1
+        if self._always:
+            return value
+        if self.feedback == "opening":
+            return value if self._step <= self.feedback_opening else 0.0
+        self._sum += value
+        if self._step % self.feedback_every:
+            return 0.0
+        mean, self._sum = self._sum / self.feedback_every, 0.0
+        return mean
+
+    def _said(self, feedback: float) -> dict[str, Any]:
+        """What infos say of the latent."""
+        latent = getattr(self, self.latent)
+        return {self.latent: latent, "feedback": feedback, "hidden": self.hidden}
+
+
+class HalfCheetahDirection(HiddenLatent):
+    """HalfCheetah-v5 that is paid for running forward or backward; which one is not shown.
+
+    Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: speed along
+    the target direction in m/s (times the forward reward weight). Reward, at every step: that speed
+    minus the cost of control. Action: that of HalfCheetah-v5.
+
+    Info has "direction" (1.0 forward, -1.0 backward) and "feedback" (the last channel).
+    `reset(options={"direction": -1})` forces the direction. Arguments: those of `HiddenLatent` and
+    of HalfCheetah-v5.
+    """
+
+    latent = "direction"
+    direction = 1.0
+
+    def _new(self, given: Any) -> float:
+        drawn = 1.0 if self.np_random.random() < 0.5 else -1.0
+        return drawn if given is None else float(check_choice("direction", given, (1, -1)))
+
+    def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
+        return super()._get_rew(self.direction * x_velocity, action)
+
+
+class HalfCheetahVelocity(HiddenLatent):
+    """HalfCheetah-v5 that is paid for running at a target velocity, which is not shown.
+
+    Observation: Box, float64, shape (18,): that of HalfCheetah-v5, then the feedback: minus the
+    distance between velocity and target in m/s (times the forward reward weight). Reward, at every
+    step: that number minus the cost of control. Action: that of HalfCheetah-v5.
+
+    Info has "target_velocity" (m/s), uniform between the two velocities, and "feedback" (the last
+    channel). `reset(options={"target_velocity": 1.5})` forces the velocity.
+
+    Args:
+        slowest, fastest: of the target velocities, in m/s, slowest <= fastest, in [-10, 10].
+        arguments: of `HiddenLatent` and of HalfCheetah-v5.
+    """
+
+    latent = "target_velocity"
+
+    def __init__(self, slowest: float = 0.0, fastest: float = 3.0, **arguments: Any) -> None:
+        self.slowest = check_number("slowest", slowest, -10, 10)
+        self.fastest = check_number("fastest", fastest, self.slowest, 10)
+        self.target_velocity = self.slowest
+        super().__init__(**arguments)
+        self._ezpickle_kwargs |= {"slowest": slowest, "fastest": fastest}
+
+    def _new(self, given: Any) -> float:
+        drawn = self.np_random.uniform(self.slowest, self.fastest)
+        return drawn if given is None else check_number("target_velocity", given, -10, 10)
+
+    def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
+        return super()._get_rew(-abs(x_velocity - self.target_velocity), action)
+
+
+class HalfCheetahCue(_Robot):
     """HalfCheetah-v5 that runs as a cue says, of which it has to find out, or is told, the meaning.
 
     Every episode draws new binary patterns and a new mapping from cue to direction. A trial shows
@@ -117,18 +283,13 @@ class HalfCheetahCue(HalfCheetahEnv):
             first, last = self._reversals[0], self._reversals[-1]
             reversal = check_integer("reversal", reversal, first, last)  # type: ignore[arg-type]
         self.reversal = reversal
-        if speed_limit is not None:
-            speed_limit = check_number("speed_limit", speed_limit, 0, np.inf)
-        self.speed_limit = speed_limit
+        limit = np.inf if speed_limit is None else speed_limit
+        self.speed_limit = check_number("speed_limit", limit, 0, np.inf)
         self.trial_steps = self.cue_length + self.feedback_length
         self.episode_steps = self.trials * self.trial_steps
         self._step = self.episode_steps
         self.targets = np.ones(self.trials, dtype=np.int64)
-        super().__init__(**arguments)
-        # a copy is made anew of these; the robot's own class knows of its own arguments only
-        gym.utils.EzPickle.__init__(self, **given, **arguments)
-        channels = gym.spaces.flatdim(self.observation_space) + self.bits + 1
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (channels,), np.float64)
+        self._make(given, arguments, channels=self.bits + 1)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode with new cues and a new mapping; options are not used."""
@@ -241,6 +402,4 @@ class HalfCheetahCue(HalfCheetahEnv):
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         speed = self._direction(self._step // self.trial_steps) * x_velocity
-        if self.speed_limit is not None:
-            speed = min(speed, self.speed_limit)
-        return super()._get_rew(speed, action)
+        return super()._get_rew(min(speed, self.speed_limit), action)
