@@ -76,10 +76,11 @@ class _Sequences(_Base):
 
     def _cut(self, steps: slice, starts: slice, length: int) -> tuple[Any, Any, Any]:
         """A part of the rollout as sequences of one length: data, observations and states."""
-        names = ["actions", "values", "log_probs", "advantages", "returns", "episode_starts"]
+        names = {name: name for name in ("actions", "advantages", "returns", "episode_starts")}
+        names |= {"old_values": "values", "old_log_prob": "log_probs"}
         # float32, as SB3's buffers do: MultiBinary actions come as int8, some Boxes as float64
-        arrays = {name: getattr(self, name)[steps].astype(np.float32, copy=False) for name in names}
-        data = {name: self._sequences(x, length) for name, x in arrays.items()}
+        arrays = {to: getattr(self, of)[steps] for to, of in names.items()}
+        data = each(lambda x: self._sequences(x.astype(np.float32, copy=False), length), arrays)
         observations = each(lambda x: self._sequences(x[steps], length), self.observations)
         # each [layers, n_sequences, width]
         before = {
@@ -117,14 +118,9 @@ class _Sequences(_Base):
                 }
                 yield self.samples(
                     observations=each(pick, observations),
-                    actions=picked["actions"],
-                    old_values=picked["values"],
-                    old_log_prob=picked["log_probs"],
-                    advantages=picked["advantages"],
-                    returns=picked["returns"],
                     lstm_states=RNNStates(states["pi"], states.get("vf", states["pi"])),
-                    episode_starts=picked["episode_starts"],
                     mask=torch.ones_like(picked["returns"]),
+                    **picked,
                 )
 
 
@@ -223,34 +219,29 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
             )
         self.states = np.zeros((*self.states.shape[:2], width), np.float32)
 
-    @property
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {f"observations {key}": x for key, x in self.kept.items()}
-        names = ("actions", "rewards", "dones", "starts", "weights", "states")
-        return arrays | {name: getattr(self, name) for name in names}
+    def _filled(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """The parts of all arrays that are filled after so many entries of each environment."""
+        filled = min(int(counts.max()), self.buffer_size)
+        names = ("actions", "rewards", "dones", "starts", "weights")
+        parts = {f"observations {key}": x[:, :filled] for key, x in self.kept.items()}
+        parts |= {name: getattr(self, name)[:, :filled] for name in names}
+        return parts | {"states": self.states[:, : -(-filled // self.sequence_length)]}
 
     def contents(self) -> dict[str, np.ndarray]:
         """All that is in it, as arrays by name."""
-        filled = min(int(self.counts.max()), self.buffer_size)
-        parts = {name: x[:, : self._until(name, filled)] for name, x in self._arrays.items()}
-        return parts | {"counts": self.counts}
+        return self._filled(self.counts) | {"counts": self.counts}
 
     def restore(self, contents: dict[str, np.ndarray]) -> None:
         """Puts in what `contents` gave of a buffer that was made alike; else raises ValueError."""
-        arrays, parts = self._arrays, dict(contents)
-        counts = parts.pop("counts", np.zeros(0))
-        if parts.keys() != arrays.keys() or counts.shape != self.counts.shape or counts.min() < 0:
-            raise ValueError(f"the replay buffer has {', '.join(contents)}")
-        filled = min(int(counts.max()), self.buffer_size)
-        for name, x in arrays.items():
-            part = x[:, : self._until(name, filled)]
-            if parts[name].shape != part.shape or parts[name].dtype != part.dtype:
-                raise ValueError(f"the replay buffer's {name} have shape {parts[name].shape}")
-            part[...] = parts[name]
-        self.counts[...] = counts
-
-    def _until(self, name: str, filled: int) -> int:
-        return -(-filled // self.sequence_length) if name == "states" else filled
+        counts = contents.get("counts", np.zeros(0))
+        if counts.shape != self.counts.shape or counts.min() < 0:
+            raise ValueError("the replay buffer has another number of environments")
+        parts = self._filled(counts) | {"counts": self.counts}
+        found, meant = ({k: (x.shape, x.dtype) for k, x in of.items()} for of in (contents, parts))
+        if wrong := [name for name in found | meant if found.get(name) != meant.get(name)]:
+            raise ValueError(f"the replay buffer has {', '.join(wrong)} of other shapes")
+        for name, part in parts.items():
+            part[...] = contents[name]
 
     def reset(self) -> None:
         """Empties the buffer."""

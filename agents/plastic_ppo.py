@@ -60,17 +60,12 @@ class PlasticPPO(FastPPO, RecurrentPPO):
         self,
         policy: str | type[BasePolicy],
         env: GymEnv | str | None,
-        learning_rate: Any = 3e-4,
-        n_steps: int = 128,
-        batch_size: int | None = 128,
-        *,
+        *args: Any,
         sequence_length: int | None = None,
-        _init_setup_model: bool = True,
         **kwargs: Any,
     ) -> None:
         self.sequence_length = sequence_length
-        kwargs["_init_setup_model"] = _init_setup_model
-        super().__init__(policy, env, learning_rate, n_steps, batch_size, **kwargs)
+        super().__init__(policy, env, *args, **kwargs)
 
     def _setup_model(self) -> None:
         limits = {"n_steps": self.n_steps, "batch_size": self.batch_size or self.n_steps}

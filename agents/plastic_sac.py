@@ -53,7 +53,6 @@ class SequenceLearning(_Base):
         sequence_length: int = 4,
         burn_in: int = 0,
         policy_delay: int = 1,
-        _init_setup_model: bool = True,
         **kwargs: Any,
     ) -> None:
         self.sequence_length, self.burn_in = sequence_length, burn_in
@@ -62,7 +61,7 @@ class SequenceLearning(_Base):
             given = kwargs.get("policy_kwargs") or {}
             kwargs["policy_kwargs"] = {"actor_class": ACTORS[policy]} | given
             policy = OffPolicy
-        super().__init__(policy, env, *args, _init_setup_model=_init_setup_model, **kwargs)
+        super().__init__(policy, env, *args, **kwargs)
 
     def _setup_model(self) -> None:
         for name, least in (("sequence_length", 1), ("burn_in", 0), ("policy_delay", 1)):

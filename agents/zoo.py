@@ -28,7 +28,7 @@ from spikepropamine.policies.policy import (
     ToldLstmPolicy,
     ToldMlpPolicy,
     parameter_group,
-)
+)  # fmt: skip
 from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.spaces import extractor_for
 
@@ -121,9 +121,11 @@ KINDS: dict[str, tuple[Any, Any]] = {
     "ppo": (PPO, PlasticPPO),
     "supervised": (SupervisedMlp, SupervisedPlastic),
     "evolution": (Evolution, Evolution),
+    "sac": (PlasticSAC, PlasticSAC),
+    "tqc": (PlasticTQC, PlasticTQC),
 }
 """Algorithms for policies without and with memory."""
-OFF_POLICY = {"sac": PlasticSAC, "tqc": PlasticTQC}
+OFF_POLICY = ("sac", "tqc")
 TQC = ("n_quantiles", "top_quantiles_to_drop_per_net")
 OF_SAC = (
     "buffer_size", "learning_starts", "batch_size", "tau", "gamma", "train_freq",
@@ -181,14 +183,13 @@ class Agent:
 def _mlp(
     venv: VecEnv, network: NetworkConfig, trainer: TrainerSettings, backend: str, arguments: Kwargs
 ) -> BaseAlgorithm:
-    widths = {"pi": list(network.hidden)}
-    if trainer.kind in OFF_POLICY:
-        return _off_policy("MlpPolicy", widths, venv, trainer, arguments)
-    kwargs, policy = arguments["policy_kwargs"], _named(venv, "Policy")
-    kwargs |= {"net_arch": widths | {"vf": list(trainer.critic)}, "optimizer_kwargs": ADAM}
-    if told := _told(venv):
-        policy, kwargs["told"] = ToldMlpPolicy, told
-    return KINDS[trainer.kind][0](policy, venv, **arguments)
+    policy: Any = "MlpPolicy"
+    if trainer.kind not in OFF_POLICY:
+        policy, kwargs = _named(venv, "Policy"), arguments["policy_kwargs"]
+        kwargs["optimizer_kwargs"] = ADAM
+        if told := _told(venv):
+            policy, kwargs["told"] = ToldMlpPolicy, told
+    return _algorithm(policy, {"pi": list(network.hidden)}, False, venv, trainer, arguments)
 
 
 def _lstm(
@@ -204,57 +205,54 @@ def _lstm(
         raise ValueError("lstm-stock is for trainer.kind ppo; use lstm")
     if stock and isinstance(venv.action_space, spaces.MultiBinary):
         raise ValueError("lstm-stock cannot take MultiBinary actions; use lstm")
+    policy: Any = "GruPolicy" if gru else "MlpLstmPolicy"
     kwargs = arguments["policy_kwargs"]
     kwargs["lstm_hidden_size"] = network.hidden[-1]
     if trainer.kind in OFF_POLICY:
-        return _off_policy("GruPolicy" if gru else "MlpLstmPolicy", {}, venv, trainer, arguments)
-    kwargs["net_arch"] = {"pi": [], "vf": list(trainer.critic)}
-    policy: Any = "GruPolicy" if gru else _named(venv, "LstmPolicy")
+        return _algorithm(policy, {}, True, venv, trainer, arguments)
+    policy = policy if gru else _named(venv, "LstmPolicy")
     kwargs["features_extractor_class"] = extractor_for(venv.observation_space, lstm=True)
     if told := _told(venv):
         policy, kwargs["told"] = policy if gru else ToldLstmPolicy, told
     if stock:
+        kwargs["net_arch"] = {"pi": [], "vf": list(trainer.critic)}
         return RecurrentPPO(policy, venv, **arguments)
     kwargs["optimizer_kwargs"] = ADAM
-    return _recurrent_algorithm(policy, venv, trainer, arguments)
+    return _algorithm(policy, {"pi": []}, True, venv, trainer, arguments)
 
 
 def _spiking(
     venv: VecEnv, network: NetworkConfig, trainer: TrainerSettings, backend: str, arguments: Kwargs
 ) -> BaseAlgorithm:
-    arguments["policy_kwargs"] |= {"network": network, "backend": backend}
+    kwargs = arguments["policy_kwargs"]
+    kwargs |= {"network": network, "backend": backend}
+    if trainer.kind not in OFF_POLICY:
+        kwargs |= {"critic_sees_spikes": trainer.critic_sees_spikes, "told": _told(venv)}
+    return _algorithm("PlasticSpikingPolicy", {}, True, venv, trainer, arguments)
+
+
+def _algorithm(
+    policy: Any,
+    widths: Kwargs,
+    memory: bool,
+    venv: VecEnv,
+    trainer: TrainerSettings,
+    arguments: Kwargs,
+) -> BaseAlgorithm:
+    """What learns a policy, with or without memory, the actor of which has layers of its own."""
+    kwargs, critic = arguments["policy_kwargs"], list(trainer.critic)
     if trainer.kind in OFF_POLICY:
-        return _off_policy("PlasticSpikingPolicy", {}, venv, trainer, arguments)
-    arguments["policy_kwargs"] |= {
-        "net_arch": {"vf": list(trainer.critic)},
-        "critic_sees_spikes": trainer.critic_sees_spikes,
-        "told": _told(venv),
-    }
-    return _recurrent_algorithm("PlasticSpikingPolicy", venv, trainer, arguments)
-
-
-def _recurrent_algorithm(
-    policy: Any, venv: VecEnv, trainer: TrainerSettings, arguments: Kwargs
-) -> BaseAlgorithm:
-    if trainer.kind != "evolution":
-        arguments["sequence_length"] = trainer.sequence_length
-    return KINDS[trainer.kind][1](policy, venv, **arguments)
-
-
-def _off_policy(
-    policy: str, widths: Kwargs, venv: VecEnv, trainer: TrainerSettings, arguments: Kwargs
-) -> BaseAlgorithm:
-    arguments["policy_kwargs"] |= {
-        "net_arch": widths | {"qf": list(trainer.critic)},
-        "n_critics": trainer.n_critics,
-        "critic_sees_state": trainer.critic_sees_state,
-        "told": _told(venv),
-    }
-    if trainer.kind == "tqc":
-        arguments["policy_kwargs"]["n_quantiles"] = trainer.n_quantiles
-        dropped = trainer.top_quantiles_to_drop_per_net
-        arguments["top_quantiles_to_drop_per_net"] = dropped
-    return OFF_POLICY[trainer.kind](policy, venv, **arguments)
+        kwargs |= {name: getattr(trainer, name) for name in ("n_critics", "critic_sees_state")}
+        kwargs |= {"net_arch": widths | {"qf": critic}, "told": _told(venv)}
+        if trainer.kind == "tqc":
+            kwargs["n_quantiles"] = trainer.n_quantiles
+            dropped = trainer.top_quantiles_to_drop_per_net
+            arguments["top_quantiles_to_drop_per_net"] = dropped
+    else:
+        kwargs["net_arch"] = widths | {"vf": critic}
+        if memory and trainer.kind != "evolution":
+            arguments["sequence_length"] = trainer.sequence_length
+    return KINDS[trainer.kind][memory](policy, venv, **arguments)
 
 
 def _named(venv: VecEnv, policy: str) -> Any:
