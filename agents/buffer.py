@@ -89,10 +89,8 @@ class _Sequences(_Base):
         return data, observations, before
 
     def get(self, batch_size: int | None = None) -> Iterator[Any]:
-        """Yields the rollout once, in random order, in minibatches of whole sequences.
-
-        Args:
-            batch_size: steps per minibatch at most, but at least one sequence; None for all.
+        """Yields the rollout once, in random order, in minibatches of whole sequences: of so many
+        steps at most, but at least one sequence; None for all of a length.
         """
         assert self.full, "the rollout buffer must be full before it is sampled"
         length = self.sequence_length
@@ -137,25 +135,15 @@ class SequenceDictRolloutBuffer(_Sequences, RecurrentDictRolloutBuffer):
 
 
 class Sequences(NamedTuple):
-    """B sequences of T entries each, one step after the other.
+    """B sequences of T entries each, one step after the other."""
 
-    Attributes:
-        observations: [T, B, ...], normalised, or a dict of such.
-        actions: [T, B, actions], between -1 and 1.
-        rewards: [T, B], normalised.
-        dones: [T, B], 1 where an action ended the episode for good.
-        starts: [T, B], 1 where an episode starts.
-        weights: [T, B], 0 for the last observation of an episode, after which no action came.
-        states: [B, D], flat, before the first entry; None for a policy without memory.
-    """
-
-    observations: Any
-    actions: Tensor
-    rewards: Tensor
-    dones: Tensor
-    starts: Tensor
-    weights: Tensor
-    states: Tensor | None
+    observations: Any  # [T, B, ...], normalised, or a dict of such
+    actions: Tensor  # [T, B, actions], between -1 and 1
+    rewards: Tensor  # [T, B], normalised
+    dones: Tensor  # [T, B], 1 where an action ended the episode for good
+    starts: Tensor  # [T, B], 1 where an episode starts
+    weights: Tensor  # [T, B], 0 for the last observation of an episode: no action came after it
+    states: Tensor | None  # [B, D], flat, before the first entry; None without memory
 
 
 class SequenceReplayBuffer(sb3.ReplayBuffer):
@@ -165,15 +153,13 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
     entry: the last observation of an episode is an entry by itself, of weight 0. Observations and
     rewards are kept as the environment gave them, and normalised when they are drawn, as in SB3.
 
+    Arguments are SB3's, but for the following. `buffer_size` counts the entries of all environments
+    together; nothing is kept twice, so `optimize_memory_usage` changes nothing.
+
     Args:
-        buffer_size: entries, of all environments together.
-        observation_space, action_space: of the environments.
-        device: of what is drawn.
-        n_envs: environments side by side.
         sequence_length: steps of a sequence; one entry more is drawn, for what comes next. States
             are kept where sequences begin, so that every step is in one sequence.
         burn_in: steps before each sequence that only bring the state up to date.
-        optimize_memory_usage: nothing is kept twice, so this changes nothing.
     """
 
     def __init__(
@@ -258,29 +244,17 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
 
     def add(  # type: ignore[override]
         self,
-        obs: Any,
-        action: np.ndarray,
-        reward: np.ndarray,
-        done: np.ndarray,
-        infos: list[dict[str, Any]],
-        last_obs: dict[int, Any],
-        starts: np.ndarray,
-        states: Any = None,
-        states_after: Any = None,
+        obs: Any,  # what the actor saw, before any normalisation
+        action: np.ndarray,  # between -1 and 1
+        reward: np.ndarray,  # before any normalisation
+        done: np.ndarray,  # where an episode ended
+        infos: list[dict[str, Any]],  # of the step, of which "TimeLimit.truncated" is read
+        last_obs: dict[int, Any],  # the last one of each episode that ended, by environment
+        starts: np.ndarray,  # where `obs` is the first of an episode
+        states: Any = None,  # flat, before the actor saw `obs`, [n_envs, D]
+        states_after: Any = None,  # the same, afterwards
     ) -> None:
-        """Adds a step of every environment.
-
-        Args:
-            obs: what the actor saw, before any normalisation.
-            action: between -1 and 1.
-            reward: before any normalisation.
-            done: where an episode ended.
-            infos: of the step, of which "TimeLimit.truncated" is read.
-            last_obs: the last observation of each episode that ended, by environment.
-            starts: where `obs` is the first of an episode.
-            states: flat, before the actor saw `obs`, [n_envs, D].
-            states_after: the same, afterwards.
-        """
+        """Adds a step of every environment."""
         envs = np.arange(self.n_envs)
         cut = np.array([info.get("TimeLimit.truncated", False) for info in infos])
         at = self._add(envs, obs, starts, states)
@@ -319,12 +293,8 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
     def minibatches(
         self, count: int, batch_size: int, env: VecNormalize | None = None
     ) -> Iterator[Sequences]:
-        """So many minibatches of `batch_size` steps each, some of which are drawn at once.
-
-        Args:
-            count: how many.
-            batch_size: steps in each, not counting those of burn-in; whole sequences, rounded down.
-            env: normalises observations and rewards.
+        """So many minibatches of `batch_size` steps each, not counting those of burn-in, in whole
+        sequences, rounded down; some are drawn at once. `env` normalises observations and rewards.
         """
         sequences = max(batch_size // self.sequence_length, 1)
         width = self.states.shape[2] + self.entries

@@ -37,13 +37,9 @@ class Search:
     """A distribution of parameters that moves to where returns are high: a centre, and a spread of
     each parameter. A generation's members depend on it, the seed and the generation alone.
 
-    Args:
-        centre: to begin with, [n] float32.
-        population: members of a generation, an even number.
-        spread: standard deviation of each parameter, to begin with.
-        spread_rate: rate at which spreads adapt.
-        speed: longest step of the centre, in initial radii (spread times sqrt(n)); ClipUp's step
-            size is half of it.
+    It begins at `centre`, [n] float32, with one `spread`, a standard deviation, of all parameters.
+    `speed` is the longest step of the centre, in initial radii (spread times sqrt(n)); ClipUp's
+    step size is half of it.
     """
 
     def __init__(

@@ -61,25 +61,16 @@ class FallingShare(VecEnvWrapper):
 class Shown(FallingShare):
     """Appends columns with the hidden numbers to observations: first those of the cue, zero in
     episodes without it, then those that the critic alone is told. Normalisation leaves both as they
-    are.
-
-    Args:
-        venv: environments that observe a Box [channels]; else ValueError is raised.
-        hidden: from an info to the hidden numbers.
-        numbers: how many there are; ValueError is raised where there are none.
-        cue: `first` and `steps` of the share of the episodes that have the cue. None: there are no
-            columns of a cue.
-        told: whether the critic is told.
-        seed: of the choice of episodes.
+    are. Raises ValueError where observations are no Box [channels], or nothing is hidden.
     """
 
     def __init__(
         self,
         venv: VecEnv,
-        hidden: Callable[[dict[str, Any]], list[float]],
-        numbers: int,
-        cue: tuple[float, float] | None,
-        told: bool,
+        hidden: Callable[[dict[str, Any]], list[float]],  # from an info to the hidden numbers
+        numbers: int,  # how many there are
+        cue: tuple[float, float] | None,  # `FallingShare`'s first and steps; None: no columns
+        told: bool,  # whether the critic is told
         seed: int,
     ) -> None:
         space = venv.observation_space
@@ -141,30 +132,19 @@ class Taught(FallingShare):
     episodes, which falls linearly from 1 to 0, the teacher itself acts, so that the learner soon
     sees good states.
 
-    Args:
-        venv: the learner's environments, in this process, before any normalisation. Their
-            observations begin with those that the teacher was trained on; what comes after is the
-            learner's alone.
-        teacher: a deployed policy.
-        guided_steps: environment steps, of all environments together, over which the share of
-            episodes in which the teacher acts falls to zero.
-        opening: steps since the present context began in which nothing is taught, since nobody
-            can know it yet.
-        seed: of the choice of episodes.
-        hidden: from an info to the numbers that the teacher observes after those of the task; None:
-            it observes nothing else.
-
-    Raises:
-        ValueError: spaces that do not fit the teacher's.
+    The learner's environments are in this process, before any normalisation. Their observations
+    begin with those that the teacher was trained on; what comes after is the learner's alone.
+    Raises ValueError where spaces do not fit the teacher's.
     """
 
     def __init__(
         self,
         venv: VecEnv,
         teacher: DeployedPolicy,
-        guided_steps: int,
-        opening: int,
+        guided_steps: int,  # of all environments together, over which the share falls to zero
+        opening: int,  # steps of a context in which nothing is taught: nobody can know it yet
         seed: int,
+        # from an info to what the teacher observes after the task; None: it observes nothing else
         hidden: Callable[[dict[str, Any]], list[float]] | None = None,
     ) -> None:
         super().__init__(venv, 1.0, guided_steps, seed)

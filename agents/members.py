@@ -34,36 +34,26 @@ TOGETHER = 16
 
 @dataclass(frozen=True)
 class Episodes:
-    """What all members of a generation have in common.
+    """What all members of a generation have in common."""
 
-    Attributes:
-        seeds: the environments are reset with, one episode each.
-        draws: seeds PyTorch's generator, from which a policy may draw weights for each episode.
-        normalisation: of observations; None: they are seen as they are.
-    """
-
-    seeds: tuple[int, ...]
-    draws: int
-    normalisation: Normalisation | None
+    seeds: tuple[int, ...]  # that the environments are reset with, one episode each
+    draws: int  # seeds PyTorch's generator, from which a policy may draw weights for each episode
+    normalisation: Normalisation | None  # of observations; None: they are seen as they are
 
 
 @dataclass
 class Result:
-    """What came of a member.
+    """What came of a member."""
 
-    Attributes:
-        returns, lengths: of its episodes.
-        moments: mean, variance and count of raw observations, by key; "" where they are no dict.
-        infos: of trials, and of the ends of episodes as `Monitor` has them.
-        record: observations as the policy saw them, actions, and starts, each [T, episodes, ...],
-            until the first episode ends, and the seed of the first one's drawn weights, 0 where
-            none are drawn; where it was asked for.
-    """
-
-    returns: np.ndarray
+    returns: np.ndarray  # of its episodes
     lengths: np.ndarray
+    # mean, variance and count of raw observations, by key; "" where they are no dict
     moments: dict[str, tuple[Any, Any, int]]
+    # of trials, and of the ends of episodes as `Monitor` has them
     infos: list[dict[str, Any]] = field(default_factory=list)
+    # where it was asked for: observations as the policy saw them, actions, and starts, each
+    # [T, episodes, ...], until the first episode ends; and the seed of the first one's drawn
+    # weights, 0 where none are drawn
     record: tuple[Any, np.ndarray, np.ndarray, int] | None = None
 
     def merge_into(self, statistics: RunningMeanStd | dict[str, RunningMeanStd]) -> None:
@@ -75,13 +65,8 @@ class Result:
 
 class Worker:
     """Evaluates members in this process: each has an episode in each of its environments, side by
-    side.
-
-    Args:
-        policy: it gets the parameters of members, and draws weights.
-        names: of the parameters that are a member's vector, in their order.
-        envs: environments of a member.
-        makers: make such ones, where several members may be evaluated at a time.
+    side. A member's vector has the parameters with these names, in their order, which the policy
+    gets. `makers` make environments, where several members may be evaluated at a time.
     """
 
     def __init__(

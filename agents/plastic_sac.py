@@ -26,16 +26,11 @@ else:
 class Recent(NamedTuple):
     """What happened since the last update, each [T, n_envs, ...], where readers of on-policy
     algorithms look for it.
-
-    Attributes:
-        observations: as the actor saw them, or a dict of such.
-        means: of the actions' distribution, between -1 and 1.
-        episode_starts: 1 where an episode starts.
     """
 
-    observations: Any
-    means: np.ndarray
-    episode_starts: np.ndarray
+    observations: Any  # as the actor saw them, or a dict of such
+    means: np.ndarray  # of the actions' distribution, between -1 and 1
+    episode_starts: np.ndarray  # 1 where an episode starts
 
 
 class SequenceLearning(_Base):

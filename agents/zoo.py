@@ -368,19 +368,9 @@ def build(
     device: str = "cpu",
     backend: str = "auto",
 ) -> BaseAlgorithm:
-    """A learning algorithm, ready to `learn`.
-
-    Args:
-        agent: one of `agents()`.
-        venv: vectorised training environments.
-        network: widths of the actor for every agent; the rest for the spiking ones.
-        trainer: settings of the algorithm.
-        seed: of the weights, the exploration and the environments.
-        device: PyTorch device.
-        backend: what runs spiking layers, see `PlasticSpikingPolicy`.
-
-    Raises:
-        ValueError: an unknown agent, or settings that do not fit.
+    """A learning algorithm, ready to `learn`, of one of `agents()`. Of the network, agents that do
+    not spike take the widths alone; `backend` is as for `PlasticSpikingPolicy`. Raises ValueError:
+    an unknown agent, or settings that do not fit.
     """
     if agent not in agents():
         raise ValueError(unknown("policy", agent, agents()))

@@ -18,27 +18,18 @@ class EditableModel:
     Every change starts from the nominal model and makes all edits, so they never compound. What a
     model can express is written into the live one; a geometry is compiled from an edited MjSpec,
     whose arrays, of the same sizes, are then copied into the live one. So neither the environment
-    nor its renderer needs to know.
+    nor its renderer needs to know. The environment is unwrapped, a Gymnasium MujocoEnv.
 
-    Args:
-        task: the unwrapped environment, a Gymnasium MujocoEnv.
-        additions: to the MjSpec, what no edit of a compiled model could bring about; with these the
-            environment gets another model (and data) until `restore`.
-
-    Attributes:
-        spec_edits: of an MjSpec, which is compiled.
-        model_edits: of the live model, after all that.
-        constants: whether MuJoCo has to recompute what derives from masses, inertias and gains.
-
-    Raises:
-        ValueError: geometry is to be added, but the model is not the one of its file.
+    Additions to the MjSpec are what no edit of a compiled model could bring about; with these the
+    environment gets another model (and data) until `restore`. Raises ValueError where the model is
+    not the one of its file.
     """
 
     def __init__(self, task: Any, additions: Sequence[Edit] = ()) -> None:
         self._task, self._additions = task, additions
-        self.spec_edits: Sequence[Edit] = ()
-        self.model_edits: Sequence[Edit] = ()
-        self.constants = False
+        self.spec_edits: Sequence[Edit] = ()  # of an MjSpec, which is compiled
+        self.model_edits: Sequence[Edit] = ()  # of the live model, after all that
+        self.constants = False  # whether MuJoCo has to recompute what derives from an edited model
         self._first = task.model, task.data
         if additions:
             model = self._compiled([])

@@ -37,17 +37,11 @@ KEYS = ("severities", "onset", *SPLITS)
 
 @dataclass(frozen=True)
 class Schedule:
-    """Strength over the steps of an episode.
+    """Strength over the steps of an episode."""
 
-    Attributes:
-        start: first step at which it acts, at least 0.
-        end: first step of full strength; in between it grows linearly. None: at once.
-        changes: for contexts, when another one takes over: for each change the first and the last
-            step between which an episode draws its own.
-    """
-
-    start: int = 0
-    end: int | None = None
+    start: int = 0  # the first step at which it acts
+    end: int | None = None  # the first of full strength, until which it grows; None: at once
+    # of contexts, each time that another one takes over: between which steps an episode draws it
     changes: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -95,26 +89,16 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Term:
-    """One perturbation of a text.
+    """One perturbation of a text."""
 
-    Attributes:
-        text: as it was written.
-        family: what changes.
-        target: of what; None for the family's default.
-        low, high: the values between which each episode draws its own; equal for a fixed one.
-        severities: whether the numbers above are severities, not values (or codes of contexts).
-        schedule: when.
-        context_set: "seen" or "held_out", for contexts, in the place of numbers.
-    """
-
-    text: str
+    text: str  # as it was written
     family: Family
-    target: str | None
-    low: float
+    target: str | None  # None: the family's default
+    low: float  # each episode draws its own value between this one and the next
     high: float
-    severities: bool
+    severities: bool  # whether these are severities, not values (or codes of contexts)
     schedule: Schedule
-    context_set: str | None = None
+    context_set: str | None = None  # "seen" or "held_out", of contexts, in the place of numbers
 
     @property
     def label(self) -> str:
@@ -242,19 +226,12 @@ def _checked(text: str, match: re.Match[str], family: Family) -> Term:
 
 @dataclass(frozen=True)
 class SuiteCondition:
-    """One condition of a suite.
+    """One condition of a suite."""
 
-    Attributes:
-        name: unique in its suite together with the severity.
-        text: for `Perturbed`.
-        severity: in [0, 1]; None where the text has a value of its own.
-        split: "train" or "held-out".
-    """
-
-    name: str
-    text: str
-    severity: float | None
-    split: str
+    name: str  # unique in its suite together with the severity
+    text: str  # for `Perturbed`
+    severity: float | None  # in [0, 1]; None where the text has a value of its own
+    split: str  # "train" or "held-out"
 
 
 def suite_names() -> list[str]:

@@ -54,26 +54,19 @@ SATURATION = 0.8  # of the difference between unrelated episodes, where there is
 
 @dataclass
 class Row:
-    """What was found for one task and family.
+    """What was found for one task and family, by their names.
 
-    Attributes:
-        task: Gymnasium id.
-        family: name of the family.
-        values: the physical values at `SEVERITIES`.
-        deviations: from the plain trajectory, at `SEVERITIES`: the root mean square over
-            observation and reward, in units of their spread; its geometric mean over seeds and
-            over steps: all of them where a perturbation leaves the motion of the robot alone,
-            otherwise the first few after it begins to act.
-        reason: why it was not applied; empty where it was.
-        failures: what is wrong; empty where all is well.
+    Deviations from the plain trajectory are the root mean square over observation and reward, in
+    units of their spread; its geometric mean over seeds and over steps: all of them where a
+    perturbation leaves the motion of the robot alone, otherwise the first few after it begins.
     """
 
     task: str
     family: str
-    values: tuple[float, ...] = ()
-    deviations: tuple[float, ...] = ()
-    reason: str = ""
-    failures: list[str] = field(default_factory=list)
+    values: tuple[float, ...] = ()  # at `SEVERITIES`
+    deviations: tuple[float, ...] = ()  # at `SEVERITIES`
+    reason: str = ""  # why it was not applied; empty where it was
+    failures: list[str] = field(default_factory=list)  # what is wrong
 
 
 class Probe(gym.Wrapper):
@@ -90,12 +83,8 @@ class Probe(gym.Wrapper):
 
 
 class Player:
-    """Plays tapes of actions in one task, with and without perturbations.
-
-    Args:
-        task: Gymnasium id.
-        steps: length of the tapes.
-        seeds: one tape and one episode for each.
+    """Plays tapes of actions in one task, with and without perturbations: of so many steps, one
+    tape and one episode for each seed.
     """
 
     def __init__(self, task: str, steps: int = STEPS, seeds: Sequence[int] = SEEDS) -> None:
