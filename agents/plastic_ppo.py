@@ -126,11 +126,9 @@ class _Supervised(_Base):
 
     def train(self) -> None:
         """One pass per epoch over the rollout, raising the likelihood of the targets. A rollout
-        that ends before the first response is due has none, and changes nothing.
-
-        Raises:
-            NothingToLearn: an episode has ended, and there was no target yet.
-            ValueError: targets that are no actions.
+        that ends before the first response is due has none, and changes nothing. Raises
+        NothingToLearn: an episode has ended, and there was no target yet; ValueError: targets that
+        are no actions.
         """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)

@@ -112,11 +112,9 @@ def training_text(perturb: str, environment: str, arguments: Arguments = None) -
     """What training under `perturb` means: a text for `Perturbed`.
 
     Such a text is what it is. Of a suite, each episode draws one of the conditions that training
-    may use and that change something here, or none (but contexts include the plain one).
-
-    Raises:
-        ValueError: the environment cannot be made, the text, or a part of it, would change nothing
-            in it, or no condition of the suite would.
+    may use and that change something here, or none (but contexts include the plain one). Raises
+    ValueError: the environment cannot be made, or a part of the text, or all of the suite, would
+    change nothing in it.
     """
     if is_suite(perturb):
         reasons = training_conditions(perturb, environment, arguments)
@@ -139,10 +137,8 @@ def training_conditions(
     suite: str, environment: str, arguments: Arguments = None
 ) -> dict[str, str]:
     """The texts of a suite that training may use, each with the reason why it would change nothing
-    in the environment; empty where it would.
-
-    Raises:
-        ValueError: the environment cannot be made, or the suite needs a limit of its episodes.
+    in the environment; empty where it would. Raises ValueError: the environment cannot be made, or
+    the suite needs a limit of its episodes.
     """
     with closing(make(environment, arguments)) as env:
         horizon = horizon_of(env)
@@ -151,10 +147,8 @@ def training_conditions(
 
 
 def revealed_text(settings: Mapping[str, Any]) -> str | None:
-    """What `make` has to reveal to a policy that was trained with these settings.
-
-    Raises:
-        ValueError: what they perturb cannot be made.
+    """What `make` has to reveal to a policy that was trained with these settings. Raises ValueError
+    where what they perturb cannot be made.
     """
     if not settings.get("reveal", False):
         return None
@@ -195,12 +189,8 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
     arguments change the shape of the observation (for what is no trained robot, where they are
     others than those it was measured with), it is measured under random actions, once a process.
 
-    Returns:
-        float64, in the shape of the observation, 0 where it does not vary; 1 where the observation
-        is no array of floats.
-
-    Raises:
-        ValueError: the environment cannot be made.
+    Returns float64, in the shape of the observation, 0 where it does not vary; 1 where the
+    observation is no array of floats. Raises ValueError where the environment cannot be made.
     """
     kept = {name: value for name, value in (arguments or {}).items() if name not in HELP}
     key = environment, json.dumps(kept, sort_keys=True, default=repr)

@@ -33,10 +33,7 @@ def choose_backend() -> str | None:
 
     Call it before MuJoCo is imported, which reads that variable once. Each candidate draws a
     picture in a process of its own (under a second each), because a failed one cannot be
-    unloaded. A value that the user has set is the only candidate.
-
-    Returns:
-        One of `BACKENDS`, or what the user has set; None where nothing works.
+    unloaded. A value that the user has set is the only candidate. None: nothing works.
     """
     chosen = os.environ.get("MUJOCO_GL")
     for backend in [chosen] if chosen else BACKENDS:

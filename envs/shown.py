@@ -117,15 +117,8 @@ class Revealed(_Wider):
     """Appends what is hidden to the observation, for policies that are told (`hidden_numbers`).
 
     Observation: Box of the same dtype (floats, where it is of integers), shape (channels +
-    numbers,).
-
-    Args:
-        env: environment with a Box [channels] as observations.
-        labels: of the contexts that are told, besides the task's own.
-        values: of perturbations by label, where they do not act.
-
-    Raises:
-        ValueError: other observations, or there is nothing to tell.
+    numbers,). Raises ValueError where the environment observes no Box [channels], or has nothing to
+    tell.
     """
 
     def __init__(self, env: gym.Env, labels: Sequence[str], values: Mapping[str, float]) -> None:

@@ -19,26 +19,17 @@ Step = tuple[Any, Any, bool, bool, dict[str, Any]]
 class Task(Protocol):
     """Attributes of an unwrapped environment that training, evaluation and perturbations look for.
     All are optional: a task that lacks one is as if it had the value below.
-
-    Attributes:
-        episode_steps: steps of an episode that ends by itself.
-        trials: in an episode; the info of a response has `trial` (from 0) and `correct`.
-        trial_steps: steps of a trial.
-        actions: answers that a response chooses among; None: those of a Discrete action space.
-        return_range: the least and the most that an episode can return.
-        told: share of episodes or trials in which training tells what is hidden; evaluation, none.
-        context: numbers of the present context, which a policy that is told observes.
-        context_began: the step of the episode at which it began.
     """
 
-    episode_steps: int | None = None
-    trials: int | None = None
+    episode_steps: int | None = None  # of an episode that ends by itself
+    trials: int | None = None  # the info of a response has `trial` (from 0) and `correct`
     trial_steps: int | None = None
-    actions: int | None = None
-    return_range: tuple[float, float] | None = None
+    actions: int | None = None  # answers to choose among; None: those of a Discrete space
+    return_range: tuple[float, float] | None = None  # the least and the most of an episode
+    # share of episodes or trials in which training tells what is hidden; evaluation tells none
     told: float | None = None
-    context: Sequence[int] = ()
-    context_began: int = 0
+    context: Sequence[int] = ()  # numbers of the present one, which a policy that is told observes
+    context_began: int = 0  # the step of the episode
 
     def told_again(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
         """The observation after a perturbation changed what the task asks; `info` changes too."""
@@ -56,30 +47,20 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
     """A task whose observations `reset` draws: actions are answers, read at some of the steps.
 
     It ends with terminated=True after `episode_steps`, and observes all zeros then.
-
-    Attributes:
-        parts: of the observation, by name, and their channels, for `render`.
-        steps: taken in this episode.
-        answers: the steps that were answered so far, and whether that was rewarded.
     """
 
     render_mode: str | None = None
     action_space: gym.spaces.Discrete
     episode_steps: int
-    parts: dict[str, int]
-    steps: int = sys.maxsize  # no episode has started yet
-    answers: list[tuple[int, bool]]
+    parts: dict[str, int]  # of the observation, by name, and their channels, for `render`
+    steps: int = sys.maxsize  # taken in this episode; none has started yet
+    answers: list[tuple[int, bool]]  # the steps that were answered, and whether that was rewarded
     _observations: np.ndarray  # float32 [episode_steps + 1, channels]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode; returns the first observation, float32 [channels], and an empty info.
-
-        Args:
-            seed: seeds everything that is drawn, now and in later episodes.
-            options: none are known.
-
-        Raises:
-            ValueError: there are options.
+        The seed is of everything that is drawn, now and in later episodes. Raises ValueError where
+        there are options.
         """
         if options:
             raise ValueError(f"reset options {sorted(options)} are unknown; there are none")
@@ -89,10 +70,7 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
         return self._observations[0].copy(), {}
 
     def step(self, action: int | np.integer) -> Step:
-        """Take one action.
-
-        Returns:
-            Observation (float32 [channels]), reward, terminated, truncated (always False) and info.
+        """Take one action. Observations are float32 [channels], and no episode is truncated.
 
         Raises:
             ValueError: the action is not in the action space.

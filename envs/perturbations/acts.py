@@ -14,13 +14,7 @@ from spikepropamine.envs.rendering import is_mujoco
 
 
 class Act:
-    """One term at work in one environment.
-
-    Attributes:
-        chosen: whether this episode has it at all.
-        value, now: physical value and severity at the present step.
-        changed: whether they are others than at the step before.
-    """
+    """One term at work in one environment."""
 
     def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
         self.term, self.family, self.alternative = term, term.family, alternative
@@ -31,8 +25,9 @@ class Act:
             raise ValueError(f"{term.label} would change nothing in {name}: {reason}")
         space = env.action_space if self.family.observe is None else env.observation_space
         self.bound = Bound(target=self._target(seen), spread=spread, space=space)
-        self.chosen, self.changed = False, False
-        self.value, self.now = self.family.nominal, 0.0
+        self.chosen = False  # whether this episode has it at all
+        self.value, self.now = self.family.nominal, 0.0  # and its severity, at the present step
+        self.changed = False  # whether they are others than at the step before
 
     @property
     def ever_acts(self) -> bool:
@@ -92,20 +87,14 @@ class Act:
 
 
 class ContextAct(Act):
-    """A term whose episodes are in one context, or in several, one after the other.
-
-    Attributes:
-        context: the present one, int64 [channels].
-        began: the step at which it began.
-    """
+    """A term whose episodes are in one context, or in several, one after the other."""
 
     def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
         super().__init__(env, term, alternative, spread)
         self._contexts: Contexts = self.bound.target
-        self.context = self._plain = self._contexts.of_code(0)
-        self.began = 0
-        self._plan: list[tuple[int, np.ndarray]] = []
-        """The contexts of an episode, each with the step at which it begins."""
+        self.context = self._plain = self._contexts.of_code(0)  # the present one, int64 [channels]
+        self.began = 0  # the step at which it began
+        self._plan: list[tuple[int, np.ndarray]] = []  # when contexts of an episode begin
         if not term.severities:
             self._codes = term.codes(self._contexts.codes)
 

@@ -23,17 +23,13 @@ class Contexts:
     Their kind is "signs": 1 or -1 for each channel; bit i of the code is set where channel i is -1.
     Or "sign": one for all channels, so that there are two codes. Or "order": channel i gets what is
     meant for channel `context[i]`; orders are counted as words in a dictionary.
-
-    Attributes:
-        all: how many contexts there are.
-        codes: how many of them have a code: all, or `MOST_CODES` where there are more.
     """
 
     def __init__(self, channels: np.ndarray, kind: str) -> None:
         self.channels, self.ordered = channels, kind == "order"
         self._free = 1 if kind == "sign" else len(channels)
         self.all = math.factorial(self._free) if self.ordered else 2**self._free
-        self.codes = min(self.all, MOST_CODES)
+        self.codes = min(self.all, MOST_CODES)  # how many have a code
 
     def of_code(self, code: int) -> np.ndarray:
         """The context with a code; 0 is the plain one. Raises ValueError where there is none.

@@ -89,14 +89,10 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode; a seed seeds the environment and all perturbations.
 
-        Args:
-            seed: of everything random.
-            options: of the environment; but where the text has contexts, "context" is the code of
-                the one that holds for the whole episode, or a list with one for each of them; or
-                "opposite": then the opposites of those that the episode would have begun with.
-
-        Raises:
-            ValueError: a context that does not exist.
+        Options are the environment's; but where the text has contexts, "context" is the code of the
+        one that holds for the whole episode, or a list with one for each of them; or "opposite":
+        then the opposites of those that the episode would have begun with. Raises ValueError where
+        a context does not exist.
         """
         if seed is not None:
             self._choice = _child(seed, "choice")
