@@ -55,8 +55,7 @@ class CueAssociation(DrawnTask):
             actions are shifted by the same nonzero amount, modulo `actions`). None: never.
         render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
-    Raises:
-        ValueError: if an argument is outside its range.
+    Raises ValueError where an argument is outside its range.
 
     Attributes, drawn by `reset`:
         patterns: the cue patterns, int8 [cues, bits].
@@ -64,8 +63,6 @@ class CueAssociation(DrawnTask):
         order: the cue of each trial, int64 [trials].
         targets: the right action of each trial, int64 [trials].
     """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  as Gymnasium has it
 
     def __init__(
         self,

@@ -65,15 +65,12 @@ class EvidenceAccumulation(DrawnTask):
             rate of all neurons at that time; 1 leaves nothing that tells the sides apart.
         render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
-    Raises:
-        ValueError: if an argument is outside its range.
+    Raises ValueError where an argument is outside its range.
 
     Attributes, drawn by `reset`:
         sides: side of each cue, 0 left, 1 right, int64 [cues].
         target: the side with more cues, int.
     """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 3}  # noqa: RUF012  as Gymnasium has it
 
     def __init__(
         self,

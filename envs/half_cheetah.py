@@ -45,8 +45,7 @@ class HiddenLatent(_Robot, ABC):
             robot that seldom hears what it should do is paid for nothing, and learns no running.
         arguments: of the robot's own class.
 
-    Raises:
-        ValueError: an argument is out of range.
+    Raises ValueError where an argument is out of range.
 
     Attributes:
         latent: name of the attribute and of the entry of `info` that hold the latent.
@@ -234,8 +233,7 @@ class HalfCheetahCue(_Robot):
             not to fall over. None: all speed is paid.
         arguments: of HalfCheetah-v5.
 
-    Raises:
-        ValueError: an argument is out of range.
+    Raises ValueError where an argument is out of range.
 
     Attributes, drawn by `reset`:
         patterns: int8 [cues, bits].

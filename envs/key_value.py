@@ -44,11 +44,8 @@ class KeyValue(DrawnTask):
         noise: probability in [0, 1] that a bit of a key is flipped, drawn anew at each step.
         render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
-    Raises:
-        ValueError: if an argument is outside its range.
+    Raises ValueError where an argument is outside its range.
     """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  as Gymnasium has it
 
     def __init__(
         self,

@@ -61,11 +61,7 @@ class PreviousActionAndReward(_Wider):
     A task that limits what may be known of the reward says so by `info["feedback"]`, which then
     stands in for the reward: else this wrapper would give the task's secret away.
 
-    Args:
-        env: environment with a Box [channels] as observations and a Box or Discrete as actions.
-
-    Raises:
-        ValueError: other spaces.
+    Raises ValueError unless observations are a Box [channels], and actions a Box or Discrete.
     """
 
     def __init__(self, env: gym.Env) -> None:

@@ -49,6 +49,7 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
     It ends with terminated=True after `episode_steps`, and observes all zeros then.
     """
 
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  as Gymnasium has it
     render_mode: str | None = None
     action_space: gym.spaces.Discrete
     episode_steps: int

@@ -27,9 +27,6 @@ class EditableModel:
 
     def __init__(self, task: Any, additions: Sequence[Edit] = ()) -> None:
         self._task, self._additions = task, additions
-        self.spec_edits: Sequence[Edit] = ()  # of an MjSpec, which is compiled
-        self.model_edits: Sequence[Edit] = ()  # of the live model, after all that
-        self.constants = False  # whether MuJoCo has to recompute what derives from an edited model
         self._first = task.model, task.data
         if additions:
             model = self._compiled([])
@@ -45,21 +42,25 @@ class EditableModel:
         if self._task.model is not self._first[0]:
             _exchange(self._task, *self._first)
 
-    def apply(self) -> None:
-        """Make the nominal model with all edits the live one."""
+    def apply(
+        self, spec_edits: Sequence[Edit], model_edits: Sequence[Edit], constants: bool
+    ) -> None:
+        """Make the nominal model with all edits the live one: those of an MjSpec, which is compiled;
+        then those of the live model, after which MuJoCo may have to recompute its constants.
+        """
         model = self._task.model
         self._undo()
-        if self.spec_edits:
-            compiled = self._compiled(self.spec_edits)
+        if spec_edits:
+            compiled = self._compiled(spec_edits)
             _copy(_arrays(model, compiled), compiled, model)
-        for edit in self.model_edits:
+        for edit in model_edits:
             edit(model)
-        if self.constants:
+        if constants:
             # on other data than the environment's, whose state it would overwrite
             if self._scratch is None:
                 self._scratch = mujoco.MjData(model)
             mujoco.mj_setConst(model, self._scratch)
-        self._edited = bool(self.spec_edits or self.model_edits)
+        self._edited = bool(spec_edits or model_edits)
         renderer = getattr(self._task, "mujoco_renderer", None) if self._additions else None
         for viewer in getattr(renderer, "_viewers", {}).values():  # windows that are open
             viewer.make_context_current()

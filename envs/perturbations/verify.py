@@ -48,7 +48,7 @@ WINDOW = 10  # steps in which differences grow by what caused them, before they 
 SMALLEST = 1e-9  # differences below count as this one, so that their logarithm exists
 TOLERANCE = 0.15  # contacts are chaotic: a severity may change so much less than the one below
 PERIODS = (30, 80)  # steps of the waves on a tape: a delay of white noise would have no size
-COLUMNS = (25, 14, 49, 25)  # widths of the table
+COLUMNS = "{:25} {:14} {:49} {:25} {}"  # of the table
 SATURATION = 0.8  # of the difference between unrelated episodes, where there is hardly any more
 
 
@@ -284,20 +284,15 @@ def verify(task: str, families: Sequence[str] = ()) -> list[Row]:
     return [verify_family(player, CATALOGUE[name]) for name in families or CATALOGUE]
 
 
-def _columns(*texts: str) -> str:
-    padded = [text.ljust(width) for text, width in zip(texts, COLUMNS)]
-    return " ".join([*padded, *texts[len(COLUMNS) :]])
-
-
 def line(row: Row) -> str:
     """A row as a line of the table."""
     if row.reason:
-        return _columns(row.task, row.family, "", "", f"not applicable: {row.reason}")
+        return COLUMNS.format(row.task, row.family, "", "", f"not applicable: {row.reason}")
     values = ", ".join(f"{value:.3g}" for value in row.values)
     values += f" {CATALOGUE[row.family].unit}" if row.values else ""
     deviations = ", ".join("0" if d <= SMALLEST else f"{d:.2g}" for d in row.deviations)
     verdict = "FAILED: " + "; ".join(row.failures) if row.failures else "proven"
-    return _columns(row.task, row.family, values, deviations, verdict)
+    return COLUMNS.format(row.task, row.family, values, deviations, verdict)
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> int:
@@ -324,7 +319,7 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     """Prints the table; the result is 1 if anything failed, else 0."""
     start, rows = time.perf_counter(), []
     values = f"values at severity {', '.join(map(str, SEVERITIES))}"
-    print(_columns("task", "perturbation", values, "deviations", "verdict"), flush=True)
+    print(COLUMNS.format("task", "perturbation", values, "deviations", "verdict"), flush=True)
     # forked, so that they know of environments and perturbations that were imported; where that is
     # not possible (Windows), tasks are verified one by one
     workers: Any = nullcontext()

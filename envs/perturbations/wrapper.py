@@ -211,12 +211,11 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if not self._editing or not (start or any(act.changed for act in self._editing)):
             return
         now = [act for act in self._editing if act.now]
-        self._model.spec_edits, self._model.model_edits = (
+        edits = (
             [partial(act.hook, hook) for act in now if getattr(act.family, hook)]
             for hook in ("edit_spec", "edit_model")
         )
-        self._model.constants = any(act.family.constants for act in now)
-        self._model.apply()
+        self._model.apply(*edits, constants=any(act.family.constants for act in now))
 
     def _edit_task(self, observation: Any, info: dict[str, Any], start: bool = False) -> Any:
         """Edit the task as it is to be at this step; the result is the observation, which tells
