@@ -45,8 +45,8 @@ class EditableModel:
     def apply(
         self, spec_edits: Sequence[Edit], model_edits: Sequence[Edit], constants: bool
     ) -> None:
-        """Make the nominal model with all edits the live one: those of an MjSpec, which is compiled;
-        then those of the live model, after which MuJoCo may have to recompute its constants.
+        """Make the nominal model with all edits the live one: first those of an MjSpec, which is
+        compiled, then those of the live model; MuJoCo may have to recompute its constants.
         """
         model = self._task.model
         self._undo()
