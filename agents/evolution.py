@@ -84,11 +84,7 @@ class Search:
         return vectors | {"spread": self.state.stdev, "generations": self.generations}
 
     def restore(self, contents: dict[str, Any]) -> None:
-        """Goes on from `contents`.
-
-        Raises:
-            ValueError: they are of another number of parameters.
-        """
+        """Goes on from `contents`; raises ValueError where other parameters evolved."""
         found = [contents[name] for name in ("centre", "velocity", "spread")]
         if any(x.shape != self.centre.shape or x.dtype != self.centre.dtype for x in found):
             raise ValueError(f"{len(self.centre)} parameters evolve")

@@ -224,11 +224,7 @@ class Processes:
         self.pool: ProcessPoolExecutor | None = None
 
     def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
-        """Of each member, in their order; the first one is recorded.
-
-        Raises:
-            UsageError: workers die again and again.
-        """
+        """As of a `Worker`. Raises UsageError where processes die again and again."""
         jobs, done, deaths = _jobs(members), 0, 0
         while done < len(jobs):
             try:
@@ -282,7 +278,7 @@ class OnRay:
         self.task = ray.remote(max_retries=-1)(_evaluated)
 
     def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
-        """Of each member, in their order; the first one is recorded."""
+        """As of a `Worker`."""
         shared = self.ray.put(episodes)
         waiting = [self.task.remote(self.packed, shared, *job) for job in _jobs(members)]
         yield from chain.from_iterable(map(self.ray.get, waiting))

@@ -30,7 +30,8 @@ LEARNED_BY = (
 
 
 def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) -> Path:
-    """Writes the policy of a model, and its task, as a run folder that every command takes.
+    """Writes the policy of a model, and its task, as a run folder that every command takes, and
+    returns the folder.
 
     Args:
         folder: created if it is missing; a policy that is there is replaced, unless it was
@@ -38,9 +39,6 @@ def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) 
         model: of an environment that Gymnasium can make again by its id and arguments, perhaps in
             `Perturbed` and `PreviousActionAndReward`, and perhaps in `VecNormalize`.
         name: of the policy: letters, digits, _, + and -. None: what `train.py` would call it.
-
-    Returns:
-        The folder.
 
     Raises:
         ValueError: the environment is not registered, has other wrappers or arguments that JSON

@@ -337,12 +337,10 @@ def agents() -> dict[str, Agent]:
 
 
 def register(name: str, agent: Agent) -> None:
-    """Adds an agent, so that `--policy NAME` trains it.
+    """Adds an agent, so that `--policy NAME` trains it. Raises ValueError where the name will not
+    do for a folder, or is taken.
 
     Where its policy is of a class of your own, add that to `policies.export.POLICIES` too.
-
-    Raises:
-        ValueError: a name that will not do for a folder, or that is taken.
     """
     if not POLICY_NAME.fullmatch(name):
         raise ValueError(f"a policy's name has letters, digits, _, + and - only, not {name!r}")

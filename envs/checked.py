@@ -29,10 +29,8 @@ class Checked(gym.Wrapper):
     """What an environment gives, checked in type and shape; rewards are floats and ends are bools.
 
     Whether numbers are finite is looked at where they come in by the batch: by
-    `training.callbacks`, by a deployed policy, and by `evaluation.run.episodes`.
-
-    Raises:
-        EnvironmentFailed: in `reset` and `step`, with the file and the line of the environment.
+    `training.callbacks`, by a deployed policy, and by `evaluation.run.episodes`. `reset` and `step`
+    raise EnvironmentFailed, with the file and the line of the environment.
     """
 
     def __init__(self, env: gym.Env) -> None:

@@ -345,10 +345,8 @@ class HalfCheetahCue(_Robot):
         return info | {"context": self.context, "context_began": self.context_began}
 
     def step(self, action: np.ndarray) -> Step:
-        """Take one step; see the class.
-
-        Raises:
-            gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
+        """Take one step; see the class. Raises gymnasium.error.ResetNeeded before the first `reset`
+        and after the end of an episode.
         """
         if self._step >= self.episode_steps:
             raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")

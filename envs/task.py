@@ -71,11 +71,9 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
         return self._observations[0].copy(), {}
 
     def step(self, action: int | np.integer) -> Step:
-        """Take one action. Observations are float32 [channels], and no episode is truncated.
-
-        Raises:
-            ValueError: the action is not in the action space.
-            gymnasium.error.ResetNeeded: before the first `reset` and after the end of an episode.
+        """Take one action. Observations are float32 [channels], and no episode is truncated. Raises
+        ValueError where the action is not in the action space, gymnasium.error.ResetNeeded before
+        the first `reset` and after the end of an episode.
         """
         if self.steps >= self.episode_steps:
             raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")

@@ -105,11 +105,7 @@ class Family:
         return self.nominal + step
 
     def severity(self, value: float) -> float:
-        """The severity in [0, 1] of a value.
-
-        Raises:
-            ValueError: the value is out of range.
-        """
+        """The severity in [0, 1] of a value. Raises ValueError where that is out of range."""
         low, high = self.bounds
         if not low <= value <= high:
             range_ = f"[{low:g}, {high:g}] ({self.unit})"
@@ -151,10 +147,8 @@ CATALOGUE: dict[str, Family] = {}
 
 
 def register(family: Family) -> None:
-    """Adds a family of your own, so that texts may name it and `verify` proves it.
-
-    Raises:
-        ValueError: a name that cannot be written in a text, or that is taken.
+    """Adds a family of your own, so that texts may name it and `verify` proves it. Raises
+    ValueError where its name cannot be written in a text, or is taken.
     """
     if not family.name.isidentifier():
         raise ValueError(

@@ -149,10 +149,8 @@ def parse(text: str) -> tuple[tuple[Term, ...], ...]:
         mass=1.5 | obs_noise=0.2       one of them, drawn anew in every episode
         none                           nothing
 
-    Returns the alternatives, each a tuple of terms.
-
-    Raises:
-        ValueError: the text is malformed, or has an unknown name or a value out of range.
+    Returns the alternatives, each a tuple of terms. Raises ValueError where the text is malformed,
+    or has an unknown name or a value out of range.
     """
     return tuple(_alternative(part) for part in text.split("|"))
 
