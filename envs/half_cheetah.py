@@ -92,14 +92,13 @@ class HiddenLatent(_Robot, ABC):
             raise ValueError(f"options may have {self.latent!r} only, got {names}")
         told = self.np_random.random() < self.told
         self._step, self._sum, self._always = 0, 0.0, told or self.feedback == "dense"
-        return np.append(observation, 0.0), info | self._said(0.0)
+        return self._seen(observation, info, 0.0)
 
     def step(self, action: np.ndarray) -> Step:
         """Take one step; see the class."""
         observation, reward, terminated, truncated, info = super().step(action)
-        shown = self._shown(info["reward_forward"])
-        told = {**info, **self._said(shown)}
-        return np.append(observation, shown), np.float64(reward), terminated, truncated, told
+        observation, info = self._seen(observation, info, self._shown(info["reward_forward"]))
+        return observation, np.float64(reward), terminated, truncated, info
 
     def _shown(self, value: float) -> float:
         """What is shown of this step's value."""
@@ -114,10 +113,10 @@ class HiddenLatent(_Robot, ABC):
         mean, self._sum = self._sum / self.feedback_every, 0.0
         return mean
 
-    def _said(self, feedback: float) -> dict[str, Any]:
-        """What infos say of the latent."""
-        latent = getattr(self, self.latent)
-        return {self.latent: latent, "feedback": feedback, "hidden": self.hidden}
+    def _seen(self, observation: np.ndarray, info: dict[str, Any], feedback: float) -> Start:
+        """The observation and the info of a step, with this feedback."""
+        said = {self.latent: getattr(self, self.latent), "hidden": self.hidden}
+        return np.append(observation, feedback), info | said | {"feedback": feedback}
 
 
 class HalfCheetahDirection(HiddenLatent):
@@ -316,7 +315,7 @@ class HalfCheetahCue(_Robot):
         self._step, self._distance, self._outcome = 0, 0.0, 0.0
         self.answers: list[bool | None] = []
         self.speed = 0.0
-        return self._with_cue(observation), self._with_context(info | {"feedback": 0.0})
+        return self._seen(observation, info)
 
     @property
     def context(self) -> list[int]:
@@ -340,9 +339,6 @@ class HalfCheetahCue(_Robot):
 
     def _direction(self, trial: int) -> int:
         return 2 * int(self.targets[trial]) - 1
-
-    def _with_context(self, info: dict[str, Any]) -> dict[str, Any]:
-        return info | {"context": self.context, "context_began": self.context_began}
 
     def step(self, action: np.ndarray) -> Step:
         """Take one step; see the class. Raises gymnasium.error.ResetNeeded before the first `reset`
@@ -369,9 +365,8 @@ class HalfCheetahCue(_Robot):
         terminated = self._step == self.episode_steps
         if self._step == self._reversed_at and not terminated:
             self.context_began = self._step
-        observation = self._with_cue(observation)
-        info["feedback"] = float(observation[-1])
-        return observation, np.float64(reward), terminated, truncated, self._with_context(info)
+        observation, info = self._seen(observation, info)
+        return observation, np.float64(reward), terminated, truncated, info
 
     def told_again(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
         """The observation after something else than `step` changed the targets; the info's
@@ -389,12 +384,14 @@ class HalfCheetahCue(_Robot):
             return self._outcome
         return float(self._direction(trial)) if self._tells[trial] else 0.0
 
-    def _with_cue(self, observation: np.ndarray) -> np.ndarray:
+    def _seen(self, observation: np.ndarray, info: dict[str, Any]) -> Start:
+        """The observation and the info of the present step."""
         trial, phase = divmod(self._step, self.trial_steps)
-        cue = np.zeros(self.bits)
+        cue, last = np.zeros(self.bits), self._last_channel()
         if trial < self.trials and phase < self.cue_length:
             cue = self.patterns[self.order[trial]] ^ self._flips[self._step]
-        return np.concatenate([observation, cue, [self._last_channel()]])
+        said = {"feedback": last, "context": self.context, "context_began": self.context_began}
+        return np.concatenate([observation, cue, [last]]), info | said
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         speed = self._direction(self._step // self.trial_steps) * x_velocity

@@ -57,7 +57,8 @@ def run_as_asked(task: "HalfCheetahCue", picture: np.ndarray) -> np.ndarray:
     canvas = Image.fromarray(shaded)
     draw = ImageDraw.Draw(canvas)
     cue, direction, told = task.asked
-    asked = f"cue {_letter(cue)} asks", direction * 2.0, LIGHT[cue % len(LIGHT)]
+    letter = chr(ord("A") + cue) if cue < 26 else str(cue)
+    asked = f"cue {letter} asks", direction * 2.0, LIGHT[cue % len(LIGHT)]
     for line, (name, speed, colour) in enumerate((asked, ("robot runs", task.speed, "white"))):
         y = row * (line + 1)
         _text(draw, size, y, name, size, "white")
@@ -94,7 +95,3 @@ def _text(
     draw: Draw, x: float, y: float, text: str, size: int, colour: str = INK, anchor: str = "lm"
 ) -> None:
     draw.text((x, y), text, colour, ImageFont.load_default(size), anchor=anchor)
-
-
-def _letter(cue: int) -> str:
-    return chr(ord("A") + cue) if cue < 26 else str(cue)
