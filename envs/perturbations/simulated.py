@@ -53,8 +53,8 @@ def body_name(model: Any, body: int) -> str:
 def driven_joints(task: Any) -> dict[str, np.ndarray]:
     """The joints with an actuator, each by its name."""
     model = task.model
-    joints = {joint_of_actuator(model, actuator) for actuator in range(model.nu)} - {None}
-    return {joint_name(model, joint): np.array([joint]) for joint in joints}
+    driven = {joint_of_actuator(model, actuator) for actuator in range(model.nu)}
+    return {joint_name(model, j): np.array([j]) for j in range(model.njnt) if j in driven}
 
 
 def joint_name(model: Any, joint: int) -> str:
