@@ -317,7 +317,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
 
 def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     """Prints the table; the result is 1 if anything failed, else 0."""
-    start, rows = time.perf_counter(), []
+    start, rows = time.perf_counter(), list[Row]()
     values = f"values at severity {', '.join(map(str, SEVERITIES))}"
     print(COLUMNS.format("task", "perturbation", values, "deviations", "verdict"), flush=True)
     # forked, so that they know of environments and perturbations that were imported; where that is
