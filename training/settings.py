@@ -256,7 +256,9 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         values["network"] = {k: v for k, v in values.get("network", {}).items() if k != "hidden"}
     resumed = validated(_over(stored, values))
     # the name of the policy has had its say, too
-    return replace(resumed, network=agents()[stored.policy].network(resumed.network))
+    resumed = replace(resumed, network=agents()[stored.policy].network(resumed.network))
+    check_unchanged(stored.as_dict(), resumed.as_dict())
+    return resumed
 
 
 def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
