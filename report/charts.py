@@ -1,5 +1,5 @@
-"""The three kinds of plot on the pages: curves with bands, dots with intervals, and points. Their
-looks are in charts.yaml, as are those of the figures of README and docs.
+"""The two kinds of plot on the pages: curves with bands, and dots with intervals. Their looks are
+in charts.yaml, as are those of the figures of README and docs.
 """
 
 import functools
@@ -9,41 +9,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spikepropamine.reading import read_yaml
-from spikepropamine.report.colours import variable
+from spikepropamine.report.colours import paint
+from spikepropamine.report.evaluation import Estimate
+from spikepropamine.statistics import Difference
 from spikepropamine.words import number, percent, with_interval
 
-HEIGHT = 240  # pixels of a plot of curves
+HEIGHT, NAME = 240, 14  # pixels of a plot of curves, and between the names at their ends
 ROW, TIGHT_ROW = 16, 11  # pixels between dots; where there are many
 MANY_ROWS = 40
 FEW_POINTS = 12  # of a curve, which are marked
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
 ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
-QUIET = ""  # the colour of what is there for comparison
 
-Point = tuple[float, float, float | None, float | None]
 Chart = dict[str, Any]
+Score = Estimate | Difference
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its name at its end, and points of x, mean, and the edges of a band where known."""
+    """A curve: its name at its end, its policy (empty: none), and at every x a mean with its band,
+    where that is known.
+    """
 
     label: str
-    colour: str
-    points: Sequence[Point]
+    policy: str
+    points: Sequence[tuple[float, Score]]
     dashed: bool = False
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A mean, with its interval where that is known."""
+    """A mean of a policy, with its interval where that is known."""
 
     label: str
-    colour: str
-    mean: float
-    low: float | None
-    high: float | None
+    policy: str
+    score: Score
     hollow: bool = False
 
 
@@ -93,15 +96,16 @@ def curves(
     points: list[dict[str, Any]] = []
     readout: dict[float, dict[str, Any]] = {}
     for n, line in enumerate(lines):
-        for at, mean, low, high in line.points:
-            band = {} if low is None or high is None else {"low": _short(low), "high": _short(high)}
-            points.append({"line": n, "x": at, "y": _short(mean)} | band)
-            text = _readable(mean, low, high, as_percent)
-            readout.setdefault(at, {"x": at})[f"line{n}"] = text
+        for at, score in line.points:
+            band = dict(zip(("low", "high"), map(_short, score.interval or ())))
+            points.append({"line": n, "x": at, "y": _short(score.mean)} | band)
+            readout.setdefault(at, {"x": at})[f"line{n}"] = _readable(score, as_percent)
     xs = sorted(readout)
     names = [{"field": f"line{n}", "title": x.label} for n, x in enumerate(lines)]
-    ends = [(line.label, _ink(line.colour), *line.points[-1][:2]) for line in lines]
-    ends += [(label, "var(--quiet)", xs[-1], at) for label, at in horizontal.items()]
+    ends = [
+        (line.label, paint(line.policy, "t"), at, score.mean)
+        for line in lines for at, score in line.points[-1:]
+    ] + [(label, paint(""), xs[-1], at) for label, at in horizontal.items()]  # fmt: skip
     datasets = {
         "across": [{"y": at} for at in horizontal.values()],
         "down": [{"x": at, "label": label} for label, at in vertical.items()],
@@ -122,7 +126,7 @@ def curves(
         y_domain=[bottom, top],
         y_format=_format(as_percent),
         lines=list(range(len(lines))),
-        paints=[_paint(line.colour) for line in lines],
+        paints=[paint(line.policy) for line in lines],
         dashes=[[5, 3] if line.dashed else [1, 0] for line in lines],
         dashed=[n for n, line in enumerate(lines) if line.dashed],
         few=max(len(line.points) for line in lines) <= FEW_POINTS,
@@ -146,18 +150,20 @@ def dots(
     reaches the values to `include`. Marks go down the plot at some x, by their labels.
     """
     marks = marks or {}
-    values, heads, at = [], [], 0.0
+    values, heads, known, at = [], [], [*include, *marks.values()], 0.0
     for head, some in rows.items():
         heads.append({"row": at + 0.5, "label": head})
         for n, dot in enumerate(some):
-            paint = _paint(dot.colour)
+            colour = paint(dot.policy)
             name = f"{head}, {dot.label}" if dot.label else head
-            of = {"row": at + 1.5 + n, "paint": paint, "name": name}
-            of["fill"] = "var(--paper)" if dot.hollow else paint
-            values.append(of | _point(dot, "mean", as_percent))
+            of = {"row": at + 1.5 + n, "paint": colour, "name": name}
+            of["fill"] = "var(--paper)" if dot.hollow else colour
+            mean, text = dot.score.mean, _readable(dot.score, as_percent)
+            low, high = dot.score.interval or (mean, mean)
+            known += [low, mean, high]
+            numbers = zip(("mean", "low", "high"), map(_short, (mean, low, high)))
+            values.append(of | dict(numbers) | {"text": text})
         at += len(some) + 1.4
-    every = [v for some in rows.values() for x in some for v in (x.low, x.mean, x.high)]
-    known = [value for value in every if value is not None]
     lines = [{"mean": x, "label": label} for label, x in marks.items()]
     return chart(
         "dots",
@@ -165,94 +171,40 @@ def dots(
         datasets={"marks": lines, "dots": values, "heads": heads},
         height=round(at * (ROW if at < MANY_ROWS else TIGHT_ROW)),
         x_title=x_title,
-        x_domain=_padded([*known, *include, *marks.values()]),
+        x_domain=_padded(known),
         x_format=_format(as_percent),
         rows=[0, at],
     )
 
 
-def scatter(
-    spots: Sequence[tuple[float, Dot]], x_title: str, y_title: str, *, as_percent: bool = False
-) -> Chart:
-    """A Vega-Lite chart of points at some x above 0, each named beside it. The x axis is
-    logarithmic.
-    """
-    values = [
-        {"x": _short(at), "paint": _paint(dot.colour), "ink": _ink(dot.colour),
-         "label": dot.label, "at": number(at)} | _point(dot, "y", as_percent)
-        for at, dot in spots
-    ]  # fmt: skip
-    some = [v for _, dot in spots for v in (dot.low, dot.mean, dot.high)]
-    xs = [at for at, _ in spots]
-    return chart(
-        "scatter",
-        description=f"{y_title} by {x_title}: {', '.join(dot.label for _, dot in spots)}",
-        datasets={"spots": values},
-        height=HEIGHT,
-        x_title=x_title,
-        x_domain=[min(xs) / 2, max(xs) * 4],
-        y_title=y_title,
-        y_domain=_padded([v for v in some if v is not None]),
-        y_format=_format(as_percent),
-    )
-
-
-def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions moved as little as is simple so that neighbours are `gap` apart, between `low` and
-    `high`; that range is left only where it is too small for all.
-    """
-    order = sorted(range(len(positions)), key=lambda k: positions[k])
-    placed: list[float] = []
-    for k in order:
-        placed.append(max(positions[k], placed[-1] + gap if placed else low))
-    limit = high
-    for n in reversed(range(len(placed))):
-        placed[n] = min(placed[n], limit)
-        limit = placed[n] - gap
-    result = [0.0] * len(positions)
-    for place, k in zip(placed, order):
-        result[k] = place
-    return result
-
-
 def _placed(
     ends: Sequence[tuple[str, str, float, float]], bottom: float, top: float
 ) -> list[dict[str, Any]]:
-    """Names (label, colour, x, y) at the ends of lines, kept from overlapping."""
-    pixels = [HEIGHT * (top - at_y) / (top - bottom) for _, _, _, at_y in ends]
+    """Names (label, colour, x, y) at the ends of lines, moved as little as is simple so that they
+    do not overlap; out of the plot only where it is too small for all.
+    """
+    pixels = HEIGHT * (top - np.array([y for *_, y in ends])) / (top - bottom)
+    order, gaps = np.argsort(pixels, kind="stable"), NAME * np.arange(len(ends))
+    # less a gap for each one above it, a name is at least as far down as the one before
+    places = np.maximum.accumulate(np.maximum(pixels[order] - gaps, 0))
+    pixels[order] = np.minimum(places, HEIGHT - gaps[-1]) + gaps
     return [
-        {"x": at_x, "y": top - place * (top - bottom) / HEIGHT, "label": label, "paint": paint}
-        for (label, paint, at_x, _), place in zip(ends, spread(pixels, 14, 0, HEIGHT))
+        {"x": x, "y": top - pixel * (top - bottom) / HEIGHT, "label": label, "paint": paint}
+        for (label, paint, x, _), pixel in zip(ends, pixels)
     ]
 
 
-def _readable(mean: float, low: float | None, high: float | None, as_percent: bool) -> str:
-    if low is None or high is None:
-        return percent(mean) if as_percent else number(mean)
-    return with_interval(mean, (low, high), as_percent)
-
-
-def _point(of: Dot, axis: str, as_percent: bool) -> dict[str, Any]:
-    """The numbers of a dot along an axis, and its text."""
-    low, high = (of.mean if edge is None else edge for edge in (of.low, of.high))
-    numbers = {axis: _short(of.mean), "low": _short(low), "high": _short(high)}
-    return numbers | {"text": _readable(of.mean, of.low, of.high, as_percent)}
-
-
-def _paint(colour: str) -> str:
-    return variable(colour) if colour else "var(--quiet)"
-
-
-def _ink(colour: str) -> str:
-    """Of a name, which has to be easier to see than a line."""
-    return variable(colour, "t") if colour else "var(--quiet)"
+def _readable(score: Score, as_percent: bool) -> str:
+    if score.interval is None:
+        return percent(score.mean) if as_percent else number(score.mean)
+    return with_interval(score.mean, score.interval, as_percent)
 
 
 def _range(lines: Sequence[Line], include: Sequence[float]) -> list[float]:
     """That of the means and of the bands, as far as these leave the means room to be told apart."""
-    points = [point for line in lines for point in line.points]
-    means = [*include, *(mean for _, mean, *_ in points)]
-    edges = [edge for _, _, *band in points for edge in band if edge is not None]
+    scores = [score for line in lines for _, score in line.points]
+    means = [*include, *(score.mean for score in scores)]
+    edges = [edge for score in scores for edge in score.interval or ()]
     low, high = min(means), max(means)
     room = ROOM * (high - low) or math.inf
     return _padded([max(min([low, *edges]), low - room), min(max([high, *edges]), high + room)])

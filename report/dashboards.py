@@ -19,9 +19,10 @@ from spikepropamine.evaluation.ask.runs import learning_settings, task_settings
 from spikepropamine.folder import RESULTS, RETURN, STEPS, RunFolder, read_curve
 from spikepropamine.reading import Unreadable, read_yaml
 from spikepropamine.report import page
+from spikepropamine.report.charts import Line
 from spikepropamine.report.evaluation import SHARE, UNBOUNDED, Estimate, Evaluation, estimate
-from spikepropamine.report.page import Cell, Plots, Section, Table, Text, Videos, filled_table
-from spikepropamine.report.sections import cell, line_of, plotted
+from spikepropamine.report.html import cell, plotted
+from spikepropamine.report.page import Cell, Plots, Section, Table, Text, Videos
 from spikepropamine.tracking import PROJECT, has_account
 from spikepropamine.words import plural
 
@@ -108,9 +109,8 @@ def write_local(root: Path) -> Path:
         raise UsageError(f"there is no run in {root}: none has the config.yaml of one")
     sections = [_learning(root, runs), _evaluations(root), _videos(root), _runs(root, runs)]
     subtitle = f"{plural(len(runs), 'run')}, as of {datetime.now():%Y-%m-%d %H:%M}"
-    shown = [section for section in sections if section.blocks]
     path = root / "index.html"
-    write_text(path, page.render(f"Runs in {root.resolve().name}/", subtitle, shown))
+    write_text(path, page.render(f"Runs in {root.resolve().name}/", subtitle, sections))
     return path
 
 
@@ -169,14 +169,14 @@ def _learning(root: Path, runs: Sequence[TrainingLog]) -> Section:
             for name, members in groups.items():
                 if curve := learning_curve(members, measure):
                     label = f"{name} ({len(members)})" if len(members) > 1 else name
-                    lines.append(line_of(label, members[0].policy, curve))
+                    lines.append(Line(label, members[0].policy, curve))
             how = {"as_percent": measure == LATE, "x_format": "~s"}
             plots += plotted(environment, lines, "environment steps", title, **how)
     text = (
         "Means over training seeds, their number in brackets, with 95 % intervals over seeds. "
         "Where seeds are at different steps, the mean is over those that got there."
     )
-    return Section("Learning", [Text([text]), Plots(plots)] if plots else [])
+    return Section("Learning", [Text([text]), Plots(plots)])
 
 
 def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingLog]]:
@@ -213,14 +213,14 @@ def _evaluations(root: Path) -> Section:
             )
     columns = ["made", "report", "environment", "policy", "seeds", "episodes", "return, clean task",
                "late accuracy", "return kept", "kept, plasticity off", "folder"]  # fmt: skip
-    return Section("Evaluations", [filled_table(columns, rows)] if rows else [])
+    return Section("Evaluations", [Table(columns, rows)])
 
 
 def _videos(root: Path) -> Section:
     """The newest ones."""
     paths = [path.relative_to(root) for path in _files(root, "*.mp4")[:SHOWN_VIDEOS]]
     shown = {path.with_suffix("").as_posix(): quote(path.as_posix()) for path in paths}
-    return Section("Videos", [Videos(shown)] if shown else [])
+    return Section("Videos", [Videos(shown)])
 
 
 def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:

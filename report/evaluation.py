@@ -4,6 +4,7 @@ The unit is a training run: an estimate is the mean over runs, its interval is o
 policy was trained once, the units are its episodes, and nothing is said about other runs.
 """
 
+import itertools
 from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -41,11 +42,6 @@ class Estimate(NamedTuple):
     def text(self, as_percent: bool = False) -> str:
         """As in tables: "92 % [88, 95]"."""
         return with_interval(self.mean, self.interval, as_percent)
-
-    @property
-    def edges(self) -> tuple[float | None, float | None]:
-        """Of the interval, if there is one."""
-        return self.interval or (None, None)
 
     @property
     def side(self) -> int:
@@ -121,6 +117,8 @@ class Evaluation:
     @cached_property
     def _parts(self) -> dict[tuple[Any, ...], pl.DataFrame]:
         rows = pl.concat([self.frame, late_accuracy(self.frame, by_episode=True)])
+        # of facts of a run there may be curves over its training, too
+        rows = rows.filter(pl.col("condition").is_not_null() | pl.col("at").is_null())
         return rows.partition_by("policy", "condition", "measure", as_dict=True)
 
     @cached_property
@@ -147,20 +145,6 @@ class Evaluation:
         steps = [] if rows is None else sorted(set(rows["at"]))
         return steps, self.values(policy, condition, measure)[:, 0].T
 
-    def fact(self, policy: str, measure: str) -> list[float | None]:
-        """Of each run; the mean of episodes where it has these."""
-        rows = self._parts.get((policy, None, measure))
-        if rows is None:
-            return [None] * len(self.policies[policy])
-        means = dict(rows.filter(pl.col("at").is_null()).group_by("seed").agg(
-            pl.col("value").mean()).iter_rows())  # fmt: skip
-        return [means.get(seed) for seed in self.policies[policy]]
-
-    def fact_mean(self, policy: str, measure: str) -> float | None:
-        """The mean over runs that have it."""
-        known = [value for value in self.fact(policy, measure) if value is not None]
-        return sum(known) / len(known) if known else None
-
     @property
     def longest(self) -> dict[str, int]:
         """The most steps that a run of each policy was trained."""
@@ -177,9 +161,13 @@ class Evaluation:
         return [c for c in self.conditions.values() if (policy, c.key, "return") in self._parts]
 
     def estimate(
-        self, policy: str, condition: str, measure: str, bounds: tuple[float, float] = UNBOUNDED
+        self,
+        policy: str,
+        condition: str | None,
+        measure: str,
+        bounds: tuple[float, float] = UNBOUNDED,
     ) -> Estimate | None:
-        """The mean of a measure; None where it has no rows."""
+        """The mean of a measure, without a condition of a fact; None where it has no rows."""
         return estimate(self.values(policy, condition, measure)[:, :, 0], bounds)
 
     def returns(self, policy: str, condition: str = CLEAN_KEY) -> Estimate:
@@ -341,14 +329,18 @@ class Evaluation:
         for c in self.conditions_of(policy):
             if c.lesion is None:
                 continue
-            same = True
-            for measure in ("return", "length", "correct"):
-                one, other = (self.values(policy, key, measure) for key in (c.intact, c.key))
-                same = same and np.array_equal(one, other, equal_nan=True)
-            trials = (policy, c.key, "late_accuracy") in self._parts
-            late = self._paired(policy, c, "late_accuracy") if trials else None
-            returns = self._paired(policy, c, "return")
-            found.append(Lesioned(self.conditions[c.intact], c, returns, late, same))
+            pairs = {
+                measure: [self.values(policy, key, measure) for key in (c.intact, c.key)]
+                for measure in ("return", "length", "correct", "late_accuracy")
+            }
+            same = all(np.array_equal(*pair, equal_nan=True) for pair in pairs.values())
+            gaps = {
+                measure: statistics.difference(*(_units(x[:, :, 0]) for x in pair), paired=True)
+                for measure, pair in pairs.items()
+                if measure in ("return", "late_accuracy") and np.isfinite(pair[1]).any()
+            }
+            late = gaps.get("late_accuracy")
+            found.append(Lesioned(self.conditions[c.intact], c, gaps["return"], late, same))
         return found
 
     def effects(self, policy: str, lesion: str) -> list[str]:
@@ -358,10 +350,6 @@ class Evaluation:
         found = [part.returns for part in self.lesioned(policy) if part.lesioned.lesion == lesion]
         corrected = statistics.holm([statistics.decisive(returns) for returns in found])
         return [statistics.verdict(returns, p) for returns, p in zip(found, corrected)]
-
-    def _paired(self, policy: str, c: Condition, measure: str) -> statistics.Difference:
-        one, other = (_units(self.values(policy, k, measure)[:, :, 0]) for k in (c.intact, c.key))
-        return statistics.difference(one, other, paired=True)
 
     @property
     def single(self) -> bool:
@@ -374,36 +362,35 @@ class Evaluation:
         over the conditions that both were evaluated in. Runs are compared; or where a policy was
         trained once, the same episodes.
         """
-        names, found = list(self.policies), []
-        for i, one in enumerate(names):
-            for other in names[i + 1 :]:
-                trials = (one, CLEAN_KEY, "correct") in self._parts
-                measures = ["late accuracy" if trials else "return"]
-                if not self.single and self.overall(one) and self.overall(other):
-                    measures.append("retention")
-                for measure in measures:
-                    axis = 0 if self.single else 1
-                    first, second = (mean_of_known(self._compared(name, measure), axis=axis)
-                                     for name in (one, other))  # fmt: skip
-                    if not self.single:
-                        first, second = (x[np.isfinite(x)] for x in (first, second))
-                    compared = statistics.difference(first, second, paired=self.single)
-                    found.append((one, other, measure, compared))
+        found = []
+        for pair in itertools.combinations(self.policies, 2):
+            trials = (pair[0], CLEAN_KEY, "correct") in self._parts
+            measures = ["late accuracy" if trials else "return"]
+            if not self.single and all(map(self.overall, pair)):
+                measures.append("retention")
+            for measure in measures:
+                samples = (self._sample(policy, measure) for policy in pair)
+                compared = statistics.difference(*samples, paired=self.single)
+                found.append((*pair, measure, compared))
         corrected = statistics.holm([statistics.decisive(of[-1]) for of in found])
         return [Comparison(*of, p) for of, p in zip(found, corrected)]
 
-    def _compared(self, policy: str, measure: str) -> np.ndarray:
-        if measure != "retention":
-            return self.values(policy, CLEAN_KEY, measure.replace(" ", "_"))[:, :, 0]
-        kept = self.overall(policy)
-        assert kept is not None
-        return np.array([kept.by_run], dtype=float).T
+    def _sample(self, policy: str, measure: str) -> np.ndarray:
+        """One value of each run that has any; or of each episode, the mean over runs."""
+        if self.single:
+            values = self.values(policy, CLEAN_KEY, measure.replace(" ", "_"))
+            return mean_of_known(values[:, :, 0], axis=0)
+        kept = measure == "retention"
+        score = self.overall(policy) if kept else self.measured(policy, CLEAN_KEY, measure)
+        assert score is not None
+        return np.array([value for value in score.by_run if value is not None])
 
     def learned(self, policy: str) -> list[bool | None]:
         """Whether each run earns more than random actions and standing still; None: cannot be
         told.
         """
-        return [None if x is None else x > 0 for x in self.fact(policy, "learned")]
+        answers = self.values(policy, None, "learned")[:, 0, 0]
+        return [None if np.isnan(answer) else bool(answer) for answer in answers]
 
     def failed(self, policy: str) -> list[str]:
         """Seeds with which it has not learned, as `seed 3`."""

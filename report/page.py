@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import vl_convert
 from markupsafe import Markup, escape
 
 from spikepropamine.reading import read_text
-from spikepropamine.report.colours import styles, variable
+from spikepropamine.report.colours import paint, styles
 from spikepropamine.words import number
 
 FOLDER = Path(__file__).parent
@@ -39,16 +39,20 @@ class Text:
     kind: ClassVar = "text"
 
 
-@dataclass(frozen=True)
 class Table:
-    """A table that sorts by a click on the head of a column. Cells are strings, numbers, None
-    (shown as a dash), `Cell` or Markup.
+    """A table that sorts by a click on the head of a column. Cells are strings, numbers, None (a
+    dash), `Cell` or Markup; columns in which nothing stands are left out.
     """
 
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    caption: str = ""
     kind: ClassVar = "table"
+
+    def __init__(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = ""
+    ) -> None:
+        keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
+        self.columns = [columns[k] for k in keep]
+        self.rows = [[row[k] for k in keep] for row in rows]
+        self.caption = caption
 
     @property
     def numeric(self) -> list[bool]:
@@ -62,11 +66,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A Vega-Lite chart with a title; `legend` has colours by name."""
+    """A Vega-Lite chart with a title; `legend` has policies."""
 
     title: str
     chart: Mapping[str, Any]
-    legend: Mapping[str, str] = field(default_factory=dict)
+    legend: Sequence[str] = ()
     note: str = ""
 
 
@@ -87,12 +91,24 @@ class Videos:
     kind: ClassVar = "videos"
 
 
+CONTENT = {Text: "items", Table: "rows", Plots: "plots", Videos: "addresses"}
+
+
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with an entry in its contents."""
+    """A part of the page with an entry in its contents; left out where all that its texts are about
+    is empty.
+    """
 
     title: str
     blocks: Sequence[Text | Table | Plots | Videos]
+
+    @property
+    def shown(self) -> list[Text | Table | Plots | Videos]:
+        """The blocks that hold anything."""
+        held = [block for block in self.blocks if getattr(block, CONTENT[type(block)])]
+        alone = all(isinstance(block, Text) for block in held) and len(held) < len(self.blocks)
+        return [] if alone else held
 
     @property
     def anchor(self) -> str:
@@ -100,25 +116,17 @@ class Section:
         return "".join(c if c.isalnum() else "-" for c in self.title.lower())
 
 
-def filled_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> Table:
-    """A table of those columns that hold anything."""
-    keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
-    return Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows], caption)
-
-
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """The page as HTML, with its styles, scripts and data inside. Text is escaped."""
-    plots = [plot for s in sections for b in s.blocks if isinstance(b, Plots) for plot in b.plots]
-    shown = json.dumps(
-        [[dict(plot.chart), [*map(variable, plot.legend.values())]] for plot in plots]
-    )
+    sections = [section for section in sections if section.shown]
+    plots = any(isinstance(block, Plots) for section in sections for block in section.shown)
     return _template().render(
         title=title,
         subtitle=subtitle,
         sections=sections,
         style=Markup(read_text(FOLDER / "page.css")),
         script=Markup(read_text(FOLDER / "page.js")),
-        colours=Markup(styles(shown)),
+        colours=Markup(styles()),
         vega=Markup(_vega()) if plots else "",
     )
 
@@ -165,7 +173,7 @@ def templates(**options: Any) -> jinja2.Environment:
 def _template() -> jinja2.Template:
     environment = templates(autoescape=True)
     filters = {"show": show, "order": order_of, "to_script": to_script}
-    environment.filters |= filters | {"unbroken": unbroken, "variable": variable}
+    environment.filters |= filters | {"unbroken": unbroken, "paint": paint}
     return environment.get_template("page.html")
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from spikepropamine.common import CLEAN_KEY
 from spikepropamine.folder import RunFolder
 from spikepropamine.report.evaluation import SPLITS, Evaluation
+from spikepropamine.report.html import lesions, results
 from spikepropamine.report.page import Section, Table, order_of, show
-from spikepropamine.report.sections import lesions, results
 from spikepropamine.tracking import On, policy_artifact, say_how_to_upload, start, use
 
 
@@ -34,8 +34,8 @@ def track_evaluation(mode: On, folder: Path) -> None:
     if (report := folder / "report.html").is_file():
         run.log({"adaptation/report": wandb.Html(str(report))})
     for name, section in (("results", results(found)), ("lesions", lesions(found))):
-        if columns_and_rows := plain_table(section):
-            columns, rows = columns_and_rows
+        columns, rows = plain_table(section)
+        if rows:
             run.log({f"adaptation/{name}": wandb.Table(columns=columns, data=rows)})
     if videos := sorted((folder / "videos").glob("*.mp4")):
         some = [wandb.Video(str(video), caption=video.stem, format="mp4") for video in videos]
@@ -53,12 +53,9 @@ def track_evaluation(mode: On, folder: Path) -> None:
     say_how_to_upload(mode, folder)
 
 
-def plain_table(section: Section) -> tuple[list[str | int], list[list[Any]]] | None:
+def plain_table(section: Section) -> tuple[list[str | int], list[list[Any]]]:
     """Columns and rows of the table of a section: numbers, beside them texts with intervals."""
-    tables = [block for block in section.blocks if isinstance(block, Table)]
-    if not tables:
-        return None
-    (table,) = tables
+    (table,) = [block for block in section.blocks if isinstance(block, Table)]
     columns: list[str | int] = []
     for name, numeric in zip(table.columns, table.numeric):
         columns += [name, f"{name} [95 %]"] if numeric else [name]

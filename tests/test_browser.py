@@ -12,6 +12,7 @@ import pytest
 from example_evaluation import write_example
 from saved_runs import ROOT, write_run
 
+from spikepropamine.report.colours import OTHERS, POLICIES
 from spikepropamine.report.dashboards import write_local
 from spikepropamine.report.html import write_report
 
@@ -118,6 +119,32 @@ def test_a_page_is_drawn_alone_and_fits(browser, pages, name, width):
         ".getBoundingClientRect().width > p.getBoundingClientRect().width + 1).length"
     )
     assert wide == 0
+
+
+def luminance(rgb):
+    """Relative, as WCAG 2 defines it."""
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in rgb]
+    return sum(weight * x for weight, x in zip((0.2126, 0.7152, 0.0722), linear))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_of_policies_can_be_read_on_any_paper(browser, pages, scheme):
+    load(browser, pages["report"], 1280, scheme)
+    known = {*POLICIES.values(), *OTHERS}
+    least = {f"var(--{k}-{x[1:]})": of for x in known for k, of in (("c", 3.0), ("t", 4.5))}
+    pixels = browser.execute_script(
+        "const pen = document.createElement('canvas').getContext('2d');"
+        "return arguments[0].map(colour => {"
+        "document.body.style.color = colour;"
+        "pen.fillStyle = getComputedStyle(document.body).color;"
+        "pen.fillRect(0, 0, 1, 1);"
+        "return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3).map(x => x / 255) })",
+        ["var(--paper)", *least],
+    )
+    paper, *shown = map(luminance, pixels)
+    assert (paper > 0.9) == (scheme == "light")
+    for (name, of), found in zip(least.items(), shown):
+        assert (max(paper, found) + 0.05) / (min(paper, found) + 0.05) > of - 0.05, name
 
 
 @pytest.mark.parametrize("name", ["report", "cue report", "local"])

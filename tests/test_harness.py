@@ -81,8 +81,8 @@ def test_programmed_drop_and_recovery(tmp_path):
                       "--episodes", 6)  # fmt: skip
     assert found.asked["window"] == 20 and found.asked["horizon"] == 400
     random = 60 * 0.2 + 340 * 0.8  # from the first step on
-    assert found.fact("mlp", "random_return") == pytest.approx([random] * 2)
-    assert found.fact("mlp", "still_return") == pytest.approx([random] * 2)
+    for measure in ("random_return", "still_return"):
+        assert found.estimate("mlp", None, measure).by_run == pytest.approx([random] * 2)
     assert found.learned("mlp") == [True, True]
     assert found.returns("mlp").mean == 400 and found.returns("mlp").interval is None
     assert found.returns("mlp", late).mean == pytest.approx(200 + 60 * 0.2 + 140 * 0.8)

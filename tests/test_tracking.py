@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from spikepropamine.common import UsageError
 from spikepropamine.report import dashboards
 from spikepropamine.report import tracking as tracked_evaluation
-from spikepropamine.report.sections import results
+from spikepropamine.report.html import results
 from spikepropamine.training import logs as tracking
 from spikepropamine.training import run as train
 from spikepropamine.training.logs import ProgressCSV

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from example_evaluation import condition, evaluation, example
 
-from spikepropamine.report.sentences import sentences
+from spikepropamine.report.html import sentences
 from spikepropamine.statistics import HIGHER, LOWER, NO_DIFFERENCE
 from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
 
