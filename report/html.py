@@ -345,11 +345,10 @@ def _costs(found: Evaluation) -> Section:
     """What each policy costs."""
     rows = []
     for policy, cost in found.costs.items():
-        rows.append(
-            [policy, *[_count(total(cost, part)) for part in PARTS], _count(total(cost))]
-            + [cost["energy_nJ"], cost["parameter_bytes"] / 1000, cost["state_bytes"] / 1000]
-            + [_formed(percent, cost.get("activation_sparsity"))]
-        )
+        counts = [_count(total(cost, part)) for part in PARTS]
+        memory = [cost[f"{name}_bytes"] / 1000 for name in ("parameter", "state")]
+        silent = _formed(percent, cost.get("activation_sparsity"))
+        rows.append([policy, *counts, _count(total(cost)), cost["energy_nJ"], *memory, silent])
     columns = ["policy", *PARTS, "all operations", "energy in nJ", "weights in kB", "state in kB",
                "silent activations"]  # fmt: skip
     caption = "Accumulates + multiply-accumulates per environment step"
