@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ def load_matrix(name: str) -> Matrix:
     if file.stem == "training":
         raise UsageError(f"{file}: training.json has another meaning beside runs; rename the file")
     matrix = updated(Matrix(file.stem, runs=file.stem), content, file.name)
-    for axis in ("envs", "policies", "settings", "seeds"):
+    for axis in (*AXES, "seeds"):
         if not getattr(matrix, axis):
             raise UsageError(f"{file.name}: {axis} is missing or empty")
     for of in matrix.only:
@@ -406,7 +407,7 @@ def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> i
     with appended(cell.log) as log:
         print(f"$ spikepropamine {shlex.join(command)}", file=log, flush=True)
         # in a session of its own, so that Ctrl-C reaches it once, from here
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "spikepropamine", *command],
             cwd=cell.root,
             env=os.environ | dict.fromkeys(THREADS, "1") | changed,
@@ -414,18 +415,12 @@ def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> i
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
-        try:
-            while True:
-                try:
-                    return process.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
-                    if stopped():
-                        break
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)  # which training takes as Ctrl-C
-                process.wait()
-            assert process.stdin is not None
-            process.stdin.close()
+        ) as process:
+            try:
+                while not stopped():
+                    with suppress(subprocess.TimeoutExpired):
+                        return process.wait(PATIENCE)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGTERM)  # which training takes as Ctrl-C
     return process.returncode

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from spikepropamine.common import Parser, UsageError, progress_bar, run_command
-from spikepropamine.matrix.cells import BUSY, Cell, cells_of, chosen, execute, load_matrix
+from spikepropamine.matrix.cells import AXES, BUSY, Cell, cells_of, chosen, execute, load_matrix
 from spikepropamine.matrix.rows import collect, keep_medians
 from spikepropamine.table import RESULTS
 
@@ -35,9 +35,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         metavar="N",
         help="cells at a time, one core each (%(default)s)",
     )
-    for axis in ("envs", "policies", "settings"):
+    for axis in (*AXES, "seeds"):
         parser.add_argument(f"--{axis}", nargs="+", metavar="LABEL", help="only these")
-    parser.add_argument("--seeds", nargs="+", metavar="N", help="only these")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells and their commands, and run nothing"
     )

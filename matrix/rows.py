@@ -51,9 +51,8 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
     labels = pl.concat([before, frame])
     order = []
     for axis in ("environment", "setting", "policy"):  # what is new comes last
-        known = labels[axis].fill_null("").unique(maintain_order=True)
-        place = dict(zip(known, range(len(known))))
-        order.append(pl.col(axis).fill_null("").replace_strict(place, return_dtype=pl.Int64))
+        known = pl.Enum(labels[axis].fill_null("").unique(maintain_order=True))
+        order.append(pl.col(axis).fill_null("").cast(known))
     write(file, frame.sort([*order, "seed"], nulls_last=False, maintain_order=True))
     return count
 

@@ -33,7 +33,6 @@ from spikepropamine.words import number
 
 TITLES = {"settled_pace": "pace", "late_accuracy": "late accuracy", "return": "return",
           "retention": "return kept"}  # fmt: skip
-SPIKING, PLASTIC = re.compile(r"n?dp-|r?snn"), re.compile(r"n?dp-")
 NAME = re.compile(r"[A-Za-z][\w./:-]*\w")  # of an environment, as YAML has it without quotes
 
 
@@ -42,13 +41,11 @@ def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
     `lines_on_file`), and the name by which `enjoy` and `evaluate` will find it.
     """
     metadata, metrics = _metadata(run), _metrics(run, lines)
-    env, policy = (metadata["settings"][name] for name in ("env", "policy"))
+    env = metadata["settings"]["env"]
     said = "; ".join(f"{kind} {number(x)}" for kind, x in metrics.items())
     facts = {
         "env": env if NAME.fullmatch(env) else json.dumps(env),
         "env_kwargs": json.dumps(metadata["settings"]["env_kwargs"]),
-        "spiking": SPIKING.match(policy),
-        "plastic": PLASTIC.match(policy),
         "said": said.replace("_", " ").capitalize(),
         "parameters": None,
         "results": _results(lines) if lines.height else "",

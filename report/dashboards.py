@@ -207,7 +207,7 @@ def _evaluations(root: Path) -> Section:
             rows.append(
                 [_when(path), link, found.asked["environment"], policy]
                 + [", ".join(map(str, seeds)), found.episodes, cell(found.returns(policy))]
-                + [cell(found.late_accuracy(policy, CLEAN_KEY), True)]
+                + [cell(found.measured(policy, CLEAN_KEY, "late accuracy"), True)]
                 + [cell(found.overall(policy, lesion), True) for lesion in (None, "off")]
                 + [path.parent.relative_to(root).as_posix()]
             )

@@ -139,11 +139,19 @@ class Evaluation:
             found[tuple(place[key] for place, key in zip(places, at))] = value
         return found
 
-    def curve(self, policy: str, condition: str, measure: str) -> tuple[list[int], np.ndarray]:
-        """Steps, and values [steps, runs]; no steps where there are none."""
+    def curve(
+        self,
+        policy: str,
+        condition: str,
+        measure: str,
+        bounds: tuple[float, float] = UNBOUNDED,
+    ) -> list[tuple[int, Estimate]]:
+        """By step or trial, the mean where there is one."""
         rows = self._parts.get((policy, condition, measure))
-        steps = [] if rows is None else sorted(set(rows["at"]))
-        return steps, self.values(policy, condition, measure)[:, 0].T
+        places = [] if rows is None else sorted(set(rows["at"]))
+        values = self.values(policy, condition, measure)
+        scores = [(at, estimate(values[:, :, n], bounds)) for n, at in enumerate(places)]
+        return [(at, score) for at, score in scores if score is not None]
 
     @property
     def longest(self) -> dict[str, int]:
@@ -196,27 +204,23 @@ class Evaluation:
         return ratio(np.average(returns, axis=0, weights=weights)[None] - random,
                      clean[None] - random)  # fmt: skip
 
-    def late_accuracy(self, policy: str, condition: str) -> Estimate | None:
-        """Right answers in the second half of the trials."""
-        return self.estimate(policy, condition, "late_accuracy", SHARE)
-
     def trials(self, policy: str, condition: str) -> list[Estimate]:
         """Right answers, of each trial that asks for one."""
-        correct = self.values(policy, condition, "correct")
-        found = [estimate(correct[:, :, trial], SHARE) for trial in range(correct.shape[2])]
-        return [trial for trial in found if trial is not None]
+        return [score for _, score in self.curve(policy, condition, "correct", SHARE)]
 
     def measured(self, policy: str, condition: str, measure: str) -> Estimate | None:
-        """The return, retention, late accuracy or pace in a condition, by that name; the pace is
-        that of the contexts that episodes begin with, or else of later ones.
+        """In a condition the "return", the "retention", the "late accuracy" (right answers in the
+        second half of the trials) or the "pace" (in the contexts that episodes begin with, or else
+        in later ones).
         """
-        by_name = {"return": self.returns, "late accuracy": self.late_accuracy}
-        if measure in by_name:
-            return by_name[measure](policy, condition)
-        if measure == "pace":
-            first = self.estimate(policy, condition, "settled_pace")
-            return first or self.estimate(policy, condition, "later_settled_pace")
-        return self.retention(policy, [condition])
+        if measure == "return":
+            return self.returns(policy, condition)
+        if measure == "retention":
+            return self.retention(policy, [condition])
+        if measure == "late accuracy":
+            return self.estimate(policy, condition, "late_accuracy", SHARE)
+        first = self.estimate(policy, condition, "settled_pace")
+        return first or self.estimate(policy, condition, "later_settled_pace")
 
     def rise(self, policy: str) -> Estimate | None:
         """Of the accuracy within clean episodes: late trials less the first one that asks."""

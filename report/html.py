@@ -23,7 +23,7 @@ from spikepropamine.evaluation.judge.cost import (
 )
 from spikepropamine.evaluation.rows import TOLD
 from spikepropamine.report import charts, page
-from spikepropamine.report.evaluation import SPLITS, Evaluation, estimate, lesion_name
+from spikepropamine.report.evaluation import SPLITS, Evaluation, lesion_name
 from spikepropamine.report.page import Cell, Plot, Plots, Section, Table, Text, Videos
 from spikepropamine.statistics import decisive
 from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
@@ -129,7 +129,11 @@ def _variants(found: Evaluation, condition: Condition) -> Iterator[Variant]:
 
 def _overview(found: Evaluation) -> Section:
     """Each policy in the severest condition of each label, as trained and with plasticity off."""
-    measure = main_measure(found)
+    measure, policies = "return", list(found.policies)
+    if any(found.measured(policy, CLEAN_KEY, "late accuracy") for policy in policies):
+        measure = "late accuracy"
+    elif any(map(found.overall, policies)):
+        measure = "retention"
     clean = [] if measure == "retention" else [found.conditions[CLEAN_KEY]]
     dots: dict[str, list[charts.Dot]] = {}
     for condition in (*clean, *found.severest):
@@ -148,7 +152,7 @@ def _overview(found: Evaluation) -> Section:
     if at is not None:
         note += f" Dotted line: {'no loss' if measure == 'retention' else 'chance'}."
     title = f"{TITLES[measure].capitalize()}, by condition"
-    plots = Plots([Plot(title, chart, list(found.policies), note)], wide=True)
+    plots = Plots([Plot(title, chart, policies, note)], wide=True)
     rows = [
         [policy, lesion_name(lesion), *scores]
         for policy in found.policies
@@ -374,16 +378,6 @@ def results(found: Evaluation) -> Section:
     return Section("All results", [Table(columns, rows)])
 
 
-def main_measure(found: Evaluation) -> str:
-    """What tells how good a policy is: late accuracy where there are trials, else retention where
-    there is any, else the return.
-    """
-    policies = list(found.policies)
-    if any(found.late_accuracy(policy, CLEAN_KEY) for policy in policies):
-        return "late accuracy"
-    return "retention" if any(found.overall(policy) for policy in policies) else "return"
-
-
 def cell(score: charts.Score | None, as_percent: bool = False) -> Cell | None:
     """A number with its interval, sorted by the number."""
     if score is None:
@@ -420,10 +414,9 @@ def _curves(
     """Means over runs by step, with a band where there are several."""
     lines = []
     for policy, label, key, off in shown:
-        points = [(step - since, estimate(column[:, None]))
-                  for step, column in zip(*found.curve(policy, key, measure))]  # fmt: skip
-        if known := [(step, score) for step, score in points if score is not None]:
-            lines.append(charts.Line(label, policy, known, off))
+        points = [(step - since, score) for step, score in found.curve(policy, key, measure)]
+        if points:
+            lines.append(charts.Line(label, policy, points, off))
     return lines
 
 

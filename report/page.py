@@ -1,7 +1,6 @@
 """One self-contained HTML page: sections of text, tables that sort, interactive plots, videos."""
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,12 +146,6 @@ def show(cell: Any) -> str:
     return cell if isinstance(cell, str) else number(cell) if isinstance(cell, float) else str(cell)
 
 
-def to_script(value: Any) -> Markup:
-    """JSON that may stand inside a <script> element, whatever strings it holds."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))
-
-
 def unbroken(text: str) -> Markup:
     """Keeps names such as ndp-oja on one line."""
     words = [
@@ -172,8 +165,9 @@ def templates(**options: Any) -> jinja2.Environment:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = templates(autoescape=True)
-    filters = {"show": show, "order": order_of, "to_script": to_script}
-    environment.filters |= filters | {"unbroken": unbroken, "paint": paint}
+    filters = {"show": show, "order": order_of, "unbroken": unbroken, "paint": paint}
+    environment.filters |= filters
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment.get_template("page.html")
 
 

@@ -70,11 +70,8 @@ def returns(files: Sequence[Path], **where: str) -> str:
         of_one_task(of)
     clean = pl.col("condition") == CLEAN_KEY
     switched = (pl.col("condition") == "plasticity-off") & pl.col("policy").str.contains(PLASTIC)
-    place = {name: i for i, name in enumerate(lines["policy"].unique(maintain_order=True))}
     off = pl.when(~clean).then(pl.lit("the same, plasticity off"))
     lines = lines.filter(clean | switched).with_columns(name=off.otherwise("name"))
-    order = [pl.col("policy").replace_strict(place), "condition"]
-    lines = lines.sort(order, maintain_order=True)
     columns = {
         env: every("return", 0, {"environment": env})
         for env in lines["environment"].unique(maintain_order=True)

@@ -88,7 +88,7 @@ def site(tmp_path_factory):
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_site_is_read_from_files_alone(browser, site, width):
-    for name in ("index", "perturbations", "results", "results/robots", "cue-task", "api/learning"):
+    for name in ("index", "perturbations", "results", "results/robots", "api/learning"):
         asked = load(browser, site / f"{name}.html", width, ready=LOADED)
         assert not [url for url in asked if not url.startswith(("file:", "data:"))]
         assert browser.get_log("browser") == []

@@ -92,11 +92,12 @@ def test_programmed_drop_and_recovery(tmp_path):
     # the first window with 18 of its 20 steps on the plateau ends 18 steps after the rise
     expected = {"reward_before": 1.0, "drop": 0.8, "missing_at_end": 0.2, "fraction": 0.75}
     assert recovery == pytest.approx(expected | {"recovery_time": 78}, abs=1e-6)
-    steps, rates = found.curve("mlp", late, "reward")
-    assert rates[0, 0] == 1 and rates[-1, 0] == pytest.approx(0.8, abs=1e-6)
+    steps, scores = zip(*found.curve("mlp", late, "reward"))
+    rates = [score.by_run[0] for score in scores]
+    assert rates[0] == 1 and rates[-1] == pytest.approx(0.8, abs=1e-6)
     assert steps[0] == 20 and steps[-1] == 400 and len(steps) <= 100
     at = next(index for index, step in enumerate(steps) if step >= 240)
-    assert rates[at, 0] == pytest.approx(0.2, abs=1e-6)
+    assert rates[at] == pytest.approx(0.2, abs=1e-6)
     assert found.recovery("mlp", early) == {}
     assert found.overall("mlp").mean == pytest.approx((324 - 284) / (400 - 284) / 2)
 

@@ -364,7 +364,9 @@ def test_a_cell_is_the_same_as_its_single_commands(file, monkeypatch):
     returns = where(rows, measure="return")
     mine = where(returns, policy="snn")
     assert mine["condition"].to_list() == ["clean", "noise-0.1", "noise-0.2", "plasticity-off"]
-    evaluated = Evaluation.read(cell.root / cell.evaluations[0]).late_accuracy("snn", "noise-0.1")
+    evaluated = Evaluation.read(cell.root / cell.evaluations[0]).measured(
+        "snn", "noise-0.1", "late accuracy"
+    )
     late = where(late_accuracy(rows), policy="snn", condition="noise-0.1")["value"]
     assert late.to_list() == pytest.approx([evaluated.mean])
     assert mine.select("seed", "steps").row(0) == (0, 32)
