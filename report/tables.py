@@ -13,61 +13,39 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from spikepropamine import statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError
 from spikepropamine.evaluation.judge.cost import KINDS, PARTS
-from spikepropamine.statistics import (
-    Difference,
-    decisive,
-    difference,
-    holm,
-    interval,
-    pooled,
-    verdict,
-)
-from spikepropamine.table import (
-    PERTURBED,
-    RUN,
-    TASK,
-    groups,
-    lines_where,
-    matching,
-    measure_of,
-    of_one_task,
-    once,
-    read,
-    task_name,
-    values_of,
-)
 from spikepropamine.words import number, percent
 
 PLASTIC = r"^n?dp-"
 MILD = 0.5  # severity up to which a condition is no extreme one
 COMPARED = ("result", "other", "difference", "p", "p (Holm)", "p (rank)",
             "probability of improvement")  # fmt: skip
-CASE = [*RUN, "condition", "at"]  # what tells the cases of a benchmark apart
+CASE = [*table.RUN, "condition", "at"]  # what tells the cases of a benchmark apart
 Cell = Callable[[pl.DataFrame], str]
 
 
 def seeds(files: Sequence[Path], **where: str) -> str:
     """By policy and condition, the interquartile mean and every seed."""
-    lines = of_one_task(once(lines_where(files, where)))
-    measure = measure_of(lines)
+    lines = table.of_one_task(table.once(table.lines_where(files, where)))
+    measure = table.measure_of(lines)
     digits, columns = digits_of(lines, measure), {}
     for which in ("last", "best") if measure == "return" else ():
         name = "training_return" if which == "last" else "best_training_return"
         columns[f"{which} training return"] = every(name, digits, {"condition": CLEAN_KEY})
     for condition in lines["condition"].unique(maintain_order=True):
         columns[condition] = every(measure, digits, {"condition": condition})
-    return table(lines, {"policy": "name"}, columns)
+    return grouped(lines, {"policy": "name"}, columns)
 
 
 def returns(files: Sequence[Path], **where: str) -> str:
     """By policy and environment, the interquartile mean and every seed; of plastic policies also
     with their plasticity off.
     """
-    lines = once(lines_where(files, where))
-    for _, of in groups(lines, "environment"):
-        of_one_task(of)
+    lines = table.once(table.lines_where(files, where))
+    for _, of in table.groups(lines, "environment"):
+        table.of_one_task(of)
     clean = pl.col("condition") == CLEAN_KEY
     switched = (pl.col("condition") == "plasticity-off") & pl.col("policy").str.contains(PLASTIC)
     off = pl.when(~clean).then(pl.lit("the same, plasticity off"))
@@ -76,7 +54,7 @@ def returns(files: Sequence[Path], **where: str) -> str:
         env: every("return", 0, {"environment": env})
         for env in lines["environment"].unique(maintain_order=True)
     }
-    return table(lines, {"": "policy", "policy": "name"}, columns)
+    return grouped(lines, {"": "policy", "policy": "name"}, columns)
 
 
 def comparisons(files: Sequence[Path], **where: str) -> str:
@@ -85,23 +63,25 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
     over all conditions that perturb. Holm's correction is over the comparisons of a task.
     """
     asked = where.pop("measure", None)
-    lines = lines_where(files, {"condition": CLEAN_KEY} | where)
-    together = where.get("condition") == PERTURBED
+    lines = table.lines_where(files, {"condition": CLEAN_KEY} | where)
+    together = where.get("condition") == table.PERTURBED
     if not together:
-        once(lines)
+        table.once(lines)
     rows: list[Sequence[object]] = []
     what = [where.get("condition"), asked and asked.replace("_", " ")]
     lines = lines.filter(pl.col("seed").is_not_null())
-    for task, of in groups(lines, *TASK, *["suite"] * together):
-        measure = asked or measure_of(of)
+    for task, of in table.groups(lines, *table.TASK, *["suite"] * together):
+        measure = asked or table.measure_of(of)
         values, names = {}, {}
-        for (policy,), some in groups(of, "policy"):
-            if len(found := values_of(some, measure)) > 1:
+        for (policy,), some in table.groups(of, "policy"):
+            if len(found := table.values_of(some, measure)) > 1:
                 values[policy] = found
                 names[policy] = f"`{policy}`" + _without_a_value(found, some)
-        pairs = itertools.combinations(values, 2)
-        tests = {(names[x], names[y]): difference(values[x], values[y]) for x, y in pairs}
-        rows += _compared(task_name([*task, *what]), tests, digits_of(of, measure))
+        tests = {
+            (names[x], names[y]): statistics.difference(values[x], values[y])
+            for x, y in itertools.combinations(values, 2)
+        }
+        rows += _compared(table.task_name([*task, *what]), tests, digits_of(of, measure))
     return _markdown(["task", "policy", *COMPARED], rows)
 
 
@@ -111,17 +91,17 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
     `comparisons`, other measures as they are.
     """
     measure = where.pop("measure", "return")
-    lines = lines_where(files, {"condition": CLEAN_KEY} | where)
+    lines = table.lines_where(files, {"condition": CLEAN_KEY} | where)
     lines = lines.filter(pl.col("seed").is_not_null())
     values: dict[str, dict[str, np.ndarray]] = {}
-    for key, some in groups(lines, *TASK, "policy"):
-        if len(found := values_of(some, measure)) > 1:
-            values.setdefault(key[2], {})[task_name(key[:2])] = found
+    for key, some in table.groups(lines, *table.TASK, "policy"):
+        if len(found := table.values_of(some, measure)) > 1:
+            values.setdefault(key[2], {})[table.task_name(key[:2])] = found
     if measure == "return" and reference not in values:
         raise UsageError(f"no runs of the reference {reference!r}: add reference=POLICY")
     unit = {}
-    for task, of in groups(lines, *TASK):
-        name = task_name(task)
+    for task, of in table.groups(lines, *table.TASK):
+        name = table.task_name(task)
         if measure != "return":
             unit[name] = 1.0
         elif name in values[reference]:
@@ -131,7 +111,7 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
         tasks = [name for name in unit if name in values[one] and name in values[other]]
         if len(tasks) > 1:
             shared = {name: unit[name] for name in tasks}
-            tests[f"`{one}`", f"`{other}`"] = pooled(values[one], values[other], shared)
+            tests[f"`{one}`", f"`{other}`"] = statistics.pooled(values[one], values[other], shared)
     return _markdown(["tasks", "policy", *COMPARED], _compared("all", tests, 2))
 
 
@@ -139,14 +119,14 @@ def behind_observer(files: Sequence[Path], **where: str) -> str:
     """By policy and condition, how much less late accuracy than the ideal observer's, with its
     interval over training seeds.
     """
-    lines = of_one_task(lines_where(files, where))
+    lines = table.of_one_task(table.lines_where(files, where))
     best = lines.filter(pl.col("seed").is_null()).select("condition", best="late_accuracy")
     lines = lines.filter(pl.col("seed").is_not_null()).join(
         best, on="condition", maintain_order="left"
     )
     lines = lines.with_columns(behind=pl.col("best") - pl.col("late_accuracy"))
     columns = {c: mean("behind", 2, {"condition": c}) for c in best["condition"]}
-    return table(lines, {"policy": "name"}, columns)
+    return grouped(lines, {"policy": "name"}, columns)
 
 
 def retention(files: Sequence[Path], **where: str) -> str:
@@ -154,7 +134,7 @@ def retention(files: Sequence[Path], **where: str) -> str:
     those that training may use, of those held out, and of the mild ones among these, with its
     interquartile mean over conditions and runs; and the mean return under all of them.
     """
-    lines = of_one_task(lines_where(files, where))
+    lines = table.of_one_task(table.lines_where(files, where))
     lines = lines.filter(~pl.col("condition").str.starts_with(CLEAN_KEY))
     lesion = pl.when(pl.col("lesion").is_not_null()).then(pl.format(", plasticity {}", "lesion"))
     lines = lines.with_columns(name=pl.concat_str("name", lesion.otherwise(pl.lit(""))))
@@ -168,7 +148,7 @@ def retention(files: Sequence[Path], **where: str) -> str:
         "interquartile mean": every("retention", 2, mild, alone=True),
         "return": mean("return", 0),
     }
-    return table(lines, {"": "suite", "policy": "name", "suite": "suite"}, columns)
+    return grouped(lines, {"": "suite", "policy": "name", "suite": "suite"}, columns)
 
 
 def adaptation(files: Sequence[Path], **where: str) -> str:
@@ -178,7 +158,7 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
     step of the opening, where there is plasticity.
     """
     named = ("settled_pace", "later_settled_pace", "regained", "opening_over_off")
-    lines = once(lines_where(files, where))
+    lines = table.once(table.lines_where(files, where))
     known = [name for name in named if name in lines.columns]
     if not known:
         raise KeyError(named[0])
@@ -187,17 +167,18 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
         # the episodes of a network without plasticity are the same with plasticity off
         added = pl.when(pl.col("opening_over_off") != 0.0).then("opening_over_off")
         lines = lines.with_columns(opening_over_off=added)
+    lines = lines.with_columns(task=pl.concat_str(table.TASK, separator=" ", ignore_nulls=True))
     titles = ("settled pace", "after a change", "regained", "opening")
     columns = {title: mean(name, 2) for title, name in zip(titles, named)}
     by = {"task": "task", "condition": "condition", "policy": "name"}
-    return table(lines, by, columns, always=True)
+    return grouped(lines, by, columns)
 
 
 def contexts(files: Sequence[Path], **where: str) -> str:
     """By policy, in contexts held out of training: how many parameters are trained, the settled
     pace, the same with plasticity off where there is plasticity, and the changes made good.
     """
-    lines = of_one_task(once(lines_where(files, {"split": "held-out"} | where)))
+    lines = table.of_one_task(table.once(table.lines_where(files, {"split": "held-out"} | where)))
     off = {"lesion": "off", "plastic": True}
     columns: dict[str, Cell] = {
         "trainable parameters": lambda some: (
@@ -208,7 +189,7 @@ def contexts(files: Sequence[Path], **where: str) -> str:
         "changes made good": mean("regained", 2, {"lesion": None}),
     }
     lines = lines.with_columns(plastic=pl.col("policy").str.contains(PLASTIC))
-    return table(lines, {"policy": "name"}, columns)
+    return grouped(lines, {"policy": "name"}, columns)
 
 
 def revisions(files: Sequence[Path], **where: str) -> str:
@@ -217,10 +198,10 @@ def revisions(files: Sequence[Path], **where: str) -> str:
     """
     rows = []
     for file in files:
-        lines = lines_where([file], where).filter(pl.col("seed").is_not_null())
-        for (name,), some in groups(lines, "name"):
+        lines = table.lines_where([file], where).filter(pl.col("seed").is_not_null())
+        for (name,), some in table.groups(lines, "name"):
             found = " ".join(some["revision"].unique(maintain_order=True).drop_nulls())
-            rows.append([file.stem, name, some.select(RUN).n_unique(), found])
+            rows.append([file.stem, name, some.select(table.RUN).n_unique(), found])
     return _markdown(["results", "policy", "runs", "revisions"], rows)
 
 
@@ -266,10 +247,10 @@ def costs(files: Sequence[Path], **where: str) -> str:
 
 def answers(files: Sequence[Path], **where: str) -> str:
     """Shares of right answers, of `benchmarks.memory_tasks`, by episode, policy and question."""
-    lines = once(lines_where(files, where))
+    lines = table.once(table.lines_where(files, where))
     questions = lines["condition"].unique(maintain_order=True)
     columns = {q: every("accuracy", 2, {"condition": q}, q != "all") for q in questions}
-    return table(lines, {"episodes": "setting", "policy": "name"}, columns)
+    return grouped(lines, {"episodes": "setting", "policy": "name"}, columns)
 
 
 def simulated(files: Sequence[Path], **where: str) -> str:
@@ -288,23 +269,18 @@ TABLES = {
 }  # fmt: skip
 
 
-def table(
-    lines: pl.DataFrame, by: Mapping[str, str], columns: Mapping[str, Cell], always: bool = False
-) -> str:
+def grouped(lines: pl.DataFrame, by: Mapping[str, str], columns: Mapping[str, Cell]) -> str:
     """A row for each group of lines.
 
     Args:
         lines: of `lines_where`.
         by: titles of the columns that tell the groups apart, and what these are; those without
-            a title are not shown, and "task" only where there are several, or always.
+            a title are not shown.
         columns: titles, and what makes the cell.
-        always: whether the task is shown where there is only one.
     """
-    lines = lines.with_columns(task=pl.concat_str(TASK, separator=" ", ignore_nulls=True))
-    shown = [t for t in by if t and (t != "task" or always or lines["task"].n_unique() > 1)]
-    rows = []
-    for key, some in groups(lines, *dict.fromkeys(by.values())):
-        told = dict(zip(dict.fromkeys(by.values()), key))
+    shown, apart, rows = list(filter(None, by)), list(dict.fromkeys(by.values())), []
+    for key, some in table.groups(lines, *apart):
+        told = dict(zip(apart, key))
         rows.append([*(told[by[t]] for t in shown), *(make(some) for make in columns.values())])
     return _markdown([*shown, *columns], rows)
 
@@ -314,10 +290,11 @@ def mean(measure: str, digits: int, where: Mapping[str, object] | None = None) -
 
     def cell(lines: pl.DataFrame) -> str:
         lines = _those(lines, where)
-        values = values_of(lines, measure)
+        values = table.values_of(lines, measure)
         if not len(values):
             return ""
-        return _between(values.mean(), interval(values), digits) + _without_a_value(values, lines)
+        text = _between(values.mean(), statistics.interval(values), digits)
+        return text + _without_a_value(values, lines)
 
     return cell
 
@@ -361,11 +338,11 @@ def _those(lines: pl.DataFrame, where: Mapping[str, object] | None) -> pl.DataFr
 
 
 def _compared(
-    task: str, tests: Mapping[tuple[str, str], Difference], digits: int
+    task: str, tests: Mapping[tuple[str, str], statistics.Difference], digits: int
 ) -> list[Sequence[object]]:
-    corrected = holm([decisive(found) for found in tests.values()])
+    corrected = statistics.holm([statistics.decisive(found) for found in tests.values()])
     return [
-        [task, one, verdict(x, p), other, _between(x.mean, x.interval, digits),
+        [task, one, statistics.verdict(x, p), other, _between(x.mean, x.interval, digits),
          *(_p(value) for value in (x.p, p, x.rank_p)), f"{x.better:.2f}"]
         for ((one, other), x), p in zip(tests.items(), corrected)
     ]  # fmt: skip
@@ -377,7 +354,7 @@ def _p(value: float | None) -> str:
 
 def _cases(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, Any]]:
     """Of a benchmark: columns of the case, and all that was measured in it."""
-    rows = matching(read(files), where)
+    rows = table.matching(table.read(files), where)
     if rows.is_empty():
         raise UsageError(f"no rows with {dict(where)} in {', '.join(map(str, files))}")
     return rows.pivot("measure", index=CASE, values="value", maintain_order=True).to_dicts()
@@ -385,7 +362,7 @@ def _cases(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, An
 
 def _without_a_value(values: Sequence[float] | np.ndarray, lines: pl.DataFrame) -> str:
     """Says so where some runs have none, as those that found out nothing have nothing to lose."""
-    runs = lines.select(RUN).n_unique()
+    runs = lines.select(table.RUN).n_unique()
     return "" if len(values) == runs else f" ({len(values)} of {runs} seeds)"
 
 
