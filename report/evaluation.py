@@ -264,8 +264,8 @@ class Evaluation:
 
     def worst_change(self, policy: str) -> list[tuple[Condition, dict[str, Estimate | None]]]:
         """Of the changes the one that hurts most, with its `recovery`; none without changes."""
-        changes: list[Any] = [(c, self.recovery(policy, c.key)) for c in self.severest]
-        changes = [change for change in changes if change[1]]
+        every = ((c, self.recovery(policy, c.key)) for c in self.severest)
+        changes: list[Any] = [(c, found) for c, found in every if found]
         return sorted(changes, key=lambda change: change[1]["drop"].mean, reverse=True)[:1]
 
     def kept(self, policy: str) -> list[tuple[Estimate, Condition]]:

@@ -189,9 +189,8 @@ def _severity(found: Evaluation) -> Section:
         for policy in found.policies:
             for lesion in (None, *found.lesions):
                 keys = found.severities(policy, label, lesion)
-                scores = [found.retention(policy, [key]) for key in keys.values()]
-                known = [score for score in scores if score is not None]
-                if not keys or len(known) < len(scores):
+                scores: list[Any] = [found.retention(policy, [key]) for key in keys.values()]
+                if not keys or None in scores:
                     continue
                 split = found.conditions[list(keys.values())[-1]].split
                 area = cell(found.area(policy, keys), True)
@@ -199,8 +198,8 @@ def _severity(found: Evaluation) -> Section:
                 if lesion is None or (lesion == "off" and found.is_plastic(policy)):
                     name = policy if lesion is None else f"{policy}, off"
                     if lesion is None:  # all, by definition
-                        known[0] = known[0]._replace(interval=(1.0, 1.0))
-                    points = list(zip(keys, known))
+                        scores[0] = scores[0]._replace(interval=(1.0, 1.0))
+                    points = list(zip(keys, scores))
                     lines.append(charts.Line(name, policy, points, lesion is not None))
         plots += plotted(label, lines, "severity", "return kept", as_percent=True, include=[0, 1])
     columns = ["policy", "perturbation", "network", "split", "area under the curve"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import jinja2
 import vl_convert
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from spikepropamine.reading import read_text
 from spikepropamine.report.colours import paint, styles
@@ -148,11 +148,8 @@ def show(cell: Any) -> str:
 
 def unbroken(text: str) -> Markup:
     """Keeps names such as ndp-oja on one line."""
-    words = [
-        Markup("<span class=unbroken>{}</span>").format(word) if "-" in word else escape(word)
-        for word in text.split(" ")
-    ]
-    return Markup(" ").join(words)
+    whole = Markup("<span class=unbroken>{}</span>")
+    return Markup(" ").join(whole.format(x) if "-" in x else x for x in text.split(" "))
 
 
 def templates(**options: Any) -> jinja2.Environment:
