@@ -118,14 +118,13 @@ def _say(found: Evaluation, episodes: int) -> None:
 def tables(found: Evaluation) -> str:
     """Plain text: every policy in every condition; and, where there are many, the policies."""
     measures = _measures(found)
-    conditions = {policy: found.conditions_of(policy) for policy in found.policies}
     legend = f"\n{WHAT_PACE_IS}" if PACE in measures else ""
     if measures == ["return"] and any(c.perturbs for c in found.conditions.values()):
         legend += f"\n{NOTHING_KEPT}"
     if len(found.conditions) <= MANY_CONDITIONS:
         rows = [["policy", "condition", *measures]]
-        for policy, evaluated in conditions.items():
-            for i, c in enumerate(evaluated):  # the policy's name once
+        for policy in found.policies:
+            for i, c in enumerate(found.conditions_of(policy)):  # the policy's name once
                 cells = [_cell(found.measured(policy, c.key, name)) for name in measures]
                 rows.append(["" if i else policy, c.key, *cells])
         return _aligned(rows) + legend
@@ -133,12 +132,12 @@ def tables(found: Evaluation) -> str:
     asked = next((name for name in measures if name != "return"), "return")
     by_condition = [["condition", *found.policies]]
     for c in found.conditions.values():
-        cells = [_cell(found.measured(p, c.key, asked)) if c in evaluated else ""
-                 for p, evaluated in conditions.items()]  # fmt: skip
+        cells = [_cell(found.measured(p, c.key, asked)) if c in found.conditions_of(p) else ""
+                 for p in found.policies]  # fmt: skip
         by_condition.append([c.key, *cells])
     rows = [["policy", "lesion", "return", *(f"retention, {split}" for split in SPLITS)]]
-    for policy, evaluated in conditions.items():
-        for c in evaluated:
+    for policy in found.policies:
+        for c in found.conditions_of(policy):
             if not c.perturbs:
                 kept = [_cell(found.overall(policy, c.lesion, split)) for split in SPLITS]
                 rows.append([policy, c.lesion or "", _cell(found.returns(policy, c.key)), *kept])

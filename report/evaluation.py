@@ -116,15 +116,11 @@ class Evaluation:
 
     @cached_property
     def _parts(self) -> dict[tuple[Any, ...], pl.DataFrame]:
-        rows = pl.concat([self.frame, late_accuracy(self.frame, by_episode=True)])
+        late = late_accuracy(self.frame, by_episode=True)
+        rows = pl.concat([self.frame, late, retention(self.frame)])
         # of facts of a run there may be curves over its training, too
         rows = rows.filter(pl.col("condition").is_not_null() | pl.col("at").is_null())
         return rows.partition_by("policy", "condition", "measure", as_dict=True)
-
-    @cached_property
-    def _retained(self) -> dict[tuple[Any, ...], float]:
-        rows = retention(self.frame).select("policy", "seed", "condition", "value")
-        return {tuple(key): value for *key, value in rows.iter_rows()}
 
     def _values(self, policy: str, condition: str | None, measure: str) -> np.ndarray:
         rows = self._parts.get((policy, condition, measure))
@@ -189,13 +185,10 @@ class Evaluation:
         self, policy: str, conditions: Sequence[str], weights: Sequence[float] | None = None
     ) -> Estimate | None:
         """The mean over conditions of what each run keeps; None where no run has learned."""
-        runs = [
-            [self._retained.get((policy, seed, key), np.nan) for key in conditions]
-            for seed in self.policies[policy]
-        ]
         if not conditions:
             return None
-        by_run = np.average(runs, axis=1, weights=weights)
+        kept = [self.values(policy, key, "retention")[:, 0, 0] for key in conditions]
+        by_run = np.average(kept, axis=0, weights=weights)
         if len(by_run) > 1 or np.isnan(by_run).any():
             return estimate(by_run[:, None])
         returns = [self.values(policy, key, "return")[0, :, 0] for key in conditions]
