@@ -399,12 +399,9 @@ class Evaluation:
         """Of each policy, the mean over its runs."""
         found: dict[str, Cost] = {}
         for policy in self.policies:
-            rows = table.where(self.frame, policy=policy).filter(
-                pl.col("measure").str.starts_with("cost/")
-            )
-            means = rows.group_by("measure", maintain_order=True).agg(pl.col("value").mean())
-            if means.height:
-                found[policy] = {k.removeprefix("cost/"): x for k, x in means.iter_rows()}
+            for name in self.frame["measure"].unique(maintain_order=True):
+                if name.startswith("cost/") and (score := self.estimate(policy, None, name)):
+                    found.setdefault(policy, {})[name.removeprefix("cost/")] = score.mean
         return found
 
     def is_plastic(self, policy: str) -> bool:
