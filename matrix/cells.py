@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -326,16 +326,6 @@ def _objection(environment: str, env_kwargs: str, asked: tuple[str, ...]) -> str
     except ValueError as error:
         return str(error)
     return ""
-
-
-def chosen(cells: list[Cell], axis: str, names: Collection[str] | None) -> list[Cell]:
-    """The cells whose label on an axis is among the names; None: all. Raises UsageError: a name
-    that no cell has.
-    """
-    labels = dict.fromkeys(str(getattr(cell, axis)) for cell in cells)
-    for name in names or ():
-        check_known(axis, name, labels)
-    return [cell for cell in cells if names is None or str(getattr(cell, axis)) in names]
 
 
 def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from spikepropamine.common import Parser, UsageError, progress_bar, run_command
-from spikepropamine.matrix.cells import AXES, BUSY, Cell, cells_of, chosen, execute, load_matrix
+from spikepropamine.common import Parser, UsageError, check_known, progress_bar, run_command
+from spikepropamine.matrix.cells import AXES, BUSY, Cell, cells_of, execute, load_matrix
 from spikepropamine.matrix.rows import collect, keep_medians
 from spikepropamine.table import RESULTS
 
@@ -62,7 +62,10 @@ def run(options: argparse.Namespace) -> int:
     every = cells_of(matrix, options.runs)
     cells, asked = every, (options.envs, options.policies, options.settings, options.seeds)
     for axis, names in zip(("env", "policy", "setting", "seed"), asked):
-        cells = chosen(cells, axis, names)
+        labels = [str(getattr(cell, axis)) for cell in cells]
+        for name in names or ():
+            check_known(axis, name, dict.fromkeys(labels))
+        cells = [cell for cell, label in zip(cells, labels) if label in (names or labels)]
     left = [cell for cell in cells if not cell.finished()]
     print(f"{matrix.name}: {len(cells)} cells, {len(cells) - len(left)} done, {len(left)} to do")
     if options.dry_run:
