@@ -23,7 +23,7 @@ from spikepropamine.report.charts import Line
 from spikepropamine.report.evaluation import SHARE, UNBOUNDED, Estimate, Evaluation, estimate
 from spikepropamine.report.html import cell, plotted
 from spikepropamine.report.page import Cell, Plots, Section, Table, Text, Videos
-from spikepropamine.tracking import PROJECT, has_account
+from spikepropamine.tracking import PROJECT, check_credentials
 from spikepropamine.words import plural
 
 NAME = "Plastic spiking agents"
@@ -60,9 +60,8 @@ def save() -> str:
     from wandb_workspaces.workspaces import internal
 
     project = os.environ.get("WANDB_PROJECT", PROJECT)
+    check_credentials("online", "a workspace", "--local FOLDER needs none")
     try:
-        if not has_account():
-            raise UsageError("there is no account: run `wandb login` or set WANDB_API_KEY")
         entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity or ""
         made = workspace(entity, project)
         made._internal_name = internal._url_query_str_to_internal_name(VIEW)

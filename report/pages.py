@@ -18,6 +18,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,36 +73,26 @@ def with_tables(page: str, results: Path) -> str:
     return TABLE.sub(replaced, page)
 
 
-def make_tables(page: Path, results: Path, check: bool) -> list[str]:
-    """Makes the tables of a page anew, or checks them; returns what is wrong."""
-    before = read_text(page)
-    after = with_tables(before, results)
-    if before == after:
-        return []
-    if check:
-        return [f"{page}: its tables are not those of {results}; run `spikepropamine claims`"]
-    write_text(page, after)
-    print(f"{page}: made anew")
-    return []
-
-
-def make_figures(page: Path, results: Path, check: bool) -> list[str]:
-    """Draws the figures of a page anew where they show something else, or checks them; returns
-    what is wrong.
+def make_anew(page: Path, results: Path, check: bool) -> list[str]:
+    """Makes the tables and figures of a page anew where they show something else, or checks them;
+    returns what is wrong.
     """
-    wrong = []
-    for text, path in FIGURE.findall(read_text(page)):
+    stale: dict[Path, Callable[[], None]] = {}
+    before = read_text(page)
+    if (after := with_tables(before, results)) != before:
+        stale[page] = partial(write_text, page, after)
+    for text, path in FIGURE.findall(before):
         chart, file = made("figure", text, results, FIGURES), page.parent / path
         if not any(file.resolve().is_relative_to(x.resolve()) for x in (Path(), page.parent)):
             raise UsageError(f"{page}: {shown(path)} lies outside of it and of this folder")
-        if agrees(chart, file):
-            continue
-        if check:
-            wrong.append(f"{file} is not of {results}; run `spikepropamine claims`")
-        else:
-            draw(chart, file)
-            print(f"{file}: drawn")
-    return wrong
+        if not agrees(chart, file):
+            stale[file] = partial(draw, chart, file)
+    if check:
+        return [f"{file} does not show {results}; run `spikepropamine claims`" for file in stale]
+    for file, make in stale.items():
+        make()
+        print(f"{file}: made anew")
+    return []
 
 
 def origins(page: Path, results: Path) -> list[str]:
@@ -146,8 +137,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine claims") -> in
             raise UsageError(f"there is no page {page}")
     wrong = []
     for page in options.pages:
-        wrong += make_tables(page, options.results, options.check)
-        wrong += make_figures(page, options.results, options.check)
+        wrong += make_anew(page, options.results, options.check)
     for line in wrong:
         print(line, file=sys.stderr)
     print("| page | results | made by | trainings | core hours |\n|---|---|---|---|---|")

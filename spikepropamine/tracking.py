@@ -19,17 +19,11 @@ PROJECT = "spikepropamine"
 """Where runs go, unless the environment variable WANDB_PROJECT names another project."""
 
 
-def has_account() -> bool:
-    """Whether there are credentials, and the server takes them. Raises wandb.Error where it cannot
-    be asked.
-    """
-    import wandb
-
-    wandb.setup(settings=wandb.Settings(mode="online", silent=True))
-    return bool(wandb.login(prompt=False, verify=True))
-
-
-def check_credentials(mode: Mode) -> None:
+def check_credentials(
+    mode: Mode,
+    what: str = "--track online",
+    instead: str = "--track offline needs none, and can be uploaded later",
+) -> None:
     """Before any work is done: asks the server whether the account works, if there is to be one.
     Raises UsageError: online, and there are no credentials, or the server does not take them.
     """
@@ -38,14 +32,13 @@ def check_credentials(mode: Mode) -> None:
     import wandb
 
     try:
-        found = has_account()
+        wandb.setup(settings=wandb.Settings(mode="online", silent=True))
+        found = wandb.login(prompt=False, verify=True)
     except wandb.Error as error:
-        raise UsageError(f"--track online: {reason(error)} (--track offline needs none)") from error
+        raise UsageError(f"{what}: {reason(error)}; {instead}") from error
     if not found:
-        raise UsageError(
-            "--track online needs an account: run `wandb login` or set WANDB_API_KEY; "
-            "or take --track offline, which needs none and can be uploaded later"
-        )
+        needed = "needs an account: run `wandb login` or set WANDB_API_KEY"
+        raise UsageError(f"{what} {needed}; {instead}")
 
 
 def start(mode: On, folder: Path, tags: Sequence[str], **arguments: Any) -> Any:

@@ -159,7 +159,7 @@ def test_retention_is_the_mean_over_conditions_with_an_interval_over_seeds(made)
 
 def test_tables_of_the_pages_are_those_of_the_committed_results(capsys):
     for page in PAGES:
-        assert pages.make_tables(page, COMMITTED, check=True) == []
+        assert pages.with_tables(page.read_text(), COMMITTED) == page.read_text(), page
 
 
 def test_only_what_stands_between_the_markers_changes(tmp_path, made):
@@ -216,7 +216,7 @@ def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys
 @pytest.mark.nightly
 def test_figures_of_the_pages_are_those_of_the_committed_results():
     for page in PAGES:
-        assert pages.make_figures(page, COMMITTED, check=True) == []
+        assert pages.make_anew(page, COMMITTED, check=True) == []
 
 
 def test_a_forest_has_a_row_for_each_task_and_one_for_all(tmp_path):

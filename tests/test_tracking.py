@@ -328,5 +328,5 @@ def test_the_workspace_has_its_sections_and_panels():
 
 
 def test_without_an_account_there_is_no_workspace():
-    with pytest.raises(UsageError, match="there is no account"):
+    with pytest.raises(UsageError, match="a workspace needs an account"):
         dashboards.main([])
