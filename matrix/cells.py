@@ -21,6 +21,7 @@ from spikepropamine.common import (
     ENDS_WITH_PARENT,
     UsageError,
     appended,
+    bad_input,
     check_known,
     one_line,
     shown,
@@ -260,11 +261,9 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     place = runs.joinpath(matrix.runs, *filter(None, labels))
 
     def arguments(text: str) -> list[str]:
-        try:
+        known = "{env}, {policy} and {seed} can stand in it, and quotes come in pairs"
+        with bad_input(f"{matrix.name}: cannot read {text!r}; {known}", KeyError, IndexError):
             return shlex.split(text.format(env=env_id, policy=policy_name, seed=seed))
-        except (KeyError, IndexError, ValueError) as error:
-            known = "{env}, {policy} and {seed} can stand in it, and quotes come in pairs"
-            raise UsageError(f"{matrix.name}: cannot read {text!r}; {known}") from error
 
     train = ["--env", env_id, "--policy", policy_name, "--seed", str(seed), "--runs", str(place)]
     train += arguments(matrix.train) + arguments(matrix.settings[setting])
