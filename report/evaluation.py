@@ -5,7 +5,7 @@ policy was trained once, the units are its episodes, and nothing is said about o
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -326,19 +326,20 @@ class Evaluation:
         for c in self.conditions_of(policy):
             if c.lesion is None:
                 continue
-            pairs = {
-                measure: [self.values(policy, key, measure) for key in (c.intact, c.key)]
-                for measure in ("return", "length", "correct", "late_accuracy")
-            }
-            same = all(np.array_equal(*pair, equal_nan=True) for pair in pairs.values())
-            gaps = {
-                measure: statistics.difference(*(_units(x[:, :, 0]) for x in pair), paired=True)
-                for measure, pair in pairs.items()
-                if measure in ("return", "late_accuracy") and np.isfinite(pair[1]).any()
-            }
-            late = gaps.get("late_accuracy")
-            found.append(Lesioned(self.conditions[c.intact], c, gaps["return"], late, same))
+            one, other = (
+                {name: self.values(policy, key, name) for name in ("return", "length", "correct")}
+                for key in (c.intact, c.key)
+            )
+            same = all(np.array_equal(one[name], other[name], equal_nan=True) for name in one)
+            trials = (policy, c.key, "late_accuracy") in self._parts
+            late = self._paired(policy, c, "late_accuracy") if trials else None
+            returns = self._paired(policy, c, "return")
+            found.append(Lesioned(self.conditions[c.intact], c, returns, late, same))
         return found
+
+    def _paired(self, policy: str, c: Condition, measure: str) -> statistics.Difference:
+        one, other = (_units(self.values(policy, k, measure)[:, :, 0]) for k in (c.intact, c.key))
+        return statistics.difference(one, other, paired=True)
 
     def effects(self, policy: str, lesion: str) -> list[str]:
         """In each condition with the lesion, how the return as trained compares, in the words of
@@ -366,8 +367,8 @@ class Evaluation:
             if not self.single and all(map(self.overall, pair)):
                 measures.append("retention")
             for measure in measures:
-                samples = (self._sample(policy, measure) for policy in pair)
-                compared = statistics.difference(*samples, paired=self.single)
+                first, second = (self._sample(policy, measure) for policy in pair)
+                compared = statistics.difference(first, second, paired=self.single)
                 found.append((*pair, measure, compared))
         corrected = statistics.holm([statistics.decisive(of[-1]) for of in found])
         return [Comparison(*of, p) for of, p in zip(found, corrected)]
@@ -395,9 +396,9 @@ class Evaluation:
         return [f"seed {seed}" for seed, answer in answers if answer is False]
 
     @cached_property
-    def costs(self) -> dict[str, Cost]:
+    def costs(self) -> Mapping[str, Cost]:
         """Of each policy, the mean over its runs."""
-        found: dict[str, Cost] = {}
+        found: dict[str, dict[str, float]] = {}
         for policy in self.policies:
             for name in self.frame["measure"].unique(maintain_order=True):
                 if name.startswith("cost/") and (score := self.estimate(policy, None, name)):
