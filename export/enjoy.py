@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from spikepropamine.common import UsageError, bad_input
+from spikepropamine.common import bad_input
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import Condition, Task, conditions_of, make_env
@@ -60,11 +60,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     place = options.video or RunFolder(run.folder).videos
     if options.video is None:
         refuse_link(place, "--video")
-    try:
-        lesions = [FILMED[name] for name in options.lesions]
+    lesions = [FILMED[name] for name in options.lesions]
+    with bad_input("", CannotDraw):
         path, totals = film_run(run, task, conditions[-1], options.seed, lesions, place)
-    except CannotDraw as error:
-        raise UsageError(str(error)) from error
     names = ["as trained", *(lesion.words for lesion in lesions)][: len(totals)]
     returns = (f"{total:.1f} {name}" for total, name in zip(totals, names))
     print(f"{path}: return {', '.join(returns) if lesions else f'{totals[0]:.1f}'}")
