@@ -10,6 +10,7 @@ contexts, random actions and a teacher that is told stand in the place of a poli
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,20 @@ from spikepropamine.agents.zoo import actor_parameters
 from spikepropamine.common import CLEAN_KEY
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.film.recording import observed
+from spikepropamine.evaluation.film.recording import watch
 from spikepropamine.evaluation.judge import measures
 from spikepropamine.evaluation.judge.cost import Cost, cost_of
 from spikepropamine.evaluation.judge.measures import OPENING, SETTLED, WINDOW, Segment
 from spikepropamine.evaluation.run.episodes import SAMPLES, Outcome
 from spikepropamine.evaluation.run.plan import Evaluation
 from spikepropamine.folder import RETURN, RunFolder, read_curve, seconds_of
+from spikepropamine.policies.spaces import stacked
 from spikepropamine.table import table
 
 RANDOM, TOLD = "random actions", "teacher, told"
 """Stand in the place of a policy in contexts, and have no seed."""
 CURVE = 20  # points of a learning curve
+MOST_COUNTED = 1000  # steps
 Found = Mapping[str, Outcome]  # by key of the condition
 Stretches = Mapping[str, list[Segment]]  # by prefix
 Numbers = Iterator[dict[str, Any]]
@@ -100,9 +103,12 @@ def _facts(evaluation: Evaluation, run: Run) -> Numbers:
 
 
 def cost_of_run(run: Run, task: Task, seed: int) -> Cost:
-    """What acting costs, counted in the clean episode of a seed."""
+    """What acting costs, counted in the clean episode of a seed, in `MOST_COUNTED` steps of it."""
     with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
-        return cost_of(run.policy.policy, observed(run.policy, env, seed))
+        moments = itertools.islice(watch(run.policy, env, seed), MOST_COUNTED + 1)
+        seen = stacked([deepcopy(moment.observation) for moment in moments][:-1])
+    normalisation = run.policy.normalisation
+    return cost_of(run.policy.policy, seen if normalisation is None else normalisation(seen))
 
 
 def _episodes(outcome: Outcome) -> Numbers:

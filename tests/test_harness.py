@@ -152,8 +152,8 @@ def test_what_the_users_own_code_does_is_in_the_name_of_what_is_kept(tmp_path, m
         (tmp_path / "own_helpers" / "physics.py").write_text(f"{helper}\n")
         importlib.invalidate_caches()
         importlib.import_module("own_task")
-        plan.own_digest.cache_clear()
-        found.append(plan.own_digest("HalfCheetah-v5"))
+        plan.code_digest.cache_clear()
+        found.append(plan.code_digest("HalfCheetah-v5"))
         for name in ("own_task", "own_helpers", "own_helpers.physics"):
             monkeypatch.delitem(sys.modules, name)
     assert found[0] != found[1]

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import gymnasium as gym
@@ -16,8 +14,6 @@ from spikepropamine.policies.layers import LayerOutput
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.reference import LayerSpec
 from spikepropamine.policies.spaces import stacked
-
-MOST_OBSERVED = 1000  # steps
 
 
 @dataclass(frozen=True)
@@ -45,15 +41,6 @@ def recorded_layer(policy: DeployedPolicy) -> tuple[int, LayerSpec]:
     specs = [layer.spec for layer in inner.network.layers]
     index = max([i for i, spec in enumerate(specs) if spec.plastic], default=len(specs) - 1)
     return index, specs[index]
-
-
-def observed(policy: DeployedPolicy, env: gym.Env, seed: int) -> Any:
-    """What the policy sees in an episode, normalised, [T, ...] or a dict of them: up to
-    `MOST_OBSERVED` steps from its start. The environment is not closed.
-    """
-    moments = islice(watch(policy, env, seed), MOST_OBSERVED + 1)
-    batch = stacked([deepcopy(moment.observation) for moment in moments][:-1])
-    return batch if policy.normalisation is None else policy.normalisation(batch)
 
 
 def watch(

@@ -218,8 +218,7 @@ def cache_name(job: Job, versions: Mapping[str, str]) -> str:
         "job": repr(replace(job, folder=None)),
         "policy": digest_of(sorted(job.folder.glob("*"))) if job.folder is not None else "",
         "files": digests_of(x for x in job.task.arguments.values() if isinstance(x, str)),
-        "sources": sources_digest(),
-        "own": own_digest(job.task.environment),
+        "code": code_digest(job.task.environment),
         "versions": {k: v for k, v in versions.items() if k != "revision"},
     }
     text = json.dumps(parts, sort_keys=True)
@@ -242,27 +241,21 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
 
 
 @functools.cache
-def own_digest(environment: str) -> str:
-    """Of the user's code as far as it is loaded: what is not installed, and the package of the
-    environment. This project is told apart otherwise.
+def code_digest(environment: str) -> str:
+    """Of the code that makes the numbers: this project's, and the user's as far as it is loaded:
+    what is not installed, and the package of the environment.
     """
+    files = {str(ROOT / "envs" / "spreads.json")}
+    for name in ("envs", "policies", "evaluation"):
+        files |= {str(file) for file in (ROOT / name).rglob("*.py")}
     entry = gym.spec(environment).entry_point
     module = entry if isinstance(entry, str) else entry.__module__
     package, installed = module.partition(":")[0].partition(".")[0], [sys.base_prefix]
     installed += [sys.prefix, *site.getsitepackages()]
-    own = set[str]()
     for name, module_there in sys.modules.items():
         root, file = name.partition(".")[0], str(getattr(module_there, "__file__", None))
         if root in ("spikepropamine", "gymnasium", "__main__") or not os.path.isabs(file):
             continue
         if root == package or not any(Path(file).is_relative_to(x) for x in installed):
-            own.add(file)
-    return digest_of(sorted(own))
-
-
-@functools.cache
-def sources_digest() -> str:
-    """Of the code that makes the numbers."""
-    folders = [ROOT / name for name in ("envs", "policies", "evaluation")]
-    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
-    return digest_of([*files, ROOT / "envs" / "spreads.json"])
+            files.add(file)
+    return digest_of(sorted(files))
