@@ -42,12 +42,8 @@ POPULATIONS: dict[str, tuple[Sample, float, float]] = {
 
 
 def rates(population: str, seeds: int, times: int) -> dict[str, float]:
-    """Shares of simulations, by what they are shares of.
-
-    Args:
-        population: a name in `POPULATIONS`.
-        seeds: a side.
-        times: simulations; a share has a standard error of at most 0.5 / sqrt(times).
+    """Shares of so many simulations, with so many seeds a side, by what they are shares of; their
+    standard error is at most 0.5 / sqrt(times).
     """
     sample, mean, deviation = POPULATIONS[population]
     random = np.random.default_rng(1)

@@ -52,17 +52,11 @@ def to_nir(deployed: DeployedPolicy, card: Mapping[str, Any]) -> nir.NIRGraph:
     A node `layerN` holds the neurons of a layer, `layerN.synapses` what comes before, and
     `layerN.recurrent` the synapses among them, which see the spikes of the tick before. Each is a
     forward Euler step of `TICK`: tau = TICK / (1 - beta). The network runs `ticks` ticks for each
-    environment step, with the observation held; the action is read after the last of them.
-
-    Args:
-        deployed: a policy that `refusal` has nothing against.
-        card: what the graph tells about itself, in its metadata.
-
-    Raises:
-        ValueError: NIR cannot say what the policy is.
+    environment step, with the observation held; the action is read after the last of them. The
+    `card` is what the graph tells about itself, in its metadata. Raises ValueError: `refusal` has
+    something against the policy.
     """
-    why = refusal(deployed)
-    if why is not None:
+    if why := refusal(deployed):
         raise ValueError(why)
     policy: Any = deployed.policy
     network = policy.network
@@ -142,15 +136,9 @@ def _meaning(policy: Any) -> str:
 
 
 def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """Runs a graph as `to_nir` makes it, by forward Euler steps of `TICK`.
-
-    Args:
-        graph: of Affine, Linear, LIF and LI nodes; a Linear node closes a loop, and sees the spikes
-            of the tick before.
-        inputs: [ticks, channels].
-
-    Returns:
-        Output of each node, [ticks, width].
+    """The output of each node, [ticks, width], of a graph as `to_nir` makes it, on inputs [ticks,
+    channels]: by forward Euler steps of `TICK`. A Linear node closes a loop, and sees the spikes of
+    the tick before.
     """
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for before, after in graph.edges:

@@ -33,14 +33,11 @@ OBSERVATION, STATE, ACTION, NEW_STATE = "observation", "state", "action", "new_s
 
 
 class Step(nn.Module):
-    """One step of a deployed policy as a function of tensors, all with the batch first.
+    """One step of a deployed policy as a function of tensors, all with the batch first; the `space`
+    is that of the observations.
 
     Attributes:
         layout: of the state, one flat float32 vector for each row; None where there is none.
-
-    Args:
-        deployed: the policy.
-        space: of the observations.
     """
 
     def __init__(self, deployed: DeployedPolicy, space: spaces.Space) -> None:
@@ -196,13 +193,10 @@ def _by_input(whole: Any) -> dict[str, Any]:
 
 
 class OnnxPolicy:
-    """An ONNX file run by ONNX Runtime, for a single environment.
+    """The contents of a file, as `to_onnx` makes it, run by ONNX Runtime for a single environment.
 
     Attributes:
         state: what the file carries from step to step: by name, one row.
-
-    Args:
-        contents: of the file, as `to_onnx` makes it.
     """
 
     def __init__(self, contents: bytes) -> None:
