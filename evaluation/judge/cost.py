@@ -165,13 +165,12 @@ def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> T
     signal = features.repeat_interleave(network.config.ticks, dim=0)
     exogenous = signal[:, network.exogenous]
     for layer, output in zip(network.layers, outputs):
-        spec, spikes = layer.spec, output.spikes[:, 0]
+        spec, spikes, before = layer.spec, output.spikes[:, 0], signal
         count.operations["synapses"] += synaptic(signal, layer.weight)
         if spec.recurrent:
-            count.operations["synapses"] += synaptic(_before(spikes), layer.recurrent_weight)
-        count.operations["plasticity"] += _plasticity(
-            layer, _before(spikes) if spec.recurrent else signal
-        )
+            before = _before(spikes)
+            count.operations["synapses"] += synaptic(before, layer.recurrent_weight)
+        count.operations["plasticity"] += _plasticity(layer, before)
         if spec.modulation != "none":
             count.operations["neuromodulators"] += synaptic(exogenous, layer.modulator_exogenous)
             if layer.modulator_weight.any():  # set by hand, they are nothing
@@ -220,9 +219,8 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
     done = operations()
     pre, post, both = ((1, n_pre), (n_post, 1), (n_post, n_pre))
     shapes = dict.fromkeys(rule.variables, post) | dict.fromkeys(PRESYNAPTIC, pre)
-    shapes |= dict.fromkeys((*OF_SYNAPSES, *rule.synaptic), both) | rule.named(
-        {"p": pre, "q": post}
-    )
+    shapes |= dict.fromkeys((*OF_SYNAPSES, *rule.synaptic), both)
+    shapes |= rule.named({"p": pre, "q": post})
     values = {name: _Arithmetic(shape, done) for name, shape in shapes.items()}
     rule(values, [_Arithmetic((), done) for _ in rule.coefficients])
     additions, multiplications = done
