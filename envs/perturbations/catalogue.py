@@ -51,7 +51,8 @@ class Family:
         edit_task: (task, value, bound); once after each reset, and whenever the value changes.
             With the nominal value it undoes itself, and forgets what it found.
         each_step: (task, value, bound); before every step.
-        add_to_spec: (MjSpec, bound); once, for what no model of the same size can hold.
+        add_to_spec: (MjSpec, value, bound); once, with the nominal value, for what no model of the
+            same size can hold.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Family:
     edit_model: Hook | None = None
     edit_task: Hook | None = None
     each_step: Hook | None = None
-    add_to_spec: Callable[[Any, "Bound"], None] | None = None
+    add_to_spec: Hook | None = None
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -266,7 +266,7 @@ def _push(task: Any, value: float, bound: Bound) -> None:
         task.data.xfrc_applied[bound.target[0], :3] += force
 
 
-def _add_terrain(spec: Any, bound: Bound) -> None:
+def _add_terrain(spec: Any, value: float, bound: Bound) -> None:
     """Add a field of bumps, once, far below.
 
     It is two periods wide and moves with the robot, by whole periods, so that it has no end.

@@ -75,11 +75,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._editing:
             from spikepropamine.envs.perturbations.model import EditableModel
 
-            additions = [
-                partial(act.family.add_to_spec, bound=act.bound)  # type: ignore[call-arg]
-                for act in acting
-                if act.family.add_to_spec
-            ]
+            adding = [act for act in acting if act.family.add_to_spec]
+            additions = [partial(act.hook, "add_to_spec") for act in adding]
             self._model = EditableModel(self._task, additions)
         self._choice = np.random.default_rng()
         self._time = 0
