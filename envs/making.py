@@ -15,9 +15,8 @@ import numpy as np
 from spikepropamine.common import UsageError, shown
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.checked import Checked, told
-from spikepropamine.envs.perturbations import Perturbed, parse
+from spikepropamine.envs.perturbations import Perturbed, parse, reason_against
 from spikepropamine.envs.perturbations.notation import Term, is_suite, load_suite, suite_names
-from spikepropamine.envs.perturbations.wrapper import reason_against
 from spikepropamine.envs.shown import PreviousActionAndReward, Revealed
 from spikepropamine.envs.task import said
 from spikepropamine.reading import read_json
