@@ -37,9 +37,10 @@ class Search:
     """A distribution of parameters that moves to where returns are high: a centre, and a spread of
     each parameter. A generation's members depend on it, the seed and the generation alone.
 
-    It begins at `centre`, [n] float32, with one `spread`, a standard deviation, of all parameters.
-    `speed` is the longest step of the centre, in initial radii (spread times sqrt(n)); ClipUp's
-    step size is half of it.
+    It begins at `centre`, [n] float32, with one `spread`, a standard deviation, of all parameters;
+    they adapt at `spread_rate`. The `population`, of members of a generation, is even. `speed` is
+    the longest step of the centre, in initial radii (spread times sqrt(n)); ClipUp's step size is
+    half of it.
     """
 
     def __init__(
