@@ -40,9 +40,10 @@ def bad_input(where: str = "", *kinds: type[Exception]) -> Iterator[None]:
     """Makes a ValueError, or an error of other kinds, of what is done in a `with` a UsageError,
     whose message begins with `where`.
     """
+    caught: tuple[type[Exception], ...] = (ValueError, *kinds)
     try:
         yield
-    except (ValueError, *kinds) as error:
+    except caught as error:
         raise UsageError(f"{where}: {error}".removeprefix(": ")) from error
 
 
