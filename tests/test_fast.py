@@ -48,7 +48,7 @@ class Witness(BaseCallback):
         self.found += [self.locals["infos"][0]["TimeLimit.truncated"], self.num_timesteps]
         assert self.locals["self"] is self.model and self.locals["env"] is self.model.env
         assert fast.fast(self.model.policy) is not None
-        assert copy.deepcopy(self.model.policy)._compiled_call_impl is None
+        assert "forward" not in vars(copy.deepcopy(self.model.policy))
         return True
 
     def _on_rollout_end(self):

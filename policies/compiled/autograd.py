@@ -17,6 +17,10 @@ from spikepropamine.policies.compiled.table import number_type, state_entries, t
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
 
+DECAYS = (
+    "pre_decay", "post_decay", "threshold_decay", "eta", "pre_mean_share", "post_mean_share",
+)  # fmt: skip
+"""Parameters whose gradients the kernels give side by side."""
 SPARSE = 0.3  # up to so many inputs that are not zero, the sparse kernels beat a matrix product
 
 
@@ -36,30 +40,31 @@ def scratch(kernel: Callable[..., int], *arguments: Any) -> tuple[int, np.ndarra
     return memory.ctypes.data, memory
 
 
-def blocked(matrix: Tensor, lanes: int) -> Tensor:
-    """A matrix [neurons, presynaptic] in the blocks [blocks, presynaptic, lanes] of the kernels."""
-    matrix = _contiguous(matrix)
-    neurons, width = matrix.shape
-    blocks = matrix.new_empty(-(-neurons // lanes), width, lanes)
-    like = number_type(matrix.dtype)(0)
-    static.to_blocks(like, neurons, width, lanes, matrix.data_ptr(), blocks.data_ptr())
-    return blocks
-
-
-def blocked_own(synaptic: Tensor, lanes: int) -> Tensor:
-    """What each synapse has for itself, [number, neurons, presynaptic], in blocks [blocks, number,
-    presynaptic, lanes].
+def _blocked(matrices: Tensor, lanes: int) -> Tensor:
+    """Matrices [..., neurons, presynaptic] in the blocks [..., blocks, presynaptic, lanes] of the
+    kernels, of which the last one ends in zeros.
     """
-    return torch.stack([blocked(matrix, lanes) for matrix in synaptic], dim=1)
+    missing = -matrices.shape[-2] % lanes
+    padded = torch.nn.functional.pad(matrices, (0, 0, 0, missing)) if missing else matrices
+    return padded.unflatten(-2, (-1, lanes)).mT.contiguous()
 
 
 def _from_blocks(blocks: Tensor, neurons: int) -> Tensor:
-    """The matrix that lies in blocks."""
-    _, width, lanes = blocks.shape
-    matrix = blocks.new_empty(neurons, width)
-    like = number_type(matrix.dtype)(0)
-    static.from_blocks(like, neurons, width, lanes, blocks.data_ptr(), matrix.data_ptr())
-    return matrix
+    """The way back."""
+    return blocks.mT.flatten(-3, -2)[..., :neurons, :]
+
+
+def in_blocks(p: LayerParameters, lanes: int) -> LayerParameters:
+    """Parameters with the matrices of plastic and recurrent synapses in blocks; what synapses have
+    for themselves [number, neurons, presynaptic] in [blocks, number, presynaptic, lanes].
+    """
+    changed = {}
+    for name in ("recurrent_weight", "plasticity_gain", "synaptic"):
+        if (matrices := getattr(p, name)) is not None:
+            changed[name] = _blocked(matrices, lanes)
+    if p.synaptic is not None:
+        changed["synaptic"] = changed["synaptic"].transpose(-4, -3).contiguous()
+    return p._replace(**changed)
 
 
 def _packed(state: LayerState) -> LayerState:
@@ -103,39 +108,28 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx, spec, state, new, inputs, starts, rate, target, *parameters):
         ctx.set_materialize_grads(False)
-        p = LayerParameters(*[_contiguous(x) for x in parameters])
         inputs, starts, rate, target = map(_contiguous, (inputs, starts, rate, target))
         ticks, batch, channels = inputs.shape
-        neurons, number = spec.neurons, number_type(inputs.dtype)
+        neurons, rows, number = spec.neurons, ticks * batch, number_type(inputs.dtype)
         train = any(ctx.needs_input_grad)
-        spikes = inputs.new_empty(ticks, batch, neurons)
-        potentials = torch.empty_like(spikes)
-        gains: Any = None
-        own: Any = None
-        feedback = saved_fast = saved_eligibility = None
         kernels = kernels_for(spec)
         arguments = number(spec.clip), spec.soft_reset, ticks, batch, channels, neurons
-        if spec.recurrent:
-            feedback = blocked(p.recurrent_weight, kernels.LANES)
-        if spec.plastic:
-            gains = blocked(p.plasticity_gain, kernels.LANES)
-            if p.synaptic is not None:
-                own = blocked_own(p.synaptic, kernels.LANES)
-            if train and ticks > SEGMENT:
-                shape = ((ticks - 1) // SEGMENT, batch, *gains.shape)
-                saved_fast = spikes.new_empty(shape)
-                if spec.modulation == "retroactive":
-                    saved_eligibility = spikes.new_empty(shape)
+        p = in_blocks(LayerParameters(*map(_contiguous, parameters)), kernels.LANES)
+        spikes = inputs.new_empty(ticks, batch, neurons)
+        potentials = torch.empty_like(spikes)
+        saved_fast = saved_eligibility = None
+        if spec.plastic and train and ticks > SEGMENT:
+            shape = ((ticks - 1) // SEGMENT, batch, *p.plasticity_gain.shape)
+            saved_fast = spikes.new_empty(shape)
+            if spec.modulation == "retroactive":
+                saved_eligibility = spikes.new_empty(shape)
         active = static.count_active(number(0), inputs.numel(), inputs.data_ptr())
         sparse = active <= SPARSE * inputs.numel()
-        weight = p.weight.t().contiguous() if sparse else p.weight
+        if sparse:
+            p = p._replace(weight=p.weight.t().contiguous())
         outputs = {"spikes": spikes, "potentials": potentials}
-        tensors = {
-            "inputs": inputs, "starts": starts, "rate": rate, "target": target, "weight": weight,
-            "bias": p.bias, "beta": p.membrane_decay, "feedback": feedback, "gains": gains,
-            "coefficients": p.coefficients, "own": own, "pre_decay": p.pre_decay,
-            "post_decay": p.post_decay, "threshold_decay": p.threshold_decay, "eta": p.eta,
-            "pre_mean_share": p.pre_mean_share, "post_mean_share": p.post_mean_share,
+        tensors = p._asdict() | {
+            "inputs": inputs, "starts": starts, "rate": rate, "target": target,
             "saved_fast": saved_fast, "saved_eligibility": saved_eligibility,
         }  # fmt: skip
         addresses = {k: x.data_ptr() for k, x in (tensors | outputs).items() if x is not None}
@@ -143,7 +137,6 @@ class _Sequence(torch.autograd.Function):
             **addresses, **state_entries("old", state), **state_entries("new", new),
             scratch=scratch(kernels.forward, *arguments)[0],
         )  # fmt: skip
-        rows = ticks * batch
         if sparse:
             indices = np.empty(channels + 1, np.int64)
             static.sparse_currents(number(0), rows, channels, neurons, table, indices)
@@ -154,81 +147,74 @@ class _Sequence(torch.autograd.Function):
             )  # fmt: skip
         kernels.forward(*arguments, table)
         if train:
-            ctx.spec, ctx.sparse, ctx.table = spec, sparse, table
-            ctx.own_shape = None if own is None else own.shape
+            ctx.spec, ctx.sparse, ctx.table, ctx.in_blocks = spec, sparse, table, p
             # what the table points at; outputs would hold this graph, and it them, for ever
             ctx.alive = (*tensors.values(), *state.values())
             ctx.save_for_backward(
-                *outputs.values(), inputs, starts, p.weight, p.bias, state["potential"], gains,
-                p.coefficients, *parameters,
-            )  # fmt: skip
+                spikes, potentials, inputs, starts, state["potential"], *parameters
+            )
         return spikes, potentials
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_spikes, d_potentials):
         spec = ctx.spec
-        spikes, _, inputs, starts, weight, bias, potential, gains, coefficients, *parameters = (
-            ctx.saved_tensors
-        )
+        spikes, _, inputs, starts, potential, *parameters = ctx.saved_tensors
+        weight, p = parameters[0], ctx.in_blocks
         ticks, batch, channels = inputs.shape
         neurons, number = spec.neurons, number_type(inputs.dtype)
         factor = 0.5 * math.pi if spec.surrogate == "arctan" else 1.0
         surrogate = SURROGATE_CODES[spec.surrogate], number(factor * spec.slope)
-        d_spikes, d_potentials = _contiguous(d_spikes), _contiguous(d_potentials)
-        d_currents = torch.empty_like(spikes)
-        d_bias, d_beta = torch.empty_like(bias), torch.empty_like(bias)
-        d_inputs = d_rate = d_target = d_gains = d_coefficients = None
-        d_gain = d_recurrent = d_own = d_synaptic = None
         kernel = kernels_for(spec).backward
         sizes = ticks, batch, channels, neurons
         arguments = number(spec.clip), spec.soft_reset, *surrogate, *sizes
-        d_decays = spikes.new_empty(6)
+        # with respect to what is named
+        d: dict[str, Any] = {
+            "spikes": _contiguous(d_spikes), "potentials": _contiguous(d_potentials),
+            "currents": torch.empty_like(spikes), "bias": torch.empty_like(p.bias),
+            "membrane_decay": torch.empty_like(p.bias), "decays": spikes.new_empty(len(DECAYS)),
+        }  # fmt: skip
         if spec.plastic:
-            d_rate, d_gains = torch.zeros_like(spikes), torch.empty_like(gains)
+            d["rate"] = torch.zeros_like(spikes)
+            d["target"] = torch.empty_like(spikes) if spec.has_target else None
+            for name in ("plasticity_gain", "synaptic", "coefficients"):
+                x = getattr(p, name)
+                d[name] = None if x is None else torch.empty_like(x)
             if not spec.recurrent and ctx.needs_input_grad[3]:
-                d_inputs = torch.zeros_like(inputs)
-            if ctx.own_shape is not None:
-                d_own = spikes.new_empty(ctx.own_shape)
-            if spec.has_target:
-                d_target = torch.empty_like(spikes)
-            if coefficients is not None:
-                d_coefficients = torch.empty_like(coefficients)
-        table = ctx.table
-        for name, x in (
-            ("d_spikes", d_spikes), ("d_potentials", d_potentials), ("d_inputs", d_inputs),
-            ("d_currents", d_currents), ("d_rate", d_rate), ("d_target", d_target),
-            ("d_bias", d_bias), ("d_beta", d_beta), ("d_gains", d_gains),
-            ("d_coefficients", d_coefficients), ("d_own", d_own), ("d_decays", d_decays),
-        ):  # fmt: skip
-            table[name] = 0 if x is None else x.data_ptr()
-        table["scratch"] = scratch(kernel, *arguments)[0]
-        kernel(*arguments, table)
+                d["inputs"] = torch.zeros_like(inputs)
+        for name, x in d.items():
+            ctx.table[f"d_{name}"] = 0 if x is None else x.data_ptr()
+        ctx.table["scratch"] = scratch(kernel, *arguments)[0]
+        kernel(*arguments, ctx.table)
         # the static synapses, for all ticks at once
+        d["weight"] = _weight_gradient(inputs, d["currents"], ctx.sparse)
         if ctx.needs_input_grad[3]:
-            flat = d_currents.flatten(0, 1)
-            if d_inputs is None:
-                d_inputs = (flat @ weight).view_as(inputs)
+            flat = d["currents"].flatten(0, 1)
+            if "inputs" in d:
+                d["inputs"].flatten(0, 1).addmm_(flat, weight)
             else:
-                d_inputs.flatten(0, 1).addmm_(flat, weight)
+                d["inputs"] = (flat @ weight).view_as(inputs)
         if spec.recurrent:
             fired = (potential > THRESHOLD).to(spikes.dtype).unsqueeze(0)
             before = torch.cat([fired, spikes[:-1]]).mul_((1.0 - starts).unsqueeze(2))
-            d_recurrent = _weight_gradient(before, d_currents, sparse=True)
-        if d_gains is not None:
-            d_gain = _from_blocks(d_gains, neurons)
-        if d_own is not None:
-            matrices = d_own.transpose(0, 1).contiguous()
-            d_synaptic = torch.stack([_from_blocks(x, neurons) for x in matrices])
-        decays = d_decays.unbind(0) if spec.plastic else [None] * 6
-        of_layer, of_means = decays[:4], decays[4:]
-        d_weight = _weight_gradient(inputs, d_currents, ctx.sparse)
-        gradients = (
-            d_weight, d_bias, d_beta, d_recurrent, d_gain, *of_layer, d_coefficients, d_synaptic,
-            *of_means,
-        )  # in the order of LayerParameters  # fmt: skip
-        given = [d if x is not None else None for x, d in zip(parameters, gradients)]
-        return None, None, None, d_inputs, None, d_rate, d_target, *given
+            d["recurrent_weight"] = _weight_gradient(before, d["currents"], sparse=True)
+        if spec.plastic:
+            d["plasticity_gain"] = _from_blocks(d["plasticity_gain"], neurons)
+            if p.synaptic is not None:
+                d["synaptic"] = _from_blocks(d["synaptic"].transpose(0, 1), neurons)
+            d |= zip(DECAYS, d["decays"].unbind())
+        named = zip(LayerParameters._fields, parameters)
+        of_parameters = [None if x is None else d[name] for name, x in named]
+        return (
+            None,
+            None,
+            None,
+            d.get("inputs"),
+            None,
+            d.get("rate"),
+            d.get("target"),
+            *of_parameters,
+        )
 
 
 def layer_sequence(

@@ -17,37 +17,6 @@ from spikepropamine.policies.compiled.rows import (
     leak_adjoint,
 )
 
-# Matrices [neurons, presynaptic], and the same in blocks [blocks, presynaptic, lanes], by address.
-
-
-@kernel()
-def to_blocks(like, neurons, width, lanes, matrix, blocks):
-    """The last block ends in zeros."""
-    whole = at(matrix, (neurons, width), like)
-    for first in range(0, neurons, lanes):
-        rows = whole[first : first + lanes]
-        count = rows.shape[0]
-        block = at(blocks + first * width * whole.itemsize, (width, lanes), like)
-        for i in range(width):
-            for j in range(count):
-                block[i, j] = rows[j, i]
-            for j in range(count, lanes):
-                block[i, j] = ZERO
-
-
-@kernel()
-def from_blocks(like, neurons, width, lanes, blocks, matrix):
-    """The way back."""
-    whole = at(matrix, (neurons, width), like)
-    for first in range(0, neurons, lanes):
-        rows = whole[first : first + lanes]
-        count = rows.shape[0]
-        block = at(blocks + first * width * whole.itemsize, (width, lanes), like)
-        for j in range(count):
-            for i in range(width):
-                rows[j, i] = block[i, j]
-
-
 # Static synapses of all ticks at once, where few of the inputs are not zero. Their weights come as
 # [presynaptic, neurons].
 
@@ -204,9 +173,8 @@ def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indic
         offset = b * row.stride
         active = ONE - at(row.old + row.plasticity_off + offset, (1,), like)[0]
         held = at(row.old + row.modulator_held + offset, (1,), like)[0] > ZERO
-        if row.exogenous != 0:
-            for i in range(seen):
-                signals[i] = observations[b, exogenous[i]]
+        for i in range(seen):
+            signals[i] = observations[b, exogenous[i]]
         if row.target != 0:
             for t in range(ticks):
                 copy(target_bias, target[t, b])

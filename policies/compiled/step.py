@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from spikepropamine.policies.compiled import static
-from spikepropamine.policies.compiled.autograd import aligned, blocked, blocked_own, scratch
+from spikepropamine.policies.compiled.autograd import aligned, in_blocks, scratch
 from spikepropamine.policies.compiled.specialise import kernels_for
-from spikepropamine.policies.compiled.table import FIELDS, TABLE, number_type
+from spikepropamine.policies.compiled.table import COMPARTMENTS, FIELDS, TABLE, number_type
 from spikepropamine.policies.layers import LayerOutput
 
 
@@ -171,10 +171,6 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
         for own, of_network in enumerate(calls):
             of_network.append((kernel, (*before, tables[row, own : own + 1], *after)))
 
-    def in_blocks(function: Any, matrices: Tensor, axes: int, lanes: int) -> Tensor:
-        own = matrices.detach().reshape(count, *matrices.shape[-axes:])
-        return torch.stack([function(x, lanes) for x in own])
-
     def enter_state(row: int, name: str, field: str) -> None:
         for when in ("old", "new"):
             tables[f"{when}_{name}"][row] = layout.slices[field].start * bytes_each
@@ -182,18 +178,15 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
                 tables[f"{when}_{name}_stride"][row] = layout.size * bytes_each
 
     for index, layer in enumerate(layers):
-        spec, p = layer.spec, layer.parameters_in_use()
-        neurons = spec.neurons
+        spec, neurons = layer.spec, layer.spec.neurons
         spikes = torch.zeros(count * ticks, batch, neurons, dtype=dtype)
         potentials = torch.zeros_like(spikes)
         rate = torch.zeros_like(spikes) if spec.plastic else None
         outputs.append(LayerOutput(spikes, potentials, rate))  # of several networks: one by one
-        enter(
-            index, spikes=spikes, potentials=potentials, rate=rate, weight=p.weight.mT,
-            bias=p.bias, beta=p.membrane_decay, coefficients=p.coefficients,
-            pre_decay=p.pre_decay, post_decay=p.post_decay, threshold_decay=p.threshold_decay,
-            eta=p.eta, pre_mean_share=p.pre_mean_share, post_mean_share=p.post_mean_share,
-        )  # fmt: skip
+        kernels = kernels_for(spec)
+        p = in_blocks(layer.parameters_in_use(), kernels.LANES)
+        p = p._replace(weight=p.weight.mT)
+        enter(index, spikes=spikes, potentials=potentials, rate=rate, **p._asdict())
         if index:
             enter(index, inputs=outputs[index - 1].spikes)
         for name in (*FIELDS, "modulation"):
@@ -203,29 +196,17 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
         sizes: Any = number(0), ticks * batch, spec.inputs, neurons
         call(index, static.sparse_currents, sizes, (indices,))
         if spec.plastic:
-            if spec.modulation != "none" or spec.has_target:
-                exogenous = network.exogenous.repeat(count)
-                enter(index, exogenous=exogenous, seen=torch.zeros(count * seen, dtype=dtype))
-            if spec.modulation != "none":
-                enter(
-                    index, modulator_weight=layer.modulator_weight.mT,
-                    modulator_exogenous=layer.modulator_exogenous.mT,
-                    modulator_bias=layer.modulator_bias,
-                )  # fmt: skip
-            if spec.has_target:
-                enter(
-                    index, target=torch.zeros_like(spikes), target_bias=layer.target_bias,
-                    target_exogenous=layer.target_exogenous.mT,
-                )  # fmt: skip
+            enter(
+                index, exogenous=network.exogenous.repeat(count),
+                seen=torch.zeros(count * seen, dtype=dtype),
+                target=torch.zeros_like(spikes) if spec.has_target else None,
+            )  # fmt: skip
+            for name in COMPARTMENTS:
+                if (x := getattr(layer, name, None)) is not None:
+                    enter(index, **{name: x if name.endswith("_bias") else x.mT})
             sizes = number(0), ticks, batch, spec.inputs, neurons, network.input_size, seen
             call(index, static.modulate, sizes, (indices,))
-        kernels = kernels_for(spec)
         arguments = number(spec.clip), spec.soft_reset, ticks, batch, spec.inputs, neurons
-        for name, matrix in (("gains", p.plasticity_gain), ("feedback", p.recurrent_weight)):
-            if matrix is not None:
-                enter(index, **{name: in_blocks(blocked, matrix, 2, kernels.LANES)})
-        if p.synaptic is not None:
-            enter(index, own=in_blocks(blocked_own, p.synaptic, 3, kernels.LANES))
         tables["scratch"][index], memory = scratch(kernels.forward, *arguments)
         keep_alive.append(memory)
         call(index, kernels.forward, arguments)

@@ -7,9 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikepropamine.policies.reference import LayerParameters
+
 FIELDS = (
     "potential", "pre", "post", "threshold", "pre_mean", "post_mean", "fast_weights", "eligibility"
 )  # fmt: skip
+
+COMPARTMENTS = (
+    "modulator_weight", "modulator_exogenous", "modulator_bias", "target_exogenous", "target_bias",
+)  # fmt: skip
+"""Parameters of a layer, besides `LayerParameters`, that a step needs."""
 
 TABLE = np.dtype(
     [
@@ -17,10 +24,8 @@ TABLE = np.dtype(
         for name in (
             # per tick
             *("inputs", "starts", "rate", "target", "spikes", "potentials"),
-            # parameters; gains and feedback (recurrent weights) in blocks, see `blocked`
-            *("weight", "bias", "beta", "feedback", "gains", "coefficients", "own"),
-            *("pre_decay", "post_decay", "threshold_decay", "eta"),
-            *("pre_mean_share", "post_mean_share"),
+            # parameters; those of plastic and recurrent synapses in blocks, see `in_blocks`
+            *LayerParameters._fields,
             # the state before and after: base addresses, and for each field the way from there to
             # that of the first environment, and from one environment to the next, in bytes
             *("old", "new"),
@@ -29,12 +34,12 @@ TABLE = np.dtype(
             # what is kept for the backward pass, and gradients
             *("saved_fast", "saved_eligibility"),
             *("d_spikes", "d_potentials", "d_inputs", "d_currents", "d_rate", "d_target"),
-            *("d_bias", "d_beta", "d_gains", "d_coefficients", "d_own", "d_decays"),
+            *("d_bias", "d_membrane_decay", "d_plasticity_gain", "d_coefficients", "d_synaptic"),
+            "d_decays",
             "scratch",
             # in a step of a network: neuromodulators and readout; fields of the flat state by their
             # way from its start, and from one environment to the next
-            *("modulator_weight", "modulator_exogenous", "modulator_bias"),
-            *("target_exogenous", "target_bias"),
+            *COMPARTMENTS,
             *("observations", "exogenous", "seen", "readout_decay", "features"),
             *("stride", "plasticity_off", "modulator_held"),
             *("old_modulation", "new_modulation", "old_readout", "new_readout"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import stable_baselines3
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
@@ -113,22 +113,39 @@ def one_thread(policy: Any) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-class _Shorter(BaseCallback):
-    """Has calls of a policy go its shorter way, where it has one once all other callbacks have
-    changed what they change at the start of a rollout. Copies of the policy do not have it.
+class _Shorter:
+    """A callback between whose calls `forward` of a policy is its shorter way, where it has one
+    once the callback has changed what it changes at the start of a rollout. The callback, and the
+    copies that it makes, find the policy as it is; a `forward` that it gives the policy stays.
     """
 
-    def __init__(self, policy: Any) -> None:
-        super().__init__()
-        self.policy, self.before = policy, policy._compiled_call_impl
+    def __init__(self, callback: BaseCallback, policy: Any) -> None:
+        self.callback, self.policy, self.step = callback, policy, None
+        self.update_locals = callback.update_locals
 
-    def _on_rollout_start(self) -> None:
+    def on_rollout_start(self) -> None:
+        self.callback.on_rollout_start()
         found = fast(self.policy)
-        if found is not None:
-            self.policy._compiled_call_impl = found.step
+        self.step = found and found.step
+        self._begin()
 
-    def _on_step(self) -> bool:
-        return True
+    def on_step(self) -> bool:
+        self.end()
+        goes_on = self.callback.on_step()
+        self._begin()
+        return goes_on
+
+    def on_rollout_end(self) -> None:
+        self.end()
+        self.callback.on_rollout_end()
+
+    def _begin(self) -> None:
+        if self.step is not None:  # a module takes microseconds to set an attribute
+            vars(self.policy).setdefault("forward", self.step)
+
+    def end(self) -> None:
+        if vars(self.policy).get("forward", self) is self.step:
+            del self.policy.forward
 
 
 class FastPPO(_Base):
@@ -150,13 +167,11 @@ class FastPPO(_Base):
         self, env: Any, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int
     ) -> bool:
         """Stable-Baselines3's, with calls of the policy by its shorter way."""
-        shorter = _Shorter(self.policy)
-        both = CallbackList([callback, shorter])
-        both.model = shorter.model = cast(Any, self)
+        shorter: Any = _Shorter(callback, self.policy)
         try:
-            return super().collect_rollouts(env, both, rollout_buffer, n_rollout_steps)
+            return super().collect_rollouts(env, shorter, rollout_buffer, n_rollout_steps)
         finally:
-            shorter.policy._compiled_call_impl = shorter.before
+            shorter.end()
 
     def train(self) -> None:
         """Some passes over the rollout, in minibatches. Raises NotFinite where the loss is not a
