@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from spikepropamine.policies import backends, reference
 from spikepropamine.policies.backends import BACKENDS
 from spikepropamine.policies.compiled import numba_private
-from spikepropamine.policies.compiled.specialise import kernels_for
+from spikepropamine.policies.compiled.derive import kernels_for
 from spikepropamine.policies.network import FLAGS
 from spikepropamine.policies.neurons import SURROGATES
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
@@ -379,9 +379,9 @@ from importlib import import_module
 from spikepropamine.policies.compiled import numba_private
 if sys.argv[1] != "-":
     numba_private.SOURCES = sys.argv[1]
-from spikepropamine.policies.compiled import static
-static.count_active(__import__("numpy").float64(0), 0, 0)
-print(sum(static.count_active.stats.cache_hits.values()))
+from spikepropamine.policies.compiled import rows
+rows.count_active(__import__("numpy").float64(0), 0, 0)
+print(sum(rows.count_active.stats.cache_hits.values()))
 """
 
     def hits(sources):

@@ -1,9 +1,7 @@
 """Spiking layers on the CPU, compiled by Numba: sequences with gradients, and a network's steps.
 
-derive          formula of a rule -> coefficients and their derivatives
-rows, synapses  one tick and its adjoint
-specialise      the kernels of one kind of layer
-static          kernels that are the same for all
+rows, synapses  one tick and its adjoint; sequences
+derive          formula of a rule -> its derivatives -> the kernels of one kind of layer
 autograd        tensors in, gradients out
 step            an environment step of a whole network
 """

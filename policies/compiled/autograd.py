@@ -1,7 +1,12 @@
-"""The compiled layers as PyTorch functions: tensors in, gradients out."""
+"""The compiled layers as PyTorch functions: tensors in, gradients out.
+
+Kernels are told where things are by a table of addresses: to hand over arrays takes longer than
+many a call.
+"""
 
 import functools
 import math
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spikepropamine.policies.compiled import static
+from spikepropamine.policies.compiled import rows
+from spikepropamine.policies.compiled.derive import kernels_for
 from spikepropamine.policies.compiled.rows import SEGMENT, SURROGATE_CODES
-from spikepropamine.policies.compiled.specialise import kernels_for
-from spikepropamine.policies.compiled.table import number_type, state_entries, table_of
 from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
 
@@ -22,6 +26,73 @@ DECAYS = (
 )  # fmt: skip
 """Parameters whose gradients the kernels give side by side."""
 SPARSE = 0.3  # up to so many inputs that are not zero, the sparse kernels beat a matrix product
+
+FIELDS = (
+    "potential", "pre", "post", "threshold", "pre_mean", "post_mean", "fast_weights", "eligibility"
+)  # fmt: skip
+
+COMPARTMENTS = (
+    "modulator_weight", "modulator_exogenous", "modulator_bias", "target_exogenous", "target_bias",
+)  # fmt: skip
+"""Parameters of a layer, besides `LayerParameters`, that a step needs."""
+
+TABLE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            # per tick
+            *("inputs", "starts", "rate", "target", "spikes", "potentials"),
+            # parameters; those of plastic and recurrent synapses in blocks, see `in_blocks`
+            *LayerParameters._fields,
+            # the state before and after: base addresses, and for each field the way from there to
+            # that of the first environment, and from one environment to the next, in bytes
+            *("old", "new"),
+            *(f"{when}_{field}" for when in ("old", "new") for field in FIELDS),
+            *(f"{when}_{field}_stride" for when in ("old", "new") for field in FIELDS),
+            # what is kept for the backward pass, and gradients
+            *("saved_fast", "saved_eligibility"),
+            *("d_spikes", "d_potentials", "d_inputs", "d_currents", "d_rate", "d_target"),
+            *("d_bias", "d_membrane_decay", "d_plasticity_gain", "d_coefficients", "d_synaptic"),
+            "d_decays",
+            "scratch",
+            # in a step of a network: neuromodulators and readout; fields of the flat state by their
+            # way from its start, and from one environment to the next
+            *COMPARTMENTS,
+            *("observations", "exogenous", "seen", "readout_decay", "features"),
+            *("stride", "plasticity_off", "modulator_held"),
+            *("old_modulation", "new_modulation", "old_readout", "new_readout"),
+        )
+    ]
+)
+
+
+_PLACES = {name: place for place, name in enumerate(TABLE.names or ())}
+_PACKER = struct.Struct(f"{len(_PLACES)}q")
+
+
+def table_of(**entries: int) -> np.ndarray:
+    """A table of one row, with 0 for what is not given.
+
+    An address does not keep its tensor alive: the caller must, until the kernel has run.
+    """
+    row = [0] * len(_PLACES)
+    for name, entry in entries.items():
+        row[_PLACES[name]] = entry
+    return np.frombuffer(bytearray(_PACKER.pack(*row)), TABLE)
+
+
+def state_entries(when: str, state: dict[str, Tensor]) -> dict[str, int]:
+    """Entries of the fields of a state, "old" or "new", that has gaps between environments only."""
+    entries = {}
+    for name, x in state.items():
+        entries[f"{when}_{name}"] = x.data_ptr()
+        entries[f"{when}_{name}_stride"] = x.stride()[0] * x.itemsize
+    return entries
+
+
+def number_type(dtype: torch.dtype) -> Any:
+    """NumPy's type of a PyTorch dtype, float32 or float64."""
+    return np.float64 if dtype == torch.float64 else np.float32
 
 
 def aligned(size: int) -> np.ndarray:
@@ -95,7 +166,7 @@ def _weight_gradient(inputs: Tensor, d_currents: Tensor, sparse: bool) -> Tensor
         return d_currents.flatten(0, 1).t() @ inputs.flatten(0, 1)
     d_weight = inputs.new_empty(channels, neurons)
     indices = np.empty(channels + 1, np.int64)
-    static.sparse_weight_gradient(
+    rows.sparse_weight_gradient(
         number_type(inputs.dtype)(0), inputs.numel() // channels, channels, neurons,
         inputs.data_ptr(), d_currents.data_ptr(), d_weight.data_ptr(), indices,
     )  # fmt: skip
@@ -110,7 +181,7 @@ class _Sequence(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         inputs, starts, rate, target = map(_contiguous, (inputs, starts, rate, target))
         ticks, batch, channels = inputs.shape
-        neurons, rows, number = spec.neurons, ticks * batch, number_type(inputs.dtype)
+        neurons, count, number = spec.neurons, ticks * batch, number_type(inputs.dtype)
         train = any(ctx.needs_input_grad)
         kernels = kernels_for(spec)
         arguments = number(spec.clip), spec.soft_reset, ticks, batch, channels, neurons
@@ -123,7 +194,7 @@ class _Sequence(torch.autograd.Function):
             saved_fast = spikes.new_empty(shape)
             if spec.modulation == "retroactive":
                 saved_eligibility = spikes.new_empty(shape)
-        active = static.count_active(number(0), inputs.numel(), inputs.data_ptr())
+        active = rows.count_active(number(0), inputs.numel(), inputs.data_ptr())
         sparse = active <= SPARSE * inputs.numel()
         if sparse:
             p = p._replace(weight=p.weight.t().contiguous())
@@ -139,11 +210,11 @@ class _Sequence(torch.autograd.Function):
         )  # fmt: skip
         if sparse:
             indices = np.empty(channels + 1, np.int64)
-            static.sparse_currents(number(0), rows, channels, neurons, table, indices)
+            rows.sparse_currents(number(0), count, channels, neurons, table, indices)
         else:
             torch.addmm(
-                p.bias, inputs.view(rows, channels), p.weight.t(),
-                out=potentials.view(rows, neurons),
+                p.bias, inputs.view(count, channels), p.weight.t(),
+                out=potentials.view(count, neurons),
             )  # fmt: skip
         kernels.forward(*arguments, table)
         if train:
@@ -252,7 +323,7 @@ class _Leaky(torch.autograd.Function):
     def forward(ctx, *arguments):
         arguments = tuple(x.contiguous() for x in arguments)
         values = torch.empty_like(arguments[0])
-        _leaky(static.leaky_forward, *arguments, values)
+        _leaky(rows.leaky_forward, *arguments, values)
         ctx.save_for_backward(*arguments, values)
         return values
 
@@ -262,7 +333,7 @@ class _Leaky(torch.autograd.Function):
         spikes, _, decay, value, _ = ctx.saved_tensors
         d_spikes, d_decay = torch.empty_like(spikes), torch.zeros_like(decay)
         d_values, through = d_values.contiguous(), torch.zeros_like(value)
-        _leaky(static.leaky_backward, *ctx.saved_tensors, d_values, d_spikes, d_decay, through)
+        _leaky(rows.leaky_backward, *ctx.saved_tensors, d_values, d_spikes, d_decay, through)
         return d_spikes, None, d_decay, None
 
 

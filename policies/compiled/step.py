@@ -13,10 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikepropamine.policies.compiled import static
-from spikepropamine.policies.compiled.autograd import aligned, in_blocks, scratch
-from spikepropamine.policies.compiled.specialise import kernels_for
-from spikepropamine.policies.compiled.table import COMPARTMENTS, FIELDS, TABLE, number_type
+from spikepropamine.policies.compiled.autograd import (
+    COMPARTMENTS,
+    FIELDS,
+    TABLE,
+    aligned,
+    in_blocks,
+    number_type,
+    scratch,
+)
+from spikepropamine.policies.compiled.derive import kernels_for
+from spikepropamine.policies.compiled.rows import modulate, read_out, sparse_currents, unchanged
 from spikepropamine.policies.layers import LayerOutput
 
 
@@ -72,7 +79,7 @@ def step(
     if not (  # the parameters are what they were, by whatever means they are changed
         plan is not None
         and plan.places == _places(plan.parameters)
-        and static.unchanged(np.int32(0), plan.compared)
+        and unchanged(np.int32(0), plan.compared)
     ):
         plan = plans[batch, dtype] = plan_of(network, batch, dtype)
     return go(network, plan, observations, starts, state)
@@ -134,7 +141,7 @@ def _places(parameters: list[dict[str, Any]]) -> list[Any]:
 
 
 def _compared(parameters: list[dict[str, Any]], keep_alive: list[Any]) -> np.ndarray:
-    """For `static.unchanged`, of copies that are kept alive."""
+    """For `unchanged`, of copies that are kept alive."""
     rows = []
     for x in (x for named in parameters for x in named.values() if x is not None):
         copy = x.detach().clone(memory_format=torch.contiguous_format)
@@ -194,7 +201,7 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
                 enter_state(index, name, field)
         indices = np.empty(max(spec.inputs, seen) + 1, np.int64)
         sizes: Any = number(0), ticks * batch, spec.inputs, neurons
-        call(index, static.sparse_currents, sizes, (indices,))
+        call(index, sparse_currents, sizes, (indices,))
         if spec.plastic:
             enter(
                 index, exogenous=network.exogenous.repeat(count),
@@ -205,7 +212,7 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
                 if (x := getattr(layer, name, None)) is not None:
                     enter(index, **{name: x if name.endswith("_bias") else x.mT})
             sizes = number(0), ticks, batch, spec.inputs, neurons, network.input_size, seen
-            call(index, static.modulate, sizes, (indices,))
+            call(index, modulate, sizes, (indices,))
         arguments = number(spec.clip), spec.soft_reset, ticks, batch, spec.inputs, neurons
         tables["scratch"][index], memory = scratch(kernels.forward, *arguments)
         keep_alive.append(memory)
@@ -216,7 +223,7 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
     )  # fmt: skip
     enter_state(len(layers), "readout", "readout")
     sizes = number(0), ticks, batch, layers[-1].spec.neurons, network.output_size
-    call(len(layers), static.read_out, sizes)
+    call(len(layers), read_out, sizes)
     numbers = [module._parameters for module in (network, *layers)]
     rows = count * batch
     shapes = (1, rows, network.input_size), (1, rows), (1, rows, layout.size)
