@@ -6,8 +6,8 @@ Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles,
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
-from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from spikepropamine.policies import spaces as own_spaces
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.network import NetworkConfig, completed_network
 from spikepropamine.policies.policy import GruPolicy, PlasticSpikingPolicy
-from spikepropamine.policies.spaces import is_normalised, space_from_json, space_to_json, width_of
+from spikepropamine.policies.spaces import is_normalised, space_from_json, space_to_json
 from spikepropamine.reading import Missing, Unreadable, parse_json, read_json, read_tensors
 
 FORMAT = 2
@@ -121,10 +121,7 @@ def save_policy(
     description["sha256"] = {name: sha256(x).hexdigest() for name, x in contents.items()}
     description["digest"] = _digest(description)
     contents["policy.json"] = (json.dumps(description, indent=2) + "\n").encode()
-    with torch.random.fork_rng(devices=[]):  # new weights are drawn, which nobody is to notice
-        described = parse_json(contents["policy.json"], "policy.json")
-        again = policy_of(described, len(contents["weights.safetensors"]))
-    if _shapes(again) != _shapes(policy):
+    if _shapes_of(_maker(parse_json(contents["policy.json"], "policy.json"))) != _shapes(policy):
         raise ValueError(
             "cannot export this policy: its class makes other weights out of its arguments, as "
             "where it has another features extractor than by default"
@@ -153,12 +150,18 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
     try:
         settings, digests = description["normalisation"], dict(description["sha256"])
         metadata = dict(description["metadata"])
-        policy = policy_of(description, (folder / "weights.safetensors").stat().st_size)
+        make = _maker(description)
+        shapes = _shapes_of(make)
+        size = sum(prod(shape) * dtype.itemsize for shape, dtype in shapes.values())
+        if size > (folder / "weights.safetensors").stat().st_size:
+            held = "weights.safetensors, which may be cut, holds"
+            raise ValueError(f"it describes more weights than {held}")
+        policy = make()
     except BROKEN as error:
         raise Unreadable(f"{folder / 'policy.json'} is damaged: {reason(error)}") from error
     normalisation = None
     try:
-        policy.load_state_dict(_load(folder, "weights", _shapes(policy), digests))
+        policy.load_state_dict(_load(folder, "weights", shapes, digests))
         if settings is not None:
             sizes = _statistics_of(policy.observation_space, settings)
             tensors = _load(folder, "normalisation", sizes, digests)
@@ -188,8 +191,8 @@ def _digest(description: Mapping[str, Any]) -> str:
     return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def policy_of(description: dict[str, Any], size: int) -> ActorCriticPolicy:
-    """The policy of a description, with weights that are yet to be loaded from `size` bytes."""
+def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
+    """Makes the policy of a description, with weights that are yet to be loaded."""
     given = description["arguments"]
     if len(json.dumps(given)) > LARGEST_ARGUMENTS:
         raise ValueError("it describes more layers than there may be")
@@ -200,43 +203,18 @@ def policy_of(description: dict[str, Any], size: int) -> ActorCriticPolicy:
     observations = space_from_json(description["observation_space"])
     actions = space_from_json(description["action_space"])
     name = description["policy"]
-    if 4 * _weights_at_least(name, arguments, observations, actions) > size:
-        held = "weights.safetensors, which may be cut, holds"
-        raise ValueError(f"it describes more weights than {held}")
     if name.startswith("Recurrent"):
         scaled = arguments.get("normalize_images", True)
         extractor = own_spaces.extractor_for(observations, scaled, lstm=True)
         arguments["features_extractor_class"] = extractor
-    cls = POLICIES[name]
-    return cls(observations, actions, lr_schedule=lambda _: 0.0, **arguments)
+    return partial(POLICIES[name], observations, actions, lambda _: 0.0, **arguments)
 
 
-def _weights_at_least(
-    name: str, arguments: Mapping[str, Any], observations: Any, actions: spaces.Space
-) -> int:
-    """A lower bound of the number of weights, so that nobody asks for more memory than a file's."""
-    as_they_are = not arguments.get("normalize_images", True)
-    inputs = width_of(observations, normalized_image=as_they_are)
-    chains, below, more = [], inputs, 0
-    if (
-        "Cnn" in name
-    ):  # the last and largest layer of SB3's NatureCNN, for [channels, height, width]
-        height, width = (((n - 8) // 4 + 1 - 4) // 2 + 1 - 2 for n in observations.shape[-2:])
-        more = 64 * height * width * 512
-    network = arguments.get("network")
-    if network is not None:
-        chains.append((inputs, *network.hidden))
-        more += sum(n * n for n, recurs in zip(network.hidden, network.recurrent) if recurs)
-    if "lstm_hidden_size" in arguments:
-        below = int(arguments["lstm_hidden_size"])
-        chains.append((inputs, below))
-        more += int(arguments.get("n_lstm_layers", 1)) * below**2
-    architecture = arguments.get("net_arch") or []
-    parts = architecture.values() if isinstance(architecture, dict) else [architecture]
-    chains += [(below, *part) for part in parts]
-    if any(width < 1 for chain in chains for width in chain):
-        raise ValueError("every layer must have at least 1 unit")
-    return more + max([width_of(actions), *(sum(a * b for a, b in pairwise(c)) for c in chains)])
+def _shapes_of(make: "partial[ActorCriticPolicy]") -> dict[str, tuple[list[int], torch.dtype]]:
+    """Shapes and types of the weights of a policy that is not made, so that they take no memory."""
+    cls: Any = type("OnMeta", (make.func,), {"device": torch.device("meta")})
+    with torch.device("meta"):  # where fused Adam is not
+        return _shapes(cls(*make.args, **make.keywords, optimizer_class=torch.optim.SGD))
 
 
 def _shapes(policy: nn.Module) -> dict[str, tuple[list[int], torch.dtype]]:
@@ -335,7 +313,7 @@ def narrowed(policy: ActorCriticPolicy, channels: int) -> ActorCriticPolicy:
     }
     wide = policy.state_dict()
     with torch.random.fork_rng(devices=[]):  # new weights are drawn, which nobody is to notice
-        narrow = policy_of(description, 8 * sum(x.numel() for x in wide.values()))
+        narrow = _maker(description)()
     state = narrow.state_dict()
     narrow.load_state_dict({name: wide[name][_leading(x)] for name, x in state.items()})
     return narrow

@@ -38,16 +38,6 @@ def is_normalised(space: spaces.Space) -> bool:
     return isinstance(space, spaces.Box) and not is_image_space(space)
 
 
-def width_of(space: spaces.Space, normalized_image: bool = False) -> int:
-    """How many numbers a value of a space has when it is given to a network; of images, 1. With
-    `normalized_image` these may be of numbers of any kind, which are taken as they are.
-    """
-    if isinstance(space, spaces.Dict):
-        return sum(width_of(part, normalized_image) for part in space.values())
-    is_image = is_image_space(space, normalized_image=normalized_image)
-    return 1 if is_image else int(spaces.flatdim(space))
-
-
 class BadObservation(UsageError, ValueError):
     """An observation that no policy can act on."""
 
