@@ -1,22 +1,25 @@
-"""The spiking network of an actor: layers, leaky readout, and its settings."""
+"""The spiking network of an actor: layers, leaky readout, the layout of its state, its settings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from math import prod
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spikepropamine.common import unknown
 from spikepropamine.policies.backends import STATIC, choose, choose_step
 from spikepropamine.policies.layers import LayerOutput, SpikingLayer, logit
-from spikepropamine.policies.neurons import SURROGATES
-from spikepropamine.policies.reference import LayerSpec
+from spikepropamine.policies.reference import SURROGATES, LayerSpec
 from spikepropamine.policies.rules import RULES
-from spikepropamine.policies.state import StateLayout
+
+Array = TypeVar("Array", Tensor, np.ndarray)
 
 LARGEST = 1000  # of gains, bounds and slopes; larger ones overflow sooner or later
 MOST_DRAWN = 200
@@ -155,6 +158,66 @@ def completed_network(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     known = {k: x for k, x in settings.items() if k in NetworkConfig.__dataclass_fields__}
     return {"decay": "plain", "fresh_weights": "none"} | known
+
+
+@dataclass(frozen=True)
+class StateLayout:
+    """Names and shapes of the fields of one environment's state, packed in order.
+
+    Attributes:
+        shapes: field name to shape, without the batch axis.
+        columns: fields, of two axes, that lie in the vector column by column.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    columns: frozenset[str] = field(default_factory=frozenset)
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """Where each field lies in the flat vector."""
+        slices, start = {}, 0
+        for name, shape in self.shapes.items():
+            slices[name] = slice(start, start + prod(shape))
+            start += prod(shape)
+        return slices
+
+    @cached_property
+    def size(self) -> int:
+        """Width D of the flat vector."""
+        return sum(prod(shape) for shape in self.shapes.values())
+
+    def unpack(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views of the fields, each [B, *shape], of a flat state [B, D]."""
+        parts = flat.split([prod(shape) for shape in self.shapes.values()], dim=1)
+        return {name: self._shaped(part, name) for name, part in zip(self.shapes, parts)}
+
+    def pack(self, state: Mapping[str, Tensor]) -> Tensor:
+        """One flat state [B, D] out of fields [B, *shape]."""
+        return torch.cat(
+            [
+                (state[name].transpose(1, 2) if name in self.columns else state[name]).flatten(1)
+                for name in self.shapes
+            ],
+            dim=1,
+        )
+
+    def get(self, flat: Array, name: str) -> Array:
+        """View of one field, [..., *shape], of flat states [..., D] (tensor or NumPy array).
+
+        Raises:
+            KeyError: no such field; the message lists the fields.
+        """
+        if name not in self.shapes:
+            raise KeyError(f"no state field {name!r}; the fields are: {', '.join(self.shapes)}")
+        return self._shaped(flat[..., self.slices[name]], name)
+
+    def _shaped(self, part: Array, name: str) -> Array:
+        shape = self.shapes[name]
+        if len(shape) == 1:
+            return part
+        if name in self.columns:
+            return part.reshape(*part.shape[:-1], *shape[::-1]).swapaxes(-1, -2)
+        return part.reshape(*part.shape[:-1], *shape)
 
 
 class SpikingNetwork(nn.Module):

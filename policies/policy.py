@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from spikepropamine.policies.fast import NETWORKS, by_sequence, by_time, fast
 from spikepropamine.policies.fast.networks import lstm, mlp, spiking
-from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.policies.network import NetworkConfig, SpikingNetwork, StateLayout
 from spikepropamine.policies.spaces import check_finite, extractor_for
-from spikepropamine.policies.state import StateLayout
 
 ADAM = {"eps": 1e-5, "fused": True}
 """Adam's arguments: SB3's epsilon, and all parameters in one call, since steps over many small

@@ -19,8 +19,7 @@ from spikepropamine.policies.backends import BACKENDS
 from spikepropamine.policies.compiled import numba_private
 from spikepropamine.policies.compiled.derive import kernels_for
 from spikepropamine.policies.network import FLAGS
-from spikepropamine.policies.neurons import SURROGATES
-from spikepropamine.policies.reference import LayerParameters, LayerSpec
+from spikepropamine.policies.reference import SURROGATES, LayerParameters, LayerSpec
 from spikepropamine.policies.rules import RULES, register
 
 NAMES = list(BACKENDS)

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 
 from spikepropamine.policies.layers import SpikingLayer
 from spikepropamine.policies.network import NetworkConfig
-from spikepropamine.policies.neurons import SURROGATES, THRESHOLD, fire, spike
-from spikepropamine.policies.reference import LayerParameters, LayerSpec, layer_sequence
+from spikepropamine.policies.reference import (
+    SURROGATES,
+    THRESHOLD,
+    LayerParameters,
+    LayerSpec,
+    fire,
+    layer_sequence,
+    spike,
+)
 from spikepropamine.policies.rules import (
     FLOOR,
     RULES,

@@ -22,9 +22,9 @@ from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import LESIONS, Hook, Wave, fields_of, layout_of
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
-from spikepropamine.policies.neurons import THRESHOLD
+from spikepropamine.policies.network import StateLayout
+from spikepropamine.policies.reference import THRESHOLD
 from spikepropamine.policies.spaces import BadObservation, stacked
-from spikepropamine.policies.state import StateLayout
 
 WIDTH = 50
 SAMPLES = 200  # of what goes on inside the network, over the horizon

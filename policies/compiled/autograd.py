@@ -18,8 +18,7 @@ from torch.autograd.function import once_differentiable
 from spikepropamine.policies.compiled import rows
 from spikepropamine.policies.compiled.derive import kernels_for
 from spikepropamine.policies.compiled.rows import SEGMENT, SURROGATE_CODES
-from spikepropamine.policies.neurons import THRESHOLD
-from spikepropamine.policies.reference import LayerParameters, LayerSpec, LayerState
+from spikepropamine.policies.reference import THRESHOLD, LayerParameters, LayerSpec, LayerState
 
 DECAYS = (
     "pre_decay", "post_decay", "threshold_decay", "eta", "pre_mean_share", "post_mean_share",

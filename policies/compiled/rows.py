@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from spikepropamine.policies.compiled.numba_private import at, inlined, kernel, spliced
-from spikepropamine.policies.neurons import THRESHOLD
+from spikepropamine.policies.reference import THRESHOLD
 
 # Literals are float64 to Numba and would widen float32 arithmetic; these widen nothing.
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
