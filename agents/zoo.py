@@ -211,7 +211,7 @@ def _lstm(
     if trainer.kind in OFF_POLICY:
         return _algorithm(policy, {}, True, venv, trainer, arguments)
     policy = policy if gru else _named(venv, "LstmPolicy")
-    kwargs["features_extractor_class"] = extractor_for(venv.observation_space, lstm=True)
+    kwargs["features_extractor_class"] = extractor_for(venv.observation_space)
     if told := _told(venv):
         policy, kwargs["told"] = policy if gru else ToldLstmPolicy, told
     if stock:

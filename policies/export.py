@@ -205,8 +205,7 @@ def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
     name = description["policy"]
     if name.startswith("Recurrent"):
         scaled = arguments.get("normalize_images", True)
-        extractor = own_spaces.extractor_for(observations, scaled, lstm=True)
-        arguments["features_extractor_class"] = extractor
+        arguments["features_extractor_class"] = own_spaces.extractor_for(observations, scaled)
     return partial(POLICIES[name], observations, actions, lambda _: 0.0, **arguments)
 
 

@@ -79,6 +79,11 @@ class Squashed(_Base):
 
     action_net: nn.Linear
 
+    def __init__(self, observation_space: spaces.Space, *args: Any, **kwargs: Any) -> None:
+        extractor = extractor_for(observation_space, kwargs.get("normalize_images", True))
+        given = {"features_extractor_class": extractor} | kwargs
+        super().__init__(observation_space, *args, **given)
+
     def _build(self, lr_schedule: Schedule) -> None:
         self._build_mlp_extractor()
         actions, features = get_action_dim(self.action_space), self.mlp_extractor.latent_dim_pi
@@ -129,10 +134,6 @@ class SquashedMlp(Squashed, ActorCriticPolicy):
 
     widths: ClassVar[list[int]] = [256, 256]
 
-    def __init__(self, observation_space: spaces.Space, *args: Any, **kwargs: Any) -> None:
-        extractor = {"features_extractor_class": extractor_for(observation_space)}
-        super().__init__(observation_space, *args, **(extractor | kwargs))
-
 
 class SquashedSpiking(Squashed, PlasticSpikingPolicy):
     """A spiking network, plastic or not."""
@@ -161,10 +162,9 @@ class _Recurrent(Squashed):
     lstm_actor: nn.LSTM
     mlp_extractor: Any
 
-    def __init__(self, observation_space: spaces.Space, *args: Any, **kwargs: Any) -> None:
-        extractor = {"features_extractor_class": extractor_for(observation_space, lstm=True)}
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         critic = {"shared_lstm": True, "enable_critic_lstm": False}  # there is none
-        super().__init__(observation_space, *args, **(extractor | kwargs | critic))
+        super().__init__(*args, **(kwargs | critic))
 
     @property
     def state_size(self) -> int:  # type: ignore[override]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from spikepropamine.policies.fast import NETWORKS, by_sequence, by_time, fast
 from spikepropamine.policies.fast.networks import lstm, mlp, spiking
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork, StateLayout
-from spikepropamine.policies.spaces import check_finite, extractor_for
+from spikepropamine.policies.spaces import LstmCombinedExtractor, check_finite, extractor_for
 
 ADAM = {"eps": 1e-5, "fused": True}
 """Adam's arguments: SB3's epsilon, and all parameters in one call, since steps over many small
@@ -148,7 +148,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             return channels
         named, start = {}, 0
         extractor = self.features_extractor
-        if type(extractor) is sb3.CombinedExtractor:  # others need not keep the keys apart
+        # others need not keep the keys apart
+        if type(extractor) in (sb3.CombinedExtractor, LstmCombinedExtractor):
             for key, part in extractor.extractors.items():
                 space = cast(spaces.Dict, self.observation_space)[key]
                 width = getattr(part, "features_dim", None) or get_flattened_obs_dim(space)
@@ -250,7 +251,7 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
         told: int = 0,
         **arguments: Any,
     ) -> None:
-        extractor = extractor_for(observation_space, normalize_images, lstm=True)
+        extractor = extractor_for(observation_space, normalize_images)
         arguments = {"features_extractor_class": extractor} | arguments
         arguments["normalize_images"] = normalize_images
         super().__init__(observation_space, action_space, lr_schedule, **arguments)

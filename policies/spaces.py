@@ -1,5 +1,5 @@
 """Observation and action spaces as plain JSON, what policies make of them, and SB3's features
-extractors: for an LSTM those that have the width of its input as a Python int.
+extractors, of which those below have their width as a Python int.
 """
 
 import sys
@@ -133,11 +133,10 @@ class LstmCombinedExtractor(_WholeWidth, sb3.CombinedExtractor):
 
 
 def extractor_for(
-    space: spaces.Space, normalize_images: bool = True, lstm: bool = False
+    space: spaces.Space, normalize_images: bool = True
 ) -> type[sb3.BaseFeaturesExtractor]:
-    """SB3's extractor for observations of a space, for an LSTM or for others."""
+    """SB3's extractor for observations of a space, for any network."""
     if isinstance(space, spaces.Dict):  # which has a CNN for its images
-        return LstmCombinedExtractor if lstm else sb3.CombinedExtractor
-    if is_image_space(space, normalized_image=not normalize_images):
-        return sb3.NatureCNN
-    return LstmFlattenExtractor if lstm else sb3.FlattenExtractor
+        return LstmCombinedExtractor
+    is_image = is_image_space(space, normalized_image=not normalize_images)
+    return sb3.NatureCNN if is_image else LstmFlattenExtractor

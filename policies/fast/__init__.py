@@ -150,13 +150,12 @@ class Fast:
         features = self._read(observations)
         before: Any = None
         starts = torch.zeros(1, len(features))
-        if self._recurrent and episode_start is not None:
-            starts[0] = torch.as_tensor(episode_start)
-        if self._recurrent and state is None:
+        if self._recurrent:
+            if episode_start is not None:
+                starts[0] = torch.as_tensor(episode_start)
             layers, _, width = policy.lstm_hidden_state_shape
-            before = (torch.zeros(layers, len(features), width),) * 2
-        elif state is not None and self._recurrent:
-            before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in state)
+            given = state or (torch.zeros(layers, len(features), width),) * 2
+            before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in given)
         logits, _, after = self._actor(features, before, starts)
         drawn = self._actions.mode(logits) if deterministic else self._actions.draw(logits)[0]
         actions: Any = drawn.numpy().reshape(-1, *self._space.shape)

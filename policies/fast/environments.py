@@ -44,7 +44,6 @@ class SideBySide(DummyVecEnv):
         self._parts = [part.tolist() for part in parts]
         self._pool = ThreadPoolExecutor(len(parts) - 1) if len(parts) > 1 else None
         self._made = time.time()
-        self._begin()
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seeds the environments for the next `reset`, and their action spaces now; returns the
@@ -56,12 +55,9 @@ class SideBySide(DummyVecEnv):
             env.action_space.seed(own)
         return self._seeds
 
-    def _begin(self) -> None:
-        self._returns, self._lengths = [0.0] * self.num_envs, [0] * self.num_envs
-
     def reset(self) -> VecEnvObs:
         """Starts an episode in every environment."""
-        self._begin()
+        self._returns, self._lengths = [0.0] * self.num_envs, [0] * self.num_envs
         return super().reset()
 
     def step_wait(self) -> VecEnvStepReturn:

@@ -120,8 +120,9 @@ class _Shorter:
     """
 
     def __init__(self, callback: BaseCallback, policy: Any) -> None:
-        self.callback, self.policy, self.step = callback, policy, None
-        self.update_locals = callback.update_locals
+        self.callback, self.policy = callback, policy
+        self.step: Any = None
+        self.on_rollout_end = callback.on_rollout_end
 
     def on_rollout_start(self) -> None:
         self.callback.on_rollout_start()
@@ -129,15 +130,14 @@ class _Shorter:
         self.step = found and found.step
         self._begin()
 
-    def on_step(self) -> bool:
+    def update_locals(self, locals_: dict[str, Any]) -> None:  # comes before the other calls
         self.end()
+        self.callback.update_locals(locals_)
+
+    def on_step(self) -> bool:
         goes_on = self.callback.on_step()
         self._begin()
         return goes_on
-
-    def on_rollout_end(self) -> None:
-        self.end()
-        self.callback.on_rollout_end()
 
     def _begin(self) -> None:
         if self.step is not None:  # a module takes microseconds to set an attribute
