@@ -52,8 +52,7 @@ TABLE = np.dtype(
             *("saved_fast", "saved_eligibility"),
             *("d_spikes", "d_potentials", "d_inputs", "d_currents", "d_rate", "d_target"),
             *("d_bias", "d_membrane_decay", "d_plasticity_gain", "d_coefficients", "d_synaptic"),
-            "d_decays",
-            "scratch",
+            *("d_decays", "scratch"),
             # in a step of a network: neuromodulators and readout; fields of the flat state by their
             # way from its start, and from one environment to the next
             *COMPARTMENTS,
@@ -275,16 +274,8 @@ class _Sequence(torch.autograd.Function):
             d |= zip(DECAYS, d["decays"].unbind())
         named = zip(LayerParameters._fields, parameters)
         of_parameters = [None if x is None else d[name] for name, x in named]
-        return (
-            None,
-            None,
-            None,
-            d.get("inputs"),
-            None,
-            d.get("rate"),
-            d.get("target"),
-            *of_parameters,
-        )
+        of_signals = d.get("inputs"), None, d.get("rate"), d.get("target")
+        return None, None, None, *of_signals, *of_parameters
 
 
 def layer_sequence(
