@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from safetensors.torch import save
-from sb3_contrib.common.recurrent import policies as recurrent
-from stable_baselines3.common import policies as sb3
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common import torch_layers
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
@@ -27,8 +26,9 @@ from spikepropamine.common import reason, shown, whole_file, whole_folder
 from spikepropamine.policies import off_policy
 from spikepropamine.policies import spaces as own_spaces
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
+from spikepropamine.policies.fast import NETWORKS
 from spikepropamine.policies.network import NetworkConfig, completed_network
-from spikepropamine.policies.policy import GruPolicy, PlasticSpikingPolicy
+from spikepropamine.policies.policy import PlasticSpikingPolicy, ToldLstmPolicy, ToldMlpPolicy
 from spikepropamine.policies.spaces import is_normalised, space_from_json, space_to_json
 from spikepropamine.reading import Missing, Unreadable, parse_json, read_json, read_tensors
 
@@ -41,22 +41,9 @@ BROKEN = (
 )  # fmt: skip
 """What reading damaged contents can raise."""
 POLICIES: dict[str, type[ActorCriticPolicy]] = {
-    cls.__name__: cls
-    for cls in (
-        PlasticSpikingPolicy,
-        GruPolicy,
-        ActorCriticPolicy,
-        sb3.ActorCriticCnnPolicy,
-        sb3.MultiInputActorCriticPolicy,
-        recurrent.RecurrentActorCriticPolicy,
-        recurrent.RecurrentActorCriticCnnPolicy,
-        recurrent.RecurrentMultiInputActorCriticPolicy,
-        off_policy.SquashedMlp,
-        off_policy.SquashedLstm,
-        off_policy.SquashedGru,
-        off_policy.SquashedSpiking,
-    )
+    cls.__name__: cls for cls in NETWORKS if cls not in (ToldMlpPolicy, ToldLstmPolicy)
 }
+"""By name; one whose critic is told is saved as what it is without that, see `narrowed`."""
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 EXTRACTORS = (
     torch_layers.FlattenExtractor, torch_layers.NatureCNN, torch_layers.CombinedExtractor,
@@ -270,7 +257,7 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
     arguments: dict[str, Any] = {"activation_fn": names[policy.activation_fn]}
     if isinstance(policy, PlasticSpikingPolicy):
         arguments["network"] = policy.network_config.as_dict()
-    elif isinstance(policy, recurrent.RecurrentActorCriticPolicy):
+    elif isinstance(policy, RecurrentActorCriticPolicy):
         lstm = policy.lstm_actor
         values = lstm.hidden_size, lstm.num_layers, policy.shared_lstm, policy.enable_critic_lstm
         arguments |= dict(zip(OF_LSTM, values))
