@@ -7,9 +7,9 @@ The kernels know drives of the form
 
 with P the rule's own mean of p, in which the coefficients k to o are functions of what belongs to
 the postsynaptic neuron (q, theta, s, y, pp, v, and the rule's own mean Q of q) and of the learned
-coefficients; g is 0 where y is, and k, a, b and o do not depend on y. The terms with a and c may
-each have a factor made of the synapse's own coefficients. What a fast weight does may be any
-function of f, P and Q, and a bias any of Q and the coefficients.
+coefficients; g is 0 where y is, and k, a, b and o do not depend on y. The terms with c, and with a
+where g is 0, may each have a factor made of the synapse's own coefficients. What a fast weight does
+may be any function of f, P and Q, and a bias any of Q and the coefficients.
 """
 
 import functools
@@ -77,7 +77,7 @@ def derive(rule: Rule) -> Drive | None:
             coefficients[name] = sympy.factor_terms(sympy.factor(coefficient))
         weights = {name: weight for name, weight in weights.items() if weight != 1}
         y, whole = SYMBOLS["y"], coefficients["a"]
-        if any(coefficients[name].has(y) for name in "kbo"):
+        if any(coefficients[name].has(y) for name in "kbo") or ("a" in weights and whole.has(y)):
             return None
         coefficients["g"] = sympy.Integer(0)
         if whole.has(y):
