@@ -18,8 +18,8 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 
 from spikepropamine.policies.deployed import DeployedPolicy, steps
-from spikepropamine.policies.neurons import THRESHOLD
 from spikepropamine.policies.policy import PLASTICITY, PlasticSpikingPolicy
+from spikepropamine.policies.reference import THRESHOLD
 from spikepropamine.policies.spaces import space_to_json, stacked
 
 TICK = 1e-4
