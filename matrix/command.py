@@ -25,31 +25,17 @@ RUNS = Path("runs/matrices")
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The command line. Raises UsageError where it is wrong."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "file", metavar="FILE", help="a YAML file, or the name of one in configs/matrices/"
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="cells at a time, one core each (%(default)s)",
-    )
+    add = parser.add_argument
+    add("file", metavar="FILE", help="a YAML file, or the name of one in configs/matrices/")
+    text = "cells at a time, one core each (%(default)s)"
+    add("--jobs", type=int, default=1, metavar="N", help=text)
     for axis in (*AXES, "seeds"):
-        parser.add_argument(f"--{axis}", nargs="+", metavar="LABEL", help="only these")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the cells and their commands, and run nothing"
-    )
-    parser.add_argument(
-        "--runs", type=Path, default=RUNS, metavar="FOLDER", help="of run folders (%(default)s)"
-    )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=RESULTS,
-        metavar="FOLDER",
-        help="where NAME.csv goes, the results table (%(default)s)",
-    )
+        add(f"--{axis}", nargs="+", metavar="LABEL", help="only these")
+    text = "print the cells and their commands, and run nothing"
+    add("--dry-run", action="store_true", help=text)
+    add("--runs", type=Path, default=RUNS, metavar="FOLDER", help="of run folders (%(default)s)")
+    text = "where NAME.csv goes, the results table (%(default)s)"
+    add("--results", type=Path, default=RESULTS, metavar="FOLDER", help=text)
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         raise UsageError(f"--jobs must be 1 or more, got {options.jobs}")

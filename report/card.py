@@ -156,16 +156,10 @@ def _results(lines: pl.DataFrame) -> str:
 def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int:
     """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "runs",
-        nargs="*",
-        metavar="RUN|NAME",
-        help="folder of a run, or one in trained/ (all)",
-    )
-    parser.add_argument(
-        "--evaluation", type=Path, metavar="FOLDER", help="(the latest in the run folder)"
-    )
-    parser.add_argument("--check", action="store_true", help="change nothing; 1 where one differs")
+    add = parser.add_argument
+    add("runs", nargs="*", metavar="RUN|NAME", help="folder of a run, or one in trained/ (all)")
+    add("--evaluation", type=Path, metavar="FOLDER", help="(the latest in the run folder)")
+    add("--check", action="store_true", help="change nothing; 1 where one differs")
     add_import(parser)
     options = parser.parse_args(arguments)
     import_modules(options.imports)

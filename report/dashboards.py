@@ -255,12 +255,8 @@ def _when(path: Path) -> Cell:
 def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -> int:
     """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "--local",
-        type=Path,
-        metavar="FOLDER",
-        help="write FOLDER/index.html: learning curves, evaluations and videos of the runs in it",
-    )
+    text = "write FOLDER/index.html: learning curves, evaluations and videos of the runs in it"
+    parser.add_argument("--local", type=Path, metavar="FOLDER", help=text)
     options = parser.parse_args(arguments)
     print(save() if options.local is None else write_local(options.local))
     return 0

@@ -25,6 +25,7 @@ from spikepropamine.reading import Missing, read_json
 from spikepropamine.table import late_accuracy, retention
 from spikepropamine.words import with_interval
 
+Bounds = tuple[float, float]
 UNBOUNDED, SHARE = (-np.inf, np.inf), (0.0, 1.0)
 FEWEST = 4  # episodes that can show that a run has learned
 SPLITS = ("all", "train", "held-out")
@@ -136,11 +137,7 @@ class Evaluation:
         return found
 
     def curve(
-        self,
-        policy: str,
-        condition: str,
-        measure: str,
-        bounds: tuple[float, float] = UNBOUNDED,
+        self, policy: str, condition: str, measure: str, bounds: Bounds = UNBOUNDED
     ) -> list[tuple[int, Estimate]]:
         """By step or trial, the mean where there is one."""
         rows = self._parts.get((policy, condition, measure))
@@ -165,11 +162,7 @@ class Evaluation:
         return [c for c in self.conditions.values() if (policy, c.key, "return") in self._parts]
 
     def estimate(
-        self,
-        policy: str,
-        condition: str | None,
-        measure: str,
-        bounds: tuple[float, float] = UNBOUNDED,
+        self, policy: str, condition: str | None, measure: str, bounds: Bounds = UNBOUNDED
     ) -> Estimate | None:
         """The mean of a measure, without a condition of a fact; None where it has no rows."""
         return estimate(self.values(policy, condition, measure)[:, :, 0], bounds)
@@ -414,7 +407,7 @@ class Evaluation:
         return [x for x in (TOLD, RANDOM) if (x, condition, "contexts") in self._parts]
 
 
-def estimate(values: np.ndarray, bounds: tuple[float, float] = UNBOUNDED) -> Estimate | None:
+def estimate(values: np.ndarray, bounds: Bounds = UNBOUNDED) -> Estimate | None:
     """Of the value of each episode, or one of each run, [runs, episodes], where what is NaN does
     not count; None where all is. The interval has nothing outside of the bounds.
     """

@@ -120,17 +120,12 @@ def origins(page: Path, results: Path) -> list[str]:
 def main(arguments: Sequence[str], program: str = "spikepropamine claims") -> int:
     """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "pages", nargs="*", type=Path, default=pages_of(Path()), metavar="PAGE",
-        help="Markdown (those of this project)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="FOLDER",
-        help="of the CSV files that `spikepropamine matrix` writes (%(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; 1 where not up to date"
-    )
+    add, known = parser.add_argument, pages_of(Path())
+    text = "Markdown (those of this project)"
+    add("pages", nargs="*", type=Path, default=known, metavar="PAGE", help=text)
+    text = "of the CSV files that `spikepropamine matrix` writes (%(default)s)"
+    add("--results", type=Path, default=RESULTS, metavar="FOLDER", help=text)
+    add("--check", action="store_true", help="change nothing; 1 where not up to date")
     options = parser.parse_args(arguments)
     for page in options.pages:
         if not page.is_file():
