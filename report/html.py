@@ -29,10 +29,10 @@ from spikepropamine.statistics import decisive
 from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
 
 SERIES = {
-    "fast_weight_norm": "Fast weights, root mean square",
-    "modulator_mean": "Neuromodulator, mean over neurons",
-    "modulator_spread": "Neuromodulator, spread over neurons",
-    "firing_rate": "Firing rate, spikes per neuron in the last tick of a step",
+    "fast_weight_norm": ("Fast weights", "root mean square"),
+    "modulator_mean": ("Neuromodulator", "mean over neurons"),
+    "modulator_spread": ("Neuromodulator", "spread over neurons"),
+    "firing_rate": ("Firing rate", "spikes per neuron in the last tick of a step"),
 }
 RECOVERY = ("reward_before", "drop", "missing_at_end", "fraction", "recovery_time")
 BEGINS = {"": "with the episode", "later_": "within the episode"}
@@ -331,10 +331,9 @@ def _inside(found: Evaluation) -> Section:
         onset, last = condition.onset, condition.last_onset
         marks = {"change": onset} if onset == last else {"first change": onset, "last": last}
         vertical = {name: step for name, step in marks.items() if step is not None}
-        for measure, title in SERIES.items():
-            shown = [(policy, policy, condition.key, False) for policy in found.policies]
+        for measure, (name, unit) in SERIES.items():
+            shown = ((policy, policy, condition.key, False) for policy in found.policies)
             lines = _curves(found, measure, shown)
-            name, _, unit = title.partition(", ")
             plots += plotted(name, lines, "step of the episode", unit, include=[0],
                               vertical=vertical)  # fmt: skip
         if plots:

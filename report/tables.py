@@ -108,9 +108,9 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
             unit[name] = values[reference][name].mean() - of["random_return"].mean()
     tests = {}
     for one, other in itertools.combinations(values, 2):
-        tasks = [name for name in unit if name in values[one] and name in values[other]]
-        if len(tasks) > 1:
-            shared = {name: unit[name] for name in tasks}
+        tasks = values[one].keys() & values[other].keys()
+        shared = {name: of for name, of in unit.items() if name in tasks}
+        if len(shared) > 1:
             tests[f"`{one}`", f"`{other}`"] = statistics.pooled(values[one], values[other], shared)
     return _markdown(["tasks", "policy", *COMPARED], _compared("all", tests, 2))
 
