@@ -25,7 +25,6 @@ from spikepropamine.evaluation.film.panel import (
     BELOW,
     INK,
     MARK,
-    Curve,
     Outline,
     Panel,
     diverging,
@@ -295,11 +294,9 @@ def test_a_training_goes_on_where_nothing_can_be_filmed(trained, monkeypatch, st
     assert (folder / "policy" / "policy.json").is_file() and said.count(words) == 1
 
 
-def panel_of(steps=10, neurons=4, onsets=(), synapses=(4, 3), **changes):
+def panel_of(steps=10, neurons=4, onsets=(), synapses=(4, 3)):
     last = moment_of(np.zeros(neurons), np.zeros(synapses))
-    outline = Outline(np.zeros(steps), last, onsets, 1.0)
-    arguments = {"window": 5, "width": 512, "height": 384, "bound": 1.0}
-    return Panel(outline, [Curve(np.zeros(steps))], **(arguments | changes))
+    return Panel([Outline(np.zeros(steps), last, onsets, largest=1.0)], 512, 384)
 
 
 def moment_of(spikes, fast=None):
@@ -370,6 +367,6 @@ def test_a_fast_weight_is_drawn_where_it_belongs(shape):
 
 def test_a_policy_without_spikes_has_the_reward_rate_alone():
     moment = Moment({}, 1.0, np.zeros(1))
-    panel = Panel(Outline(np.ones(5), moment), [Curve(np.ones(5))], 2, 560, 136, 0.0)
+    panel = Panel([Outline(np.ones(5), moment)], 560, 136)
     assert list(panel.plots) == ["reward"]
     panel.add(moment)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,6 +24,7 @@ BELOW, ABOVE = (33, 102, 172), (178, 24, 43)  # ends of the colour scale
 SHARES = {"spikes": 4.9, "modulator": 1.4, "fast_weights": 2.0, "reward": 1.7}  # of the height
 TICKS_SHOWN, NEURONS_SHOWN = 225, 64  # where there are more than can be told apart
 THICKNESS = 2  # pixels of a mark
+WINDOW = 50  # steps that a reward rate is a mean over, less in a short episode
 PIXELS = 72  # of an inch, so that a point is a pixel
 STYLE: dict[Any, Any] = {
     "font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "axes.titlepad": 4,
@@ -40,39 +42,23 @@ class Outline:
     last: Moment  # which tells how large the layer shown is, and what it has
     onsets: tuple[int, ...] = ()  # steps before which something in the world changes
     largest: float = 0.0  # of the absolute values of fast weights that occur
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A reward rate: [steps], in the colour and under the name that it is drawn with."""
-
-    values: np.ndarray
+    name: str = ""  # under which the reward rate is drawn
     colour: str = BLUE
-    name: str = ""
 
 
 class Panel:
-    """Spikes, neuromodulator, fast weights and reward rate of one episode, as far as it has them.
-
-    Of the reward rates, means over `window` steps, the first one is on top. Colours are strongest
-    at fast weights of `bound`; sizes are in pixels.
+    """Spikes, neuromodulator, fast weights and reward rate of the first of some episodes, as far as
+    it has them, and the reward rates of the others below its own. Sizes are in pixels.
 
     Attributes:
         canvas: uint8 [height, width, 3], changed by `add`.
         plots: its parts by name: spikes, modulator, fast_weights, reward.
     """
 
-    def __init__(
-        self,
-        outline: Outline,
-        curves: Sequence[Curve],
-        window: int,
-        width: int,
-        height: int,
-        bound: float,
-    ) -> None:
-        self.outline, self.bound = outline, max(bound, 1e-9)
-        self._step, self._steps = 0, max(len(curve.values) for curve in curves)
+    def __init__(self, outlines: Sequence[Outline], width: int, height: int) -> None:
+        self.outline = outline = outlines[0]
+        self.bound = max(1e-9, *(x.largest for x in outlines))  # one scale for all fast weights
+        self._step, self._steps = 0, max(len(x.rewards) for x in outlines)
         spikes, fast = outline.last.spikes, outline.last.fast_weights
         self._ticks, neurons = (1, 0) if spikes is None else spikes.shape
         shown = min(neurons, NEURONS_SHOWN)
@@ -89,7 +75,7 @@ class Panel:
             axes = figure.subplots(len(shares), height_ratios=list(shares.values()), squeeze=False)
             plots = dict(zip(shares, axes[:, 0]))
             self._label(plots)
-            self._draw_curves(plots["reward"], curves, window)
+            self._draw_curves(plots["reward"], outlines)
             drawn.draw()
         self.canvas = np.asarray(drawn.buffer_rgba())[..., :3].copy()
         self.plots: dict[str, np.ndarray] = {}
@@ -166,19 +152,20 @@ class Panel:
                 scale = f"blue: {-bound:.2g}, red: {bound:.2g}"
                 plots[name].set_title(scale, loc="right", fontsize=10, color=GREY)
 
-    def _draw_curves(self, ax: Axes, curves: Sequence[Curve], window: int) -> None:
-        named = any(curve.name for curve in curves)
+    def _draw_curves(self, ax: Axes, outlines: Sequence[Outline]) -> None:
+        named = any(x.name for x in outlines)
+        window = max(min(WINDOW, self._steps // 5), 1)
         ax.set_title("Reward per step" + ("" if named else f" (mean over {window} steps)"))
         ax.grid(axis="y")
         for step in self.outline.onsets:
             ax.axvline(step, color=np.divide(MARK, 255))
-        for curve in reversed(curves):
-            steps = np.arange(1, len(curve.values) + 1)
-            ax.plot(steps, curve.values, color=curve.colour, label=curve.name)
+        for x in reversed(outlines):
+            rate = pl.Series(x.rewards).rolling_mean(window, min_samples=1)
+            ax.plot(np.arange(1, len(rate) + 1), rate.to_numpy(), color=x.colour, label=x.name)
         ax.set_xlim(0, self._steps)
         ax.locator_params(axis="y", nbins=3)
         if named:
-            ax.legend(loc="lower right", bbox_to_anchor=(1, 0.95), ncols=len(curves),
+            ax.legend(loc="lower right", bbox_to_anchor=(1, 0.95), ncols=len(outlines),
                       frameon=False, borderaxespad=0, handlelength=1)  # fmt: skip
 
 

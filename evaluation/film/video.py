@@ -19,7 +19,6 @@ import av
 import gymnasium as gym
 import matplotlib
 import numpy as np
-import polars as pl
 from PIL import Image, ImageDraw, ImageFont
 
 from spikepropamine.common import CLEAN_KEY, progress_bar, whole_file
@@ -27,16 +26,7 @@ from spikepropamine.envs.rendering import Camera, drawing_arguments
 from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.film.panel import (
-    BLUE,
-    GREY,
-    INK,
-    MARK,
-    PURPLE,
-    Curve,
-    Outline,
-    Panel,
-)
+from spikepropamine.evaluation.film.panel import BLUE, GREY, INK, MARK, PURPLE, Outline, Panel
 from spikepropamine.evaluation.film.recording import Moment, recorded_layer, watch
 from spikepropamine.evaluation.run.episodes import width_of
 from spikepropamine.policies.deployed import DeployedPolicy
@@ -44,7 +34,6 @@ from spikepropamine.policies.deployed import DeployedPolicy
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
 REWARD_HEIGHT = 136  # of a panel that has nothing but the reward rate
 BAR = 24  # of a line of text
-WINDOW = 50  # steps that the reward rate is a mean over, less in a short episode
 FASTEST = 60  # frames per second; a task with a finer clock shows some of its steps only
 UNTIMED = 20  # seconds that an episode lasts about, of a task without a clock
 LONGEST = 10_000  # steps of an episode that does not end by itself
@@ -120,23 +109,20 @@ def film(
         clock, arguments = plain.metadata.get("render_fps"), drawing_arguments(plain)
     with ExitStack() as opened:
         envs = [opened.enter_context(closing(take.make(arguments))) for take in takes]
-        outlines = [_survey(run(take, env)) for env, take in zip(envs, takes)]
+        outlines = [
+            _survey(run(take, env), take.name, colour)
+            for env, take, colour in zip(envs, takes, cycle((BLUE, GREY, PURPLE)))
+        ]
         steps = max(len(outline.rewards) for outline in outlines)
         rate, stride = pace(clock, steps)
-        window = max(min(WINDOW, steps // 5), 1)
-        curves = []
-        for outline, take, colour in zip(outlines, takes, cycle((BLUE, GREY, PURPLE))):
-            mean = pl.Series(outline.rewards).rolling_mean(window, min_samples=1)
-            curves.append(Curve(mean.to_numpy(), colour, take.name))
-        bound = max(outline.largest for outline in outlines)  # one scale for all fast weights
         stacked = len(takes) > 1 or outlines[0].last.spikes is None
         scenes: list[_Scene] = []
         for number, (take, env, outline) in enumerate(zip(takes, envs, outlines)):
-            on_top = [curves[number], *curves[:number], *curves[number + 1 :]]
             tall = REWARD_HEIGHT if outline.last.spikes is None else HEIGHT
-            panel = Panel(outline, on_top, window, WIDTH, tall, bound)
+            others = outlines[:number] + outlines[number + 1 :]
+            panel = Panel([outline, *others], WIDTH, tall)
             camera = opened.enter_context(closing(Camera(env, WIDTH, HEIGHT)))
-            scenes.append(_Scene(env, camera, run(take, env), panel, take.name, stacked))
+            scenes.append(_Scene(camera, run(take, env), panel, stacked))
         across = WIDTH * (len(takes) if stacked else 2)
         header = np.full((BAR, across, 3), INK, dtype=np.uint8)
         header = written(header, title, f"episode {seed}")
@@ -173,7 +159,7 @@ def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
     return Fraction(clock).limit_denominator(100) / stride, stride
 
 
-def _survey(moments: Iterator[Moment]) -> Outline:
+def _survey(moments: Iterator[Moment], name: str, colour: str) -> Outline:
     """What a first run of an episode tells."""
     rewards: list[float] = []
     onsets: list[int] = []
@@ -188,7 +174,7 @@ def _survey(moments: Iterator[Moment]) -> Outline:
         acting = now
         if moment.fast_weights is not None:
             largest = max(largest, float(np.quantile(np.abs(moment.fast_weights), 0.995)))
-    return Outline(np.array(rewards), moment, tuple(onsets), largest)
+    return Outline(np.array(rewards), moment, tuple(onsets), largest, name, colour)
 
 
 def acting_now(info: dict[str, Any]) -> list[str]:
@@ -216,11 +202,9 @@ def context_now(info: dict[str, Any]) -> str:
 class _Scene:
     """One take while it is drawn."""
 
-    env: gym.Env
     camera: Camera
     moments: Iterator[Moment]
     panel: Panel
-    name: str
     stacked: bool
     steps: int = -1
     total: float = 0.0
@@ -247,11 +231,11 @@ class _Scene:
         """The picture and the panel, uint8 [height, any, 3]."""
         if self.picture is None:
             self.picture = self.camera.picture().copy()
-            if overlay := getattr(self.env.unwrapped, "overlay", None):
+            if overlay := getattr(self.camera.env.unwrapped, "overlay", None):
                 self.picture[BAR:] = overlay(self.picture[BAR:])
         picture = self.picture
         progress = f"{'over at ' * self.over}step {self.steps}   return {self.total:.1f}"
-        picture[:BAR] = written(picture[:BAR] // 2, self.name, progress)
+        picture[:BAR] = written(picture[:BAR] // 2, self.panel.outline.name, progress)
         texts = [k if not at else f"{k} since step {at}" for k, at in self.since.items()]
         texts += [self.context] if self.context else []
         if texts:
