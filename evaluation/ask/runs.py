@@ -53,17 +53,16 @@ def load_runs(
     horizon_factor: int = 1,
     names: Mapping[Path, str] | None = None,
 ) -> tuple[list[Run], Task]:
-    """The runs in these folders, each once, by the `names` that folders are given or their own, and
-    the task that they have in common, with episodes `horizon_factor` times as long.
+    """The runs in these folders, each once, by the `names` that resolved folders are given or their
+    own, and the task that they have in common, with episodes `horizon_factor` times as long.
 
-    Raises:
-        FileNotFoundError: a run that is missing.
-        ValueError: a run that does not work, runs of different tasks, the same policy and seed
-            twice or trained in different ways, or `seeds` of episodes that a run was trained with.
+    Raises FileNotFoundError: a run that is missing; ValueError: a run that does not work, runs of
+    different tasks, the same policy and seed twice or trained in different ways, or `seeds` of
+    episodes that a run was trained with.
     """
     given = {folder.resolve(): folder for folder in reversed(folders)}
-    called = {folder.resolve(): name for folder, name in (names or {}).items()}
     runs = [_load_run(given[folder]) for folder in dict.fromkeys(f.resolve() for f in folders)]
+    called = {} if names is None else names
     runs = [replace(run, name=called.get(run.folder.resolve(), run.name)) for run in runs]
     tasks = []
     for run in runs:

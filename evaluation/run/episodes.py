@@ -292,13 +292,10 @@ class InsideSums(Hook):
 
 
 def run_job(job: Job) -> Outcome:
-    """Runs the episodes.
-
-    Returns:
-        For each episode "seed", "return", "length"; "rewards" float32 [episodes, steps], 0 after
-        the end; "correct" float32 [episodes, trials], NaN where there was no response; "began",
-        int64 [episodes, changes], the steps at which a context began, and -1 for no more. Of a
-        spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count").
+    """Runs the episodes, and gives of each "seed", "return", "length"; "rewards" float32 [episodes,
+    steps], 0 after the end; "correct" float32 [episodes, trials], NaN where there was no response;
+    "began", int64 [episodes, changes], the steps at which a context began, and -1 for no more. Of a
+    spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count").
     """
     policy: Any = _Baseline(job) if job.folder is None else loaded(job.folder)
     layout = layout_of(policy)
