@@ -20,16 +20,13 @@ FORMATS = ("onnx", "nir")
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The options of a command line."""
     parser = parser_of(program, __doc__, "of the check")
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        required=True,
-        help="onnx: the whole policy, plasticity included, for ONNX Runtime; nir: the spiking "
-        "network without plasticity, for neuromorphic hardware and its simulators",
+    text = (
+        "onnx: the whole policy, plasticity included, for ONNX Runtime; nir: the spiking network "
+        "without plasticity, for neuromorphic hardware and its simulators"
     )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="(RUN/exports/policy.onnx or policy.nir)"
-    )
+    parser.add_argument("--format", choices=FORMATS, required=True, help=text)
+    text = "(RUN/exports/policy.onnx or policy.nir)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=text)
     return parser.parse_args(arguments)
 
 

@@ -23,23 +23,13 @@ from spikepropamine.folder import RunFolder, refuse_link
 def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int:
     """Shows an episode, or films it; returns the exit code."""
     parser = parser_of(program, __doc__, "of the episode")
-    parser.add_argument("--perturb", metavar="TEXT", help='as "mass=1.5@500"')
-    parser.add_argument(
-        "--video",
-        type=Path,
-        metavar="FOLDER",
-        help="make a video there, display or not (without a display: RUN/videos)",
-    )
-    parser.add_argument(
-        "--lesions",
-        nargs="+",
-        default=[],
-        choices=FILMED,
-        help="film it beside the same policy with these lesions",
-    )
-    parser.add_argument(
-        "--open", action="store_true", help="open the video, where there is a display"
-    )
+    add = parser.add_argument
+    add("--perturb", metavar="TEXT", help='as "mass=1.5@500"')
+    text = "make a video there, display or not (without a display: RUN/videos)"
+    add("--video", type=Path, metavar="FOLDER", help=text)
+    text = "film it beside the same policy with these lesions"
+    add("--lesions", nargs="+", default=[], choices=FILMED, help=text)
+    add("--open", action="store_true", help="open the video, where there is a display")
     torch.set_num_threads(1)
     options = parser.parse_args(arguments)
     display = options.video is None and not options.lesions and has_display()
