@@ -81,31 +81,27 @@ def at_bound(network: SpikingNetwork, steps: int, seed: int) -> float:
     return float((fast.abs() >= network.config.clip).float().mean())
 
 
-def measure(rows: Rows, kind: tuple[str, str, str], spread: float, networks: int) -> None:
-    """Adds a case for each length of sequence."""
-    bounds = {}
-    for steps in (LENGTHS[-1], 10 * LENGTHS[-1]):
-        found = [at_bound(make_network(kind, spread, seed), steps, seed) for seed in range(2)]
-        bounds[f"at_bound_{steps}"] = round(float(np.mean(found)), 4)
-    for length in LENGTHS:
-        norms, cosines = [], []
-        for seed in range(networks):
-            network, inputs = make_network(kind, spread, seed), inputs_of(length, seed)
-            single, double = gradient(network, inputs.float()), gradient(network.double(), inputs)
-            norms.append(float(single.norm()))
-            cosines.append(float(nn.functional.cosine_similarity(single, double, dim=0)))
-        measures: dict[str, Any] = {"gradient_norm": float(f"{np.median(norms):.3g}")}
-        measures["cosine"] = round(float(np.median(cosines)), 4)
-        measures["not_finite"] = sum(not np.isfinite(norm) for norm in norms)
-        case = {"policy": " ".join(kind[:2]), "setting": kind[2], "severity": spread, "at": length}
-        rows.add(measures | bounds, environment="layer", **case)
-
-
-def measure_all(rows: Rows, options: Any) -> None:
-    """Adds so many networks of each kind."""
+def measure(rows: Rows, options: Any) -> None:
+    """Adds a case for each length of sequence, of so many networks of each kind."""
     for kind, spread in itertools.product(KINDS, SPREADS):
-        measure(rows, kind, spread, options.networks)
+        bounds = {}
+        for steps in (LENGTHS[-1], 10 * LENGTHS[-1]):
+            found = [at_bound(make_network(kind, spread, seed), steps, seed) for seed in range(2)]
+            bounds[f"at_bound_{steps}"] = round(float(np.mean(found)), 4)
+        case = {"policy": " ".join(kind[:2]), "setting": kind[2], "severity": spread}
+        for length in LENGTHS:
+            norms, cosines = [], []
+            for seed in range(options.networks):
+                network, inputs = make_network(kind, spread, seed), inputs_of(length, seed)
+                single = gradient(network, inputs.float())
+                double = gradient(network.double(), inputs)
+                norms.append(float(single.norm()))
+                cosines.append(float(nn.functional.cosine_similarity(single, double, dim=0)))
+            measures: dict[str, Any] = {"gradient_norm": float(f"{np.median(norms):.3g}")}
+            measures["cosine"] = round(float(np.median(cosines)), 4)
+            measures["not_finite"] = sum(not np.isfinite(norm) for norm in norms)
+            rows.add(measures | bounds, environment="layer", **case, at=length)
 
 
 if __name__ == "__main__":
-    run(measure_all, __doc__, networks=5)
+    run(measure, __doc__, networks=5)

@@ -50,15 +50,12 @@ def run(
     several: Mapping[str, Sequence[str] | None] | None = None,
     **defaults: Any,
 ) -> None:
-    """The command line of a benchmark, which runs in one thread of PyTorch.
+    """The command line of a benchmark, whose `measure` adds rows, of the options, in one thread of
+    PyTorch; `doc` is the text of its module.
 
-    Args:
-        measure: adds rows, of the options.
-        doc: the text of its module.
-        several: names of arguments of which there are one or more, and the values that they can
-            have (None: any).
-        defaults: of options, in whose types they come; several values where the default is a list,
-            a flag where it is False.
+    Of the arguments that are named in `several` there are one or more, which can have these values
+    (None: any). Options come in the types of their `defaults`: several values where that is a list,
+    a flag where it is False.
     """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=form)

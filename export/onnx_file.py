@@ -143,13 +143,10 @@ def to_onnx(
 
     Inputs are `observation` [B, ...], of the environment's own type, or `observation.KEY` for each
     key of a Dict observation, and `state` [B, D] float32, zero where an episode starts; outputs are
-    `action` [B, ...], the likeliest one, and `new_state`. A policy without memory has no state.
-
-    Args:
-        deployed: the policy.
-        card: what the file tells about itself, in its metadata: name to anything that JSON holds.
-        space: of the environment's observations; None: as the policy's, whose pictures have their
-            channels first.
+    `action` [B, ...], the likeliest one, and `new_state`. A policy without memory has no state. The
+    `card` is what the file tells about itself, in its metadata: name to anything that JSON holds.
+    The `space` is that of the environment's observations; None: as the policy's, whose pictures
+    have their channels first.
     """
     import onnx
 
