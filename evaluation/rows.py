@@ -149,12 +149,11 @@ def _recovery(evaluation: Evaluation, condition: Condition, found: Found) -> Num
         return  # what freezing does would be taken for what the change does
     clean, changed = (padded(found[c.key]["rewards"], horizon) for c in (unchanged, condition))
     lengths = found[unchanged.key]["length"]
-    recovery = measures.recovery(clean, changed, lengths, condition.onset, window)
-    if recovery is not None:
-        for name in ("reward_before", "drop", "missing_at_end"):
-            yield from _by_episode(name, found[condition.key], getattr(recovery, name))
-        if np.isfinite(recovery.time):
-            yield {"measure": "recovery_time", "value": recovery.time}
+    by_episode, time = measures.recovery(clean, changed, lengths, condition.onset, window)
+    for name, values in by_episode.items():
+        yield from _by_episode(name, found[condition.key], values)
+    if np.isfinite(time):
+        yield {"measure": "recovery_time", "value": time}
 
 
 def _contexts(

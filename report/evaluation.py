@@ -216,7 +216,7 @@ class Evaluation:
         return estimate(late - correct[:, :, first], (-1.0, 1.0))
 
     def recovery(self, policy: str, condition: str) -> dict[str, Estimate | None]:
-        """`evaluation.judge.measures.Recovery`, and the `fraction` regained: 1 where all is back,
+        """`evaluation.judge.measures.recovery`, and the `fraction` regained: 1 where all is back,
         below 0 where more is missing in the end. That has no value, nor has the time, where no drop
         is shown: it has to be a tenth of the reward before, and its interval above zero.
         """

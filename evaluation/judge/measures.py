@@ -3,31 +3,12 @@ comes to act as a context asks for, which it has to find out by itself.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 REGAINED = 0.9  # share of what comes back in the end at which recovery is timed
 POINTS = 100  # of a curve over the steps of an episode, at most
 LEAST = 0.1  # smallest drop, relative to the rate before, and smallest recovery that count as any
-
-
-class Recovery(NamedTuple):
-    """What a change at a step of an episode does to the reward per step, averaged over a window,
-    relative to the same episodes without the change.
-
-    An episode that the change ends earns nothing more; one that ends without the change counts
-    until then, and windows go as far as half of the episodes run. The values of episodes are per
-    step that is run, so that their mean is that of the run.
-    """
-
-    reward_before: np.ndarray  # in the window before the change, [episodes]
-    drop: np.ndarray  # what is missing in the first window, from the change on, [episodes]
-    missing_at_end: np.ndarray  # what is missing in the last window, [episodes]
-    # steps from the change to the end of the first window in which nine tenths of what comes back
-    # are back; NaN where the drop is less than a tenth of the reward before, or less than a tenth
-    # of it comes back
-    time: float
 
 
 def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
@@ -54,16 +35,26 @@ def curve_points(windows: int) -> np.ndarray:
 
 def recovery(
     clean: np.ndarray, changed: np.ndarray, lengths: np.ndarray, onset: int, window: int
-) -> Recovery | None:
+) -> tuple[dict[str, np.ndarray], float]:
     """What a change at the step `onset` does to the reward per step, the mean of `window` steps,
-    and what comes back of it; None where there is no window before the onset, or no two after it.
+    relative to the same episodes without the change, and what comes back of it.
 
     Rewards are those of the `clean` episodes, which have these lengths, and of the `changed` ones,
-    [episodes, steps].
+    [episodes, steps]. An episode that the change ends earns nothing more; one that ends without the
+    change counts until then, and windows go as far as half of the episodes run.
+
+    Returns:
+        By measure, [episodes], per step that is run, so that their mean is that of the run:
+        `reward_before` in the window before the change; `drop`, what is missing in the first window
+        from the change on; `missing_at_end`, in the last window. Nothing where there is no window
+        before the onset, or no two after it.
+        Steps from the change to the end of the first window in which nine tenths of what comes back
+        are back; NaN where the drop is less than a tenth of the reward before, or less than a tenth
+        of it comes back.
     """
     end = int(np.median(lengths))
     if onset < window or end < onset + 2 * window:
-        return None
+        return {}, np.nan
     running = np.arange(end) < lengths[:, None]
     there = windowed(running.mean(axis=0, keepdims=True), window)[0]
     lost = windowed(np.where(running, (clean - changed)[:, :end], 0.0), window) / there
@@ -74,7 +65,8 @@ def recovery(
     if drop > LEAST * abs(before.mean()) and 1 - left / drop >= LEAST:
         goal = left + (1 - REGAINED) * (drop - left) + 1e-9 * drop  # sums are rounded
         time = float((curve <= goal).argmax() + window)  # the last one reaches the goal
-    return Recovery(before, lost[:, onset], lost[:, -1], time)
+    found = {"reward_before": before, "drop": lost[:, onset], "missing_at_end": lost[:, -1]}
+    return found, time
 
 
 WINDOW = 10  # steps that a reward rate is the mean of
