@@ -24,11 +24,6 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_json
 from spikepropamine.versions import check_imported
 
-LEARNING = (
-    "network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards",
-)  # fmt: skip
-"""Settings that training seeds of one policy have in common, besides the task."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -182,8 +177,9 @@ def _imports_of(folder: Path) -> list[str]:
 
 
 def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What training seeds of one policy have in common, by dotted name."""
-    found = {name: settings[name] for name in LEARNING if name in settings}
+    """What training seeds of one policy have in common besides the task, by dotted name."""
+    names = ("network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards")
+    found = {name: settings[name] for name in names if name in settings}
     flat: dict[str, Any] = {}
     for name, value in found.items():
         parts = value.items() if isinstance(value, Mapping) else ()
