@@ -297,10 +297,10 @@ def test_evaluations_keep_the_best_policy_and_change_no_number(tmp_path, run_her
         for row in rows_of(folder)
         if row["eval/mean_reward"]
     }
-    assert list(evaluated) == [96, 160]  # in the row after that of 64, and of 128, steps
+    assert list(evaluated) == [96, 160]  # of the policy after 64 steps, and of the last one
     best = load_policy(folder / "policy-best")
-    kept = best.metadata["evaluation"]["mean_reward"]
-    assert kept == pytest.approx(max(evaluated.values())) or best.metadata["steps"] == 160
+    kept, steps = best.metadata["evaluation"]["mean_reward"], best.metadata["steps"]
+    assert kept == pytest.approx(evaluated[{64: 96, 160: 160}[steps]] if steps != 128 else kept)
     before = (folder / "policy-best" / "weights.safetensors").read_bytes()
     stopped = tmp_path / "stopped"
     for steps, more in (("128", []), ("160", ["--resume"])):

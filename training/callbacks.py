@@ -226,6 +226,7 @@ class Diagnostics(BetweenSteps):
 
     def _on_training_start(self) -> None:
         self.clock, self.steps = time.perf_counter(), self.num_timesteps
+        self.row_at = self.num_timesteps
 
     def _on_rollout_start(self) -> None:
         self.policy = actor_of(self.model.policy)
@@ -235,8 +236,10 @@ class Diagnostics(BetweenSteps):
 
     def _on_rollout_end(self) -> None:
         model: Any = self.model
-        due = rollouts_of(model) % self.every == 0
-        if due or self.num_timesteps >= self.locals["total_timesteps"]:
+        last = self.num_timesteps >= self.locals["total_timesteps"]
+        evaluated = "eval/mean_reward" in self.logger.name_to_value
+        due = evaluated or rollouts_of(model) % self.every == 0
+        if due or last:
             found: dict[str, float] = {}
             if self.spiking:
                 buffer = model.rollout_buffer
@@ -249,8 +252,17 @@ class Diagnostics(BetweenSteps):
             self.clock, self.steps = now, self.num_timesteps
             for name, value in (found | {"system/steps_per_second": rate}).items():
                 self.logger.record(name, value, exclude="stdout")
-        if due:
-            model.dump_logs(rollouts_of(model))
+        if due and not last:  # the last row waits for the last evaluation
+            self._row()
+
+    def _on_training_end(self) -> None:
+        if self.num_timesteps > self.row_at:
+            self._row()
+
+    def _row(self) -> None:
+        model: Any = self.model
+        model.dump_logs(rollouts_of(model))
+        self.row_at = self.num_timesteps
 
     def _warn(self, found: dict[str, float]) -> None:
         for name, value in found.items():

@@ -30,7 +30,7 @@ class ProgressCSV(sb3.KVWriter):
     """
 
     def __init__(self, path: Path, steps: int) -> None:
-        self.path, self.last_step = path, steps
+        self.path = path
         keys, rows = read_progress(path) if steps else ([], [])
         self._rewrite(keys, [row for row in rows if float(row[STEPS]) <= steps])
 
@@ -53,7 +53,6 @@ class ProgressCSV(sb3.KVWriter):
             self._rewrite([*self.keys, *new], read_progress(self.path)[1])
         csv.DictWriter(self.file, self.keys, lineterminator="\n").writerow(row)
         self.file.flush()
-        self.last_step = step
 
     def sync(self) -> None:
         """Waits until all rows are on the disk."""

@@ -221,7 +221,7 @@ def _learn(
         policy = partial(save, folder.policy, config)
         saver = Checkpoints(settings, depends, rows.sync, policy, checkpoint is not None)
         try:
-            _train(algorithm, settings, rows, [*more, saver], checkpoint is not None)
+            _train(algorithm, settings, more, saver, checkpoint is not None)
             saver.save()
         finally:
             algorithm.logger.close()
@@ -236,8 +236,8 @@ def _learn(
 def _train(
     algorithm: BaseAlgorithm,
     settings: Settings,
-    rows: ProgressCSV,
     more: Sequence[BaseCallback],
+    saver: Checkpoints,
     resumed: bool,
 ) -> None:
     """Trains for what is left of the steps."""
@@ -246,7 +246,8 @@ def _train(
     every = measures.rows_every(settings.log_every, settings.steps, rollout)
     called = [
         guard, measures.CueAccuracy(), measures.Shares(),
-        measures.CriticFirst(settings.critic_first), measures.Diagnostics(every), progress, *more,
+        measures.CriticFirst(settings.critic_first), progress,
+        *more, measures.Diagnostics(every), saver,
     ]  # fmt: skip
     try:
         algorithm.learn(
@@ -256,8 +257,6 @@ def _train(
             reset_num_timesteps=not resumed,
         )
         guard.check_parameters()
-        if rows.last_step != algorithm.num_timesteps:  # rollouts short of a whole `log_every`
-            algorithm.dump_logs(measures.rollouts_of(algorithm))  # type: ignore[call-arg]
     except ValueError as error:
         guard.explain(error)
         raise
