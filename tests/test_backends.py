@@ -20,7 +20,7 @@ from spikepropamine.policies.compiled import numba_private
 from spikepropamine.policies.compiled.derive import kernels_for
 from spikepropamine.policies.network import FLAGS
 from spikepropamine.policies.reference import SURROGATES, LayerParameters, LayerSpec
-from spikepropamine.policies.rules import RULES, register
+from spikepropamine.policies.rules import RULES, Synaptic, register
 
 NAMES = list(BACKENDS)
 FAST = [name for name in NAMES if name != "reference"]
@@ -314,16 +314,26 @@ def test_environments_do_not_see_each_other_and_states_are_not_changed(name, kin
     assert all(torch.equal(case.state[k], before[k]) for k in before)
 
 
-def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(caplog):
-    register("of_squares", lambda p, q, f: p * p * q - f)
+def of_squares(p, q, f):
+    return p * p * q - f
+
+
+def of_own_recall(p, q, f, y, growth: Synaptic = 1.0):
+    return growth * (q - y) * p - f
+
+
+@pytest.mark.parametrize("formula", [of_squares, of_own_recall])
+def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(formula, caplog):
+    name = formula.__name__
+    register(name, formula)
     try:
-        spec = LayerSpec(3, 2, "of_squares", "direct")
+        spec = LayerSpec(3, 2, name, "direct")
         with caplog.at_level(logging.INFO):
             assert backends.choose("auto", spec) is reference
             assert backends.choose("auto", spec) is reference
-        assert len(caplog.records) == 1 and "of_squares" in caplog.text
+        assert len(caplog.records) == 1 and name in caplog.text
     finally:
-        del RULES["of_squares"]
+        del RULES[name]
 
 
 def test_rules_of_one_formula_share_their_kernels():
