@@ -198,7 +198,8 @@ def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
 
 def _shapes_of(make: "partial[ActorCriticPolicy]") -> dict[str, tuple[list[int], torch.dtype]]:
     """Shapes and types of the weights of a policy that is not made, so that they take no memory."""
-    cls: Any = type("OnMeta", (make.func,), {"device": torch.device("meta")})
+    cls: Any = make.func
+    cls = type("OnMeta", (cls,), {"device": torch.device("meta")})
     with torch.device("meta"):  # where fused Adam is not
         return _shapes(cls(*make.args, **make.keywords, optimizer_class=torch.optim.SGD))
 

@@ -147,7 +147,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         if self.network_config.exogenous is None:
             return channels
         named, start = {}, 0
-        extractor = self.features_extractor
+        extractor: Any = self.features_extractor
         # others need not keep the keys apart
         if type(extractor) in (sb3.CombinedExtractor, LstmCombinedExtractor):
             for key, part in extractor.extractors.items():
