@@ -56,12 +56,10 @@ def conditions(files: Sequence[Path], **asked: str) -> Chart:
 def returns(files: Sequence[Path], **asked: str) -> Chart:
     """Return by environment in the clean task, relative to the best policy's mean there."""
     lines = once(lines_where(files, {"condition": CLEAN_KEY} | asked))
-    means = lines.group_by("environment", "policy").agg(pl.col("return").mean())
-    best = means.group_by("environment").agg(best=pl.col("return").max())
-    for env, most in best.iter_rows():
-        if most <= 0:
-            raise UsageError(f"{env}: no mean return is above 0, so none can be a share of it")
-    lines = lines.join(best, on="environment", maintain_order="left")
+    mean = pl.col("return").mean().over("environment", "policy")
+    lines = lines.with_columns(best=mean).with_columns(pl.col("best").max().over("environment"))
+    for env in lines.filter(pl.col("best") <= 0)["environment"]:
+        raise UsageError(f"{env}: no mean return is above 0, so none can be a share of it")
     lines = lines.with_columns(share=pl.col("return") / pl.col("best"))
     text = "return, relative to the best mean; mean, 95 % interval and every seed"
     return _dots(lines, "environment", "share", "return", text)
