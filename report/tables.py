@@ -218,20 +218,6 @@ def speed(files: Sequence[Path], **where: str) -> str:
     return _markdown(titles, [[form.format(**x) for form in titles.values()] for x in cases])
 
 
-def growth(files: Sequence[Path], **where: str) -> str:
-    """Microseconds of an environment step of training, by what grows, a column for each policy; of
-    what was measured of all policies.
-    """
-    cases = _cases(files, where)
-    policies = list(dict.fromkeys(case["policy"] for case in cases))
-    found: dict[tuple, list[str]] = {}
-    for case in cases:
-        time = f"{case['microseconds_per_step']:.1f}"
-        found.setdefault((case["condition"], case["at"]), []).append(time)
-    rows = [[*size, *times] for size, times in found.items() if len(times) == len(policies)]
-    return _markdown(["", "", *(f"`{policy}`" for policy in policies)], rows)
-
-
 def costs(files: Sequence[Path], **where: str) -> str:
     """Operations per environment step, accumulates + multiply-accumulates, and memory."""
     titles = ["task", "policy", *PARTS, "energy, nJ", "weights, kB", "state, kB", "silent"]
@@ -264,7 +250,7 @@ def simulated(files: Sequence[Path], **where: str) -> str:
 TABLES = {
     kind.__name__: kind
     for kind in (seeds, returns, comparisons, overall, behind_observer, retention,
-                 adaptation, contexts, revisions, speed, growth, costs, answers,
+                 adaptation, contexts, revisions, speed, costs, answers,
                  simulated)
 }  # fmt: skip
 
