@@ -299,8 +299,7 @@ def test_evaluations_keep_the_best_policy_and_change_no_number(tmp_path, run_her
     }
     assert list(evaluated) == [96, 160]  # of the policy after 64 steps, and of the last one
     best = load_policy(folder / "policy-best")
-    kept, steps = best.metadata["evaluation"]["mean_reward"], best.metadata["steps"]
-    assert kept == pytest.approx(evaluated[{64: 96, 160: 160}[steps]] if steps != 128 else kept)
+    assert best.metadata["evaluation"]["mean_reward"] > max(evaluated.values()) - 1e-3
     before = (folder / "policy-best" / "weights.safetensors").read_bytes()
     stopped = tmp_path / "stopped"
     for steps, more in (("128", []), ("160", ["--resume"])):
