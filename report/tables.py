@@ -27,9 +27,12 @@ Cell = Callable[[pl.DataFrame], str]
 
 
 def seeds(files: Sequence[Path], **where: str) -> str:
-    """By policy and condition, the interquartile mean and every seed."""
+    """By policy and condition, the interquartile mean and every seed, by `measure` where one is
+    given.
+    """
+    asked = where.pop("measure", None)
     lines = table.of_one_task(table.once(table.lines_where(files, where)))
-    measure = table.measure_of(lines)
+    measure = asked or table.measure_of(lines)
     digits, columns = digits_of(lines, measure), {}
     for which in ("last", "best") if measure == "return" else ():
         name = "training_return" if which == "last" else "best_training_return"
@@ -192,6 +195,21 @@ def contexts(files: Sequence[Path], **where: str) -> str:
     return grouped(lines, {"policy": "name"}, columns)
 
 
+def reached(files: Sequence[Path], level: str, **where: str) -> str:
+    """By policy, the steps after which the return in training first is as high as `level`: of each
+    seed, of the points on file, a dash where it never is.
+    """
+    rows = table.where(table.read(files), measure="training_return")
+    rows = table.matching(rows, where).filter(pl.col("at").is_not_null())
+    steps = pl.col("at").filter(pl.col("value") >= float(level)).min()
+    found = []
+    for (policy,), some in table.groups(rows, "policy"):
+        firsts = some.group_by("seed", maintain_order=True).agg(steps)["at"]
+        found.append([f"`{policy}`", *("-" if x is None else f"{x:,}" for x in firsts)])
+    seeds = [f"seed {seed}" for seed in rows["seed"].unique(maintain_order=True)]
+    return _markdown(["policy", *seeds], found)
+
+
 def revisions(files: Sequence[Path], **where: str) -> str:
     """By file and policy, how many runs there are, and the revisions of the code that trained them;
     "dirty" are those beside which something was not committed.
@@ -250,7 +268,7 @@ def simulated(files: Sequence[Path], **where: str) -> str:
 TABLES = {
     kind.__name__: kind
     for kind in (seeds, returns, comparisons, overall, behind_observer, retention,
-                 adaptation, contexts, revisions, speed, costs, answers,
+                 adaptation, contexts, reached, revisions, speed, costs, answers,
                  simulated)
 }  # fmt: skip
 

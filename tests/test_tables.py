@@ -88,6 +88,21 @@ def test_seeds_that_are_missing_in_a_condition_have_a_dash_and_the_others_no_mea
     assert (clean, noise) == ("2.00 (1.00 2.00 3.00)", "- 1.50 -")
 
 
+def test_the_steps_to_a_return_are_the_first_on_file_that_reach_it(made):
+    curves = {
+        "ndp-oja": [[1.0, 5.0, 4.0], [5.0, 6.0, 7.0]],
+        "snn": [[1.0, 2.0, 3.0], [1.0, 2.0, 5.0]],
+    }
+    rows = [
+        {"environment": "a", "policy": policy, "seed": seed, "measure": "training_return",
+         "at": 1000 * (at + 1), "value": value}
+        for policy, seeds in curves.items() for seed, curve in enumerate(seeds)
+        for at, value in enumerate(curve)
+    ]  # fmt: skip
+    found = [["`ndp-oja`", "2,000", "1,000"], ["`snn`", "-", "3,000"]]
+    assert made("reached", rows, level="5") == found
+
+
 def test_a_comparison_has_its_tests_corrected_within_its_task(made):
     samples = {"a": [0.9, 0.91, 0.93], "b": [0.5, 0.51, 0.52], "c": [0.45, 0.5, 0.6], "d": [0.7]}
     rows = made("comparisons", rows_of(samples))
