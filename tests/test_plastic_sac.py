@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from conftest import make_venv
 from sb3_contrib.common.utils import quantile_huber_loss
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
@@ -15,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from spikepropamine.agents.buffer import SequenceReplayBuffer
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
+from spikepropamine.export import command as export
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.off_policy import Critics, _Draw
@@ -380,3 +382,16 @@ def test_the_command_line_trains_saves_and_judges(policy, kind, tmp_path):
     assert not any("critic" in name or "value_net" in name for name in names)
     evaluated = [str(run), "--episodes", "1", "--perturb", "obs_noise=0.1"]
     assert evaluate.main(evaluated, "evaluate.py") == 0
+    for form in ("onnx", *["nir"] * (policy != "gru")):
+        assert export.main([str(run), "--format", form], "spikepropamine export") == 0
+
+
+@pytest.mark.parametrize("kind", ["gru", "ndp-oja"])
+def test_observations_may_be_a_dict(kind):
+    policy, more = KINDS[kind]
+    env = make_venv("dict", "box")
+    algorithm = PlasticSAC(policy, env, learning_starts=20, policy_kwargs=more, device="cpu")
+    algorithm.learn(64)
+    assert algorithm._n_updates > 0
+    actions = algorithm.predict(env.reset())[0]
+    assert actions.shape == (2, *env.action_space.shape) and (np.abs(actions) <= 1).all()
