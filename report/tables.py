@@ -195,6 +195,24 @@ def contexts(files: Sequence[Path], **where: str) -> str:
     return grouped(lines, {"policy": "name"}, columns)
 
 
+def relative(files: Sequence[Path], to: str, **where: str) -> str:
+    """By policy and condition, the return above that of random actions, where the mean of policy
+    `to` is 1.
+    """
+    lines = table.of_one_task(table.once(table.lines_where(files, where)))
+    lines = lines.filter(pl.col("lesion").is_null(), pl.col("seed").is_not_null())
+    lines = lines.with_columns(above=pl.col("return") - pl.col("random_return").mean())
+    told = (
+        lines.filter(pl.col("policy") == to).group_by("condition").agg(one=pl.col("above").mean())
+    )
+    lines = lines.join(told, on="condition", maintain_order="left")
+    lines = lines.with_columns(share=pl.col("above") / pl.col("one"))
+    conditions = lines["condition"].unique(maintain_order=True)
+    return grouped(
+        lines, {"policy": "name"}, {c: mean("share", 2, {"condition": c}) for c in conditions}
+    )
+
+
 def reached(files: Sequence[Path], level: str, **where: str) -> str:
     """By policy, the steps after which the return in training first is as high as `level`: of each
     seed, of the points on file, a dash where it never is.
@@ -268,8 +286,8 @@ def simulated(files: Sequence[Path], **where: str) -> str:
 TABLES = {
     kind.__name__: kind
     for kind in (seeds, returns, comparisons, overall, behind_observer, retention,
-                 adaptation, contexts, reached, revisions, speed, costs, answers,
-                 simulated)
+                 adaptation, contexts, relative, reached, revisions, speed, costs,
+                 answers, simulated)
 }  # fmt: skip
 
 

@@ -103,6 +103,14 @@ def test_the_steps_to_a_return_are_the_first_on_file_that_reach_it(made):
     assert made("reached", rows, level="5") == found
 
 
+def test_a_relative_return_is_1_at_the_mean_of_the_reference_and_0_at_random_actions(made):
+    rows = rows_of({"told": [10.0, 12.0], "lstm": [6.0, 1.0]}, "return", "noise")
+    rows += rows_of({"told": [1.0, 1.0], "lstm": [1.0, 1.0]}, "random_return", condition=None)
+    found = made("relative", rows, to="told")
+    assert [row[0] for row in found] == ["`told`", "`lstm`"]
+    assert [row[1].split()[0] for row in found] == ["1.00", "0.25"]
+
+
 def test_a_comparison_has_its_tests_corrected_within_its_task(made):
     samples = {"a": [0.9, 0.91, 0.93], "b": [0.5, 0.51, 0.52], "c": [0.45, 0.5, 0.6], "d": [0.7]}
     rows = made("comparisons", rows_of(samples))
