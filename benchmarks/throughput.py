@@ -1,13 +1,14 @@
 """Environment steps per second of whole training loops, policies in turn, one thread, CPU time.
 
-python -m benchmarks.throughput [--short] [--env HalfCheetah-v5] [--csv FILE]
+python -m benchmarks.throughput [--short] [--kind ppo|sac] [--env HalfCheetah-v5] [--csv FILE]
 
 Every policy is trained as configured and with hidden layers of one size, beside Stable-Baselines3's
 own PPO on its own environments (`sb3`, with the settings of `mlp`) and, where it is installed
-(benchmarks/requirements-sbx.txt), SBX's, which JAX compiles. The physics limit is what MuJoCo alone
-makes in the same process, on random controls: no training can be faster. A step's time is split
-into physics, the rest of the environments, inference (with all that is left of a rollout), the
-rollout buffer, and the update.
+(benchmarks/requirements-sbx.txt), SBX's, which JAX compiles. By SAC (suite `sac`) it is trained as
+configured and with Stable-Baselines3's settings of SAC, beside that. The physics limit is what
+MuJoCo alone makes in the same process, on random controls: no training can be faster. A step's time
+is split into physics, the rest of the environments, inference (with all that is left of a rollout),
+the buffer, and the update.
 """
 
 import importlib
@@ -22,6 +23,7 @@ from typing import Any
 import gymnasium as gym
 import mujoco
 import numpy as np
+from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecNormalize
@@ -38,27 +40,24 @@ PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 POLICIES = ["mlp", "snn", "ndp-oja", "lstm", "lstm-stock"]
 PARTS = ("physics", "environments", "inference", "buffer", "update")
 PHYSICS_STEPS = 4000  # per round
+STEPS = 512  # of SAC per round
+SB3: dict[str, Any] = {
+    "learning_rate": 3e-4, "learning_starts": 100, "batch_size": 256, "tau": 0.005,
+    "train_freq": 1, "gradient_steps": 1, "policy_delay": 1, "critic": (256, 256),
+}  # fmt: skip
+"""Stable-Baselines3's settings of SAC."""
 Clock = defaultdict[str, float]
 
 
 def measure(rows: Rows, options: Any) -> None:
-    """Adds each policy and size, Stable-Baselines3's PPO first, of its fastest round (`short`: of
-    one).
+    """Adds each policy and size, Stable-Baselines3's own algorithm first, of its fastest round
+    (`short`: of one).
     """
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # JAX's one thread
     keep_freed_memory()
-    env = options.env
-    cases: dict[tuple[str, str], Any] = {}
-    for name, library in PEERS.items():
-        if importlib.util.find_spec(library) is not None:
-            cases[name, "configured"] = _peer(env, name, importlib.import_module(library))
-    for size in ("configured", "x".join(map(str, options.hidden))):
-        for policy in options.policies:
-            settings = defaults(env, policy)
-            network = settings.network
-            if size != "configured":
-                network = replace(network, hidden=tuple(options.hidden))
-            cases[policy, size] = zoo.build(policy, make_envs(settings), network, settings.trainer)
+    env, off_policy = options.env, options.kind == "sac"
+    cases = _off_policy(options) if off_policy else _on_policy(options)
+    suite = {"suite": "sac"} if off_policy else {}
     clocks: dict[Any, Clock] = {case: defaultdict(float) for case in cases}
     for case, algorithm in cases.items():
         algorithm.set_logger(Logger(None, []))
@@ -77,10 +76,11 @@ def measure(rows: Rows, options: Any) -> None:
             if case not in fastest or clocks[case]["all"] < fastest[case]["all"]:
                 fastest[case] = dict(clocks[case])
     limit = min(limits)
-    sb3 = cases["sb3", "configured"]
-    least = fastest["sb3", "configured"]["all"] / (sb3.n_steps * sb3.n_envs)
+    first, *_ = cases
+    sb3 = cases[first]
+    least = fastest[first]["all"] / _steps(sb3)
     for (policy, size), algorithm in cases.items():
-        steps = algorithm.n_steps * algorithm.n_envs
+        steps = _steps(algorithm)
         each = {part: seconds / steps for part, seconds in fastest[policy, size].items()}
         found = {"steps_per_second": round(1 / each["all"])}
         found["relative_to_sb3"] = round(least / each["all"], 3)
@@ -91,7 +91,40 @@ def measure(rows: Rows, options: Any) -> None:
         found |= {f"{part}_us": round(1e6 * parts[part], 1) for part in PARTS}
         like = sb3 if policy in PEERS else algorithm
         found["actor_parameters"] = zoo.actor_parameters(like.policy)
-        rows.add(found, environment=env, policy=policy, setting=size)
+        rows.add(found, environment=env, policy=policy, setting=size, **suite)
+
+
+def _on_policy(options: Any) -> dict[tuple[str, str], Any]:
+    """Algorithms by policy and size."""
+    env, cases = options.env, {}
+    for name, library in PEERS.items():
+        if importlib.util.find_spec(library) is not None:
+            cases[name, "configured"] = _peer(env, name, importlib.import_module(library))
+    for size in ("configured", "x".join(map(str, options.hidden))):
+        for policy in options.policies:
+            settings = defaults(env, policy)
+            network = settings.network
+            if size != "configured":
+                network = replace(network, hidden=tuple(options.hidden))
+            cases[policy, size] = zoo.build(policy, make_envs(settings), network, settings.trainer)
+    return cases
+
+
+def _off_policy(options: Any) -> dict[tuple[str, str], Any]:
+    """The same by SAC, with Stable-Baselines3's settings and as configured."""
+    cases: dict[tuple[str, str], Any] = {}
+    cases["sb3", "SB3's"] = SAC("MlpPolicy", make_vec_env(options.env, seed=0), device="cpu")
+    for size in ("SB3's", "configured"):
+        for policy in options.policies:
+            if policy == "lstm-stock":
+                continue
+            settings = defaults(options.env, policy, kind="sac")
+            if size == "SB3's":
+                trainer = replace(settings.trainer, **SB3)
+                settings = replace(settings, n_envs=1, trainer=trainer)
+            envs = make_envs(settings)
+            cases[policy, size] = zoo.build(policy, envs, settings.network, settings.trainer)
+    return cases
 
 
 def _peer(env: str, name: str, library: Any) -> Any:
@@ -114,8 +147,12 @@ def _peer(env: str, name: str, library: Any) -> Any:
 
 
 def learn(algorithm: Any) -> None:
-    """One rollout and update."""
-    algorithm.learn(algorithm.n_steps * algorithm.n_envs, reset_num_timesteps=False)
+    """One rollout and update of PPO; so many steps of SAC."""
+    algorithm.learn(_steps(algorithm), reset_num_timesteps=False)
+
+
+def _steps(algorithm: Any) -> int:
+    return STEPS if isinstance(algorithm, SAC) else algorithm.n_steps * algorithm.n_envs
 
 
 def _time(algorithm: Any, clock: Clock) -> None:
@@ -135,6 +172,9 @@ def _time(algorithm: Any, clock: Clock) -> None:
     timed(algorithm, "collect_rollouts", "rollout")
     timed(algorithm, "train", "update")
     timed(algorithm.env, "step", "environments")
+    if isinstance(algorithm, SAC):
+        timed(algorithm.replay_buffer, "add", "buffer")
+        return
     for name in ("add", "compute_returns_and_advantage"):
         timed(algorithm.rollout_buffer, name, "buffer")
 
@@ -159,4 +199,4 @@ def _physics(env: str) -> Callable[[], float]:
 
 if __name__ == "__main__":
     sizes = {"policies": POLICIES, "hidden": [64, 64], "rounds": 5, "short": False}
-    run(measure, __doc__, env="HalfCheetah-v5", **sizes)
+    run(measure, __doc__, kind="ppo", env="HalfCheetah-v5", **sizes)
