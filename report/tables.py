@@ -245,9 +245,9 @@ def speed(files: Sequence[Path], **where: str) -> str:
     """Environment steps per second of training, by policy and size, and where the time goes."""
     cases = _cases(files, where)
     parts = [name for name in cases[0] if name.endswith("_us")]
-    titles = {"policy": "`{policy}`", "hidden": "{setting}",
+    titles = {"policy": "`{policy}`", "settings": "{setting}",
               "steps a second": "{steps_per_second:,.0f}",
-              "times SB3's PPO": "{relative_to_sb3:.2f}",
+              "times SB3's": "{relative_to_sb3:.2f}",
               "of the physics limit": "{share_of_physics_limit:.2f}"}  # fmt: skip
     titles |= {f"{part.removesuffix('_us')}, µs": f"{{{part}:.1f}}" for part in parts}
     titles |= {"parameters of the actor": "{actor_parameters:,.0f}"}
