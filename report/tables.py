@@ -109,12 +109,19 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
             unit[name] = 1.0
         elif name in values[reference]:
             unit[name] = values[reference][name].mean() - of["random_return"].mean()
-    tests = {}
+            if unit[name] <= 0:
+                raise UsageError(f"{name}: {reference!r} earns no more than random actions there")
+    tests, names = {}, {}
+    for policy, of in values.items():
+        known = np.concatenate(list(of.values()))
+        own = lines.filter(pl.col("policy") == policy)
+        names[policy] = f"`{policy}`" + _without_a_value(known, own)
     for one, other in itertools.combinations(values, 2):
         tasks = values[one].keys() & values[other].keys()
         shared = {name: of for name, of in unit.items() if name in tasks}
         if len(shared) > 1:
-            tests[f"`{one}`", f"`{other}`"] = statistics.pooled(values[one], values[other], shared)
+            found = statistics.pooled(values[one], values[other], shared)
+            tests[names[one], names[other]] = found
     return _markdown(["tasks", "policy", *COMPARED], _compared("all", tests, 2))
 
 
@@ -215,17 +222,18 @@ def relative(files: Sequence[Path], to: str, **where: str) -> str:
 
 def reached(files: Sequence[Path], level: str, **where: str) -> str:
     """By policy, the steps after which the return in training first is as high as `level`: of each
-    seed, of the points on file, a dash where it never is.
+    seed that there is, of the points on file, a dash where it never is.
     """
     rows = table.where(table.read(files), measure="training_return")
     rows = table.matching(rows, where).filter(pl.col("at").is_not_null())
+    table.of_one_task(rows)
     steps = pl.col("at").filter(pl.col("value") >= float(level)).min()
-    found = []
+    found, seeds = [], rows["seed"].unique(maintain_order=True)
     for (policy,), some in table.groups(rows, "policy"):
-        firsts = some.group_by("seed", maintain_order=True).agg(steps)["at"]
-        found.append([f"`{policy}`", *("-" if x is None else f"{x:,}" for x in firsts)])
-    seeds = [f"seed {seed}" for seed in rows["seed"].unique(maintain_order=True)]
-    return _markdown(["policy", *seeds], found)
+        firsts = {seed: "-" if at is None else f"{at:,}"
+                  for seed, at in some.group_by("seed").agg(steps).rows()}  # fmt: skip
+        found.append([f"`{policy}`", *(firsts.get(seed, "") for seed in seeds)])
+    return _markdown(["policy", *(f"seed {seed}" for seed in seeds)], found)
 
 
 def revisions(files: Sequence[Path], **where: str) -> str:

@@ -101,6 +101,10 @@ def test_the_steps_to_a_return_are_the_first_on_file_that_reach_it(made):
     ]  # fmt: skip
     found = [["`ndp-oja`", "2,000", "1,000"], ["`snn`", "-", "3,000"]]
     assert made("reached", rows, level="5") == found
+    missing = [row for row in rows if (row["policy"], row["seed"]) != ("snn", 0)]
+    assert made("reached", missing, level="5")[1] == ["`snn`", "", "3,000"]
+    with pytest.raises(UsageError, match="one environment"):
+        made("reached", rows + [row | {"environment": "b"} for row in rows], level="5")
 
 
 def test_a_relative_return_is_1_at_the_mean_of_the_reference_and_0_at_random_actions(made):
@@ -139,6 +143,19 @@ def test_tasks_together_count_relative_to_a_reference(made):
     assert gap == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
     with pytest.raises(UsageError, match="reference=POLICY"):
         made("overall", rows)
+    rows += rows_of({"c": [-1.0] * 5}, "return", env="B")
+    with pytest.raises(UsageError, match="B: 'c' earns no more than random actions"):
+        made("overall", rows, reference="c")
+
+
+def test_tasks_together_tell_of_runs_without_a_value(made):
+    rows = []
+    for env in "AB":
+        rows += rows_of({"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]}, "return", env=env)
+    rows += rows_of({"a": [0.9, 0.8], "b": [0.5, 0.6, 0.7]}, "regained", env="A")
+    rows += rows_of({"a": [0.9, 0.8, 0.7], "b": [0.5, 0.6, 0.7]}, "regained", env="B")
+    ((_, one, _, other, *_),) = made("overall", rows, measure="regained")
+    assert (one, other) == ("`a` (5 of 6 seeds)", "`b`")
 
 
 @pytest.mark.parametrize("kind", ["seeds", "returns", "comparisons"])
