@@ -327,12 +327,13 @@ class Evaluation:
             trials = (policy, c.key, "late_accuracy") in self._parts
             late = self._paired(policy, c, "late_accuracy") if trials else None
             returns = self._paired(policy, c, "return")
+            assert returns is not None  # every episode has one
             found.append(Lesioned(self.conditions[c.intact], c, returns, late, same))
         return found
 
-    def _paired(self, policy: str, c: Condition, measure: str) -> statistics.Difference:
+    def _paired(self, policy: str, c: Condition, measure: str) -> statistics.Difference | None:
         one, other = (_units(self.values(policy, k, measure)[:, :, 0]) for k in (c.intact, c.key))
-        return statistics.difference(one, other, paired=True)
+        return _of_pairs(one, other)
 
     def effects(self, policy: str, lesion: str) -> list[str]:
         """In each condition with the lesion, how the return as trained compares, in the words of
@@ -361,8 +362,9 @@ class Evaluation:
                 measures.append("retention")
             for measure in measures:
                 first, second = (self._sample(policy, measure) for policy in pair)
-                compared = statistics.difference(first, second, paired=self.single)
-                found.append((*pair, measure, compared))
+                differ = _of_pairs if self.single else statistics.difference
+                if (compared := differ(first, second)) is not None:
+                    found.append((*pair, measure, compared))
         corrected = statistics.holm([statistics.decisive(of[-1]) for of in found])
         return [Comparison(*of, p) for of, p in zip(found, corrected)]
 
@@ -450,7 +452,9 @@ def learned(frame: pl.DataFrame) -> pl.DataFrame:
             others = table.where(mine, measure=name)["value"]
             if others.len() and min(of.height, others.len()) >= FEWEST:
                 found = statistics.difference(of["value"].to_numpy(), others.to_numpy())
-                p = min(p for p in (found.p, found.rank_p, 1.0) if p is not None)
+                # by rank it may be lower where a single episode makes the mean higher
+                tests = (found.p, found.rank_p if found.better > 0.5 else None, 1.0)
+                p = min(p for p in tests if p is not None)
                 answers.append(statistics.verdict(found, p) == statistics.HIGHER)
         if answers:
             rows.append(run | {"measure": "learned", "value": float(all(answers))})
@@ -467,6 +471,14 @@ def lesion_name(lesion: str | None) -> str:
 def _units(values: np.ndarray) -> np.ndarray:
     """The means of the runs, or the episodes of the one, of [runs, episodes]."""
     return values[0] if len(values) == 1 else mean_of_known(values, axis=1)
+
+
+def _of_pairs(one: np.ndarray, other: np.ndarray) -> statistics.Difference | None:
+    """Of the pairs in which both are known; None where there is no such pair."""
+    known = np.isfinite(one) & np.isfinite(other)
+    if not known.any():
+        return None
+    return statistics.difference(one[known], other[known], paired=True)
 
 
 def _known(values: np.ndarray) -> list[float | None]:

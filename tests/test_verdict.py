@@ -64,6 +64,15 @@ def test_late_and_first_trials():
     assert said.startswith("is right in 100 %") and "40 % of the first" in said
 
 
+def test_too_few_episodes_do_not_say_that_nothing_is_learned():
+    right = np.tile([0.0, 0, 1, 1], (1, 3, 1))
+    measured = {("a", "clean", "correct"): right, ("a", None, "random_return"): np.zeros((1, 3))}
+    measured["a", "clean", "return"] = np.array([[5.0, 6, 7]])
+    found = evaluation([condition()], measured)
+    assert found.learned("a") == [None]
+    assert "no more than random" not in said_of(found, "a")
+
+
 def test_paces_in_contexts():
     found = example(contexts=True)
     said = said_of(found, "ndp-oja")
@@ -87,6 +96,8 @@ def test_who_earns_no_more_than_random_actions_has_not_learned():
     found = clean(good=[[5, 6, 7, 8, 9]], bad=[[-1, 0, 1, 0, 1]], few=[[5, 6, 7]])
     assert [found.learned(name) for name in found.policies] == [[True], [False], [None]]
     assert len({sentences("verdict", found, name)[0].split("(")[0] for name in found.policies}) == 3
+    # one episode makes the mean higher, and all others are lower than those of random actions
+    assert clean(lucky=[[-2.0] * 9 + [90.0]]).learned("lucky") == [False]
 
 
 def test_comparisons_are_of_runs_and_corrected():
@@ -100,6 +111,18 @@ def test_comparisons_are_of_runs_and_corrected():
     assert "equal" not in " ".join(sentences("comparisons", found))
     (alone,) = clean(once=[[0, 1, 2, 3, 4]], more=[[5, 6, 7, 8, 9.5]] * 2).comparisons
     assert alone.verdict == LOWER and alone.found.mean == pytest.approx(-5.1)
+
+
+def test_episodes_without_a_late_answer_are_in_no_comparison():
+    measured = {}
+    for policy, right in (("a", 1.0), ("b", 0.0)):
+        correct = np.full((1, 8, 4), right)
+        correct[0, 7, 2:] = np.nan if policy == "b" else right
+        measured[policy, "clean", "correct"] = correct
+        measured[policy, "clean", "return"] = correct.sum(axis=2, where=np.isfinite(correct))
+    (alone,) = evaluation([condition()], measured).comparisons
+    assert (alone.measure, alone.found.mean) == ("late accuracy", 1.0)
+    assert alone.verdict == HIGHER
 
 
 def test_what_the_numbers_cannot_tell_is_told():
