@@ -191,3 +191,19 @@ def test_what_a_callback_changes_at_the_start_of_a_rollout_acts_at_once():
     largest = []
     model_of("mlp", learning_rate=1e-30).learn(2 * 16 * 3, callback=Still())
     assert largest[0] < 1e-6 < 0.5 < min(largest[1:16]) and largest[16] < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["mlp", "ndp"])
+def test_what_a_callback_freezes_in_mid_training_stays_as_it_is(kind):
+    class Freeze(BaseCallback):
+        def _on_step(self):
+            return True
+
+        def _on_rollout_start(self):
+            if self.num_timesteps == 2 * 16 * 3:
+                frozen.extend(self.model.policy.value_net.parameters())
+                before.extend(x.requires_grad_(False).clone() for x in frozen)
+
+    frozen, before = [], []
+    model_of(kind).learn(4 * 16 * 3, callback=Freeze())
+    assert frozen and same(*([x.numpy() for x in some] for some in (frozen, before)))

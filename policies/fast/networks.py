@@ -210,10 +210,9 @@ class Dense(torch.autograd.Function):
         seen, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
         gradients: list[Any] = []
         for k in reversed(range(layers)):
-            if ctx.needs_input_grad[2]:
-                gradients += [d.sum(dim=-2, keepdim=d.dim() == 3), d.mT @ seen[k]]
-            else:
-                gradients += [None, None]
+            of_weight, of_bias = ctx.needs_input_grad[2 + 2 * k : 4 + 2 * k]
+            gradients.append(d.sum(dim=-2, keepdim=d.dim() == 3) if of_bias else None)
+            gradients.append(d.mT @ seen[k] if of_weight else None)
             if k > 0:
                 d = d @ weights[k]
                 d = d.mul_(seen[k] > 0) if ctx.rectified else _through_tanh(d, seen[k])

@@ -77,6 +77,9 @@ class Gradients:
     def __init__(self, policy: Any, largest_norm: float) -> None:
         self.largest_norm = largest_norm
         parameters = [x for x in policy.parameters() if x.requires_grad]
+        for x in policy.parameters():
+            if not x.requires_grad:  # an optimiser would step by the gradient that it last had
+                x.grad = None
         self.all = parameters[0].new_zeros(sum(x.numel() for x in parameters))
         views = self.all.split([x.numel() for x in parameters])
         self.parts = [(x, view.view_as(x)) for x, view in zip(parameters, views)]
