@@ -19,6 +19,9 @@ from spikepropamine.policies.spaces import each
 
 AHEAD = 2**21
 """Numbers of a state that are drawn ahead, at most."""
+SAYS = hasattr(os, "sysconf")  # Windows does not
+MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if SAYS else 2**48
+"""Of this machine, in bytes; where it does not say, more than any has."""
 
 if TYPE_CHECKING:
     _Base = RecurrentRolloutBuffer  # a mixin over either of two; to the type checker over one
@@ -197,11 +200,10 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         the machine's memory.
         """
         needed = 4 * self.n_envs * self.states.shape[1] * width
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if needed > there:
+        if needed > MEMORY:
             raise ValueError(
                 f"the actor's states in the replay buffer would take {needed / 2**30:.1f} GiB, and "
-                f"{there / 2**30:.1f} are there: lower buffer_size, or raise sequence_length"
+                f"{MEMORY / 2**30:.1f} are there: lower buffer_size, or raise sequence_length"
             )
         self.states = np.zeros((*self.states.shape[:2], width), np.float32)
 

@@ -13,8 +13,10 @@ from conftest import same
 from safetensors import safe_open
 
 from spikepropamine.agents import zoo
+from spikepropamine.agents.buffer import MEMORY
 from spikepropamine.folder import read_progress
 from spikepropamine.policies.export import _digest, load_policy
+from spikepropamine.reading import read_tensors
 from spikepropamine.training import checkpoints
 from spikepropamine.training import run as running
 from spikepropamine.training.checkpoints import listed, lock, read
@@ -72,6 +74,18 @@ def test_two_checkpoints_are_kept_and_hold_no_pickle(run):
         assert path.suffix in ("", ".safetensors", ".json", ".yaml", ".csv"), path
     with safe_open(first, framework="numpy") as file:
         assert json.loads(file.metadata()["checkpoint"])["format"] == checkpoints.FORMAT
+
+
+def test_a_checkpoint_may_be_as_large_as_the_states_in_a_replay_buffer(run, monkeypatch):
+    allowed = []
+
+    def tensors(path, most, **more):
+        allowed.append(most)
+        return read_tensors(path, most, **more)
+
+    monkeypatch.setattr(checkpoints, "read_tensors", tensors)
+    read(listed(run[0] / "checkpoints")[0])
+    assert allowed == [MEMORY]
 
 
 @pytest.mark.parametrize("damage", ["flipped", "swapped"])

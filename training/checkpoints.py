@@ -29,6 +29,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
+from spikepropamine.agents.buffer import MEMORY
 from spikepropamine.common import UsageError, reason, whole_file
 from spikepropamine.reading import parse_json, read_tensors
 from spikepropamine.training.callbacks import Periodic, horizon_of_all
@@ -37,7 +38,6 @@ from spikepropamine.training.settings import Settings
 NUMBERS = (int, float, np.number)
 FORMAT = 2
 NAME = re.compile(r"step-(\d{12})-([0-9a-f]{16})\.safetensors")
-LARGEST = 2**32  # bytes
 LOCK = ".lock"
 PATIENCE = 5.0  # seconds for a training that is just ending, since what started it was killed
 PROGRESS = (
@@ -252,7 +252,7 @@ def read(path: Path) -> Checkpoint:
     match = NAME.fullmatch(path.name)
     if match is None:
         raise ValueError(f"{path} is no checkpoint")
-    arrays, metadata = read_tensors(path, LARGEST, inside=path.parent, digest=match[2])
+    arrays, metadata = read_tensors(path, MEMORY, inside=path.parent, digest=match[2])
     try:
         about = parse_json(metadata["checkpoint"], "its description")
         if about.pop("format") != FORMAT:
