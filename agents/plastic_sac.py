@@ -66,13 +66,13 @@ class SequenceLearning(_Base):
             raise ValueError(f"n_steps={self.n_steps} is not supported here: leave it out")
         if self.replay_buffer_class is None:
             self.replay_buffer_class = SequenceReplayBuffer
-            lengths = {"sequence_length": self.sequence_length, "burn_in": self.burn_in}
-            self.replay_buffer_kwargs = lengths | self.replay_buffer_kwargs
         elif not issubclass(self.replay_buffer_class, SequenceReplayBuffer):
             raise ValueError(
                 f"{self.replay_buffer_class.__name__} has no sequences: leave replay_buffer_class "
                 "out (hindsight experience replay is not supported)"
             )
+        lengths = {"sequence_length": self.sequence_length, "burn_in": self.burn_in}
+        self.replay_buffer_kwargs = self.replay_buffer_kwargs | lengths
         super()._setup_model()
         if self.ent_coef_optimizer is not None:
             assert self.log_ent_coef is not None
@@ -143,14 +143,15 @@ class SequenceLearning(_Base):
             observation = infos[index]["terminal_observation"]
             if norm is not None:  # SB3's own keeps no raw ones
                 plain = getattr(norm, "old_last", {}).get(int(index))
-                observation = norm.unnormalize_obs(observation) if plain is None else plain
+                plain = norm.unnormalize_obs(observation) if plain is None else plain
+                observation = self._to_keep(observation, plain)
             last[int(index)] = observation
         before, after = (
             None if states is None else self.actor.flat(states.pi).cpu().numpy()  # type: ignore[operator]
             for states in (self._last_lstm_states, self._next_lstm_states)
         )
         replay_buffer.add(
-            self._last_obs if norm is None else self._last_original_obs,
+            self._to_keep(self._last_obs, self._last_original_obs),
             buffer_action,
             reward if norm is None else norm.get_original_reward(),
             dones,
@@ -162,6 +163,15 @@ class SequenceLearning(_Base):
         )
         self._last_obs, self._last_original_obs = new_obs, raw
         self._last_episode_starts, self._last_lstm_states = dones, self._next_lstm_states
+
+    def _to_keep(self, seen: Any, plain: Any) -> Any:
+        """Observations as they were before normalisation; what is not normalised as the policy saw
+        it, of pictures with their channels first.
+        """
+        norm: Any = self._vec_normalize_env
+        if norm is None or not norm.norm_obs:
+            return seen
+        return seen | {k: plain[k] for k in norm.norm_obs_keys} if isinstance(seen, dict) else plain
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Some updates of critics, actor and entropy coefficient. Raises NotFinite where a loss is
@@ -290,6 +300,10 @@ class PlasticTQC(SequenceLearning, TQC):
 
     def _setup_model(self) -> None:
         self.policy_kwargs = {"n_quantiles": 25} | self.policy_kwargs
+        dropped, quantiles = self.top_quantiles_to_drop_per_net, self.policy_kwargs["n_quantiles"]
+        if not 0 <= dropped < quantiles:
+            least = f"at least 0 and less than n_quantiles, {quantiles}"
+            raise ValueError(f"top_quantiles_to_drop_per_net must be {least}, got {dropped}")
         super()._setup_model()
 
     def _next_values(self, outputs: Tensor) -> Tensor:

@@ -395,8 +395,13 @@ def build(
             raise ValueError(f"{agent} has no {group} that could be left untrained")
         for parameter in parameters:
             parameter.requires_grad_(False)
-    if not any(x.requires_grad for _, x in named):
-        raise ValueError(f"trainer.untrained: nothing of {agent} would be left to train")
+    made: Any = algorithm.policy
+    parts = {agent: made}
+    if trainer.kind in OFF_POLICY:  # which updates both
+        parts = {f"the actor of {agent}": made.actor, f"the critics of {agent}": made.critic}
+    for name, part in parts.items():
+        if not any(x.requires_grad for x in part.parameters()):
+            raise ValueError(f"trainer.untrained: nothing of {name} would be left to train")
     return algorithm
 
 

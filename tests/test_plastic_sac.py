@@ -297,6 +297,8 @@ def test_save_and_load(kind, cls, tmp_path):
     assert (np.abs(algorithm.predict(np.tile(obs, (20, 1)))[0]) <= 2).all()  # Pendulum's bounds
     again.learn(32, reset_num_timesteps=False)
     assert again.num_timesteps == 96
+    longer = cls.load(tmp_path / "model", env=venv(), sequence_length=6, burn_in=3)
+    assert longer.replay_buffer.entries == 3 + 6 + 1
 
 
 def test_what_cannot_work_is_refused():
@@ -307,6 +309,10 @@ def test_what_cannot_work_is_refused():
     ):
         with pytest.raises(ValueError, match=words):
             model("snn", **arguments)
+    for dropped in (-1, 6):  # of which as many would be kept as are there, and none
+        with pytest.raises(ValueError, match="less than n_quantiles, 6, got"):
+            quantiles = {"n_quantiles": 6}
+            model(cls=PlasticTQC, policy_kwargs=quantiles, top_quantiles_to_drop_per_net=dropped)
 
 
 class Tracking(gym.Env):
@@ -395,3 +401,37 @@ def test_observations_may_be_a_dict(kind):
     assert algorithm._n_updates > 0
     actions = algorithm.predict(env.reset())[0]
     assert actions.shape == (2, *env.action_space.shape) and (np.abs(actions) <= 1).all()
+
+
+class Filmed(gym.Env):
+    """Shows noise as a picture with its channels last, which SB3 puts first, and a number."""
+
+    observation_space = gym.spaces.Dict(
+        picture=gym.spaces.Box(0, 255, (36, 40, 3), np.uint8), number=gym.spaces.Box(-1, 1, (1,))
+    )
+    action_space = gym.spaces.Box(-1, 1, (1,))
+
+    def __init__(self):
+        self.shown = []
+
+    def _shown(self):
+        self.shown.append(self.observation_space.sample())
+        return self.shown[-1]
+
+    def reset(self, *, seed=None, options=None):
+        self.left = 3
+        return self._shown(), {}
+
+    def step(self, action):
+        self.left -= 1
+        return self._shown(), 0.0, False, not self.left, {}
+
+
+def test_pictures_beside_normalised_numbers_are_kept_as_the_policy_saw_them():
+    env = VecNormalize(DummyVecEnv([Filmed]), norm_obs_keys=["number"])
+    replay = model("mlp", env, buffer_size=20).learn(8).replay_buffer
+    (count,), shown = replay.counts, env.venv.envs[0].shown
+    pictures = np.stack([x["picture"].transpose(2, 0, 1) for x in shown])
+    np.testing.assert_array_equal(replay.kept["picture"][0, :count], pictures[:count])
+    numbers = np.stack([x["number"] for x in shown])
+    np.testing.assert_allclose(replay.kept["number"][0, :count], numbers[:count], rtol=1e-4)

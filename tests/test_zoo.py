@@ -45,24 +45,23 @@ def by_group(policy):
 
 
 @pytest.mark.parametrize(
-    ("untrained", "kind"),
+    ("agent", "untrained", "kind"),
     [
-        (("plasticity", "neuromodulator"), "ppo"),
-        (("weights", "plasticity", "readout"), "supervised"),
-        ((), "ppo"),
+        ("ndp-oja", ("plasticity", "neuromodulator"), "ppo"),
+        ("ndp-oja", ("weights", "plasticity", "readout"), "supervised"),
+        ("ndp-oja", (), "ppo"),
+        ("mlp", ("weights",), "ppo"),  # of which the readout comes after layers that stay
     ],
 )
-def test_what_is_left_untrained_stays_and_all_else_learns(untrained, kind):
+def test_what_is_left_untrained_stays_and_all_else_learns(agent, untrained, kind):
     network = NetworkConfig(hidden=(6, 5), plastic=(True, True), slope=1.0)
     trainer = TrainerSettings(
         kind=kind, n_steps=32, batch_size=64, sequence_length=32, untrained=untrained
     )
-    model = build("ndp-oja", make_vec_env("CueAssociation-v0", 2), network, trainer)
+    model = build(agent, make_vec_env("CueAssociation-v0", 2), network, trainer)
     before = by_group(model.policy)
     model.learn(128)
-    trained = {"weights", "plasticity", "neuromodulator", "readout"} - set(untrained)
-    if kind == "ppo":
-        trained.add("critic")
+    trained = before.keys() - {*untrained, *(["critic"] if kind == "supervised" else [])}
     after = by_group(model.policy)
     for group, parameters in before.items():
         moved = [not torch.equal(x, after[group][name]) for name, x in parameters.items()]
@@ -83,15 +82,18 @@ def test_what_is_left_untrained_is_not_counted_as_learned():
 
 
 @pytest.mark.parametrize(
-    ("policy", "untrained", "words"),
+    ("policy", "kind", "untrained", "words"),
     [
-        ("mlp", ("weights", "readout", "critic"), "nothing of mlp would be left to train"),
-        ("snn", ("neuromodulator",), "snn has no neuromodulator that could be left untrained"),
+        ("mlp", "ppo", ("weights", "readout", "critic"), "nothing of mlp would be left to train"),
+        ("snn", "ppo", ("neuromodulator",), "snn has no neuromodulator that could be left"),
+        ("mlp", "sac", ("weights", "readout"), "nothing of the actor of mlp would be left"),
+        ("mlp", "tqc", ("critic",), "nothing of the critics of mlp would be left"),
     ],
 )
-def test_what_cannot_be_left_untrained_is_named(policy, untrained, words):
+def test_what_cannot_be_left_untrained_is_named(policy, kind, untrained, words):
+    trainer = TrainerSettings(kind=kind, untrained=untrained, buffer_size=100)
     with pytest.raises(ValueError, match=words):
-        build(policy, make_venv(), NetworkConfig(), TrainerSettings(untrained=untrained))
+        build(policy, make_venv(action="box"), NetworkConfig(), trainer)
 
 
 @pytest.mark.parametrize("name", ["mlp.v2", "-mlp", "müller", "a/b"])
