@@ -204,10 +204,13 @@ def folder_name(options: argparse.Namespace) -> str:
     name = "-".join(["perturb", *texts]) if options.suite is None else Path(options.suite).stem
     if len(name) > LONGEST_NAME:
         name = name[:LONGEST_NAME] + hashlib.sha256(name.encode()).hexdigest()[:8]
-    parts = [name, "quick" if options.quick else ""]
-    parts.append(f"x{options.horizon_factor}" if options.horizon_factor > 1 else "")
-    parts.append("stochastic" if options.stochastic else "")
-    return "-".join(filter(None, parts))
+    return "-".join([name, *["quick"] * options.quick, *_way(options)])
+
+
+def _way(options: argparse.Namespace) -> list[str]:
+    """What tells episodes from the same ones run as usual."""
+    stretched = [f"x{options.horizon_factor}"] * (options.horizon_factor > 1)
+    return [*stretched, *["stochastic"] * options.stochastic]
 
 
 def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
@@ -234,7 +237,7 @@ def measure(asked: Asked, options: argparse.Namespace) -> Evaluation:
     about = described(evaluation) | {
         "suite": suite, "versions": found, "command": command_words(),
     }  # fmt: skip
-    rows = rows_of(evaluation, suite or "perturb")
+    rows = rows_of(evaluation, "-".join([suite or "perturb", *_way(options)]))
     asked.folder.mkdir(parents=True, exist_ok=True)
     if (asked.folder / RESULTS).exists():
         for pattern in (RESULTS, ASKED, REPORT, "figures/*.png", "videos/*.mp4"):

@@ -41,7 +41,7 @@ Numbers = Iterator[dict[str, Any]]
 
 
 def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
-    """The results table of an evaluation; `suite` is the name of its conditions."""
+    """The results table of an evaluation; `suite` names its conditions, and how they were run."""
     rows: list[dict[str, Any]] = []
     everybody = []
     for run, by_key in zip(evaluation.runs, evaluation.outcomes):

@@ -9,6 +9,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
+from spikepropamine import table
 from spikepropamine.agents import PlasticPPO
 from spikepropamine.agents import save_run as save_run_of
 from spikepropamine.envs.making import make
@@ -79,6 +80,18 @@ def test_what_is_measured_in_another_way_has_a_folder_of_its_own():
     assert names[:4] == ["standard", "standard-quick", "standard-stochastic", "standard-x2"]
     assert names[5:7] == ["perturb-obs_noise=0.1@3", "perturb-obs_noise=0.1_none"]
     assert len(set(names)) == len(names) and max(map(len, names)) == 108
+
+
+def test_rows_of_longer_or_sampled_episodes_are_of_a_suite_of_their_own(tmp_path):
+    run = save_run(tmp_path, CUES, "snn")
+    few = ["--conditions", "clean", "--episodes", "2"]
+    for more, suite in (
+        ([], "standard"), (["--horizon-factor", "2"], "standard-x2"),
+        (["--stochastic"], "standard-stochastic"),
+    ):  # fmt: skip
+        assert command_line(run, *few, *more) == 0
+        rows = table.read(run / "evaluations" / suite / "results.csv")
+        assert rows["suite"].drop_nulls().unique().to_list() == [suite]
 
 
 def test_returns_that_are_no_numbers_do_not_count(tmp_path):
