@@ -136,6 +136,19 @@ def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
         settings.parse([*task, "snn"])
 
 
+def test_a_config_may_say_how_it_is_learned(tmp_path):
+    file, task = tmp_path / "own.yaml", ["--env", "HalfCheetah-v5", "--policy", "snn"]
+    for text, options in (
+        ("trainer: {kind: sac}", ["--trainer.kind", "sac"]),
+        ("cue: [2, 1000]", ["--cue", "2", "1000"]),
+    ):
+        file.write_text(f"all: {{{text}}}")
+        assert settings.parse([*task, "--config", str(file)]) == settings.parse([*task, *options])
+    file.write_text("all: {trainer: {kind: sac}}")
+    found = settings.parse([*task, "--config", str(file), "--trainer.kind", "ppo"])
+    assert found == settings.parse(task)
+
+
 @pytest.mark.parametrize("steps", ["1.5e0", "1e999", "0e0", "e5"])
 def test_steps_are_whole_numbers(steps):
     with pytest.raises(UsageError, match="--steps must be"):

@@ -275,6 +275,18 @@ def test_matched_actors_are_of_equal_size(agent):
     assert matched.hidden != network.hidden
 
 
+def test_the_size_to_match_is_that_of_the_policy_with_a_cue():
+    task = ["--env", "HalfCheetah-v5", "--perturb", "motor_signs=seen", "--cue", "--n-envs", "1"]
+    other = parse([*task, "--policy", "snn"])
+    settings = parse([*task, "--policy", "mlp", "--match-parameters", "snn"])
+    venv = make_envs(settings)
+    found, target = (
+        actor_parameters(build(name, venv, network, settings.trainer).policy)
+        for name, network in (("mlp", train._matched(settings, venv)), ("snn", other.network))
+    )
+    assert found == pytest.approx(target, rel=0.05)
+
+
 def test_what_is_not_learned_cannot_be_matched():
     trainer = TrainerSettings(n_steps=32, batch_size=32, untrained=("weights", "readout"))
     with pytest.raises(ValueError, match="however wide it is, so it cannot have 9999"):

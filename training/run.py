@@ -350,6 +350,6 @@ def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
 def _matched(settings: Settings, venv: VecEnv) -> NetworkConfig:
     """The network that makes the actor as large as that of `match_parameters` by default."""
     policy, taught = str(settings.match_parameters), settings.teacher is not None
-    other = defaults(settings.env, policy, taught, kind=settings.trainer.kind)
+    other = defaults(settings.env, policy, taught, settings.cue is not None, settings.trainer.kind)
     target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
     return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)

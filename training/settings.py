@@ -231,9 +231,14 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         making.check_env_id(env, imports)
     if policy is not None and policy not in agents():
         raise UsageError(unknown("policy", policy, agents()) + unless_imported())
-    taught, kind = "teacher" in values, values.get("trainer", {}).get("kind", "ppo")
+    taught, cued = "teacher" in values, "cue" in values
+    kind = values.get("trainer", {}).get("kind")
     config = None if helping or config is None else Path(config)
-    settings = defaults(env or "ENV", policy or "POLICY", taught, "cue" in values, kind, config)
+    named = env or "ENV", policy or "POLICY"
+    settings = defaults(*named, taught, cued, kind or "ppo", config)
+    if config is not None:  # which may say how it is learned, too: that has sections in `configs/`
+        taught, cued = taught or settings.teacher is not None, cued or settings.cue is not None
+        settings = defaults(*named, taught, cued, kind or settings.trainer.kind, config)
     if helping:
         _parser(settings, program, policy, taught).parse_args(["--help"])
     for name, option in (("teacher", "teacher"), ("start_from", "from")):
