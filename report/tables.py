@@ -112,16 +112,16 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
             if unit[name] <= 0:
                 raise UsageError(f"{name}: {reference!r} earns no more than random actions there")
     tests, names = {}, {}
-    for policy, of in values.items():
-        known = np.concatenate(list(of.values()))
+    for policy, by_task in values.items():
+        known = np.concatenate(list(by_task.values()))
         own = lines.filter(pl.col("policy") == policy)
         names[policy] = f"`{policy}`" + _without_a_value(known, own)
     for one, other in itertools.combinations(values, 2):
         tasks = values[one].keys() & values[other].keys()
-        shared = {name: of for name, of in unit.items() if name in tasks}
+        shared = {name: size for name, size in unit.items() if name in tasks}
         if len(shared) > 1:
-            found = statistics.pooled(values[one], values[other], shared)
-            tests[names[one], names[other]] = found
+            pooled = statistics.pooled(values[one], values[other], shared)
+            tests[names[one], names[other]] = pooled
     return _markdown(["tasks", "policy", *COMPARED], _compared("all", tests, 2))
 
 
@@ -208,6 +208,10 @@ def relative(files: Sequence[Path], to: str, **where: str) -> str:
     """
     lines = table.of_one_task(table.once(table.lines_where(files, where)))
     lines = lines.filter(pl.col("lesion").is_null(), pl.col("seed").is_not_null())
+    if to not in lines["policy"]:
+        raise UsageError(
+            f"no runs of {to!r}: to=POLICY is one of {', '.join(lines['policy'].unique())}"
+        )
     lines = lines.with_columns(above=pl.col("return") - pl.col("random_return").mean())
     told = (
         lines.filter(pl.col("policy") == to).group_by("condition").agg(one=pl.col("above").mean())
