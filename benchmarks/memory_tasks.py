@@ -7,6 +7,7 @@ often it was written ("bound"). The file is a results table, measure `accuracy`.
 """
 
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,10 @@ def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
 
 def measure(rows: Rows, options: Any) -> None:
     """Adds the accuracies of runs, in run folders or folders of such."""
-    for folder in (folder for root in options.runs for folder in RunFolder.below(Path(root))):
+    folders = [folder for root in options.runs for folder in RunFolder.below(Path(root))]
+    if not folders:
+        sys.exit(f"no runs in {', '.join(options.runs)}")
+    for folder in folders:
         policy = load_policy(folder.policy)
         run_of = {name: policy.metadata["settings"][name] for name in ("policy", "seed", "steps")}
         for steps, keys in itertools.product(options.steps, options.keys):
