@@ -94,6 +94,17 @@ class SequenceLearning(_Base):
         """What happened since the last update."""
         return Recent(*map(stacked, zip(*self._steps)))
 
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """SB3's. Raises ValueError: it was filled with other lengths of sequences or burn-in."""
+        own: Any = self.replay_buffer
+        super().load_replay_buffer(path, truncate_last_traj)
+        found: Any = self.replay_buffer
+        if (found.sequence_length, found.entries) != (own.sequence_length, own.entries):
+            self.replay_buffer = own
+            burn_in = found.entries - found.sequence_length - 1
+            given = f"sequence_length={found.sequence_length}, burn_in={burn_in}"
+            raise ValueError(f"{path} was filled with {given}: load the algorithm with these")
+
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """SB3's, with the actor's state carried on."""
         self._steps = []

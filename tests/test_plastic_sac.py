@@ -299,6 +299,9 @@ def test_save_and_load(kind, cls, tmp_path):
     assert again.num_timesteps == 96
     longer = cls.load(tmp_path / "model", env=venv(), sequence_length=6, burn_in=3)
     assert longer.replay_buffer.entries == 3 + 6 + 1
+    with pytest.raises(ValueError, match="sequence_length=4, burn_in=1"):
+        longer.load_replay_buffer(tmp_path / "replay")
+    assert longer.replay_buffer.entries == 3 + 6 + 1
 
 
 def test_what_cannot_work_is_refused():
