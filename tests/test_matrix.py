@@ -332,7 +332,6 @@ def test_only_the_cells_that_are_named_are_those_of_a_matrix(file, commands, tmp
 
 
 UNDER_WAY = {
-    "cue-flips",
     "cue-lesson-alone", "direction-alone", "motor-order-alone",
     "motor-order-tuned", "motor-signs-alone",
 }  # fmt: skip
