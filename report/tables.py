@@ -14,7 +14,7 @@ import polars as pl
 from scipy import stats
 
 from spikepropamine import statistics, table
-from spikepropamine.common import CLEAN_KEY, UsageError
+from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.evaluation.judge.cost import KINDS, PARTS
 from spikepropamine.words import number, percent
 
@@ -208,20 +208,13 @@ def relative(files: Sequence[Path], to: str, **where: str) -> str:
     """
     lines = table.of_one_task(table.once(table.lines_where(files, where)))
     lines = lines.filter(pl.col("lesion").is_null(), pl.col("seed").is_not_null())
-    if to not in lines["policy"]:
-        raise UsageError(
-            f"no runs of {to!r}: to=POLICY is one of {', '.join(lines['policy'].unique())}"
-        )
+    check_known("policy", to, lines["policy"].unique())
     lines = lines.with_columns(above=pl.col("return") - pl.col("random_return").mean())
-    told = (
-        lines.filter(pl.col("policy") == to).group_by("condition").agg(one=pl.col("above").mean())
-    )
-    lines = lines.join(told, on="condition", maintain_order="left")
-    lines = lines.with_columns(share=pl.col("above") / pl.col("one"))
+    one = pl.col("above").filter(pl.col("policy") == to).mean().over("condition")
+    lines = lines.with_columns(share=pl.col("above") / one)
     conditions = lines["condition"].unique(maintain_order=True)
-    return grouped(
-        lines, {"policy": "name"}, {c: mean("share", 2, {"condition": c}) for c in conditions}
-    )
+    columns = {c: mean("share", 2, {"condition": c}) for c in conditions}
+    return grouped(lines, {"policy": "name"}, columns)
 
 
 def reached(files: Sequence[Path], level: str, **where: str) -> str:
