@@ -7,7 +7,6 @@ often it was written ("bound"). The file is a results table, measure `accuracy`.
 """
 
 import itertools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows import Rows, run
+from spikepropamine.common import UsageError
 from spikepropamine.envs.key_value import KeyValue
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
@@ -55,7 +55,7 @@ def measure(rows: Rows, options: Any) -> None:
     """Adds the accuracies of runs, in run folders or folders of such."""
     folders = [folder for root in options.runs for folder in RunFolder.below(Path(root))]
     if not folders:
-        sys.exit(f"no runs in {', '.join(options.runs)}")
+        raise UsageError(f"no runs in {', '.join(options.runs)}")
     for folder in folders:
         policy = load_policy(folder.policy)
         run_of = {name: policy.metadata["settings"][name] for name in ("policy", "seed", "steps")}

@@ -12,6 +12,7 @@ import polars as pl
 import torch
 
 from spikepropamine import table
+from spikepropamine.common import UsageError
 from spikepropamine.versions import versions
 
 CASE = [*table.TASK, "suite", "policy", "seed", "condition"]
@@ -72,7 +73,10 @@ def run(
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also put the rows into this file")
     options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
-    measure(rows, options)
+    try:
+        measure(rows, options)
+    except UsageError as error:
+        parser.error(str(error))
     rows.write(options.csv)
 
 

@@ -13,6 +13,7 @@ the buffer, and the update.
 
 import importlib
 import importlib.util
+import itertools
 import os
 import time
 from collections import defaultdict
@@ -31,6 +32,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 import spikepropamine  # noqa: F401  registers the environments
 from benchmarks.rows import Rows, run
 from spikepropamine.agents import zoo
+from spikepropamine.common import check_known
 from spikepropamine.training.environments import env_maker, make_envs
 from spikepropamine.training.run import keep_freed_memory
 from spikepropamine.training.settings import defaults
@@ -55,9 +57,9 @@ def measure(rows: Rows, options: Any) -> None:
     """
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # JAX's one thread
     keep_freed_memory()
-    env, off_policy = options.env, options.kind == "sac"
-    cases = _off_policy(options) if off_policy else _on_policy(options)
-    suite = {"suite": "sac"} if off_policy else {}
+    check_known("kind", options.kind, ("ppo", "sac"))
+    env, cases = options.env, _cases(options)
+    suite = {"suite": "sac"} if options.kind == "sac" else {}
     clocks: dict[Any, Clock] = {case: defaultdict(float) for case in cases}
     for case, algorithm in cases.items():
         algorithm.set_logger(Logger(None, []))
@@ -94,36 +96,26 @@ def measure(rows: Rows, options: Any) -> None:
         rows.add(found, environment=env, policy=policy, setting=size, **suite)
 
 
-def _on_policy(options: Any) -> dict[tuple[str, str], Any]:
-    """Algorithms by policy and size."""
-    env, cases = options.env, {}
+def _cases(options: Any) -> dict[tuple[str, str], Any]:
+    """Algorithms by policy and size, or by policy and settings; Stable-Baselines3's own first."""
+    env, off_policy, cases = options.env, options.kind == "sac", dict[tuple[str, str], Any]()
+    sizes = "configured", "x".join(map(str, options.hidden))
+    if off_policy:
+        sizes = "SB3's", "configured"
+        cases["sb3", "SB3's"] = SAC("MlpPolicy", make_vec_env(env, seed=0), device="cpu")
     for name, library in PEERS.items():
-        if importlib.util.find_spec(library) is not None:
+        if not off_policy and importlib.util.find_spec(library) is not None:
             cases[name, "configured"] = _peer(env, name, importlib.import_module(library))
-    for size in ("configured", "x".join(map(str, options.hidden))):
-        for policy in options.policies:
-            settings = defaults(env, policy)
-            network = settings.network
-            if size != "configured":
-                network = replace(network, hidden=tuple(options.hidden))
-            cases[policy, size] = zoo.build(policy, make_envs(settings), network, settings.trainer)
-    return cases
-
-
-def _off_policy(options: Any) -> dict[tuple[str, str], Any]:
-    """The same by SAC, with Stable-Baselines3's settings and as configured."""
-    cases: dict[tuple[str, str], Any] = {}
-    cases["sb3", "SB3's"] = SAC("MlpPolicy", make_vec_env(options.env, seed=0), device="cpu")
-    for size in ("SB3's", "configured"):
-        for policy in options.policies:
-            if policy == "lstm-stock":
-                continue
-            settings = defaults(options.env, policy, kind="sac")
-            if size == "SB3's":
-                trainer = replace(settings.trainer, **SB3)
-                settings = replace(settings, n_envs=1, trainer=trainer)
-            envs = make_envs(settings)
-            cases[policy, size] = zoo.build(policy, envs, settings.network, settings.trainer)
+    for size, policy in itertools.product(sizes, options.policies):
+        if off_policy and policy == "lstm-stock":
+            continue
+        settings = defaults(env, policy, kind=options.kind)
+        network = settings.network
+        if size == "SB3's":
+            settings = replace(settings, n_envs=1, trainer=replace(settings.trainer, **SB3))
+        elif size != "configured":
+            network = replace(network, hidden=tuple(options.hidden))
+        cases[policy, size] = zoo.build(policy, make_envs(settings), network, settings.trainer)
     return cases
 
 
