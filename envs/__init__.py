@@ -25,10 +25,13 @@ gymnasium.register(  # each cue is told once and then asked for, in trials of 25
     entry_point="spikepropamine.envs.half_cheetah:HalfCheetahCue",
     kwargs=_lesson | {"lesson": True, "reversal": "random"},
 )
-for _name, _limit in (("CartPoleNoVelocity", 500), ("PendulumNoVelocity", 200)):
+for _module, _name, _limit in (
+    ("no_velocity", "CartPoleNoVelocity", 500), ("no_velocity", "PendulumNoVelocity", 200),
+    ("half_cheetah", "HalfCheetahNoVelocity", 1000),
+):  # fmt: skip
     gymnasium.register(
         f"{_name}-v0",
-        entry_point=f"spikepropamine.envs.no_velocity:{_name}",
+        entry_point=f"spikepropamine.envs.{_module}:{_name}",
         max_episode_steps=_limit,
     )
 # Robots with a latent that holds for an episode; the variants differ in when feedback is shown.

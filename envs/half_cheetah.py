@@ -5,6 +5,7 @@ in the last channel of the observation, and nothing else of it. Where feedback c
 (`dense`), a policy without memory can read the latent off velocity and feedback together. Where it
 comes now and then (`sparse`), or only at first (`opening`), the latent has to be found out and kept
 in mind. In HalfCheetahCue cues tell where to run, by a mapping that is new in every episode.
+HalfCheetahNoVelocity is the robot itself, which does not see its velocities.
 """
 
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
 from spikepropamine.envs import pictures
+from spikepropamine.envs.no_velocity import NoVelocity
 from spikepropamine.envs.task import Start, Step, check_choice, check_integer, check_number
 
 
@@ -396,3 +398,13 @@ class HalfCheetahCue(_Robot):
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         speed = self._direction(self._step // self.trial_steps) * x_velocity
         return super()._get_rew(min(speed, self.speed_limit), action)
+
+
+class HalfCheetahNoVelocity(NoVelocity, HalfCheetahEnv):
+    """HalfCheetah-v5.
+
+    Observation: Box, float64, shape (8,): height of the trunk in m, its angle and those of the
+    joints in rad.
+    """
+
+    positions = slice(0, 8)

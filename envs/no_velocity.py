@@ -5,7 +5,6 @@ Actions, rewards, ends and arguments are those of the task itself.
 
 from typing import Any, ClassVar
 
-import numpy as np
 from gymnasium import Env, spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
@@ -13,7 +12,7 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from spikepropamine.envs.task import Start, Step
 
 
-class _NoVelocity(Env):
+class NoVelocity(Env):
     """Shows the `positions` among the channels of an observation, and no others."""
 
     positions: ClassVar[slice]
@@ -22,7 +21,7 @@ class _NoVelocity(Env):
         super().__init__(**arguments)
         space: Any = self.observation_space
         low, high = space.low[self.positions], space.high[self.positions]
-        self.observation_space = spaces.Box(low, high, dtype=np.float32)
+        self.observation_space = spaces.Box(low, high, dtype=space.dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode."""
@@ -35,7 +34,7 @@ class _NoVelocity(Env):
         return observation[self.positions], *rest
 
 
-class CartPoleNoVelocity(_NoVelocity, CartPoleEnv):
+class CartPoleNoVelocity(NoVelocity, CartPoleEnv):
     """CartPole-v1.
 
     Observation: Box, float32, shape (2,): position of the cart in m, angle of the pole in rad. A
@@ -46,7 +45,7 @@ class CartPoleNoVelocity(_NoVelocity, CartPoleEnv):
     positions = slice(0, None, 2)
 
 
-class PendulumNoVelocity(_NoVelocity, PendulumEnv):
+class PendulumNoVelocity(NoVelocity, PendulumEnv):
     """Pendulum-v1.
 
     Observation: Box, float32, shape (2,): cosine and sine of the angle.

@@ -20,7 +20,7 @@ FORCED = {
 }
 OTHERS = (
     "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0", "CartPoleNoVelocity-v0",
-    "PendulumNoVelocity-v0",
+    "PendulumNoVelocity-v0", "HalfCheetahNoVelocity-v0",
 )  # fmt: skip
 SHORT = {"cue_length": 4, "feedback_length": 2, "trials": 6}
 
@@ -239,6 +239,7 @@ def test_equal_seeds_are_equal_tasks_whatever_is_told_and_flipped():
     [
         ("CartPoleNoVelocity-v0", "CartPole-v1", [0, 2], 500),
         ("PendulumNoVelocity-v0", "Pendulum-v1", [0, 1], 200),
+        ("HalfCheetahNoVelocity-v0", "HalfCheetah-v5", list(range(8)), 1000),
     ],
 )
 def test_a_task_without_velocities_is_the_same_otherwise(task, of, positions, limit):
@@ -248,7 +249,7 @@ def test_a_task_without_velocities_is_the_same_otherwise(task, of, positions, li
         for step in range(10):
             np.testing.assert_array_equal(observation, expected[positions])
             assert observation in env.observation_space
-            action = step % 2 if env.action_space.shape == () else np.float32([step % 2])
+            action = np.full(env.action_space.shape, step % 2, env.action_space.dtype)
             expected, reward, over, *_ = plain.step(action)
             observation, same, ends, *_ = env.step(action)
             assert (same, ends) == (reward, over)
