@@ -335,7 +335,6 @@ UNDER_WAY = {
     "cheetah-memory",
     "cue-flips",
     "cue-ppo",
-    "motor-order-tuned",
     "one-sign",
     "robots-sac",
 }
