@@ -335,6 +335,7 @@ UNDER_WAY = {
     "cheetah-memory",
     "cue-flips",
     "cue-ppo",
+    "motor-signs-alone",
     "one-sign",
     "robots-sac",
 }
