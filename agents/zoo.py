@@ -166,7 +166,8 @@ class Agent:
     Attributes:
         summary: one line for lists.
         create: makes the learning algorithm.
-        network: what the agent makes of the settings of a network.
+        network: gives the network the rule and modulation that the agent's name stands for; of
+            `ndp-*` a modulation that is set ("retroactive") stays, and otherwise is "direct".
         ignores: dotted names of settings that do not concern it.
         one_width: whether it has one layer, of the last width in the settings of the network.
     """
@@ -349,14 +350,6 @@ def register(name: str, agent: Agent) -> None:
     _registered[name] = agent
 
 
-def network_of(agent: str, network: NetworkConfig) -> NetworkConfig:
-    """The network with the rule and modulation that the agent's name stands for.
-
-    `ndp-*` keeps a modulation that is already set ("retroactive") and otherwise gets "direct".
-    """
-    return agents()[agent].network(network)
-
-
 def build(
     agent: str,
     venv: VecEnv,
@@ -378,7 +371,7 @@ def build(
         "device": device,
         "policy_kwargs": {"log_std_init": trainer.log_std_init},
     }
-    network, evolves = network_of(agent, network), trainer.kind == "evolution"
+    network, evolves = agents()[agent].network(network), trainer.kind == "evolution"
     if not evolves:
         if network.fresh_weights == "random":
             raise ValueError("network.fresh_weights random is for trainer.kind evolution")

@@ -72,4 +72,4 @@ def measure(rows: Rows, options: Any) -> None:
 
 
 if __name__ == "__main__":
-    run(measure, __doc__, {"runs": None})
+    run(measure, __doc__, runs=True)

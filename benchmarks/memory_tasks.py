@@ -66,4 +66,4 @@ def measure(rows: Rows, options: Any) -> None:
 
 
 if __name__ == "__main__":
-    run(measure, __doc__, {"runs": None}, steps=[60, 240, 1000], keys=[8], episodes=64)
+    run(measure, __doc__, runs=True, steps=[60, 240, 1000], keys=[8], episodes=64)

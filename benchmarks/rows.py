@@ -3,7 +3,7 @@
 import argparse
 import math
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,22 +46,18 @@ class Rows:
 
 
 def run(
-    measure: Callable[[Rows, Any], None],
-    doc: str | None,
-    several: Mapping[str, Sequence[str] | None] | None = None,
-    **defaults: Any,
+    measure: Callable[[Rows, Any], None], doc: str | None, runs: bool = False, **defaults: Any
 ) -> None:
     """The command line of a benchmark, whose `measure` adds rows, of the options, in one thread of
     PyTorch; `doc` is the text of its module.
 
-    Of the arguments that are named in `several` there are one or more, which can have these values
-    (None: any). Options come in the types of their `defaults`: several values where that is a list,
-    a flag where it is False.
+    With `runs` it takes one or more of them. Options come in the types of their `defaults`: several
+    values where that is a list, a flag where it is False.
     """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=form)
-    for name, choices in (several or {}).items():
-        parser.add_argument(name, nargs="+", choices=choices)
+    if runs:
+        parser.add_argument("runs", nargs="+")
     for name, default in defaults.items():
         kind: Any = {"action": "store_true"}
         if isinstance(default, list):

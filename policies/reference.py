@@ -59,20 +59,15 @@ class _Spike(torch.autograd.Function):
         return grad * SURROGATES[ctx.surrogate](u, ctx.slope), None, None
 
 
-def spike(u: Tensor, surrogate: str, slope: float) -> Tensor:
-    """Spikes H(u), 1 where u > 0 and else 0, with a surrogate derivative.
+def fire(potential: Tensor, surrogate: str, slope: float) -> Tensor:
+    """Spikes s = H(v - v_th), 1 where v > v_th and else 0, with a surrogate derivative.
 
     Args:
-        u: membrane potential above threshold, any shape.
-        surrogate: a key of `SURROGATES`; each derivative peaks at 1 where u = 0.
+        potential: membrane potentials v, any shape.
+        surrogate: a key of `SURROGATES`; each derivative peaks at 1 where v = v_th.
         slope: sharpness of the surrogate, above 0, in 1 / potential.
     """
-    return _Spike.apply(u, surrogate, slope)
-
-
-def fire(potential: Tensor, surrogate: str, slope: float) -> Tensor:
-    """Spikes s = H(v - v_th) of membrane potentials v, with a surrogate gradient."""
-    return spike(potential - THRESHOLD, surrogate, slope)
+    return _Spike.apply(potential - THRESHOLD, surrogate, slope)
 
 
 def integrate(

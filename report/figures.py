@@ -16,24 +16,12 @@ import vl_convert
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY, UsageError, whole_file
 from spikepropamine.reading import read_bytes
 from spikepropamine.report.charts import Chart, chart
 from spikepropamine.report.colours import colour_of
 from spikepropamine.statistics import Difference, difference, interval, pooled
-from spikepropamine.table import (
-    RUN,
-    TASK,
-    groups,
-    lines_where,
-    main_measure,
-    of_one_task,
-    once,
-    read,
-    task_name,
-    values_of,
-    where,
-)
 
 CHART = "chart"  # the name of the digest in a PNG file
 CHANCE = 0.5  # of the cue tasks, which have two answers
@@ -46,7 +34,7 @@ POOLED = "all tasks"
 
 def conditions(files: Sequence[Path], **asked: str) -> Chart:
     """Late accuracy by condition: mean, interval and every seed of each policy."""
-    lines = of_one_task(lines_where(files, asked))
+    lines = table.of_one_task(table.lines_where(files, asked))
     if "late_accuracy" not in lines.columns:
         raise UsageError("these results do not have late accuracy")
     text = "right responses in the second half of an episode; mean, 95 % interval and every seed"
@@ -55,7 +43,7 @@ def conditions(files: Sequence[Path], **asked: str) -> Chart:
 
 def returns(files: Sequence[Path], **asked: str) -> Chart:
     """Return by environment in the clean task, relative to the best policy's mean there."""
-    lines = once(lines_where(files, {"condition": CLEAN_KEY} | asked))
+    lines = table.once(table.lines_where(files, {"condition": CLEAN_KEY} | asked))
     mean = pl.col("return").mean().over("environment", "policy")
     lines = lines.with_columns(best=mean).with_columns(pl.col("best").max().over("environment"))
     for env in lines.filter(pl.col("best") <= 0)["environment"]:
@@ -69,10 +57,10 @@ def trials(files: Sequence[Path], **asked: str) -> Chart:
     """Accuracy by trial, a panel for each condition: flat where nothing is learned inside an
     episode.
     """
-    lines = of_one_task(lines_where(files, asked))
-    rows = where(read(files), measure="correct")
-    rows = rows.join(lines.select(*RUN, "condition"), on=[*RUN, "condition"], how="semi",
-                     nulls_equal=True, maintain_order="left")  # fmt: skip
+    lines = table.of_one_task(table.lines_where(files, asked))
+    rows = table.where(table.read(files), measure="correct")
+    keys = [*table.RUN, "condition"]
+    rows = rows.join(lines, on=keys, how="semi", nulls_equal=True, maintain_order="left")
     if rows.is_empty():
         raise UsageError("these results do not have accuracy by trial")
     rows = rows.with_columns(x=pl.col("at") + 1, panel="condition")
@@ -83,19 +71,17 @@ def learning(files: Sequence[Path], **asked: str) -> Chart:
     """Return of training episodes by steps, a panel for each task; of the policies of which that is
     known of every run.
     """
-    lines = lines_where(files, {"condition": CLEAN_KEY} | asked).filter(
-        pl.col("seed").is_not_null()
-    )
-    runs = lines.select(RUN).unique(maintain_order=True)
-    rows = where(read(files), measure="training_return").filter(pl.col("at").is_not_null())
-    known = rows.select(RUN).unique()
-    less = runs.join(known, on=RUN, how="anti", nulls_equal=True)
-    keys = [*TASK, "policy"]
-    rows = rows.join(runs, on=RUN, how="semi", nulls_equal=True, maintain_order="left")
+    lines = table.lines_where(files, {"condition": CLEAN_KEY} | asked)
+    lines = lines.filter(pl.col("seed").is_not_null())
+    rows = table.where(table.read(files), measure="training_return")
+    rows = rows.filter(pl.col("at").is_not_null())
+    less = lines.join(rows, on=table.RUN, how="anti", nulls_equal=True)
+    rows = rows.join(lines, on=table.RUN, how="semi", nulls_equal=True, maintain_order="left")
+    keys = [*table.TASK, "policy"]
     rows = rows.join(less, on=keys, how="anti", nulls_equal=True, maintain_order="left")
     if rows.is_empty():
         raise UsageError("these results do not have returns by step")
-    task = pl.concat_str(TASK, separator=" ", ignore_nulls=True)
+    task = pl.concat_str(table.TASK, separator=" ", ignore_nulls=True)
     rows = rows.with_columns(x=pl.col("at") / 1e6, panel=task)
     return _curves(rows, "million steps", "return", "return of training episodes")
 
@@ -114,17 +100,18 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
     for file in files:
         more = [other for other in asked.get("with", "").split(",") if other.startswith(file.stem)]
         together = [file, *(file.with_name(f"{other}.csv") for other in more)]
-        lines = lines_where(together, {"lesion": ""}).filter(pl.col("seed").is_not_null())
-        for task, of in groups(lines, *TASK):
-            measure, condition = main_measure(of)
+        lines = table.lines_where(together, {"lesion": ""}).filter(pl.col("seed").is_not_null())
+        for task, of in table.groups(lines, *table.TASK):
+            measure, condition = table.main_measure(of)
             of = of.filter(pl.col("condition") == condition)
-            values = {policy: values_of(some, measure) for (policy,), some in groups(of, "policy")}
+            by_policy = table.groups(of, "policy")
+            values = {policy: table.values_of(some, measure) for (policy,), some in by_policy}
             plastic = next(policy for policy in values if policy.startswith("ndp-"))
             unit = {"settled_pace": 1.0, "late_accuracy": 1 - CHANCE}.get(measure, 0.0)
             if not unit:
                 static = next(p for p in (*STATIC, "mlp") if p in values)
                 unit = float(values[static].mean() - of["random_return"].mean())
-            labels.append(label := f"{task_name(task)}, {plastic} ({file.stem})")
+            labels.append(label := f"{table.task_name(task)}, {plastic} ({file.stem})")
             for name, others in AGAINST.items():
                 other = next((policy for policy in others if policy in values), None)
                 if other is None:
@@ -186,8 +173,8 @@ def _dots(
 ) -> Chart:
     """Means, intervals and seeds of each policy, side by side, a panel for each value of `axis`."""
     seeds, means = [], []
-    for (at, policy), some in groups(lines, axis, "policy"):
-        values = values_of(some, measure)
+    for (at, policy), some in table.groups(lines, axis, "policy"):
+        values = table.values_of(some, measure)
         low, high = interval(values) or (values.mean(), values.mean())
         of = {"at": at, "policy": policy}
         means.append(of | {"y": _short(values.mean()), "low": _short(low), "high": _short(high)})
@@ -234,7 +221,7 @@ def _shared(
 ) -> dict[str, Any]:
     """What charts of policies in panels have in common."""
     policies = list(dict.fromkeys(row["policy"] for row in rows))
-    tasks = [task_name(task) for task in frame.select(TASK).unique(maintain_order=True).iter_rows()]
+    tasks = list(dict.fromkeys(map(table.task_name, frame.select(table.TASK).iter_rows())))
     return {
         "title": tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks",
         "panels": list(dict.fromkeys(row[panel] for row in rows)),

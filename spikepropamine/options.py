@@ -74,6 +74,11 @@ def updated(settings: T, changes: Any, where: str | None = None) -> T:
         raise UsageError(message if where is None else f"{where}: {message}") from error
 
 
+def plain(settings: Any) -> dict[str, Any]:
+    """A (nested) settings dataclass as plain values, for YAML and JSON."""
+    return _adapter(type(settings)).dump_python(settings, mode="json", warnings=False)
+
+
 def _merged(settings: Any, changes: Any, where: str) -> dict[str, Any]:
     if not isinstance(changes, Mapping):
         raise UsageError(f"{where}: must be a mapping of settings, got {shown(changes)}")

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from saved_runs import CUES, save_run
 
 from spikepropamine.__main__ import COMMANDS, main
-from spikepropamine.agents.zoo import network_of
+from spikepropamine.agents.zoo import agents
 from spikepropamine.envs.perturbations import parse
 from spikepropamine.policies.export import _digest, load_policy
 from spikepropamine.training import settings as training
@@ -322,7 +322,7 @@ def test_yaml_of_the_user(room, kind, monkeypatch):
 def test_the_configuration_and_curve_of_a_run(room):
     """Of one that is resumed, and in the page over all runs."""
     known = training.defaults(CUES, "mlp")
-    known = replace(known, steps=100, network=network_of("mlp", known.network))
+    known = replace(known, steps=100, network=agents()["mlp"].network(known.network))
     text = yaml.safe_dump({"settings": known.as_dict(), "versions": {}}, sort_keys=False)
     rows = "time/total_timesteps,rollout/ep_rew_mean\n10,1.5\n20,2.5\n"
     folder = room[0] / "runs" / CUES / "mlp" / "seed-0"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spikepropamine.agents.zoo import network_of
+from spikepropamine.agents.zoo import agents
 from spikepropamine.common import UsageError, write_text
 from spikepropamine.envs.making import check_env_id
 from spikepropamine.training import settings
@@ -45,7 +45,7 @@ def test_the_command_that_a_run_was_started_with_goes_on_with_it(tmp_path, polic
     hidden = ["--network.hidden", *widths[: 1 if policy == "lstm" else None]] if widths else []
     command = [*CUE, "--policy", policy, "--runs", str(tmp_path), *hidden, *more]
     started = settings.parse(command)
-    network = network_of(policy, started.network)
+    network = agents()[policy].network(started.network)
     if more:
         network = replace(network, hidden=tuple(2 * width for width in network.hidden))
     started = replace(started, network=network)

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from tqdm.contrib import DummyTqdmFile
 
 from spikepropamine.agents.helped import Taught, deployed, shown
-from spikepropamine.agents.zoo import actor_parameters, build, match_hidden, network_of
+from spikepropamine.agents.zoo import actor_parameters, agents, build, match_hidden
 from spikepropamine.common import UsageError, bad_input, command_words, run_command, write_text
 from spikepropamine.folder import RunFolder, check_writable
 from spikepropamine.policies import NetworkConfig
@@ -105,7 +105,7 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
     called = [*callbacks, *films(settings)]  # the second before MuJoCo is imported
     venv = make_envs(settings)
     # what the policy's name stands for
-    settings = replace(settings, network=network_of(settings.policy, settings.network))
+    settings = replace(settings, network=agents()[settings.policy].network(settings.network))
     with bad_input("", AssertionError, MemoryError):
         configured = settings.resume and folder.config.is_file()
         if settings.match_parameters and not configured:

@@ -3,7 +3,7 @@
 import argparse
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,15 +129,7 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
-        return _plain(asdict(self))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
+        return options.plain(self)
 
 
 def defaults(
@@ -336,12 +328,12 @@ def _started(settings: Settings, folder: Path) -> Settings:
     """Settings with what a policy to start from cannot do without: its networks, and whether it
     observes normalised numbers.
     """
+    with bad_input(f"--from {folder}", FileNotFoundError):
+        metadata = load_policy(RunFolder(folder).policy).metadata
     try:
-        learned = completed(load_policy(RunFolder(folder).policy).metadata["settings"])
+        learned = completed(metadata["settings"])
         kept = {name: learned[name] for name in ("network", "normalize_observations")}
         kept["trainer"] = {name: learned["trainer"][name] for name in CRITIC}
-    except (FileNotFoundError, ValueError) as error:
-        raise UsageError(f"--from {folder}: {error}") from error
     except (KeyError, TypeError) as error:
         raise UsageError(
             f"--from {folder}: its policy does not say how it was trained, as one that `save_run` "
@@ -416,7 +408,7 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a run, with what older ones do not say, as it was before there was a choice, and
     without what is no option any more.
     """
-    known, later = Settings.__dataclass_fields__, _plain(asdict(TrainerSettings()))
+    known, later = Settings.__dataclass_fields__, options.plain(TrainerSettings())
     trainer = {name: settings["trainer"].get(name, value) for name, value in later.items()}
     return {name: value for name, value in settings.items() if name in known} | {
         "network": completed_network(settings["network"]),
