@@ -330,11 +330,8 @@ def _objection(environment: str, env_kwargs: str, asked: tuple[str, ...]) -> str
 def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | None:
     """Runs what is left of a cell: training from its last checkpoint, then evaluations and exports.
     What they say goes to its log. Once `stopped`, which is asked now and then, is true, a command
-    is ended as by Ctrl-C.
-
-    Returns:
-        Why it failed, in a line; None where it is finished; `BUSY` where another process is at
-            it.
+    is ended as by Ctrl-C. Returns why it failed, in a line; None where it is finished; `BUSY` where
+    another process is at it.
     """
     try:
         if cell.finished():

@@ -45,15 +45,9 @@ def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | No
 
 @functools.cache  # asked at every step, answered and logged once
 def available(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> str:
-    """The backend of this name, or the reference where it cannot run, with one line in the log.
-
-    Args:
-        name: a key of `BACKENDS`, or "auto" for the fastest.
-        spec: the kind of layer that it will run.
-        device: type of the device where their tensors are.
-
-    Raises:
-        ValueError: unknown name.
+    """The backend of this name, a key of `BACKENDS` or "auto" for the fastest, for layers of a kind
+    on a type of device; or the reference where it cannot run these, with one line in the log.
+    Raises ValueError: an unknown name.
     """
     if name != "auto" and name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}")

@@ -235,10 +235,8 @@ def _load(
 
 
 def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
-    """What a policy's class was made with, as plain values.
-
-    Raises:
-        ValueError: something that the format does not know.
+    """What a policy's class was made with, as plain values. Raises ValueError: something that the
+    format does not know.
     """
     names = {cls: name for name, cls in ACTIVATIONS.items()}
     if policy.activation_fn not in names:
@@ -284,11 +282,8 @@ def _statistics_of(
 
 
 def narrowed(policy: ActorCriticPolicy, channels: int) -> ActorCriticPolicy:
-    """The same policy on the leading channels of its observations, as it is where others are zero.
-
-    Args:
-        policy: of a class in `POLICIES`, or one of the above, on a Box [channels or more].
-        channels: that it is to see.
+    """The same policy, of a class in `POLICIES` or one of the above, on the leading `channels` of
+    its observations, a Box [channels or more]: as it is where the others are zero.
     """
     space: Any = policy.observation_space
     low, high = space.low[:channels], space.high[:channels]
@@ -307,10 +302,8 @@ def narrowed(policy: ActorCriticPolicy, channels: int) -> ActorCriticPolicy:
 
 
 def widen(policy: ActorCriticPolicy, channels: int, state: dict[str, torch.Tensor]) -> None:
-    """Gives a policy the weights of one on its leading `channels`, and zero for the others.
-
-    Raises:
-        RuntimeError: they are of another network.
+    """Gives a policy the weights of one on its leading `channels`, and zero for the others. Raises
+    RuntimeError: they are of another network.
     """
     narrow = narrowed(policy, channels)
     narrow.load_state_dict(state)

@@ -39,10 +39,8 @@ ALIKE = ("units", "surrogate", "slope", "soft_reset", "clip", "decay")  # in all
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Settings of a spiking actor network.
-
-    Raises:
-        ValueError: a value out of range or an unknown name; the message says what would be right.
+    """Settings of a spiking actor network. Raises ValueError: a value out of range or an unknown
+    name; the message says what would be right.
     """
 
     rule: str = "oja"
@@ -202,10 +200,8 @@ class StateLayout:
         )
 
     def get(self, flat: Array, name: str) -> Array:
-        """View of one field, [..., *shape], of flat states [..., D] (tensor or NumPy array).
-
-        Raises:
-            KeyError: no such field; the message lists the fields.
+        """View of one field, [..., *shape], of flat states [..., D] (tensor or NumPy array). Raises
+        KeyError: no such field; the message lists the fields.
         """
         if name not in self.shapes:
             raise KeyError(f"no state field {name!r}; the fields are: {', '.join(self.shapes)}")

@@ -231,13 +231,9 @@ DISTRIBUTIONS[SquashedDiagGaussianDistribution] = _SquashedGaussian
 
 
 class Critics(nn.Module):
-    """Some MLPs of the same widths, from (state, action) to `outputs` numbers each.
-
-    Args:
-        inputs: width of the state and the action together.
-        widths: of the hidden layers, which are rectified.
-        outputs: 1 for a value, more for quantiles.
-        count: how many there are.
+    """So many MLPs (`count`) with hidden layers of the same widths, which are rectified: from state
+    and action, `inputs` numbers together, to `outputs` numbers each, 1 for a value, more for
+    quantiles.
     """
 
     def __init__(self, inputs: int, widths: list[int], outputs: int, count: int) -> None:

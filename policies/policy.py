@@ -181,10 +181,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         return by_sequence(latent, sequences), states
 
     def predict(self, observation: Any, *arguments: Any, **named: Any) -> Any:
-        """As in SB3; threads may share the policy.
-
-        Raises:
-            BadObservation: one is not finite; nothing has come of it, and the state still holds.
+        """As in SB3; threads may share the policy. Raises BadObservation: one is not finite;
+        nothing has come of it, and the state still holds.
         """
         check_finite(observation)
         compiled = fast(self)

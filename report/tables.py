@@ -297,13 +297,9 @@ TABLES = {
 
 
 def grouped(lines: pl.DataFrame, by: Mapping[str, str], columns: Mapping[str, Cell]) -> str:
-    """A row for each group of lines.
-
-    Args:
-        lines: of `lines_where`.
-        by: titles of the columns that tell the groups apart, and what these are; those without
-            a title are not shown.
-        columns: titles, and what makes the cell.
+    """A row for each group of lines. `by` has titles of the columns that tell the groups apart, and
+    what these are; those without a title are not shown. `columns` has titles, and what makes the
+    cell.
     """
     shown, apart, rows = list(filter(None, by)), list(dict.fromkeys(by.values())), []
     for key, some in table.groups(lines, *apart):

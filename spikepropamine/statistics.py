@@ -50,10 +50,8 @@ def interval(values: Values) -> tuple[float, float] | None:
 
 def difference(one: Values, other: Values, paired: bool = False) -> Difference:
     """Of two policies, or of one policy in two conditions: finite values, one for each run; they
-    belong together two by two where they are `paired`, as with and without a lesion.
-
-    Returns:
-        Welch's interval and p, or Student's of the differences where they are paired.
+    belong together two by two where they are `paired`, as with and without a lesion. The interval
+    and p are Welch's, or Student's of the differences where they are paired.
     """
     one, other = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
     pairs = (one, other) if paired else (one[:, None], other)

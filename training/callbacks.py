@@ -283,13 +283,9 @@ class Diagnostics(BetweenSteps):
 def replayed(
     policy: PlasticSpikingPolicy, observations: Any, starts: Tensor, state: Tensor
 ) -> dict[str, float]:
-    """Activity and fast weights of a rollout, by running its observations through the network.
-
-    Args:
-        policy: as it was in the rollout.
-        observations: [T, B, *shape], or a dict of such.
-        starts: [T, B], 1 where an episode starts.
-        state: [B, D], flat, before the first step.
+    """Activity and fast weights of a rollout, by running its observations [T, B, *shape], or a dict
+    of such, through the network of the policy as it was. Starts are [T, B], 1 where an episode
+    starts; the state before the first step is flat, [B, D].
     """
     steps, batch = starts.shape
     network: Any = policy.network

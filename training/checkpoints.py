@@ -285,13 +285,9 @@ def lock(folder: Path) -> AcquireReturnProxy:
 
 
 class Checkpoints(Periodic):
-    """Saves checkpoints, after each of which all environments begin new episodes.
-
-    Args:
-        settings: of the training.
-        versions: of what its results depend on.
-        before, after: are called before and after each is written.
-        resumed: whether the training goes on from one; then it begins with new episodes.
+    """Saves checkpoints, after each of which all environments begin new episodes, as they do first
+    where the training is `resumed`. The versions are of what its results depend on; `before` and
+    `after` are called before and after each is written.
     """
 
     def __init__(

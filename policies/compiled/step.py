@@ -56,20 +56,11 @@ _plans = _Plans()
 def step(
     network: Any, observations: Tensor, starts: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor, list[LayerOutput]]:
-    """One environment step of a `SpikingNetwork`, without gradients.
-
-    Args:
-        network: the network, on the CPU.
-        observations: [1, B, channels].
-        starts: [1, B], 1 where an episode starts.
-        state: flat, [1, B, D]; not changed.
-
-    Returns:
-        Features [1, B, output_size], the new flat state [1, B, D], and each layer's output [ticks,
-        B, neurons], which the next step overwrites.
-
-    Raises:
-        ValueError: a shape or dtype that the network does not have.
+    """One environment step of a `SpikingNetwork` on the CPU, without gradients: from observations
+    [1, B, channels], starts [1, B], 1 where an episode starts, and the flat state [1, B, D], which
+    is not changed, to features [1, B, output_size], the new flat state, and each layer's output
+    [ticks, B, neurons], which the next step overwrites. Raises ValueError: a shape or dtype that
+    the network does not have.
     """
     batch, dtype = state.shape[1], state.dtype
     plans = _plans.of.get(network)

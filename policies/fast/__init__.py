@@ -72,11 +72,8 @@ def way(policy: Any) -> str:
 
 
 class Fast:
-    """The methods of a policy as calls of functions; safe to share between threads.
-
-    Args:
-        policy: one without an `obstacle`.
-        actor: in place of its own, see `networks`.
+    """The methods of a policy without an `obstacle` as calls of functions; safe to share between
+    threads. An `actor` takes the place of its own, see `networks`.
     """
 
     def __init__(self, policy: Any, actor: Callable[..., Any] | None = None) -> None:
@@ -112,16 +109,10 @@ class Fast:
 
     @torch.no_grad()
     def step(self, observations: Any, states: Any = None, starts: Any = None) -> tuple[Any, ...]:
-        """The `forward` of the policy, which explores.
-
-        Args:
-            observations: [batch, ...], or a dict of such.
-            states: `RNNStates`; None for policies without memory.
-            starts: [batch], 1 where an episode starts; None likewise.
-
-        Returns:
-            Actions [batch, ...], values [batch, 1], log-likelihoods [batch]; of a policy with a
-            memory the next states, too.
+        """The `forward` of the policy, which explores: from observations [batch, ...], or a dict of
+        such, to actions [batch, ...], values [batch, 1] and log-likelihoods [batch]. A policy with
+        a memory takes `RNNStates` and starts [batch], 1 where an episode starts, and gives the next
+        states, too.
         """
         features, starts = self._read(observations), None if starts is None else starts[None]
         logits, memory, pi = self._actor(features, states and states.pi, starts)
@@ -166,14 +157,9 @@ class Fast:
         return actions if several else actions.squeeze(axis=0), state
 
     def evaluate(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """`evaluate_actions` of the policy, nearly to the last bit.
-
-        Args:
-            batch: a minibatch of a rollout buffer, of `count` steps; of a recurrent policy equal
-                sequences, one after the other.
-
-        Returns:
-            Values, log-likelihoods of the actions and entropies, each [count], with gradients.
+        """`evaluate_actions` of the policy, nearly to the last bit: values, log-likelihoods of the
+        actions and entropies, each [count], with gradients, of a minibatch of a rollout buffer; of
+        a recurrent policy the minibatch has equal sequences, one after the other.
         """
         features, actions = self._read(batch.observations), batch.actions
         states, starts, sequences = getattr(batch, "lstm_states", None), None, None

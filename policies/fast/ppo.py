@@ -67,11 +67,8 @@ def policy_loss(
 
 
 class Gradients:
-    """The gradients of a policy in one tensor, each parameter's a part of it.
-
-    Args:
-        policy: any, all of whose parameters are of one type, on one device.
-        largest_norm: bound of the norm of all of them together.
+    """The gradients of a policy in one tensor, each parameter's a part of it; all parameters are of
+    one type, on one device. `largest_norm` bounds the norm of all gradients together.
     """
 
     def __init__(self, policy: Any, largest_norm: float) -> None:
