@@ -11,55 +11,44 @@ from spikepropamine.versions import versions
 # each module has a `main(arguments, program)` that returns the exit code; PyTorch and the rest are
 # imported with the one that is asked for
 COMMANDS = {
-    name: (f"spikepropamine.{module}", summary)
-    for name, module, summary in (
-        ("train", "training.run", "train a policy"),
-        ("tune", "training.tune", "find settings of a policy"),
-        ("evaluate", "report.evaluate", "evaluate trained policies"),
-        (
-            "matrix",
-            "matrix.command",
-            "train and evaluate environments x policies x seeds x settings",
-        ),
-        ("claims", "report.pages", "tables and figures of README and docs, out of results"),
-        ("enjoy", "export.enjoy", "watch a policy, live where there is a display, else as a video"),
-        ("export", "export.command", "a policy as a file: ONNX or NIR"),
-        ("cards", "report.card", "cards of runs, from their evaluations"),
-        ("verify", "envs.perturbations.verify", "prove that perturbations do what they say"),
-        ("dashboards", "report.dashboards", "a page over many runs, or a workspace in wandb"),
-        ("list", "listing", "envs, policies, rules, suites, perturbations, matrices, trained"),
-    )
+    "train": ("training.run", "train a policy"),
+    "tune": ("training.tune", "find settings of a policy"),
+    "evaluate": ("report.evaluate", "evaluate trained policies"),
+    "matrix": ("matrix.command", "train and evaluate environments x policies x seeds x settings"),
+    "claims": ("report.pages", "tables and figures of README and docs, out of results"),
+    "enjoy": ("export.enjoy", "watch a policy, live where there is a display, else as a video"),
+    "export": ("export.command", "a policy as a file: ONNX or NIR"),
+    "cards": ("report.card", "cards of runs, from their evaluations"),
+    "verify": ("envs.perturbations.verify", "prove that perturbations do what they say"),
+    "dashboards": ("report.dashboards", "a page over many runs, or a workspace in wandb"),
+    "list": ("listing", "envs, policies, rules, suites, perturbations, matrices, trained"),
 }
-USAGE = "\n".join(
-    [
-        "usage: spikepropamine COMMAND ...",
-        "",
-        *(f"  {name:11} {summary}" for name, (_, summary) in COMMANDS.items()),
-        "",
-        "`spikepropamine COMMAND --help` says more; `--verbose` shows where an error came from.",
-    ]
-)
+LISTED = "\n".join(f"  {name:11} {summary}" for name, (_, summary) in COMMANDS.items())
+USAGE = f"""usage: spikepropamine COMMAND ...
+
+{LISTED}
+
+`spikepropamine COMMAND --help` says more; `--verbose` shows where an error came from."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in COMMANDS:
-        module, program = COMMANDS[arguments[0]][0], f"spikepropamine {arguments[0]}"
-
-        def run() -> int:
-            return importlib.import_module(module).main(arguments[1:], program)
-
-        return run_command(program, run, "interrupted")
-    return run_command("spikepropamine", lambda: _usage(arguments), "interrupted")
+    named = [name for name in arguments[:1] if name in COMMANDS]
+    program = " ".join(["spikepropamine", *named])
+    return run_command(program, lambda: _run(arguments, program), "interrupted")
 
 
-def _usage(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], program: str) -> int:
     if not arguments:
         raise UsageError(f"a command is missing: {', '.join(COMMANDS)}")
-    if arguments[0] not in ("-h", "--help", "--version"):
-        raise UsageError(unknown("command", arguments[0], COMMANDS))
-    if arguments[0] == "--version":
+    name, *others = arguments
+    if name in COMMANDS:
+        module = importlib.import_module(f"spikepropamine.{COMMANDS[name][0]}")
+        return module.main(others, program)
+    if name not in ("-h", "--help", "--version"):
+        raise UsageError(unknown("command", name, COMMANDS))
+    if name == "--version":
         print(f"spikepropamine {__version__} ({versions()['revision']})")
     else:
         print(USAGE)
