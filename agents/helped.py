@@ -12,14 +12,10 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common import vec_env
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
-from stable_baselines3.common.vec_env import (
-    VecEnv,
-    VecEnvWrapper,
-    VecTransposeImage,
-    unwrap_vec_wrapper,
-)
+from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
@@ -27,7 +23,7 @@ from spikepropamine.policies.export import narrowed
 from spikepropamine.policies.off_policy import actor_of
 
 
-class FallingShare(VecEnvWrapper):
+class FallingShare(vec_env.VecEnvWrapper):
     """Environments in which something is done in a share of the episodes that falls linearly to
     none over so many steps of all environments together.
 
@@ -159,7 +155,7 @@ class Taught(FallingShare):
     def _check_spaces(self) -> None:
         ours: Any = self.observation_space
         if is_image_space(ours) and not is_image_space_channels_first(ours):
-            ours = VecTransposeImage.transpose_space(ours)  # as policies have them
+            ours = vec_env.VecTransposeImage.transpose_space(ours)  # as policies have them
         theirs: Any = self.teacher.observation_space
         acts, actions = self.teacher.action_space, self.action_space
         if actions != acts:
@@ -234,7 +230,7 @@ def _translated(methods: list[Callable[[np.ndarray], np.ndarray]], rows: np.ndar
 
 def shown(venv: VecEnv | None) -> Shown | None:
     """The `Shown` among the wrappers of environments, if there is one."""
-    return None if venv is None else unwrap_vec_wrapper(venv, Shown)
+    return None if venv is None else vec_env.unwrap_vec_wrapper(venv, Shown)
 
 
 def deployed(algorithm: Any) -> tuple[ActorCriticPolicy, Normalisation | None]:

@@ -6,10 +6,10 @@ import multiprocessing
 import os
 import pickle
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 
@@ -227,8 +227,13 @@ class Processes:
         """As of a `Worker`. Raises UsageError where processes die again and again."""
         jobs, done, deaths = _jobs(members), 0, 0
         while done < len(jobs):
+            if self.pool is None:
+                # not forked: PyTorch's and MuJoCo's threads do not survive a fork
+                context = multiprocessing.get_context("spawn")
+                self.pool = ProcessPoolExecutor(self.workers, context, _start, (self.packed,))
+            submit = partial(self.pool.submit, _evaluated, None, episodes)
             try:
-                for future in [self._submit(episodes, *job) for job in jobs[done:]]:
+                for future in [submit(*job) for job in jobs[done:]]:
                     found = future.result()
                     done, deaths = done + 1, 0
                     yield from found
@@ -240,13 +245,6 @@ class Processes:
                         "workers were killed again and again, as where memory runs out; go on with "
                         "--resume and fewer --trainer.workers"
                     ) from error
-
-    def _submit(self, *job: Any) -> Future[list[Result]]:
-        if self.pool is None:
-            # not forked: PyTorch's and MuJoCo's threads do not survive a fork
-            context = multiprocessing.get_context("spawn")
-            self.pool = ProcessPoolExecutor(self.workers, context, _start, (self.packed,))
-        return self.pool.submit(_evaluated, None, *job)
 
     def close(self) -> None:
         """Ends the processes."""

@@ -47,11 +47,9 @@ def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
         "env": env if NAME.fullmatch(env) else json.dumps(env),
         "env_kwargs": json.dumps(metadata["settings"]["env_kwargs"]),
         "said": said.replace("_", " ").capitalize(),
-        "parameters": None,
+        "parameters": lines["parameters"].first() if "parameters" in lines.columns else None,
         "results": _results(lines) if lines.height else "",
     }
-    if lines.height and "parameters" in lines.columns:
-        facts["parameters"] = lines["parameters"][0]
     card = templates().get_template("card.jinja")
     return card.render(metadata=metadata, metrics=metrics, name=name, **facts)
 

@@ -124,7 +124,7 @@ def curves(
         x_step=1 if x_format == "d" else None,
         y_title=y_title,
         y_domain=[bottom, top],
-        y_format=_format(as_percent),
+        y_format="%" if as_percent else NUMBER,
         lines=list(range(len(lines))),
         paints=[paint(line.policy) for line in lines],
         dashes=[[5, 3] if line.dashed else [1, 0] for line in lines],
@@ -172,7 +172,7 @@ def dots(
         height=round(at * (ROW if at < MANY_ROWS else TIGHT_ROW)),
         x_title=x_title,
         x_domain=_padded(known),
-        x_format=_format(as_percent),
+        x_format="%" if as_percent else NUMBER,
         rows=[0, at],
     )
 
@@ -215,10 +215,6 @@ def _padded(values: Sequence[float]) -> list[float]:
     low, high = min(values), max(values)
     air = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     return [low - air, high + air]
-
-
-def _format(as_percent: bool) -> str:
-    return "%" if as_percent else NUMBER
 
 
 def _short(value: float) -> float:

@@ -14,13 +14,7 @@ from markupsafe import Markup, escape
 from spikepropamine import statistics, words
 from spikepropamine.common import CLEAN_KEY, write_text
 from spikepropamine.evaluation.ask.conditions import Condition
-from spikepropamine.evaluation.judge.cost import (
-    PARTS,
-    PICOJOULES_PER_ADDITION,
-    PICOJOULES_PER_MULTIPLICATION,
-    Operations,
-    total,
-)
+from spikepropamine.evaluation.judge import cost
 from spikepropamine.evaluation.rows import TOLD
 from spikepropamine.report import charts, page
 from spikepropamine.report.evaluation import SPLITS, Evaluation, lesion_name
@@ -346,15 +340,15 @@ def _inside(found: Evaluation) -> Section:
 def _costs(found: Evaluation) -> Section:
     """What each policy costs."""
     rows = []
-    for policy, cost in found.costs.items():
-        counts = [_count(total(cost, part)) for part in PARTS]
-        memory = [cost[f"{name}_bytes"] / 1000 for name in ("parameter", "state")]
-        silent = _formed(percent, cost.get("activation_sparsity"))
-        rows.append([policy, *counts, _count(total(cost)), cost["energy_nJ"], *memory, silent])
-    columns = ["policy", *PARTS, "all operations", "energy in nJ", "weights in kB", "state in kB",
-               "silent activations"]  # fmt: skip
+    for policy, own in found.costs.items():
+        counts = [_count(cost.total(own, part)) for part in cost.PARTS]
+        memory = [own[f"{name}_bytes"] / 1000 for name in ("parameter", "state")]
+        silent = _formed(percent, own.get("activation_sparsity"))
+        rows.append([policy, *counts, _count(cost.total(own)), own["energy_nJ"], *memory, silent])
+    columns = ["policy", *cost.PARTS, "all operations", "energy in nJ", "weights in kB",
+               "state in kB", "silent activations"]  # fmt: skip
     caption = "Accumulates + multiply-accumulates per environment step"
-    text = sentences("about_cost", PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION)
+    text = sentences("about_cost", cost.PICOJOULES_PER_ADDITION, cost.PICOJOULES_PER_MULTIPLICATION)
     return Section("Cost", [Text(text), Table(columns, rows, caption)])
 
 
@@ -418,7 +412,7 @@ def _curves(
     return lines
 
 
-def _count(count: Operations) -> Cell:
+def _count(count: cost.Operations) -> Cell:
     accumulates, both = map(float, count)
     return Cell(f"{number(accumulates)} + {number(both)}", accumulates + both)
 

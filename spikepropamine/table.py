@@ -129,11 +129,6 @@ def _checked(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return frame
 
 
-def derived(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows, and those of `retention` and `late_accuracy` below them."""
-    return pl.concat([frame, retention(frame), late_accuracy(frame)])
-
-
 def retention(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows of `retention`: (R - R_random) / (R_clean - R_random) of each run, R its mean return in
     a condition, with a lesion or without.
@@ -208,7 +203,7 @@ def lines_where(files: Sequence[Path], asked: Mapping[str, str]) -> pl.DataFrame
 
 def lines_of(frame: pl.DataFrame) -> pl.DataFrame:
     """The same of rows. Raises UsageError where a run is there twice."""
-    frame = derived(frame)
+    frame = pl.concat([frame, retention(frame), late_accuracy(frame)])
     if (twice := frame.filter(frame.drop("value", "revision").is_duplicated())).height:
         raise UsageError(f"{_names(twice)}: it is there twice, of two evaluations")
     of_condition = pl.col("condition").is_not_null()

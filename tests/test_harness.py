@@ -123,13 +123,13 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
         ran.append(job)
         return actual(job)
 
-    actual = plan.run_job
+    actual = episodes.run_job
     arguments = [run, "--perturb", "action_flip~1@200", "--episodes", 70, "--out", tmp_path / "out"]
-    monkeypatch.setattr(plan, "run_job", counting)
+    monkeypatch.setattr(episodes, "run_job", counting)
     assert command_line(*arguments) == 130  # two waves of four parts
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.part"))
     again = []
-    monkeypatch.setattr(plan, "run_job", lambda job: again.append(job) or actual(job))
+    monkeypatch.setattr(episodes, "run_job", lambda job: again.append(job) or actual(job))
     first = measured(*arguments).frame
     assert len(ran) + len(again) == 8 and not [job for job in again if job in ran]
     assert measured(*arguments).frame.equals(first) and len(again) == 5

@@ -33,17 +33,11 @@ from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training import callbacks as measures
 from spikepropamine.training import checkpoints
+from spikepropamine.training import settings as training
 from spikepropamine.training.checkpoints import Checkpoint, Checkpoints
 from spikepropamine.training.environments import Evaluations, films, make_envs
 from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard, WandbWriter
-from spikepropamine.training.settings import (
-    Settings,
-    check_unchanged,
-    completed,
-    defaults,
-    parse,
-    without_effect,
-)
+from spikepropamine.training.settings import Settings
 from spikepropamine.versions import code_of, digests_of, versions
 
 DECISIVE = ("n_envs", "backend", "device", "checkpoint_every")
@@ -59,8 +53,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
 
     def run() -> None:
         nonlocal settings
-        settings = parse(arguments, program)
-        if idle := without_effect(settings, arguments):
+        settings = training.parse(arguments, program)
+        if idle := training.without_effect(settings, arguments):
             said = "does" if len(idle) == 1 else "do"
             print(f"{', '.join(idle)} {said} not concern {settings.policy}", file=sys.stderr)
         try:
@@ -277,7 +271,7 @@ def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
     UsageError: it cannot be the same.
     """
     checkpoint = checkpoints.latest(settings.folder.checkpoints)
-    check_unchanged(completed(checkpoint.settings), settings.as_dict())
+    training.check_unchanged(training.completed(checkpoint.settings), settings.as_dict())
     assert algorithm.env is not None
     # `learn` would reset, and statistics would take in what it shows; `Checkpoints` does it
     algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
@@ -349,7 +343,8 @@ def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
 
 def _matched(settings: Settings, venv: VecEnv) -> NetworkConfig:
     """The network that makes the actor as large as that of `match_parameters` by default."""
-    policy, taught = str(settings.match_parameters), settings.teacher is not None
-    other = defaults(settings.env, policy, taught, settings.cue is not None, settings.trainer.kind)
+    policy, kind = str(settings.match_parameters), settings.trainer.kind
+    taught, cued = settings.teacher is not None, settings.cue is not None
+    other = training.defaults(settings.env, policy, taught, cued, kind)
     target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
     return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)

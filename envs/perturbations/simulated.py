@@ -35,11 +35,6 @@ def each_body(task: Any) -> dict[str, np.ndarray]:
     return {body_name(task.model, body): np.array([body]) for body in range(1, task.model.nbody)}
 
 
-def bodies(task: Any) -> dict[str, np.ndarray]:
-    """The same, and all of them."""
-    return with_all(each_body(task))
-
-
 def body_name(model: Any, body: int) -> str:
     """The name of a body, or else that of its joint or geom (Ant's lower legs have no names)."""
     if model.body(body).name:
@@ -332,8 +327,9 @@ def _move_terrain(task: Any, value: float, bound: Bound) -> None:
 for family in (
     Family(
         "mass", "body", "Mass and inertia of one body, or of all.",
-        "x nominal", nominal=1, hardest=3, other=0.3, constants=True, targets=bodies, default="all",
-        needs=(MODEL,), edit_model=partial(_scale, ["body_mass", "body_inertia"]),
+        "x nominal", nominal=1, hardest=3, other=0.3, constants=True,
+        targets=lambda task: with_all(each_body(task)), default="all", needs=(MODEL,),
+        edit_model=partial(_scale, ["body_mass", "body_inertia"]),
     ),
     Family(
         "limb_length", "body",

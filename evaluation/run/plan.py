@@ -32,16 +32,8 @@ from spikepropamine.common import (
 )
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task
 from spikepropamine.evaluation.ask.runs import Run, applicable
-from spikepropamine.evaluation.run.episodes import (
-    Job,
-    Outcome,
-    close_environments,
-    joined,
-    loaded,
-    run_job,
-    waves,
-    width_of,
-)
+from spikepropamine.evaluation.run import episodes
+from spikepropamine.evaluation.run.episodes import Job, Outcome
 from spikepropamine.folder import RunFolder
 from spikepropamine.reading import LARGEST, Unreadable, read_tensors
 from spikepropamine.versions import digest_of, digests_of, import_modules, imported
@@ -90,7 +82,7 @@ def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> 
     def jobs_of(of: int | str, condition: Condition) -> list[Job]:
         """One for each wave."""
         run = runs[of] if isinstance(of, int) else teacher if of == TEACHER else None
-        width = width_of(task)
+        width = episodes.width_of(task)
         job = Job(
             folder=None if run is None else RunFolder(run.folder).policy,
             previous=run is not None and run.previous,
@@ -104,7 +96,7 @@ def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> 
             told=of == TEACHER and run is not None and run.revealed is None,
             baseline=str(of) if run is None else "",
         )
-        return [replace(job, seeds=wave) for wave in waves(asked.seeds, width)]
+        return [replace(job, seeds=wave) for wave in episodes.waves(asked.seeds, width)]
 
     contexts = [c for c in asked.conditions if c.lesion is None and c.has_contexts]
     # by index of a run, or name of a reference
@@ -120,7 +112,7 @@ def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> 
     done = iter(run_jobs([job for jobs in plans for job in jobs], workers, versions))
     outcomes: dict[int | str, dict[str, Outcome]] = {}
     for (of, condition), jobs in zip(parts, plans):
-        outcomes.setdefault(of, {})[condition.key] = joined([next(done) for _ in jobs])
+        outcomes.setdefault(of, {})[condition.key] = episodes.joined([next(done) for _ in jobs])
     return Evaluation(
         **vars(asked) | {"skipped": skipped},
         outcomes=[outcomes[index] for index in range(len(runs))],
@@ -167,10 +159,10 @@ def run_jobs(
 def _run_here(jobs: Sequence[Job], order: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
     try:
         for index in order:
-            yield index, run_job(jobs[index])
+            yield index, episodes.run_job(jobs[index])
     finally:
-        close_environments()
-        loaded.cache_clear()  # their folders may have others the next time
+        episodes.close_environments()
+        episodes.loaded.cache_clear()  # their folders may have others the next time
 
 
 def _run_side_by_side(
@@ -180,7 +172,7 @@ def _run_side_by_side(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (imported,))
     try:
-        running = {pool.submit(run_job, jobs[index]): index for index in order}
+        running = {pool.submit(episodes.run_job, jobs[index]): index for index in order}
         for future in as_completed(running):
             yield running[future], future.result()
         pool.shutdown()

@@ -13,15 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikepropamine.policies.compiled.autograd import (
-    COMPARTMENTS,
-    FIELDS,
-    TABLE,
-    aligned,
-    in_blocks,
-    number_type,
-    scratch,
-)
+from spikepropamine.policies.compiled import autograd
 from spikepropamine.policies.compiled.derive import kernels_for
 from spikepropamine.policies.compiled.rows import modulate, read_out, sparse_currents, unchanged
 from spikepropamine.policies.layers import LayerOutput
@@ -143,13 +135,13 @@ def _compared(parameters: list[dict[str, Any]], keep_alive: list[Any]) -> np.nda
 
 def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Plan:
     """A plan for so many networks, each with `batch` environments."""
-    config, layout, number = network.config, network.layout, number_type(dtype)
+    config, layout, number = network.config, network.layout, autograd.number_type(dtype)
     if dtype != network.readout_decay.dtype:
         raise ValueError(f"the state is {dtype}, the network {network.readout_decay.dtype}")
     ticks, bytes_each = config.ticks, network.readout_decay.itemsize
     layers = list(network.layers)
-    tables = aligned((len(layers) + 1) * count * TABLE.itemsize).view(TABLE)
-    tables = tables.reshape(len(layers) + 1, count)
+    size = (len(layers) + 1) * count * autograd.TABLE.itemsize
+    tables = autograd.aligned(size).view(autograd.TABLE).reshape(len(layers) + 1, count)
     tables["stride"] = layout.size * bytes_each
     for flag in ("plasticity_off", "modulator_held"):
         tables[flag] = layout.slices[flag].start * bytes_each
@@ -172,7 +164,7 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
     def enter_state(row: int, name: str, field: str) -> None:
         for when in ("old", "new"):
             tables[f"{when}_{name}"][row] = layout.slices[field].start * bytes_each
-            if name in FIELDS:
+            if name in autograd.FIELDS:
                 tables[f"{when}_{name}_stride"][row] = layout.size * bytes_each
 
     for index, layer in enumerate(layers):
@@ -182,12 +174,12 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
         rate = torch.zeros_like(spikes) if spec.plastic else None
         outputs.append(LayerOutput(spikes, potentials, rate))  # of several networks: one by one
         kernels = kernels_for(spec)
-        p = in_blocks(layer.parameters_in_use(), kernels.LANES)
+        p = autograd.in_blocks(layer.parameters_in_use(), kernels.LANES)
         p = p._replace(weight=p.weight.mT)
         enter(index, spikes=spikes, potentials=potentials, rate=rate, **p._asdict())
         if index:
             enter(index, inputs=outputs[index - 1].spikes)
-        for name in (*FIELDS, "modulation"):
+        for name in (*autograd.FIELDS, "modulation"):
             if (field := f"layer{index}.{name}") in layout.slices:
                 enter_state(index, name, field)
         indices = np.empty(max(spec.inputs, seen) + 1, np.int64)
@@ -199,13 +191,13 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
                 seen=torch.zeros(count * seen, dtype=dtype),
                 target=torch.zeros_like(spikes) if spec.has_target else None,
             )  # fmt: skip
-            for name in COMPARTMENTS:
+            for name in autograd.COMPARTMENTS:
                 if (x := getattr(layer, name, None)) is not None:
                     enter(index, **{name: x if name.endswith("_bias") else x.mT})
             sizes = number(0), ticks, batch, spec.inputs, neurons, network.input_size, seen
             call(index, modulate, sizes, (indices,))
         arguments = number(spec.clip), spec.soft_reset, ticks, batch, spec.inputs, neurons
-        tables["scratch"][index], memory = scratch(kernels.forward, *arguments)
+        tables["scratch"][index], memory = autograd.scratch(kernels.forward, *arguments)
         keep_alive.append(memory)
         call(index, kernels.forward, arguments)
     enter(
