@@ -44,33 +44,26 @@ def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | No
 
 
 @functools.cache  # asked at every step, answered and logged once
-def available(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> str:
-    """The backend of this name, a key of `BACKENDS` or "auto" for the fastest, for layers of a kind
-    on a type of device; or the reference where it cannot run these, with one line in the log.
-    Raises ValueError: an unknown name.
+def choose(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> Any:
+    """The module of the backend of this name, a key of `BACKENDS` or "auto" for the fastest, that
+    runs layers of a kind on a type of device; or the reference where it cannot, with one line in
+    the log. Raises ValueError: an unknown name.
     """
     if name != "auto" and name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}")
     chosen = "numba" if name == "auto" else name
-    why = obstacle(chosen, spec, device)
-    if why is None:
-        return chosen
-    asked = name != "auto" or torch.device(device).type == "cpu"  # elsewhere Numba never runs
-    level = logging.WARNING if asked else logging.INFO
-    logger.log(level, "backend %s cannot be used (%s); the reference is", chosen, why)
-    return "reference"
-
-
-@functools.cache
-def choose(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> Any:
-    """The module of the backend that `available` finds, imported when it is first needed."""
-    return importlib.import_module(BACKENDS[available(name, spec, device)])
+    if (why := obstacle(chosen, spec, device)) is not None:
+        asked = name != "auto" or torch.device(device).type == "cpu"  # elsewhere Numba never runs
+        level = logging.WARNING if asked else logging.INFO
+        logger.log(level, "backend %s cannot be used (%s); the reference is", chosen, why)
+        chosen = "reference"
+    return importlib.import_module(BACKENDS[chosen])
 
 
 @functools.cache
 def choose_step(name: str, specs: frozenset[LayerSpec], device: str) -> Step | None:
     """The backend's call for one environment step of a whole network, where it has such a one."""
-    if any(available(name, spec, device) != "numba" for spec in specs):
+    if {choose(name, spec, device).__name__ for spec in specs} != {BACKENDS["numba"]}:
         return None
     from spikepropamine.policies.compiled.step import step
 
