@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.rows import Rows, alone, peak_of, run
 from spikepropamine.policies.backends import BACKENDS, choose, obstacle
+from spikepropamine.policies.layers import SpikingLayer
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
-from spikepropamine.policies.rules import RULES
 from spikepropamine.training.run import keep_freed_memory
 
 KINDS = [
@@ -44,24 +44,10 @@ def passes(
     rule, modulation, recurrent = kind
     spec = LayerSpec(neurons, neurons, rule, modulation, recurrent)
     torch.manual_seed(0)
-    scale = neurons**-0.5
-    numbers = {"weight": 2.0 * scale * torch.randn(neurons, neurons), "bias": torch.zeros(neurons)}
-    numbers["membrane_decay"] = torch.full((neurons,), 0.8)
-    if recurrent:
-        numbers["recurrent_weight"] = scale * torch.randn(neurons, neurons)
-    if spec.plastic:
-        numbers["plasticity_gain"] = 0.3 * scale * torch.randn(neurons, neurons)
-        numbers |= {"pre_decay": torch.tensor(0.6), "post_decay": torch.tensor(0.6)}
-        if "threshold" in spec.state_shapes:
-            numbers["threshold_decay"] = torch.tensor(0.9)
-        if modulation == "retroactive":
-            numbers["eta"] = torch.tensor(0.18)
-        numbers |= {f"{k}_share": torch.tensor(0.3) for k in spec.state_shapes if "mean" in k}
-        if initial := RULES[rule].coefficients:
-            numbers["coefficients"] = torch.tensor([*initial.values()])
-        if initial := RULES[rule].synaptic:
-            numbers["synaptic"] = torch.full((len(initial), neurons, neurons), 0.5)
-    parameters = {k: x.requires_grad_() for k, x in numbers.items()}
+    layer = SpikingLayer(spec, 1, 1.0, NetworkConfig())
+    layer.weight.data *= 2.0
+    named = layer.parameters_in_use()._asdict()
+    parameters = {k: x.detach().requires_grad_() for k, x in named.items() if x is not None}
     inputs = (torch.rand(ticks, batch, neurons) < 0.15).float().requires_grad_()
     starts = (torch.rand(ticks, batch) < 0.02).float()
     rate = 0.18 * torch.rand(ticks, batch, neurons) if spec.plastic else None
