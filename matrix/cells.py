@@ -369,7 +369,8 @@ def _trained_otherwise(cell: Cell) -> str | None:
     if cell.run.path.exists() and cell.record.is_file():
         before = read_json(cell.record)
         for name, value in before.items():
-            if name in asked and asked[name] != value:  # a version may have others
+            known = name in asked and name not in CHANGES_NO_NUMBER  # a version may have others
+            if known and asked[name] != value:
                 return (
                     f"{cell.path} was trained with another {name}; delete it, or give this cell a "
                     "label of its own"

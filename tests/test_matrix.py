@@ -220,6 +220,9 @@ def test_a_run_that_was_trained_with_other_settings_is_not_taken_for_this_one(
     more = file(train=f"{TINY} --trainer.n-epochs 3")
     assert command.main([more, "--seeds", "0", "--policies", "snn"]) == 1
     assert "was trained with another trainer.n_epochs" in capsys.readouterr().err
+    # but for what changes no number
+    alike = file(train=f"{TINY} --trainer.workers 2")
+    assert command.main([alike, "--seeds", "0", "--policies", "snn"]) == 0
     # what a file says counts, too
     suite = Path("own.yaml")
     for mass in ("1.5", "2"):
