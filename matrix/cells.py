@@ -33,7 +33,7 @@ from spikepropamine.evaluation.command import conditions_asked, folder_name
 from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RESULTS, RunFolder
-from spikepropamine.options import Seed, updated
+from spikepropamine.options import Seed, flat, updated
 from spikepropamine.reading import parse_json, read_json, read_text, read_yaml
 from spikepropamine.training.settings import CHANGES_NO_NUMBER, CONFIGS
 from spikepropamine.training.settings import parse as parse_training
@@ -150,12 +150,9 @@ class Cell:
 
     def asked(self) -> dict[str, object]:
         """What its training is asked for, defaults included; but for what changes no number."""
-        asked: dict[str, object] = {}
         settings = parse_training(list(self.commands[0][1:]))
-        for name, value in settings.as_dict().items():
-            if name not in CHANGES_NO_NUMBER:
-                parts = value.items() if name in ("network", "trainer") else ()
-                asked |= {f"{name}.{part}": of for part, of in parts} or {name: value}
+        plain = settings.as_dict().items()
+        asked = flat({name: value for name, value in plain if name not in CHANGES_NO_NUMBER})
         for text, digest in digests_of(self.commands[0], self.root).items():
             asked[f"content of {text}"] = digest
         for module, digest in code_of(settings.imports).items():

@@ -245,6 +245,15 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values by dotted name; the arguments of an environment stay together."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        parts = value if isinstance(value, Mapping) and name != "env_kwargs" else {}
+        result |= {f"{name}.{key}": part for key, part in parts.items()} or {name: value}
+    return result
+
+
 def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
     """Settings as what would be typed; None says that there is no value."""
     for name, value in settings.items():

@@ -260,20 +260,16 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
 
 def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises UsageError where settings differ that cannot change when a run is resumed."""
+    then, now = options.flat(then), options.flat(now)
     for name, old in then.items():
         if name in CHANGEABLE or name not in now or now[name] == old:
             continue
-        new, option = now[name], options.flag(Settings.__dataclass_fields__[name])
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            old, new = (
-                {k: x for k, x in part.items() if f"{name}.{k}" not in CHANGEABLE}
-                for part in (old, new)
-            )
-            if old == new:
-                continue
-            inner = next(k for k in [*old, *new] if old.get(k) != new.get(k))
-            old, new = old.get(inner), new.get(inner)
-            option += f" {inner}" if name == "env_kwargs" else f".{inner.replace('_', '-')}"
+        new, (outer, dot, inner) = now[name], name.partition(".")
+        option = options.flag(Settings.__dataclass_fields__[outer])
+        option += f"{dot}{inner}".replace("_", "-")
+        if name == "env_kwargs":
+            key = next(k for k in [*old, *new] if old.get(k) != new.get(k))
+            old, new, option = old.get(key), new.get(key), f"{option} {key}"
         raise UsageError(
             f"{option} was {old!r} when the run was made, and is {new!r} now: it cannot change "
             "when a run is resumed; a new one can begin with its weights (--from)"

@@ -19,6 +19,7 @@ from spikepropamine.evaluation.ask.conditions import (
 )
 from spikepropamine.evaluation.ask.lesions import layout_of
 from spikepropamine.folder import POLICY_NAME, RunFolder
+from spikepropamine.options import flat
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_json
@@ -179,14 +180,10 @@ def _imports_of(folder: Path) -> list[str]:
 def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What training seeds of one policy have in common besides the task, by dotted name."""
     names = ("network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards")
-    found = {name: settings[name] for name in names if name in settings}
-    flat: dict[str, Any] = {}
-    for name, value in found.items():
-        parts = value.items() if isinstance(value, Mapping) else ()
-        flat |= {f"{name}.{key}": part for key, part in parts} or {name: value}
+    found = flat({name: settings[name] for name in names if name in settings})
     for name in ("teacher", "start_from"):  # which may have the seed in its path
-        flat[name] = settings.get(name) is not None
-    return flat
+        found[name] = settings.get(name) is not None
+    return found
 
 
 def task_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
