@@ -17,13 +17,9 @@ State = tuple[np.ndarray, ...] | None
 
 
 class Normalisation:
-    """The observation statistics of a `VecNormalize`, frozen.
-
-    Args:
-        statistics: mean and variance, arrays shaped like the observation; of a Dict observation by
-            key, of others that of "" alone.
-        clip: bound of the normalised values.
-        epsilon: added to the variance.
+    """The observation statistics of a `VecNormalize`, frozen: mean and variance, arrays shaped like
+    the observation; of a Dict observation by key, of others that of "" alone. `clip` bounds the
+    normalised values, `epsilon` is added to the variance.
     """
 
     def __init__(
@@ -99,11 +95,9 @@ class DeployedPolicy:
         deterministic: bool = False,
     ) -> tuple[np.ndarray, State]:
         """As the `predict` of any SB3 policy, on observations as the environment gives them.
-        Threads may share the policy.
-
-        Raises:
-            BadObservation: one is not finite; nothing has come of it, and the state still holds.
-            LostState: a policy with memory got no state, and episodes do not all begin.
+        Threads may share the policy. Raises BadObservation: one is not finite; nothing has come of
+        it, and the state still holds; LostState: a policy with memory got no state, and episodes do
+        not all begin.
         """
         begins = state is not None or episode_start is None or bool(np.all(episode_start))
         if not begins and isinstance(self.policy, RecurrentActorCriticPolicy):

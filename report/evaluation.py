@@ -15,7 +15,7 @@ import polars as pl
 
 from spikepropamine import statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError
-from spikepropamine.evaluation.ask.conditions import Condition
+from spikepropamine.evaluation.ask.conditions import Condition, severest
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.judge.cost import Cost, total
 from spikepropamine.evaluation.judge.measures import mean_of_known
@@ -263,13 +263,7 @@ class Evaluation:
     @cached_property
     def severest(self) -> list[Condition]:
         """Of each label that perturbs, the intact condition of the highest severity."""
-        found: dict[str, Condition] = {}
-        for c in self.intact:
-            if c.perturbs:
-                best = found.setdefault(c.label, c)
-                if (c.severity or 0) > (best.severity or 0):
-                    found[c.label] = c
-        return list(found.values())
+        return severest([c for c in self.intact if c.perturbs])
 
     def with_lesion(self, intact: str, lesion: str | None) -> str:
         """Key of an intact condition with a lesion; empty where there is none."""

@@ -55,15 +55,15 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for name, metavar, kind, text in (
-        ("--env", "ID", str, "the task (`spikepropamine list envs`)"),
-        ("--policy", "NAME", str, "the policy (`... list policies`)"),
-        ("--study", "FOLDER", Path, "shared by the processes (runs/tune/ENV/POLICY)"),
-        ("--search", "FILE", Path, "what is searched (configs/search/ENV.yaml or default.yaml)"),
-    ):
-        parser.add_argument(name, metavar=metavar, required=kind is str, type=kind, help=text)
-    for name, count, text in (("--trials", 50, "of the study"), ("--seeds", 3, "of a trial")):
-        parser.add_argument(name, type=int, default=count, help=f"{text} (%(default)s)")
+    add = parser.add_argument
+    add("--env", metavar="ID", required=True, help="the task (`spikepropamine list envs`)")
+    add("--policy", metavar="NAME", required=True, help="the policy (`... list policies`)")
+    text = "shared by the processes (runs/tune/ENV/POLICY)"
+    add("--study", metavar="FOLDER", type=Path, help=text)
+    text = "what is searched (configs/search/ENV.yaml or default.yaml)"
+    add("--search", metavar="FILE", type=Path, help=text)
+    add("--trials", type=int, default=50, help="of the study (%(default)s)")
+    add("--seeds", type=int, default=3, help="of a trial (%(default)s)")
     options, rest = parser.parse_known_args(arguments)
     for name in ("trials", "seeds"):
         if getattr(options, name) < 1:

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -207,8 +208,7 @@ def conditions_of(
     """
     for name in lesions:
         check_known("lesion", name, LESIONS, error=ValueError)
-    env = make(task.environment, task.arguments)
-    try:
+    with closing(make(task.environment, task.arguments)) as env:
         found, skipped = _of_suite(env, task, suite) if suite is not None else ([], [])
         found = [CLEAN, *found]
         for text in dict.fromkeys(texts):
@@ -218,8 +218,6 @@ def conditions_of(
                 raise ValueError(f"{task.environment} with {text!r}: {reason}")
             if text not in [condition.text for condition in found]:
                 found.append(perturbed(text, text, text))
-    finally:
-        env.close()
     for first, second in itertools.combinations(found, 2):
         if first.key == second.key:
             one, other = (repr(c.text) if c.text else "the clean task" for c in (first, second))
