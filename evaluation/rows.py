@@ -20,11 +20,10 @@ from spikepropamine.agents.zoo import actor_parameters
 from spikepropamine.common import CLEAN_KEY
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.film.recording import watch
 from spikepropamine.evaluation.judge import measures
 from spikepropamine.evaluation.judge.cost import Cost, cost_of
 from spikepropamine.evaluation.judge.measures import OPENING, SETTLED, WINDOW, Segment
-from spikepropamine.evaluation.run.episodes import SAMPLES, Outcome
+from spikepropamine.evaluation.run.episodes import SAMPLES, Outcome, watch
 from spikepropamine.evaluation.run.plan import Evaluation
 from spikepropamine.folder import RETURN, RunFolder, read_curve, seconds_of
 from spikepropamine.policies.spaces import stacked

@@ -16,6 +16,7 @@ from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import Condition, Task, conditions_of, make_env
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.command import FILMED
+from spikepropamine.evaluation.run.episodes import watch
 from spikepropamine.export.command import parser_of, run_of
 from spikepropamine.folder import RunFolder, refuse_link
 
@@ -63,8 +64,6 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
 
 def live(run: Run, task: Task, condition: Condition, seed: int) -> float:
     """Shows an episode in a window; returns its return."""
-    from spikepropamine.evaluation.film.recording import watch
-
     shown = replace(task, arguments={**task.arguments, "render_mode": "human"})
     with closing(make_env(shown, condition, run.previous, run.revealed)) as env:
         return sum(moment.reward for moment in watch(run.policy, env, seed))

@@ -14,7 +14,7 @@ from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backen
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.command import FILMED, ask, measure, parse
-from spikepropamine.evaluation.film.recording import can_record, watch
+from spikepropamine.evaluation.run.episodes import can_record, watch
 from spikepropamine.evaluation.run.plan import Asked
 from spikepropamine.report.evaluation import SPLITS, Estimate, Evaluation
 from spikepropamine.tracking import check_credentials

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spikepropamine.common import whole_file
-from spikepropamine.evaluation.film.recording import Moment
+from spikepropamine.evaluation.run.episodes import Moment
 from spikepropamine.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from spikepropamine.words import plural
 

@@ -21,8 +21,15 @@ from spikepropamine.evaluation.ask.conditions import (
     task_of,
 )
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
-from spikepropamine.evaluation.film.recording import can_record, recorded_layer, watch
-from spikepropamine.evaluation.run.episodes import Job, finite_reward, run_episodes, run_job
+from spikepropamine.evaluation.run.episodes import (
+    Job,
+    can_record,
+    finite_reward,
+    recorded_layer,
+    run_episodes,
+    run_job,
+    watch,
+)
 
 
 def standard(task):

@@ -29,7 +29,6 @@ from spikepropamine.evaluation.film.panel import (
     Panel,
     diverging,
 )
-from spikepropamine.evaluation.film.recording import Moment
 from spikepropamine.evaluation.film.video import (
     HEIGHT,
     WIDTH,
@@ -38,7 +37,7 @@ from spikepropamine.evaluation.film.video import (
     mp4,
     pace,
 )
-from spikepropamine.evaluation.run.episodes import run_episodes
+from spikepropamine.evaluation.run.episodes import Moment, run_episodes
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import save_policy

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from spikepropamine.evaluation.film.recording import Moment
+from spikepropamine.evaluation.run.episodes import Moment
 
 # Okabe and Ito's palette, as in the figures
 BLUE, GREY, PURPLE = "#0072B2", "#6E6E6E", "#AA4682"

@@ -27,8 +27,7 @@ from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.film.panel import BLUE, GREY, INK, MARK, PURPLE, Outline, Panel
-from spikepropamine.evaluation.film.recording import Moment, recorded_layer, watch
-from spikepropamine.evaluation.run.episodes import width_of
+from spikepropamine.evaluation.run.episodes import Moment, recorded_layer, watch, width_of
 from spikepropamine.policies.deployed import DeployedPolicy
 
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
