@@ -119,13 +119,9 @@ class SpikingLayer(nn.Module):
 
     def parameters_in_use(self) -> LayerParameters:
         """The trainable parameters in the units of the equations (decays and eta in (0, 1))."""
-        values: Any = (getattr(self, name, None) for name in LayerParameters._fields)
-        return LayerParameters(
-            *(
-                torch.sigmoid(x) if x is not None and name in FRACTIONS else x
-                for name, x in zip(LayerParameters._fields, values)
-            )
-        )
+        found: Any = {name: getattr(self, name, None) for name in LayerParameters._fields}
+        known = [name for name in found if name in FRACTIONS and found[name] is not None]
+        return LayerParameters(**found | {name: torch.sigmoid(found[name]) for name in known})
 
     def plasticity_rate(self, inputs: Tensor, exogenous: Tensor) -> Tensor:
         """What multiplies the drive at every tick, [T, B, n_out]: eta, or the neuromodulator

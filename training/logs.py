@@ -131,12 +131,9 @@ class WandbWriter(sb3.KVWriter):
         if step <= self.last_step:
             return
         self.last_step = step  # first, so that a row at which Ctrl-C comes is not logged again
-        row = {
-            key: _loggable(value)
-            for key, value in key_values.items()
-            if "wandb" not in (key_excluded[key] or ())
-        }
-        self._attempt(lambda: self.run.log(row | {"global_step": step}))
+        kept = sb3.filter_excluded_keys(key_values, key_excluded, "wandb")
+        row = {key: _loggable(value) for key, value in kept.items()} | {"global_step": step}
+        self._attempt(lambda: self.run.log(row))
 
     def log_checkpoint(self) -> None:
         """Logs what others load as a model artifact, and what resuming needs as a checkpoint."""

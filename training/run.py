@@ -77,11 +77,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
 
 
 def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
-    """Trains, or with `settings.resume` goes on training, and writes the run folder.
-
-    Args:
-        settings: what to train, and how.
-        callbacks: more of SB3's callbacks.
+    """Trains, or with `settings.resume` goes on training, and writes the run folder. `callbacks`
+    are more of SB3's.
 
     Raises:
         UsageError: input that cannot work; but for a task in which nothing was asked, nothing has

@@ -24,13 +24,11 @@ class SideBySide(DummyVecEnv):
     Observations, rewards and dones are new arrays at every step, an info is a new dict. The values
     in it are the environment's own: who keeps them for longer than a step copies them.
 
-    Args:
-        makers: make one environment each.
-        seed: each environment has a stream of its own, that no other seed's environments have.
-        threads: how many step environments at the same time, each its own; what comes of it is the
-            same. MuJoCo lets go of the interpreter's lock in a step, and the rest of an environment
-            does not, so that threads pay where physics take long. Environments must share nothing
-            that changes.
+    `makers` make one environment each, which has a stream of its own, that no other seed's
+    environments have. So many `threads` step environments at the same time, each its own; what
+    comes of it is the same. MuJoCo lets go of the interpreter's lock in a step, and the rest of an
+    environment does not, so that threads pay where physics take long. Environments must share
+    nothing that changes.
     """
 
     def __init__(
