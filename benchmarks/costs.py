@@ -6,7 +6,7 @@ Operations are those of a step of one clean episode, by the definitions of `eval
 Times of a step are medians over 500, of one environment in one thread.
 """
 
-import time
+import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -38,28 +38,23 @@ def exported(run: Run, task: Task) -> dict[str, float]:
     env.close()
     policy, state = onnx_file.OnnxPolicy(contents), None
 
-    def torch_step(step: int) -> None:
+    def torch_step() -> None:
         nonlocal state
-        start = np.array([step == 0])
+        start = np.array([state is None])
         _, state = run.policy.predict(observation[None], state, start, deterministic=True)
 
     return {
         "onnx_kilobytes": round(len(contents) / 1000),
-        "onnx_microseconds": _median(lambda _: policy.act(observation)),
+        "onnx_microseconds": _median(lambda: policy.act(observation)),
         "torch_microseconds": _median(torch_step),
         "onnx_difference": found.difference,
         "onnx_steps_apart": found.apart,
     }
 
 
-def _median(call: Callable[[int], object]) -> int:
+def _median(call: Callable[[], object]) -> int:
     """Microseconds."""
-    taken = []
-    for step in range(STEPS):
-        start = time.perf_counter()
-        call(step)
-        taken.append(time.perf_counter() - start)
-    return round(1e6 * float(np.median(taken)))
+    return round(1e6 * float(np.median(timeit.repeat(call, number=1, repeat=STEPS))))
 
 
 def measure(rows: Rows, options: Any) -> None:

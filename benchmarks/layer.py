@@ -11,6 +11,7 @@ in under two minutes.
 import itertools
 import statistics
 import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,7 @@ def in_turn(functions: dict[str, Callable[[], None]], turns: int) -> dict[str, l
     """Seconds of CPU time of each function, one entry a turn."""
 
     def seconds(function: Callable[[], None], repeats: int) -> float:
-        start = time.process_time()
-        for _ in range(repeats):
-            function()
-        return (time.process_time() - start) / repeats
+        return timeit.timeit(function, timer=time.process_time, number=repeats) / repeats
 
     for function in functions.values():
         function()  # compilation, and first touch of memory

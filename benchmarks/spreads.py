@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from spikepropamine.envs import making
+from spikepropamine.envs.task import said
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training.settings import CONFIGS, defaults
 
@@ -31,11 +32,10 @@ def tasks() -> list[str]:
 
 def measure(task: str) -> dict[str, object]:
     """The spread of a task, to four digits, and how it was measured."""
-    arguments = dict(defaults(task, "snn").env_kwargs) | {"told": 0.0}
-    try:
-        env = making.make(task, arguments)
-    except ValueError:  # most tasks tell nothing
-        del arguments["told"]
+    arguments = dict(defaults(task, "snn").env_kwargs)
+    env = making.make(task, arguments)
+    if said(env, "told") is not None:
+        arguments["told"] = 0.0
         env = making.make(task, arguments)
     robot = next((name for name in ROBOTS if task.startswith(name)), None)
     limited = None if robot else arguments  # a trained robot moves much alike under any

@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from spikepropamine.common import CLEAN_KEY, Parser, UsageError, reason, write_text
-from spikepropamine.evaluation.ask.runs import learning_settings, task_settings
+from spikepropamine.evaluation.ask.runs import learning_settings
 from spikepropamine.folder import RESULTS, RETURN, STEPS, RunFolder, read_curve
 from spikepropamine.reading import Unreadable, read_yaml
 from spikepropamine.report import page
@@ -81,6 +81,7 @@ MEASURES = {RETURN: "return of a training episode", LATE: "right answers in late
 GRID = 120  # points of a learning curve
 SHOWN_VIDEOS = 12
 SKIPPED = {"wandb", "checkpoints", "policy"}
+OF_TASK = ("env", "env_kwargs", "perturb", "previous", "reveal")
 
 
 class TrainingLog(NamedTuple):
@@ -128,7 +129,7 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
         settings = read_yaml(folder.config, inside=folder.path)["settings"]
         told = [settings[key] for key in ("env", "policy", "seed", "steps")]
         steps = read_curve(folder.progress, STEPS)[0]
-        said = task_settings(settings) | learning_settings(settings)
+        said = {name: settings.get(name) for name in OF_TASK} | learning_settings(settings)
     except Unreadable as error:
         print(f"left out: {error}", file=sys.stderr)
         return None

@@ -186,12 +186,6 @@ def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def task_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The task that a policy was trained in."""
-    names = ("env", "env_kwargs", "perturb", "previous", "reveal")
-    return {name: settings.get(name) for name in names}
-
-
 def _difference(one: Run, other: Run) -> str:
     """In what two runs differ that should be seeds of one policy; empty where in nothing."""
     for what in ("perturb", "previous", "revealed"):
