@@ -118,8 +118,7 @@ class Cell:
     @property
     def name(self) -> str:
         """As people read it."""
-        parts = [self.env, self.setting, self.policy, f"seed {self.seed}"]
-        return " ".join(part for part in parts if part)
+        return " ".join(filter(None, (self.env, self.setting, self.policy, f"seed {self.seed}")))
 
     @property
     def run(self) -> RunFolder:

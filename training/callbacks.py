@@ -131,18 +131,17 @@ class CriticFirst(BetweenSteps):
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps = steps
-        self.waiting: list[Any] = []
+
+    def _on_training_start(self) -> None:
+        named = self.model.policy.named_parameters()
+        others = [x for name, x in named if parameter_group(name) != "critic"]
+        self.others = [x for x in others if x.requires_grad]
 
     def _on_rollout_start(self) -> None:
-        for parameter in self.waiting:
-            parameter.requires_grad_(True)
-        self.waiting = []
-        if self.num_timesteps < self.steps:
-            named = self.model.policy.named_parameters()
-            others = [x for name, x in named if parameter_group(name) != "critic"]
-            self.waiting = [x for x in others if x.requires_grad]
-            for parameter in self.waiting:
-                parameter.requires_grad_(False)
+        learn = self.num_timesteps >= self.steps
+        for parameter in self.others:
+            parameter.requires_grad_(learn)
+        self.others = [] if learn else self.others
 
 
 def rollout_steps(model: Any) -> int:

@@ -25,7 +25,6 @@ from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, 
 
 # 45 nm, 32-bit floating point, from Horowitz, "Computing's energy problem", ISSCC 2014
 PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
-PRESYNAPTIC, OF_SYNAPSES = ("p", "x"), ("f",)  # variables of rules; others are postsynaptic
 
 # synaptic operations, from counted spikes; updates of membrane potentials, filters and gates; use
 # and update of fast weights, and the traces that drive them; synapses of neuromodulators
@@ -218,8 +217,8 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
     """
     done = operations()
     pre, post, both = ((1, n_pre), (n_post, 1), (n_post, n_pre))
-    shapes = dict.fromkeys(rule.variables, post) | dict.fromkeys(PRESYNAPTIC, pre)
-    shapes |= dict.fromkeys((*OF_SYNAPSES, *rule.synaptic), both)
+    shapes = dict.fromkeys(rule.variables, post) | dict.fromkeys(("p", "x"), pre)
+    shapes |= dict.fromkeys(("f", *rule.synaptic), both)
     shapes |= rule.named({"p": pre, "q": post})
     values = {name: _Arithmetic(shape, done) for name, shape in shapes.items()}
     rule(values, [_Arithmetic((), done) for _ in rule.coefficients])
