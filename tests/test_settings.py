@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from saved_runs import make_policy
 
 from spikepropamine.agents.zoo import agents
 from spikepropamine.common import UsageError, write_text
 from spikepropamine.envs.making import check_env_id
+from spikepropamine.policies.export import save_policy
 from spikepropamine.training import settings
 
 CUE = ["--env", "CueAssociation-v0"]
@@ -164,3 +166,11 @@ def test_every_value_of_the_sweep_for_wandb_is_a_setting():
             found = settings.parse([*CUE, "--policy", "lstm", f"--{name}={value}"])
             _, _, field = name.replace("-", "_").partition("trainer.")
             assert getattr(found.trainer, field) == value
+
+
+@pytest.mark.parametrize("told", [None, [], {"trainer": "ppo"}, {"trainer": {}, "network": 8}])
+def test_a_policy_that_does_not_say_how_it_was_trained_is_none_to_start_from(tmp_path, told):
+    policy = make_policy("Pendulum-v1", "mlp").policy
+    save_policy(tmp_path / "policy", policy, metadata={"settings": told, "steps": 1})
+    with pytest.raises(UsageError, match="does not say how it was trained"):
+        settings.parse(["--env", "Pendulum-v1", "--policy", "mlp", "--from", str(tmp_path)])

@@ -330,7 +330,7 @@ def _started(settings: Settings, folder: Path) -> Settings:
         learned = completed(metadata["settings"])
         kept = {name: learned[name] for name in ("network", "normalize_observations")}
         kept["trainer"] = {name: learned["trainer"][name] for name in CRITIC}
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"--from {folder}: its policy does not say how it was trained, as one that `save_run` "
             "wrote does not; --from takes runs of `train`"
