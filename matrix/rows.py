@@ -131,13 +131,8 @@ def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
     """
     rows: list[Row] = []
     noises = {condition.key: condition.noise for condition in STANDARD_CONDITIONS}
-    of: Row = {
-        "environment": cell.env,
-        "setting": cell.setting,
-        "suite": STANDARD,
-        "policy": OBSERVER,
-    }
-    mine = where(known, environment=cell.env, setting=cell.setting or None, policy=OBSERVER)
+    run: Row = {"environment": cell.env, "setting": cell.setting or None, "policy": OBSERVER}
+    of, mine = run | {"suite": STANDARD}, where(known, **run)
     for folder in cell.evaluations:
         asked = read_json(cell.root / folder / ASKED)
         if asked["environment"] != CUE or asked["suite"] != STANDARD:
@@ -149,8 +144,7 @@ def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
             key = condition["key"]
             if condition["lesion"] is None and key in noises and key not in old:
                 correct = ideal_responses(asked["env_kwargs"] | {"noise": noises[key]}, seeds)
-                named = {n: condition[n] for n in ("lesion", "severity", "split")}
-                at = of | {"condition": key} | named
+                at = of | {"condition": key} | {n: condition[n] for n in ("severity", "split")}
                 earned = float((2 * correct - 1).sum(axis=1).mean())
                 rows += [of | {"measure": "episodes", "value": len(seeds)}] * (not rows)
                 rows.append(at | {"measure": "return", "value": earned})

@@ -42,12 +42,9 @@ def logit(probability: float) -> float:
 class SpikingLayer(nn.Module):
     """LIF neurons with static or plastic synapses; holds parameters, never state.
 
-    Args:
-        spec: the kind of layer.
-        exogenous: channels of the exogenous signal that its neuromodulators see.
-        gain: standard deviation of the initial weights, times sqrt(fan-in).
-        config: has the other initial values; the mean of the initial alpha is the rule's.
-        backend: a key of `policies.backends.BACKENDS`, or "auto".
+    Its neuromodulators see `exogenous` channels. `gain` is the standard deviation of the initial
+    weights, times sqrt(fan-in); the other initial values are those of `config`, and the mean of
+    alpha is the rule's. `backend` is a key of `policies.backends.BACKENDS`, or "auto".
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
@@ -173,11 +174,8 @@ class StateLayout:
     @cached_property
     def slices(self) -> dict[str, slice]:
         """Where each field lies in the flat vector."""
-        slices, start = {}, 0
-        for name, shape in self.shapes.items():
-            slices[name] = slice(start, start + prod(shape))
-            start += prod(shape)
-        return slices
+        edges = pairwise(accumulate(map(prod, self.shapes.values()), initial=0))
+        return {name: slice(*ends) for name, ends in zip(self.shapes, edges)}
 
     @cached_property
     def size(self) -> int:
@@ -191,13 +189,8 @@ class StateLayout:
 
     def pack(self, state: Mapping[str, Tensor]) -> Tensor:
         """One flat state [B, D] out of fields [B, *shape]."""
-        return torch.cat(
-            [
-                (state[name].transpose(1, 2) if name in self.columns else state[name]).flatten(1)
-                for name in self.shapes
-            ],
-            dim=1,
-        )
+        parts = (state[name].mT if name in self.columns else state[name] for name in self.shapes)
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def get(self, flat: Array, name: str) -> Array:
         """View of one field, [..., *shape], of flat states [..., D] (tensor or NumPy array). Raises

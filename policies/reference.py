@@ -60,12 +60,8 @@ class _Spike(torch.autograd.Function):
 
 
 def fire(potential: Tensor, surrogate: str, slope: float) -> Tensor:
-    """Spikes s = H(v - v_th), 1 where v > v_th and else 0, with a surrogate derivative.
-
-    Args:
-        potential: membrane potentials v, any shape.
-        surrogate: a key of `SURROGATES`; each derivative peaks at 1 where v = v_th.
-        slope: sharpness of the surrogate, above 0, in 1 / potential.
+    """Spikes s = H(v - v_th) of potentials v, 1 where v > v_th and else 0, with the derivative of
+    one of `SURROGATES`, each of which peaks at 1 where v = v_th; its slope is in 1 / potential.
     """
     return _Spike.apply(potential - THRESHOLD, surrogate, slope)
 

@@ -429,16 +429,15 @@ class _Baseline:
 
 
 def _outcome(episodes: Sequence[Episode]) -> Outcome:
-    return joined(
-        [
-            {
-                "seed": np.array([episode.seed]),
-                "return": np.array([episode.total_reward]),
-                "length": np.array([episode.length]),
-                "rewards": np.array([episode.rewards], np.float32),
-                "correct": np.array([episode.correct], np.float32),
-                "began": np.array([episode.began], np.int64),
-            }
-            for episode in episodes
-        ]
-    )
+    every = [
+        {
+            "seed": np.array([episode.seed]),
+            "return": np.array([episode.total_reward]),
+            "length": np.array([episode.length]),
+            "rewards": np.array([episode.rewards], np.float32),
+            "correct": np.array([episode.correct], np.float32),
+            "began": np.array([episode.began], np.int64),
+        }
+        for episode in episodes
+    ]
+    return joined(every)

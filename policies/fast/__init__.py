@@ -195,13 +195,10 @@ class Several:
     """Spiking policies that differ in parameters, each with some environments, stepped in one call:
     members of a population, from the start of their episodes on.
 
-    Args:
-        policy: one that `can_differ`; it is changed in drawn weights only.
-        names: of the parameters that differ.
-        members: [members, parameters], the named parameters of each, in their order.
-        environments: of each member; rows are those of the first member, then of the second, ...
-        seeds: of the weights drawn for each of these environments, the same of all members; empty
-            where none are drawn.
+    `members`, [members, parameters], has the named parameters of each, in their order. All have so
+    many environments; rows are those of the first member, then of the second, ... Where weights are
+    drawn, `seeds` has one for each of these environments, the same of all members. The policy is
+    one that `can_differ`, and is changed in drawn weights only.
     """
 
     @torch.no_grad()
