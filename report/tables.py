@@ -53,10 +53,8 @@ def returns(files: Sequence[Path], **where: str) -> str:
     switched = (pl.col("condition") == "plasticity-off") & pl.col("policy").str.contains(PLASTIC)
     off = pl.when(~clean).then(pl.lit("the same, plasticity off"))
     lines = lines.filter(clean | switched).with_columns(name=off.otherwise("name"))
-    columns = {
-        env: every("return", 0, {"environment": env})
-        for env in lines["environment"].unique(maintain_order=True)
-    }
+    envs = lines["environment"].unique(maintain_order=True)
+    columns = {env: every("return", 0, {"environment": env}) for env in envs}
     return grouped(lines, {"": "policy", "policy": "name"}, columns)
 
 
@@ -131,9 +129,8 @@ def behind_observer(files: Sequence[Path], **where: str) -> str:
     """
     lines = table.of_one_task(table.lines_where(files, where))
     best = lines.filter(pl.col("seed").is_null()).select("condition", best="late_accuracy")
-    lines = lines.filter(pl.col("seed").is_not_null()).join(
-        best, on="condition", maintain_order="left"
-    )
+    lines = lines.filter(pl.col("seed").is_not_null())
+    lines = lines.join(best, on="condition", maintain_order="left")
     lines = lines.with_columns(behind=pl.col("best") - pl.col("late_accuracy"))
     columns = {c: mean("behind", 2, {"condition": c}) for c in best["condition"]}
     return grouped(lines, {"policy": "name"}, columns)

@@ -177,10 +177,9 @@ class Evaluation:
 
         from spikepropamine.report import figures
 
-        draw = {"trials": figures.trials, "conditions": figures.conditions}
-        draw["returns"] = figures.returns
-        check_known("figure", kind, draw)
-        return alt.Chart.from_dict(draw[kind]([self.folder / "results.csv"], **select))
+        check_known("figure", kind, ("trials", "conditions", "returns"))
+        found = figures.FIGURES[kind]([self.folder / "results.csv"], **select)
+        return alt.Chart.from_dict(found)
 
 
 def evaluate(*runs: str | Path, **options: Any) -> Evaluation:

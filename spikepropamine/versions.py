@@ -57,9 +57,8 @@ def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
     found = {}
     for text in texts:
         place = os.path.join(root, text)
-        files = (
-            [place] if os.path.isfile(place) else glob(os.path.join(escape(place), "policy", "*"))
-        )
+        policy = os.path.join(escape(place), "policy", "*")
+        files = [place] if os.path.isfile(place) else glob(policy)
         if files := [file for file in sorted(files) if os.path.isfile(file)]:
             found[text] = digest_of(files)
     return found
