@@ -106,19 +106,21 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
             of = of.filter(pl.col("condition") == condition)
             by_policy = table.groups(of, "policy")
             values = {policy: table.values_of(some, measure) for (policy,), some in by_policy}
-            plastic = next(policy for policy in values if policy.startswith("ndp-"))
+            # where there is none, a KeyError names what could be there
+            plastic = next((policy for policy in values if policy.startswith("ndp-")), "ndp-oja")
+            mine = values[plastic]
             unit = {"settled_pace": 1.0, "late_accuracy": 1 - CHANCE}.get(measure, 0.0)
             if not unit:
-                static = next(p for p in (*STATIC, "mlp") if p in values)
+                static = next((policy for policy in STATIC if policy in values), "mlp")
                 unit = float(values[static].mean() - of["random_return"].mean())
             labels.append(label := f"{table.task_name(task)}, {plastic} ({file.stem})")
             for name, others in AGAINST.items():
                 other = next((policy for policy in others if policy in values), None)
                 if other is None:
                     continue
-                for kept, one in zip(samples[name], (values[plastic], values[other], unit)):
+                for kept, one in zip(samples[name], (mine, values[other], unit)):
                     kept[label] = one
-                found = difference(values[plastic], values[other])
+                found = difference(mine, values[other])
                 points.append(_point(name, label, found, unit))
     for name, sample in samples.items():
         if len(sample[-1]) > 1:

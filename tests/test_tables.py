@@ -280,6 +280,15 @@ def test_a_forest_has_a_row_for_each_task_and_one_for_all(tmp_path):
     }, rel=1e-4)  # fmt: skip
 
 
+@pytest.mark.parametrize("policies", [["snn", "lstm"], ["ndp-oja", "lstm"]])
+def test_a_forest_without_the_policies_that_it_needs_is_explained(tmp_path, policies):
+    returns = {name: [8.0, 10.0] for name in policies}
+    rows = rows_of(returns, "return") + rows_of(returns, "random_return", None)
+    write(tmp_path / "some.csv", table(rows))
+    with pytest.raises(UsageError, match="not in these files"):
+        pages.made("figure", "forest some", tmp_path, figures.FIGURES)
+
+
 def test_policies_have_colours_of_their_own():
     assert len(set(POLICIES.values())) == len(POLICIES) - 1  # those that are no network share one
     assert colour_of("mine") == colour_of("mine") not in POLICIES.values()
