@@ -164,10 +164,8 @@ def _contexts(
     if not stretches:
         return
     horizon, outcome = evaluation.task.horizon, found[condition.key]
-    off = next(
-        (c for c in evaluation.conditions
-         if (c.intact, c.lesion) == (condition.intact, "off") and c != condition), None
-    )  # fmt: skip
+    alike = [c for c in evaluation.conditions if c.intact == condition.intact and c != condition]
+    off = next((c.key for c in alike if c.lesion == "off"), "")
     rewards = padded(outcome["rewards"], horizon)
     others = {
         name: padded(evaluation.references[name][condition.intact]["rewards"], horizon)
@@ -185,8 +183,8 @@ def _contexts(
         rates = _rate(by_step)
         starts = measures.curve_points(len(rates))
         yield from _numbers(f"{prefix}context_reward", "at", starts + WINDOW, rates[starts])
-        if off is not None and off.key in found:
-            without = measures.since(padded(found[off.key]["rewards"], horizon), some)
+        if off in found:
+            without = measures.since(padded(found[off]["rewards"], horizon), some)
             more = opening - measures.mean_of(without, OPENING)
             yield from _by_episode(f"{prefix}opening_over_off", outcome, more)
         if "teacher" not in others:
