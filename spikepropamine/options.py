@@ -56,7 +56,7 @@ Scalar = Annotated[int | float | bool | str, PlainValidator(_scalar)]
 """A value whose type only its reader knows."""
 
 
-_adapter = cache(TypeAdapter)  # making one takes forty times as long as using it
+_adapter: Any = cache(TypeAdapter)  # making one takes forty times as long as using it
 
 
 def updated(settings: T, changes: Any, where: str | None = None) -> T:
