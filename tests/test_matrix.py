@@ -338,7 +338,6 @@ UNDER_WAY = {
     "cheetah-memory",
     "cue-flips",
     "cue-ppo",
-    "motor-signs-alone",
     "one-sign",
     "robots-sac",
 }
