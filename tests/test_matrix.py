@@ -338,6 +338,7 @@ UNDER_WAY = {
     "cheetah-memory",
     "cue-flips",
     "cue-ppo",
+    "key-value",
     "one-sign",
     "robots-sac",
 }
