@@ -218,6 +218,7 @@ def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(tmp_path, mon
     [
         ("Pusher-v5", ["--teacher"], "it learned Reacher-v5, which is another task"),
         ("Reacher-v5", ["--teacher", "previous"], "trained with --previous"),
+        ("Reacher-v5", ["--teacher", "damaged"], "--teacher damaged: its settings are no mapping"),
         ("Reacher-v5", ["--no-normalize-observations", "--from"], "it observes normalised numbers"),
         (
             "Reacher-v5",
@@ -236,7 +237,9 @@ def test_a_policy_that_does_not_fit_is_refused_before_anything_is_written(
     other = load_policy(taught_by / "policy")
     other.metadata["settings"]["previous"] = True
     save_policy(tmp_path / "previous" / "policy", other.policy, None, other.metadata)
-    named = arguments if arguments[-1] in ("previous", "nowhere") else [*arguments, str(taught_by)]
+    save_policy(tmp_path / "damaged" / "policy", other.policy, None, {"settings": []})
+    own = arguments[-1] in ("previous", "damaged", "nowhere")
+    named = arguments if own else [*arguments, str(taught_by)]
     assert main(["--env", env, "--policy", "mlp", "--runs", "other", *named], "train.py") == 2
     *_, line = capsys.readouterr().err.splitlines()
     assert message in line

@@ -121,6 +121,8 @@ def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
     with bad_input(f"--teacher {teacher}", FileNotFoundError):
         policy = load_policy(RunFolder(teacher).policy)
         learned = policy.metadata.get("settings", {})
+        if not isinstance(learned, dict):
+            raise ValueError("its settings are no mapping")
         _check_task(learned, settings)
         shown = making.revealed_text(learned)
         if shown is not None:
