@@ -340,7 +340,6 @@ UNDER_WAY = {
     "cue-ppo",
     "key-value",
     "one-sign",
-    "robots-sac",
 }
 
 
