@@ -339,7 +339,6 @@ UNDER_WAY = {
     "cue-flips",
     "cue-ppo",
     "key-value",
-    "one-sign",
 }
 
 
