@@ -48,8 +48,8 @@ def test_mild_bumps_are_no_other_floor():
     sizes = []
     for severity in (0.001, 0.25, 1):
         env = player.make(f"rough_ground~{severity}")
-        rows = {seed: player.play(env, seed) for seed in player.seeds}
-        sizes.append(max(np.abs(rows[seed] - player.plain[seed]).max() for seed in player.seeds))
+        rows = {seed: player.play(env, seed) for seed in player.plain}
+        sizes.append(max(np.abs(rows[seed] - player.plain[seed]).max() for seed in rows))
     assert sizes[0] == 0 < sizes[1] < sizes[2]
 
 

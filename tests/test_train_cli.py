@@ -105,7 +105,7 @@ def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys, monk
     config.write_text(yaml.safe_dump(stored))
     monkeypatch.chdir(tmp_path / "copy")
     resume = [*arguments, "--resume", "--steps", "64"]
-    settings = train.parse(resume, "train.py")
+    settings = parse(resume, "train.py")
     assert settings.folder.path.resolve() == copied
     assert not settings.overwrite
     assert train.main([*resume, "--track", "off"]) == 0
@@ -132,7 +132,7 @@ def test_a_training_that_a_callback_ends_goes_on(tmp_path, run_here):
             return self.n_calls < 12
 
     arguments = [*CUE, "--policy", "snn", *TINY, "--steps", "320"]
-    run(train.parse(with_folder(tmp_path, *arguments), "train.py"), callbacks=[End()])
+    run(parse(with_folder(tmp_path, *arguments), "train.py"), callbacks=[End()])
     folder = folder_of(tmp_path, policy="snn")
     assert trained_steps(folder) == 24
     assert run_here(*arguments, "--resume") == 0 and trained_steps(folder) == 344
