@@ -336,7 +336,6 @@ def test_only_the_cells_that_are_named_are_those_of_a_matrix(file, commands, tmp
 
 UNDER_WAY = {
     "cheetah-memory",
-    "key-value",
 }
 
 
