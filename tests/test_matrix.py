@@ -334,16 +334,11 @@ def test_only_the_cells_that_are_named_are_those_of_a_matrix(file, commands, tmp
         assert "only: " in capsys.readouterr().err
 
 
-UNDER_WAY = {
-    "cheetah-memory",
-}
-
-
 @pytest.mark.nightly
 def test_matrices_hold_what_was_run_and_no_more():
     for path in MATRICES.glob("*.yaml"):
         left = missing(load_matrix(path.stem), ROOT / table.RESULTS / f"{path.stem}.csv")
-        assert not left or path.stem in UNDER_WAY, (path.stem, left)
+        assert not left, (path.stem, left)
 
 
 # for real
