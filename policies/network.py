@@ -189,10 +189,11 @@ class StateLayout:
 
     def pack(self, state: Mapping[str, Tensor]) -> Tensor:
         """One flat state [B, D] out of fields [B, *shape]."""
-        fields = ((name in self.columns, state[name]) for name in self.shapes)
-        # `mT` cannot be exported to ONNX
-        parts = [(x.transpose(1, 2) if columns else x).flatten(1) for columns, x in fields]
-        return torch.cat(parts, dim=1)
+        fields = (  # not `mT`, which cannot be exported to ONNX
+            state[name].transpose(1, 2) if name in self.columns else state[name]
+            for name in self.shapes
+        )
+        return torch.cat([field.flatten(1) for field in fields], dim=1)
 
     def get(self, flat: Array, name: str) -> Array:
         """View of one field, [..., *shape], of flat states [..., D] (tensor or NumPy array). Raises
