@@ -159,6 +159,12 @@ def _through_tanh(gradient: Tensor, y: Tensor) -> Tensor:
     return torch.addcmul(gradient, gradient * y, y, value=-1)
 
 
+def _through_relu(gradient: Tensor, y: Tensor) -> Tensor:
+    """The gradient to x from that to y = relu(x)."""
+    # a product with y > 0 takes six times as long
+    return torch.ops.aten.threshold_backward(gradient, y, 0)
+
+
 class _Tanh(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -215,7 +221,8 @@ class Dense(torch.autograd.Function):
             gradients.append(d.mT @ seen[k] if of_weight else None)
             if k > 0:
                 d = d @ weights[k]
-                d = d.mul_(seen[k] > 0) if ctx.rectified else _through_tanh(d, seen[k])
+                through = _through_relu if ctx.rectified else _through_tanh
+                d = through(d, seen[k])
         d_x = d @ weights[0] if ctx.needs_input_grad[1] else None
         return None, d_x, *reversed(gradients)
 
