@@ -43,8 +43,9 @@ class HiddenLatent(_Robot, ABC):
             step, the mean since the last time; "opening": at the first `feedback_opening` steps of
             an episode. Elsewhere it is 0.
         feedback_every, feedback_opening: steps, at least 1.
-        told: probability in [0, 1] that an episode has feedback at every step. For training: a
-            robot that seldom hears what it should do is paid for nothing, and learns no running.
+        told: probability in [0, 1] that an episode has feedback more often, after each so many
+            steps, 1 to `feedback_every`, drawn evenly on a logarithmic scale. For training: a robot
+            that seldom hears what it should do is paid for nothing, and learns no running.
         arguments: of the robot's own class.
 
     Raises ValueError where an argument is out of range.
@@ -67,7 +68,7 @@ class HiddenLatent(_Robot, ABC):
         self.feedback = check_choice("feedback", feedback, ("dense", "sparse", "opening"))
         self.feedback_every = check_integer("feedback_every", feedback_every, 1)
         self.feedback_opening = check_integer("feedback_opening", feedback_opening, 1)
-        self._step, self._sum, self._always = 0, 0.0, False
+        self._step, self._sum, self._interval = 0, 0.0, 0
         self.told = check_number("told", told, 0, 1)
         self._make(given, arguments, channels=1)
 
@@ -92,8 +93,11 @@ class HiddenLatent(_Robot, ABC):
         if forced:
             names = ", ".join(sorted(forced))
             raise ValueError(f"options may have {self.latent!r} only, got {names}")
-        told = self.np_random.random() < self.told
-        self._step, self._sum, self._always = 0, 0.0, told or self.feedback == "dense"
+        drawn = self.np_random.random()
+        self._step, self._sum = 0, 0.0
+        self._interval = {"dense": 1, "sparse": self.feedback_every, "opening": 0}[self.feedback]
+        if drawn < self.told:  # given that, drawn / told is even between 0 and 1
+            self._interval = round(self.feedback_every ** (drawn / self.told))
         return self._seen(observation, info, 0.0)
 
     def step(self, action: np.ndarray) -> Step:
@@ -105,14 +109,12 @@ class HiddenLatent(_Robot, ABC):
     def _shown(self, value: float) -> float:
         """What is shown of this step's value."""
         self._step += 1
-        if self._always:
-            return value
-        if self.feedback == "opening":
+        if not self._interval:
             return value if self._step <= self.feedback_opening else 0.0
         self._sum += value
-        if self._step % self.feedback_every:
+        if self._step % self._interval:
             return 0.0
-        mean, self._sum = self._sum / self.feedback_every, 0.0
+        mean, self._sum = self._sum / self._interval, 0.0
         return mean
 
     def _seen(self, observation: np.ndarray, info: dict[str, Any], feedback: float) -> Start:

@@ -124,13 +124,22 @@ def test_messages_name_the_argument_and_its_range(task, arguments, options, mess
 
 
 @pytest.mark.parametrize("task", [f"{robot}{kind}-v0" for robot in ROBOTS for kind in KINDS])
-def test_a_told_episode_has_feedback_at_every_step_and_the_same_latent(task):
-    plain, told = gym.make(task, feedback_opening=5), gym.make(task, feedback_opening=5, told=1)
-    dense = gym.make(task.replace("Sparse", "").replace("Opening", ""))
-    a, b, c = play(plain, 20), play(told, 20), play(dense, 20)
-    np.testing.assert_array_equal(b[0], c[0])
-    np.testing.assert_array_equal(a[0][:, :-1], b[0][:, :-1])
-    np.testing.assert_array_equal(a[1], b[1])
+def test_a_told_episode_has_feedback_more_often_and_the_same_latent(task):
+    arguments = {"feedback_opening": 5, "feedback_every": 8}
+    plain, told = gym.make(task, **arguments), gym.make(task, told=1, **arguments)
+    intervals = []
+    for seed in range(40):
+        a, b = play(plain, 24, seed), play(told, 24, seed)
+        np.testing.assert_array_equal(a[0][:, :-1], b[0][:, :-1])
+        np.testing.assert_array_equal(a[1], b[1])
+        speeds = np.array([info["reward_forward"] for info in b[2][1:]])
+        interval = int(np.argmax(b[0][1:, -1] != 0)) + 1
+        meant = np.zeros(24)
+        for end in range(interval, 25, interval):
+            meant[end - 1] = speeds[end - interval : end].mean()
+        np.testing.assert_allclose(b[0][1:, -1], meant)
+        intervals.append(interval)
+    assert set(intervals) == set(range(1, 9))
 
 
 # ---------------------------------------------------------------- cues
