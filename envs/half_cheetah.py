@@ -44,8 +44,8 @@ class HiddenLatent(_Robot, ABC):
             an episode. Elsewhere it is 0.
         feedback_every, feedback_opening: steps, at least 1.
         told: probability in [0, 1] that an episode has feedback more often, after each so many
-            steps, 1 to `feedback_every`, drawn evenly on a logarithmic scale. For training: a robot
-            that seldom hears what it should do is paid for nothing, and learns no running.
+            steps, 1 to `feedback_every`, short intervals more often than long ones. For training: a
+            robot that seldom hears what it should do is paid for nothing, and learns no running.
         arguments: of the robot's own class.
 
     Raises ValueError where an argument is out of range.
@@ -97,7 +97,7 @@ class HiddenLatent(_Robot, ABC):
         self._step, self._sum = 0, 0.0
         self._interval = {"dense": 1, "sparse": self.feedback_every, "opening": 0}[self.feedback]
         if drawn < self.told:  # given that, drawn / told is even between 0 and 1
-            self._interval = round(self.feedback_every ** (drawn / self.told))
+            self._interval = 1 + round((self.feedback_every - 1) * (drawn / self.told) ** 2)
         return self._seen(observation, info, 0.0)
 
     def step(self, action: np.ndarray) -> Step:

@@ -139,7 +139,7 @@ def test_a_told_episode_has_feedback_more_often_and_the_same_latent(task):
             meant[end - 1] = speeds[end - interval : end].mean()
         np.testing.assert_allclose(b[0][1:, -1], meant)
         intervals.append(interval)
-    assert set(intervals) == set(range(1, 9))
+    assert min(intervals) == 1 and 4 < max(intervals) <= 8 and np.median(intervals) < 4
 
 
 # ---------------------------------------------------------------- cues
