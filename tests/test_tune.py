@@ -188,6 +188,14 @@ def test_a_study_is_of_one_task_and_one_budget(study, capsys):
         assert "give another --study" in capsys.readouterr().err
 
 
+def test_a_study_goes_on_with_other_workers(study):
+    study.mkdir()
+    task = ["--env", "CueAssociation-v0", "--policy", "ndp-oja", "--study", str(study)]
+    for workers in "12":
+        more = ["--trainer.kind", "evolution", "--trainer.workers", workers]
+        tune._check_same(*tune.parse([*task, *more], "tune"), {})
+
+
 def test_what_each_trial_has_of_its_own_cannot_be_given(study, capsys):
     assert tune.main([*arguments(study, 1), "--seed", "3"]) == 2
     assert "each trial has its own" in capsys.readouterr().err

@@ -32,7 +32,7 @@ from spikepropamine.common import (
     run_command,
     write_text,
 )
-from spikepropamine.options import nested, updated, words
+from spikepropamine.options import flat, nested, updated, words
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import parse_json, read_text
 from spikepropamine.training import settings as training
@@ -293,7 +293,7 @@ def _check_same(
     nothing beside those of this one.
     """
     without = training.CHANGES_NO_NUMBER
-    plain = {name: x for name, x in settings.as_dict().items() if name not in without}
+    plain = nested({k: x for k, x in flat(settings.as_dict()).items() if k not in without})
     asked = json.dumps({"seeds": options.seeds, "settings": plain, "search": space}, indent=1)
     file = options.study / "study.json"  # one for all the studies that a journal can hold
     if not file.is_file():
