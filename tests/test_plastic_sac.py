@@ -438,3 +438,17 @@ def test_pictures_beside_normalised_numbers_are_kept_as_the_policy_saw_them():
     np.testing.assert_array_equal(replay.kept["picture"][0, :count], pictures[:count])
     numbers = np.stack([x["number"] for x in shown])
     np.testing.assert_allclose(replay.kept["number"][0, :count], numbers[:count], rtol=1e-4)
+
+
+def test_learning_leaves_the_process_its_precision_of_products(monkeypatch):
+    seen = []
+
+    def update(self, batch):
+        seen.append(torch.get_float32_matmul_precision())
+        raise RuntimeError
+
+    monkeypatch.setattr(PlasticSAC, "_update", update)
+    before = torch.get_float32_matmul_precision()
+    with pytest.raises(RuntimeError):
+        model().learn(60)
+    assert seen == ["medium"] and torch.get_float32_matmul_precision() == before != "medium"
