@@ -63,7 +63,7 @@ def test_arguments_of_the_environment_add_up_over_the_sections_of_configurations
     given = ["--env", "Ant-v5", "--policy", "snn", "--env-kwargs", "max_episode_steps", "9"]
     assert settings.parse(given).env_kwargs == found | {"max_episode_steps": 9}
     found = settings.defaults("HalfCheetahCueLesson-v0", "snn").env_kwargs
-    assert found == {"told": 0.5, "speed_limit": 1.0}
+    assert found == {"told": 0.0}
 
 
 def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, monkeypatch):
