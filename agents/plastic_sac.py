@@ -307,10 +307,10 @@ class SequenceLearning(_Base):
 
 
 class PlasticSAC(SequenceLearning, SAC):
-    """SB3's SAC for actors with a memory: spiking networks, plastic or not, LSTMs, and MLPs.
+    """SB3's SAC for actors with a memory: spiking networks, plastic or not, LSTMs, GRUs, MLPs.
 
     Args:
-        policy: "PlasticSpikingPolicy", "MlpLstmPolicy" or "MlpPolicy".
+        policy: "PlasticSpikingPolicy", "MlpLstmPolicy", "GruPolicy" or "MlpPolicy".
         env: environment, or its id.
         sequence_length: environment steps through which gradients flow back in time; a minibatch
             has `batch_size // sequence_length` sequences.

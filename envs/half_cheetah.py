@@ -43,9 +43,10 @@ class HiddenLatent(_Robot, ABC):
             step, the mean since the last time; "opening": at the first `feedback_opening` steps of
             an episode. Elsewhere it is 0.
         feedback_every, feedback_opening: steps, at least 1.
-        told: probability in [0, 1] that an episode has feedback more often, after each so many
-            steps, 1 to `feedback_every`, short intervals more often than long ones. For training: a
-            robot that seldom hears what it should do is paid for nothing, and learns no running.
+        told: probability in [0, 1] that the feedback of an episode comes at an interval of its own
+            instead, from 1 to `feedback_every` steps, which is short more often than long. For
+            training: a robot that seldom hears what it should do is paid for nothing, and learns no
+            running.
         arguments: of the robot's own class.
 
     Raises ValueError where an argument is out of range.
@@ -179,7 +180,7 @@ class HalfCheetahVelocity(HiddenLatent):
 
 
 class HalfCheetahCue(_Robot):
-    """HalfCheetah-v5 that runs as a cue says, of which it has to find out, or is told, the meaning.
+    """HalfCheetah-v5 that runs where a cue says; it has to find out what a cue means, or is told.
 
     Every episode draws new binary patterns and a new mapping from cue to direction. A trial shows
     a cue for `cue_length` steps, in which the robot should run; then, for `feedback_length` steps,
