@@ -318,6 +318,8 @@ class PlasticSAC(SequenceLearning, SAC):
         policy_delay: critic updates for each of the actor and the entropy coefficient.
         args, kwargs: as for `SAC`.
 
+    Updates on a CPU with AMX multiply in bfloat16; on other CPUs in float32.
+
     Raises:
         ValueError: lengths that are too small, n-step returns, another replay buffer, or gSDE.
     """

@@ -1,11 +1,11 @@
 """Robots that are not told where, or how fast, they should run.
 
-HalfCheetahDirection and HalfCheetahVelocity hide a latent that holds an episode: they show feedback
-in the last channel of the observation, and nothing else of it. Where feedback comes at every step
-(`dense`), a policy without memory can read the latent off velocity and feedback together. Where it
-comes now and then (`sparse`), or only at first (`opening`), the latent has to be found out and kept
-in mind. In HalfCheetahCue cues tell where to run, by a mapping that is new in every episode.
-HalfCheetahNoVelocity is the robot itself, which does not see its velocities.
+HalfCheetahDirection and HalfCheetahVelocity hide a latent that holds for an episode: they show
+feedback in the last channel of the observation, and nothing else of it. Where feedback comes at
+every step (`dense`), a policy without memory can read the latent off velocity and feedback
+together. Where it comes now and then (`sparse`), or only at first (`opening`), the latent has to be
+found out and kept in mind. In HalfCheetahCue cues tell where to run, by a mapping that is new in
+every episode. HalfCheetahNoVelocity is the robot itself, which does not see its velocities.
 """
 
 from abc import ABC, abstractmethod
@@ -96,6 +96,7 @@ class HiddenLatent(_Robot, ABC):
             raise ValueError(f"options may have {self.latent!r} only, got {names}")
         drawn = self.np_random.random()
         self._step, self._sum = 0, 0.0
+        # 0: none, but for the opening
         self._interval = {"dense": 1, "sparse": self.feedback_every, "opening": 0}[self.feedback]
         if drawn < self.told:  # given that, drawn / told is even between 0 and 1
             self._interval = 1 + round((self.feedback_every - 1) * (drawn / self.told) ** 2)
