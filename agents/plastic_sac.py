@@ -38,10 +38,10 @@ class Recent(NamedTuple):
 @contextlib.contextmanager
 def _fast_products(device: torch.device) -> Iterator[None]:
     """On a CPU, has oneDNN make matrix products instead of MKL, which on AMD takes twice as long
-    for the same precision. On a CPU with AMX it rounds what is multiplied to bfloat16.
+    for the same precision. Not on a CPU with AMX, where it would round to bfloat16.
     """
     before = torch.get_float32_matmul_precision()
-    if device.type == "cpu":
+    if device.type == "cpu" and not torch.cpu._is_amx_tile_supported():
         torch.set_float32_matmul_precision("medium")
     try:
         yield
@@ -317,8 +317,6 @@ class PlasticSAC(SequenceLearning, SAC):
         burn_in: steps before these that only bring the stored state up to date with the network.
         policy_delay: critic updates for each of the actor and the entropy coefficient.
         args, kwargs: as for `SAC`.
-
-    Updates on a CPU with AMX multiply in bfloat16; on other CPUs in float32.
 
     Raises:
         ValueError: lengths that are too small, n-step returns, another replay buffer, or gSDE.
