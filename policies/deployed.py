@@ -11,6 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.policies.fast import fast
+from spikepropamine.policies.fast.environments import scaled
 from spikepropamine.policies.spaces import check_finite, stacked
 
 State = tuple[np.ndarray, ...] | None
@@ -57,9 +58,7 @@ class Normalisation:
         return {k: self._scaled(x, k) if k in known else x for k, x in observation.items()}
 
     def _scaled(self, x: np.ndarray, key: str) -> np.ndarray:
-        mean, var = self.statistics[key]
-        scaled = (x - mean) / np.sqrt(var + self.epsilon)
-        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+        return scaled(x, *self.statistics[key], self.epsilon, self.clip).astype(np.float32)
 
 
 def _by_key(found: Any) -> dict[str, Any]:

@@ -158,11 +158,15 @@ class Normalised(VecNormalize):
         return {k: self._scaled(x, statistics[k]) if k in statistics else x for k, x in obs.items()}
 
     def _scaled(self, x: Any, statistics: RunningMeanStd) -> np.ndarray:
-        scaled = (x - statistics.mean) / np.sqrt(statistics.var + self.epsilon)
-        scaled = np.minimum(np.maximum(scaled, -self.clip_obs), self.clip_obs)
+        numbers = scaled(x, statistics.mean, statistics.var, self.epsilon, self.clip_obs)
         if self.raw:
-            scaled[..., -self.raw :] = x[..., -self.raw :]
-        return scaled.astype(np.float32)
+            numbers[..., -self.raw :] = x[..., -self.raw :]
+        return numbers.astype(np.float32)
+
+
+def scaled(x: Any, mean: np.ndarray, var: np.ndarray, epsilon: float, clip: float) -> np.ndarray:
+    """What `VecNormalize` makes of observations `x` with these statistics, before it rounds."""
+    return np.minimum(np.maximum((x - mean) / np.sqrt(var + epsilon), -clip), clip)
 
 
 def _take_in(statistics: RunningMeanStd, x: np.ndarray) -> None:
