@@ -123,7 +123,7 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
     """Loads what `save_policy` wrote.
 
     Names, types and sizes of what a file holds, and digests of all contents, are checked before
-    memory is taken for it.
+    memory is taken for it. A training may replace the policy meanwhile; then it is the newer one.
 
     Raises:
         FileNotFoundError: no policy there; the message names the missing file.
@@ -134,6 +134,18 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
         if not (folder / name).exists():
             raise Missing(f"no policy in {folder}: {name} is missing")
     description = _read_description(folder / "policy.json")
+    while True:
+        try:
+            return _described(folder, description)
+        except Unreadable:
+            newer = _read_description(folder / "policy.json")
+            if newer == description:
+                raise
+            description = newer
+
+
+def _described(folder: Path, description: dict[str, Any]) -> DeployedPolicy:
+    """The policy in a folder, if it is what this description says."""
     try:
         settings, digests = description["normalisation"], dict(description["sha256"])
         metadata = dict(description["metadata"])

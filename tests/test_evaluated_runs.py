@@ -19,6 +19,7 @@ from spikepropamine.evaluation.ask.conditions import choose, conditions_of, pert
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.command import folder_name, parse
 from spikepropamine.folder import RETURN, read_curve
+from spikepropamine.policies import export
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.report import card as card_module
 
@@ -52,6 +53,24 @@ def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
         save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
     assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
     assert "differ in --trainer.learning-rate (0.001, 1e-05)" in capsys.readouterr().err
+
+
+def test_a_policy_that_is_replaced_while_it_is_read_is_the_newer_one(tmp_path, monkeypatch):
+    folder = save_run(tmp_path, CUES, "mlp") / "policy"
+    policy, load, left = load_policy(folder).policy, export._load, [1]
+
+    def replaced(*arguments):
+        if left:
+            left.pop()
+            save_policy(folder, policy, metadata={"steps": 456})
+        return load(*arguments)
+
+    policy.load_state_dict({name: x + 1 for name, x in policy.state_dict().items()})
+    monkeypatch.setattr(export, "_load", replaced)
+    found = load_policy(folder)
+    assert found.metadata["steps"] == 456 and not left
+    for name, x in found.policy.state_dict().items():
+        assert (x == policy.state_dict()[name]).all()
 
 
 def test_a_run_opens_no_window(tmp_path, monkeypatch):
