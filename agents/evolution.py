@@ -15,11 +15,13 @@ from typing import Any, ClassVar, Literal
 import cloudpickle
 import numpy as np
 import torch
+from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import maybe_transpose
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from torch import Tensor
 
@@ -276,6 +278,10 @@ class Evolution(BaseAlgorithm):
         rows = slice(0, self._recorded)
         actions = actions[:, rows].reshape(len(actions), self._recorded, -1)
         observations = each(lambda x: x[:, rows], observations)
+        if isinstance(space := self.policy.observation_space, spaces.Dict):
+            observations = {key: _channels_first(x, space[key]) for key, x in observations.items()}
+        else:
+            observations = _channels_first(observations, space)
         self.rollout_buffer = Recent(observations, actions, np.float32(starts[:, rows]))
         if self._redraws:
             self.policy.network.redraw(drawn)  # type: ignore[union-attr,operator]
@@ -286,3 +292,10 @@ class Evolution(BaseAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
+
+
+def _channels_first(observations: np.ndarray, space: spaces.Space) -> np.ndarray:
+    """Of a rollout [T, B, ...]; pictures with the channels where the policy's space has them."""
+    steps, rows, *shape = observations.shape
+    flat = maybe_transpose(observations.reshape(steps * rows, *shape), space)
+    return flat.reshape(steps, rows, *flat.shape[1:])

@@ -28,8 +28,8 @@ class KeyValue(DrawnTask):
     not observed.
 
     Info of a step that asks: `target` (int, the right action), `correct` (bool), `trial` (int, the
-    step), `lag` (int, steps since the key was written) and `bindings` (int, how often the key was
-    written so far). Else empty.
+    step), `lag` (int, steps since the key was written), `bindings` (int, how often the key was
+    written so far) and `feedback` (always 0.0, so that rewards show nowhere). Else empty.
 
     All is drawn in `reset`.
 
@@ -90,7 +90,7 @@ class KeyValue(DrawnTask):
 
         self._observations = np.zeros((steps + 1, self.bits + self.values + 2), dtype=np.float32)
         self._observations[:-1, : self.bits] = patterns[shown] ^ flips
-        self._infos: list[dict[str, int]] = []
+        self._infos: list[dict[str, float]] = []
         values, bindings, written = first_values.tolist(), [0] * count, [0] * count
         for step, key in enumerate(shown.tolist()):
             row = self._observations[step, self.bits :]
@@ -105,7 +105,7 @@ class KeyValue(DrawnTask):
                 row[self.values + 1] = 1.0
                 target = values[key] if self.ask == "value" else bindings[key] % self.values
                 asked = {"target": target, "trial": step, "lag": step - written[key]}
-                self._infos.append(asked | {"bindings": bindings[key]})
+                self._infos.append(asked | {"bindings": bindings[key], "feedback": 0.0})
 
     def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
         info: dict[str, Any] = self._infos[self.steps]

@@ -24,6 +24,7 @@ from spikepropamine.reading import read_json
 SPREADS = Path(__file__).with_name("spreads.json")
 SPREAD_STEPS = 2000
 SPREAD_SEED = 0
+ENDLESS = 1000  # steps after which an episode is cut, of a task that has no time limit
 # arguments that are others in training and evaluation, or change no channel of an observation
 HELP = ("noise", "told", "max_episode_steps", "render_mode")
 Arguments = Mapping[str, Any] | None
@@ -210,14 +211,14 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
     return _spreads.setdefault(key, found)
 
 
-def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:
+def measured_spread(env: gym.Env) -> np.ndarray:
     """Standard deviation of each dimension of the observation under random actions, float64; the
     environment is closed.
     """
     env.action_space.seed(SPREAD_SEED)
     observation, _ = env.reset(seed=SPREAD_SEED)
     seen = [np.array(observation)]  # a copy: what it fills again would be one observation
-    while len(seen) < steps:
+    while len(seen) < SPREAD_STEPS:
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
         seen.append(np.array(observation))
         if terminated or truncated:

@@ -155,7 +155,7 @@ def ask(options: argparse.Namespace) -> Asked:
         if name and names.setdefault(folder.resolve(), name) != name:
             raise UsageError(f"{folder} has two names, {names[folder.resolve()]} and {name}")
     try:
-        runs, task = load_runs(folders, seeds, options.horizon_factor, names)
+        runs, task = load_runs(folders, options.horizon_factor, names)
         conditions, skipped = conditions_asked(task, options)
         teacher = None if options.teacher is None else load_teacher(find(options.teacher), task)
     except (FileNotFoundError, ValueError) as error:

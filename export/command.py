@@ -71,7 +71,7 @@ def run_of(options: argparse.Namespace) -> tuple[Run, Task]:
     if options.seed < 0:
         raise UsageError("--seed must be 0 or more")
     with bad_input():
-        (run,), task = load_runs([find(options.run)], range(options.seed, options.seed + 1))
+        (run,), task = load_runs([find(options.run)])
     return run, task
 
 

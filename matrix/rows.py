@@ -61,8 +61,9 @@ def keep_medians(cells: Sequence[Cell], finished: Sequence[Cell], file: Path) ->
     """Copies what evaluation needs of the runs of median seeds, each with a card. The file has
     their rows.
 
-    The median is by what tells how good a policy is, the lower one where there are two; of an
-    environment, setting and policy there is none before all seeds are finished.
+    The median is by what tells how good a policy is, in the first suite that has it, the lower one
+    where there are two; of an environment, setting and policy there is none before all seeds are
+    finished.
     """
     groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
@@ -73,7 +74,8 @@ def keep_medians(cells: Sequence[Cell], finished: Sequence[Cell], file: Path) ->
     for (env, setting, policy), of in groups.items():
         own = where(lines, environment=env, setting=setting or None, policy=policy)
         measure, condition = main_measure(own)
-        value = dict(where(own, condition=condition, lesion=None).select("seed", measure).rows())
+        told = where(own, condition=condition, lesion=None).drop_nulls(measure)
+        value = dict(where(told, suite=told["suite"][0]).select("seed", measure).rows())
         cell = sorted(of, key=lambda cell: value[cell.seed])[(len(of) - 1) // 2]
         assert cell.keep is not None
         copy = RunFolder(cell.root / cell.keep)

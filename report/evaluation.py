@@ -123,13 +123,18 @@ class Evaluation:
         rows = rows.filter(pl.col("condition").is_not_null() | pl.col("at").is_null())
         return rows.partition_by("policy", "condition", "measure", as_dict=True)
 
+    @cached_property
+    def _episodes(self) -> list[int]:
+        """All there are: one in which a policy has no value keeps its place."""
+        return self.frame["episode"].drop_nulls().unique().sort().to_list()
+
     def _values(self, policy: str, condition: str | None, measure: str) -> np.ndarray:
         rows = self._parts.get((policy, condition, measure))
         seeds: list[Any] = list(self.policies.get(policy, [None]))
         if rows is None:
             return np.full((len(seeds), 1, 1), np.nan)
-        episodes, ats = (sorted(set(rows[name])) if rows[name].count() else [None]
-                         for name in ("episode", "at"))  # fmt: skip
+        ats = sorted(set(rows["at"])) if rows["at"].count() else [None]
+        episodes = self._episodes if rows["episode"].count() else [None]
         found = np.full((len(seeds), len(episodes), len(ats)), np.nan)
         places = [{v: i for i, v in enumerate(axis)} for axis in (seeds, episodes, ats)]
         for *at, value in rows.select("seed", "episode", "at", "value").iter_rows():

@@ -189,8 +189,6 @@ def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def seconds_of(path: Path) -> float | None:
-    """Of a training, over all its sessions: the clock begins anew with each; None without one."""
-    rows = read_progress(path)[1]
-    clock = [float(row["time/time_elapsed"]) for row in rows if row.get("time/time_elapsed")]
-    ends = [here for here, after in zip(clock, [*clock[1:], 0.0]) if after < here]
-    return round(sum(ends)) if ends else None
+    """Of a training, over all its sessions; None where no row tells its speed."""
+    steps, speed = read_curve(path, "system/steps_per_second")  # of those since the row before
+    return round(float(np.sum(np.diff(steps, prepend=0) / speed))) if len(steps) else None

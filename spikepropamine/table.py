@@ -133,15 +133,16 @@ def retention(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows of `retention`: (R - R_random) / (R_clean - R_random) of each run, R its mean return in
     a condition, with a lesion or without.
 
-    R_clean is that of the same suite. R_random is one for each task: the mean of its rows of
-    `random_return`, which differ where evaluations drew other random actions. A run that is no
-    better than random actions, or whose row `learned` is 0, has none.
+    R_clean is that of the same suite. R_random is one for each task and length of its episodes: the
+    mean of its rows of `random_return`, which differ where evaluations drew other random actions. A
+    run that is no better than random actions, or whose row `learned` is 0, has none.
     """
     fact = [*EVALUATION, "value"]
-    lines = _mean_of(frame, "return", *ROW)
+    frame = frame.with_columns(length=pl.col("suite").str.extract(r"-x(\d+)$"))
+    lines = _mean_of(frame, "return", *ROW, "length")
     clean = where(lines, condition=CLEAN_KEY, lesion=None).select(fact).rename({"value": "clean"})
     lines = lines.join(clean, on=EVALUATION, nulls_equal=True, maintain_order="left")
-    facts = (("random_return", "random", TASK), ("learned", "learned", EVALUATION))
+    facts = (("random_return", "random", (*TASK, "length")), ("learned", "learned", EVALUATION))
     for measure, name, keys in facts:
         known = _mean_of(frame, measure, *keys).rename({"value": name})
         lines = lines.join(known, on=keys, how="left", nulls_equal=True, maintain_order="left")

@@ -120,6 +120,18 @@ class RandomEnv(gym.Env):
         return observation, reward, done and not self.truncates, done and self.truncates, {}
 
 
+class Endless(gym.Env):
+    """Never ends by itself."""
+
+    observation_space = action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+
+
 def make_venv(observation="box", action="discrete", n_envs=2, seed=0):
     """Environments with episodes of 5, 6, ... steps, so that episodes start at different times."""
     venv = DummyVecEnv(

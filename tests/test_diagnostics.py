@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import make_model, make_network, make_venv
+from conftest import SMALL, make_model, make_network, make_venv
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import KVWriter, Logger
 
@@ -99,6 +99,13 @@ def test_learned_parameters_are_in_the_units_of_the_equations(rule, modulation, 
     expected = {f"plasticity/{name}/layer1": known[name] for name in names}
     expected |= {"plasticity/alpha_mean/layer1": 0.0, "plasticity/alpha_std/layer1": 1.0}
     assert learned_parameters(network.layers) == pytest.approx(expected)
+
+
+def test_units_without_spikes_have_no_firing_rate():
+    network = {"network": SMALL | {"units": "tanh"}, "net_arch": {"vf": [8]}}
+    (row,) = logged(make_model(make_venv(), policy_kwargs=network), 32)
+    assert "plasticity/fast_weight_norm/layer1" in row
+    assert not [name for name in row if name.startswith("spikes/")]
 
 
 @pytest.mark.parametrize("observation", ["discrete", "dict"])

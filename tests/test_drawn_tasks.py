@@ -164,7 +164,8 @@ def test_a_dictionary_answers_every_question(ask):
         if asks:
             asked += 1
             expected = {"target": answer, "correct": True, "trial": step}
-            assert info == expected | {"lag": step - last[key], "bindings": counts[key]}
+            expected |= {"lag": step - last[key], "bindings": counts[key], "feedback": 0.0}
+            assert info == expected
         else:
             assert info == {} and reward == 0.0
     assert sum(rewards) == asked > 100

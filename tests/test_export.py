@@ -65,7 +65,7 @@ def test_a_nir_file_is_kept_where_its_spikes_are_the_policys(tmp_path, capsys):
 
 def test_a_file_that_does_not_act_as_the_policy_is_not_kept(tmp_path, capsys, monkeypatch):
     run, other = save_run(tmp_path, PENDULUM, "mlp"), save_run(tmp_path, PENDULUM, "mlp", seed=1)
-    (wrong,), _ = load_runs([other], range(1_000_000, 1_000_001))
+    (wrong,), _ = load_runs([other])
     to_onnx = onnx_file.to_onnx
     monkeypatch.setattr(onnx_file, "to_onnx", lambda _, *rest: to_onnx(wrong.policy, *rest))
     assert export(run, "--format", "onnx") == 2
@@ -77,7 +77,6 @@ def test_a_file_that_does_not_act_as_the_policy_is_not_kept(tmp_path, capsys, mo
     ("arguments", "message"),
     [
         (["--format", "nir"], "use --format onnx"),
-        (["--format", "onnx", "--seed", "0"], "overlap those of the training"),
         (["--format", "onnx", "--seed", "-1"], "must be 0 or more"),
     ],
 )
@@ -88,7 +87,7 @@ def test_what_cannot_be_done_is_one_line(arguments, message, tmp_path, capsys):
 
 
 def test_a_cue_policy_still_learns_inside_an_episode_on_onnx_runtime():
-    (run,), task = load_runs([CUES], range(1_000_000, 1_000_001))
+    (run,), task = load_runs([CUES])
     exported = onnx_file.OnnxPolicy(onnx_file.to_onnx(run.policy, {}))
     env = make_env(task, CLEAN)
     right = []

@@ -84,6 +84,12 @@ def test_modulator_shuffled(plastic, before):
     np.testing.assert_array_equal(again["layer1.modulation"], shuffled)
 
 
+def test_carry_over_takes_along_the_means_that_scale_fast_weights():
+    policy = make_policy(CUES, rule="bcpnn")
+    _, held = lesioned(policy, "carry-over-frozen")
+    assert (held["layer1.pre_mean"] > 0).any() and (held["layer1.post_mean"] > 0).any()
+
+
 def test_carry_over(plastic, before):
     layout = layout_of(plastic)
     states = States()
@@ -132,7 +138,7 @@ def test_only_spiking_policies_have_plasticity_to_take_away():
 
 
 def test_what_goes_on_inside_by_hand(plastic, before):
-    inside = InsideSums(layout_of(plastic), every=5)
+    inside = InsideSums(layout_of(plastic), every=5, spiking=True)
     run(plastic, SEEDS, inside)
     assert inside.sums["count"] == [3, 3, 3, 3]  # steps 0, 5, 10, 15 of three episodes
     state = before[1]
@@ -187,7 +193,7 @@ def job_of(run, task, condition, **more):
 
 
 def test_a_job_freezes_where_its_condition_says(tmp_path):
-    (run,), task = load_runs([save_run(tmp_path, CUES, "ndp-oja")], range(1_000_000, 1_000_004))
+    (run,), task = load_runs([save_run(tmp_path, CUES, "ndp-oja")])
     norms = {
         name: run_job(job_of(run, task, replace(CLEAN, key=name, lesion=name)))[
             "inside/fast_weight_norm"
@@ -209,7 +215,7 @@ def test_carry_over_begins_with_the_fast_weights_of_the_opposite_context(tmp_pat
         return reset(self, seed=seed, options=options)
 
     monkeypatch.setattr(Perturbed, "reset", spying)
-    (run,), task = load_runs([save_run(tmp_path, PENDULUM, "ndp-oja")], range(1_000_000, 1_000_004))
+    (run,), task = load_runs([save_run(tmp_path, PENDULUM, "ndp-oja")])
     conditions, _ = conditions_of(task, None, ["sensor_signs=seen"], ["carry-over"])
     run_job(job_of(run, task, conditions[-1]))
     opposite = {"context": "opposite"}
@@ -231,7 +237,7 @@ def test_random_actions_are_evaluated_in_the_condition():
 
 
 def test_a_teacher_acts_as_is_likeliest_whatever_the_policies_do(tmp_path, monkeypatch):
-    (run,), task = load_runs([save_run(tmp_path, PENDULUM, "mlp")], range(1_000_000, 1_000_002))
+    (run,), task = load_runs([save_run(tmp_path, PENDULUM, "mlp")])
     conditions, _ = conditions_of(task, None, ["motor_signs:all=1"], [])
     asked = []
     monkeypatch.setattr(plan, "run_jobs", lambda jobs, *_: (asked.extend(jobs), 1 / 0))

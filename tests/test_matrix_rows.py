@@ -18,10 +18,26 @@ from spikepropamine.table import read, where
 
 
 def test_a_training_in_two_sessions_took_the_time_of_both(tmp_path):
-    lines = [f"{step},{x}" for step, x in enumerate(("9", "13", "", "1", "4"))]
+    lines = ("100,10,10", "200,20,10", "300,,", "500,75,4")  # the second began after 200 steps
     file = tmp_path / "progress.csv"
-    file.write_text("\n".join(["time/total_timesteps,time/time_elapsed", *lines, ""]))
-    assert seconds_of(file) == 17 and seconds_of(tmp_path / "missing") is None
+    columns = "time/total_timesteps,time/time_elapsed,system/steps_per_second"
+    file.write_text("\n".join([columns, *lines, ""]))
+    assert seconds_of(file) == 20 + 75 and seconds_of(tmp_path / "missing") is None
+
+
+def test_retention_is_over_random_returns_of_episodes_as_long():
+    """A policy that keeps half, in the usual episodes and in those ten times as long."""
+    rows = [
+        {"environment": "A", "policy": "p", "seed": 0, "suite": suite} | more
+        for suite, scale in (("standard", 1.0), ("standard-x10", 10.0))
+        for more in (
+            {"measure": "random_return", "value": -scale},
+            {"measure": "return", "condition": "clean", "value": 3 * scale},
+            {"measure": "return", "condition": "heavy", "value": scale},
+        )
+    ]
+    kept = where(table.retention(table.table(rows)), condition="heavy")
+    assert kept["value"].to_list() == [0.5, 0.5]
 
 
 @pytest.fixture

@@ -160,6 +160,17 @@ def test_lesioned_conditions_are_no_part_of_a_comparison_of_policies():
     assert gaps["retention"] == pytest.approx(0.4) and gaps["return"] == pytest.approx(0)
 
 
+def test_an_episode_without_a_value_keeps_its_place():
+    """Else those that follow it would be compared with other episodes of another policy."""
+    right = np.array([[[1.0], [0.0], [1.0], [0.0], [1.0]]])
+    fewer = right.copy()
+    fewer[0, 1] = np.nan  # it ended before anything was asked
+    found = evaluation([condition()], {("a", "clean", "correct"): right,
+                                       ("b", "clean", "correct"): fewer})  # fmt: skip
+    (comparison,) = found.comparisons
+    assert comparison.found.mean == 0 and comparison.found.better == 0.5
+
+
 def changing(lost, left, before=4.0):
     """A run of twenty episodes that loses so much when the world changes."""
     key, spread = "changed", np.linspace(-1, 1, 20)[None]

@@ -86,6 +86,11 @@ def test_a_picture_gets_a_cnn_and_its_policy_is_exported(task, policy, beside, c
         assert "--format onnx" in capsys.readouterr().err
 
 
+def test_a_spiking_policy_that_sees_pictures_evolves(task):
+    kind = ["--policy", "snn", "--trainer.kind", "evolution", "--trainer.population", "2"]
+    assert main([*TRAIN, *kind, "--no-normalize-observations"]) == 0
+
+
 def test_a_policy_that_could_not_be_loaded_is_not_saved(tmp_path):
     """Nor are random numbers drawn, which a training that goes on would miss."""
     picture = spaces.Box(0, 255, (1, 36, 36), np.uint8)

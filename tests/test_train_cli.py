@@ -11,11 +11,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
-from conftest import make_venv
+from conftest import Endless, make_venv
 from stable_baselines3.common.callbacks import BaseCallback
 from train_runs import CUE, SHORT, TINY, command, folder_of, run_process, with_folder
 
 from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build, match_hidden
+from spikepropamine.envs.making import ENDLESS
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import run as train
@@ -91,6 +92,11 @@ def test_what_would_change_the_numbers_is_said_when_a_run_goes_on(tmp_path, run_
     said = capsys.readouterr().err
     assert "the content of" in said
     assert "fell to zero over 32 steps, and does over 64 now" in said
+    assert "the training had ended at step 32, and new episodes begin there" in said
+    at_checkpoints = [*arguments, "--checkpoint-every", "32"]  # where they begin in one run too
+    assert run_here(*at_checkpoints, "--overwrite") == 0
+    assert run_here(*at_checkpoints, "--resume", "--steps", "64") == 0
+    assert "new episodes" not in capsys.readouterr().err
 
 
 def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys, monkeypatch):
@@ -319,6 +325,19 @@ def test_evaluations_keep_the_best_policy_and_change_no_number(tmp_path, run_her
         assert train.main([*settings, "--runs", str(stopped)]) == 0
     resumed = stopped / "Pendulum-v1" / "ndp-oja" / "seed-0" / "policy-best"
     assert (resumed / "weights.safetensors").read_bytes() == before
+
+
+def test_a_task_without_a_time_limit_is_evaluated_in_episodes_that_are_cut(
+    tmp_path, run_here, capsys
+):
+    gym.register("Endless-v0", entry_point=Endless)
+    arguments = ["--env", "Endless-v0", "--policy", "mlp", *TINY]
+    assert run_here(*arguments, "--eval-every", "32") == 0
+    best = load_policy(folder_of(tmp_path, "Endless-v0", "mlp") / "policy-best")
+    assert best.metadata["evaluation"] == {"mean_reward": ENDLESS, "mean_ep_length": ENDLESS}
+    assert run_here(*arguments, "--trainer.kind", "evolution", "--overwrite") == 2
+    assert "has no time limit; give it one by" in capsys.readouterr().err
+    del gym.registry["Endless-v0"]
 
 
 def test_short_runs_have_twenty_rows():

@@ -121,6 +121,7 @@ def test_a_process_given_bad_input_prints_that_line_and_nothing_else(tmp_path):
     [
         ("mlp", "ppo", ["--trainer.sequence-length", "--trainer.guided-steps"]),
         ("snn", "supervised", ["--trainer.ent-coef", "--trainer.critic"]),
+        ("gru", "evolution", ["--threads", "--trainer.ent-coef"]),
         ("ndp-oja", "sac", ["--trainer.n-epochs", "--trainer.n-quantiles"]),
     ],
 )
@@ -164,6 +165,8 @@ REFUSED = {
     "a Discrete from 1": (spaces.Discrete(3, start=1), TWO, "let it start at 0"),
     "very many choices": (spaces.Discrete(100_000), TWO, "100,000 numbers for a network to see"),
     "a Dict in a Dict": (spaces.Dict(a=spaces.Dict(b=BOX)), TWO, "'a' is a nested Dict"),
+    "a key with a dot": (spaces.Dict({"a.b": BOX}), TWO, "'a.b' has a name that PyTorch"),
+    "a key of PyTorch's own": (spaces.Dict(values=BOX), TWO, "'values' has a name that PyTorch"),
     "an empty Dict": (spaces.Dict(), TWO, "empty"),
     "a number alone": (spaces.Box(-1, 1, ()), TWO, "the shape (1,)"),
     "a Box of nothing": (spaces.Box(-1, 1, (0,)), TWO, "holds no number"),

@@ -301,7 +301,7 @@ def replayed(
     values: dict[str, float] = {}
     for index, layer in enumerate(network.layers):
         spikes = torch.cat([outputs[index].spikes for outputs in pieces])
-        measured = activity(spikes)
+        measured = activity(spikes) if layer.spec.units == "spiking" else {}
         if layer.spec.plastic:
             fast = torch.stack([look[f"layer{index}.fast_weights"] for look in looks])
             measured |= fast_weights(layer, fast)

@@ -284,6 +284,11 @@ def lock(folder: Path) -> AcquireReturnProxy:
         raise UsageError(f"another training is at work in {folder}") from None
 
 
+def interval(settings: Settings, venv: Any) -> int:
+    """Steps between checkpoints: as asked, or so many that few episodes are cut short."""
+    return settings.checkpoint_every or max(50_000, 5 * venv.num_envs * horizon_of_all(venv, 0))
+
+
 class Checkpoints(Periodic):
     """Saves checkpoints, after each of which all environments begin new episodes, as they do first
     where the training is `resumed`. The versions are of what its results depend on; `before` and
@@ -298,14 +303,13 @@ class Checkpoints(Periodic):
         after: Callable[[], Any],
         resumed: bool,
     ) -> None:
-        super().__init__(settings.checkpoint_every or 0)
+        super().__init__(0)
         self.settings, self.versions = settings, versions
         self.before, self.after, self.resumed = before, after, resumed
 
     def _on_training_start(self) -> None:
         super()._on_training_start()
-        venv = self.training_env  # of whose episodes few are cut short
-        self.every = self.every or max(50_000, 5 * venv.num_envs * horizon_of_all(venv, 0))
+        self.every = interval(self.settings, self.training_env)
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()

@@ -5,6 +5,7 @@ for evaluations and videos of the policy while it trains. Training is the same w
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -74,6 +75,9 @@ def make_envs(settings: Settings) -> VecEnv:
         env = make_one()
     if why := obstacle(env.observation_space, env.action_space):
         raise UsageError(f"{settings.env}: {why}")
+    if settings.trainer.kind == "evolution" and making.horizon_of(env) is None:
+        why = f"evolution runs whole episodes, and {settings.env} has no time limit"
+        raise UsageError(f"{why}; give it one by --env-kwargs max_episode_steps STEPS")
     env.reset(seed=0)  # some arguments are found to be wrong only here
     env.step(env.action_space.sample())
     if settings.perturb is not None and is_suite(settings.perturb):
@@ -192,7 +196,11 @@ def obstacle(observation: spaces.Space, action: spaces.Space) -> str | None:
     if isinstance(observation, spaces.Dict):
         if not observation.spaces:
             return "the observation space is an empty Dict"
-        seen = {f"observation {key!r}": part for key, part in observation.items()}
+        parts, seen = torch.nn.ModuleDict(), {}
+        for key, part in observation.items():
+            if "." in key or hasattr(parts, key):
+                return f"observation {key!r} has a name that PyTorch uses itself or cannot use"
+            seen[f"observation {key!r}"] = part
     for name, space in seen.items():
         if why := _of_observation(space):
             return f"{name} {why}"
@@ -248,7 +256,12 @@ def _of_shape(space: spaces.Space) -> str | None:
 
 
 def evaluation_envs(settings: Settings) -> VecEnv:
-    """Environments to evaluate in while a policy trains, which nothing normalises."""
+    """Environments to evaluate in while a policy trains, which nothing normalises; with a
+    time limit where the task has none.
+    """
+    if making.horizon_of(env_maker(settings)()) is None:
+        limit = {"max_episode_steps": making.ENDLESS}
+        settings = replace(settings, env_kwargs=settings.env_kwargs | limit)
     return SideBySide([env_maker(settings)] * EPISODES, SEED)
 
 

@@ -275,7 +275,7 @@ def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
     with bad_input(f"cannot resume {settings.folder.path}"):
         checkpoints.restore(algorithm, checkpoint.state)
     if checkpoint.steps < settings.steps:  # otherwise nothing is left that could differ
-        for line in _changes(checkpoint, settings):
+        for line in _changes(checkpoint, settings, algorithm):
             print(f"from here on the numbers are not those of one run: {line}", file=sys.stderr)
     return checkpoint
 
@@ -291,7 +291,7 @@ def contents_of(settings: Settings) -> dict[str, str]:
     return {name: digest[:12] for name, digest in contents.items()}
 
 
-def _changes(checkpoint: Checkpoint, settings: Settings) -> list[str]:
+def _changes(checkpoint: Checkpoint, settings: Settings, algorithm: BaseAlgorithm) -> list[str]:
     """What makes the numbers others than those of a run that was never interrupted."""
     now, lines = versions() | contents_of(settings), []
     for name, version in checkpoint.versions.items():
@@ -302,6 +302,10 @@ def _changes(checkpoint: Checkpoint, settings: Settings) -> list[str]:
         if then != getattr(settings, name):
             lines.append(f"{name} was {then}, and is {getattr(settings, name)} now")
     then = checkpoint.settings["steps"]
+    ended, before = checkpoint.steps, checkpoint.steps - measures.rollout_steps(algorithm)
+    every = checkpoints.interval(settings, algorithm.env)
+    if ended >= then and ended // every == before // every:  # no episodes would begin here
+        lines.append(f"the training had ended at step {ended:,}, and new episodes begin there")
     if then != settings.steps and settings.trainer.learning_rate_schedule == "linear":
         fell = f"the learning rate fell to zero over {then:,} steps"
         lines.append(f"{fell}, and does over {settings.steps:,} now")

@@ -372,7 +372,9 @@ def concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bo
     ignored = set(agents()[policy].ignores)
     ignored |= {f"trainer.{name}" for name in beside(kind)}
     if kind == "evolution":
-        ignored |= {"normalize_rewards", "cue", "critic_told", "critic_first"}
+        ignored |= {"normalize_rewards", "cue", "critic_told", "critic_first", "threads"}
+    if kind == "supervised":  # no critic learns
+        ignored |= {"normalize_rewards", "critic_told"}
     if kind in OFF_POLICY:
         ignored.discard("trainer.sequence_length")
     if not taught:

@@ -10,15 +10,13 @@ from typing import Any
 import gymnasium as gym
 
 from spikepropamine.common import CLEAN_KEY, check_known
-from spikepropamine.envs.making import contexts_of, horizon_of, make, terms_of
+from spikepropamine.envs.making import ENDLESS, contexts_of, horizon_of, make, terms_of
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.notation import is_suite, load_suite, suite_names
 from spikepropamine.envs.rendering import is_mujoco
 from spikepropamine.envs.shown import PreviousActionAndReward, translated
 from spikepropamine.envs.task import said
 from spikepropamine.evaluation.ask.lesions import LESIONS
-
-ENDLESS = 1000  # steps after which an episode is cut, of a task that has no time limit
 
 
 @dataclass(frozen=True)

@@ -101,16 +101,16 @@ class PlasticityOff(Hook):
 
 @dataclass
 class Record(Hook):
-    """Keeps the fields of a kind after each step of a row, or only `at_end` of its episode."""
+    """Keeps the fields of these kinds after each step of a row, or only `at_end` of its episode."""
 
     layout: "StateLayout"
-    kind: str
+    kinds: tuple[str, ...]
     at_end: bool = False
     kept: ByRow = field(default_factory=dict)
 
     def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
         """Keep the fields of the rows."""
-        names = fields_of(self.layout, self.kind)
+        names = [name for kind in self.kinds for name in fields_of(self.layout, kind)]
         now = {name: self.layout.get(state[0], name)[0] for name in names}
         for row in over if self.at_end else running:
             fields = {name: field[row].copy() for name, field in now.items()}
@@ -143,7 +143,7 @@ class Replay(Hook):
 
 def _modulator_shuffled(wave: Wave) -> Hook:
     assert wave.run_intact is not None
-    record = Record(wave.layout, "modulation")
+    record = Record(wave.layout, ("modulation",))
     wave.run_intact(wave.seeds, record)
     for seed in wave.seeds:
         steps = record.kept[seed % wave.width]
@@ -153,9 +153,11 @@ def _modulator_shuffled(wave: Wave) -> Hook:
 
 
 def _carry_over(wave: Wave, held: bool = False) -> Hook:
-    """Episodes start with these fast weights, which change from there, or are `held`."""
+    """Episodes start with these fast weights, which change from there, or are `held`; and with the
+    means that scale those of `bcpnn`.
+    """
     assert wave.run_intact is not None
-    ends = Record(wave.layout, "fast_weights", at_end=True)
+    ends = Record(wave.layout, ("fast_weights", "pre_mean", "post_mean"), at_end=True)
     if wave.has_contexts:
         wave.run_intact(wave.seeds, ends, options={"context": "opposite"})
     else:

@@ -40,12 +40,10 @@ class Run:
     revealed: str | None  # text of the perturbations that it is told; None: none
     seed: int  # of the training
     steps: int  # of the training
-    training_seeds: range  # of its environments
 
 
 def load_runs(
     folders: Sequence[Path],
-    seeds: range,
     horizon_factor: int = 1,
     names: Mapping[Path, str] | None = None,
 ) -> tuple[list[Run], Task]:
@@ -53,8 +51,7 @@ def load_runs(
     own, and the task that they have in common, with episodes `horizon_factor` times as long.
 
     Raises FileNotFoundError: a run that is missing; ValueError: a run that does not work, runs of
-    different tasks, the same policy and seed twice or trained in different ways, or `seeds` of
-    episodes that a run was trained with.
+    different tasks, the same policy and seed twice or trained in different ways.
     """
     given = {folder.resolve(): folder for folder in reversed(folders)}
     runs = [_load_run(given[folder]) for folder in dict.fromkeys(f.resolve() for f in folders)]
@@ -62,13 +59,6 @@ def load_runs(
     runs = [replace(run, name=called.get(run.folder.resolve(), run.name)) for run in runs]
     tasks = []
     for run in runs:
-        training = run.training_seeds
-        if seeds.start < training.stop and seeds.stop > training.start:
-            raise ValueError(
-                f"seeds {seeds.start} to {seeds.stop - 1} overlap those of the training of "
-                f"{run.folder}, {training.start} to {training.stop - 1}; leave out --seed, or give "
-                "a larger one"
-            )
         tasks.append(task_of(run.environment, run.arguments, horizon_factor))
         _check_observations(run, tasks[-1])
     different = {
@@ -135,7 +125,6 @@ def _load_run(folder: Path) -> Run:
             revealed=revealed_text(settings),
             seed=settings["seed"],
             steps=policy.metadata["steps"],
-            training_seeds=range(settings["seed"], settings["seed"] + settings["n_envs"]),
         )
     except (KeyError, TypeError) as error:
         wrong = f"is damaged: {error}"

@@ -328,8 +328,8 @@ class InsideSums(Hook):
     `count` is a series, too.
     """
 
-    def __init__(self, layout: StateLayout, every: int) -> None:
-        self.layout, self.every = layout, every
+    def __init__(self, layout: StateLayout, every: int, spiking: bool) -> None:
+        self.layout, self.every, self.spiking = layout, every, spiking
         self.fast, self.modulation, self.potential = (
             fields_of(layout, kind) for kind in ("fast_weights", "modulation", "potential")
         )
@@ -341,8 +341,9 @@ class InsideSums(Hook):
             return
         self._add("count", np.ones(len(running)))
         flat = state[0][0, running]
-        fired = self._joined(flat, self.potential) > THRESHOLD
-        self._add("firing_rate", fired.mean(axis=1))
+        if self.spiking:
+            fired = self._joined(flat, self.potential) > THRESHOLD
+            self._add("firing_rate", fired.mean(axis=1))
         if self.fast:
             squares = np.square(self._joined(flat, self.fast), dtype=np.float64)
             self._add("fast_weight_norm", np.sqrt(squares.mean(axis=1)))
@@ -384,7 +385,8 @@ def run_job(job: Job) -> Outcome:
     if layout is None:
         return _outcome(run(job.seeds))
     condition = job.condition
-    inside = InsideSums(layout, max(1, job.task.horizon // SAMPLES))
+    spiking = policy.policy.network.config.units == "spiking"
+    inside = InsideSums(layout, max(1, job.task.horizon // SAMPLES), spiking)
     hooks: list[Hook] = [inside]
     if condition.lesion is not None:
         how = (condition.freeze_at(job.task.horizon), run, condition.has_contexts)
