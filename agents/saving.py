@@ -1,6 +1,7 @@
 """A model of one's own script as a run folder, which every command of this project takes."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,19 @@ LEARNED_BY = (
 )  # fmt: skip
 
 
-def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) -> Path:
+def save_run(
+    folder: Path | str, model: BaseAlgorithm, name: str | None = None, overwrite: bool = False
+) -> Path:
     """Writes the policy of a model, and its task, as a run folder that every command takes, and
     returns the folder.
 
     Args:
         folder: created if it is missing; a policy that is there is replaced, unless it was
-            trained by `train.py` or has been evaluated.
+            trained by `train.py`.
         model: of an environment that Gymnasium can make again by its id and arguments, perhaps in
             `Perturbed` and `PreviousActionAndReward`, and perhaps in `VecNormalize`.
         name: of the policy: letters, digits, _, + and -. None: what `train.py` would call it.
+        overwrite: removes the evaluations of a policy that is replaced.
 
     Raises:
         ValueError: the environment is not registered, has other wrappers or arguments that JSON
@@ -48,10 +52,11 @@ def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) 
     venv, run = model.get_env(), RunFolder(Path(folder))
     if venv is None:
         raise ValueError("the model has no environment; give it one by set_env")
-    if run.config.exists() or run.evaluations.exists():
+    if run.config.exists():
+        raise ValueError(f"{run.path} has a training of `train.py`; give another folder")
+    if run.evaluations.exists() and not overwrite:
         raise ValueError(
-            f"{run.path} has a training or evaluations of another policy; give another folder, or "
-            "delete that one"
+            f"{run.path} has evaluations of another policy; give another folder, or overwrite=True"
         )
     policy: Any = actor_of(model.policy)
     name = name or _name(policy)
@@ -72,6 +77,8 @@ def save_run(folder: Path | str, model: BaseAlgorithm, name: str | None = None) 
         raise ValueError(f"the task's arguments cannot be written: {error}") from error
     metadata = {"settings": settings, "steps": model.num_timesteps}
     save_policy(run.policy, policy, model.get_vec_normalize_env(), metadata)
+    if run.evaluations.exists():
+        shutil.rmtree(run.evaluations)
     return run.path
 
 

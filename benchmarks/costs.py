@@ -60,7 +60,7 @@ def _median(call: Callable[[], object]) -> int:
 def measure(rows: Rows, options: Any) -> None:
     """Adds runs, by folder or name."""
     for name in options.runs:
-        (run,), task = load_runs([find(name)], range(UNSEEN_SEED, UNSEEN_SEED + 1))
+        (run,), task = load_runs([find(name)])
         case = {"environment": run.environment, "policy": run.name, "seed": run.seed}
         rows.add(operations(run, task), **case)
         rows.add(exported(run, task), setting="exported", **case)

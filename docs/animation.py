@@ -24,7 +24,7 @@ STRIDE, SECONDS = 2, 8.0
 
 def frames(title: str, lesion: str | None) -> list[np.ndarray]:
     """Every `STRIDE`-th step of the episode, uint8 [HEIGHT + BAR, WIDTH, 3]."""
-    (run,), task = load_runs([find(NAME)], range(SEED, SEED + 1))
+    (run,), task = load_runs([find(NAME)])
     env = make_env(task, CLEAN, run.previous, run.revealed)
     hook = lesion and LESIONS[lesion].hook(Wave(layout_of(run.policy), [SEED], 1))
     camera, found = Camera(env, WIDTH, HEIGHT), []

@@ -9,7 +9,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from filelock import FileLock
@@ -90,8 +90,10 @@ def run_side_by_side(cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, s
     with ThreadPoolExecutor(jobs) as pool:
         try:
             futures = {pool.submit(execute, cell, stopped.is_set): cell for cell in cells}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            waiting = set(futures)
+            while waiting:  # in turns: a wait without end would not notice Ctrl-C
+                ended, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+                yield from ((futures[future], future.result()) for future in ended)
         except BaseException:
             stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)

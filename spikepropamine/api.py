@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import check_known
 from spikepropamine.folder import RunFolder, policy_folder
@@ -30,6 +31,12 @@ class Policy(DeployedPolicy):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self._local = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, known: dict[str, Any]) -> None:
+        self.__dict__.update(known, _local=threading.local())
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -210,6 +217,9 @@ def _batch(observation: Any, space: Any) -> Any:
             return {key: _batch(observation[key], parts[key]) for key in parts}
         raise ValueError(f"the observation has {sorted(observation)}, not {sorted(parts)}")
     array = np.asarray(observation)
-    if space.shape is not None and array.shape != space.shape:
+    fit = [space.shape]
+    if is_image_space(space):  # of policies, with the channels first
+        fit.append((*space.shape[1:], space.shape[0]))
+    if space.shape is not None and array.shape not in fit:
         raise ValueError(f"the observation has the shape {array.shape}, not {space.shape}")
     return array[None]

@@ -59,8 +59,8 @@ class RunFolder:
     checkpoints = _Inside("checkpoints")  # what training resumes from
     # what others load: weights and normalisation as safetensors, the rest as JSON
     policy = _Inside("policy")
-    # the best policy of the evaluations while it trained, where those were asked for
-    best = _Inside("policy-best")
+    # a run folder of the best policy of the evaluations while it trained
+    best = _Inside("best")
     card = _Inside("README.md")  # what people read first, made from an evaluation
     videos = _Inside("videos")  # of the policy while it trained
     exports = _Inside("exports")  # files for other places: ONNX, NIR
@@ -113,15 +113,19 @@ def name_of(folder: Path) -> str:
 
 
 def find(name: str | Path) -> Path:
-    """The run folder of this path, which may be that of its policy, or the first run in trained/
-    whose path has these parts. Raises UsageError: there is none; the message has the nearest one.
+    """The run folder of this path, which may be that of its policy, or the run in trained/ whose
+    path has these parts, the first one of several seeds. Raises UsageError: there is none, or there
+    are several policies; the message has the nearest ones.
     """
     if Path(name).exists():
         return _run_folder(Path(name))
     wanted = f"/{str(name).strip('/')}/"
-    for folder in trained_runs():
-        if wanted in f"/{name_of(folder)}/":
-            return folder
+    fit = [folder for folder in trained_runs() if wanted in f"/{name_of(folder)}/"]
+    if policies := list(dict.fromkeys(name_of(folder.parent) for folder in fit)):
+        if len(policies) == 1:
+            return fit[0]
+        some = ", ".join(policies[:3]) + (", ..." if len(policies) > 3 else "")
+        raise UsageError(f"{str(name)!r} is the name of {len(policies)} policies: {some}")
     known = [name_of(folder.parent) for folder in trained_runs()]
     known += [name.partition("/")[2] for name in known]  # which are enough
     nearest = did_you_mean(str(name), sorted(set(known)))

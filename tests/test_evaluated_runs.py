@@ -242,6 +242,10 @@ def test_a_model_of_a_script_of_ones_own_is_a_run(tmp_path, capsys):
     assert settings["env_kwargs"] == {"max_episode_steps": 20}
     assert command_line(run, "--conditions", "clean", "--episodes", "2", "--workers", "1") == 0
     assert "ndp-oja" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="evaluations of another policy"):
+        save_run_of(run, model)
+    save_run_of(run, model, overwrite=True)
+    assert [path.name for path in run.iterdir()] == ["policy"]
 
 
 def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
@@ -260,7 +264,7 @@ def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'my model' is not the name of a policy"):
         save_run_of(tmp_path, model, "my model")
     (tmp_path / "config.yaml").write_text("")
-    with pytest.raises(ValueError, match="a training or evaluations of another policy"):
+    with pytest.raises(ValueError, match="a training of .train.py."):
         save_run_of(tmp_path, model)
 
 

@@ -401,7 +401,7 @@ def test_ctrl_c_ends_cleanly_and_leaves_the_last_checkpoint(file):
     while not (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir())):
         assert process.poll() is None and time.monotonic() < end, process.communicate()
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     error = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert "the same command goes on" in error and "Traceback" not in error

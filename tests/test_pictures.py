@@ -1,5 +1,7 @@
 """Tasks whose observations are pictures: a CNN as in SB3's policies, from training to export."""
 
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from spikepropamine import load
 from spikepropamine.__main__ import main
 from spikepropamine.agents.zoo import NetworkConfig, TrainerSettings, actor_parameters, build
 from spikepropamine.evaluation.judge.cost import cost_of
@@ -69,6 +72,9 @@ def test_a_picture_gets_a_cnn_and_its_policy_is_exported(task, policy, beside, c
     assert main([*TRAIN, "--policy", policy, "--env-kwargs", "beside", beside]) == 0
     deployed = load_policy(run / "policy")
     assert len(cnns_of(deployed.policy)) == 1
+    acting = load(run)
+    seen, _ = acting.make_env().reset(seed=0)
+    assert acting.action_space.contains(pickle.loads(pickle.dumps(acting)).act(seen))
     assert (run / "policy" / "policy.json").stat().st_size < 20_000  # no bound of every pixel
     if beside == "False":
         assert deployed.normalisation is None

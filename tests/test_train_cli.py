@@ -17,6 +17,7 @@ from train_runs import CUE, SHORT, TINY, command, folder_of, run_process, with_f
 
 from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build, match_hidden
 from spikepropamine.envs.making import ENDLESS
+from spikepropamine.folder import find
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import run as train
@@ -316,14 +317,15 @@ def test_evaluations_keep_the_best_policy_and_change_no_number(tmp_path, run_her
         if row["eval/mean_reward"]
     }
     assert list(evaluated) == [96, 160]  # of the policy after 64 steps, and of the last one
-    best = load_policy(folder / "policy-best")
+    best = load_policy(folder / "best/policy")
     assert best.metadata["evaluation"]["mean_reward"] > max(evaluated.values()) - 1e-3
-    before = (folder / "policy-best" / "weights.safetensors").read_bytes()
+    assert find(folder / "best") == folder / "best"
+    before = (folder / "best/policy" / "weights.safetensors").read_bytes()
     stopped = tmp_path / "stopped"
     for steps, more in (("128", []), ("160", ["--resume"])):
         settings = [*arguments, "--eval-every", "64", *more, "--steps", steps]
         assert train.main([*settings, "--runs", str(stopped)]) == 0
-    resumed = stopped / "Pendulum-v1" / "ndp-oja" / "seed-0" / "policy-best"
+    resumed = stopped / "Pendulum-v1" / "ndp-oja" / "seed-0" / "best/policy"
     assert (resumed / "weights.safetensors").read_bytes() == before
 
 
@@ -333,7 +335,7 @@ def test_a_task_without_a_time_limit_is_evaluated_in_episodes_that_are_cut(
     gym.register("Endless-v0", entry_point=Endless)
     arguments = ["--env", "Endless-v0", "--policy", "mlp", *TINY]
     assert run_here(*arguments, "--eval-every", "32") == 0
-    best = load_policy(folder_of(tmp_path, "Endless-v0", "mlp") / "policy-best")
+    best = load_policy(folder_of(tmp_path, "Endless-v0", "mlp") / "best/policy")
     assert best.metadata["evaluation"] == {"mean_reward": ENDLESS, "mean_ep_length": ENDLESS}
     assert run_here(*arguments, "--trainer.kind", "evolution", "--overwrite") == 2
     assert "has no time limit; give it one by" in capsys.readouterr().err

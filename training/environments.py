@@ -284,7 +284,8 @@ class Evaluations(Periodic):
 
     def __init__(self, settings: Settings, save: Callable[[Path, dict[str, Any]], None]) -> None:
         super().__init__(settings.eval_every)
-        self.venv, self.best, self.save = evaluation_envs(settings), settings.folder.best, save
+        self.best = RunFolder(settings.folder.best).policy
+        self.venv, self.save = evaluation_envs(settings), save
         self.highest = -np.inf
 
     def _on_training_start(self) -> None:

@@ -106,7 +106,7 @@ class Settings:
     """Environment steps between videos of the policy as it is; 0: none."""
     eval_every: Number = 0
     """Environment steps between evaluations of deterministic actions in environments of their own,
-    the best policy of which is kept as `policy-best`; 0: none."""
+    the best policy of which is kept in the run folder `best`; 0: none."""
     log_every: Count | None = None
     """Rollouts between the tables printed to the console and the rows of progress.csv; 10, or so
     many that there are 20 rows."""

@@ -32,6 +32,7 @@ from spikepropamine.common import (
     run_command,
     write_text,
 )
+from spikepropamine.folder import RunFolder
 from spikepropamine.options import flat, nested, updated, words
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import parse_json, read_text
@@ -182,7 +183,9 @@ def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
             raise UsageError(f"no episode is over within {one.steps} steps; raise --steps")
         returns.append(reports.latest)
         # training returns would tell of exploration, too
-        values.append(load_policy(one.folder.best).metadata["evaluation"]["mean_reward"])
+        values.append(
+            load_policy(RunFolder(one.folder.best).policy).metadata["evaluation"]["mean_reward"]
+        )
     return float(np.mean(values))
 
 
