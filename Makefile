@@ -33,7 +33,7 @@ lock:  ## resolve requirements-dev.txt anew; run the tests before this is commit
 
 try: .venv/installed  ## watch a trained robot that is told once which cue means which way
 	@echo 'A robot is told once what each of two cues means: run forward or run backward.'
-	@echo 'From then on it sees the cue alone, and has to remember; half-way the meanings are swapped and told again.'
+	@echo 'From then on it sees the cue alone, and has to remember; later the meanings are swapped and told again.'
 	@echo 'Left: its synapses learn while it runs. Right: the same weights with plasticity off, which can only guess.'
 	@$(BIN)/python -m spikepropamine enjoy cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb \
 	  --lesions off --video runs/try --open

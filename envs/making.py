@@ -65,7 +65,9 @@ def make(
             warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
             env: gym.Env = Checked(gym.make(environment, **dict(arguments or {})))
     except (TypeError, ValueError, ImportError, gym.error.Error) as error:
-        raise ValueError(f"{meant}: {error}") from error
+        own = isinstance(error, gym.error.UnregisteredEnv)
+        hint = "; one of your own needs --import MODULE" if own else ""
+        raise ValueError(f"{meant}: {error}{hint}") from error
     except (Exception, SystemExit) as error:  # of any kind: the arguments meet code of others
         raise ValueError(f"{meant}: {told(error)}") from error
     if reveal is not None:

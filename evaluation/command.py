@@ -163,10 +163,7 @@ def ask(options: argparse.Namespace) -> Asked:
     if teacher is not None and not any(c.has_contexts for c in conditions):
         raise UsageError("--teacher is for conditions with contexts, as in --suite motor-signs")
     folder = _folder(options, folders)
-    try:
-        check_writable(folder)
-    except UsageError as error:
-        raise UsageError(f"{error}; say with --out where results are to go") from error
+    check_writable(folder, "--out")
     if (folder / REPORT).exists() and not options.overwrite:  # the last that is written
         raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
     deterministic = not options.stochastic

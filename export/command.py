@@ -11,7 +11,7 @@ import torch
 from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, bad_input, require, whole_file
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.folder import RunFolder, find, refuse_link
+from spikepropamine.folder import RunFolder, check_writable, find, refuse_link
 from spikepropamine.versions import add_import, import_modules, versions
 
 FORMATS = ("onnx", "nir")
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
     if options.out is None:
         refuse_link(exports, "--out")
     out = options.out or exports / f"policy.{options.format}"
+    check_writable(out.parent, "--out")
     network: Any = getattr(run.policy.policy, "network", None)
     drawn = network is not None and network.config.fresh_weights == "random"
     if drawn:

@@ -18,7 +18,7 @@ from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.command import FILMED
 from spikepropamine.evaluation.run.episodes import watch
 from spikepropamine.export.command import parser_of, run_of
-from spikepropamine.folder import RunFolder, refuse_link
+from spikepropamine.folder import RunFolder, check_writable, refuse_link
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int:
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     place = options.video or RunFolder(run.folder).videos
     if options.video is None:
         refuse_link(place, "--video")
+    check_writable(place, "--video")
     lesions = [FILMED[name] for name in options.lesions]
     with bad_input("", CannotDraw):
         path, totals = film_run(run, task, conditions[-1], options.seed, lesions, place)

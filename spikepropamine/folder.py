@@ -84,15 +84,15 @@ def refuse_link(path: Path, option: str) -> None:
         raise UsageError(f"{path} is a link; say with {option} where results may be written")
 
 
-def check_writable(folder: Path) -> None:
-    """Raises UsageError where a folder cannot be made or written to."""
+def check_writable(folder: Path, option: str) -> None:
+    """Raises UsageError where a folder, for which there is an option, cannot be made or written."""
     place = folder
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise UsageError(f"{folder} cannot be a folder: {place} is none")
+        raise UsageError(f"{folder} cannot be a folder: {place} is none; give another by {option}")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder} cannot be written to: {place} is read-only")
+        raise UsageError(f"{folder}: {place} is read-only; give another place by {option}")
 
 
 HERE = Path(__file__).parent

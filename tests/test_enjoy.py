@@ -94,3 +94,10 @@ def test_what_does_not_work_is_one_line(tmp_path, capsys):
     run = save_run(tmp_path, CUES, "ndp-oja")
     assert command_line(["enjoy", str(run), "--perturb", "mass=2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_place_that_cannot_be_written_to_is_named_with_its_option(tmp_path):
+    run = save_run(tmp_path, CUES, "mlp")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="give another by --video"):
+        enjoy.main([str(run), "--video", str(tmp_path / "file" / "videos")])

@@ -264,7 +264,7 @@ def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'my model' is not the name of a policy"):
         save_run_of(tmp_path, model, "my model")
     (tmp_path / "config.yaml").write_text("")
-    with pytest.raises(ValueError, match="a training of .train.py."):
+    with pytest.raises(ValueError, match="a training of"):
         save_run_of(tmp_path, model)
 
 

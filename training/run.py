@@ -141,7 +141,7 @@ def keep_freed_memory() -> None:
 def _check_folder(settings: Settings) -> bool:
     """Whether there is a checkpoint to resume from; refuses to mix a new run with an old one."""
     folder = settings.folder
-    check_writable(folder.path)
+    check_writable(folder.path, "--runs")
     folder.check_links()
     if not settings.resume:
         if folder.path.exists() and not settings.overwrite:
