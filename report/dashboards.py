@@ -181,7 +181,7 @@ def _learning(root: Path, runs: Sequence[TrainingLog]) -> Section:
 
 def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingLog]]:
     """Runs that differ in their seed alone, neighbours in one folder, by policy; where there are
-    several groups of a policy, with the folder of the first run.
+    several groups of a policy, with the settings that differ, or with the folder of the first run.
     """
     alike: dict[tuple[Path, str], list[TrainingLog]] = {}
     for run in runs:
@@ -189,7 +189,12 @@ def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingL
     groups: dict[str, list[TrainingLog]] = {}
     for members in alike.values():
         policy, folder = members[0].policy, members[0].folder.relative_to(root).as_posix()
-        groups[f"{policy}, {folder}" if policy in groups else policy] = members
+        others = [json.loads(of[0].settings) for of in alike.values() if of[0].policy == policy]
+        own = json.loads(members[0].settings)
+        differ = [key for of in others for key in of | own if of.get(key) != own.get(key)]
+        words = [f"{key.rpartition('.')[2]} {own.get(key, '-')}" for key in dict.fromkeys(differ)]
+        name = ", ".join([policy, *words[:3]])
+        groups[f"{name}, {folder}" if name in groups else name] = members
     return groups
 
 
