@@ -21,7 +21,9 @@ renderer.render()
 """
 # degrees and a share of the distance: what runs is seen best from nearby and not from high above
 ELEVATION, NEARER = -20.0, 0.75
-LAG = 0.35  # seconds by which the camera follows late, so that one sees where a robot runs
+# seconds by which the camera follows late, so that one sees where a robot runs, and a share of the
+# camera's distance, by which it may be behind, so that a fast one stays in the picture
+LAG, BEHIND = 0.35, 0.2
 
 
 class CannotDraw(Exception):
@@ -110,7 +112,8 @@ class Camera:
         if tracked >= 0:
             centre = data.subtree_com[tracked]
             late = np.exp((self._time - data.time) / LAG) if self._time < data.time else 0.0
-            self._lookat = centre + late * (self._lookat - centre)
+            behind, most = late * (self._lookat - centre), BEHIND * self._view.distance
+            self._lookat = centre + behind * most / max(most, np.linalg.norm(behind))
             self._time = data.time
             self._view.lookat[:] = self._lookat
         self._renderer.update_scene(data, self._view)
