@@ -182,6 +182,12 @@ try:
         "far": float(np.abs(here - there).mean()), "half": float(np.abs(here - half).mean()),
         "floor": task.model.geom_size.tolist() == before.geom_size.tolist(),
     }
+    for _ in range(20):
+        task.data.qvel[0] = 30.0  # faster than any robot runs
+        env.step(np.zeros(6))
+        camera.picture()
+    behind = camera._lookat - task.data.subtree_com[camera._view.trackbodyid]
+    found["behind"] = np.linalg.norm(behind) / camera._view.distance
 except CannotDraw as error:
     found = {"error": str(error)}
 print(json.dumps({"backend": backend} | found))
@@ -196,6 +202,7 @@ def test_a_robot_is_filmed_and_the_ground_never_ends():
     assert found["shape"] == [90, 120, 3] and found["spread"] > 20
     assert found["far"] < 2 < found["half"]
     assert found["floor"]
+    assert 0.19 < found["behind"] < 0.21  # the camera follows late, and the robot stays in view
 
 
 def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path):
