@@ -17,7 +17,7 @@ from markupsafe import Markup
 from spikepropamine.common import CLEAN_KEY, Parser, UsageError, reason, write_text
 from spikepropamine.evaluation.ask.runs import learning_settings
 from spikepropamine.folder import RESULTS, RETURN, STEPS, RunFolder, read_curve
-from spikepropamine.reading import Unreadable, read_yaml
+from spikepropamine.reading import Unreadable, parse_json, read_yaml
 from spikepropamine.report import page
 from spikepropamine.report.charts import Line
 from spikepropamine.report.evaluation import SHARE, UNBOUNDED, Estimate, Evaluation, estimate
@@ -189,8 +189,8 @@ def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingL
     groups: dict[str, list[TrainingLog]] = {}
     for members in alike.values():
         policy, folder = members[0].policy, members[0].folder.relative_to(root).as_posix()
-        others = [json.loads(of[0].settings) for of in alike.values() if of[0].policy == policy]
-        own = json.loads(members[0].settings)
+        rivals = [of[0].settings for of in alike.values() if of[0].policy == policy]
+        own, *others = (parse_json(text, "settings") for text in (members[0].settings, *rivals))
         differ = [key for of in others for key in of | own if of.get(key) != own.get(key)]
         words = [f"{key.rpartition('.')[2]} {own.get(key, '-')}" for key in dict.fromkeys(differ)]
         name = ", ".join([policy, *words[:3]])

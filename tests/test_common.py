@@ -114,9 +114,9 @@ def test_runs_are_found_below_a_folder_and_not_inside_one_another(tmp_path):
 
 def test_where_no_folder_can_be_is_said_first(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="file is none"):
-        check_writable(tmp_path / "file" / "Ant-v5")
-    check_writable(tmp_path / "new" / "Ant-v5")
+    with pytest.raises(UsageError, match="file is none; give another by --runs"):
+        check_writable(tmp_path / "file" / "Ant-v5", "--runs")
+    check_writable(tmp_path / "new" / "Ant-v5", "--runs")
     assert not (tmp_path / "new").exists()
 
 
