@@ -213,14 +213,14 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
     return _spreads.setdefault(key, found)
 
 
-def measured_spread(env: gym.Env) -> np.ndarray:
+def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:
     """Standard deviation of each dimension of the observation under random actions, float64; the
     environment is closed.
     """
     env.action_space.seed(SPREAD_SEED)
     observation, _ = env.reset(seed=SPREAD_SEED)
     seen = [np.array(observation)]  # a copy: what it fills again would be one observation
-    while len(seen) < SPREAD_STEPS:
+    while len(seen) < steps:
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
         seen.append(np.array(observation))
         if terminated or truncated:
