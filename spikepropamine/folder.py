@@ -195,4 +195,6 @@ def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 def seconds_of(path: Path) -> float | None:
     """Of a training, over all its sessions; None where no row tells its speed."""
     steps, speed = read_curve(path, "system/steps_per_second")  # of those since the row before
-    return round(float(np.sum(np.diff(steps, prepend=0) / speed))) if len(steps) else None
+    taken = np.diff(steps, prepend=0)
+    some = taken > 0  # a row without a step has no speed
+    return round(float(np.sum(taken[some] / speed[some]))) if some.any() else None

@@ -138,7 +138,7 @@ def retention(frame: pl.DataFrame) -> pl.DataFrame:
     run that is no better than random actions, or whose row `learned` is 0, has none.
     """
     fact = [*EVALUATION, "value"]
-    frame = frame.with_columns(length=pl.col("suite").str.extract(r"-x(\d+)$"))
+    frame = frame.with_columns(length=pl.col("suite").str.extract(r"-x(\d+)(?:-|$)"))
     lines = _mean_of(frame, "return", *ROW, "length")
     clean = where(lines, condition=CLEAN_KEY, lesion=None).select(fact).rename({"value": "clean"})
     lines = lines.join(clean, on=EVALUATION, nulls_equal=True, maintain_order="left")

@@ -18,7 +18,13 @@ from spikepropamine.table import read, where
 
 
 def test_a_training_in_two_sessions_took_the_time_of_both(tmp_path):
-    lines = ("100,10,10", "200,20,10", "300,,", "500,75,4")  # the second began after 200 steps
+    lines = (
+        "100,10,10",
+        "200,20,10",
+        "300,,",
+        "500,75,4",
+        "500,76,0",
+    )  # the second began after 200 steps
     file = tmp_path / "progress.csv"
     columns = "time/total_timesteps,time/time_elapsed,system/steps_per_second"
     file.write_text("\n".join([columns, *lines, ""]))
@@ -29,7 +35,11 @@ def test_retention_is_over_random_returns_of_episodes_as_long():
     """A policy that keeps half, in the usual episodes and in those ten times as long."""
     rows = [
         {"environment": "A", "policy": "p", "seed": 0, "suite": suite} | more
-        for suite, scale in (("standard", 1.0), ("standard-x10", 10.0))
+        for suite, scale in (
+            ("standard", 1.0),
+            ("standard-x10", 10.0),
+            ("standard-x10-stochastic", 10.0),
+        )
         for more in (
             {"measure": "random_return", "value": -scale},
             {"measure": "return", "condition": "clean", "value": 3 * scale},
@@ -37,7 +47,7 @@ def test_retention_is_over_random_returns_of_episodes_as_long():
         )
     ]
     kept = where(table.retention(table.table(rows)), condition="heavy")
-    assert kept["value"].to_list() == [0.5, 0.5]
+    assert kept["value"].to_list() == [0.5] * 3
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ for evaluations and videos of the policy while it trains. Training is the same w
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -259,7 +259,9 @@ def evaluation_envs(settings: Settings) -> VecEnv:
     """Environments to evaluate in while a policy trains, which nothing normalises; with a
     time limit where the task has none.
     """
-    if making.horizon_of(env_maker(settings)()) is None:
+    with closing(env_maker(settings)()) as env:
+        endless = making.horizon_of(env) is None
+    if endless:
         limit = {"max_episode_steps": making.ENDLESS}
         settings = replace(settings, env_kwargs=settings.env_kwargs | limit)
     return SideBySide([env_maker(settings)] * EPISODES, SEED)
