@@ -294,7 +294,11 @@ NETWORK = _of_network(*(f.name for f in fields(NetworkConfig))) - {"network.hidd
 SPIKING = NETWORK | {"trainer.critic_sees_spikes", "backend"}
 
 BASELINES = {
-    "mlp": Agent("Stable-Baselines3's PPO", _mlp, ignores=SPIKING | {"trainer.sequence_length"}),
+    "mlp": Agent(
+        "Stable-Baselines3's PPO",
+        _mlp,
+        ignores=SPIKING | {"trainer.sequence_length", "trainer.burn_in"},
+    ),
     "lstm": Agent(
         "sb3-contrib's LSTM policy, through this project's sequence buffer",
         _lstm,
