@@ -292,13 +292,10 @@ PLASTICITY = MODULATOR | _of_network(
 )
 NETWORK = _of_network(*(f.name for f in fields(NetworkConfig))) - {"network.hidden"}
 SPIKING = NETWORK | {"trainer.critic_sees_spikes", "backend"}
+SEQUENCES = {"trainer.sequence_length", "trainer.burn_in"}
 
 BASELINES = {
-    "mlp": Agent(
-        "Stable-Baselines3's PPO",
-        _mlp,
-        ignores=SPIKING | {"trainer.sequence_length", "trainer.burn_in"},
-    ),
+    "mlp": Agent("Stable-Baselines3's PPO", _mlp, ignores=SPIKING | SEQUENCES),
     "lstm": Agent(
         "sb3-contrib's LSTM policy, through this project's sequence buffer",
         _lstm,
@@ -309,7 +306,7 @@ BASELINES = {
     "lstm-stock": Agent(
         "the LSTM policy through sb3-contrib's own buffer",
         partial(_lstm, stock=True),
-        ignores=SPIKING | {"trainer.sequence_length", "trainer.kind"},
+        ignores=SPIKING | SEQUENCES | {"trainer.kind"},
         one_width=True,
     ),
     "snn": Agent("the spiking network without plasticity", _spiking, ignores=PLASTICITY),

@@ -53,7 +53,7 @@ def _configured(parser: Parser, file: Path) -> argparse.Namespace:
     words = ["RUN"]
     for name, value in content.items():
         option = f"--{name}".replace("_", "-")
-        if value is not False:
+        if value is not False or name == "lesions":
             values = value if isinstance(value, list) else [] if value is True else [value]
             # YAML reads `off`, the name of a lesion, as false
             words += [option, *("off" if x is False else str(x) for x in values)]

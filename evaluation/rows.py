@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from spikepropamine.agents.zoo import actor_parameters
 from spikepropamine.common import CLEAN_KEY
@@ -107,7 +108,9 @@ def cost_of_run(run: Run, task: Task, seed: int) -> Cost:
         moments = itertools.islice(watch(run.policy, env, seed), MOST_COUNTED + 1)
         seen = stacked([deepcopy(moment.observation) for moment in moments][:-1])
     normalisation = run.policy.normalisation
-    return cost_of(run.policy.policy, seen if normalisation is None else normalisation(seen))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # of weights that are drawn
+        return cost_of(run.policy.policy, seen if normalisation is None else normalisation(seen))
 
 
 def _episodes(outcome: Outcome) -> Numbers:

@@ -76,11 +76,12 @@ class Policy(DeployedPolicy):
         Args:
             arguments: of the environment, beside those of the training.
         """
-        from spikepropamine.envs.making import make
+        from spikepropamine.envs.making import make, revealed_text
 
         settings = self.metadata["settings"]
         given = {**settings["env_kwargs"], **arguments}
-        return make(settings["env"], given, previous=settings.get("previous", False))
+        told = {"reveal": revealed_text(settings), "previous": settings.get("previous", False)}
+        return make(settings["env"], given, **told)
 
 
 def load(name: str | Path) -> Policy:
@@ -114,7 +115,7 @@ class Run:
 
         from spikepropamine.reading import read_bytes
 
-        return pl.read_csv(read_bytes(RunFolder(self.folder).progress))
+        return pl.read_csv(read_bytes(RunFolder(self.folder).progress), infer_schema_length=None)
 
     def policy(self) -> Policy:
         """The policy that it left."""

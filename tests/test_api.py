@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import spikepropamine as sp
+from spikepropamine.api import Run
 from spikepropamine.policies.deployed import LostState
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
@@ -41,6 +42,18 @@ def test_a_lost_state_is_refused_and_a_wrong_shape_named():
         policy.predict(observation[None], None, np.zeros(1, bool))
     with pytest.raises(ValueError, match=r"shape \(3,\), not \(24,\)"):
         policy.act(np.zeros(3, np.float32))
+
+
+def test_a_policy_gets_an_environment_that_tells_what_it_was_told():
+    policy = sp.load("teachers/told/HalfCheetah-v5/mlp")
+    env = policy.make_env()
+    assert policy.act(env.reset(seed=0)[0]).shape == env.action_space.shape
+
+
+def test_a_column_may_begin_late(tmp_path):
+    rows = "".join(f"{step},\n" for step in range(200)) + "200,1.5\n"
+    (tmp_path / "progress.csv").write_text("time/total_timesteps,eval/mean_reward\n" + rows)
+    assert Run(tmp_path).progress["eval/mean_reward"].max() == 1.5
 
 
 def test_training_and_evaluating_return_tables(tmp_path):

@@ -1,13 +1,14 @@
 """The command that evaluates: what it writes, prints, refuses, and where."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import gymnasium as gym
 import pytest
 from conftest import Endless
-from saved_runs import CUES, PENDULUM, ROOT, command_line, save_run
+from saved_runs import CUES, PENDULUM, ROOT, command_line, measured, save_run
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine import table
@@ -15,6 +16,7 @@ from spikepropamine.common import UsageError
 from spikepropamine.envs.making import ENDLESS
 from spikepropamine.evaluation import command as evaluate
 from spikepropamine.evaluation.ask.conditions import STANDARD_CONDITIONS
+from spikepropamine.evaluation.run import episodes
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.policies.export import _digest
 from spikepropamine.report.evaluation import Evaluation
@@ -147,12 +149,37 @@ def test_a_task_without_a_time_limit_gets_one(tmp_path, capsys):
     del gym.registry["Endless-v0"]
 
 
+def test_a_policy_that_is_replaced_meanwhile_is_measured_as_it_was(tmp_path, monkeypatch):
+    run, run_job = save_run(tmp_path, CUES, "snn"), episodes.run_job
+    other = save_run(tmp_path, CUES, "snn", seed=1)
+    asked = [run, "--conditions", "clean", "noise-0.2", "--episodes", "4", "--workers", "1"]
+
+    def replacing(job):
+        shutil.rmtree(run / "policy")
+        shutil.copytree(other / "policy", run / "policy")
+        return run_job(job)
+
+    def returns():
+        found = measured(*asked)
+        return [found._values("snn", key, "return").tolist() for key in ("clean", "noise-0.2")]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(episodes, "run_job", replacing)
+        first = returns()
+    monkeypatch.setenv("SPIKEPROPAMINE_CACHE", str(tmp_path / "cache"))
+    assert returns() != first
+    save_run(tmp_path, CUES, "snn")
+    assert returns() == first
+
+
 def test_options_may_come_from_a_file(tmp_path):
     file = tmp_path / "evaluate.yaml"
     file.write_text("lesions: [off]\nepisodes: 7\nquick: true\nhorizon-factor: 2\n")
     options = evaluate.parse(["--config", str(file), "RUN", "--episodes", "9"], "evaluate")
     found = options.runs, options.lesions, options.episodes, options.quick, options.horizon_factor
     assert found == (["RUN"], ["off"], 9, True, 2)
+    file.write_text("lesions: off\n")
+    assert evaluate.parse(["--config", str(file), "RUN"], "evaluate").lesions == ["off"]
     file.write_text("lesion: [off]\n")
     with pytest.raises(UsageError, match="unknown option --lesion; did you mean '--lesions'"):
         evaluate.parse(["--config", str(file), "RUN"], "evaluate")

@@ -228,6 +228,25 @@ def test_recording_sees_what_predict_does():
     assert not can_record(make_policy(CUES, "mlp"))
     *_, static = watch(make_policy(CUES, "snn"), env, 4)
     assert static.modulator is None and static.fast_weights is None
+    *_, graded = watch(make_policy(CUES, units="tanh"), env, 4)  # which has no spikes
+    assert graded.spikes is None and graded.fast_weights.shape == (16, 24)
+
+
+def test_watched_is_evaluated_where_weights_are_drawn_too():
+    policy = make_policy(CUES, fresh_weights="random")
+    first, again = (
+        [
+            moment.action
+            for moment in watch(policy, make_env(task_of(CUES, {}), CLEAN), 53, width=50)
+        ]
+        for _ in range(2)
+    )
+    assert first[1:] == again[1:]
+    total = sum(
+        moment.reward for moment in watch(policy, make_env(task_of(CUES, {}), CLEAN), 53, width=50)
+    )
+    (episode,) = run_episodes(policy, lambda: make_env(task_of(CUES, {}), CLEAN), [53], width=50)
+    assert total == episode.total_reward
 
 
 def test_stochastic_actions_are_drawn_and_leave_pytorchs_generator_alone():

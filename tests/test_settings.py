@@ -138,6 +138,31 @@ def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
         settings.parse([*task, "snn"])
 
 
+def test_a_config_has_its_say_when_a_run_goes_on(tmp_path):
+    file, command = tmp_path / "own.yaml", [*CUE, "--policy", "snn", "--runs", str(tmp_path)]
+    command += ["--config", str(file), "--match-parameters", "ndp-oja", "--resume"]
+    file.write_text("all: {steps: 1000, network: {hidden: [9, 9]}}")
+    started = settings.parse(command)
+    network = agents()["snn"].network(started.network)
+    started = replace(started, network=replace(network, hidden=(20, 20)))
+    started.folder.path.mkdir(parents=True)
+    write_text(started.folder.config, yaml.safe_dump({"settings": started.as_dict()}))
+    assert settings.parse(command).network == started.network
+    file.write_text("all: {steps: 2000, network: {hidden: [9, 9]}}")
+    assert settings.parse(command).steps == 2000
+    file.write_text("all: {trainer: {gamma: 0.5}}")
+    with pytest.raises(UsageError, match=r"--trainer.gamma was 0.0 .* and is 0.5 now"):
+        settings.parse(command)
+
+
+def test_a_config_may_name_a_teacher(tmp_path):
+    file, name = tmp_path / "own.yaml", "teachers/HalfCheetah-v5/mlp"
+    file.write_text(f"all: {{teacher: {name}}}")
+    command = ["--env", "HalfCheetah-v5", "--policy", "snn"]
+    found = settings.parse([*command, "--config", str(file)])
+    assert found == settings.parse([*command, "--teacher", name])
+
+
 def test_a_config_may_say_how_it_is_learned(tmp_path):
     file, task = tmp_path / "own.yaml", ["--env", "HalfCheetah-v5", "--policy", "snn"]
     for text, options in (

@@ -147,21 +147,32 @@ def defaults(
     TQC `tqc` after them), or of `evolution`; then `cue` (off-policy `sac-cue`) or `taught`. Those
     of its `base`, the name of another file, come before. A `config` of one's own comes last.
     """
-    settings = Settings(env=env, policy=policy)
     kind = "supervised" if taught else kind
-    settings = replace(settings, trainer=replace(settings.trainer, kind=kind))  # type: ignore[arg-type]
+    trainer = replace(TrainerSettings(), kind=kind)  # type: ignore[arg-type]
+    settings = Settings(env=env, policy=policy, trainer=trainer)
     file = CONFIGS / f"{env.replace('/', '-')}.yaml"
     if not file.is_file():
         file = CONFIGS / "default.yaml"
-    files = with_bases(file, CONFIGS)
+    settings = _in_sections(settings, with_bases(file, CONFIGS), taught, cued, kind)
     own = [] if config is None else _own_config(config, env, policy)
+    return _in_sections(settings, own, taught, cued, kind)
+
+
+def _in_sections(
+    settings: Settings,
+    files: list[tuple[Path, dict[str, Any]]],
+    taught: bool,
+    cued: bool,
+    kind: str,
+) -> Settings:
+    """The settings with what the sections of files say, of which later ones win."""
+    policy = settings.policy
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
     ways = {"sac": ["sac"], "tqc": ["sac", "tqc"], "evolution": ["evolution"]}.get(kind, [])
     if taught or cued:
         ways.append("taught" if taught else "sac-cue" if kind in OFF_POLICY else "cue")
     passes = [names, *([way, *(f"{way}-{name}" for name in names[1:])] for way in ways)]
-    steps = (*itertools.product(passes, files), *itertools.product(passes, own))
-    for chosen, (file, sections) in steps:
+    for chosen, (file, sections) in itertools.product(passes, files):
         for name in chosen:
             if name in sections:
                 section = sections[name]
@@ -234,27 +245,30 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     if helping:
         _parser(settings, program, policy, taught).parse_args(["--help"])
     for name, option in (("teacher", "teacher"), ("start_from", "from")):
-        if name in values:
-            values[name] = _named(option, values[name])
+        if (folder := values.get(name, getattr(settings, name))) is not None:
+            values[name] = _named(option, folder)
     if "start_from" in values:
         settings = _started(settings, values["start_from"])
     values |= {"env": env, "policy": policy, "imports": imports}
     given = _over(settings, values)
     _check_given(given, values)
-    config = given.folder.config
-    if not given.resume or not config.is_file():
+    old = given.folder.config
+    if not given.resume or not old.is_file():
         return validated(given)
     # the folder may be a stranger's: nothing that it says decides where is written
-    stored = updated(settings, _read_config(config), config.name)
-    check_known("policy", stored.policy, agents(), f"{config}: ")
-    stored = replace(stored, overwrite=False)
-    values |= {"runs": given.runs, "seed": given.seed}
-    if stored.match_parameters is not None:  # the widths that were given have been scaled
-        values["network"] = {k: v for k, v in values.get("network", {}).items() if k != "hidden"}
-    resumed = validated(_over(stored, values))
+    stored = replace(updated(settings, _read_config(old), old.name), overwrite=False)
+    check_known("policy", stored.policy, agents(), f"{old}: ")
+    then = stored.as_dict()
+    if config is not None:
+        own = _own_config(config, stored.env, stored.policy)
+        stored = _in_sections(stored, own, taught, cued, stored.trainer.kind)
+    resumed = validated(_over(stored, values | {"runs": given.runs, "seed": given.seed}))
     # the name of the policy has had its say, too
-    resumed = replace(resumed, network=agents()[stored.policy].network(resumed.network))
-    check_unchanged(stored.as_dict(), resumed.as_dict())
+    network = agents()[stored.policy].network(resumed.network)
+    if stored.match_parameters is not None:  # the widths that were given have been scaled
+        network = replace(network, hidden=tuple(then["network"]["hidden"]))
+    resumed = replace(resumed, network=network)
+    check_unchanged(then, resumed.as_dict())
     return resumed
 
 

@@ -205,8 +205,9 @@ class Moment:
 
 
 def can_record(policy: Any) -> bool:
-    """Whether the policy is a deployed spiking one, which `watch` can look into."""
-    return isinstance(getattr(policy, "policy", None), PlasticSpikingPolicy)
+    """Whether the policy is a deployed one whose spikes `watch` records."""
+    inner = getattr(policy, "policy", None)
+    return isinstance(inner, PlasticSpikingPolicy) and inner.network.config.units == "spiking"
 
 
 def recorded_layer(policy: DeployedPolicy) -> tuple[int, LayerSpec]:
@@ -227,12 +228,13 @@ def watch(
     last bit.
     """
     inner: Any = policy.policy
-    row, spiking = seed % width, can_record(policy)
+    row, spiking = seed % width, isinstance(inner, PlasticSpikingPolicy)
     layer, spec = recorded_layer(policy) if spiking else (0, None)
     state = inner.initial_state(width) if spiking else None
     observation, info = env.reset(seed=seed)
     yield Moment(info, observation=observation)
     starts, over, step = np.ones(width, dtype=bool), False, 0
+    draws = torch.Generator().manual_seed(seed // width).get_state()
     while not over:
         batch = stacked([observation] * width)
         if hook is not None:
@@ -240,13 +242,16 @@ def watch(
         seen: dict[str, np.ndarray] = {}
 
         def look(outputs: list[LayerOutput], seen: dict[str, np.ndarray] = seen) -> None:
-            seen["spikes"] = outputs[layer].spikes[:, row].numpy(force=True).copy()
+            if can_record(policy):
+                seen["spikes"] = outputs[layer].spikes[:, row].numpy(force=True).copy()
             rate = outputs[layer].rate
             if rate is not None and spec is not None and spec.modulation != "none":
                 seen["modulator"] = rate[:, row].numpy(force=True).copy()
 
-        with inner.network.observed(look) if spiking else nullcontext():
+        with inner.network.observed(look) if spiking else nullcontext(), torch.random.fork_rng():
+            torch.set_rng_state(draws)
             actions, state = policy.predict(batch, state, starts, deterministic=True)
+            draws = torch.get_rng_state()
         if spec is not None and spec.plastic:
             assert state is not None
             seen["fast_weights"] = inner.layout.get(state[0], f"layer{layer}.fast_weights")[0, row]

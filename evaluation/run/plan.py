@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import site
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gymnasium as gym
@@ -109,7 +111,11 @@ def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> 
         parts += [(index, condition) for condition in kept]
         skipped += [entry for entry in left_out if entry not in skipped]
     plans = [jobs_of(of, condition) for of, condition in parts]
-    done = iter(run_jobs([job for jobs in plans for job in jobs], workers, versions))
+    with TemporaryDirectory() as place:  # a training may replace its policy meanwhile
+        folders = {job.folder for jobs in plans for job in jobs if job.folder is not None}
+        copies = {x: shutil.copytree(x, Path(place) / str(i)) for i, x in enumerate(folders)}
+        every = [replace(x, folder=x.folder and copies[x.folder]) for jobs in plans for x in jobs]
+        done = iter(run_jobs(every, workers, versions))
     outcomes: dict[int | str, dict[str, Outcome]] = {}
     for (of, condition), jobs in zip(parts, plans):
         outcomes.setdefault(of, {})[condition.key] = episodes.joined([next(done) for _ in jobs])
