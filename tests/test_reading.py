@@ -130,16 +130,17 @@ MODULES = {"copy": {"shutil"}, "move": {"shutil"}, "save": {"np", "torch", "imag
 # what is in memory, or comes from the process that began this one
 IN_MEMORY = re.compile(r"read_bytes\(|BytesIO\(|StringIO\(|dumps\(|^(packed|rest)$")
 OTHERS = {"webbrowser"}  # whose `open` is of something else
+WRITING = {"whole_file", "whole_folder", "TemporaryDirectory"}  # in a new folder there are no links
 DOORS = {"spikepropamine/reading.py", "spikepropamine/common.py", "export/example.py"}
 FOLDERS = sorted({file.parent.name for file in ROOT.glob("*/__init__.py")} - {"benchmarks", "docs"})
 
 
 def calls():
     """Where something is called, what, on what, with what, and the names of what the file has of
-    the door for writing.
+    the doors for writing.
     """
     for file in (file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))):
-        nodes, given = list(ast.walk(ast.parse(file.read_text()))), {"whole_file", "whole_folder"}
+        nodes, given = list(ast.walk(ast.parse(file.read_text()))), set(WRITING)
         for node in nodes:
             if isinstance(node, ast.withitem) and node.optional_vars and names(node) & given:
                 given.add(ast.unparse(node.optional_vars))
