@@ -296,12 +296,7 @@ SEQUENCES = {"trainer.sequence_length", "trainer.burn_in"}
 
 BASELINES = {
     "mlp": Agent("Stable-Baselines3's PPO", _mlp, ignores=SPIKING | SEQUENCES),
-    "lstm": Agent(
-        "sb3-contrib's LSTM policy, through this project's sequence buffer",
-        _lstm,
-        ignores=SPIKING,
-        one_width=True,
-    ),
+    "lstm": Agent("sb3-contrib's LSTM, in sequences", _lstm, ignores=SPIKING, one_width=True),
     "gru": Agent("the same with a GRU", partial(_lstm, gru=True), ignores=SPIKING, one_width=True),
     "lstm-stock": Agent(
         "the LSTM policy through sb3-contrib's own buffer",

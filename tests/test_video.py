@@ -376,3 +376,11 @@ def test_a_policy_without_spikes_has_the_reward_rate_alone():
     panel = Panel([Outline(np.ones(5), moment)], 560, 136)
     assert list(panel.plots) == ["reward"]
     panel.add(moment)
+
+
+def test_a_layer_of_graded_units_has_the_panel_without_spikes():
+    moment = Moment({}, 1.0, np.zeros(1), None, np.ones((2, 4), np.float32), np.ones((4, 3)))
+    panel = Panel([Outline(np.ones(5), moment, largest=1.0)], 560, 400)
+    assert set(panel.plots) == {"modulator", "fast_weights", "reward"}
+    panel.add(moment)
+    assert pixels(panel.plots["modulator"], ABOVE)[0].size

@@ -59,8 +59,9 @@ class Panel:
         self.outline = outline = outlines[0]
         self.bound = max(1e-9, *(x.largest for x in outlines))  # one scale for all fast weights
         self._step, self._steps = 0, max(len(x.rewards) for x in outlines)
-        spikes, fast = outline.last.spikes, outline.last.fast_weights
-        self._ticks, neurons = (1, 0) if spikes is None else spikes.shape
+        last, fast = outline.last, outline.last.fast_weights
+        strip = last.modulator if last.spikes is None else last.spikes
+        self._ticks, neurons = (1, 0) if strip is None else strip.shape
         shown = min(neurons, NEURONS_SHOWN)
         self._neurons = np.arange(shown) * neurons // max(shown, 1)  # evenly spread
         # so that the plot is as wide as it can be filled
