@@ -163,6 +163,7 @@ class Panel:
         for x in reversed(outlines):
             rate = pl.Series(x.rewards).rolling_mean(window, min_samples=1)
             ax.plot(np.arange(1, len(rate) + 1), rate.to_numpy(), color=x.colour, label=x.name)
+        ax.margins(y=0.15)  # so that no line lies on the frame, which is there from the start
         ax.set_xlim(0, self._steps)
         ax.locator_params(axis="y", nbins=3)
         if named:
