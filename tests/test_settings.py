@@ -153,6 +153,10 @@ def test_a_config_has_its_say_when_a_run_goes_on(tmp_path):
     file.write_text("all: {trainer: {gamma: 0.5}}")
     with pytest.raises(UsageError, match=r"--trainer.gamma was 0.0 .* and is 0.5 now"):
         settings.parse(command)
+    config = started.as_dict() | {"cue": [0, 0]}  # which the command need not repeat
+    write_text(started.folder.config, yaml.safe_dump({"settings": config}))
+    file.write_text("all: {}\ncue: {steps: 3000}")
+    assert settings.parse(command).steps == 3000
 
 
 def test_a_config_may_name_a_teacher(tmp_path):

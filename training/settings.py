@@ -261,7 +261,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     then = stored.as_dict()
     if config is not None:
         own = _own_config(config, stored.env, stored.policy)
-        stored = _in_sections(stored, own, taught, cued, stored.trainer.kind)
+        how = stored.teacher is not None, stored.cue is not None, stored.trainer.kind
+        stored = _in_sections(stored, own, *how)
     resumed = validated(_over(stored, values | {"runs": given.runs, "seed": given.seed}))
     # the name of the policy has had its say, too
     network = agents()[stored.policy].network(resumed.network)
