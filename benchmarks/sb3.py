@@ -31,7 +31,7 @@ def measure(rows: Rows, options: Any) -> None:
     seconds = time.monotonic() - start
     env = Monitor(gym.make(options.env))
     env.reset(seed=1000 + options.seed)
-    found, _ = evaluate_policy(algorithm, env, EPISODES)
+    found: Any = evaluate_policy(algorithm, env, EPISODES)[0]
     case = {"environment": options.env, "policy": f"sb3-{options.algorithm}", "seed": options.seed}
     rows.add({"seconds": round(seconds)}, **case, steps=options.steps)
     rows.add({"return": found}, **case, steps=options.steps, suite="standard", condition="clean")
