@@ -8,16 +8,21 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.wrappers import TransformAction, TransformObservation
+from gymnasium.wrappers import FlattenObservation, TransformAction, TransformObservation
 
 from spikepropamine.envs.task import Start, Step
 
 
 class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
-    """Appends numbers to the observation, in its own dtype (floats, where it is of integers)."""
+    """Appends numbers to the observation, in its own dtype (floats, where it is of integers). An
+    observation of choices is one-hot.
+    """
 
     def __init__(self, env: gym.Env, **arguments: Any) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, **arguments)
+        choices = gym.spaces.Discrete | gym.spaces.MultiDiscrete | gym.spaces.MultiBinary
+        if isinstance(env.observation_space, choices):  # as one-hot numbers
+            env = FlattenObservation(env)
         gym.Wrapper.__init__(self, env)
         space = env.observation_space
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
@@ -55,13 +60,14 @@ class PreviousActionAndReward(_Wider):
     """Appends the last action and the last reward to the observation.
 
     Observation: Box of the same dtype (floats, where it is of integers), shape (channels + action
-    channels + 1,): the observation, the action (one-hot where actions are discrete), and the
+    channels + 1,): the observation and the action (one-hot where they are discrete), and the
     reward, always the last channel. After `reset` action and reward are 0.
 
     A task that limits what may be known of the reward says so by `info["feedback"]`, which then
     stands in for the reward: else this wrapper would give the task's secret away.
 
-    Raises ValueError unless observations are a Box [channels], and actions a Box or Discrete.
+    Raises ValueError unless observations are a Box [channels] or discrete, and actions a Box or
+    Discrete.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -113,8 +119,8 @@ class Revealed(_Wider):
     """Appends what is hidden to the observation, for policies that are told (`hidden_numbers`).
 
     Observation: Box of the same dtype (floats, where it is of integers), shape (channels +
-    numbers,). Raises ValueError where the environment observes no Box [channels], or has nothing to
-    tell.
+    numbers,). Raises ValueError unless observations are a Box [channels] or discrete, and something
+    is hidden.
     """
 
     def __init__(self, env: gym.Env, labels: Sequence[str], values: Mapping[str, float]) -> None:

@@ -388,9 +388,18 @@ def test_it_does_not_give_away_what_a_task_hides():
     assert not observations[6:, -1].any() and rewards[6:].all()
 
 
+def test_a_discrete_observation_is_one_hot_before_what_is_shown():
+    env = PreviousActionAndReward(gym.make("FrozenLake-v1", is_slippery=False))  # 4 x 4
+    first, _ = env.reset(seed=0)
+    second, *_ = env.step(1)  # down: from field 0 to field 4
+    assert np.flatnonzero(first).tolist() == [0]
+    assert np.flatnonzero(second).tolist() == [4, 16 + 1] and len(second) == 16 + 4 + 1
+    assert env.observation_space.contains(second)
+
+
 def test_previous_passes_the_checkers_and_refuses_other_spaces():
     env = PreviousActionAndReward(gym.make("HalfCheetahDirectionSparse-v0").unwrapped)
     check_gymnasium(env, skip_render_check=True)
     check_sb3(env, skip_render_check=True)
     with pytest.raises(ValueError, match="one dimension"):
-        PreviousActionAndReward(gym.make("FrozenLake-v1"))
+        PreviousActionAndReward(gym.make("Blackjack-v1"))
