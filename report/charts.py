@@ -97,8 +97,8 @@ def curves(
     readout: dict[float, dict[str, Any]] = {}
     for n, line in enumerate(lines):
         for at, score in line.points:
-            band = dict(zip(("low", "high"), map(_short, score.interval or ())))
-            points.append({"line": n, "x": at, "y": _short(score.mean)} | band)
+            band = dict(zip(("low", "high"), map(short, score.interval or ())))
+            points.append({"line": n, "x": at, "y": short(score.mean)} | band)
             readout.setdefault(at, {"x": at})[f"line{n}"] = _readable(score, as_percent)
     xs = sorted(readout)
     names = [{"field": f"line{n}", "title": x.label} for n, x in enumerate(lines)]
@@ -141,7 +141,7 @@ def dots(
     *,
     as_percent: bool = False,
     include: Sequence[float] = (),
-    marks: Mapping[str, float] | None = None,
+    marks: Mapping[str, float],
 ) -> Chart:
     """A Vega-Lite chart of means with intervals, a group of rows for each label; there is at least
     one.
@@ -149,7 +149,6 @@ def dots(
     The title of the axis has the unit. With `as_percent` fractions are percentages. The x axis
     reaches the values to `include`. Marks go down the plot at some x, by their labels.
     """
-    marks = marks or {}
     values, heads, known, at = [], [], [*include, *marks.values()], 0.0
     for head, some in rows.items():
         heads.append({"row": at + 0.5, "label": head})
@@ -161,7 +160,7 @@ def dots(
             mean, text = dot.score.mean, _readable(dot.score, as_percent)
             low, high = dot.score.interval or (mean, mean)
             known += [low, mean, high]
-            numbers = zip(("mean", "low", "high"), map(_short, (mean, low, high)))
+            numbers = zip(("mean", "low", "high"), map(short, (mean, low, high)))
             values.append(of | dict(numbers) | {"text": text})
         at += len(some) + 1.4
     lines = [{"mean": x, "label": label} for label, x in marks.items()]
@@ -217,5 +216,6 @@ def _padded(values: Sequence[float]) -> list[float]:
     return [low - air, high + air]
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+def short(value: float) -> float:
+    """A number as it stands in the data of a picture."""
+    return float(f"{value:.5g}")

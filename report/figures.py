@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY, UsageError, whole_file
 from spikepropamine.reading import read_bytes
-from spikepropamine.report.charts import Chart, chart
+from spikepropamine.report.charts import Chart, chart, short
 from spikepropamine.report.colours import colour_of
 from spikepropamine.statistics import Difference, difference, interval, pooled
 
@@ -167,7 +167,7 @@ def digest(chart: Chart) -> str:
 def _point(against: str, task: str, found: Difference, unit: float) -> dict[str, Any]:
     low, high = found.interval or (found.mean, found.mean)
     edges = {"mean": found.mean, "low": low, "high": high}
-    return {"against": against, "task": task} | {k: _short(x / unit) for k, x in edges.items()}
+    return {"against": against, "task": task} | {k: short(x / unit) for k, x in edges.items()}
 
 
 def _dots(
@@ -179,8 +179,8 @@ def _dots(
         values = table.values_of(some, measure)
         low, high = interval(values) or (values.mean(), values.mean())
         of = {"at": at, "policy": policy}
-        means.append(of | {"y": _short(values.mean()), "low": _short(low), "high": _short(high)})
-        seeds += [of | {"y": _short(value)} for value in values]
+        means.append(of | {"y": short(values.mean()), "low": short(low), "high": short(high)})
+        seeds += [of | {"y": short(value)} for value in values]
     return chart(
         "seeds",
         values=[row | {"kind": "mean"} for row in means] + seeds,
@@ -232,7 +232,3 @@ def _shared(
         "chance": chance,
         "zero": chance is not None,
     }
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.5g}")

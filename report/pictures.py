@@ -11,7 +11,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.run.episodes import Moment
@@ -46,23 +45,16 @@ def episode(moments: Sequence[Moment], title: str, path: Path) -> None:
     heights = [0.9, 2.2] + [2.2] * modulated + [2.0] * plastic
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(11, 1.5 + 1.15 * sum(heights)), layout="constrained")
-        widths = [3.4, 1] if plastic else [1]
-        grid = figure.add_gridspec(
-            len(heights), len(widths), height_ratios=heights, width_ratios=widths
-        )
-        rows = [figure.add_subplot(grid[0, 0])]
-        for index in range(1, len(heights)):
-            rows.append(figure.add_subplot(grid[index, 0], sharex=rows[0]))
+        parts: Any = figure.subfigures(1, 2, width_ratios=[3.4, 1]) if plastic else [figure]
+        rows = parts[0].subplots(len(heights), sharex=True, height_ratios=heights)
         _draw_events(rows[0], moments)
         _draw_spikes(rows[1], spikes, ticks, "plastic" if plastic else "static")
         if modulated:
-            _draw_modulator(figure, rows[2], np.concatenate(kept["modulator"]), ticks)
+            _draw_modulator(rows[2], np.concatenate(kept["modulator"]), ticks)
         if plastic:
             fast = np.stack(kept["fast_weights"])
             _draw_fast_weights(rows[-1], fast)
-            _draw_matrices(figure, grid, fast, [moment.info for moment in moments])
-        for ax in rows[:-1]:
-            ax.tick_params(labelbottom=False)
+            _draw_matrices(parts[1], fast, [moment.info for moment in moments])
         rows[-1].set_xlabel(f"environment step ({plural(ticks, 'network tick')} each)")
         rows[0].set_xlim(0, len(moments))
         first, _, rest = title.partition("\n")
@@ -126,13 +118,13 @@ def _draw_spikes(ax: Axes, spikes: np.ndarray, ticks: int, kind: str) -> None:
     )
 
 
-def _draw_modulator(figure: Figure, ax: Axes, rate: np.ndarray, ticks: int) -> None:
+def _draw_modulator(ax: Axes, rate: np.ndarray, ticks: int) -> None:
     order = np.argsort(rate.mean(axis=0))
     bound = max(float(np.abs(rate).max()), 1e-9)
     image = _image(ax, rate[:, order].T, bound, extent=(0, len(rate) / ticks, 0, rate.shape[1]))
     ax.set_ylabel("neuron, by mean")
     ax.set_title("Neuromodulator m: red writes what the rule says, blue writes the opposite")
-    figure.colorbar(image, ax=ax, label="m", pad=0.01, aspect=12)
+    ax.figure.colorbar(image, ax=ax, label="m", pad=0.01, aspect=12)
 
 
 def _draw_fast_weights(ax: Axes, fast: np.ndarray) -> None:
@@ -154,21 +146,18 @@ def _draw_fast_weights(ax: Axes, fast: np.ndarray) -> None:
     ax.legend(loc="upper left", ncols=2, fontsize=9)
 
 
-def _draw_matrices(figure: Figure, grid: Any, fast: np.ndarray, infos: list[Any]) -> None:
+def _draw_matrices(figure: Any, fast: np.ndarray, infos: list[Any]) -> None:
     """Fast weights early in the episode and at its end, on one scale."""
     answers = [step for step, info in enumerate(infos) if "correct" in info]
     early = answers[1] if len(answers) > 1 else len(fast) // 2
     shown = [(early, "after the first trial" if len(answers) > 1 else "half-way")]
     shown.append((len(fast), "at the end"))
     bound = max(float(np.abs(fast[[step - 1 for step, _ in shown]]).max()), 1e-9)
-    axes = []
-    column = grid[:, 1].subgridspec(2, 1)
-    for index, (step, when) in enumerate(shown):
-        ax = figure.add_subplot(column[index])
+    axes = figure.subplots(2)
+    for ax, (step, when) in zip(axes, shown):
         image = _image(ax, fast[step - 1], bound)
         ax.set_title(f"F {when}")
         ax.set_ylabel("to neuron")
-        axes.append(ax)
     axes[-1].set_xlabel("from neuron")
     figure.colorbar(image, ax=axes, label="fast weight F", location="bottom", aspect=18, shrink=0.9)
 

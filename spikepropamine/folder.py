@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,9 @@ RESULTS, ASKED = "results.csv", "evaluation.json"
 """In the folder of an evaluation: the results table, and what was asked for."""
 
 
-class _Inside:
-    """A path in a run folder."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, folder: "RunFolder", owner: type | None = None) -> Path:
-        return folder.path / self.name
+def _inside(name: str) -> Any:
+    """A path in a run folder, as an attribute of it."""
+    return property(lambda folder: folder.path / name)
 
 
 @dataclass(frozen=True)
@@ -54,20 +50,20 @@ class RunFolder:
             folders.sort()
 
     # every setting after defaults, the command, versions of packages, the revision
-    config = _Inside("config.yaml")
-    progress = _Inside("progress.csv")  # what SB3's logger wrote, one row for every few rollouts
-    checkpoints = _Inside("checkpoints")  # what training resumes from
+    config = _inside("config.yaml")
+    progress = _inside("progress.csv")  # what SB3's logger wrote, one row for every few rollouts
+    checkpoints = _inside("checkpoints")  # what training resumes from
     # what others load: weights and normalisation as safetensors, the rest as JSON
-    policy = _Inside("policy")
+    policy = _inside("policy")
     # a run folder of the best policy of the evaluations while it trained
-    best = _Inside("best")
-    card = _Inside("README.md")  # what people read first, made from an evaluation
-    videos = _Inside("videos")  # of the policy while it trained
-    exports = _Inside("exports")  # files for other places: ONNX, NIR
-    wandb = _Inside("wandb")  # the offline run, where tracking is on
-    tensorboard = _Inside("tensorboard")  # TensorBoard's event files, where they were asked for
+    best = _inside("best")
+    card = _inside("README.md")  # what people read first, made from an evaluation
+    videos = _inside("videos")  # of the policy while it trained
+    exports = _inside("exports")  # files for other places: ONNX, NIR
+    wandb = _inside("wandb")  # the offline run, where tracking is on
+    tensorboard = _inside("tensorboard")  # TensorBoard's event files, where they were asked for
     # a folder for each suite, with the results table, report, figures and videos
-    evaluations = _Inside("evaluations")
+    evaluations = _inside("evaluations")
 
     def check_links(self) -> None:
         """Raises UsageError where the folder, or what is in it, is a link: it may come from a

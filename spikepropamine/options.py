@@ -225,11 +225,8 @@ def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
     """The values that were given, nested like the settings. Raises UsageError where an option is
     unknown or lacks its value, SystemExit after --help.
     """
-    spelt = []  # options may be spelt with underscores, as in YAML
-    for argument in arguments:
-        name, sign, value = argument.partition("=")
-        is_option = argument.startswith("--")
-        spelt.append(name.replace("_", "-") + sign + value if is_option else argument)
+    # options may be spelt with underscores, as in YAML
+    spelt = [re.sub("^--[^=]*", lambda name: name[0].replace("_", "-"), x) for x in arguments]
     return nested(vars(parser.parse_args(spelt)))
 
 

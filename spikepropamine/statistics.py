@@ -74,7 +74,8 @@ def _rank_p(one: np.ndarray, other: np.ndarray, paired: bool) -> float:
     if max(len(one), len(other)) > MANY:
         return float(stats.mannwhitneyu(one, other, method="asymptotic").pvalue)
     method: Any = "exact"
-    if len(np.unique([*one, *other])) < len(one) + len(other):  # ties
+    ties = len(np.unique([*one, *other])) < len(one) + len(other)
+    if ties and min(len(one), len(other)) > 1:
         method = stats.PermutationMethod(n_resamples=RESAMPLES, rng=np.random.default_rng(0))
     return float(stats.mannwhitneyu(one, other, method=method).pvalue)
 

@@ -72,13 +72,13 @@ def test_every_folder_is_installed():
         for package in PACKAGES - {"benchmarks"}
         for file in (ROOT / package).rglob("__init__.py")
     }
-    there |= {"trained"}  # data alone
+    there |= {"configs", "trained"}  # data alone
     assert {f"spikepropamine.{name}" for name in there} | {"spikepropamine"} == set(
         setuptools["packages"]
     )
     mapped = {name.removeprefix("spikepropamine."): folder
               for name, folder in setuptools["package-dir"].items()}  # fmt: skip
-    folders = PACKAGES - {"benchmarks"} | {"spikepropamine", "trained"}
+    folders = PACKAGES - {"benchmarks"} | {"spikepropamine", "configs", "trained"}
     assert mapped == {name: name for name in folders}
 
 

@@ -20,23 +20,8 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import INSTALL, CannotDraw
 from spikepropamine.evaluation.ask.lesions import PlasticityOff
-from spikepropamine.evaluation.film.panel import (
-    ABOVE,
-    BELOW,
-    INK,
-    MARK,
-    Outline,
-    Panel,
-    diverging,
-)
-from spikepropamine.evaluation.film.video import (
-    HEIGHT,
-    WIDTH,
-    Take,
-    film,
-    mp4,
-    pace,
-)
+from spikepropamine.evaluation.film.panel import ABOVE, BELOW, INK, MARK, Outline, Panel, diverging
+from spikepropamine.evaluation.film.video import HEIGHT, WIDTH, Take, film, mp4, pace
 from spikepropamine.evaluation.run.episodes import Moment, run_episodes
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.deployed import DeployedPolicy

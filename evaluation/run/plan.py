@@ -24,14 +24,7 @@ import torch
 from safetensors.numpy import save
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.common import (
-    UsageError,
-    become_worker,
-    cores,
-    progress_bar,
-    reason,
-    whole_file,
-)
+from spikepropamine.common import UsageError, become_worker, cores, progress_bar, reason, whole_file
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.run import episodes
@@ -140,10 +133,8 @@ def run_jobs(
         steps = sum(jobs[index].episodes * jobs[index].task.horizon for index in left)
         workers = 1 if steps < SHORT else cores()
     # in the same place one after the other, so that their environments are made once
-    first: dict[Any, int] = {}
-    for index in left:
-        first.setdefault(jobs[index].place, index)
-    left.sort(key=lambda index: first[jobs[index].place])
+    places = list(dict.fromkeys(jobs[index].place for index in left))
+    left.sort(key=lambda index: places.index(jobs[index].place))
     workers = min(workers, len(left))
     done = _run_here(jobs, left) if workers <= 1 else _run_side_by_side(jobs, left, workers)
     place: str | None = f"{cache_folder()}; the variable {CACHE} names another folder"

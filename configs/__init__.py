@@ -1,1 +1,0 @@
-"""Defaults of training by environment: `spikepropamine.training.settings` reads them."""

@@ -1,1 +1,0 @@
-"""Matrices of experiments: `spikepropamine.matrix.cells` reads them."""

@@ -1,1 +1,0 @@
-"""What `spikepropamine tune` searches, by environment and policy."""

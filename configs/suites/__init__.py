@@ -1,1 +1,0 @@
-"""Suites of perturbations: `spikepropamine.envs.perturbations.notation` reads them."""
