@@ -157,7 +157,8 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
     rewards are kept as the environment gave them, and normalised when they are drawn, as in SB3.
 
     Arguments are SB3's, but for the following. `buffer_size` counts the entries of all environments
-    together; nothing is kept twice, so `optimize_memory_usage` changes nothing.
+    together; nothing is kept twice, so `optimize_memory_usage` changes nothing. What a time limit
+    ends is always told apart, so there is no `handle_timeout_termination`.
 
     Args:
         sequence_length: steps of a sequence; one entry more is drawn, for what comes next. States

@@ -29,6 +29,7 @@ from spikepropamine.agents.buffer import each
 from spikepropamine.agents.members import Episodes, OnRay, Processes, Result, Worker, pack, put
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.plastic_sac import Recent
+from spikepropamine.agents.saving import bare
 from spikepropamine.common import require
 from spikepropamine.policies.deployed import Normalisation
 from spikepropamine.policies.fast.ppo import PPO
@@ -121,7 +122,8 @@ class Evolution(BaseAlgorithm):
             members and their episodes.
 
     Raises:
-        ValueError: an odd population, or environments that cannot be sent to other processes.
+        ValueError: an odd population, environments that are not stepped one by one, are in wrappers
+            that change more than the scale, or cannot be sent to other processes.
         UsageError: EvoTorch or Ray is not installed.
     """
 
@@ -192,11 +194,15 @@ class Evolution(BaseAlgorithm):
         return [named[name] for name in self.names]
 
     def _evaluator(self) -> Worker | Processes | OnRay:
-        venv: Any = self.env
-        makers = getattr(venv.unwrapped, "makers", ())
+        venv: Any = bare(self.env)
+        if not hasattr(venv, "envs"):
+            raise ValueError(
+                f"environments must be stepped one by one, not by {type(venv).__name__}"
+            )
+        makers = getattr(venv, "makers", ())
         if self.workers == 1 and self.cluster == "none":
             copy = cloudpickle.loads(cloudpickle.dumps(self.policy))
-            return Worker(copy, self.names, venv.unwrapped.envs, makers)
+            return Worker(copy, self.names, venv.envs, makers)
         if not makers:
             raise ValueError("several workers need environments made by SideBySide")
         packed = pack(self.policy, self.names, makers)
@@ -248,7 +254,7 @@ class Evolution(BaseAlgorithm):
         for result in results(episodes, vectors):
             found.append(result)
             self.num_timesteps += int(result.lengths.sum())
-            infos, rewards, dones = [], result.returns, np.zeros(self.n_envs, dtype=bool)
+            infos, rewards, dones = [], result.returns, np.ones(self.n_envs, dtype=bool)
             if len(found) == 1:
                 infos = result.infos
                 self._update_info_buffer(infos)
@@ -264,8 +270,7 @@ class Evolution(BaseAlgorithm):
         callback.on_rollout_end()
         search.move(members, returns)
         put(search.centre, self._evolving())
-        if episodes.normalisation is not None:
-            assert normalised is not None
+        if normalised is not None and normalised.training:
             for result in found:
                 result.merge_into(normalised.obs_rms)
         self._n_updates += 1
@@ -287,7 +292,7 @@ class Evolution(BaseAlgorithm):
             self.policy.network.redraw(drawn)  # type: ignore[union-attr,operator]
 
     def _excluded_save_params(self) -> list[str]:
-        mine = ["search", "names", "rollout_buffer", "_last_lstm_states"]
+        mine = ["rollout_buffer", "_last_lstm_states"]
         return [*super()._excluded_save_params(), *mine]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

@@ -111,15 +111,23 @@ class SequenceLearning(_Base):
         return Recent(*map(stacked, zip(*self._steps)))
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
-        """SB3's. Raises ValueError: it was filled with other lengths of sequences or burn-in."""
+        """SB3's. Raises ValueError: it was filled by another algorithm, with other lengths of
+        sequences or burn-in, in more environments, or with states of another network.
+        """
         own: Any = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
         found: Any = self.replay_buffer
-        if (found.sequence_length, found.entries) != (own.sequence_length, own.entries):
-            self.replay_buffer = own
-            burn_in = found.entries - found.sequence_length - 1
-            given = f"sequence_length={found.sequence_length}, burn_in={burn_in}"
+        self.replay_buffer = own  # unless the other one fits
+        if not isinstance(found, SequenceReplayBuffer):
+            raise ValueError(f"{path} has no sequences: it is not of PlasticSAC or PlasticTQC")
+        theirs, ours = ((x.sequence_length, x.entries, x.n_envs) for x in (found, own))
+        width = found.states.shape[2]
+        if theirs != ours or own.states.shape[2] not in (0, width):
+            length, entries, envs = theirs
+            given = f"sequence_length={length}, burn_in={entries - length - 1}, {envs} environments"
+            given += f" and states of {width} numbers"
             raise ValueError(f"{path} was filled with {given}: load the algorithm with these")
+        self.replay_buffer = found
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """SB3's, with the actor's state carried on."""

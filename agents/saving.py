@@ -18,7 +18,7 @@ from spikepropamine.policies.export import save_policy
 from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.policy import GruPolicy
 
-PLAIN = ("Monitor",)  # wrappers that change neither what is observed nor what is done
+PLAIN = ("Monitor", "Checked")  # wrappers that change neither what is observed nor what is done
 SIDE_BY_SIDE = (
     vec_env.VecNormalize, vec_env.VecTransposeImage, vec_env.VecMonitor, vec_env.VecCheckNan,
 )  # fmt: skip
@@ -46,8 +46,8 @@ def save_run(
 
     Raises:
         ValueError: the environment is not registered, has other wrappers or arguments that JSON
-            does not have, the policy is of a class that cannot be saved without code, the name is
-            none, or the folder has something else.
+            does not have, the policy is of a class that cannot be saved without code or has a
+            critic that is told, the name is none, or the folder has something else.
     """
     venv, run = model.get_env(), RunFolder(Path(folder))
     if venv is None:
@@ -58,6 +58,8 @@ def save_run(
         raise ValueError(
             f"{run.path} has evaluations of another policy; give another folder, or overwrite=True"
         )
+    if getattr(model.policy, "told", 0):
+        raise ValueError("the critic is told what the environment shows; only `train.py` hides it")
     policy: Any = actor_of(model.policy)
     name = name or _name(policy)
     if not POLICY_NAME.fullmatch(name):
@@ -82,13 +84,18 @@ def save_run(
     return run.path
 
 
-def _spec(venv: VecEnv) -> Any:
-    """What the environments were made of, which has to be the same for all."""
+def bare(venv: Any) -> VecEnv:
+    """Environments without wrappers that can be undone. Raises ValueError: there are others."""
     while isinstance(venv, VecEnvWrapper):
         if not isinstance(venv, SIDE_BY_SIDE):
-            raise ValueError(f"evaluation knows nothing of {type(venv).__name__}; leave it out")
+            raise ValueError(f"nothing is known here of {type(venv).__name__}; leave it out")
         venv = venv.venv
-    first, *others = venv.get_attr("spec")
+    return venv
+
+
+def _spec(venv: VecEnv) -> Any:
+    """What the environments were made of, which has to be the same for all."""
+    first, *others = bare(venv).get_attr("spec")
     if first is None:
         raise ValueError("the environment is not registered with Gymnasium, so it has no id")
     if any(other != first for other in others):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
+from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
 
@@ -28,7 +29,7 @@ MOST_DRAWN = 200
 POSITIVE = ("slope", "clip", "gain", "input_gain")
 DECAYS = ("membrane_decay", "trace_decay", "threshold_decay", "readout_decay", "eta")
 RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
-    (("ticks",), lambda x: 1 <= x <= 1000, "at least 1 and at most 1000"),
+    (("ticks",), lambda x: x % 1 == 0 and 1 <= x <= 1000, "a whole number from 1 to 1000"),
     (POSITIVE, lambda x: 0 < x <= LARGEST, f"above 0 and at most {LARGEST}"),
     (("plasticity_gain", "modulator_gain"), lambda x: 0 <= x <= LARGEST, f"from 0 to {LARGEST}"),
     (DECAYS, lambda x: 0 < x < 1, "between 0 and 1"),
@@ -102,20 +103,20 @@ class NetworkConfig:
     left out: all of them."""
 
     def __post_init__(self) -> None:
-        # JSON and YAML have lists only
+        # JSON and YAML have lists only; one for all may stand alone
         for name in ("hidden", "plastic", "recurrent", "exogenous"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+            if (given := getattr(self, name)) is not None:
+                several = (given,) if isinstance(given, int | str) else tuple(given)
+                object.__setattr__(self, name, several)
         hints = get_type_hints(type(self)).items()
         choices = {name: get_args(hint) for name, hint in hints if get_origin(hint) is Literal}
         choices |= {"rule": ("none", *RULES), "surrogate": tuple(SURROGATES)}
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
                 raise ValueError(unknown(name, getattr(self, name), valid))
-        if isinstance(self.hidden, int):
-            object.__setattr__(self, "hidden", (self.hidden,))
         layers = len(self.hidden)
-        if not 1 <= layers <= 100 or min(self.hidden) < 1 or max(self.hidden) > 10_000:
+        fitting = [x for x in self.hidden if isinstance(x, Integral) and 1 <= x <= 10_000]
+        if not 1 <= layers <= 100 or len(fitting) < layers:
             widths = "the widths of 1 to 100 layers, each from 1 to 10000"
             raise ValueError(f"hidden must name {widths}, got {self.hidden}")
         for name in ("plastic", "recurrent"):
@@ -126,7 +127,7 @@ class NetworkConfig:
                 raise ValueError(f"{name} must have {entries}, got {given}")
         for names, fits, words in RANGES:
             for name in names:
-                if not fits(getattr(self, name)):
+                if not isinstance(getattr(self, name), Real) or not fits(getattr(self, name)):
                     raise ValueError(f"{name} must be {words}, got {getattr(self, name)}")
         if self.modulation == "feedback" and self.exogenous is None:
             raise ValueError("modulation feedback needs exogenous, the channels of the feedback")

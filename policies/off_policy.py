@@ -264,7 +264,7 @@ class OffPolicy(SACPolicy):
         lr_schedule: learning rate as a function of the remaining progress.
         actor_class: one of `ACTORS`.
         net_arch: widths: `dict(pi=[...], qf=[...])`, of the actor (a network without memory; what
-            comes after an LSTM) and of the critics.
+            comes after an LSTM) and of the critics, or a list for both.
         n_critics: how many critics there are.
         n_quantiles: what each gives: 1 for SAC.
         critic_sees_state: the critics see what the actor's network gives, too, and train it with
@@ -273,10 +273,10 @@ class OffPolicy(SACPolicy):
         told: how many of the last channels of a Box the critics alone see.
         log_std_init: initial log standard deviation of actions before squashing.
         optimizer_class, optimizer_kwargs: of both, as in SB3; the default is a fused Adam.
-        more: arguments of the actor, such as `network` for a spiking one.
+        more: arguments of the actor, such as `network` for a spiking one, or `activation_fn`.
 
     Raises:
-        ValueError: gSDE asked for.
+        ValueError: gSDE or several features extractors asked for.
     """
 
     def __init__(
@@ -285,7 +285,7 @@ class OffPolicy(SACPolicy):
         action_space: spaces.Box,
         lr_schedule: Schedule,
         actor_class: type[Squashed] = SquashedMlp,
-        net_arch: dict[str, list[int]] | None = None,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
         n_critics: int = 2,
         n_quantiles: int = 1,
         critic_sees_state: bool = False,
@@ -296,8 +296,11 @@ class OffPolicy(SACPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        if use_sde:
-            raise ValueError("gSDE (use_sde=True) is not supported here: leave it out")
+        if use_sde or not more.get("share_features_extractor", True):
+            given = "gSDE (use_sde=True)" if use_sde else "share_features_extractor=False"
+            raise ValueError(f"{given} is not supported here: leave it out")
+        if isinstance(net_arch, list):
+            net_arch = {"pi": net_arch, "qf": net_arch}
         if optimizer_kwargs is None:
             optimizer_kwargs = FUSED if optimizer_class is torch.optim.Adam else {}
         optimizer: Any = {"optimizer_class": optimizer_class, "optimizer_kwargs": optimizer_kwargs}

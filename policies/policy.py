@@ -79,7 +79,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             must be False.
 
     Raises:
-        ValueError: gSDE asked for, or settings that do not fit (see `NetworkConfig`).
+        ValueError: gSDE or several features extractors asked for, or settings that do not fit (see
+            `NetworkConfig`).
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
                 "PlasticSpikingPolicy does not support gSDE (use_sde=True): its exploration matrix "
                 "assumes features without memory; use use_sde=False and set log_std_init instead"
             )
+        if not arguments.get("share_features_extractor", True):
+            raise ValueError("share_features_extractor=False is not supported here: leave it out")
         if net_arch is not None and not isinstance(net_arch, dict):
             raise ValueError(f"net_arch is dict(vf=[...]), of the critic, and not {net_arch}")
         net_arch = {"vf": [64, 64], "pi": []} | (net_arch or {})
@@ -263,6 +266,12 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
                 setattr(self, name, self.memory(*sizes, **self.lstm_kwargs))
         make: Any = self.optimizer_class
         self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        sizes = {"lstm_hidden_size": self.lstm_actor.hidden_size, "told": self.told}
+        sizes |= {"n_lstm_layers": self.lstm_actor.num_layers, "shared_lstm": self.shared_lstm}
+        sizes["enable_critic_lstm"] = self.enable_critic_lstm
+        return super()._get_constructor_parameters() | sizes
 
     @staticmethod
     def _process_sequence(

@@ -25,7 +25,8 @@ class Policy(DeployedPolicy):
     """A trained policy that acts in a loop.
 
     `act` keeps the state between steps, one for each thread, so that a policy can be shared among
-    threads that run an episode each. `predict` is Stable-Baselines3's, with the state given.
+    threads that run an episode each. A copy starts without that state. `predict` is
+    Stable-Baselines3's, with the state given.
     """
 
     def __init__(self, *parts: Any) -> None:

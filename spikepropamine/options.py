@@ -252,7 +252,9 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
-    """Settings as what would be typed; None says that there is no value."""
+    """Settings as what would be typed; None says that there is no value. Raises UsageError: an
+    argument of an environment is nothing that can be typed.
+    """
     for name, value in settings.items():
         option = f"{prefix}{name.rstrip('_').replace('_', '-')}"
         if isinstance(value, Mapping) and name != "env_kwargs":
@@ -260,6 +262,10 @@ def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
         elif isinstance(value, bool):
             yield option if value else option.replace("--", "--no-", 1)
         elif value is not None:
+            for key, part in value.items() if isinstance(value, Mapping) else ():
+                if type(literal(str(part))) is not type(part):
+                    what = "a number, true, false or a text that is none of these"
+                    raise UsageError(f"env_kwargs {key}: must be {what}, got {shown(part)}")
             several = itertools.chain(*value.items()) if isinstance(value, Mapping) else value
             single = isinstance(value, str) or not hasattr(value, "__iter__")
             yield from (option, *map(str, [value] if single else several))

@@ -5,6 +5,7 @@ import pytest
 
 import spikepropamine as sp
 from spikepropamine.api import Run
+from spikepropamine.common import UsageError
 from spikepropamine.policies.deployed import LostState
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
@@ -54,6 +55,13 @@ def test_a_column_may_begin_late(tmp_path):
     rows = "".join(f"{step},\n" for step in range(200)) + "200,1.5\n"
     (tmp_path / "progress.csv").write_text("time/total_timesteps,eval/mean_reward\n" + rows)
     assert Run(tmp_path).progress["eval/mean_reward"].max() == 1.5
+
+
+@pytest.mark.parametrize("value", [None, [1, 2], "5", "true"])
+def test_an_argument_of_a_task_that_cannot_be_typed_is_refused(value, tmp_path):
+    arguments = {"trials": value}
+    with pytest.raises(UsageError, match="env_kwargs trials: must be a number"):
+        sp.train("CueAssociation-v0", "snn", runs=tmp_path, env_kwargs=arguments)
 
 
 def test_training_and_evaluating_return_tables(tmp_path):

@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine import table
-from spikepropamine.agents import PlasticPPO
+from spikepropamine.agents import PlasticPPO, PlasticSAC
 from spikepropamine.agents import save_run as save_run_of
 from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import Perturbed
@@ -260,12 +260,23 @@ def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             save_run_of(tmp_path, PPO("MlpPolicy", venv, n_steps=8, batch_size=8))
+    told = PlasticSAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"told": 1})
+    with pytest.raises(ValueError, match="told"):
+        save_run_of(tmp_path, told)
     model = PPO("MlpPolicy", "Pendulum-v1", n_steps=8, batch_size=8)
     with pytest.raises(ValueError, match="'my model' is not the name of a policy"):
         save_run_of(tmp_path, model, "my model")
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(ValueError, match="a training of"):
         save_run_of(tmp_path, model)
+
+
+def test_what_make_makes_is_saved_with_its_perturbation(tmp_path):
+    venv = make_vec_env(lambda: make("CueAssociation-v0", {"cues": 3}, "obs_noise=0.1", True))
+    run = save_run_of(tmp_path / "mine", PPO("MlpPolicy", venv, n_steps=8, batch_size=8))
+    settings = load_policy(run / "policy").metadata["settings"]
+    assert settings["env_kwargs"] == {"cues": 3}
+    assert settings["perturb"] == "obs_noise=0.1" and settings["previous"]
 
 
 def test_a_run_of_a_script_takes_its_normalisation_along(tmp_path):

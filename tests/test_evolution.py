@@ -1,16 +1,19 @@
 """Laws of evolution: its steps, workers, resuming, and weights drawn for each episode."""
 
 import multiprocessing
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
 from train_runs import folder_of, with_folder
 
 from spikepropamine.agents import members
-from spikepropamine.agents.evolution import Search
+from spikepropamine.agents.evolution import Evolution, Search
 from spikepropamine.agents.zoo import build
 from spikepropamine.export.command import main as export
 from spikepropamine.policies.export import load_policy
@@ -168,6 +171,34 @@ def test_observations_are_normalised_by_what_members_have_seen():
     statistics = model.get_vec_normalize_env().obs_rms
     assert statistics.count == pytest.approx(GENERATION + 2, abs=0.01)  # and the first reset
     assert (statistics.mean != 0).any()
+    model.get_vec_normalize_env().training, count = False, statistics.count
+    model.learn(1, reset_num_timesteps=False)
+    assert statistics.count == count
+
+
+def test_a_loaded_algorithm_goes_on_with_its_search(tmp_path):
+    whole, halves = algorithm(), algorithm()
+    whole.learn(3 * GENERATION)
+    halves.learn(GENERATION).save(tmp_path / "model")
+    again = Evolution.load(tmp_path / "model", env=halves.get_env())
+    again.learn(2 * GENERATION, reset_num_timesteps=False)
+    assert torch.equal(parameters(again), parameters(whole))
+
+
+def test_members_end_episodes():
+    counter = StopTrainingOnMaxEpisodes(2)
+    model = algorithm()
+    model.learn(10 * GENERATION, counter)
+    assert model.num_timesteps < GENERATION and counter.n_episodes >= 2
+
+
+def test_environments_that_members_would_not_see_are_refused():
+    plain = make_vec_env("CartPole-v1", 2)
+    processes = make_vec_env("CartPole-v1", 2, vec_env_cls=SubprocVecEnv)
+    with closing(processes):
+        for venv, words in ((VecFrameStack(plain, 2), "VecFrameStack"), (processes, "one by one")):
+            with pytest.raises(ValueError, match=words):
+                Evolution("MlpPolicy", venv, population=2).learn(1)
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The layer for speed gives Stable-Baselines3's numbers."""
 
 import copy
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -197,3 +199,14 @@ def test_the_update_sees_the_normalised_observations_that_were_acted_on(space, m
     (batch,) = model.rollout_buffer.get(None)
     log_probs = model.policy.evaluate_actions(batch.observations, batch.actions)[1]
     torch.testing.assert_close(log_probs, batch.old_log_prob, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lstm", "ndp"])
+def test_a_policy_that_nobody_uses_is_freed(kind):
+    model = model_of(kind, "box", "box")
+    model.learn(model.n_steps * model.n_envs)
+    assert fast.fast(model.policy) is not None
+    policy = weakref.ref(model.policy)
+    del model
+    gc.collect()
+    assert policy() is None

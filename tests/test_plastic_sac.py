@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import make_venv
 from sb3_contrib.common.utils import quantile_huber_loss
+from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.monitor import Monitor
@@ -309,6 +310,7 @@ def test_what_cannot_work_is_refused():
         ({"sequence_length": 0}, "sequence_length must be at least 1"),
         ({"n_steps": 3}, "n_steps"),
         ({"use_sde": True}, "gSDE"),
+        ({"policy_kwargs": {"share_features_extractor": False}}, "share_features_extractor"),
     ):
         with pytest.raises(ValueError, match=words):
             model("snn", **arguments)
@@ -316,6 +318,27 @@ def test_what_cannot_work_is_refused():
         with pytest.raises(ValueError, match="less than n_quantiles, 6, got"):
             quantiles = {"n_quantiles": 6}
             model(cls=PlasticTQC, policy_kwargs=quantiles, top_quantiles_to_drop_per_net=dropped)
+
+
+def test_widths_in_a_list_are_of_actor_and_critics():
+    policy = model("mlp", policy_kwargs={"net_arch": [12, 9]}).policy
+    assert policy.given["net_arch"] == {"pi": [12, 9], "qf": [12, 9]}
+    assert policy.actor.action_net.in_features == policy.critic.layers[-2].shape[-1] == 9
+
+
+def test_a_replay_buffer_of_something_else_is_refused_and_changes_nothing(tmp_path):
+    arguments = {"env": venv(), "learning_starts": 20, "device": "cpu"}
+    for other, words in (
+        (SAC("MlpPolicy", **arguments), "no sequences"),
+        (model("gru"), "states of 16 numbers"),
+        (model("snn", venv(3)), "3 environments"),
+    ):
+        other.learn(30).save_replay_buffer(tmp_path / "replay")
+        mine = model("snn").learn(30)
+        with pytest.raises(ValueError, match=words):
+            mine.load_replay_buffer(tmp_path / "replay.pkl")
+        mine.learn(30, reset_num_timesteps=False)
+        assert mine.replay_buffer.size() >= 60
 
 
 class Tracking(gym.Env):

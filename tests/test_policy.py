@@ -16,7 +16,7 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import PlasticPPO
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import load_policy, save_policy
-from spikepropamine.policies.policy import Gru
+from spikepropamine.policies.policy import Gru, GruPolicy
 
 SPACES = [(o, a) for o in ("box", "discrete", "dict") for a in ("box", "discrete")] + [
     ("box", "multi_discrete"),
@@ -302,6 +302,19 @@ def test_what_it_cannot_do_is_refused_with_a_reason():
         make_model(make_venv("box", "box"), use_sde=True)
     with pytest.raises(ValueError, match=r"network\.hidden.*\[64\]"):
         make_model(make_venv(), policy_kwargs={"net_arch": {"pi": [64], "vf": [64]}})
+    with pytest.raises(ValueError, match="share_features_extractor"):
+        make_model(make_venv(), policy_kwargs={"share_features_extractor": False})
+    drawn = make_model(make_venv(), policy_kwargs={"network": SMALL | {"fresh_weights": "random"}})
+    with pytest.raises(ValueError, match="fresh_weights"):
+        drawn.learn(32)
+
+
+def test_a_gru_of_any_size_is_loaded_as_it_was_saved(tmp_path):
+    settings = {"lstm_hidden_size": 8, "net_arch": {"vf": [8]}}
+    model = sharpened(make_venv("box", "box"), policy="GruPolicy", policy_kwargs=settings)
+    model.policy.save(str(tmp_path / "policy.pth"))
+    other = GruPolicy.load(str(tmp_path / "policy.pth"), device="cpu")
+    assert_same_actions(model, other, recorded(make_venv()))
 
 
 def test_the_critic_sees_spikes_unless_told_not_to_and_never_trains_them():

@@ -35,7 +35,7 @@ BAD = {
         [*SNN, "--trainer.learning-rate", "abc"],
         ["--trainer.learning-rate", "abc"],
     ),
-    "a value out of range": ([*SNN, "--network.ticks", "0"], ["ticks", "at least 1"]),
+    "a value out of range": ([*SNN, "--network.ticks", "0"], ["ticks", "from 1 to 1000"]),
     "a number that is none": ([*SNN, "--trainer.clip-range", "nan"], ["--trainer.clip-range"]),
     "a negative number that looks like an option": (
         [*SNN, "--trainer.log-std-init", "-1e-3"],

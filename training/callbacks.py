@@ -383,13 +383,13 @@ class Guard(BaseCallback):
 
     def _on_step(self) -> bool:
         self._check_observations(self._raw_observations())
-        rewards = self.locals["rewards"]
-        if self.normalisation is not None and not isinstance(self.model, Evolution):
+        rewards, evolves = self.locals["rewards"], isinstance(self.model, Evolution)
+        if self.normalisation is not None and not evolves:
             rewards = self.normalisation.old_reward
         if bad := unsound(rewards, LIMIT):
             self._environment("reward", *bad[1:])
         plain: dict[int, Any] = getattr(self.normalisation, "old_last", {})  # SB3's own has none
-        for index in np.flatnonzero(self.locals["dones"]):
+        for index in () if evolves else np.flatnonzero(self.locals["dones"]):
             normalised = self.locals["infos"][index].get("terminal_observation")
             final = plain.get(int(index), normalised)
             if final is not None and (bad := unsound(final, LIMIT)):

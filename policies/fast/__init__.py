@@ -98,7 +98,8 @@ class Fast:
         self._attributes += [getattr(m, hooks) for m in modules for hooks in HOOKS]
         self._parts = [part for m in modules for part in (m._modules, m._parameters)]
         self._probe = next(policy.parameters())
-        self._kept = modules, policy.action_dist  # so that nothing else gets their identity
+        # so that nothing else gets their identity; the first one is the policy itself
+        self._kept = modules[1:], policy.action_dist
         self.print = self.fingerprint(policy)
 
     def fingerprint(self, policy: Any) -> list[Any]:

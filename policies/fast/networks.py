@@ -69,7 +69,8 @@ def spiking(policy: Any) -> tuple[Any, Any]:
 
     def actor(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Tensor, Pair]:
         observations = features.view(*starts.shape, -1)
-        if torch.is_grad_enabled():
+        # of drawn weights there are no gradients: `forward` says so
+        if torch.is_grad_enabled() and network.config.fresh_weights != "random":
             fields = network.layout.unpack(state[0][0])
             memory = network.run(observations, starts, fields, state_wanted=False)[0]
         else:
