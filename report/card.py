@@ -55,14 +55,18 @@ def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
 
 
 def latest_evaluation(run: RunFolder) -> Path:
-    """The folder of it, in the run folder. Raises UsageError: there is none."""
+    """The folder of it, in the run folder, of those with deterministic actions and episodes of the
+    usual length. Raises UsageError: there is none.
+    """
     found = sorted(run.evaluations.glob(f"*/{RESULTS}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(
-            f"{run.path} has no evaluation in its folder, which its card is made from; name one "
-            f"by --evaluation, or run: spikepropamine evaluate {run.path}"
-        )
-    return found[-1].parent
+    for path in reversed(found):
+        made = Evaluation.read(path.parent)
+        if set(made.frame["suite"].drop_nulls()) == {made.asked["suite"] or "perturb"}:
+            return path.parent
+    raise UsageError(
+        f"{run.path} has no usual evaluation in its folder, which its card is made from; name one "
+        f"by --evaluation, or run: spikepropamine evaluate {run.path}"
+    )
 
 
 def lines_evaluated(run: RunFolder, evaluation: Path) -> pl.DataFrame:

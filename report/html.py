@@ -146,7 +146,10 @@ def _overview(found: Evaluation) -> Section:
     if at is not None:
         note += f" Dotted line: {'no loss' if measure == 'retention' else 'chance'}."
     title = f"{TITLES[measure].capitalize()}, by condition"
-    plots = Plots([Plot(title, chart, policies, note)], wide=True)
+    legend = list(dict.fromkeys(dot.policy for some in dots.values() for dot in some))
+    if missing := [policy for policy in policies if policy not in legend]:
+        note += f" Not shown, since it has none: {', '.join(missing)}."
+    plots = Plots([Plot(title, chart, legend, note)], wide=True)
     rows = [
         [policy, lesion_name(lesion), *scores]
         for policy in found.policies

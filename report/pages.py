@@ -31,7 +31,7 @@ from spikepropamine.report.tables import TABLES
 from spikepropamine.table import RESULTS, read, where
 
 MATRICES, BENCHMARKS = Path("configs/matrices"), Path("benchmarks")
-TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->|\Z)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 
 
@@ -66,7 +66,7 @@ def with_tables(page: str, results: Path) -> str:
 
     def replaced(match: re.Match[str]) -> str:
         start, text, body, end = match.groups()
-        if "<!-- " in body:
+        if "<!-- " in body or not end:
             raise UsageError(f"<!-- table: {text} -->: there is no <!-- end --> after it")
         return f"{start}\n{made('table', text, results, TABLES)}\n\n{end}"
 

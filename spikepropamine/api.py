@@ -127,6 +127,7 @@ class Run:
         import altair as alt
 
         steps = "time/total_timesteps"
+        check_known("column", column, self.progress.columns)
         rows = self.progress.select(steps, column).drop_nulls()
         named = rows.rename({steps: "steps", column: "value"})
         x, y = alt.X("steps:Q").title("environment steps"), alt.Y("value:Q").title(column)

@@ -73,8 +73,10 @@ def run_command(
     except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
         return 1
     except OSError as error:  # a folder that cannot be written to, a full disk
-        where = f": {error.filename}" if error.filename else ""
-        _say(f"{program}: error: {one_line(error.strerror or error)}{where}")
+        where, why = error.filename, error.strerror or error
+        if isinstance(error, shutil.Error):  # of several files
+            *_, where, why = error.args[0][-1]
+        _say(f"{program}: error: {one_line(why)}" + (f": {where}" if where else ""))
         return 1
     except KeyboardInterrupt:
         _say(interrupted if isinstance(interrupted, str) else interrupted())

@@ -42,7 +42,12 @@ def test_a_card_knows_a_run_by_its_folder(tmp_path):
     run = save_run(tmp_path, CUES, "snn")
     assert command_line(f"mine={run}", "--conditions", "clean", "--episodes", "1") == 0
     assert card_module.main([str(run)]) == 0
-    assert "# snn on CueAssociation-v0" in (run / "README.md").read_text()
+    card = (run / "README.md").read_text()
+    assert "# snn on CueAssociation-v0" in card
+    for way in (["--stochastic"], ["--horizon-factor", "2"]):  # are no usual evaluations
+        assert command_line(f"mine={run}", "--conditions", "clean", "--episodes", "1", *way) == 0
+    assert card_module.main([str(run)]) == 0
+    assert (run / "README.md").read_text() == card
 
 
 def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
@@ -196,7 +201,8 @@ def test_a_limit_of_trials_is_multiplied_too():
 
 def test_chosen_conditions_come_with_what_they_are_compared_with():
     found, _ = conditions_of(task_of(CUES, {}), "standard", ["obs_noise=0.1"], ["off", "frozen"])
-    of = {"noise-0.2": ["noise-0.2"], "noise-0.1 [off]": ["noise-0.1", "plasticity-off"]}
+    lesioned = ["noise-0.2 [off]", "noise-0.2 [frozen]", "plasticity-off", "clean [frozen]"]
+    of = {"noise-0.2": ["noise-0.2", *lesioned], "noise-0.1 [off]": ["noise-0.1", "plasticity-off"]}
     for name, others in of.items():
         assert {c.key for c in choose(found, [name])} == {"clean", name, *others}
     assert {c.key for c in choose(found, ["clean", "obs_noise=0.1"]) if c.lesion is None} == {

@@ -102,6 +102,7 @@ def test_a_suite_is_read(tmp_path):
     [
         ("mass~", "mas~", "mine.yaml, for Hopper-v5: train: light: .*did you mean 'mass'"),
         ("held-out: {slope", "heldout: {slope", "did you mean 'held-out'"),
+        ("severities: [0.5, 1.0]\n", "", "train: light: .*None"),
         ("[0.5, 1.0]", "0.5", "severities must be a list"),
         ("[0.5, 1.0]", "[0.5, 1.5]", "a severity is in"),
         ("[0.5, 1.0]", "[1.0, 0.5]", "severities must rise"),

@@ -229,6 +229,8 @@ def test_a_marker_that_is_wrong_is_explained(tmp_path, made, marker, words):
     with pytest.raises(UsageError, match=words) as error:
         pages.with_tables(f"<!-- table: {marker} -->\n<!-- end -->", tmp_path)
     assert "\n" not in str(error.value)
+    with pytest.raises(UsageError, match="no <!-- end -->"):
+        pages.with_tables(f"<!-- table: {marker} -->\nold", tmp_path)
 
 
 def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys):

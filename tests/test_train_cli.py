@@ -316,7 +316,7 @@ def test_evaluations_keep_the_best_policy_and_change_no_number(tmp_path, run_her
         for row in rows_of(folder)
         if row["eval/mean_reward"]
     }
-    assert list(evaluated) == [96, 160]  # of the policy after 64 steps, and of the last one
+    assert list(evaluated) == [64, 128, 160]
     best = load_policy(folder / "best/policy")
     assert best.metadata["evaluation"]["mean_reward"] > max(evaluated.values()) - 1e-3
     assert find(folder / "best") == folder / "best"

@@ -41,6 +41,18 @@ BAD = {
         [*SNN, "--trainer.log-std-init", "-1e-3"],
         ["--trainer.log-std-init", "follows an ="],
     ),
+    "an unknown kind of training": (
+        [*SNN, "--trainer.kind", "ppox"],
+        ["error: --trainer.kind must be 'ppo'", "got 'ppox'"],
+    ),
+    "actions that SAC does not take": (
+        [*SNN, "--trainer.kind", "sac", "--steps", "6000"],
+        ["sac needs actions in a Box, not Discrete(2)", "ppo"],
+    ),
+    "a training that ends before it learns": (
+        ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "tqc", "--steps", "200"],
+        ["--steps 200 ends before --trainer.learning-starts"],
+    ),
     "a share above 1": ([*SNN, "--trainer.gamma", "-1"], ["--trainer.gamma", "at least 0"]),
     "a device that is not there": ([*SNN, "--device", "cuda"], ["CUDA", "--device cpu"]),
     "a module that is not there": ([*SNN, "--import", "no_such_module"], ["'no_such_module'"]),

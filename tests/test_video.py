@@ -264,7 +264,7 @@ def test_training_makes_videos_and_is_the_same_as_without(trained):
     plain, _ = trained("plain")
     filmed, _ = trained("filmed", "--video-every", "32")
     names = sorted(path.name for path in (filmed / "videos").iterdir())
-    assert names == [f"ndp-oja-seed0-step{step:09d}.mp4" for step in (32, 64)]
+    assert names == [f"ndp-oja-seed0-step{step:09d}.mp4" for step in (32, 64, 96)]
     assert described(filmed / "videos" / names[0])[2:] == ((2 * WIDTH, HEIGHT + 24), 2, 41)
     assert weights(plain) == weights(filmed)
 

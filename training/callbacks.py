@@ -62,7 +62,9 @@ class BetweenSteps(BaseCallback):
 
 
 class Periodic(BetweenSteps):
-    """Acts between an update and the next rollout, where another `every` steps are through."""
+    """Acts between an update and the next rollout, where another `every` steps are through, and
+    after the last update.
+    """
 
     def __init__(self, every: int) -> None:
         super().__init__()
@@ -74,6 +76,10 @@ class Periodic(BetweenSteps):
     def _on_rollout_start(self) -> None:
         if self.num_timesteps // self.every > self.acted_at // self.every:
             self.acted_at = self.num_timesteps
+            self.act()
+
+    def _on_training_end(self) -> None:
+        if self.num_timesteps > self.acted_at:
             self.act()
 
     @abstractmethod
@@ -236,8 +242,7 @@ class Diagnostics(BetweenSteps):
     def _on_rollout_end(self) -> None:
         model: Any = self.model
         last = self.num_timesteps >= self.locals["total_timesteps"]
-        evaluated = "eval/mean_reward" in self.logger.name_to_value
-        due = evaluated or rollouts_of(model) % self.every == 0
+        due = rollouts_of(model) % self.every == 0
         if due or last:
             found: dict[str, float] = {}
             if self.spiking:
@@ -251,7 +256,7 @@ class Diagnostics(BetweenSteps):
             self.clock, self.steps = now, self.num_timesteps
             for name, value in (found | {"system/steps_per_second": rate}).items():
                 self.logger.record(name, value, exclude="stdout")
-        if due and not last:  # the last row waits for the last evaluation
+        if due and not last:  # the last row waits for the last update
             self._row()
 
     def _on_training_end(self) -> None:
@@ -376,6 +381,9 @@ class Guard(BaseCallback):
         for name, parameter in self.model.policy.named_parameters():
             if not bool((parameter.detach().abs() <= LIMIT).all()):  # false of NaN
                 self._learner(f"the parameter {name}")
+
+    def _on_training_end(self) -> None:
+        self.check_parameters()
 
     def _on_rollout_start(self) -> None:
         self.check_parameters()

@@ -280,8 +280,8 @@ def _deployed(model: BaseAlgorithm) -> Iterator[DeployedPolicy]:
 
 class Evaluations(Periodic):
     """As SB3's `EvalCallback`: the return of deterministic actions, in environments of their own,
-    and the policy with the highest mean return kept; one more evaluation follows the last update.
-    `save` saves the present policy in a folder, with metadata.
+    and the policy with the highest mean return kept. Each is a row of the logs. `save` saves the
+    present policy in a folder, with metadata.
     """
 
     def __init__(self, settings: Settings, save: Callable[[Path, dict[str, Any]], None]) -> None:
@@ -296,8 +296,7 @@ class Evaluations(Periodic):
             self.highest = float(load_policy(self.best).metadata["evaluation"]["mean_reward"])
 
     def _on_training_end(self) -> None:
-        if self.num_timesteps > self.acted_at:
-            self.act()
+        super()._on_training_end()
         self.venv.close()
 
     def act(self) -> None:
@@ -310,6 +309,8 @@ class Evaluations(Periodic):
         found = {"mean_reward": float(np.mean(returns)), "mean_ep_length": float(np.mean(lengths))}
         for name, value in found.items():
             self.logger.record(f"eval/{name}", value)
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(self.num_timesteps)
         line = f"evaluation at step {self.num_timesteps:,}: return {found['mean_reward']:.1f}"
         if found["mean_reward"] > self.highest:
             self.highest = found["mean_reward"]

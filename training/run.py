@@ -206,14 +206,14 @@ def _learn(
         algorithm.set_logger(Logger(str(folder.path), [console, rows, *writers]))
         if checkpoint is not None:
             checkpoints.log_on(algorithm, checkpoint.state)
-        if settings.eval_every:
-            more.append(Evaluations(settings, lambda to, found: save(to, config | found)))
         depends = config["versions"] | contents_of(settings)
         policy = partial(save, folder.policy, config)
-        saver = Checkpoints(settings, depends, rows.sync, policy, checkpoint is not None)
+        resumed = checkpoint is not None
+        last: list[BaseCallback] = [Checkpoints(settings, depends, rows.sync, policy, resumed)]
+        if settings.eval_every:
+            last.insert(0, Evaluations(settings, lambda to, found: save(to, config | found)))
         try:
-            _train(algorithm, settings, more, saver, checkpoint is not None)
-            saver.save()
+            _train(algorithm, settings, more, last, resumed)
         finally:
             algorithm.logger.close()
     print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}")
@@ -228,17 +228,19 @@ def _train(
     algorithm: BaseAlgorithm,
     settings: Settings,
     more: Sequence[BaseCallback],
-    saver: Checkpoints,
+    last: Sequence[BaseCallback],
     resumed: bool,
 ) -> None:
-    """Trains for what is left of the steps."""
+    """Trains for what is left of the steps, with callbacks before the logs' rows are written and
+    after.
+    """
     guard, progress = measures.Guard(), measures.Progress(settings.steps)
     rollout = measures.rollout_steps(algorithm)
     every = measures.rows_every(settings.log_every, settings.steps, rollout)
     called = [
         guard, measures.CueAccuracy(), measures.Shares(),
         measures.CriticFirst(settings.critic_first), progress,
-        *more, measures.Diagnostics(every), saver,
+        *more, measures.Diagnostics(every), *last,
     ]  # fmt: skip
     try:
         algorithm.learn(
@@ -247,7 +249,6 @@ def _train(
             log_interval=None,  # type: ignore[arg-type]  # `Diagnostics` do it
             reset_num_timesteps=not resumed,
         )
-        guard.check_parameters()
     except ValueError as error:
         guard.explain(error)
         raise

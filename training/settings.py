@@ -11,7 +11,15 @@ import torch
 
 from spikepropamine import options
 from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, beside
-from spikepropamine.common import Parser, UsageError, bad_input, check_known, require, unknown
+from spikepropamine.common import (
+    Parser,
+    UsageError,
+    bad_input,
+    check_known,
+    require,
+    shown,
+    unknown,
+)
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder, find
 from spikepropamine.options import Count, Few, NotNegative, Number, Scalar, Seed, updated
@@ -103,7 +111,7 @@ class Settings:
     """Environment steps between checkpoints, at each of which all environments begin new episodes;
     50,000, or five of the longest episodes of each environment where that is more."""
     video_every: Number = 0
-    """Environment steps between videos of the policy as it is; 0: none."""
+    """Environment steps between videos of the policy as it is, the last at the end; 0: none."""
     eval_every: Number = 0
     """Environment steps between evaluations of deterministic actions in environments of their own,
     the best policy of which is kept in the run folder `best`; 0: none."""
@@ -148,8 +156,7 @@ def defaults(
     of its `base`, the name of another file, come before. A `config` of one's own comes last.
     """
     kind = "supervised" if taught else kind
-    trainer = replace(TrainerSettings(), kind=kind)  # type: ignore[arg-type]
-    settings = Settings(env=env, policy=policy, trainer=trainer)
+    settings = updated(Settings(env=env, policy=policy), {"trainer": {"kind": kind}})
     file = CONFIGS / f"{env.replace('/', '-')}.yaml"
     if not file.is_file():
         file = CONFIGS / "default.yaml"
@@ -213,7 +220,7 @@ def with_bases(file: Path, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
             raise UsageError(f"{part.name} is its own base")
         content = files[part] = read_yaml(part)
         if not isinstance(content, dict):
-            raise UsageError(f"{part.name}: must have sections such as `all`, got {content!r}")
+            raise UsageError(f"{part}: must have sections such as `all`, got {shown(content)}")
         part = folder / f"{content['base']}.yaml" if "base" in content else None
     return [*files.items()][::-1]
 
@@ -458,6 +465,9 @@ def validated(settings: Settings) -> Settings:
             raise UsageError(f"{given} is for learning by gradients, not for evolution")
         if settings.device == "cuda":
             raise UsageError("evolution runs on processors; use --device cpu")
+    if trainer.kind in OFF_POLICY and settings.steps <= trainer.learning_starts:
+        first = f"--trainer.learning-starts {trainer.learning_starts:,}"
+        raise UsageError(f"--steps {settings.steps:,} ends before {first}, so nothing is learned")
     if settings.critic_first and trainer.kind != "ppo":
         raise UsageError("--critic-first is for trainer.kind ppo")
     if settings.teacher is not None and trainer.kind != "supervised":

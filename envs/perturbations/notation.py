@@ -288,7 +288,7 @@ def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteC
             if not name or not isinstance(text, str):
                 wrong = f"a condition has a name, and a text that perturbs, got {text!r}"
                 raise ValueError(f"{split}: {name}: {wrong}")
-            for severity in severities if "{severity}" in text else [None]:
+            for severity in (severities if "{severity}" in text else []) or [None]:
                 filled = text.replace("{severity}", f"{severity}").replace("{onset}", f"{onset}")
                 try:
                     filled = _in_steps(filled, horizon)

@@ -334,6 +334,7 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     failed = sum(bool(row.failures) for row in applied)
     print(
         f"{len(applied) - failed} proven, {failed} failed, {len(rows) - len(applied)} not "
-        f"applicable, in {time.perf_counter() - start:.0f} s"
+        f"applicable, in {time.perf_counter() - start:.0f} s; deviations are those of the first "
+        f"{WINDOW} steps after any severity acts"
     )
     return int(failed > 0)

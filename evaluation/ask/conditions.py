@@ -269,7 +269,7 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
     for name in names:
         if name not in [c.text for c in conditions]:
             check_known("condition", name, known, error=ValueError)
-    named = [c for c in conditions if {c.key, c.label, c.text} & set(names)]
+    named = [c for c in conditions if {c.key, c.intact, c.label, c.text} & set(names)]
     kept = {(CLEAN_KEY, None)} | {(c.intact, c.lesion) for c in named}
     kept |= {(c.intact, None) for c in named} | {(CLEAN_KEY, c.lesion) for c in named}
     return [c for c in conditions if (c.intact, c.lesion) in kept]
