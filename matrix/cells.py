@@ -264,7 +264,8 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     train = ["--env", env_id, "--policy", policy_name, "--seed", str(seed), "--runs", str(place)]
     train += arguments(matrix.train) + arguments(matrix.settings[setting])
     train += arguments(matrix.envs[env])[1:] + arguments(matrix.policies[policy])[1:]
-    settings = parse_training(train, f"{matrix.name}: train")
+    with bad_input(f"{matrix.name}: train", UsageError):
+        settings = parse_training(train, "train")
     path = settings.folder.path
     if not path.is_relative_to(place):
         raise UsageError(f"{matrix.name}: leave out --runs, which is {place}")
@@ -283,7 +284,8 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     for text in matrix.evaluate:
         asked = arguments(text)
         options = [str(path), *asked, "--workers", "1", "--overwrite"]
-        parsed = parse_evaluation(options, f"{matrix.name}: evaluate")
+        with bad_input(f"{matrix.name}: evaluate", UsageError):
+            parsed = parse_evaluation(options, "evaluate")
         env_kwargs = json.dumps(settings.env_kwargs, sort_keys=True)
         if objection := _objection(settings.env, env_kwargs, tuple(asked)):
             raise UsageError(f"{matrix.name}: evaluate: {objection}")

@@ -316,7 +316,7 @@ def _in_steps(text: str, horizon: int | None) -> str:
 def _mapping(content: Any, where: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """The content, a mapping, which has no other keys than these, where any are given."""
     if not isinstance(content, dict):
-        raise ValueError(f"{where} must be a mapping, got {content!r}")
+        raise ValueError(f"{where} must be a mapping, {{}} for none, got {content!r}")
     for key in content if keys else ():
         check_known("key", str(key), keys, f"{where}: ".removeprefix("it: "), ValueError)
     return content
