@@ -201,7 +201,7 @@ def test_the_update_sees_the_normalised_observations_that_were_acted_on(space, m
     torch.testing.assert_close(log_probs, batch.old_log_prob, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "lstm", "ndp"])
+@pytest.mark.parametrize("kind", POLICIES)
 def test_a_policy_that_nobody_uses_is_freed(kind):
     model = model_of(kind, "box", "box")
     model.learn(model.n_steps * model.n_envs)
