@@ -36,7 +36,7 @@ class Recent(NamedTuple):
 
 
 @contextlib.contextmanager
-def _fast_products(device: torch.device) -> Iterator[None]:
+def fast_products(device: torch.device) -> Iterator[None]:
     """On a CPU, has oneDNN make matrix products instead of MKL, which on AMD takes twice as long
     for the same precision. Not on a CPU with AMX, where it would round to bfloat16.
     """
@@ -221,7 +221,7 @@ class SequenceLearning(_Base):
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
         losses: dict[str, list[Tensor]] = {}
-        with _fast_products(self.device):
+        with fast_products(self.device):
             for batch in buffer.minibatches(gradient_steps, batch_size, self._vec_normalize_env):
                 for name, loss in self._update(batch).items():
                     losses.setdefault(name, []).append(loss)

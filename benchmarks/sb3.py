@@ -2,8 +2,8 @@
 
 python -m benchmarks.sb3 [--algorithm sac|tqc] [--env HalfCheetah-v5] [--seed 0] [--csv FILE]
 
-One training, in one thread, and the mean return of 20 episodes with the mean action at its end. An
-interrupted training starts anew.
+One training, in one thread and with our products of matrices, which are faster, and the mean return
+of 20 episodes with the mean action at its end. An interrupted training starts anew.
 """
 
 import time
@@ -16,6 +16,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from benchmarks.rows import Rows, run
+from spikepropamine.agents.plastic_sac import fast_products
 from spikepropamine.common import check_known
 
 ALGORITHMS: dict[str, Any] = {"sac": SAC, "tqc": TQC}
@@ -27,7 +28,8 @@ def measure(rows: Rows, options: Any) -> None:
     check_known("algorithm", options.algorithm, ALGORITHMS)
     algorithm = ALGORITHMS[options.algorithm]("MlpPolicy", gym.make(options.env), seed=options.seed)
     start = time.monotonic()
-    algorithm.learn(options.steps, progress_bar=True)
+    with fast_products(algorithm.device):
+        algorithm.learn(options.steps, progress_bar=True)
     seconds = time.monotonic() - start
     env = Monitor(gym.make(options.env))
     env.reset(seed=1000 + options.seed)
