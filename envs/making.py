@@ -1,6 +1,7 @@
 """Making a task as training and evaluation both need it: perturbed, and with a longer memory."""
 
 import difflib
+import inspect
 import json
 import sys
 import warnings
@@ -82,6 +83,24 @@ def make(
     except ValueError as error:
         env.close()
         raise ValueError(f"{environment}: {error}") from error
+
+
+def unhelped(environment: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a task without noise and help of its own, as evaluation has it."""
+    arguments = dict(arguments) | ({"noise": 0.0} if _has_noise(environment) else {})
+    with closing(make(environment, arguments)) as env:
+        return arguments | ({} if said(env, "told") is None else {"told": 0.0})
+
+
+def _has_noise(environment: str) -> bool:
+    """Whether the environment has a noise of its own: a number, as an argument `noise`."""
+    try:
+        entry: Any = gym.spec(environment).entry_point
+        create = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    except (gym.error.Error, ImportError):
+        return False  # making it tells what is wrong
+    parameter = inspect.signature(create).parameters.get("noise")
+    return parameter is not None and isinstance(parameter.default, int | float)
 
 
 def split_env(env: str) -> tuple[str, list[str]]:

@@ -201,7 +201,7 @@ def _contexts(
         if np.isfinite(time):
             yield {"measure": f"{prefix}time_to_identify", "value": time}
         # of a policy that hardly acts as it should there is no rate that could come back
-        if prefix and not measures.mean_of_known(paces, axis=0) < measures.LEAST:
+        if prefix and measures.mean_of_known(paces, axis=0) >= measures.LEAST:
             back = measures.regained(rewards, others["random"], others["teacher"], some)
             yield from _by_episode("regained", outcome, back)
 

@@ -25,8 +25,11 @@ choices = np.eye(getattr(env.action_space, "n", 0))  # one-hot, where an action 
 for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
     (observation, _), state, over, total = env.reset(seed=episode), start, False, 0.0
     if task["previous"]:  # it also sees its previous action and reward, which begin with 0
-        before = np.zeros(inputs["observation"][0] - np.size(observation))
+        own = gymnasium.spaces.flatdim(env.observation_space)
+        before = np.zeros(inputs["observation"][0] - own)
     while not over:
+        if task["previous"]:  # beside which choices are one-hot
+            observation = gymnasium.spaces.flatten(env.observation_space, observation)
         observation = np.asarray(observation, types["observation"])
         if task["previous"]:
             observation = np.concatenate([observation, before]).astype(observation.dtype)

@@ -58,6 +58,12 @@ def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
         save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
     assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
     assert "differ in --trainer.learning-rate (0.001, 1e-05)" in capsys.readouterr().err
+    for run, cue in zip(runs, ([1.0, 500], [0.0, 0])):
+        loaded = load_policy(run / "policy")
+        settings = loaded.metadata["settings"] | {"trainer": {}, "cue": cue}
+        save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
+    assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
+    assert "differ in --cue ([1.0, 500], [0.0, 0])" in capsys.readouterr().err
 
 
 def test_a_policy_that_is_replaced_while_it_is_read_is_the_newer_one(tmp_path, monkeypatch):

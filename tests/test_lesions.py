@@ -1,10 +1,15 @@
 """Lesions and jobs: each takes away what it says; a job is run in what its condition says."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import PendulumEnv
+from gymnasium.envs.registration import EnvSpec
 from saved_runs import CUES, PENDULUM, make_policy, save_run
 
 from spikepropamine.envs.perturbations import Perturbed
@@ -177,6 +182,15 @@ def test_all_that_a_measurement_depends_on_is_in_its_name():
     names = [plan.cache_name(one, {"torch": "1"}) for one in (job, *others)]
     names.append(plan.cache_name(job, {"torch": "2"}))
     assert len(set(names)) == len(names)
+
+
+def test_a_task_of_a_notebook_is_never_taken_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    made = type("Made", (PendulumEnv,), {"__module__": "__main__"})
+    monkeypatch.setitem(gym.registry, "Made-v0", EnvSpec("Made-v0", made, max_episode_steps=20))
+    job = job_of(SimpleNamespace(folder=tmp_path), task_of("Made-v0", {}), CLEAN)
+    names = [plan.cache_name(job, {}) for _ in range(2)]
+    assert names[0] != names[1]
 
 
 def job_of(run, task, condition, **more):

@@ -216,6 +216,8 @@ def test_steps_trained_again_after_a_crash_are_not_logged_again(writer):
     assert first.asked is None and again.asked == "abc"
     assert [row["global_step"] for row in first.run.rows + again.run.rows] == [10, 20, 30, 40]
     assert again.run.rows == [{"a": -40, "global_step": 40}]
+    again.write({"eval": 1}, {"eval": ()}, 40)  # of an evaluation at the same step
+    assert again.run.rows[1:] == [{"eval": 1, "global_step": 40}]
 
 
 @pytest.mark.parametrize("where", ["log", "write_text"])

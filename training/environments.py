@@ -256,14 +256,14 @@ def _of_shape(space: spaces.Space) -> str | None:
 
 
 def evaluation_envs(settings: Settings) -> VecEnv:
-    """Environments to evaluate in while a policy trains, which nothing normalises; with a
-    time limit where the task has none.
+    """Environments to evaluate in while a policy trains, which nothing normalises; without noise
+    and help of their own, and with a time limit where the task has none.
     """
-    with closing(env_maker(settings)()) as env:
-        endless = making.horizon_of(env) is None
-    if endless:
-        limit = {"max_episode_steps": making.ENDLESS}
-        settings = replace(settings, env_kwargs=settings.env_kwargs | limit)
+    arguments = making.unhelped(settings.env, settings.env_kwargs)
+    with closing(env_maker(settings)(arguments=arguments)) as env:
+        if making.horizon_of(env) is None:
+            arguments["max_episode_steps"] = making.ENDLESS
+    settings = replace(settings, env_kwargs=arguments)
     return SideBySide([env_maker(settings)] * EPISODES, SEED)
 
 
@@ -307,10 +307,17 @@ class Evaluations(Periodic):
             torch.manual_seed(SEED)
             returns, lengths = evaluate_policy(policy, self.venv, EPISODES, **how)  # type: ignore[arg-type]
         found = {"mean_reward": float(np.mean(returns)), "mean_ep_length": float(np.mean(lengths))}
+        logger: Any = self.logger
+        waiting = logger.name_to_value, logger.name_to_count, logger.name_to_excluded
+        kept = [dict(part) for part in waiting]  # for the next row
+        for part in waiting:
+            part.clear()
         for name, value in found.items():
-            self.logger.record(f"eval/{name}", value)
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        self.logger.dump(self.num_timesteps)
+            logger.record(f"eval/{name}", value)
+        logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        logger.dump(self.num_timesteps)
+        for part, before in zip(waiting, kept):
+            part.update(before)
         line = f"evaluation at step {self.num_timesteps:,}: return {found['mean_reward']:.1f}"
         if found["mean_reward"] > self.highest:
             self.highest = found["mean_reward"]

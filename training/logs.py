@@ -92,7 +92,7 @@ class WandbWriter(sb3.KVWriter):
         self.folder, self.mode = settings.folder, settings.track
         self.file = self.folder.wandb / "run.json"
         before = read_json(self.file) if self.file.is_file() else {}
-        self.last_step = before.get("last_step", -1)
+        self.last_step = self.resumed_at = before.get("last_step", -1)
         self.run = start(
             settings.track,
             self.folder.path,
@@ -128,7 +128,7 @@ class WandbWriter(sb3.KVWriter):
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
         """Logs one row."""
-        if step <= self.last_step:
+        if step <= self.resumed_at:
             return
         self.last_step = step  # first, so that a row at which Ctrl-C comes is not logged again
         kept = sb3.filter_excluded_keys(key_values, key_excluded, "wandb")

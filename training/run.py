@@ -7,7 +7,7 @@ import errno
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import yaml
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
+from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 from tqdm.contrib import DummyTqdmFile
 
 from spikepropamine.agents.helped import Taught, deployed, shown
@@ -100,7 +100,7 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
     with bad_input("", AssertionError, MemoryError):
         configured = settings.resume and folder.config.is_file()
         if settings.match_parameters and not configured:
-            settings = replace(settings, network=_matched(settings, venv))
+            settings = replace(settings, network=_matched(settings))
         network, helped = settings.network, shown(venv)
         if helped is not None and network.exogenous is not None:
             # where channels are appended, those that are counted from the end
@@ -343,10 +343,13 @@ def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
         ) from error
 
 
-def _matched(settings: Settings, venv: VecEnv) -> NetworkConfig:
-    """The network that makes the actor as large as that of `match_parameters` by default."""
+def _matched(settings: Settings) -> NetworkConfig:
+    """The network that makes the actor as large as that of `match_parameters` by default, without
+    the inputs that no deployed policy has.
+    """
     policy, kind = str(settings.match_parameters), settings.trainer.kind
     taught, cued = settings.teacher is not None, settings.cue is not None
     other = training.defaults(settings.env, policy, taught, cued, kind)
-    target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
-    return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)
+    with closing(make_envs(replace(settings, cue=None, critic_told=False, n_envs=1))) as venv:
+        target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
+        return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)

@@ -1,6 +1,5 @@
 """The conditions that a policy is evaluated in: each changes the task, or the policy's state."""
 
-import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -10,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 from spikepropamine.common import CLEAN_KEY, check_known
-from spikepropamine.envs.making import ENDLESS, contexts_of, horizon_of, make, terms_of
+from spikepropamine.envs.making import ENDLESS, contexts_of, horizon_of, make, terms_of, unhelped
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.notation import is_suite, load_suite, suite_names
 from spikepropamine.envs.rendering import is_mujoco
@@ -40,10 +39,8 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     """The task without perturbations, noise and help, with episodes `horizon_factor` times as long.
     Raises ValueError: the environment cannot be made, or its episodes cannot be made longer.
     """
-    arguments = dict(arguments) | ({"noise": 0.0} if has_noise(environment) else {})
+    arguments = unhelped(environment, arguments)
     env = make(environment, arguments)
-    if said(env, "told") is not None:
-        arguments["told"] = 0.0
     limit = env.spec.max_episode_steps if env.spec else None
     own_limit, simulated = horizon_of(env), is_mujoco(env)
     names = ("episode_steps", "trials", "trial_steps", "actions", "return_range")
@@ -74,17 +71,6 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
         isinstance(env.action_space, gym.spaces.Box),
         earned and (horizon_factor * earned[0], horizon_factor * earned[1]),
     )
-
-
-def has_noise(environment: str) -> bool:
-    """Whether the environment has a noise of its own: a number, as an argument `noise`."""
-    try:
-        entry: Any = gym.spec(environment).entry_point
-        create = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
-    except (gym.error.Error, ImportError):
-        return False  # making it tells what is wrong
-    parameter = inspect.signature(create).parameters.get("noise")
-    return parameter is not None and isinstance(parameter.default, int | float)
 
 
 STANDARD = "standard"

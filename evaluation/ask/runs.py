@@ -168,7 +168,8 @@ def _imports_of(folder: Path) -> list[str]:
 
 def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What training seeds of one policy have in common besides the task, by dotted name."""
-    names = ("network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards")
+    names = ("network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards",
+             "cue", "critic_told", "critic_first")  # fmt: skip
     found = flat({name: settings[name] for name in names if name in settings})
     for name in ("teacher", "start_from"):  # which may have the seed in its path
         found[name] = settings.get(name) is not None

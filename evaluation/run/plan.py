@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import secrets
 import shutil
 import site
 import sys
@@ -208,6 +209,8 @@ def cache_name(job: Job, versions: Mapping[str, str]) -> str:
         "policy": digest_of(sorted(job.folder.glob("*"))) if job.folder is not None else "",
         "files": digests_of(x for x in job.task.arguments.values() if isinstance(x, str)),
         "code": code_digest(job.task.environment),
+        # nobody knows what a task of a notebook was before
+        "once": secrets.token_hex() if _in_notebook(job.task.environment) else "",
         "versions": {k: v for k, v in versions.items() if k != "revision"},
     }
     text = json.dumps(parts, sort_keys=True)
@@ -229,6 +232,18 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
         part.write_bytes(save(outcome))
 
 
+def _module_of(environment: str) -> str:
+    """The name of the module that has the environment."""
+    entry: Any = gym.spec(environment).entry_point
+    return entry.partition(":")[0] if isinstance(entry, str) else entry.__module__
+
+
+def _in_notebook(environment: str) -> bool:
+    """Whether it was made in a notebook or a console, the code of which is in no file."""
+    main = "__main__"
+    return _module_of(environment) == main and not hasattr(sys.modules[main], "__file__")
+
+
 @functools.cache
 def code_digest(environment: str) -> str:
     """Of the code that makes the numbers: this project's, and the user's as far as it is loaded:
@@ -237,9 +252,7 @@ def code_digest(environment: str) -> str:
     files = {str(ROOT / "envs" / "spreads.json")}
     for name in ("envs", "policies", "evaluation"):
         files |= {str(file) for file in (ROOT / name).rglob("*.py")}
-    entry = gym.spec(environment).entry_point
-    module = entry if isinstance(entry, str) else entry.__module__
-    package, installed = module.partition(":")[0].partition(".")[0], [sys.base_prefix]
+    package, installed = _module_of(environment).partition(".")[0], [sys.base_prefix]
     installed += [sys.prefix, *site.getsitepackages()]
     for name, module_there in sys.modules.items():
         root, file = name.partition(".")[0], str(getattr(module_there, "__file__", None))
