@@ -196,9 +196,7 @@ class Evolution(BaseAlgorithm):
     def _evaluator(self) -> Worker | Processes | OnRay:
         venv: Any = bare(self.env)
         if not hasattr(venv, "envs"):
-            raise ValueError(
-                f"environments must be stepped one by one, not by {type(venv).__name__}"
-            )
+            raise ValueError(f"{type(venv).__name__} does not step environments one by one")
         makers = getattr(venv, "makers", ())
         if self.workers == 1 and self.cluster == "none":
             copy = cloudpickle.loads(cloudpickle.dumps(self.policy))

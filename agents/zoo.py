@@ -368,9 +368,7 @@ def build(
         "policy_kwargs": {"log_std_init": trainer.log_std_init},
     }
     if trainer.kind in OFF_POLICY and not isinstance(venv.action_space, spaces.Box):
-        raise ValueError(
-            f"{trainer.kind} is for actions in a Box, not {venv.action_space}; use ppo"
-        )
+        raise ValueError(f"{trainer.kind} needs actions in a Box, not {venv.action_space}; use ppo")
     network, evolves = agents()[agent].network(network), trainer.kind == "evolution"
     if not evolves:
         if network.fresh_weights == "random":

@@ -47,7 +47,7 @@ BAD = {
     ),
     "actions that SAC does not take": (
         [*SNN, "--trainer.kind", "sac", "--steps", "6000"],
-        ["sac is for actions in a Box, not Discrete(2)", "ppo"],
+        ["sac needs actions in a Box, not Discrete(2)", "ppo"],
     ),
     "a training that ends before it learns": (
         ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "tqc", "--steps", "200"],

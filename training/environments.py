@@ -16,6 +16,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
@@ -307,17 +308,11 @@ class Evaluations(Periodic):
             torch.manual_seed(SEED)
             returns, lengths = evaluate_policy(policy, self.venv, EPISODES, **how)  # type: ignore[arg-type]
         found = {"mean_reward": float(np.mean(returns)), "mean_ep_length": float(np.mean(lengths))}
-        logger: Any = self.logger
-        waiting = logger.name_to_value, logger.name_to_count, logger.name_to_excluded
-        kept = [dict(part) for part in waiting]  # for the next row
-        for part in waiting:
-            part.clear()
+        row = Logger(None, self.logger.output_formats)  # without what waits for the next row
         for name, value in found.items():
-            logger.record(f"eval/{name}", value)
-        logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        logger.dump(self.num_timesteps)
-        for part, before in zip(waiting, kept):
-            part.update(before)
+            row.record(f"eval/{name}", value)
+        row.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        row.dump(self.num_timesteps)
         line = f"evaluation at step {self.num_timesteps:,}: return {found['mean_reward']:.1f}"
         if found["mean_reward"] > self.highest:
             self.highest = found["mean_reward"]

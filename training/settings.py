@@ -11,15 +11,7 @@ import torch
 
 from spikepropamine import options
 from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, beside
-from spikepropamine.common import (
-    Parser,
-    UsageError,
-    bad_input,
-    check_known,
-    require,
-    shown,
-    unknown,
-)
+from spikepropamine.common import Parser, UsageError, bad_input, check_known, require, unknown
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder, find
 from spikepropamine.options import Count, Few, NotNegative, Number, Scalar, Seed, updated
@@ -220,7 +212,7 @@ def with_bases(file: Path, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
             raise UsageError(f"{part.name} is its own base")
         content = files[part] = read_yaml(part)
         if not isinstance(content, dict):
-            raise UsageError(f"{part}: must have sections such as `all`, got {shown(content)}")
+            raise UsageError(f"{part}: must have sections such as `all`, got {content!r:.60}")
         part = folder / f"{content['base']}.yaml" if "base" in content else None
     return [*files.items()][::-1]
 
