@@ -97,6 +97,7 @@ def _merged(settings: Any, changes: Any, where: str) -> dict[str, Any]:
 
 WORDS = {
     "Input should be": "must be",
+    "less than inf": "a finite number",
     "a valid integer": "a whole number",
     "a valid tuple": "a list",
     "a valid string": "a text",

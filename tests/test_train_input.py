@@ -36,7 +36,10 @@ BAD = {
         ["--trainer.learning-rate", "abc"],
     ),
     "a value out of range": ([*SNN, "--network.ticks", "0"], ["ticks", "from 1 to 1000"]),
-    "a number that is none": ([*SNN, "--trainer.clip-range", "nan"], ["--trainer.clip-range"]),
+    "a number that is none": (
+        [*SNN, "--trainer.clip-range", "nan"],
+        ["--trainer.clip-range must be a finite number"],
+    ),
     "a negative number that looks like an option": (
         [*SNN, "--trainer.log-std-init", "-1e-3"],
         ["--trainer.log-std-init", "follows an ="],
