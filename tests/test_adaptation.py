@@ -180,7 +180,8 @@ def run(tmp_path):
 
 
 def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
-    texts = ["motor_signs=3", "motor_signs=0..3@change(100)"]  # both motors reversed; any signs
+    # both motors reversed; any signs; the same, the second too short for a pace
+    texts = ["motor_signs=3", "motor_signs=0..3@change(100)", "motor_signs=0..3@change(215)"]
     arguments = [run, "--teacher", run, "--perturb", *texts, "--episodes", 12]
     found = measured(*arguments, "--out", tmp_path / "out")
 
@@ -188,13 +189,14 @@ def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
         score = found.estimate(policy, text, measure)
         return score and score.mean
 
-    reversed_, changing = texts
+    reversed_, changing, late = texts
     # whoever is told earns what is paid for, in any context, to the last bit
     assert mean(TOLD, reversed_, "settled_rate") == 2.0
     assert mean(TOLD, changing, "later_settled_rate") == 2.0
     assert {score.mean for _, score in found.curve(TOLD, changing, "context_reward")} == {2.0}
     assert mean(TOLD, changing, "regained") == 1.0  # it loses nothing
     assert mean(RANDOM, changing, "regained") is None
+    assert (mean(TOLD, late, "later_settled_pace"), mean(TOLD, late, "regained")) == (None, 1.0)
     assert mean("mlp", reversed_, "contexts") == 12
     assert found.contexts("mlp", reversed_) == [""]
     assert mean("mlp", reversed_, "settled_rate") == -2
