@@ -200,9 +200,10 @@ def _contexts(
         time = measures.time_to_identify(rates, _rate(random), _rate(teacher))
         if np.isfinite(time):
             yield {"measure": f"{prefix}time_to_identify", "value": time}
-        # of a policy, or a teacher, that hardly acts as it should there is no rate to come back
+        # a policy or a teacher that hardly acts as it should has no rate that could come back;
+        # both comparisons are false where no stretch is long enough for a pace
         hardly = margin <= 0 or measures.mean_of_known(paces, axis=0) < measures.LEAST
-        if prefix and not hardly:  # where no stretch is long enough for a pace, it is not known
+        if prefix and not hardly:
             back = measures.regained(rewards, others["random"], others["teacher"], some)
             yield from _by_episode("regained", outcome, back)
 
