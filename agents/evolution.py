@@ -189,6 +189,13 @@ class Evolution(BaseAlgorithm):
         centre = torch.cat([x.detach().flatten().cpu() for x in self._evolving()])
         return Search(centre, self.population, self.spread, self.spread_rate, self.speed)
 
+    def set_parameters(self, *args: Any, **kwargs: Any) -> None:
+        """SB3's. The search goes on if it was at these parameters, and begins anew otherwise."""
+        super().set_parameters(*args, **kwargs)
+        before = self.__dict__.pop("search", None)
+        if before is not None and torch.equal(before.centre, self.search.centre):
+            self.search.restore(before.contents())
+
     def _evolving(self) -> list[Tensor]:
         named = dict(self.policy.named_parameters())
         return [named[name] for name in self.names]
@@ -268,7 +275,7 @@ class Evolution(BaseAlgorithm):
         callback.on_rollout_end()
         search.move(members, returns)
         put(search.centre, self._evolving())
-        if normalised is not None and normalised.training:
+        if normalised is not None and normalised.norm_obs and normalised.training:
             for result in found:
                 result.merge_into(normalised.obs_rms)
         self._n_updates += 1

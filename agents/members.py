@@ -58,9 +58,9 @@ class Result:
 
     def merge_into(self, statistics: RunningMeanStd | dict[str, RunningMeanStd]) -> None:
         """Lets running statistics take in the observations of the member."""
-        for key, moments in self.moments.items():
-            part = statistics[key] if isinstance(statistics, dict) else statistics
-            part.update_from_moments(*moments)
+        named = statistics if isinstance(statistics, dict) else {"": statistics}
+        for key, part in named.items():  # of what is normalised
+            part.update_from_moments(*self.moments[key])
 
 
 class Worker:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import make_venv
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecNormalize
 from train_runs import folder_of, with_folder
 
 from spikepropamine.agents import members
@@ -183,6 +184,30 @@ def test_a_loaded_algorithm_goes_on_with_its_search(tmp_path):
     again = Evolution.load(tmp_path / "model", env=halves.get_env())
     again.learn(2 * GENERATION, reset_num_timesteps=False)
     assert torch.equal(parameters(again), parameters(whole))
+
+
+def test_a_search_begins_anew_around_other_parameters_and_takes_other_arguments(tmp_path):
+    model = algorithm()
+    model.learn(GENERATION)
+    model.save(tmp_path / "model")
+    given = model.get_parameters()
+    given["policy"]["action_net.weight"].fill_(3.0)
+    model.set_parameters(given)
+    model.learn(1, reset_num_timesteps=False)
+    moved = model.policy.action_net.weight - 3.0
+    assert 0 < moved.abs().max() < 0.1
+    again = Evolution.load(tmp_path / "model", env=model.get_env(), population=6)
+    again.learn(1, reset_num_timesteps=False)
+    assert again.num_timesteps == GENERATION + 7 * 2 * 40
+
+
+@pytest.mark.parametrize("normalised", [{"norm_obs_keys": ["cue"]}, {"norm_obs": False}])
+def test_what_is_not_normalised_has_no_statistics(normalised):
+    venv = VecNormalize(make_venv("dict"), **normalised)
+    network = {"network": {"hidden": (8,)}}
+    Evolution("PlasticSpikingPolicy", venv, population=2, policy_kwargs=network).learn(1)
+    if "norm_obs_keys" in normalised:
+        assert venv.obs_rms["cue"].count > 5 and "phase" not in venv.obs_rms
 
 
 def test_members_end_episodes():
