@@ -224,7 +224,7 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         """Puts in what `contents` gave of a buffer that was made alike; else raises ValueError."""
         counts = contents.get("counts", np.zeros(0))
         if counts.shape != self.counts.shape or counts.min() < 0:
-            raise ValueError("the replay buffer has another number of environments")
+            raise ValueError(f"its replay buffer is of {len(counts)} environments; give as many")
         parts = self._filled(counts) | {"counts": self.counts}
         found, meant = ({k: (x.shape, x.dtype) for k, x in of.items()} for of in (contents, parts))
         if wrong := [name for name in found | meant if found.get(name) != meant.get(name)]:
@@ -276,7 +276,10 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         at = self.counts[envs] % self.buffer_size
         named = obs if isinstance(obs, dict) else {"": obs}
         for key, kept in self.kept.items():
-            kept[envs, at] = np.asarray(named[key]).reshape(len(envs), *kept.shape[2:])
+            seen = np.asarray(named[key]).reshape(len(envs), *kept.shape[2:])
+            # a whole number that VecNormalize has scaled and scaled back is not quite whole
+            whole = kept.dtype.kind in "iu" and seen.dtype.kind == "f"
+            kept[envs, at] = np.rint(seen) if whole else seen
         # where an episode was given up, as by a second `learn`, what came next is not known
         before = (at - 1) % self.buffer_size
         given_up = (np.asarray(starts) > 0) & (self.counts[envs] > 0)

@@ -38,15 +38,19 @@ class Recent(NamedTuple):
 @contextlib.contextmanager
 def fast_products(device: torch.device) -> Iterator[None]:
     """On a CPU, has oneDNN make matrix products instead of MKL, which on AMD takes twice as long
-    for the same precision. Not on a CPU with AMX, where it would round to bfloat16.
+    for the same precision. Not on a CPU with AMX, where it would round to bfloat16, nor where the
+    process has chosen precisions by PyTorch's newer settings, which do not go with this one.
     """
-    before = torch.get_float32_matmul_precision()
+    before = None
     if device.type == "cpu" and not torch.cpu._is_amx_tile_supported():
-        torch.set_float32_matmul_precision("medium")
+        with contextlib.suppress(RuntimeError):
+            before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("medium")
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        if before is not None:
+            torch.set_float32_matmul_precision(before)
 
 
 class SequenceLearning(_Base):
@@ -107,7 +111,9 @@ class SequenceLearning(_Base):
 
     @property
     def rollout_buffer(self) -> Recent:
-        """What happened since the last update."""
+        """What happened since the last update. Raises AttributeError: nothing yet."""
+        if not self._steps:
+            raise AttributeError("rollout_buffer: nothing has happened since the last update")
         return Recent(*map(stacked, zip(*self._steps)))
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
@@ -238,7 +244,7 @@ class SequenceLearning(_Base):
         with torch.set_grad_enabled(acts):
             inputs, told, features = self._unrolled(batch)
             actions, log_probs = actor.draw(features)  # type: ignore[operator]
-        seen = [inputs.detach()] if told is None else [inputs.detach(), told]
+        seen = [inputs] if told is None else [inputs, told]
         if self.policy.critic_sees_state:  # type: ignore[attr-defined]
             # and teach the network what to keep: the actor's gradients alone hardly do
             seen.append(features)
@@ -283,7 +289,8 @@ class SequenceLearning(_Base):
 
     def _unrolled(self, batch: Sequences) -> tuple[Tensor, Tensor | None, Tensor]:
         """What the actor's network sees, what the critics are told, and what the network gives,
-        [T, B, ...], after burn-in.
+        [T, B, ...], after burn-in. A network for pictures learns from the critics alone: the
+        actor's gradients hardly teach it anything (Yarats et al. 2021).
         """
         actor: Any = self.actor
         shape, first, state = batch.starts.shape, self.burn_in, actor.pair(batch.states)
@@ -295,7 +302,7 @@ class SequenceLearning(_Base):
                 _, state = actor.unroll(inputs[:first], batch.starts[:first], state)
         inputs = inputs[first:]
         told = None if told is None else told[first:].float()
-        return inputs, told, actor.unroll(inputs, batch.starts[first:], state)[0]
+        return inputs, told, actor.unroll(inputs.detach(), batch.starts[first:], state)[0]
 
     def _next_values(self, outputs: Tensor) -> Tensor:
         """What the target critics [critics, N, outputs] say of the next step, [N, any]."""

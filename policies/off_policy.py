@@ -338,6 +338,9 @@ class OffPolicy(SACPolicy):
             self.critic.parameters(), lr=lr_schedule(1), **optimizer_kwargs
         )
 
+    def _predict(self, observation: Any, *args: Any, **kwargs: Any) -> Tensor:
+        return self.actor._predict(self.split(observation)[0], *args, **kwargs)
+
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
         """The actor's."""
         return self.actor.predict(self.split(observation)[0], *args, **kwargs)

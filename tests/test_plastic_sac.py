@@ -191,7 +191,7 @@ def test_contents_make_the_same_buffer(steps):
     for one, two in zip(*(self_made(x) for x in (buffer, again))):
         for a, b in zip(one, two):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
-    with pytest.raises(ValueError, match="the replay buffer has"):
+    with pytest.raises(ValueError, match="its replay buffer is of 2"):
         filled(1, 3, ends=(7,), sequence_length=4).restore(buffer.contents())
 
 
@@ -318,6 +318,15 @@ def test_what_cannot_work_is_refused():
         with pytest.raises(ValueError, match="less than n_quantiles, 6, got"):
             quantiles = {"n_quantiles": 6}
             model(cls=PlasticTQC, policy_kwargs=quantiles, top_quantiles_to_drop_per_net=dropped)
+
+
+def test_a_policy_is_called_as_that_of_sb3():
+    algorithm = model("mlp")
+    seen = torch.rand(3, 3)
+    means = algorithm.policy(seen, deterministic=True).detach().numpy()
+    actions = algorithm.predict(seen.numpy(), deterministic=True)[0]
+    np.testing.assert_allclose(algorithm.policy.unscale_action(means), actions, rtol=1e-5)
+    assert not hasattr(algorithm, "rollout_buffer")  # before there is one
 
 
 def test_widths_in_a_list_are_of_actor_and_critics():
@@ -464,18 +473,49 @@ def test_pictures_beside_normalised_numbers_are_kept_as_the_policy_saw_them():
     np.testing.assert_allclose(replay.kept["number"][0, :count], numbers[:count], rtol=1e-4)
 
 
-@pytest.mark.parametrize("amx", [False, True])
-def test_learning_leaves_the_process_its_precision_of_products(monkeypatch, amx):
-    seen = []
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_network_for_pictures_learns_from_the_critics_alone(silent):
+    algorithm = model("mlp", DummyVecEnv([Filmed]), buffer_size=60, learning_starts=1000)
+    algorithm.learn(40)
+    named = dict(algorithm.actor.named_parameters())
+    before = {name: x.detach().clone() for name, x in named.items()}
+    if silent:
+        for parameter in algorithm.critic.parameters():
+            parameter.data.zero_()
+    algorithm.train(2)
+    changed = {name for name, x in named.items() if not torch.equal(x, before[name])}
+    sees = {name for name in named if "features_extractor" in name}
+    assert sees and changed == (named.keys() - sees if silent else named.keys())
 
-    def update(self, batch):
-        seen.append(torch.get_float32_matmul_precision())
+
+class Digits(Filmed):
+    observation_space = gym.spaces.Box(0, 9, (4,), np.uint8)
+
+
+def test_whole_numbers_are_kept_as_they_were():
+    env = VecNormalize(DummyVecEnv([Digits]), clip_obs=1e9)
+    replay = model("mlp", env, buffer_size=400, learning_starts=1000).learn(200).replay_buffer
+    count, shown = replay.counts[0], env.venv.envs[0].shown
+    np.testing.assert_array_equal(replay.kept[""][0, 8:count], shown[8:count])
+
+
+@pytest.mark.parametrize("amx", [False, True, "another setting"])
+def test_learning_leaves_the_process_its_precision_of_products(monkeypatch, amx):
+    seen, read = [], torch.get_float32_matmul_precision
+
+    def refuse():  # as where `torch.backends.cuda.matmul.fp32_precision` was set
         raise RuntimeError
 
+    def update(self, batch):
+        seen.append(read())
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(PlasticSAC, "_update", update)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    before = torch.get_float32_matmul_precision()
-    with pytest.raises(RuntimeError):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx is True)
+    if amx == "another setting":
+        monkeypatch.setattr(torch, "get_float32_matmul_precision", refuse)
+    before = read()
+    with pytest.raises(KeyboardInterrupt):
         model().learn(60)
     assert seen == [before if amx else "medium"]
-    assert torch.get_float32_matmul_precision() == before != "medium"
+    assert read() == before != "medium"

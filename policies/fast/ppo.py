@@ -36,8 +36,7 @@ class NotFinite(ValueError):
     """The loss of an update is not a finite number."""
 
     def __init__(self) -> None:
-        what = "the loss is not a finite number"
-        super().__init__(f"{what}; a smaller learning_rate or max_grad_norm may help")
+        super().__init__("the loss is not a finite number; a smaller learning_rate may help")
 
 
 def policy_loss(
