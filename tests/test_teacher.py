@@ -225,6 +225,7 @@ def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(tmp_path, mon
             [*TINY, "--network.hidden", "9", "--from"],
             "of another network: of mlp on Reacher-v5, which differs from this one",
         ),
+        ("Reacher-v5", ["--trainer.kind", "sac", "--from"], "neither can start from the other"),
         ("Pendulum-v1", ["--teacher", "nowhere"], "--teacher: 'nowhere' is neither a run folder"),
         ("Pendulum-v1", ["--from", "nowhere"], "--from: 'nowhere' is neither a run folder"),
         ("Reacher-v5", ["--trainer.kind", "ppo", "--teacher"], "kind must be supervised"),

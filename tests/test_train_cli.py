@@ -127,12 +127,19 @@ def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys, monk
 
 
 def test_an_interruption_says_what_is_kept(tmp_path, run_here, capsys, monkeypatch):
-    def stop(*_):
+    def stop(settings, whole=train.train):
+        if settings.steps == 64:
+            whole(settings)
         raise KeyboardInterrupt
 
+    arguments = [*CUE, "--policy", "snn", *TINY]
+    assert run_here(*arguments) == 0
     monkeypatch.setattr(train, "train", stop)
-    assert run_here(*CUE, "--policy", "snn", *TINY) == 130
+    assert run_here(*arguments, "--overwrite") == 130  # before what there was is replaced
     assert "nothing of this training is kept" in capsys.readouterr().err
+    assert run_here(*arguments, "--overwrite", "--steps", "64") == 130
+    said = capsys.readouterr().err
+    assert "go on from step 64" in said and "--resume in place of --overwrite" in said
 
 
 def test_a_training_that_a_callback_ends_goes_on(tmp_path, run_here):

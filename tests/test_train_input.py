@@ -56,6 +56,12 @@ BAD = {
         ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "tqc", "--steps", "200"],
         ["--steps 200 ends before --trainer.learning-starts"],
     ),
+    "a training without a whole sequence": (
+        ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "sac", "--steps", "800",
+         "--trainer.learning-starts", "10", "--n-envs", "8", "--trainer.sequence-length", "99",
+         "--trainer.burn-in", "1"],
+        ["--steps 800", "each of 8 environments takes 100", "need 101"],
+    ),
     "a share above 1": ([*SNN, "--trainer.gamma", "-1"], ["--trainer.gamma", "at least 0"]),
     "a device that is not there": ([*SNN, "--device", "cuda"], ["CUDA", "--device cpu"]),
     "a module that is not there": ([*SNN, "--import", "no_such_module"], ["'no_such_module'"]),

@@ -3,8 +3,8 @@
 At each checkpoint of every run, interrupted or not, all environments begin new episodes, and all
 random numbers a new stream, with seeds made of the run's seed and the steps trained. So nothing of
 a live environment is kept, and every environment that `reset(seed)` determines resumes exactly. The
-learner bootstraps the episodes that were under way, as truncated ones; the statistics of episodes
-leave them out.
+learner bootstraps the episodes that were under way, as truncated ones, or leaves out their last
+steps (off-policy); the statistics of episodes leave them out.
 
 A checkpoint is one file, `checkpoints/step-STEPS-DIGEST.safetensors`: arrays as tensors, the rest
 as JSON in the header. Its name holds a digest of its contents, so that a damaged one is recognised,

@@ -29,7 +29,7 @@ from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy, widen
 from spikepropamine.policies.fast import way
 from spikepropamine.policies.fast.ppo import FastPPO
-from spikepropamine.policies.off_policy import actor_of
+from spikepropamine.policies.off_policy import Squashed, actor_of
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training import callbacks as measures
 from spikepropamine.training import checkpoints
@@ -50,10 +50,14 @@ FINISHED = "{} is already trained for {} steps; raise --steps to go on"
 def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int:
     """Runs the command line; returns its exit code."""
     settings: Settings | None = None
+    before: dict[Path, int] = {}  # checkpoints of a run that this one replaces, with their times
 
     def run() -> None:
         nonlocal settings
         settings = training.parse(arguments, program)
+        if settings.overwrite:
+            there = checkpoints.listed(settings.folder.checkpoints)
+            before.update((path, path.stat().st_mtime_ns) for path in there)
         if idle := training.without_effect(settings, arguments):
             said = "does" if len(idle) == 1 else "do"
             print(f"{', '.join(idle)} {said} not concern {settings.policy}", file=sys.stderr)
@@ -68,10 +72,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
 
     def told() -> str:
         kept = [] if settings is None else checkpoints.listed(settings.folder.checkpoints)
-        if not kept:
+        kept = [path for path in kept if path.stat().st_mtime_ns != before.get(path)]
+        if settings is None or not kept:
             return "interrupted before there was a checkpoint; nothing of this training is kept"
+        how = "--resume in place of --overwrite" if settings.overwrite else "--resume"
         steps = checkpoints.steps_of(kept[0])
-        return f"interrupted; go on from step {steps:,} with the same command and --resume"
+        return f"interrupted; go on from step {steps:,} with the same command and {how}"
 
     return run_command(program, run, told)
 
@@ -321,6 +327,11 @@ def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
         trained = load_policy(RunFolder(folder).policy)
         learned, helped = trained.policy.state_dict(), shown(algorithm.env)
         actor = actor_of(algorithm.policy)
+        if isinstance(actor, Squashed) != isinstance(trained.policy, Squashed):
+            raise ValueError(
+                "policies of SAC and TQC have other outputs than those of the other algorithms, so "
+                "neither can start from the other"
+            )
         if helped is None:
             actor.load_state_dict(learned)
         else:

@@ -460,6 +460,11 @@ def validated(settings: Settings) -> Settings:
     if trainer.kind in OFF_POLICY and settings.steps <= trainer.learning_starts:
         first = f"--trainer.learning-starts {trainer.learning_starts:,}"
         raise UsageError(f"--steps {settings.steps:,} ends before {first}, so nothing is learned")
+    drawn = trainer.burn_in + trainer.sequence_length + 1
+    if trainer.kind in OFF_POLICY and settings.steps // settings.n_envs < drawn:
+        took = f"each of {settings.n_envs} environments takes {settings.steps // settings.n_envs:,}"
+        why = f"{took}, and sequences and burn-in need {drawn:,}"
+        raise UsageError(f"--steps {settings.steps:,}: {why}, so nothing is learned")
     if settings.critic_first and trainer.kind != "ppo":
         raise UsageError("--critic-first is for trainer.kind ppo")
     if settings.teacher is not None and trainer.kind != "supervised":
