@@ -277,8 +277,7 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         named = obs if isinstance(obs, dict) else {"": obs}
         for key, kept in self.kept.items():
             seen = np.asarray(named[key]).reshape(len(envs), *kept.shape[2:])
-            # a whole number that VecNormalize has scaled and scaled back is not quite whole
-            whole = kept.dtype.kind in "iu" and seen.dtype.kind == "f"
+            whole = kept.dtype.kind in "iu" and seen.dtype.kind == "f"  # but for VecNormalize
             kept[envs, at] = np.rint(seen) if whole else seen
         # where an episode was given up, as by a second `learn`, what came next is not known
         before = (at - 1) % self.buffer_size

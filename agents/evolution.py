@@ -2,9 +2,8 @@
 
 Parameter-exploring policy gradients (Sehnke et al. 2010) with antithetic pairs, centred ranks and
 ClipUp (Toklu et al. 2020) are EvoTorch's: all that its functional form goes on from is three
-vectors, which a checkpoint holds and a seed makes exact, and its steps suit 10,000 to 100,000
-parameters. The alternative, cma, is smaller to install (EvoTorch brings Ray and pandas), but its
-state can only be pickled, and its adaptation is slow for so many parameters.
+vectors, which a checkpoint holds and a seed makes exact. The alternative, cma, is smaller to
+install, but its state can only be pickled, and its adaptation is slow for so many parameters.
 """
 
 from collections.abc import Callable
@@ -276,8 +275,10 @@ class Evolution(BaseAlgorithm):
         search.move(members, returns)
         put(search.centre, self._evolving())
         if normalised is not None and normalised.norm_obs and normalised.training:
-            for result in found:
-                result.merge_into(normalised.obs_rms)
+            named = normalised.obs_rms  # of what is normalised, by key where there are keys
+            for key, part in (named if isinstance(named, dict) else {"": named}).items():
+                for result in found:
+                    part.update_from_moments(*result.moments[key])
         self._n_updates += 1
         return True
 

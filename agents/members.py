@@ -16,7 +16,6 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import torch
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents.buffer import each
@@ -55,12 +54,6 @@ class Result:
     # [T, episodes, ...], until the first episode ends; and the seed of the first one's drawn
     # weights, 0 where none are drawn
     record: tuple[Any, np.ndarray, np.ndarray, int] | None = None
-
-    def merge_into(self, statistics: RunningMeanStd | dict[str, RunningMeanStd]) -> None:
-        """Lets running statistics take in the observations of the member."""
-        named = statistics if isinstance(statistics, dict) else {"": statistics}
-        for key, part in named.items():  # of what is normalised
-            part.update_from_moments(*self.moments[key])
 
 
 class Worker:

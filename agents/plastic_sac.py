@@ -38,8 +38,8 @@ class Recent(NamedTuple):
 @contextlib.contextmanager
 def fast_products(device: torch.device) -> Iterator[None]:
     """On a CPU, has oneDNN make matrix products instead of MKL, which on AMD takes twice as long
-    for the same precision. Not on a CPU with AMX, where it would round to bfloat16, nor where the
-    process has chosen precisions by PyTorch's newer settings, which do not go with this one.
+    for the same precision. Not on a CPU with AMX, where it would round to bfloat16, nor where a
+    precision was chosen by PyTorch's newer settings, which do not go with this one.
     """
     before = None
     if device.type == "cpu" and not torch.cpu._is_amx_tile_supported():
@@ -111,9 +111,7 @@ class SequenceLearning(_Base):
 
     @property
     def rollout_buffer(self) -> Recent:
-        """What happened since the last update. Raises AttributeError: nothing yet."""
-        if not self._steps:
-            raise AttributeError("rollout_buffer: nothing has happened since the last update")
+        """What happened since the last update."""
         return Recent(*map(stacked, zip(*self._steps)))
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:

@@ -245,8 +245,7 @@ def _algorithm(
     if trainer.kind in OFF_POLICY:
         kwargs |= {name: getattr(trainer, name) for name in ("n_critics", "critic_sees_state")}
         kwargs |= {"net_arch": widths | {"qf": critic}, "told": _told(venv)}
-        if not memory:  # no state to bring up to date
-            arguments["burn_in"] = 0
+        arguments["burn_in"] *= memory  # without a state there is none to bring up to date
         if trainer.kind == "tqc":
             kwargs["n_quantiles"] = trainer.n_quantiles
             dropped = trainer.top_quantiles_to_drop_per_net

@@ -326,7 +326,6 @@ def test_a_policy_is_called_as_that_of_sb3():
     means = algorithm.policy(seen, deterministic=True).detach().numpy()
     actions = algorithm.predict(seen.numpy(), deterministic=True)[0]
     np.testing.assert_allclose(algorithm.policy.unscale_action(means), actions, rtol=1e-5)
-    assert not hasattr(algorithm, "rollout_buffer")  # before there is one
 
 
 def test_widths_in_a_list_are_of_actor_and_critics():

@@ -128,16 +128,15 @@ def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys, monk
 
 def test_an_interruption_says_what_is_kept(tmp_path, run_here, capsys, monkeypatch):
     def stop(settings, whole=train.train):
-        if settings.steps == 64:
+        if settings.overwrite:
             whole(settings)
         raise KeyboardInterrupt
 
-    arguments = [*CUE, "--policy", "snn", *TINY]
-    assert run_here(*arguments) == 0
     monkeypatch.setattr(train, "train", stop)
-    assert run_here(*arguments, "--overwrite") == 130  # before what there was is replaced
+    arguments = [*CUE, "--policy", "snn", *TINY, "--steps", "64"]
+    assert run_here(*arguments) == 130
     assert "nothing of this training is kept" in capsys.readouterr().err
-    assert run_here(*arguments, "--overwrite", "--steps", "64") == 130
+    assert run_here(*arguments, "--overwrite") == 130
     said = capsys.readouterr().err
     assert "go on from step 64" in said and "--resume in place of --overwrite" in said
 

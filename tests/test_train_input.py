@@ -54,13 +54,13 @@ BAD = {
     ),
     "a training that ends before it learns": (
         ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "tqc", "--steps", "200"],
-        ["--steps 200 ends before --trainer.learning-starts"],
+        ["--steps 200: --trainer.learning-starts needs more than"],
     ),
     "a training without a whole sequence": (
         ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "sac", "--steps", "800",
          "--trainer.learning-starts", "10", "--n-envs", "8", "--trainer.sequence-length", "99",
          "--trainer.burn-in", "1"],
-        ["--steps 800", "each of 8 environments takes 100", "need 101"],
+        ["--steps 800: --trainer.sequence-length needs more than 808"],
     ),
     "a share above 1": ([*SNN, "--trainer.gamma", "-1"], ["--trainer.gamma", "at least 0"]),
     "a device that is not there": ([*SNN, "--device", "cuda"], ["CUDA", "--device cpu"]),

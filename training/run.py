@@ -50,14 +50,10 @@ FINISHED = "{} is already trained for {} steps; raise --steps to go on"
 def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int:
     """Runs the command line; returns its exit code."""
     settings: Settings | None = None
-    before: dict[Path, int] = {}  # checkpoints of a run that this one replaces, with their times
 
     def run() -> None:
         nonlocal settings
         settings = training.parse(arguments, program)
-        if settings.overwrite:
-            there = checkpoints.listed(settings.folder.checkpoints)
-            before.update((path, path.stat().st_mtime_ns) for path in there)
         if idle := training.without_effect(settings, arguments):
             said = "does" if len(idle) == 1 else "do"
             print(f"{', '.join(idle)} {said} not concern {settings.policy}", file=sys.stderr)
@@ -72,7 +68,6 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
 
     def told() -> str:
         kept = [] if settings is None else checkpoints.listed(settings.folder.checkpoints)
-        kept = [path for path in kept if path.stat().st_mtime_ns != before.get(path)]
         if settings is None or not kept:
             return "interrupted before there was a checkpoint; nothing of this training is kept"
         how = "--resume in place of --overwrite" if settings.overwrite else "--resume"
@@ -328,10 +323,8 @@ def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
         learned, helped = trained.policy.state_dict(), shown(algorithm.env)
         actor = actor_of(algorithm.policy)
         if isinstance(actor, Squashed) != isinstance(trained.policy, Squashed):
-            raise ValueError(
-                "policies of SAC and TQC have other outputs than those of the other algorithms, so "
-                "neither can start from the other"
-            )
+            why = "actors of SAC and TQC have other outputs than those of the other algorithms"
+            raise ValueError(f"{why}, so neither can start from the other")
         if helped is None:
             actor.load_state_dict(learned)
         else:

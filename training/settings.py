@@ -457,14 +457,11 @@ def validated(settings: Settings) -> Settings:
             raise UsageError(f"{given} is for learning by gradients, not for evolution")
         if settings.device == "cuda":
             raise UsageError("evolution runs on processors; use --device cpu")
-    if trainer.kind in OFF_POLICY and settings.steps <= trainer.learning_starts:
-        first = f"--trainer.learning-starts {trainer.learning_starts:,}"
-        raise UsageError(f"--steps {settings.steps:,} ends before {first}, so nothing is learned")
-    drawn = trainer.burn_in + trainer.sequence_length + 1
-    if trainer.kind in OFF_POLICY and settings.steps // settings.n_envs < drawn:
-        took = f"each of {settings.n_envs} environments takes {settings.steps // settings.n_envs:,}"
-        why = f"{took}, and sequences and burn-in need {drawn:,}"
-        raise UsageError(f"--steps {settings.steps:,}: {why}, so nothing is learned")
+    drawn = settings.n_envs * (trainer.burn_in + trainer.sequence_length + 1)
+    for name, steps in (("learning-starts", trainer.learning_starts), ("sequence-length", drawn)):
+        if trainer.kind in OFF_POLICY and settings.steps <= steps:
+            why = f"--trainer.{name} needs more than {steps:,}"
+            raise UsageError(f"--steps {settings.steps:,}: {why}, or nothing is learned")
     if settings.critic_first and trainer.kind != "ppo":
         raise UsageError("--critic-first is for trainer.kind ppo")
     if settings.teacher is not None and trainer.kind != "supervised":
