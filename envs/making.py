@@ -71,9 +71,9 @@ def make(
         raise ValueError(f"{meant}: {error}{hint}") from error
     except (Exception, SystemExit) as error:  # of any kind: the arguments meet code of others
         raise ValueError(f"{meant}: {told(error)}") from error
-    if reveal is not None:
-        perturb = _with_contexts(perturb or "", reveal) or None
     try:
+        if reveal is not None:
+            perturb = with_contexts(perturb or "", reveal) or None
         if perturb is not None:
             needed = any(term.family.scaled_by_spread for term in terms_of(perturb))
             env = Perturbed(env, perturb, spread(environment, arguments) if needed else 1.0)
@@ -188,8 +188,15 @@ def nominal_values(text: str) -> dict[str, float]:
     return {t.label: t.family.nominal for t in terms_of(text) if not t.family.contexts}
 
 
-def _with_contexts(text: str, trained: str) -> str:
-    """The text, with all contexts of another one there: as in the plain task where it has none."""
+def with_contexts(text: str, trained: str) -> str:
+    """The text, with all contexts of another one there: as in the plain task where it has none.
+    Raises ValueError: it has contexts of the same family on other channels.
+    """
+    families = {term.family.name for term in terms_of(trained) if term.family.contexts}
+    for term in terms_of(text):
+        if term.family.name in families and term.label not in contexts_of(trained):
+            known = ", ".join(contexts_of(trained))
+            raise ValueError(f"a policy that is told of {known} cannot be told of {term.label}")
     plain = [f"{label}=0" for label in contexts_of(trained) if label not in contexts_of(text)]
     if not plain:
         return text

@@ -105,6 +105,16 @@ def test_the_opposite_context_of_an_episode_can_be_asked_for(text):
         assert info["context"] == expected.tolist() and info["context_began"] == 0
 
 
+@pytest.mark.parametrize("text", ["motor_signs=5@500", "none | motor_signs=5"])
+def test_the_opposite_of_an_episode_that_begins_plain_is_that_of_the_plain_task(text):
+    env = Perturbed(gym.make("HalfCheetah-v5"), text)
+    own = [env.reset(seed=seed)[1]["context"] for seed in range(8)]
+    for seed, context in enumerate(own):
+        info = env.reset(seed=seed, options={"context": "opposite"})[1]
+        assert info["context"] == [-sign for sign in context]
+    assert [1] * 6 in own
+
+
 COMPOSED = [
     "motor_signs=seen@change(3..8)",
     "motor_order=held_out",

@@ -129,3 +129,11 @@ def test_an_episode_ends_with_its_shortest_limit():
     short = make("CueAssociation-v0", {"max_episode_steps": 10})
     assert horizon_of(short) == 10
     assert horizon_of(make("CueAssociation-v0")) == 40
+
+
+def test_a_policy_is_told_of_the_channels_that_it_was_told_of():
+    for text in ("motor_signs:all=1", "none | mass=2 + motor_signs:all=0"):
+        with pytest.raises(ValueError, match="told of motor_signs cannot be told of motor_signs:a"):
+            make("HalfCheetah-v5", perturb=text, reveal="motor_signs=seen")
+    env = make("HalfCheetah-v5", perturb="mass=2 + motor_order=3", reveal="motor_signs=seen")
+    assert env.reset(seed=0)[0][-6:].tolist() == [1.0] * 6

@@ -115,10 +115,10 @@ class ContextAct(Act):
         self.move_to(0, None)
 
     def hold(self, code: int | str) -> None:
-        """Let one context, or the "opposite" of its first one, hold for the whole episode that has
-        just begun.
+        """Let one context, or the "opposite" of the one it began with, hold for the whole episode
+        that has just begun.
         """
-        first, of = self._plan[0][1], self._contexts
+        first, of = self.context, self._contexts
         self._plan = [(0, of.opposite(first) if isinstance(code, str) else of.of_code(code))]
         self.chosen = True
         self.move_to(0, None)

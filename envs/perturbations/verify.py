@@ -31,7 +31,7 @@ TASKS = (
     *("HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "Humanoid-v5"),
     *("InvertedPendulum-v5", "InvertedDoublePendulum-v5", "HalfCheetahDirection-v0"),
     *("HalfCheetahVelocity-v0", "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"),
-    *("CueAssociation-v0", "EvidenceAccumulation-v0"),
+    *("CueAssociation-v0", "EvidenceAccumulation-v0", "KeyValue-v0"),
 )
 # so that a tape covers several trials, and trials are longer than delays
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -57,8 +57,8 @@ class Row:
     """What was found for one task and family, by their names.
 
     Deviations from the plain trajectory are the root mean square over observation and reward, in
-    units of their spread; its geometric mean over seeds and over steps: all of them where a
-    perturbation leaves the motion of the robot alone, otherwise the first few after it begins.
+    units of their spread: of all steps where a perturbation leaves the motion of the robot alone,
+    otherwise its geometric mean over seeds and the first few steps after it begins.
     """
 
     task: str
@@ -145,7 +145,10 @@ class Player:
             square = (((runs - self.plain[seed]) / self.scale) ** 2).mean(axis=2)
             begins = int(np.argmax(square.any(axis=0)))  # where any of them deviates
             sizes.append(square if whole else square[:, begins : begins + WINDOW])
-        logarithms = np.log(np.maximum(np.sqrt(np.concatenate(sizes, axis=1)), SMALLEST))
+        found = np.concatenate(sizes, axis=1)
+        if whole:
+            return tuple(np.sqrt(found.mean(axis=1)).tolist())
+        logarithms = np.log(np.maximum(np.sqrt(found), SMALLEST))
         return tuple(np.exp(logarithms.mean(axis=1)).tolist())
 
     def rises(self, deviations: Sequence[float], whole: bool, strictly: bool = True) -> bool:
