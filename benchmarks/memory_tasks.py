@@ -25,8 +25,12 @@ FIRST_SEED = 1_000_000  # of the episodes, beyond those of any training
 
 
 def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.ndarray]:
-    """`correct`, `lag` and `bindings` of every question in so many episodes, side by side."""
-    envs = [KeyValue(steps=steps, keys=keys) for _ in range(episodes)]
+    """`correct`, `lag` and `bindings` of every question in episodes of its task, side by side."""
+    settings = policy.metadata["settings"]
+    if settings.get("previous"):
+        raise UsageError("policies that were trained with --previous are not measured here")
+    arguments = settings["env_kwargs"] | {"steps": steps, "keys": keys}
+    envs = [KeyValue(**arguments) for _ in range(episodes)]
     seen = np.stack([env.reset(seed=FIRST_SEED + k)[0] for k, env in enumerate(envs)])
     state, starts = None, np.ones(episodes, dtype=bool)
     found: list[tuple[bool, int, int]] = []

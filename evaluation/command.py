@@ -2,10 +2,8 @@
 
 import argparse
 import glob
-import hashlib
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from spikepropamine import table
 from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, shown, write_text
+from spikepropamine.envs.making import with_contexts
 from spikepropamine.envs.perturbations.notation import suite_names
 from spikepropamine.evaluation.ask.conditions import (
     STANDARD,
@@ -34,13 +33,13 @@ from spikepropamine.folder import (
     RunFolder,
     check_writable,
     find,
+    plain_name,
     refuse_link,
 )
 from spikepropamine.reading import read_yaml
 from spikepropamine.versions import add_import, versions
 
 EPISODES, FEW_EPISODES = 100, 5
-LONGEST_NAME = 100  # of a folder for results
 REPORT = "report.html"
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.cost == 1}
 
@@ -158,6 +157,9 @@ def ask(options: argparse.Namespace) -> Asked:
         runs, task = load_runs(folders, options.horizon_factor, names)
         conditions, skipped = conditions_asked(task, options)
         teacher = None if options.teacher is None else load_teacher(find(options.teacher), task)
+        for run in [*runs, *([] if teacher is None else [teacher])]:
+            for condition in conditions if run.revealed else []:
+                with_contexts(condition.text, str(run.revealed))
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     if teacher is not None and not any(c.has_contexts for c in conditions):
@@ -197,10 +199,8 @@ def folder_name(options: argparse.Namespace) -> str:
     """Of the folder for the results, where none is given: what is measured in another way has a
     folder of its own.
     """
-    texts = [re.sub(r"[^\w=.,@~+-]+", "_", text, flags=re.ASCII) for text in options.perturb]
-    name = "-".join(["perturb", *texts]) if options.suite is None else Path(options.suite).stem
-    if len(name) > LONGEST_NAME:
-        name = name[:LONGEST_NAME] + hashlib.sha256(name.encode()).hexdigest()[:8]
+    own = "-".join(["perturb", *options.perturb])
+    name = plain_name(own if options.suite is None else Path(options.suite).stem)
     return "-".join([name, *["quick"] * options.quick, *_way(options)])
 
 
@@ -267,6 +267,7 @@ def described(evaluation: Evaluation) -> dict[str, Any]:
         "runs": [
             {
                 "policy": run.name, "seed": run.seed, "steps": run.steps, "perturb": run.perturb,
+                "env_kwargs": dict(run.arguments),
                 "folder": os.path.relpath(run.folder, evaluation.folder),
             }
             for run in evaluation.runs

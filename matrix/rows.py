@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from spikepropamine.common import whole_folder, write_text
@@ -76,7 +77,7 @@ def keep_medians(cells: Sequence[Cell], finished: Sequence[Cell], file: Path) ->
         measure, condition = main_measure(own)
         told = where(own, condition=condition, lesion=None).drop_nulls(measure)
         value = dict(where(told, suite=told["suite"][0]).select("seed", measure).rows())
-        cell = sorted(of, key=lambda cell: value[cell.seed])[(len(of) - 1) // 2]
+        cell = sorted(of, key=lambda cell: value.get(cell.seed, -np.inf))[(len(of) - 1) // 2]
         assert cell.keep is not None
         copy = RunFolder(cell.root / cell.keep)
         card = card_of(cell.run, where(own, seed=cell.seed), name_of(copy.path))
@@ -134,11 +135,12 @@ def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
     rows: list[Row] = []
     noises = {condition.key: condition.noise for condition in STANDARD_CONDITIONS}
     run: Row = {"environment": cell.env, "setting": cell.setting or None, "policy": OBSERVER}
-    of, mine = run | {"suite": STANDARD}, where(known, **run)
     for folder in cell.evaluations:
         asked = read_json(cell.root / folder / ASKED)
         if asked["environment"] != CUE or asked["suite"] != STANDARD:
             continue
+        suite = evaluated(cell.root / folder)["suite"].drop_nulls()[0]  # with how it was run
+        of, mine = run | {"suite": suite}, where(known, **run, suite=suite)
         seeds = range(asked["seeds"][0], asked["seeds"][1] + 1)
         counted = where(mine, measure="episodes")["value"].to_list()
         old = set(mine["condition"]) if counted == [len(seeds)] else set()

@@ -32,13 +32,13 @@ AGAINST = {"static, equal size": STATIC, "recurrent": RECURRENT, "LSTM": ("lstm"
 POOLED = "all tasks"
 
 
-def conditions(files: Sequence[Path], **asked: str) -> Chart:
+def conditions(files: Sequence[Path], chance: float | None = CHANCE, **asked: str) -> Chart:
     """Late accuracy by condition: mean, interval and every seed of each policy."""
     lines = table.of_one_task(table.lines_where(files, asked))
     if "late_accuracy" not in lines.columns:
         raise UsageError("these results do not have late accuracy")
     text = "right responses in the second half of an episode; mean, 95 % interval and every seed"
-    return _dots(lines, "condition", "late_accuracy", "late accuracy", text, CHANCE)
+    return _dots(lines, "condition", "late_accuracy", "late accuracy", text, chance)
 
 
 def returns(files: Sequence[Path], **asked: str) -> Chart:
@@ -53,7 +53,7 @@ def returns(files: Sequence[Path], **asked: str) -> Chart:
     return _dots(lines, "environment", "share", "return", text)
 
 
-def trials(files: Sequence[Path], **asked: str) -> Chart:
+def trials(files: Sequence[Path], chance: float | None = CHANCE, **asked: str) -> Chart:
     """Accuracy by trial, a panel for each condition: flat where nothing is learned inside an
     episode.
     """
@@ -64,7 +64,7 @@ def trials(files: Sequence[Path], **asked: str) -> Chart:
     if rows.is_empty():
         raise UsageError("these results do not have accuracy by trial")
     rows = rows.with_columns(x=pl.col("at") + 1, panel="condition")
-    return _curves(rows, "trial", "right responses", "right responses by trial", CHANCE)
+    return _curves(rows, "trial", "right responses", "right responses by trial", chance)
 
 
 def learning(files: Sequence[Path], **asked: str) -> Chart:

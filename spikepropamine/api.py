@@ -11,9 +11,10 @@ import numpy as np
 from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import check_known
-from spikepropamine.folder import RunFolder, policy_folder
+from spikepropamine.folder import ASKED, RESULTS, RunFolder, policy_folder
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
+from spikepropamine.reading import read_json
 
 if TYPE_CHECKING:
     import altair as alt
@@ -178,7 +179,7 @@ class Evaluation:
 
         Args:
             kind: `trials` or `conditions` for tasks with right answers, else `returns`.
-            select: values of columns to show alone: `condition="clean,plasticity-off"`.
+            select: values of columns to show alone: `condition="clean"`.
 
         Raises:
             UsageError: these results do not have what the figure shows.
@@ -188,7 +189,9 @@ class Evaluation:
         from spikepropamine.report import figures
 
         check_known("figure", kind, ("trials", "conditions", "returns"))
-        found = figures.FIGURES[kind]([self.folder / "results.csv"], **select)
+        asked: Any = read_json(self.folder / ASKED)
+        more: Any = {} if kind == "returns" else {"chance": asked["chance"]}
+        found = figures.FIGURES[kind]([self.folder / RESULTS], **(more | select))
         return alt.Chart.from_dict(found)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import math
 import os
 import re
@@ -20,6 +21,12 @@ POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 
 RESULTS, ASKED = "results.csv", "evaluation.json"
 """In the folder of an evaluation: the results table, and what was asked for."""
+
+
+def plain_name(text: str) -> str:
+    """A text as a file's name or a part of one, which has a digest for what is too long."""
+    name = re.sub(r"[^\w=.,@~+-]+", "_", text, flags=re.ASCII)
+    return name if len(name) <= 100 else name[:100] + hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def _inside(name: str) -> Any:

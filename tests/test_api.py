@@ -74,3 +74,7 @@ def test_training_and_evaluating_return_tables(tmp_path):
     returns = evaluation.rows.filter(evaluation.rows["measure"] == "return")
     assert len(returns) >= 3 and evaluation.report.is_file()
     assert evaluation.figure("trials").to_json().count('"panel": "clean"') == 3
+    asked = evaluation.folder / "evaluation.json"
+    asked.write_text(asked.read_text().replace('"chance": 0.5', '"chance": 0.25'))
+    chart = evaluation.figure("trials").to_json()
+    assert '"datum": 0.25' in chart and '"datum": 0.5' not in chart

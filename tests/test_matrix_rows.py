@@ -54,7 +54,7 @@ def test_retention_is_over_random_returns_of_episodes_as_long():
 def finished(tmp_path):
     """A cell of which everything is there, evaluated in some conditions."""
 
-    def write(env, conditions, episodes=2, regained=None, suite="standard"):
+    def write(env, conditions, episodes=2, regained=None, suite="standard", way=""):
         every = [condition(key) | {"key": key} | more for key, more in conditions.items()]
         measured = {("own", None, "parameters"): [123.0], ("own", None, "training_return"): [4.0]}
         measured["own", None, "random_return"] = [np.full(episodes, -1.0)]
@@ -70,7 +70,7 @@ def finished(tmp_path):
         asked = asked_of(every, {"own": [0]}, environment=env, **more)
         (tmp_path / suite).mkdir(exist_ok=True)
         (tmp_path / suite / ASKED).write_text(json.dumps(asked))
-        rows = [row | {"suite": suite if row["suite"] else None, "revision": "abc"}
+        rows = [row | {"suite": suite + way if row["suite"] else None, "revision": "abc"}
                 for row in rows_of_arrays(every, measured)]  # fmt: skip
         table.write(tmp_path / suite / RESULTS, table.table(rows))
         return SimpleNamespace(root=tmp_path, evaluations=[suite], env=env,
@@ -113,6 +113,9 @@ def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it
     assert where(observer, measure="episodes")["value"].to_list() == [5]
     late = where(observer, measure="correct", at=2).select("condition", "value").rows()
     assert late == [("clean", 1.0), ("noise-0.2", 0.8)]
+    collect([finished("CueAssociation-v0", conditions, 5, way="-x2")], file)
+    suites = where(read(file), policy=OBSERVER, measure="return", condition="clean")["suite"]
+    assert suites.to_list() == ["standard", "standard-x2"]
 
 
 def test_a_file_keeps_its_order_when_some_of_its_runs_are_made_anew(finished, tmp_path):

@@ -4,7 +4,6 @@ An episode is run twice: once to learn how long it is and what the scales of its
 and once to be drawn, frame by frame, so that memory does not grow with its length.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,7 @@ from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.film.panel import BLUE, GREY, INK, MARK, PURPLE, Outline, Panel
 from spikepropamine.evaluation.run.episodes import Moment, recorded_layer, watch, width_of
+from spikepropamine.folder import plain_name
 from spikepropamine.policies.deployed import DeployedPolicy
 
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
@@ -74,7 +74,7 @@ def film_run(
         takes += [Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions]
         name += "-side-by-side"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{re.sub(r'[^A-Za-z0-9._+=~@-]+', '_', name)}.mp4"
+    path = folder / f"{plain_name(name)}.mp4"
     text = condition.text or ("" if condition.key == CLEAN_KEY else condition.key)
     text = text and f", {text}"
     title = f"{run.name} on {task.environment}{text}, {run.steps:,} steps of training"
