@@ -168,8 +168,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int
     wrong = 0
     for path in map(find, options.runs) if options.runs else trained_runs():
         run = RunFolder(path)
-        kept = path.resolve().is_relative_to(TRAINED) and not run.evaluations.is_dir()
-        if kept and options.evaluation is None:
+        if path.resolve().is_relative_to(TRAINED) and options.evaluation is None:
             lines = lines_on_file(path)
         else:
             lines = lines_evaluated(run, options.evaluation or latest_evaluation(run))

@@ -232,7 +232,7 @@ class Evaluation:
             return {}
         lost, left = (self.values(policy, condition, name)[:, :, 0]
                       for name in ("drop", "missing_at_end"))  # fmt: skip
-        by_episode = estimate(lost.mean(axis=0)[None])
+        by_episode = estimate(mean_of_known(lost, axis=0)[None])
         shown = by_episode is not None and (
             by_episode.side > 0 or (by_episode.interval is None and by_episode.mean > 0)
         )
@@ -355,7 +355,7 @@ class Evaluation:
         """
         found = []
         for pair in itertools.combinations(self.policies, 2):
-            trials = (pair[0], CLEAN_KEY, "correct") in self._parts
+            trials = all(self.measured(policy, CLEAN_KEY, "late accuracy") for policy in pair)
             measures = ["late accuracy" if trials else "return"]
             if not self.single and all(map(self.overall, pair)):
                 measures.append("retention")

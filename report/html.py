@@ -97,10 +97,13 @@ def _tested(found: Evaluation) -> Section:
         runs = [run for run in found.asked["runs"] if run["policy"] == policy]
         steps = [run["steps"] for run in runs]
         low, high = min(steps), max(steps)
+        now, then = found.asked["env_kwargs"], runs[0].get("env_kwargs", {})
+        trained = [runs[0]["perturb"] or "the task"]
+        trained += [f"{name} {x}" for name, x in then.items() if now.get(name) != x]
         rows.append(
             [policy, Cell(", ".join(f"seed {seed}" for seed in seeds), len(seeds))]
             + [Cell(f"{low:,}" if low == high else f"{low:,} to {high:,}", high)]
-            + [_each(found, policy, "parameters", 1), runs[0]["perturb"] or "the clean task"]
+            + [_each(found, policy, "parameters", 1), ", ".join(trained)]
             + [_each(found, policy, "random_return", 1), cell(found.returns(policy))]
             + [_each(found, policy, f"{best}training_return") for best in ("", "best_")]
         )

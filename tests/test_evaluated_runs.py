@@ -22,6 +22,7 @@ from spikepropamine.folder import RETURN, read_curve
 from spikepropamine.policies import export
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.report import card as card_module
+from spikepropamine.report.html import report
 
 
 def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
@@ -58,12 +59,18 @@ def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
         save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
     assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
     assert "differ in --trainer.learning-rate (0.001, 1e-05)" in capsys.readouterr().err
-    for run, cue in zip(runs, ([1.0, 500], [0.0, 0])):
-        loaded = load_policy(run / "policy")
-        settings = loaded.metadata["settings"] | {"trainer": {}, "cue": cue}
-        save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
-    assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
-    assert "differ in --cue ([1.0, 500], [0.0, 0])" in capsys.readouterr().err
+    for name, values, said in (
+        ("cue", ([1.0, 500], [0.0, 0]), "--cue ([1.0, 500], [0.0, 0])"),
+        ("env_kwargs", ({"trials": 4}, {"trials": 4, "noise": 0.1}), "--env-kwargs"),
+    ):
+        for run, value in zip(runs, values):
+            loaded = load_policy(run / "policy")
+            settings = loaded.metadata["settings"] | {"trainer": {}, "cue": None, name: value}
+            save_policy(run / "policy", loaded.policy, None, {"settings": settings, "steps": 123})
+        assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
+        assert f"differ in {said}" in capsys.readouterr().err
+    found = measured(runs[1], "--conditions", "clean", "--episodes", "1")
+    assert "the task, noise 0.1" in report(found)
 
 
 def test_a_policy_that_is_replaced_while_it_is_read_is_the_newer_one(tmp_path, monkeypatch):
@@ -168,8 +175,9 @@ def test_conditions_of_a_suite():
     assert "CartPole-v1" in left_out["action noise 0.5"]
     with pytest.raises(ValueError, match="nothing of the suite novel-dynamics applies to Pendulum"):
         conditions_of(task_of("Pendulum-v1", {}), "novel-dynamics", [], [])
-    with pytest.raises(ValueError, match="has neither a time limit nor trials"):
-        task_of("EvidenceAccumulation-v0", {}, horizon_factor=2)
+    for env in ("EvidenceAccumulation-v0", "KeyValue-v0"):
+        with pytest.raises(ValueError, match="has neither a time limit nor an argument `trials`"):
+            task_of(env, {}, horizon_factor=2)
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,18 @@ def test_all_that_a_measurement_depends_on_is_in_its_name():
     assert len(set(names)) == len(names)
 
 
+def test_a_file_that_a_registered_task_names_is_in_its_name(tmp_path, monkeypatch):
+    file, names = tmp_path / "robot.xml", []
+    spec = EnvSpec("Made-v0", PendulumEnv, max_episode_steps=20, kwargs={"xml_file": str(file)})
+    job = job_of(SimpleNamespace(folder=tmp_path / "run"), task_of(PENDULUM, {}), CLEAN)
+    job = replace(job, task=replace(job.task, environment="Made-v0"))
+    monkeypatch.setitem(gym.registry, "Made-v0", spec)
+    for text in ("one", "other"):
+        file.write_text(text)
+        names.append(plan.cache_name(job, {}))
+    assert names[0] != names[1]
+
+
 def test_a_task_of_a_notebook_is_never_taken_from_the_cache(tmp_path, monkeypatch):
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     made = type("Made", (PendulumEnv,), {"__module__": "__main__"})

@@ -171,13 +171,31 @@ def test_an_episode_without_a_value_keeps_its_place():
     assert comparison.found.mean == 0 and comparison.found.better == 0.5
 
 
-def changing(lost, left, before=4.0):
+def test_a_policy_that_never_answers_is_compared_by_its_returns():
+    names, values = ("a", "b"), np.arange(3.0)
+    measured = {(name, "clean", "return"): np.stack([values, values + 1]) for name in names}
+    answers = np.ones((2, 3, 4))
+    measured |= {("a", "clean", "correct"): answers, ("b", "clean", "correct"): answers * np.nan}
+    (comparison,) = evaluation([condition()], measured).comparisons
+    assert comparison.measure == "return"
+
+
+def test_a_run_without_a_drop_does_not_hide_that_of_another():
+    one, two = changing(2.0, 0.5), changing(2.0, 0.5, more=np.full((1, 20), np.nan))
+    assert one["fraction"].mean == two["fraction"].mean == pytest.approx(0.75)
+
+
+def changing(lost, left, before=4.0, more=None):
     """A run of twenty episodes that loses so much when the world changes."""
     key, spread = "changed", np.linspace(-1, 1, 20)[None]
     measured = {("own", "clean", "return"): 100 + spread, ("own", key, "return"): 50 + spread}
     measured |= {("own", key, "reward_before"): before + 0 * spread,
                  ("own", key, "drop"): lost + spread, ("own", key, "missing_at_end"): left + spread,
                  ("own", key, "recovery_time"): [40.0]}  # fmt: skip
+    if more is not None:  # a second run, without values where there is no window
+        measured = {name: np.concatenate([values, values if name[2] == "return" else more])
+                    if name[2] != "recovery_time" else [40.0, np.nan]
+                    for name, values in measured.items()}  # fmt: skip
     return evaluation([condition(), condition(key, onset=200)], measured).recovery("own", key)
 
 

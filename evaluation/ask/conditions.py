@@ -1,5 +1,6 @@
 """The conditions that a policy is evaluated in: each changes the task, or the policy's state."""
 
+import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -49,11 +50,9 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     horizon = (ENDLESS if own_limit is None else own_limit) * horizon_factor
     if own_steps is None and horizon != limit:
         arguments["max_episode_steps"] = horizon
-    elif horizon_factor > 1 and trials is None:
-        raise ValueError(
-            f"{environment} has neither a time limit nor trials that --horizon-factor could "
-            "multiply; leave it out"
-        )
+    elif horizon_factor > 1 and "trials" not in inspect.signature(type(env.unwrapped)).parameters:
+        why = f"{environment} has neither a time limit nor an argument `trials` to multiply"
+        raise ValueError(f"{why}; leave --horizon-factor out")
     elif horizon_factor > 1:
         arguments["trials"] = trials * horizon_factor
         if limit is not None:

@@ -178,9 +178,9 @@ def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _difference(one: Run, other: Run) -> str:
     """In what two runs differ that should be seeds of one policy; empty where in nothing."""
-    for what in ("perturb", "previous", "revealed"):
+    for what in ("perturb", "previous", "revealed", "arguments"):
         if getattr(one, what) != getattr(other, what):
-            return f"--{'reveal' if what == 'revealed' else what}"
+            return {"revealed": "--reveal", "arguments": "--env-kwargs"}.get(what, f"--{what}")
     first, second = (learning_settings(run.policy.metadata["settings"]) for run in (one, other))
     for name in first:  # a setting of another version is unknown
         if name in second and first[name] != second[name]:

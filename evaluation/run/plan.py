@@ -180,8 +180,8 @@ def _run_side_by_side(
             child.terminate()
         if isinstance(error, BrokenProcessPool):
             raise UsageError(
-                "a worker was killed, as where memory runs out; the same command goes on from what "
-                "was measured, with a smaller --workers in less memory"
+                "a worker was killed, as where memory runs out (the same command goes on, with a "
+                'smaller --workers in less), or where a script lacks `if __name__ == "__main__":`'
             ) from error
         raise
 
@@ -204,10 +204,11 @@ def cache_name(job: Job, versions: Mapping[str, str]) -> str:
     """Of a job's file: tells apart all jobs that may give different numbers, by the `versions` of
     the packages that matter, too.
     """
+    given = gym.spec(job.task.environment).kwargs | dict(job.task.arguments)
     parts = {
         "job": repr(replace(job, folder=None)),
         "policy": digest_of(sorted(job.folder.glob("*"))) if job.folder is not None else "",
-        "files": digests_of(x for x in job.task.arguments.values() if isinstance(x, str)),
+        "files": digests_of(x for x in given.values() if isinstance(x, str)),
         "code": code_digest(job.task.environment),
         # nobody knows what a task of a notebook was before
         "once": secrets.token_hex() if _in_notebook(job.task.environment) else "",
