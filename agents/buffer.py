@@ -277,8 +277,8 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         named = obs if isinstance(obs, dict) else {"": obs}
         for key, kept in self.kept.items():
             seen = np.asarray(named[key]).reshape(len(envs), *kept.shape[2:])
-            whole = kept.dtype.kind in "iu" and seen.dtype.kind == "f"  # but for VecNormalize
-            kept[envs, at] = np.rint(seen) if whole else seen
+            whole = kept.dtype.kind in "iu" and seen.dtype.kind == "f"
+            kept[envs, at] = np.rint(seen) if whole else seen  # VecNormalize leaves a rest
         # where an episode was given up, as by a second `learn`, what came next is not known
         before = (at - 1) % self.buffer_size
         given_up = (np.asarray(starts) > 0) & (self.counts[envs] > 0)
