@@ -15,7 +15,7 @@ from spikepropamine.envs.perturbations.verify import TASKS
 
 quiet_mujoco()
 
-NO_BODY = ("CueAssociation-v0", "EvidenceAccumulation-v0", "CartPoleNoVelocity-v0")
+NO_BODY = ("CueAssociation-v0", "EvidenceAccumulation-v0", "CartPoleNoVelocity-v0", "KeyValue-v0")
 CONTEXTS = ("motor-order", "motor-signs", "one-sign", "sensor-signs")  # see test_contexts.py
 PAIRS = [
     (suite, task)
