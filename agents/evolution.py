@@ -298,8 +298,7 @@ class Evolution(BaseAlgorithm):
             self.policy.network.redraw(drawn)  # type: ignore[union-attr,operator]
 
     def _excluded_save_params(self) -> list[str]:
-        mine = ["rollout_buffer", "_last_lstm_states"]
-        return [*super()._excluded_save_params(), *mine]
+        return [*super()._excluded_save_params(), "rollout_buffer", "_last_lstm_states"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

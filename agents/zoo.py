@@ -302,7 +302,7 @@ BASELINES = {
     "lstm-stock": Agent(
         "the LSTM policy through sb3-contrib's own buffer",
         partial(_lstm, stock=True),
-        ignores=SPIKING | SEQUENCES | {"trainer.kind"},
+        ignores=SPIKING | SEQUENCES,
         one_width=True,
     ),
     "snn": Agent("the spiking network without plasticity", _spiking, ignores=PLASTICITY),

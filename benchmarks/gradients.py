@@ -41,8 +41,7 @@ def make_network(kind: tuple[str, str, str], spread: float, seed: int) -> Spikin
     config: Any = {"rule": rule, "modulation": modulation, "decay": decay, "hidden": (WIDTH, WIDTH)}
     config |= {"readout": "spikes+potentials", "membrane_decay": 0.3, "slope": 1.5}
     config |= {"plasticity_gain": 0.3 * spread, "modulator_gain": spread}
-    config = NetworkConfig(**config)
-    return SpikingNetwork(CHANNELS, config, range(CHANNELS))
+    return SpikingNetwork(CHANNELS, NetworkConfig(**config), range(CHANNELS))
 
 
 def inputs_of(steps: int, seed: int) -> torch.Tensor:
@@ -77,8 +76,7 @@ def at_bound(network: SpikingNetwork, steps: int, seed: int) -> float:
     """Share of the fast weights at their bound after so many steps."""
     with torch.no_grad():
         _, state = unrolled(network, inputs_of(steps, seed).float())
-    fast = state["layer1.fast_weights"]
-    return float((fast.abs() >= network.config.clip).float().mean())
+    return float((state["layer1.fast_weights"].abs() >= network.config.clip).float().mean())
 
 
 def measure(rows: Rows, options: Any) -> None:

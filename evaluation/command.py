@@ -199,15 +199,15 @@ def folder_name(options: argparse.Namespace) -> str:
     """Of the folder for the results, where none is given: what is measured in another way has a
     folder of its own.
     """
-    own = "-".join(["perturb", *options.perturb])
-    name = plain_name(own if options.suite is None else Path(options.suite).stem)
-    return "-".join([name, *["quick"] * options.quick, *_way(options)])
+    own = suite_of(options, "-".join(["perturb", *options.perturb]))
+    return plain_name(own + "-quick" * options.quick)
 
 
-def _way(options: argparse.Namespace) -> list[str]:
-    """What tells episodes from the same ones run as usual."""
+def suite_of(options: argparse.Namespace, own: str = "perturb") -> str:
+    """What stands in the column `suite`: also what tells the episodes from those run as usual."""
+    name = own if options.suite is None else Path(options.suite).stem
     stretched = [f"x{options.horizon_factor}"] * (options.horizon_factor > 1)
-    return [*stretched, *["stochastic"] * options.stochastic]
+    return "-".join([name, *stretched, *["stochastic"] * options.stochastic])
 
 
 def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
@@ -230,11 +230,12 @@ def measure(asked: Asked, options: argparse.Namespace) -> Evaluation:
     """
     found = versions()
     evaluation = evaluate(asked, options.workers, found)
-    suite = None if options.suite is None else Path(options.suite).stem
     about = described(evaluation) | {
-        "suite": suite, "versions": found, "command": command_words(),
-    }  # fmt: skip
-    rows = rows_of(evaluation, "-".join([suite or "perturb", *_way(options)]))
+        "suite": Path(options.suite).stem if options.suite else None,
+        "versions": found,
+        "command": command_words(),
+    }
+    rows = rows_of(evaluation, suite_of(options))
     asked.folder.mkdir(parents=True, exist_ok=True)
     if (asked.folder / RESULTS).exists():
         for pattern in (RESULTS, ASKED, REPORT, "figures/*.png", "videos/*.mp4"):

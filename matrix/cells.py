@@ -29,7 +29,7 @@ from spikepropamine.common import (
 )
 from spikepropamine.envs.making import split_env
 from spikepropamine.evaluation.ask.conditions import task_of
-from spikepropamine.evaluation.command import conditions_asked, folder_name
+from spikepropamine.evaluation.command import conditions_asked, folder_name, suite_of
 from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RESULTS, RunFolder
@@ -281,11 +281,16 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     for name in matrix.export:
         check_known("export", name, FORMATS, f"{matrix.name}: ")
     commands, evaluations = [("train", *train)], []
+    episodes: dict[str, tuple[int, int]] = {}
     for text in matrix.evaluate:
         asked = arguments(text)
         options = [str(path), *asked, "--workers", "1", "--overwrite"]
         with bad_input(f"{matrix.name}: evaluate", UsageError):
             parsed = parse_evaluation(options, "evaluate")
+        suite, these = suite_of(parsed), (parsed.episodes, parsed.seed)
+        if episodes.setdefault(suite, these) != these:
+            both = f"{matrix.name}: two evaluations of {suite}"
+            raise UsageError(f"{both} need the same --episodes and --seed")
         env_kwargs = json.dumps(settings.env_kwargs, sort_keys=True)
         if objection := _objection(settings.env, env_kwargs, tuple(asked)):
             raise UsageError(f"{matrix.name}: evaluate: {objection}")
@@ -365,8 +370,7 @@ def _trained_otherwise(cell: Cell) -> str | None:
     """Why a cell cannot go on with the run folder that is there; writes what it is asked for."""
     asked = parse_json(json.dumps(cell.asked()), cell.name)
     if cell.run.path.exists() and cell.record.is_file():
-        before = read_json(cell.record)
-        for name, value in before.items():
+        for name, value in read_json(cell.record).items():
             known = name in asked and name not in CHANGES_NO_NUMBER  # a version may have others
             if known and asked[name] != value:
                 return (

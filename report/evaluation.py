@@ -108,8 +108,7 @@ class Evaluation:
     def read(cls, folder: Path) -> "Evaluation":
         """The one in a folder. Raises UsageError: there is none, or it is damaged."""
         try:
-            asked = read_json(folder / ASKED, inside=folder)
-            return cls(asked, table.read(folder / RESULTS))
+            return cls(read_json(folder / ASKED, inside=folder), table.read(folder / RESULTS))
         except Missing as error:
             raise UsageError(f"there is no evaluation in {folder}") from error
         except (KeyError, TypeError, AttributeError) as error:

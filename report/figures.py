@@ -120,8 +120,7 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
                     continue
                 for kept, one in zip(samples[name], (mine, values[other], unit)):
                     kept[label] = one
-                found = difference(mine, values[other])
-                points.append(_point(name, label, found, unit))
+                points.append(_point(name, label, difference(mine, values[other]), unit))
     for name, sample in samples.items():
         if len(sample[-1]) > 1:
             points.append(_point(name, POOLED, pooled(*sample), 1.0))

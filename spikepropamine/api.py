@@ -49,8 +49,7 @@ class Policy(DeployedPolicy):
         layout, state = getattr(self.policy, "layout", None), getattr(self._local, "state", None)
         if layout is None or state is None:
             return {}
-        flat = state[0][0]
-        return {name: layout.get(flat, name).copy() for name in layout.shapes}
+        return {name: layout.get(state[0][0], name).copy() for name in layout.shapes}
 
     def reset(self) -> None:
         """Begins an episode: what `act` has learned in the one before is forgotten."""

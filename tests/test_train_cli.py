@@ -214,6 +214,19 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(tmp_path, run_here)
     assert steps_of(folder) == list(range(32, done + 65, 32))
 
 
+def test_what_a_run_would_replace_is_not_its_own(tmp_path, run_here, monkeypatch, capsys):
+    arguments = [*CUE, "--policy", "mlp", *TINY]
+    checkpoints = folder_of(tmp_path, policy="mlp") / "checkpoints"
+    assert run_here(*arguments) == 0 and listed(checkpoints)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "build", interrupted)
+    assert run_here(*arguments, "--overwrite") == 130
+    assert "before there was a checkpoint" in capsys.readouterr().err
+
+
 # every agent
 
 

@@ -178,8 +178,8 @@ def rows_every(given: int | None, steps: int, rollout: int) -> int:
 class Progress(BaseCallback):
     """A progress bar with the rate, the time left, and the latest return.
 
-    It says what it waits for before the first step and before the first update is through: kernels
-    are compiled then. The rate and the time left count from there.
+    It says what it waits for before the first step and before the first update is through: the
+    kernels of a spiking network are compiled then. The rate and the time left count from there.
     """
 
     def __init__(self, total: int) -> None:
@@ -194,8 +194,9 @@ class Progress(BaseCallback):
 
     def _wait(self) -> None:
         if self.waits_for:
-            what = self.waits_for.pop()
-            self.bar.set_description(f"waiting for the {what} (kernels are compiled)")
+            spiking = isinstance(actor_of(self.model.policy), PlasticSpikingPolicy)
+            why = " (kernels are compiled)" * spiking
+            self.bar.set_description(f"waiting for the {self.waits_for.pop()}{why}")
 
     def _on_step(self) -> bool:
         if self.bar.desc:  # what it waited for is through

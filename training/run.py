@@ -6,6 +6,7 @@ import ctypes
 import errno
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -50,6 +51,7 @@ FINISHED = "{} is already trained for {} steps; raise --steps to go on"
 def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int:
     """Runs the command line; returns its exit code."""
     settings: Settings | None = None
+    began = time.time()
 
     def run() -> None:
         nonlocal settings
@@ -68,6 +70,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
 
     def told() -> str:
         kept = [] if settings is None else checkpoints.listed(settings.folder.checkpoints)
+        if settings is not None and not settings.resume:  # what it has not replaced is not its own
+            kept = [path for path in kept if path.stat().st_mtime >= began]
         if settings is None or not kept:
             return "interrupted before there was a checkpoint; nothing of this training is kept"
         how = "--resume in place of --overwrite" if settings.overwrite else "--resume"

@@ -163,8 +163,7 @@ def _drop_action(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
 
 
 def _turn(task: Any, value: float, bound: Bound) -> None:
-    weight = bound.kept.setdefault("weight", getattr(task, WEIGHT))
-    setattr(task, WEIGHT, weight * value)
+    setattr(task, WEIGHT, bound.kept.setdefault("weight", getattr(task, WEIGHT)) * value)
     if value == 1:
         bound.kept.clear()
 

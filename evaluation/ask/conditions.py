@@ -262,6 +262,5 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
 
 def severest(conditions: Sequence[Condition]) -> list[Condition]:
     """Of each label, with each lesion and without, the condition of the greatest severity."""
-    ordered = sorted(conditions, key=lambda c: c.severity or 0.0)
-    last = {(c.label, c.lesion): c for c in ordered}
+    last = {(c.label, c.lesion): c for c in sorted(conditions, key=lambda c: c.severity or 0.0)}
     return [c for c in conditions if last[c.label, c.lesion] is c]

@@ -43,9 +43,7 @@ class Run:
 
 
 def load_runs(
-    folders: Sequence[Path],
-    horizon_factor: int = 1,
-    names: Mapping[Path, str] | None = None,
+    folders: Sequence[Path], horizon_factor: int = 1, names: Mapping[Path, str] | None = None
 ) -> tuple[list[Run], Task]:
     """The runs in these folders, each once, by the `names` that resolved folders are given or their
     own, and the task that they have in common, with episodes `horizon_factor` times as long.
