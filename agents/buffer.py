@@ -302,8 +302,7 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         sequences, rounded down; some are drawn at once. `env` normalises observations and rewards.
         """
         sequences = max(batch_size // self.sequence_length, 1)
-        width = self.states.shape[2] + self.entries
-        ahead = min(max(AHEAD // (sequences * width), 1), 64)
+        ahead = min(max(AHEAD // (sequences * (self.states.shape[2] + self.entries)), 1), 64)
         for first in range(0, count, ahead):
             now = min(count - first, ahead)
             whole = self._drawn(now * sequences, env)

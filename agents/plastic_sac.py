@@ -351,8 +351,7 @@ class PlasticTQC(SequenceLearning, TQC):
         """The pooled quantiles, without the largest."""
         count, _, quantiles = outputs.shape
         kept = count * (quantiles - self.top_quantiles_to_drop_per_net)
-        pooled = outputs.transpose(0, 1).flatten(1)
-        return pooled.sort(dim=1).values[:, :kept]
+        return outputs.transpose(0, 1).flatten(1).sort(dim=1).values[:, :kept]
 
     def _values(self, outputs: Tensor) -> Tensor:
         return outputs.mean(dim=(0, 2))

@@ -138,8 +138,7 @@ class EvidenceAccumulation(DrawnTask):
         probability = self._probability.copy()
         probability[self._cue_times, self.sides[:, None]] = self.active_hz / 1000
         if self.noise:
-            mean = probability.mean(axis=1, keepdims=True)
-            probability += self.noise * (mean - probability)
+            probability += self.noise * (probability.mean(axis=1, keepdims=True) - probability)
         shape = (self.episode_ms, 4, self.population)
         spikes = random.random(shape, dtype=np.float32) < probability[:, :, None]
 

@@ -153,8 +153,7 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
         before = dict(now)
         for name in order:
             node: Any = graph.nodes[name]
-            seen = before if name in loops else now
-            current = sum(seen[source] for source in sources[name])
+            current = sum((before if name in loops else now)[source] for source in sources[name])
             if isinstance(node, nir.Input):
                 now[name] = x
             elif isinstance(node, nir.Affine):
@@ -201,8 +200,7 @@ def check(graph: nir.NIRGraph, deployed: DeployedPolicy, env: gym.Env, seed: int
         fields = layout.unpack(torch.as_tensor(initial[0]))
         _, outputs, _ = network.run(features, starts, fields)
         raw = policy.extract_features(policy.obs_to_tensor(batch)[0])
-    held = np.repeat(raw.double().numpy(), network.config.ticks, axis=0)
-    simulated = simulate(graph, held)
+    simulated = simulate(graph, np.repeat(raw.double().numpy(), network.config.ticks, axis=0))
     spikes = 0
     for index, output in enumerate(outputs):
         expected, found = output.spikes[:, 0].numpy(), simulated[f"layer{index}"]

@@ -281,10 +281,11 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
     for name in matrix.export:
         check_known("export", name, FORMATS, f"{matrix.name}: ")
     commands, evaluations = [("train", *train)], []
+    imports = ["--import", *settings.imports] * bool(settings.imports)
     episodes: dict[str, tuple[int, int]] = {}
     for text in matrix.evaluate:
         asked = arguments(text)
-        options = [str(path), *asked, "--workers", "1", "--overwrite"]
+        options = [str(path), *imports, *asked, "--workers", "1", "--overwrite"]
         with bad_input(f"{matrix.name}: evaluate", UsageError):
             parsed = parse_evaluation(options, "evaluate")
         suite, these = suite_of(parsed), (parsed.episodes, parsed.seed)
@@ -305,7 +306,7 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
         evaluations.append(out)
         options += [] if parsed.out else ["--out", str(out)]
         commands.append(("evaluate", *options))
-    commands += [("export", str(path), "--format", name) for name in matrix.export]
+    commands += [("export", str(path), *imports, "--format", name) for name in matrix.export]
     keep = Path(matrix.keep, path.relative_to(runs / matrix.runs)) if matrix.keep else None
     if keep is not None:
         copy, own = keep.resolve(), path.resolve()

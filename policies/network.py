@@ -120,8 +120,8 @@ class NetworkConfig:
             widths = "the widths of 1 to 100 layers, each from 1 to 10000"
             raise ValueError(f"hidden must name {widths}, got {self.hidden}")
         for name in ("plastic", "recurrent"):
-            if layers == 1:  # a width alone: the layer is what else the last one would be
-                object.__setattr__(self, name, getattr(self, name)[-1:])
+            if layers == 1:  # a width alone: the layer is what any other would be
+                object.__setattr__(self, name, (any(getattr(self, name)),))
             if len(given := getattr(self, name)) != layers:
                 entries = f"one entry for each of the {layers} hidden layers"
                 raise ValueError(f"{name} must have {entries}, got {given}")

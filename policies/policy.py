@@ -235,6 +235,9 @@ class ToldMlpPolicy(ActorCriticPolicy):
             raise ValueError("an actor whose critic is told needs a hidden layer")
         actor[0] = LeadingLinear(first.in_features - self.told, first.out_features)
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | {"told": self.told}
+
 
 class ToldLstmPolicy(RecurrentActorCriticPolicy):
     """sb3-contrib's LSTM policy for all observations that SB3 takes, whose critic may be told more;
@@ -270,8 +273,8 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         sizes = {"lstm_hidden_size": self.lstm_actor.hidden_size, "told": self.told}
         sizes |= {"n_lstm_layers": self.lstm_actor.num_layers, "shared_lstm": self.shared_lstm}
-        sizes["enable_critic_lstm"] = self.enable_critic_lstm
-        return super()._get_constructor_parameters() | sizes
+        given = {"enable_critic_lstm": self.enable_critic_lstm, "lstm_kwargs": self.lstm_kwargs}
+        return super()._get_constructor_parameters() | sizes | given
 
     @staticmethod
     def _process_sequence(

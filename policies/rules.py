@@ -63,8 +63,7 @@ class Rule:
         """The drive D, of values that name at least `variables`, with these coefficients of the
         layer in their order, or with the initial ones; `values` may name those of the synapses.
         """
-        values = {**self.synaptic, **values}
-        return self._of(self.formula, values, coefficients)
+        return self._of(self.formula, {**self.synaptic, **values}, coefficients)
 
     def effective(self, fast: Any, values: Mapping[str, Any]) -> Any:
         """What fast weights do, before the gain; values of the means by what they are means of."""

@@ -146,8 +146,7 @@ def _results(lines: pl.DataFrame) -> str:
     for x in intact.to_dicts():
         values = [x[name] for name in shown]
         values += [off.get((x["suite"], x["base"]), {}).get(shown[0])] * bool(off)
-        cells = ["" if value is None else number(value) for value in values]
-        rows.append([x["base"], *cells])
+        rows.append([x["base"], *("" if value is None else number(value) for value in values)])
     episodes = {f"{x:.0f}" for x in intact["episodes"].drop_nulls()} if "episodes" in intact else ""
     told = f"Means over {' and '.join(sorted(episodes))} episodes" if episodes else "Means"
     if "settled_pace" in shown:

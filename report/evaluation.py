@@ -430,8 +430,7 @@ def ratio(above: np.ndarray, below: np.ndarray) -> Estimate | None:
     means = mean_of_known(above, axis=1) / mean_of_known(below, axis=1)
     if len(means) > 1:
         return estimate(means[:, None])
-    spread = (above - means[0] * below) / below.mean()
-    found = estimate(means[0] + spread)
+    found = estimate(means[0] + (above - means[0] * below) / below.mean())
     return found and found._replace(by_run=tuple(_known(means)))
 
 

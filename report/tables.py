@@ -177,8 +177,7 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
     lines = lines.with_columns(task=pl.concat_str(table.TASK, separator=" ", ignore_nulls=True))
     titles = ("settled pace", "after a change", "regained", "opening")
     columns = {title: mean(name, 2) for title, name in zip(titles, named)}
-    by = {"task": "task", "condition": "condition", "policy": "name"}
-    return grouped(lines, by, columns)
+    return grouped(lines, {"task": "task", "condition": "condition", "policy": "name"}, columns)
 
 
 def contexts(files: Sequence[Path], **where: str) -> str:

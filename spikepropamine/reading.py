@@ -50,10 +50,9 @@ def read_bytes(
         Unreadable: it is none of that.
     """
     try:
-        if inside is not None:
-            place = Path(os.path.realpath(path))
-            if not place.is_relative_to(os.path.realpath(inside)):
-                raise Unreadable(f"{path} is a link that leads out of {inside}")
+        real = os.path.realpath
+        if inside is not None and not Path(real(path)).is_relative_to(real(inside)):
+            raise Unreadable(f"{path} is a link that leads out of {inside}")
         found = os.stat(path)  # first, since opening a device or a FIFO may do something
         if not stat.S_ISREG(found.st_mode):
             raise Unreadable(f"{path} is no regular file")

@@ -77,8 +77,7 @@ def policy_artifact(folder: RunFolder) -> Any:
     """
     import wandb
 
-    description = read_json(folder.policy / "policy.json", inside=folder.path)
-    metadata = description["metadata"]
+    metadata = read_json(folder.policy / "policy.json", inside=folder.path)["metadata"]
     settings = metadata["settings"]
     # artifacts may not have a slash in their name, tasks may
     name = f"{settings['env']}-{settings['policy']}-seed-{settings['seed']}".replace("/", "-")

@@ -321,6 +321,8 @@ def test_a_checkpoint_gives_a_new_algorithm_what_was_learned(run):
     found = model.get_vec_normalize_env().obs_rms.mean
     np.testing.assert_array_equal(found, before.normalisation.statistics[""][0])
     assert model.num_timesteps == 64
+    kept = model.ep_info_buffer, model.ep_success_buffer  # the means over the last 100 episodes
+    assert [buffer.maxlen for buffer in kept] == [100, 100]
     for damage in ("num_timesteps", "ep_info_buffer"):
         wrong = state | {"progress": state["progress"] | {damage: "much"}}
         with pytest.raises(ValueError, match=damage):

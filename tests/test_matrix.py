@@ -122,6 +122,12 @@ def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_t
     assert "--out runs/mlp/CueAssociation-v0-1" in evaluate
 
 
+def test_modules_of_the_training_are_imported_by_all_that_follows(file):
+    (cell, *_) = of(file(envs=["example_evaluation:CueAssociation-v0"], export=["onnx"]))
+    for command_of in cell.commands[1:]:
+        assert "--import example_evaluation" in " ".join(command_of)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

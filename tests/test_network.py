@@ -344,8 +344,9 @@ def test_an_exogenous_channel_that_does_not_exist_is_named(kind, entry):
 
 
 @pytest.mark.parametrize("hidden", [256, (256,), [256]])
-def test_one_width_is_one_layer_like_the_last_of_several(hidden):
-    config = NetworkConfig(hidden=hidden)
+@pytest.mark.parametrize("plastic", [(True, False), (False, True)])
+def test_one_width_is_one_layer_that_is_what_any_of_several_was(hidden, plastic):
+    config = NetworkConfig(hidden=hidden, plastic=plastic)
     assert (config.hidden, config.plastic, config.recurrent) == ((256,), (True,), (False,))
 
 

@@ -16,7 +16,7 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import PlasticPPO
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import load_policy, save_policy
-from spikepropamine.policies.policy import Gru, GruPolicy
+from spikepropamine.policies.policy import Gru, GruPolicy, ToldMlpPolicy
 
 SPACES = [(o, a) for o in ("box", "discrete", "dict") for a in ("box", "discrete")] + [
     ("box", "multi_discrete"),
@@ -310,11 +310,19 @@ def test_what_it_cannot_do_is_refused_with_a_reason():
 
 
 def test_a_gru_of_any_size_is_loaded_as_it_was_saved(tmp_path):
-    settings = {"lstm_hidden_size": 8, "net_arch": {"vf": [8]}}
+    settings = {"lstm_hidden_size": 8, "net_arch": {"vf": [8]}, "lstm_kwargs": {"bias": False}}
     model = sharpened(make_venv("box", "box"), policy="GruPolicy", policy_kwargs=settings)
     model.policy.save(str(tmp_path / "policy.pth"))
     other = GruPolicy.load(str(tmp_path / "policy.pth"), device="cpu")
     assert_same_actions(model, other, recorded(make_venv()))
+
+
+def test_a_policy_whose_critic_is_told_is_loaded_as_it_was_saved(tmp_path):
+    venv = make_venv("box", "box")
+    policy = ToldMlpPolicy(venv.observation_space, venv.action_space, lambda _: 1e-3, told=1)
+    policy.save(str(tmp_path / "policy.pth"))
+    other = ToldMlpPolicy.load(str(tmp_path / "policy.pth"), device="cpu")
+    assert_same_actions(policy, other, recorded(make_venv()))
 
 
 def test_the_critic_sees_spikes_unless_told_not_to_and_never_trains_them():

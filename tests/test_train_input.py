@@ -1,5 +1,7 @@
 """train.py: what wrong, idle and unusual input is answered, and spaces that cannot be had."""
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -150,6 +152,13 @@ def test_options_that_change_nothing_are_named(policy, kind, idle):
     given = [word for name in idle for word in (name, "9")]
     arguments = [*CUE, "--policy", policy, "--trainer.kind", kind, *given]
     assert without_effect(parse(arguments), arguments) == idle
+
+
+def test_initial_values_change_nothing_where_a_policy_starts_from_another():
+    given = ["--trainer.log-std-init", "-2", "--network.eta", "0.5", "--network.slope", "2"]
+    arguments = [*CUE, "--policy", "ndp-oja", *given]
+    settings = replace(parse(arguments), start_from=Path("first"))
+    assert without_effect(settings, arguments) == ["--network.eta", "--trainer.log-std-init"]
 
 
 def test_training_under_perturbations_and_with_the_previous_action(tmp_path, run_here):

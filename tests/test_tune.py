@@ -70,6 +70,14 @@ def test_a_study_has_its_trials_and_the_best_as_a_config(study, capsys):
     assert len(trials_of(study)) == 3
 
 
+def test_a_setting_is_a_whole_number_where_that_is_all_it_takes():
+    settings = defaults("CueAssociation-v0", "mlp")
+    space = {name: {"low": 1, "high": 9} for name in ("trainer.n_epochs", "trainer.max_grad_norm")}
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    epochs, norm = tune.suggested(trial, space, settings).values()
+    assert isinstance(epochs, int) and norm % 1
+
+
 def test_the_value_of_a_trial_is_what_its_policies_earn_in_new_episodes(tmp_path):
     settings = tune.training.parse([*TASK, "--steps", "2560"])
     trial = optuna.create_study(direction="maximize").ask()

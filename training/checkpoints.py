@@ -79,7 +79,12 @@ def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
     """Makes a new algorithm the one that a state was taken of. Raises ValueError, which says where,
     if it differs in its making.
     """
-    layers = _layers(algorithm)
+    layers, window = _layers(algorithm), algorithm._stats_window_size
+    # before `learn` they are None, and SB3 keeps what it finds
+    algorithm.ep_info_buffer, algorithm.ep_success_buffer = (
+        deque(maxlen=window),
+        deque(maxlen=window),
+    )
     try:
         _check_parameters(algorithm, state["parameters"])
         algorithm.set_parameters(state["parameters"], exact_match=True)
@@ -154,7 +159,7 @@ def _set_attributes(thing: Any, values: dict[str, Any], names: tuple[str, ...]) 
         raise ValueError(f"it has {', '.join(values)}")
     for name, value in values.items():
         before = present[name]
-        if isinstance(before, deque):
+        if isinstance(before, deque) and isinstance(value, list | deque):
             value = deque(value, before.maxlen)
         if before is not None and type(value) is not type(before):
             raise ValueError(f"{name} is {value!r}")

@@ -264,8 +264,7 @@ def evaluation_envs(settings: Settings) -> VecEnv:
     with closing(env_maker(settings)(arguments=arguments)) as env:
         if making.horizon_of(env) is None:
             arguments["max_episode_steps"] = making.ENDLESS
-    settings = replace(settings, env_kwargs=arguments)
-    return SideBySide([env_maker(settings)] * EPISODES, SEED)
+    return SideBySide([env_maker(replace(settings, env_kwargs=arguments))] * EPISODES, SEED)
 
 
 @contextmanager

@@ -58,7 +58,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
         settings = training.parse(arguments, program)
         if idle := training.without_effect(settings, arguments):
             said = "does" if len(idle) == 1 else "do"
-            print(f"{', '.join(idle)} {said} not concern {settings.policy}", file=sys.stderr)
+            whom = settings.policy + " with --from" * (settings.start_from is not None)
+            print(f"{', '.join(idle)} {said} not concern {whom}", file=sys.stderr)
         try:
             train(settings)
         except OSError as error:
@@ -103,8 +104,7 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
     # what the policy's name stands for
     settings = replace(settings, network=agents()[settings.policy].network(settings.network))
     with bad_input("", AssertionError, MemoryError):
-        configured = settings.resume and folder.config.is_file()
-        if settings.match_parameters and not configured:
+        if settings.match_parameters and not (settings.resume and folder.config.is_file()):
             settings = replace(settings, network=_matched(settings))
         network, helped = settings.network, shown(venv)
         if helped is not None and network.exogenous is not None:

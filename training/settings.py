@@ -35,6 +35,11 @@ OF_ONE_RUN = {
     "env", "policy", "seed", "imports", "runs", "resume", "overwrite", "start_from", "track",
 }  # fmt: skip
 CRITIC = ("critic", "critic_sees_spikes")
+INITIAL = {"trainer.log_std_init"} | {f"network.{name}" for name in (
+    "gain", "input_gain", "plasticity_gain", "modulator_gain", "membrane_decay", "trace_decay",
+    "threshold_decay", "readout_decay", "eta",
+)}  # fmt: skip
+"""What is learned; where a policy starts from another, it has the values of that one."""
 CUE = 2.0, 0.35  # share of the episodes at first; without it after this part of the training
 
 
@@ -310,13 +315,16 @@ def _check_given(settings: Settings, values: Mapping[str, Any]) -> None:
 
 def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
     """The options of a command line that `parse` has read and that change nothing, since they do
-    not concern the policy.
+    not concern the policy, or initial values of one that starts from another.
     """
     taught, values = settings.teacher is not None, _read(arguments, "")
     values.pop("config", None)
     inner = [f"{part}.{name}" for part in ("network", "trainer") for name in values.get(part, {})]
     matters = concerned(settings.policy, taught, settings.trainer.kind)
-    return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not matters(name)]
+    idle = {name for name in (*values, *inner) if not matters(name)}
+    if settings.start_from is not None and settings.trainer.kind != "evolution":
+        idle |= INITIAL.intersection(inner)
+    return [f"--{name}".replace("_", "-") for name in (*values, *inner) if name in idle]
 
 
 def _read(arguments: Sequence[str], program: str) -> dict[str, Any]:
@@ -397,18 +405,14 @@ def concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bo
 
 
 def _over(settings: Settings, values: dict[str, Any]) -> Settings:
-    """Settings with those of the command line laid over them. Where widths alone are given, a
-    single layer is plastic and recurrent if any was.
-    """
+    """Settings with those of the command line laid over them."""
     values = dict(values)
     if "env_kwargs" in values:
         values["env_kwargs"] = settings.env_kwargs | values["env_kwargs"]
     network = values["network"] = dict(values.get("network", {}))
     widths, ignored = network.get("hidden", ()), agents()[settings.policy].ignores
     for name in ("plastic", "recurrent"):
-        if len(widths) == 1:
-            network.setdefault(name, (any(getattr(settings.network, name)),))
-        elif widths and f"network.{name}" in ignored:
+        if len(widths) > 1 and f"network.{name}" in ignored:
             network.setdefault(name, (False,) * len(widths))
     if values.get("cue") == []:
         steps = updated(settings, {"steps": values.get("steps", settings.steps)}).steps

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import shlex
 import shutil
 import warnings
@@ -121,7 +122,9 @@ def _check_range(settings: Settings, name: str, of: Any, where: str) -> None:
             raise UsageError(f"{where}: low must be below high, and above 0 where log is true")
 
 
-def suggested(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def suggested(
+    trial: Any, space: Mapping[str, Mapping[str, Any]], settings: Settings
+) -> dict[str, Any]:
     """The settings of a trial, by dotted name."""
     values: dict[str, Any] = {}
     for name, of in space.items():
@@ -130,10 +133,13 @@ def suggested(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, A
             texts = [json.dumps(choice) for choice in of["choices"]]
             values[name] = parse_json(trial.suggest_categorical(name, texts), name)
             continue
-        ends = of["low"], of["high"]
-        whole = all(isinstance(end, int) for end in ends)
-        suggest = trial.suggest_int if whole else trial.suggest_float
-        values[name] = suggest(name, *ends, log=of.get("log", False))
+        suggest = trial.suggest_float
+        try:
+            between = of["low"] + (of["high"] - of["low"]) / math.pi
+            updated(settings, nested({name: between}), name)
+        except UsageError:  # whole numbers only
+            suggest = trial.suggest_int
+        values[name] = suggest(name, of["low"], of["high"], log=of.get("log", False))
     return values
 
 
@@ -206,7 +212,7 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
 
     def objective(trial: Any) -> float | None:
         nonlocal refused
-        values = suggested(trial, space)
+        values = suggested(trial, space, settings)
         folder = options.study / "trials" / f"{trial.number:04d}"
         folder.mkdir(parents=True, exist_ok=True)
         told = "given up"

@@ -132,8 +132,7 @@ def floor_of(model: Any) -> int | None:
 
 def wind_directions(task: Any) -> dict[str, np.ndarray]:
     """Where wind may blow to: against the robot, or from its side if it can move sideways."""
-    sideways = {"side": AXES["y"]} if feels(task.model, AXES["y"]) else {}
-    return {"head": -AXES["x"]} | sideways
+    return {"head": -AXES["x"]} | ({"side": AXES["y"]} if feels(task.model, AXES["y"]) else {})
 
 
 MODEL: Need = is_mujoco, "it has no MuJoCo model"
@@ -302,8 +301,7 @@ def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
     bumps, grown = kept["bumps"]  # both in [0, 1], over two periods in both directions
     sunk = TERRAIN_SUNK * max(0.0, 1 - value / BUMPS / TERRAIN_RISEN)
     heights = np.maximum(grown * (TERRAIN_DEPTH + value) * bumps - sunk, 0)
-    heights = heights.ravel() / (BUMPS + TERRAIN_DEPTH)
-    model.hfield_data[:] = heights
+    model.hfield_data[:] = heights.ravel() / (BUMPS + TERRAIN_DEPTH)
     # it moves: its frame is not the world's, and bounding volumes made for one place are void
     model.geom_sameframe[geom] = 0
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)

@@ -157,8 +157,7 @@ class Player:
         Episodes of different seeds are about as far apart as trajectories can get. Not `strictly`:
         all severities may be one, as a sign of one motor is.
         """
-        next_seeds = (*SEEDS[1:], SEEDS[0])
-        others = {seed: self.plain[other] for seed, other in zip(SEEDS, next_seeds)}
+        others = {seed: self.plain[other] for seed, other in zip(SEEDS, (*SEEDS[1:], SEEDS[0]))}
         most = self.deviations([others], whole)[0]
         capped = np.minimum(deviations, most)
         steps = capped[1:] >= (1 - TOLERANCE) * capped[:-1]
@@ -246,8 +245,7 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     for target in ("all", "each") if family.contexts else ():
         if target not in family.targets_in(env):
             continue
-        text = f"{family.name}:{target}=seen@change({ONSET})"
-        changing = Perturbed(env, text, player.spread)
+        changing = Perturbed(env, f"{family.name}:{target}=seen@change({ONSET})", player.spread)
         undone = player.play(translated(changing), first)
         require(_equal(undone, player.plain[first]), "who is told does not get the plain task")
         require(not _equal(player.play(changing, first), undone), f"{target} changes nothing")

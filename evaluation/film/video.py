@@ -118,8 +118,7 @@ def film(
         scenes: list[_Scene] = []
         for number, (take, env, outline) in enumerate(zip(takes, envs, outlines)):
             tall = REWARD_HEIGHT if outline.last.spikes is None else HEIGHT
-            others = outlines[:number] + outlines[number + 1 :]
-            panel = Panel([outline, *others], WIDTH, tall)
+            panel = Panel([outline, *outlines[:number], *outlines[number + 1 :]], WIDTH, tall)
             camera = opened.enter_context(closing(Camera(env, WIDTH, HEIGHT)))
             scenes.append(_Scene(camera, run(take, env), panel, stacked))
         across = WIDTH * (len(takes) if stacked else 2)

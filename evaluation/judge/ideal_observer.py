@@ -75,8 +75,7 @@ class IdealObserver:
         # of cues that were never shown and ask for the same action one stands for all
         first = ~np.tril(alike, -1).any(axis=2)
         joint = self.joint + np.log(np.maximum(alike.sum(axis=2), 1))
-        possible = ((self.targets == action) == correct) & first
-        old, cue = np.nonzero(possible)
+        old, cue = np.nonzero(((self.targets == action) == correct) & first)
         best = np.argsort(joint[old, cue])[::-1][:WIDTH]
         old, cue = old[best], cue[best]
         self.weights = joint[old, cue] - joint[old, cue].max()

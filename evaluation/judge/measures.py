@@ -135,8 +135,7 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
     margins = teacher - random
     paces = pace(rate, random, teacher)
     goal = pace(mean_of(rate, settled), mean_of(random, settled), mean_of(teacher, settled))
-    counted = np.isfinite(paces) & (margins >= LEAST * mean_of(margins, settled))
-    steps = np.flatnonzero(counted)
+    steps = np.flatnonzero(np.isfinite(paces) & (margins >= LEAST * mean_of(margins, settled)))
     if not goal >= LEAST or not (steps < SETTLED.start).any():
         return np.nan
     early = steps[steps < SETTLED.start]
