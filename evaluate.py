@@ -2,7 +2,7 @@
 
 import sys
 
-from spikepropamine.report.evaluate import main
+from spikepropamine.__main__ import script
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], "evaluate.py"))
+    sys.exit(script("evaluate"))

@@ -2,7 +2,7 @@
 
 import sys
 
-from spikepropamine.training.run import main
+from spikepropamine.__main__ import script
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], "train.py"))
+    sys.exit(script("train"))

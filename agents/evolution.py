@@ -196,8 +196,7 @@ class Evolution(BaseAlgorithm):
             self.search.restore(before.contents())
 
     def _evolving(self) -> list[Tensor]:
-        named = dict(self.policy.named_parameters())
-        return [named[name] for name in self.names]
+        return [self.policy.get_parameter(name) for name in self.names]
 
     def _evaluator(self) -> Worker | Processes | OnRay:
         venv: Any = bare(self.env)

@@ -66,8 +66,7 @@ class Worker:
         self, policy: Any, names: Sequence[str], envs: Sequence[Any], makers: Sequence[Any] = ()
     ) -> None:
         self.policy, self.names, self.envs, self.makers = policy, names, list(envs), makers
-        named = dict(policy.named_parameters())
-        self.parameters = [named[name] for name in names]
+        self.parameters = [policy.get_parameter(name) for name in names]
         self.count, self.together = len(envs), can_differ(policy, names)
         network = getattr(policy, "network", None)
         self.draws = network is not None and network.config.fresh_weights == "random"

@@ -20,7 +20,7 @@ from spikepropamine.training.settings import CONFIGS, defaults
 
 EPISODES = 10
 FIRST_SEED = 50_000  # far from those of training and evaluation
-TRAINED = Path("trained/robots")
+TRAINED = Path("trained/spreads")
 ROBOTS = ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Swimmer")
 RANDOM_STEPS = 20_000
 

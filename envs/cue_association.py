@@ -127,8 +127,7 @@ class CueAssociation(DrawnTask):
         self.order = random.integers(self.cues, size=self.trials)
         # The inner permutation decides which actions are used once more where cues / actions is
         # no whole number; the outer one which cue gets which.
-        evenly = np.resize(random.permutation(self.actions), self.cues)
-        self.mapping = random.permutation(evenly)
+        self.mapping = random.permutation(np.resize(random.permutation(self.actions), self.cues))
         shift = random.integers(1, self.actions)
         flips = random.random((self.episode_steps, self.bits)) < self._flip_probability
 

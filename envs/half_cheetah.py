@@ -271,8 +271,7 @@ class HalfCheetahCue(_Robot):
         self.trials = check_integer("trials", trials, 1)
         self.cue_length = check_integer("cue_length", cue_length, 1)
         self.lesson = check_choice("lesson", lesson, (False, True))
-        least = 0 if lesson else 1
-        self.feedback_length = check_integer("feedback_length", feedback_length, least)
+        self.feedback_length = check_integer("feedback_length", feedback_length, 0 if lesson else 1)
         self.settle_length = check_integer("settle_length", settle_length, 0, self.cue_length - 1)
         self.noise = check_number("noise", noise, 0, 1)
         self.told = check_number("told", told, 0, 1)
@@ -405,7 +404,7 @@ class HalfCheetahCue(_Robot):
 
 
 class HalfCheetahNoVelocity(NoVelocity, HalfCheetahEnv):
-    """HalfCheetah-v5.
+    """HalfCheetah-v5 without velocities.
 
     Observation: Box, float64, shape (8,): height of the trunk in m, its angle and those of the
     joints in rad.

@@ -71,8 +71,7 @@ class KeyValue(DrawnTask):
         self.noise = check_number("noise", noise, 0, 1)
         self.return_range = (-float(self.trials), float(self.trials))
         self.parts = {"key": self.bits, "value": self.values, "write": 1, "ask": 1}
-        channels = sum(self.parts.values())
-        self.observation_space = gym.spaces.Box(0.0, 1.0, (channels,), np.float32)
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (sum(self.parts.values()),), np.float32)
         self.action_space = gym.spaces.Discrete(self.values)
 
     def _draw(self) -> None:

@@ -143,8 +143,7 @@ def training_text(perturb: str, environment: str, arguments: Arguments = None) -
         if not texts:
             why = next(iter(reasons.values()), "it has no conditions for training")
             raise ValueError(f"nothing of the suite {perturb} applies to {environment}: {why}")
-        include_plain = all(contexts_of(text) for text in texts)
-        return " | ".join(texts if include_plain else ["none", *texts])
+        return " | ".join(texts if all(contexts_of(text) for text in texts) else ["none", *texts])
     with closing(make(environment, arguments)) as env:
         reason = reason_against(env, perturb, horizon=horizon_of(env))
     if reason:

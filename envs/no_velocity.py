@@ -35,7 +35,7 @@ class NoVelocity(Env):
 
 
 class CartPoleNoVelocity(NoVelocity, CartPoleEnv):
-    """CartPole-v1.
+    """CartPole-v1 without velocities.
 
     Observation: Box, float32, shape (2,): position of the cart in m, angle of the pole in rad. A
     policy without memory gets about 50 of 500; sb3-contrib expects 450 of its LSTM after 50,000
@@ -46,7 +46,7 @@ class CartPoleNoVelocity(NoVelocity, CartPoleEnv):
 
 
 class PendulumNoVelocity(NoVelocity, PendulumEnv):
-    """Pendulum-v1.
+    """Pendulum-v1 without velocity.
 
     Observation: Box, float32, shape (2,): cosine and sine of the angle.
     """

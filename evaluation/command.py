@@ -168,8 +168,7 @@ def ask(options: argparse.Namespace) -> Asked:
     check_writable(folder, "--out")
     if (folder / REPORT).exists() and not options.overwrite:  # the last that is written
         raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
-    deterministic = not options.stochastic
-    return Asked(runs, task, conditions, teacher, seeds, deterministic, skipped, folder)
+    return Asked(runs, task, conditions, teacher, seeds, not options.stochastic, skipped, folder)
 
 
 def conditions_asked(

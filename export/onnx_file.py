@@ -128,8 +128,7 @@ def state_layout(policy: Any) -> StateLayout | None:
     if isinstance(policy, PlasticSpikingPolicy):
         needless = {name for name in policy.layout.shapes if name.endswith(".modulation")}
         needless.add("modulator_held")
-        kept = {k: v for k, v in policy.layout.shapes.items() if k not in needless}
-        return StateLayout(kept)
+        return StateLayout({k: v for k, v in policy.layout.shapes.items() if k not in needless})
     if hasattr(policy, "lstm_actor"):
         shape = (policy.lstm_actor.num_layers, policy.lstm_actor.hidden_size)
         return StateLayout({"hidden": shape, "cell": shape})

@@ -78,7 +78,8 @@ def save_policy(
     """
     name = type(policy).__name__
     if name not in POLICIES:
-        raise ValueError(f"cannot export a {name}; the format knows {', '.join(POLICIES)}")
+        known = f"{', '.join(POLICIES)}; add yours to policies.export.POLICIES"
+        raise ValueError(f"cannot export a {name}; the format knows {known}")
     normalisation = Normalisation.of(venv) if isinstance(venv, VecNormalize) else venv
     settings: dict[str, Any] | None = None
     statistics: dict[str, torch.Tensor] = {}

@@ -32,7 +32,7 @@ from spikepropamine.versions import add_import, import_modules
 from spikepropamine.words import number
 
 TITLES = {"settled_pace": "pace", "late_accuracy": "late accuracy", "return": "return",
-          "retention": "return kept"}  # fmt: skip
+          "retention": "retention"}  # fmt: skip
 NAME = re.compile(r"[A-Za-z][\w./:-]*\w")  # of an environment, as YAML has it without quotes
 
 

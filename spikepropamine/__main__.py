@@ -39,13 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(program, lambda: _run(arguments, program), "interrupted")
 
 
+def script(command: str) -> int:
+    """Runs a command as a script of its own, `COMMAND.py`; returns its exit code."""
+    program = f"{command}.py"
+    return run_command(program, lambda: _run([command, *sys.argv[1:]], program), "interrupted")
+
+
 def _run(arguments: Sequence[str], program: str) -> int:
     if not arguments:
         raise UsageError(f"a command is missing: {', '.join(COMMANDS)}")
     name, *others = arguments
     if name in COMMANDS:
-        module = importlib.import_module(f"spikepropamine.{COMMANDS[name][0]}")
-        return module.main(others, program)
+        return importlib.import_module(f"spikepropamine.{COMMANDS[name][0]}").main(others, program)
     if name not in ("-h", "--help", "--version"):
         raise UsageError(unknown("command", name, COMMANDS))
     if name == "--version":

@@ -133,6 +133,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+OF_SB3 = {"--total-timesteps": "--steps", "--n-timesteps": "--steps"}
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError, one line, in the place of printing its usage. All take
     `--verbose`, which is for `run_command`.
@@ -159,7 +162,7 @@ class Parser(argparse.ArgumentParser):
         for argument in left:
             name = argument.partition("=")[0]
             if name.startswith("-"):
-                hint = did_you_mean(name, known).strip()
+                hint = did_you_mean(OF_SB3.get(name, name), known).strip()
                 raise UsageError(f"unknown option {name}; {hint or 'see --help'}")
         if left:
             raise UsageError(f"unexpected {' '.join(left)}; options begin with --, see --help")

@@ -117,16 +117,16 @@ def name_of(folder: Path) -> str:
 
 def find(name: str | Path) -> Path:
     """The run folder of this path, which may be that of its policy, or the run in trained/ whose
-    path has these parts, the first one of several seeds. Raises UsageError: there is none, or there
-    are several policies; the message has the nearest ones.
+    path has these parts. Raises UsageError: there is none, or there are several; the message has
+    the nearest ones.
     """
     if Path(name).exists():
         return _run_folder(Path(name))
     wanted = f"/{str(name).strip('/')}/"
     fit = [folder for folder in trained_runs() if wanted in f"/{name_of(folder)}/"]
-    if policies := list(dict.fromkeys(name_of(folder.parent) for folder in fit)):
-        if len(policies) == 1:
-            return fit[0]
+    if len(fit) == 1:
+        return fit[0]
+    if policies := [name_of(folder.parent) for folder in fit]:
         some = ", ".join(policies[:3]) + (", ..." if len(policies) > 3 else "")
         raise UsageError(f"{str(name)!r} is the name of {len(policies)} policies: {some}")
     known = [name_of(folder.parent) for folder in trained_runs()]

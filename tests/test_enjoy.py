@@ -68,7 +68,7 @@ def test_a_video_where_the_task_has_no_window_or_the_machine_no_display(
 
 def test_trained_policies_have_names():
     found = find("robots/Swimmer-v5/snn")
-    with pytest.raises(UsageError, match="2 policies: robots/Swimmer-v5/snn, robots-random"):
+    with pytest.raises(UsageError, match="3 policies: robots/Swimmer-v5/snn, robots-random"):
         find("Swimmer-v5/snn")
     assert found.parts[-4:-1] == ("robots", "Swimmer-v5", "snn")
     assert find("spikes/CueAssociation-v0/ndp-oja").parts[-1] == "seed-0"

@@ -146,7 +146,7 @@ def test_what_is_trained_by_name_has_a_shorter_way(agent, action, capsys):
     model = build(agent, make_venv(action=action), NetworkConfig(), trainer)
     model.verbose = 1
     model.learn(8)
-    assert "rollouts and updates: compiled" in capsys.readouterr().out
+    assert "rollouts and updates: by the fast path" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.2])

@@ -186,7 +186,7 @@ def test_without_numbers_the_cue_is_there_in_full_at_first_and_gone_before_the_e
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cue", "1"], "--cue: it takes a share and steps, or nothing"),
+        (["--cue", "1"], "--cue: it takes a share and steps, as 0.7 1e6"),
         (["--cue", "--reveal"], "--cue: leave out --reveal"),
         (["--cue"], "--cue: HalfCheetah-v5: nothing is hidden"),
         (["--critic-told"], "--critic-told: HalfCheetah-v5: nothing is hidden"),

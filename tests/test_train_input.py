@@ -56,13 +56,13 @@ BAD = {
     ),
     "a training that ends before it learns": (
         ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "tqc", "--steps", "200"],
-        ["--steps 200: --trainer.learning-starts needs more than"],
+        ["--steps 200:", "more than 5,000 steps, or less --trainer.learning-starts"],
     ),
     "a training without a whole sequence": (
         ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "sac", "--steps", "800",
          "--trainer.learning-starts", "10", "--n-envs", "8", "--trainer.sequence-length", "99",
          "--trainer.burn-in", "1"],
-        ["--steps 800: --trainer.sequence-length needs more than 808"],
+        ["--steps 800:", "more than 808 steps, or less --trainer.sequence-length"],
     ),
     "a share above 1": ([*SNN, "--trainer.gamma", "-1"], ["--trainer.gamma", "at least 0"]),
     "a device that is not there": ([*SNN, "--device", "cuda"], ["CUDA", "--device cpu"]),
@@ -78,7 +78,7 @@ BAD = {
     ),
     "a rule that the policy's name does not stand for": (
         [*CUE, "--policy", "ndp-oja", *TINY, "--network.rule", "bcm"],
-        ["--network.rule bcm: ndp-oja stands for oja"],
+        ["--network.rule bcm: that of ndp-oja is oja"],
     ),
     "two widths of an LSTM": (
         [*CUE, "--policy", "lstm", *TINY, "--network.hidden", "32", "16"],

@@ -215,6 +215,7 @@ class Progress(BaseCallback):
     def close(self) -> None:
         """Ends the bar, so that what is printed next has a line of its own."""
         if self.bar is not None:
+            self.bar.set_description("", refresh=False)
             self.bar.close()
 
 
@@ -399,8 +400,7 @@ class Guard(BaseCallback):
             self._environment("reward", *bad[1:])
         plain: dict[int, Any] = getattr(self.normalisation, "old_last", {})  # SB3's own has none
         for index in () if evolves else np.flatnonzero(self.locals["dones"]):
-            normalised = self.locals["infos"][index].get("terminal_observation")
-            final = plain.get(int(index), normalised)
+            final = plain.get(int(index), self.locals["infos"][index].get("terminal_observation"))
             if final is not None and (bad := unsound(final, LIMIT)):
                 self._environment(bad[0], (int(index), *bad[1]), bad[2])
         return True

@@ -121,8 +121,7 @@ class WandbWriter(sb3.KVWriter):
             tqdm.write(f"tracking ends here, training goes on: {reason(error)}", file=sys.stderr)
 
     def _remember(self) -> None:
-        known = {"id": self.run.id, "last_step": self.last_step}
-        write_text(self.file, json.dumps(known) + "\n")
+        write_text(self.file, json.dumps({"id": self.run.id, "last_step": self.last_step}) + "\n")
 
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0

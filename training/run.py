@@ -201,8 +201,7 @@ def _learn(
     )
     if isinstance(algorithm, FastPPO):
         print(f"rollouts and updates: {way(algorithm.policy)}")
-    off = settings.track == "off"
-    with nullcontext() if off else WandbWriter(settings, config) as tracking:
+    with nullcontext() if settings.track == "off" else WandbWriter(settings, config) as tracking:
         writers: list[Any] = [] if tracking is None else [tracking]
         rows = ProgressCSV(folder.progress, done)
         console = HumanOutputFormat(cast(TextIO, DummyTqdmFile(sys.stdout)))  # above the bar

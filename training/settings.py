@@ -199,8 +199,7 @@ def _own_config(file: Path, env: str, policy: str) -> list[tuple[Path, dict[str,
             raise UsageError(f"{file} is of {learned.get('policy')} on {learned.get('env')}")
         return [(file, {"all": {k: v for k, v in learned.items() if k not in OF_ONE_RUN}})]
     files = with_bases(file, CONFIGS)
-    names = {"all", policy.split("-")[0], policy}
-    if not any(names & sections.keys() for _, sections in files):
+    if not any({"all", policy.split("-")[0], policy} & sections.keys() for _, sections in files):
         found = ", ".join(map(str, files[-1][1]))
         raise UsageError(f"{file} has no section for {policy}, only {found or 'nothing'}")
     return files
@@ -306,7 +305,7 @@ def _check_given(settings: Settings, values: Mapping[str, Any]) -> None:
         if network.get(name, meant) != meant:
             others = "`spikepropamine list policies` has the others"
             given = f"--network.{name} {network[name]}"
-            raise UsageError(f"{given}: {policy} stands for {meant}; {others}")
+            raise UsageError(f"{given}: that of {policy} is {meant}; {others}")
     widths = network.get("hidden", ())
     if agent.one_width and len(set(widths)) > 1:
         given = f"--network.hidden {' '.join(map(str, widths))}"
@@ -452,7 +451,7 @@ def validated(settings: Settings) -> Settings:
         require("tensorboard", "tensorboard", "--tensorboard")
     trainer = settings.trainer
     if settings.cue is not None and (settings.reveal or len(settings.cue) != 2):
-        why = "leave out --reveal" if settings.reveal else "it takes a share and steps, or nothing"
+        why = "leave out --reveal" if settings.reveal else "it takes a share and steps, as 0.7 1e6"
         raise UsageError(f"--cue: {why}")
     if trainer.kind == "evolution":
         require("evotorch", "evolution", "--trainer.kind evolution")
@@ -464,8 +463,8 @@ def validated(settings: Settings) -> Settings:
     drawn = settings.n_envs * (trainer.burn_in + trainer.sequence_length + 1)
     for name, steps in (("learning-starts", trainer.learning_starts), ("sequence-length", drawn)):
         if trainer.kind in OFF_POLICY and settings.steps <= steps:
-            why = f"--trainer.{name} needs more than {steps:,}"
-            raise UsageError(f"--steps {settings.steps:,}: {why}, or nothing is learned")
+            why = f"more than {steps:,} steps, or less --trainer.{name}"
+            raise UsageError(f"--steps {settings.steps:,}: to learn something it takes {why}")
     if settings.critic_first and trainer.kind != "ppo":
         raise UsageError("--critic-first is for trainer.kind ppo")
     if settings.teacher is not None and trainer.kind != "supervised":

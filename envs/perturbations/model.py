@@ -85,8 +85,7 @@ class EditableModel:
             for addition in self._additions:
                 addition(spec)
             model, reference = spec.compile(), self._first[0]
-            same = np.array_equal(model.body_mass, reference.body_mass)
-            if model.nq != reference.nq or not same:
+            if model.nq != reference.nq or not np.array_equal(model.body_mass, reference.body_mass):
                 raise ValueError(
                     f"the model is not the one that {self._task.fullpath} describes, so its "
                     "geometry cannot be changed: apply this perturbation first"

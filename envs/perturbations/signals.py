@@ -124,8 +124,7 @@ def _drop_sensors(observation: np.ndarray, value: float, bound: Bound) -> np.nda
 def _stick(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     """The sensors that stick at a higher severity include those that stick at a lower one."""
     if "rank" not in bound.kept:
-        ranks = bound.random.permutation(observation.size)
-        bound.kept["rank"] = ranks.reshape(observation.shape)
+        bound.kept["rank"] = bound.random.permutation(observation.size).reshape(observation.shape)
         bound.kept["stuck"] = np.zeros(observation.shape, dtype=bool)
         bound.kept["reading"] = observation.copy()
     stuck = bound.kept["rank"] < math.ceil(value * observation.size)

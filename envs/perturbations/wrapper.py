@@ -138,8 +138,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if any(act.changed and act.family.edit_spec for act in self._editing):
                 self._model.find_places()
             self._show()
-        info = self._with_values(info)
-        return self._observe(observation), reward, terminated, truncated, info
+        return self._observe(observation), reward, terminated, truncated, self._with_values(info)
 
     @property
     def context(self) -> list[int]:

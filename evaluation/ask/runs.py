@@ -18,7 +18,7 @@ from spikepropamine.evaluation.ask.conditions import (
     task_of,
 )
 from spikepropamine.evaluation.ask.lesions import layout_of
-from spikepropamine.folder import POLICY_NAME, RunFolder
+from spikepropamine.folder import POLICY_NAME, RunFolder, name_of
 from spikepropamine.options import flat
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
@@ -64,7 +64,7 @@ def load_runs(
         for run, task in zip(runs, tasks)
     }
     if len(different) > 1:
-        listed = "; ".join(f"{folder} of {text}" for text, folder in different.items())
+        listed = "; ".join(f"{name_of(run)} of {text}" for text, run in different.items())
         raise ValueError(f"the runs are of different tasks: {listed}")
     first: dict[str, Run] = {}
     seen: dict[tuple[str, int], Run] = {}

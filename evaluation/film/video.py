@@ -63,8 +63,7 @@ def film_run(
 
     def make(arguments: dict[str, Any]) -> gym.Env:
         arguments = dict(task.arguments) | arguments
-        changed = replace(task, arguments=arguments)
-        return make_env(changed, condition, run.previous, run.revealed)
+        return make_env(replace(task, arguments=arguments), condition, run.previous, run.revealed)
 
     takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
     layout = layout_of(run.policy)

@@ -141,7 +141,9 @@ def run_jobs(
     place: str | None = f"{cache_folder()}; the variable {CACHE} names another folder"
     with progress_bar(sum(jobs[index].episodes for index in left), "episodes") as bar:
         if len(left) < len(jobs):
-            bar.write(f"{len(jobs) - len(left)} of {len(jobs)} parts are there", file=sys.stderr)
+            bar.write(
+                f"{len(jobs) - len(left)} of {len(jobs)} parts are in the cache", file=sys.stderr
+            )
         for index, outcome in done:
             outcomes[index] = outcome
             bar.update(jobs[index].episodes)

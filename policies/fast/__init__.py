@@ -68,7 +68,7 @@ def obstacle(policy: Any) -> str | None:
 def way(policy: Any) -> str:
     """Which code rolls out and updates a policy, in words."""
     why = obstacle(policy)
-    return "compiled" if why is None else f"Stable-Baselines3's own, because {why}"
+    return "by the fast path" if why is None else f"Stable-Baselines3's own, because {why}"
 
 
 class Fast:
