@@ -120,7 +120,7 @@ class NetworkConfig:
             widths = "the widths of 1 to 100 layers, each from 1 to 10000"
             raise ValueError(f"hidden must name {widths}, got {self.hidden}")
         for name in ("plastic", "recurrent"):
-            if layers == 1:  # a width alone: the layer is what any other would be
+            if layers == 1 and getattr(self, name):  # a width alone: the layer is what any was
                 object.__setattr__(self, name, (any(getattr(self, name)),))
             if len(given := getattr(self, name)) != layers:
                 entries = f"one entry for each of the {layers} hidden layers"
