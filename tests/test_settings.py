@@ -14,6 +14,7 @@ from spikepropamine.envs.making import check_env_id
 from spikepropamine.policies.export import save_policy
 from spikepropamine.training import settings
 
+ROBOTS = ("HalfCheetah", "Walker2d", "Hopper", "Swimmer", "Ant", "Humanoid")
 CUE = ["--env", "CueAssociation-v0"]
 
 
@@ -118,6 +119,12 @@ def test_every_configuration_is_of_a_task_and_works_with_every_kind_of_policy(fi
     check_env_id(file.stem)
     for policy, taught in itertools.product(("mlp", "lstm", "snn", "ndp-oja"), (False, True)):
         settings.validated(settings.defaults(file.stem, policy, taught))
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_off_policy_the_policies_of_a_robot_are_trained_alike(robot):
+    trainers = [settings.defaults(f"{robot}-v5", policy, kind="sac").trainer for policy in agents()]
+    assert all(trainer == trainers[0] for trainer in trainers)
 
 
 def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
