@@ -145,11 +145,10 @@ CONCERNED = {
     "tqc": (*BY_GRADIENTS, *OF_SAC, *TQC, "critic", "n_critics", "critic_sees_state"),
     "evolution": OF_EVOLUTION,
 }
-
-
-def beside(kind: str) -> set[str]:
-    """Settings of the algorithm that do not concern this kind of training."""
-    return {f.name for f in fields(TrainerSettings)} - {*OF_ALL, *CONCERNED[kind]}
+IGNORED = {
+    "supervised": ("normalize_rewards", "critic_told"),  # no critic learns
+    "evolution": ("normalize_rewards", "cue", "critic_told", "critic_first", "threads"),
+}
 
 
 Kwargs = dict[str, Any]
@@ -332,6 +331,20 @@ def agents() -> dict[str, Agent]:
             f"{summary} neuromodulated", _spiking, network, {"network.rule"}
         )
     return BASELINES | plastic | modulated | _registered
+
+
+def concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bool]:
+    """Whether a setting, by its dotted name, matters to a policy and its kind of training."""
+    if policy is None:
+        return lambda name: "." not in name
+    of_others = {f.name for f in fields(TrainerSettings)} - {*OF_ALL, *CONCERNED[kind]}
+    ignored = {*agents()[policy].ignores, *IGNORED.get(kind, ())}
+    ignored |= {f"trainer.{name}" for name in of_others}
+    if kind in OFF_POLICY:
+        ignored.discard("trainer.sequence_length")
+    if not taught:
+        ignored |= {"trainer.guided_steps", "trainer.opening"}
+    return lambda name: name not in ignored
 
 
 def register(name: str, agent: Agent) -> None:

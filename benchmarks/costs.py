@@ -23,12 +23,6 @@ from spikepropamine.folder import find
 STEPS = 500
 
 
-def operations(run: Run, task: Task) -> dict[str, float]:
-    """Of a step, with energy and memory."""
-    cost = cost_of_run(run, task, UNSEEN_SEED)
-    return {name: round(x, 4 if name == "activation_sparsity" else 1) for name, x in cost.items()}
-
-
 def exported(run: Run, task: Task) -> dict[str, float]:
     """Size of the ONNX file, how far its actions are from the policy's, and times of a step."""
     env = make_env(task, CLEAN, run.previous, run.revealed)
@@ -62,7 +56,9 @@ def measure(rows: Rows, options: Any) -> None:
     for name in options.runs:
         (run,), task = load_runs([find(name)])
         case = {"environment": run.environment, "policy": run.name, "seed": run.seed}
-        rows.add(operations(run, task), **case)
+        cost = cost_of_run(run, task, UNSEEN_SEED)
+        digits = {"activation_sparsity": 4}
+        rows.add({name: round(x, digits.get(name, 1)) for name, x in cost.items()}, **case)
         rows.add(exported(run, task), setting="exported", **case)
 
 

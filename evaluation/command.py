@@ -272,5 +272,6 @@ def described(evaluation: Evaluation) -> dict[str, Any]:
             }
             for run in evaluation.runs
         ],
+        "learning": {run.name: run.learning for run in evaluation.runs},
         "skipped": [asdict(skipped) for skipped in evaluation.skipped],
     }  # fmt: skip

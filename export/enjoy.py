@@ -13,8 +13,7 @@ import torch
 from spikepropamine.common import bad_input
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
-from spikepropamine.evaluation.ask.conditions import Condition, Task, conditions_of, make_env
-from spikepropamine.evaluation.ask.runs import Run
+from spikepropamine.evaluation.ask.conditions import conditions_of, make_env
 from spikepropamine.evaluation.command import FILMED
 from spikepropamine.evaluation.run.episodes import watch
 from spikepropamine.export.command import parser_of, run_of
@@ -44,7 +43,10 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
         with closing(make(task.environment, task.arguments)) as env:
             modes = env.metadata.get("render_modes", [])
         if "human" in modes:
-            print(f"return {live(run, task, conditions[-1], options.seed):.1f}")
+            shown = replace(task, arguments={**task.arguments, "render_mode": "human"})
+            with closing(make_env(shown, conditions[-1], run.previous, run.revealed)) as env:
+                total = sum(moment.reward for moment in watch(run.policy, env, options.seed))
+            print(f"return {total:.1f}")
             return 0
     from spikepropamine.evaluation.film.video import film_run  # the encoder takes a moment
 
@@ -61,13 +63,6 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     if options.open and has_display():
         webbrowser.open(path.resolve().as_uri())
     return 0
-
-
-def live(run: Run, task: Task, condition: Condition, seed: int) -> float:
-    """Shows an episode in a window; returns its return."""
-    shown = replace(task, arguments={**task.arguments, "render_mode": "human"})
-    with closing(make_env(shown, condition, run.previous, run.revealed)) as env:
-        return sum(moment.reward for moment in watch(run.policy, env, seed))
 
 
 def has_display() -> bool:

@@ -13,10 +13,8 @@ if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
 session = onnxruntime.InferenceSession(sys.argv[1])
 task = json.loads(session.get_modelmeta().custom_metadata_map["task"])
 inputs = {x.name: x.shape[1:] for x in session.get_inputs()}
-types = {
-    x.name: {"tensor(float)": "f4", "tensor(double)": "f8"}.get(x.type)
-    for x in session.get_inputs()
-}
+floats = {"tensor(float)": "f4", "tensor(double)": "f8"}
+types = {x.name: floats.get(x.type) for x in session.get_inputs()}
 if task["env"] not in gymnasium.registry or task["revealed"] or "observation" not in inputs:
     sys.exit("this example needs one of Gymnasium's own tasks, and arrays as observations")
 env = gymnasium.make(task["env"], **task["env_kwargs"])

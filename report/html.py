@@ -112,7 +112,17 @@ def _tested(found: Evaluation) -> Section:
                "training return, last", "training return, best"]  # fmt: skip
     glossary = Text(sentences("glossary", found), True, folded="What the words mean")
     tested = Text(sentences("tested", found))
-    return Section("What was tested", [tested, Table(columns, rows), glossary])
+    return Section("What was tested", [tested, Table(columns, rows), _learning(found), glossary])
+
+
+def _learning(found: Evaluation) -> Table:
+    """Settings of training that concern several policies and in which these differ."""
+    learning, rows = found.asked.get("learning", {}), []  # older evaluations do not say
+    for name in dict.fromkeys(name for settings in learning.values() for name in settings):
+        known = {p: settings[name] for p, settings in learning.items() if name in settings}
+        if len({str(value) for value in known.values()}) > 1:
+            rows.append([name, *(str(known[p]) if p in known else None for p in found.policies)])
+    return Table(["setting", *found.policies], rows, "Settings of training that differ")
 
 
 def _variants(found: Evaluation, condition: Condition) -> Iterator[Variant]:

@@ -16,7 +16,7 @@ from scipy import stats
 from spikepropamine import statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.evaluation.judge.cost import KINDS, PARTS
-from spikepropamine.words import number, percent
+from spikepropamine.words import number, p_value, percent
 
 PLASTIC = r"^n?dp-"
 MILD = 0.5  # severity up to which a condition is no extreme one
@@ -362,13 +362,9 @@ def _compared(
     corrected = statistics.holm([statistics.decisive(found) for found in tests.values()])
     return [
         [task, one, statistics.verdict(x, p), other, _between(x.mean, x.interval, digits),
-         *(_p(value) for value in (x.p, p, x.rank_p)), f"{x.better:.2f}"]
+         *("" if y is None else p_value(y) for y in (x.p, p, x.rank_p)), f"{x.better:.2f}"]
         for ((one, other), x), p in zip(tests.items(), corrected)
     ]  # fmt: skip
-
-
-def _p(value: float | None) -> str:
-    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _cases(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, Any]]:

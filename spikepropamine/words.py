@@ -50,5 +50,5 @@ def plural(count: int, one: str) -> str:
 
 
 def p_value(p: float) -> str:
-    """Two digits: "0.032"; less than a thousandth is "< 0.001"."""
-    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+    """Three decimals: "0.032"; less than a thousandth is "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -48,6 +48,7 @@ def test_command_line(tmp_path):
     assert asked["seeds"] == [1_000_000, 1_000_005] and "torch" in asked["versions"]
     runs = [(run["folder"], run["steps"]) for run in asked["runs"]]
     assert runs[:2] == [("../../ndp-oja/seed-0", 123), ("../../ndp-oja/seed-1", 123)]
+    assert [asked["learning"][policy]["n_envs"] for policy in found.policies] == [4, 4]
     rows = table.read(results / RESULTS)
     clean = table.where(rows, policy="ndp-oja", seed=0, condition="clean", measure="return")
     assert clean["episode"].to_list() == list(range(1_000_000, 1_000_006))

@@ -94,6 +94,21 @@ def test_a_report_without_parts_leaves_out_their_sections(cue):
     assert ('"label":"chance"' in html) == cue
 
 
+def test_a_report_has_the_settings_of_training_in_which_policies_differ():
+    alike, own = {"trainer.kind": "sac", "steps": 64}, {"ndp-oja": {"network.eta": 0.1}}
+    rates = {"ndp-oja": 0.001, "snn": 0.001, "mlp": 0.003}
+    learning = {p: alike | own.get(p, {}) | {"trainer.rate": x} for p, x in rates.items()}
+    cells = re.findall("<td.*>(.*)</td>", differing(learning))
+    assert cells == ["trainer.rate", "0.001", "0.001", "0.003"]
+    assert differing(dict.fromkeys(rates, alike)) == ""
+
+
+def differing(learning):
+    """The table of it in a report; empty where there is none."""
+    _, _, rest = html_of(example(learning=learning)).partition("Settings of training that differ")
+    return rest.partition("</table>")[0]
+
+
 def test_a_report_of_contexts_shows_random_actions_and_the_teacher():
     html = html_of(example(contexts=True))
     assert "Adaptation" in Outline(html).sections and "Recovery" not in Outline(html).sections

@@ -11,6 +11,7 @@ from saved_runs import make_policy
 from spikepropamine.agents.zoo import agents
 from spikepropamine.common import UsageError, write_text
 from spikepropamine.envs.making import check_env_id
+from spikepropamine.evaluation.ask.runs import learning_settings
 from spikepropamine.policies.export import save_policy
 from spikepropamine.training import settings
 
@@ -210,3 +211,13 @@ def test_a_policy_that_does_not_say_how_it_was_trained_is_none_to_start_from(tmp
     save_policy(tmp_path / "policy", policy, metadata={"settings": told, "steps": 1})
     with pytest.raises(UsageError, match="does not say how it was trained"):
         settings.parse(["--env", "Pendulum-v1", "--policy", "mlp", "--from", str(tmp_path)])
+
+
+def test_settings_of_learning_are_those_that_concern_the_policy_and_how_it_learns():
+    plain, plastic = (
+        learning_settings(settings.defaults("Ant-v5", policy, kind="sac").as_dict())
+        for policy in ("mlp", "ndp-hebb")
+    )
+    assert "trainer.tau" in plain and "trainer.clip_range" not in plain
+    assert "network.eta" in plastic and "network.eta" not in plain
+    assert "seed" not in plain and "runs" not in plain

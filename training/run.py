@@ -193,11 +193,11 @@ def _learn(
         print(FINISHED.format(folder.path, done))
         return
     write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
-    trained = [p for p in algorithm.policy.parameters() if p.requires_grad]
     print(
         f"{settings.policy} on {settings.env}, seed {settings.seed}: "
         f"{actor_parameters(algorithm.policy):,} parameters in the actor, "
-        f"{sum(p.numel() for p in trained):,} with the critic"
+        f"{sum(p.numel() for p in algorithm.policy.parameters() if p.requires_grad):,} "
+        "with the critic"
     )
     if isinstance(algorithm, FastPPO):
         print(f"rollouts and updates: {way(algorithm.policy)}")

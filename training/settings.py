@@ -2,7 +2,7 @@
 
 import argparse
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from spikepropamine import options
-from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, beside
+from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, concerned
 from spikepropamine.common import Parser, UsageError, bad_input, check_known, require, unknown
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder, find
@@ -384,23 +384,6 @@ def _parser(settings: Settings, program: str, policy: str | None, taught: bool) 
         settings = replace(settings, network=network)
     options.add_options(parser, settings, concerned(policy, taught, settings.trainer.kind))
     return parser
-
-
-def concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bool]:
-    """Whether a setting, by its dotted name, matters to a policy and its kind of training."""
-    if policy is None:
-        return lambda name: "." not in name
-    ignored = set(agents()[policy].ignores)
-    ignored |= {f"trainer.{name}" for name in beside(kind)}
-    if kind == "evolution":
-        ignored |= {"normalize_rewards", "cue", "critic_told", "critic_first", "threads"}
-    if kind == "supervised":  # no critic learns
-        ignored |= {"normalize_rewards", "critic_told"}
-    if kind in OFF_POLICY:
-        ignored.discard("trainer.sequence_length")
-    if not taught:
-        ignored |= {"trainer.guided_steps", "trainer.opening"}
-    return lambda name: name not in ignored
 
 
 def _over(settings: Settings, values: dict[str, Any]) -> Settings:

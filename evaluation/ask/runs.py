@@ -7,6 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.preprocessing import is_image_space
 
+from spikepropamine.agents.zoo import CONCERNED, agents, concerned
 from spikepropamine.common import shown
 from spikepropamine.envs.making import revealed_text
 from spikepropamine.evaluation.ask.conditions import (
@@ -40,6 +41,7 @@ class Run:
     revealed: str | None  # text of the perturbations that it is told; None: none
     seed: int  # of the training
     steps: int  # of the training
+    learning: dict[str, Any]  # the other settings of the training, see `learning_settings`
 
 
 def load_runs(
@@ -123,6 +125,7 @@ def _load_run(folder: Path) -> Run:
             revealed=revealed_text(settings),
             seed=settings["seed"],
             steps=policy.metadata["steps"],
+            learning=learning_settings(settings),
         )
     except (KeyError, TypeError) as error:
         wrong = f"is damaged: {error}"
@@ -165,13 +168,19 @@ def _imports_of(folder: Path) -> list[str]:
 
 
 def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What training seeds of one policy have in common besides the task, by dotted name."""
+    """What training seeds of one policy have in common besides the task, by dotted name: what
+    concerns it, or all where it or its kind of training is unknown here.
+    """
     names = ("network", "trainer", "n_envs", "steps", "normalize_observations", "normalize_rewards",
              "cue", "critic_told", "critic_first")  # fmt: skip
     found = flat({name: settings[name] for name in names if name in settings})
     for name in ("teacher", "start_from"):  # which may have the seed in its path
         found[name] = settings.get(name) is not None
-    return found
+    policy, kind = settings.get("policy"), found.get("trainer.kind")
+    if policy not in agents() or kind not in CONCERNED:
+        return found
+    matters = concerned(policy, found["teacher"], kind)
+    return {name: value for name, value in found.items() if matters(name)}
 
 
 def _difference(one: Run, other: Run) -> str:
@@ -179,10 +188,9 @@ def _difference(one: Run, other: Run) -> str:
     for what in ("perturb", "previous", "revealed", "arguments"):
         if getattr(one, what) != getattr(other, what):
             return {"revealed": "--reveal", "arguments": "--env-kwargs"}.get(what, f"--{what}")
-    first, second = (learning_settings(run.policy.metadata["settings"]) for run in (one, other))
-    for name in first:  # a setting of another version is unknown
-        if name in second and first[name] != second[name]:
-            return f"--{name.replace('_', '-')} ({shown(first[name])}, {shown(second[name])})"
+    for name, first in one.learning.items():  # a setting of another version is unknown
+        if (second := other.learning.get(name, first)) != first:
+            return f"--{name.replace('_', '-')} ({shown(first)}, {shown(second)})"
     states = (run.policy.policy.state_dict() for run in (one, other))
     sizes = [{name: x.shape for name, x in state.items()} for state in states]
     return "" if sizes[0] == sizes[1] else "the sizes of their networks"
