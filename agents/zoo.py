@@ -149,7 +149,7 @@ IGNORED = {
     "supervised": ("normalize_rewards", "critic_told"),  # no critic learns
     "evolution": ("normalize_rewards", "cue", "critic_told", "critic_first", "threads"),
 }
-
+"""Of the other settings, those that do not concern a kind of training."""
 
 Kwargs = dict[str, Any]
 Create = Callable[[VecEnv, NetworkConfig, TrainerSettings, str, Kwargs], BaseAlgorithm]
@@ -333,10 +333,8 @@ def agents() -> dict[str, Agent]:
     return BASELINES | plastic | modulated | _registered
 
 
-def concerned(policy: str | None, taught: bool, kind: str) -> Callable[[str], bool]:
+def concerned(policy: str, taught: bool, kind: str) -> Callable[[str], bool]:
     """Whether a setting, by its dotted name, matters to a policy and its kind of training."""
-    if policy is None:
-        return lambda name: "." not in name
     of_others = {f.name for f in fields(TrainerSettings)} - {*OF_ALL, *CONCERNED[kind]}
     ignored = {*agents()[policy].ignores, *IGNORED.get(kind, ())}
     ignored |= {f"trainer.{name}" for name in of_others}

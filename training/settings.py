@@ -379,9 +379,11 @@ def _parser(settings: Settings, program: str, policy: str | None, taught: bool) 
         help="settings in sections, as in configs/ENV.yaml or best.yaml of `tune`, or the "
         "config.yaml of a run; options win over it",
     )
-    if policy is not None:  # its name has a say in what is used
-        network = agents()[policy].network(settings.network)
-        settings = replace(settings, network=network)
+    if policy is None:
+        options.add_options(parser, settings, lambda name: "." not in name)
+        return parser
+    # its name has a say in what is used
+    settings = replace(settings, network=agents()[policy].network(settings.network))
     options.add_options(parser, settings, concerned(policy, taught, settings.trainer.kind))
     return parser
 
