@@ -17,7 +17,7 @@ from spikepropamine import statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError
 from spikepropamine.evaluation.ask.conditions import Condition, severest
 from spikepropamine.evaluation.ask.lesions import LESIONS
-from spikepropamine.evaluation.judge.cost import Cost, total
+from spikepropamine.evaluation.judge.cost import Cost
 from spikepropamine.evaluation.judge.measures import mean_of_known
 from spikepropamine.evaluation.rows import RANDOM, TOLD
 from spikepropamine.folder import ASKED, RESULTS
@@ -275,12 +275,9 @@ class Evaluation:
         return next(keys, "")
 
     def off(self, policy: str, condition: Condition) -> str:
-        """Key of a condition with plasticity off; empty where there is none, or nothing to switch
-        off.
-        """
+        """Key of a condition with plasticity off; empty where the policy was not evaluated so."""
         key = self.with_lesion(condition.key, "off")
-        there = self.conditions.get(key) in self.conditions_of(policy)
-        return key if there and self.is_plastic(policy) else ""
+        return key if self.conditions.get(key) in self.conditions_of(policy) else ""
 
     @property
     def lesions(self) -> list[str]:
@@ -397,10 +394,6 @@ class Evaluation:
                 if name.startswith("cost/") and (score := self.estimate(policy, None, name)):
                     found.setdefault(policy, {})[name.removeprefix("cost/")] = score.mean
         return found
-
-    def is_plastic(self, policy: str) -> bool:
-        """Whether it has plasticity that works, by the operations of one clean episode."""
-        return policy in self.costs and bool(total(self.costs[policy], "plasticity").any())
 
     def references(self, condition: str) -> list[str]:
         """Random actions, and the teacher that is told, where they were run in a condition."""

@@ -205,7 +205,7 @@ def _severity(found: Evaluation) -> Section:
                 split = found.conditions[list(keys.values())[-1]].split
                 area = cell(found.area(policy, keys), True)
                 rows.append([policy, label, lesion_name(lesion), split, area])
-                if lesion is None or (lesion == "off" and found.is_plastic(policy)):
+                if lesion in (None, "off"):
                     name = policy if lesion is None else f"{policy}, off"
                     if lesion is None:  # all, by definition
                         scores[0] = scores[0]._replace(interval=(1.0, 1.0))

@@ -18,7 +18,6 @@ from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.evaluation.judge.cost import KINDS, PARTS
 from spikepropamine.words import number, p_value, percent
 
-PLASTIC = r"^n?dp-"
 MILD = 0.5  # severity up to which a condition is no extreme one
 COMPARED = ("result", "other", "difference", "p", "p (Holm)", "p (rank)",
             "probability of improvement")  # fmt: skip
@@ -50,7 +49,7 @@ def returns(files: Sequence[Path], **where: str) -> str:
     for _, of in table.groups(lines, "environment"):
         table.of_one_task(of)
     clean = pl.col("condition") == CLEAN_KEY
-    switched = (pl.col("condition") == "plasticity-off") & pl.col("policy").str.contains(PLASTIC)
+    switched = pl.col("condition") == "plasticity-off"
     off = pl.when(~clean).then(pl.lit("the same, plasticity off"))
     lines = lines.filter(clean | switched).with_columns(name=off.otherwise("name"))
     envs = lines["environment"].unique(maintain_order=True)
@@ -169,11 +168,8 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
     known = [name for name in named if name in lines.columns]
     if not known:
         raise KeyError(named[0])
-    lines = lines.filter(pl.any_horizontal(pl.col(known).is_not_null()))
-    if "opening_over_off" in known:
-        # the episodes of a network without plasticity are the same with plasticity off
-        added = pl.when(pl.col("opening_over_off") != 0.0).then("opening_over_off")
-        lines = lines.with_columns(opening_over_off=added)
+    there = pl.any_horizontal(pl.col(known).is_not_null())
+    lines = lines.filter(there.any().over(*table.TASK, "condition", "name"))
     lines = lines.with_columns(task=pl.concat_str(table.TASK, separator=" ", ignore_nulls=True))
     titles = ("settled pace", "after a change", "regained", "opening")
     columns = {title: mean(name, 2) for title, name in zip(titles, named)}
@@ -185,7 +181,7 @@ def contexts(files: Sequence[Path], **where: str) -> str:
     pace, the same with plasticity off where there is plasticity, and the changes made good.
     """
     lines = table.of_one_task(table.once(table.lines_where(files, {"split": "held-out"} | where)))
-    off = {"lesion": "off", "plastic": True}
+    off = {"lesion": "off"}
     columns: dict[str, Cell] = {
         "trainable parameters": lambda some: (
             "" if (count := some["parameters"][0]) is None else f"{count:,.0f}"
@@ -194,7 +190,6 @@ def contexts(files: Sequence[Path], **where: str) -> str:
         "plasticity off": mean("settled_pace", 2, off),
         "changes made good": mean("regained", 2, {"lesion": None}),
     }
-    lines = lines.with_columns(plastic=pl.col("policy").str.contains(PLASTIC))
     return grouped(lines, {"policy": "name"}, columns)
 
 

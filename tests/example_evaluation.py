@@ -80,7 +80,7 @@ def evaluation(conditions, measured, **changes):
 
 
 def example(cue=False, contexts=False, only_clean=False, **changes):
-    """Three policies, one of which has no lesions; with `cue`, in a task of trials; with
+    """Three policies, one of which is plastic; with `cue`, in a task of trials; with
     `contexts`, in one condition with contexts beside a teacher.
     """
     intact = [condition()]
@@ -136,7 +136,7 @@ def _policy(conditions, policy, number, runs, cue, contexts):
               for name, value in _costs(number).items()}  # fmt: skip
     for c in conditions:
         key, onset = c["key"], c["onset"]
-        if policy == "mlp" and c["lesion"]:
+        if c["lesion"] and not plastic:
             continue
         harm = 400.0 if plastic and c["lesion"] else 0.0
         level = 4000.0 * (1 - 0.4 * (c["severity"] or 0.0)) - 300.0 * number - harm

@@ -13,9 +13,16 @@ from gymnasium.envs.registration import EnvSpec
 from saved_runs import CUES, PENDULUM, make_policy, save_run
 
 from spikepropamine.envs.perturbations import Perturbed
-from spikepropamine.evaluation.ask.conditions import CLEAN, conditions_of, make_env, task_of
+from spikepropamine.evaluation.ask.conditions import (
+    CLEAN,
+    STANDARD_CONDITIONS,
+    Skipped,
+    conditions_of,
+    make_env,
+    task_of,
+)
 from spikepropamine.evaluation.ask.lesions import EPISODE_BEFORE, LESIONS, Hook, Wave, layout_of
-from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.evaluation.ask.runs import applicable, load_runs
 from spikepropamine.evaluation.run import plan
 from spikepropamine.evaluation.run.episodes import InsideSums, Job, run_episodes, run_job
 
@@ -138,8 +145,13 @@ def test_a_rule_by_itself_has_no_neuromodulator_to_lose():
     assert lesioned(policy, "modulator-shuffled")[0] == intact(policy)[0]
 
 
-def test_only_spiking_policies_have_plasticity_to_take_away():
-    assert layout_of(make_policy(CUES, "mlp")) is None
+@pytest.mark.parametrize("name", ["mlp", "snn", "ndp-hebb"])
+def test_only_plastic_policies_have_plasticity_to_take_away(name):
+    run = SimpleNamespace(policy=make_policy(CUES, name), name=name)
+    kept, skipped = applicable(run, STANDARD_CONDITIONS)
+    assert kept == list(STANDARD_CONDITIONS[: 4 if name == "ndp-hebb" else 3])
+    left_out = [Skipped("off", name, "it has no plasticity to take away")]
+    assert skipped == (left_out if len(kept) == 3 else [])
 
 
 def test_what_goes_on_inside_by_hand(plastic, before):

@@ -64,10 +64,7 @@ class Lesion:
 
 
 def layout_of(policy: Any) -> "StateLayout | None":
-    """The layout of the policy's state; None where it has no plasticity that could be taken away.
-
-    A static spiking network has one, too.
-    """
+    """The layout of a spiking policy's state; None of any other."""
     layout = getattr(getattr(policy, "policy", policy), "layout", None)
     return layout if layout is not None and "plasticity_off" in layout.shapes else None
 
@@ -75,6 +72,12 @@ def layout_of(policy: Any) -> "StateLayout | None":
 def fields_of(layout: "StateLayout", kind: str) -> list[str]:
     """Names of the fields of a kind, one for each layer that has it."""
     return [name for name in layout.shapes if name.endswith(f".{kind}")]
+
+
+def is_plastic(policy: Any) -> bool:
+    """Whether the policy has fast weights, which a lesion could take away."""
+    layout = layout_of(policy)
+    return layout is not None and bool(fields_of(layout, "fast_weights"))
 
 
 @dataclass

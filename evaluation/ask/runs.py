@@ -18,7 +18,7 @@ from spikepropamine.evaluation.ask.conditions import (
     make_env,
     task_of,
 )
-from spikepropamine.evaluation.ask.lesions import layout_of
+from spikepropamine.evaluation.ask.lesions import is_plastic
 from spikepropamine.folder import POLICY_NAME, RunFolder, name_of
 from spikepropamine.options import flat
 from spikepropamine.policies.deployed import DeployedPolicy
@@ -98,7 +98,7 @@ def load_teacher(folder: Path, task: Task) -> Run:
 
 def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Condition], list[Skipped]]:
     """Those of the conditions that mean something for the run, and those that do not."""
-    if layout_of(run.policy) is not None:
+    if is_plastic(run.policy):
         return list(conditions), []
     why = "it has no plasticity to take away"
     lesions = dict.fromkeys(c.lesion for c in conditions if c.lesion is not None)

@@ -23,10 +23,10 @@ from PIL import Image, ImageDraw, ImageFont
 from spikepropamine.common import CLEAN_KEY, progress_bar, whole_file
 from spikepropamine.envs.rendering import Camera, drawing_arguments
 from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
-from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, layout_of
+from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, is_plastic
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.film.panel import BLUE, GREY, INK, MARK, PURPLE, Outline, Panel
-from spikepropamine.evaluation.run.episodes import Moment, recorded_layer, watch, width_of
+from spikepropamine.evaluation.run.episodes import Moment, watch, width_of
 from spikepropamine.folder import plain_name
 from spikepropamine.policies.deployed import DeployedPolicy
 
@@ -66,9 +66,9 @@ def film_run(
         return make_env(replace(task, arguments=arguments), condition, run.previous, run.revealed)
 
     takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
-    layout = layout_of(run.policy)
-    if lesions and layout is not None and recorded_layer(run.policy)[1].plastic:
-        wave = Wave(layout, [seed], width_of(task), condition.freeze_at(task.horizon))
+    if lesions and is_plastic(run.policy):
+        policy: Any = run.policy.policy
+        wave = Wave(policy.layout, [seed], width_of(task), condition.freeze_at(task.horizon))
         takes = [Take(make, "plastic")]
         takes += [Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions]
         name += "-side-by-side"
