@@ -28,7 +28,7 @@ CHANCE = 0.5  # of the cue tasks, which have two answers
 SCALE = 2  # pixels of the picture for one of the chart
 CURVE = (190, 150)  # width and height of a panel of curves
 STATIC, RECURRENT = ("snn-sized", "mlp-sized"), ("rsnn-sized", "rsnn")
-AGAINST = {"static, equal size": STATIC, "recurrent": RECURRENT, "LSTM": ("lstm",)}
+AGAINST = {"static": STATIC, "recurrent": RECURRENT, "LSTM": ("lstm",)}
 POOLED = "all tasks"
 
 
@@ -88,7 +88,7 @@ def learning(files: Sequence[Path], **asked: str) -> Chart:
 
 def forest(files: Sequence[Path], **asked: str) -> Chart:
     """What plasticity adds, a row for each file of results and one for all: the first plastic
-    policy of the file less a static one of equal size, a recurrent one and an LSTM.
+    policy of the file less a static one of a like size, a recurrent one and an LSTM.
 
     Late accuracies are above chance and relative to 1, paces as they are, and returns above random
     actions and relative to the mean of the static policy. `with=FILE` adds runs of another file to
