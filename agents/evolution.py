@@ -107,7 +107,8 @@ class Evolution(BaseAlgorithm):
     A member's fitness is its mean return, undiscounted, over one whole episode in each of the
     environments, with deterministic actions. All members of a generation have the same episodes.
     The centre has them too: what is logged as `rollout/` is its own. Observations are normalised by
-    the statistics of earlier generations. The critic of a policy has no part in it.
+    the statistics of earlier generations, in the first one by those of the first observations. The
+    critic of a policy has no part in it.
 
     Args:
         policy: "PlasticSpikingPolicy", "MlpPolicy", "MlpLstmPolicy", ...

@@ -1,6 +1,6 @@
 """The spiking network of an actor: layers, leaky readout, the layout of its state, its settings."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
@@ -105,9 +105,10 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         # JSON and YAML have lists only; one for all may stand alone
         for name in ("hidden", "plastic", "recurrent", "exogenous"):
-            if (given := getattr(self, name)) is not None:
-                several = (given,) if isinstance(given, int | str) else tuple(given)
-                object.__setattr__(self, name, several)
+            given = getattr(self, name)
+            if given is not None or name != "exogenous":
+                several = isinstance(given, Iterable) and not isinstance(given, str)
+                object.__setattr__(self, name, tuple(given) if several else (given,))
         hints = get_type_hints(type(self)).items()
         choices = {name: get_args(hint) for name, hint in hints if get_origin(hint) is Literal}
         choices |= {"rule": ("none", *RULES), "surrogate": tuple(SURROGATES)}

@@ -200,7 +200,7 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         """
         state = np.zeros((1, n_envs, self.layout.size), dtype=np.float32)
         self.layout.get(state, "plasticity_off")[...] = 0.0 if plasticity else 1.0
-        return state, state[..., :1].copy()
+        return state, np.zeros((1, n_envs, 1), dtype=np.float32)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         # the base class's list has no `network`, so its save() and load() would lose the sizes

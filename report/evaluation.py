@@ -18,7 +18,7 @@ from spikepropamine.common import CLEAN_KEY, UsageError
 from spikepropamine.evaluation.ask.conditions import Condition, severest
 from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.judge.cost import Cost
-from spikepropamine.evaluation.judge.measures import mean_of_known
+from spikepropamine.evaluation.judge.measures import LEAST, mean_of_known
 from spikepropamine.evaluation.rows import RANDOM, TOLD
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.reading import Missing, read_json
@@ -67,6 +67,7 @@ class Comparison(NamedTuple):
     policy: str
     other: str
     measure: str
+    once: bool  # whether one of them was trained once, so that episodes are compared, not runs
     found: statistics.Difference
     p: float | None
 
@@ -222,7 +223,8 @@ class Evaluation:
     def recovery(self, policy: str, condition: str) -> dict[str, Estimate | None]:
         """`evaluation.judge.measures.recovery`, and the `fraction` regained: 1 where all is back,
         below 0 where more is missing in the end. That has no value, nor has the time, where no drop
-        is shown: it has to be a tenth of the reward before, and its interval above zero.
+        is shown: it has to be a tenth of the reward before, and its interval above zero. It is of
+        the runs that lose as much.
         """
         names = ("reward_before", "drop", "missing_at_end", "recovery_time")
         found = {name: self.estimate(policy, condition, name) for name in names}
@@ -231,13 +233,11 @@ class Evaluation:
             return {}
         lost, left = (self.values(policy, condition, name)[:, :, 0]
                       for name in ("drop", "missing_at_end"))  # fmt: skip
-        by_episode = estimate(mean_of_known(lost, axis=0)[None])
-        shown = by_episode is not None and (
-            by_episode.side > 0 or (by_episode.interval is None and by_episode.mean > 0)
-        )
-        shown = shown and drop.mean > 0.1 * abs(before.mean)
+        least = LEAST * abs(before.mean)
+        shown = drop.mean > least and (drop.interval is None or drop.side > 0)
+        lost = np.where(mean_of_known(lost, axis=1)[:, None] > least, lost, np.nan)
         found["fraction"] = ratio(lost - left, lost) if shown else None
-        if not shown or (found["fraction"] and found["fraction"].mean < 0.1):
+        if not shown or (found["fraction"] and found["fraction"].mean < LEAST):
             found["recovery_time"] = None
         return found
 
@@ -338,34 +338,30 @@ class Evaluation:
         corrected = statistics.holm([statistics.decisive(returns) for returns in found])
         return [statistics.verdict(returns, p) for returns, p in zip(found, corrected)]
 
-    @property
-    def single(self) -> bool:
-        """Whether a policy was trained once, so that episodes are compared and not runs."""
-        return min(map(len, self.policies.values())) == 1
-
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """Each two policies: late accuracy in the clean task, or else the return; and retention
-        over the conditions that both were evaluated in. Runs are compared; or where a policy was
-        trained once, the same episodes.
+        over the conditions that both were evaluated in. Runs are compared; or where one of the two
+        was trained once, the same episodes.
         """
         found = []
         for pair in itertools.combinations(self.policies, 2):
             trials = all(self.measured(policy, CLEAN_KEY, "late accuracy") for policy in pair)
             measures = ["late accuracy" if trials else "return"]
-            if not self.single and all(map(self.overall, pair)):
+            once = any(len(self.policies[policy]) == 1 for policy in pair)
+            if not once and all(map(self.overall, pair)):
                 measures.append("retention")
             for measure in measures:
-                first, second = (self._sample(policy, measure) for policy in pair)
-                differ = _of_pairs if self.single else statistics.difference
+                first, second = (self._sample(policy, measure, once) for policy in pair)
+                differ = _of_pairs if once else statistics.difference
                 if (compared := differ(first, second)) is not None:
-                    found.append((*pair, measure, compared))
+                    found.append((*pair, measure, once, compared))
         corrected = statistics.holm([statistics.decisive(of[-1]) for of in found])
         return [Comparison(*of, p) for of, p in zip(found, corrected)]
 
-    def _sample(self, policy: str, measure: str) -> np.ndarray:
+    def _sample(self, policy: str, measure: str, by_episode: bool) -> np.ndarray:
         """One value of each run that has any; or of each episode, the mean over runs."""
-        if self.single:
+        if by_episode:
             values = self.values(policy, CLEAN_KEY, measure.replace(" ", "_"))
             return mean_of_known(values[:, :, 0], axis=0)
         kept = measure == "retention"

@@ -34,7 +34,7 @@ POOLED = "all tasks"
 
 def conditions(files: Sequence[Path], chance: float | None = CHANCE, **asked: str) -> Chart:
     """Late accuracy by condition: mean, interval and every seed of each policy."""
-    lines = table.of_one_task(table.lines_where(files, asked))
+    lines = table.once(table.of_one_task(table.lines_where(files, asked)))
     if "late_accuracy" not in lines.columns:
         raise UsageError("these results do not have late accuracy")
     text = "right responses in the second half of an episode; mean, 95 % interval and every seed"
@@ -57,9 +57,9 @@ def trials(files: Sequence[Path], chance: float | None = CHANCE, **asked: str) -
     """Accuracy by trial, a panel for each condition: flat where nothing is learned inside an
     episode.
     """
-    lines = table.of_one_task(table.lines_where(files, asked))
+    lines = table.once(table.of_one_task(table.lines_where(files, asked)))
     rows = table.where(table.read(files), measure="correct")
-    keys = [*table.RUN, "condition"]
+    keys = [*table.RUN, "suite", "condition"]
     rows = rows.join(lines, on=keys, how="semi", nulls_equal=True, maintain_order="left")
     if rows.is_empty():
         raise UsageError("these results do not have accuracy by trial")
@@ -103,7 +103,7 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
         lines = table.lines_where(together, {"lesion": ""}).filter(pl.col("seed").is_not_null())
         for task, of in table.groups(lines, *table.TASK):
             measure, condition = table.main_measure(of)
-            of = of.filter(pl.col("condition") == condition)
+            of = table.once(of.filter(pl.col("condition") == condition))
             by_policy = table.groups(of, "policy")
             values = {policy: table.values_of(some, measure) for (policy,), some in by_policy}
             # where there is none, a KeyError names what could be there

@@ -91,7 +91,7 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
     `comparisons`, other measures as they are.
     """
     measure = where.pop("measure", "return")
-    lines = table.lines_where(files, {"condition": CLEAN_KEY} | where)
+    lines = table.once(table.lines_where(files, {"condition": CLEAN_KEY} | where))
     lines = lines.filter(pl.col("seed").is_not_null())
     values: dict[str, dict[str, np.ndarray]] = {}
     for key, some in table.groups(lines, *table.TASK, "policy"):
@@ -126,7 +126,7 @@ def behind_observer(files: Sequence[Path], **where: str) -> str:
     """By policy and condition, how much less late accuracy than the ideal observer's, with its
     interval over training seeds.
     """
-    lines = table.of_one_task(table.lines_where(files, where))
+    lines = table.once(table.of_one_task(table.lines_where(files, where)))
     best = lines.filter(pl.col("seed").is_null()).select("condition", best="late_accuracy")
     lines = lines.filter(pl.col("seed").is_not_null())
     lines = lines.join(best, on="condition", maintain_order="left")

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents import PlasticPPO
 from spikepropamine.policies import NetworkConfig, SpikingNetwork
-from spikepropamine.policies.fast.ppo import PPO
+from spikepropamine.policies.fast.ppo import PPO, FastPPO
 from spikepropamine.policies.rules import RULES, Synaptic, register
 
 torch.set_num_threads(1)
@@ -158,6 +158,15 @@ def model_of(kind, observation="box", action="box", venv=None, **changes):
     venv = venv or make_vec_env(RandomEnv, 3, 0, env_kwargs={
         "observation": observation, "action": action, "truncates": True})  # fmt: skip
     return make_model(venv, algorithm, policy, policy_kwargs=arguments, **changes)
+
+
+def by_stable_baselines(monkeypatch, name):
+    """A method of PPO is Stable-Baselines3's own from now on."""
+
+    def method(self, *arguments, **more):
+        return getattr(super(FastPPO, self), name)(*arguments, **more)
+
+    monkeypatch.setattr(FastPPO, name, method)
 
 
 def make_network(channels=3, seed=0, exogenous=(0, 1, 2), backend="auto", **changes):

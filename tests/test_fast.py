@@ -8,7 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ACTIONS, DICT, OBSERVATIONS, POLICIES, RandomEnv, make_venv, model_of, same
+from conftest import (
+    ACTIONS,
+    DICT,
+    OBSERVATIONS,
+    POLICIES,
+    RandomEnv,
+    by_stable_baselines,
+    make_venv,
+    model_of,
+    same,
+)
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -18,7 +28,7 @@ from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.policies import NetworkConfig, fast
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.fast.environments import Normalised
-from spikepropamine.policies.fast.ppo import FastPPO, policy_loss
+from spikepropamine.policies.fast.ppo import policy_loss
 from spikepropamine.training.settings import defaults
 
 SEEN = (
@@ -54,6 +64,7 @@ class Witness(BaseCallback):
         return True
 
     def _on_rollout_end(self):
+        assert "forward" not in vars(self.model.policy)
         buffer = self.model.rollout_buffer
         for name in ("observations", "rewards", "episode_starts", "values", "advantages"):
             self.found.append(copy.deepcopy(getattr(buffer, name)))
@@ -63,15 +74,6 @@ def _kept(value):
     if isinstance(value, tuple | dict):
         return [_kept(part) for part in (value.values() if isinstance(value, dict) else value)]
     return value.numpy().copy() if isinstance(value, torch.Tensor) else np.array(value)
-
-
-def by_stable_baselines(monkeypatch, name):
-    """A method of the algorithm is Stable-Baselines3's own from now on."""
-
-    def method(self, *arguments, **more):
-        return getattr(super(FastPPO, self), name)(*arguments, **more)
-
-    monkeypatch.setattr(FastPPO, name, method)
 
 
 @pytest.mark.parametrize(("kind", "observation", "action"), CASES)

@@ -185,6 +185,11 @@ def test_a_run_without_a_drop_does_not_hide_that_of_another():
     assert one["fraction"].mean == two["fraction"].mean == pytest.approx(0.75)
 
 
+def test_a_run_that_loses_nothing_has_no_share_of_it():
+    found = changing(2.0, 0.5, more=np.linspace(-0.01, 0.02, 20)[None])
+    assert found["drop"].by_run[1] == pytest.approx(0.005) and not found["fraction"]
+
+
 def changing(lost, left, before=4.0, more=None):
     """A run of twenty episodes that loses so much when the world changes."""
     key, spread = "changed", np.linspace(-1, 1, 20)[None]

@@ -52,6 +52,9 @@ def features_of(network, inputs, starts=None, state=None):
         ({"membrane_decay": math.nan}, ["membrane_decay", "between 0 and 1"]),
         ({"rule": "none", "modulation": "direct"}, ["neuromodulator", "rule"]),
         ({"modulation": "feedback"}, ["exogenous", "feedback"]),
+        ({"hidden": 64.5}, ["hidden", "widths", "64.5"]),
+        ({"hidden": None}, ["hidden", "widths", "None"]),
+        ({"plastic": None}, ["plastic", "one entry"]),
     ],
 )
 def test_a_bad_setting_is_named_with_what_would_be_right(settings, words):

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, make_model
+from conftest import SMALL, by_stable_baselines, make_model
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
@@ -171,6 +171,15 @@ def test_a_features_extractor_of_another_size(beside):
     model = make_model(DummyVecEnv([lambda: Pictures(beside)]), policy_kwargs=kwargs)
     assert model.policy.features_dim == (9 if beside else 5)
     model.learn(16)
+
+
+def test_updates_with_a_picture_are_those_of_stable_baselines(monkeypatch):
+    found = []
+    for _ in range(2):
+        model = make_model(DummyVecEnv([lambda: Pictures(True)] * 2), learning_rate=1e-3).learn(64)
+        found.append(model.policy.state_dict())
+        by_stable_baselines(monkeypatch, "train")
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
 
 
 def test_exogenous_channels_are_those_of_the_key_behind_a_picture():

@@ -107,6 +107,7 @@ def test_initial_state_without_plasticity_keeps_fast_weights_at_zero():
             _, state = model.predict(observation, state, np.array([False, True]))
         fast[plasticity] = np.abs(model.policy.layout.get(state[0], "layer1.fast_weights")).max()
     assert fast[True] > 0 and fast[False] == 0
+    assert not model.policy.initial_state(2, False)[1].any()  # where the seed of weights is
 
 
 def test_stock_recurrent_ppo_trains_it():

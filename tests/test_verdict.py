@@ -112,6 +112,15 @@ def test_comparisons_are_of_runs_and_corrected():
     assert alone.verdict == LOWER and alone.found.mean == pytest.approx(-5.1)
 
 
+def test_a_third_policy_that_was_trained_once_makes_no_difference_to_two():
+    spread = 20 * np.arange(5.0)[:, None] + np.arange(5.0)
+    pair = {"a": spread + 1, "b": spread}
+    (alone,) = clean(**pair).comparisons
+    beside, *others = clean(**pair, c=spread[:1]).comparisons
+    assert beside.found == alone.found and alone.verdict == NO_DIFFERENCE
+    assert [part.once for part in (alone, beside, *others)] == [False, False, True, True]
+
+
 def test_episodes_without_a_late_answer_are_in_no_comparison():
     measured = {}
     for policy, right in (("a", 1.0), ("b", 0.0)):

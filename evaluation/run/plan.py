@@ -31,6 +31,7 @@ from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.run import episodes
 from spikepropamine.evaluation.run.episodes import Job, Outcome
 from spikepropamine.folder import RunFolder
+from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import LARGEST, Unreadable, read_tensors
 from spikepropamine.versions import digest_of, digests_of, import_modules, imported
 
@@ -108,6 +109,9 @@ def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> 
     with TemporaryDirectory() as place:  # a training may replace its policy meanwhile
         folders = {job.folder for jobs in plans for job in jobs if job.folder is not None}
         copies = {x: shutil.copytree(x, Path(place) / str(i)) for i, x in enumerate(folders)}
+        for run in runs:
+            if load_policy(copies[RunFolder(run.folder).policy]).metadata["steps"] != run.steps:
+                raise UsageError(f"{run.folder} has a new policy by now: evaluate it again")
         every = [replace(x, folder=x.folder and copies[x.folder]) for jobs in plans for x in jobs]
         done = iter(run_jobs(every, workers, versions))
     outcomes: dict[int | str, dict[str, Outcome]] = {}

@@ -79,6 +79,7 @@ def spiking(policy: Any) -> tuple[Any, Any]:
         return mean(memory), memory, state
 
     def critic(features: Any, memory: Any, after: Pair, state: Pair, starts: Any) -> Valued:
+        features = features.detach()  # with a shared memory the critic trains no extractor
         return value(torch.cat([memory, features], dim=1) if sees_spikes else features), after
 
     return actor, critic

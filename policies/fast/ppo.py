@@ -121,7 +121,6 @@ class _Shorter:
     def __init__(self, callback: BaseCallback, policy: Any) -> None:
         self.callback, self.policy = callback, policy
         self.step: Any = None
-        self.on_rollout_end = callback.on_rollout_end
 
     def on_rollout_start(self) -> None:
         self.callback.on_rollout_start()
@@ -132,6 +131,10 @@ class _Shorter:
     def update_locals(self, locals_: dict[str, Any]) -> None:  # comes before the other calls
         self.end()
         self.callback.update_locals(locals_)
+
+    def on_rollout_end(self) -> None:
+        self.end()
+        self.callback.on_rollout_end()
 
     def on_step(self) -> bool:
         goes_on = self.callback.on_step()
