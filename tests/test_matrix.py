@@ -354,32 +354,34 @@ def test_matrices_hold_what_was_run_and_no_more():
 def test_a_cell_is_the_same_as_its_single_commands(file, monkeypatch):
     # in this process, which saves the time of starting others
     monkeypatch.setattr(cells_module, "_run", lambda words, *_: main(words))
-    path = file(policies=["snn"], settings={"": ""}, seeds=[0], keep="kept")
+    path = file(policies=["ndp-oja"], settings={"": ""}, seeds=[0], keep="kept")
     assert command.main([path, "--runs", "matrix", "--results", "results"]) == 0
     cell = cells_of(load_matrix(path), Path("matrix"))[0]
     assert train([*cell.commands[0][1:], "--runs", "single"]) == 0
     weights = [
-        load_policy(Path(root, "CueAssociation-v0/snn/seed-0/policy")).policy.state_dict()
+        load_policy(Path(root, "CueAssociation-v0/ndp-oja/seed-0/policy")).policy.state_dict()
         for root in ("matrix/tiny", "single")
     ]
     assert all((weights[0][name] == value).all() for name, value in weights[1].items())
     rows = read(Path("results/tiny.csv"))
     returns = where(rows, measure="return")
-    mine = where(returns, policy="snn")
+    mine = where(returns, policy="ndp-oja")
     assert mine["condition"].to_list() == ["clean", "noise-0.1", "noise-0.2", "plasticity-off"]
     evaluated = Evaluation.read(cell.root / cell.evaluations[0]).measured(
-        "snn", "noise-0.1", "late accuracy"
+        "ndp-oja", "noise-0.1", "late accuracy"
     )
-    late = where(late_accuracy(rows), policy="snn", condition="noise-0.1")["value"]
+    late = where(late_accuracy(rows), policy="ndp-oja", condition="noise-0.1")["value"]
     assert late.to_list() == pytest.approx([evaluated.mean])
     assert mine.select("seed", "steps").row(0) == (0, 32)
-    assert where(rows, policy="snn", measure="episodes")["value"].to_list() == [2]
+    assert where(rows, policy="ndp-oja", measure="episodes")["value"].to_list() == [2]
     observer = where(returns, policy=OBSERVER)
     assert observer["condition"].to_list() == ["clean", "noise-0.1", "noise-0.2"]
     assert where(late_accuracy(rows), policy=OBSERVER, condition="clean")["value"].item() == 1
 
-    card = RunFolder(Path("kept/CueAssociation-v0/snn/seed-0")).card.read_text()
-    assert "# snn on CueAssociation-v0" in card and f"value: {round(mine['value'][0], 3)}" in card
+    card = RunFolder(Path("kept/CueAssociation-v0/ndp-oja/seed-0")).card.read_text()
+    assert (
+        "# ndp-oja on CueAssociation-v0" in card and f"value: {round(mine['value'][0], 3)}" in card
+    )
 
     # another evaluation in the same place is not taken for that of the matrix
     assert cell.finished()
