@@ -5,6 +5,7 @@ Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles,
 """
 
 import json
+import time
 from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
@@ -33,6 +34,7 @@ from spikepropamine.policies.spaces import is_normalised, space_from_json, space
 from spikepropamine.reading import Missing, Unreadable, parse_json, read_json, read_tensors
 
 FORMAT = 2
+AGAIN = 0.01  # seconds; a training that replaces a policy takes less
 LARGEST_DESCRIPTION = 2**24  # bytes
 LARGEST_ARGUMENTS = 2**12  # characters, which are some hundred layers
 BROKEN = (
@@ -130,23 +132,18 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
         FileNotFoundError: no policy there; the message names the missing file.
         ValueError: another format, or damaged contents.
     """
-    folder = Path(folder)
+    try:
+        return _loaded(Path(folder))
+    except (Unreadable, FileNotFoundError):
+        time.sleep(AGAIN)
+    return _loaded(Path(folder))
+
+
+def _loaded(folder: Path) -> DeployedPolicy:
     for name in ("policy.json", "weights.safetensors"):
         if not (folder / name).exists():
             raise Missing(f"no policy in {folder}: {name} is missing")
     description = _read_description(folder / "policy.json")
-    while True:
-        try:
-            return _described(folder, description)
-        except Unreadable:
-            newer = _read_description(folder / "policy.json")
-            if newer == description:
-                raise
-            description = newer
-
-
-def _described(folder: Path, description: dict[str, Any]) -> DeployedPolicy:
-    """The policy in a folder, if it is what this description says."""
     try:
         settings, digests = description["normalisation"], dict(description["sha256"])
         metadata = dict(description["metadata"])

@@ -89,6 +89,9 @@ def test_a_policy_that_is_replaced_while_it_is_read_is_the_newer_one(tmp_path, m
     assert found.metadata["steps"] == 456 and not left
     for name, x in found.policy.state_dict().items():
         assert (x == policy.state_dict()[name]).all()
+    away = folder.rename(folder.with_name("policy.old"))  # as it is for a moment
+    monkeypatch.setattr(export.time, "sleep", lambda _: away.rename(folder))
+    assert load_policy(folder).metadata["steps"] == 456
 
 
 def test_a_run_opens_no_window(tmp_path, monkeypatch):
