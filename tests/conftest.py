@@ -17,10 +17,13 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents import PlasticPPO
+from spikepropamine.agents.plastic_ppo import SupervisedMlp, SupervisedPlastic
+from spikepropamine.envs import quiet_mujoco
 from spikepropamine.policies import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.fast.ppo import PPO, FastPPO
 from spikepropamine.policies.rules import RULES, Synaptic, register
 
+quiet_mujoco()
 torch.set_num_threads(1)
 # what starts the tests in the background may make them, and all that they start, deaf to these
 for _name, _handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
@@ -54,6 +57,11 @@ KINDS = [
     ("bcpnn", "retroactive", False, "plain"),
 ]
 SMALL = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0, "ticks": 2}
+VARIANTS = [
+    (SupervisedPlastic, "PlasticSpikingPolicy"),
+    (SupervisedPlastic, "MlpLstmPolicy"),
+    (SupervisedMlp, "MlpPolicy"),
+]
 # Policies with a shorter way (`policies.fast`): algorithm, name and arguments.
 LSTM = {"lstm_hidden_size": 8, "net_arch": {"pi": [6], "vf": [8]}}
 NETWORK = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0}
@@ -158,6 +166,15 @@ def model_of(kind, observation="box", action="box", venv=None, **changes):
     venv = venv or make_vec_env(RandomEnv, 3, 0, env_kwargs={
         "observation": observation, "action": action, "truncates": True})  # fmt: skip
     return make_model(venv, algorithm, policy, policy_kwargs=arguments, **changes)
+
+
+def cross_entropies(model, rollouts):
+    """The loss that is logged after each rollout."""
+    losses = []
+    for _ in range(rollouts):
+        model.learn(16 * model.n_envs, reset_num_timesteps=False)
+        losses.append(model.logger.name_to_value["train/cross_entropy"])
+    return losses
 
 
 def by_stable_baselines(monkeypatch, name):

@@ -40,6 +40,23 @@ class Mirror(gym.Env):
         return observation
 
 
+class Noise(gym.Env):
+    """Random observations, episodes of 70 steps."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, *, seed=None, options=None):
+        self.observation_space.seed(seed)
+        self.left = 70
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.left -= 1
+        return self.observation_space.sample(), 0.0, self.left == 0, False, {}
+
+
 def make(task, **arguments):
     return gym.make(task, **PLAIN, **arguments)
 

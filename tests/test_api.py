@@ -11,29 +11,18 @@ from spikepropamine.policies.deployed import LostState
 NAME = "spikes/CueAssociation-v0/ndp-oja"
 
 
-def played(policy, seed):
-    """The actions of an episode, by `act`."""
-    env, actions, over = policy.make_env(), [], False
-    observation, _ = env.reset(seed=seed)
-    policy.reset()
-    while not over:
-        actions.append(policy.act(observation))
-        observation, _, terminated, truncated, _ = env.step(actions[-1])
-        over = terminated or truncated
-    return np.array(actions)
-
-
 def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
     policy = sp.load(NAME)
-    env, state, start = policy.make_env(), None, np.ones(1, bool)
+    env, state, start, over = policy.make_env(), None, np.ones(1, bool), False
     observation, _ = env.reset(seed=3)
     assert policy.state == {}
-    actions = played(policy, 3)
-    assert policy.state["layer1.fast_weights"].any()
-    for action in actions:
+    while not over:
+        action = policy.act(observation)
         expected, state = policy.predict(observation[None], state, start, deterministic=True)
         assert expected[0] == action
-        observation, start = env.step(action)[0], np.zeros(1, bool)
+        observation, _, terminated, truncated, _ = env.step(action)
+        over, start = terminated or truncated, np.zeros(1, bool)
+    assert policy.state["layer1.fast_weights"].any()
 
 
 def test_a_lost_state_is_refused_and_a_wrong_shape_named():

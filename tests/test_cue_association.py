@@ -16,12 +16,6 @@ def responses(infos):
     return [info for info in infos if info]
 
 
-def accuracy(env, policy, episodes):
-    """Return the fraction of right responses."""
-    infos = [info for _ in range(episodes) for info in responses(run_episode(env, policy)[2])]
-    return np.mean([info["correct"] for info in infos]), len(infos)
-
-
 def test_quiet_mujoco(tmp_path, monkeypatch, capfd, caplog):
     import mujoco
 
@@ -111,20 +105,6 @@ def test_mapping_is_balanced_and_varies(cues, actions):
     assert np.abs(counts / episodes - 1 / actions).max() < five_sigma(1 / actions, episodes)
     if cues == 4 and actions == 2:
         assert len(mappings) == 6  # ways to choose which two of four cues get action 1
-
-
-@pytest.mark.parametrize("knobs", [{}, {"reversal": 5}, {"actions": 4, "cues": 3}])
-def test_no_memory_is_chance(knobs):
-    env = CueAssociation(delay_length=0, **knobs)
-    env.reset(seed=0)
-    generator = np.random.default_rng(0)
-    policies = [lambda _: generator.integers(env.actions)]
-    policies += [lambda _, a=a: a for a in range(env.actions)]
-    for policy in policies:
-        # With fewer cues than actions the responses of one episode are correlated; halve the count
-        # that the bound is made of.
-        measured, count = accuracy(env, policy, 200)
-        assert abs(measured - 1 / env.actions) < five_sigma(1 / env.actions, count / 2)
 
 
 @pytest.mark.parametrize(("cues", "actions"), [(2, 2), (4, 3)])

@@ -1,8 +1,8 @@
 """`spikepropamine enjoy`: live where there is a display, else a video; trained policies by name."""
 
 import gymnasium as gym
-import numpy as np
 import pytest
+from conftest import Endless
 from saved_runs import CUES, make_policy, save_run
 
 from spikepropamine.__main__ import main as command_line
@@ -12,25 +12,18 @@ from spikepropamine.folder import find
 from spikepropamine.policies.export import save_policy
 
 
-class Window(gym.Env):
+class Window(Endless):
     """A task with a window, which counts what it draws."""
 
     metadata = {"render_modes": ["human"], "render_fps": 50}
-    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
-    action_space = gym.spaces.Box(-2, 2, (1,), np.float32)
     drawn = 0
 
     def __init__(self, render_mode=None):
         self.render_mode = render_mode
 
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self.observation_space.sample(), {}
-
     def step(self, action):
-        if self.render_mode == "human":
-            Window.drawn += 1
-        return self.observation_space.sample(), 1.0, False, False, {}
+        Window.drawn += self.render_mode == "human"
+        return super().step(action)
 
 
 @pytest.fixture

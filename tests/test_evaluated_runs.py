@@ -15,7 +15,7 @@ from spikepropamine.agents import save_run as save_run_of
 from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.shown import PreviousActionAndReward
-from spikepropamine.evaluation.ask.conditions import choose, conditions_of, perturbed, task_of
+from spikepropamine.evaluation.ask.conditions import choose, conditions_of, task_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.command import folder_name, parse
 from spikepropamine.folder import RETURN, read_curve
@@ -229,20 +229,6 @@ def test_chosen_conditions_come_with_what_they_are_compared_with():
     assert len(choose(found, ["noise"])) == 3 + 2 + 2 + 2  # two levels, all of it lesioned twice
     with pytest.raises(ValueError, match=r"did you mean 'noise-0\.1'"):
         choose(found, ["noise-0.11"])
-
-
-@pytest.mark.parametrize(
-    ("text", "onset"),
-    [
-        ("", None),
-        ("mass=2", None),
-        ("mass=2@500", 500),
-        ("mass=2@ramp(300, 700) + obs_noise=0.1@400", 300),
-        ("mass=2@500 + obs_noise=0.1", None),
-    ],
-)
-def test_onsets(text, onset):
-    assert perturbed("it", "it", text or "none").onset == onset
 
 
 def test_a_model_of_a_script_of_ones_own_is_a_run(tmp_path, capsys):

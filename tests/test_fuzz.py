@@ -394,10 +394,7 @@ def test_tables_and_their_pages(room):
     page += "<!-- figure: conditions cue-ppo -->\n![a](b.png)\n"
 
     @tries(30)
-    @given(
-        st.just(page) | edited(page),
-        st.just(rows) | edited(rows),
-    )
+    @given(st.just(page) | edited(page), st.just(rows) | edited(rows))
     def check(text, csv):
         written(room[0] / "page.md", text)
         written(results / "cue-ppo.csv", csv)

@@ -1,18 +1,14 @@
 """The whole evaluation: programmed answers, nothing measured twice, the same on any cores."""
 
 import importlib
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from saved_runs import CUES, ROOT, command_line, measured, save_run
+from saved_runs import CUES, command_line, measured, save_run
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from spikepropamine.evaluation.ask.conditions import conditions_of, make_env, severest, task_of
@@ -238,29 +234,11 @@ def test_waves_and_how_they_are_joined():
 
 
 @pytest.mark.slow
-def test_any_number_of_workers_gives_the_same_numbers_even_after_a_kill(tmp_path):
-    """Bit for bit; and what was finished before a kill is not run again."""
-    texts = []
-    for name, count in (("one", 1), ("two", 2)):
-        runs = [save_run(tmp_path / name, CUES, "ndp-oja", seed) for seed in (0, 1)]
-        command = [sys.executable, "evaluate.py", *map(str, runs), "--episodes", "400",
-                   "--lesions", "modulator-shuffled", "carry-over"]  # fmt: skip
-        command += ["--workers", str(count)]
-        cache = tmp_path / name / "cache"
-        own = os.environ | {plan.CACHE: str(cache)}
-        if count == 2:
-            first = subprocess.Popen(command, cwd=ROOT, env=own, start_new_session=True)
-            deadline = time.monotonic() + 120
-            while len(list(cache.rglob("*.safetensors"))) < 20 and time.monotonic() < deadline:
-                time.sleep(0.05)
-            os.killpg(first.pid, signal.SIGINT)
-            assert first.wait(timeout=60) == 130
-            kept = {p: p.stat().st_mtime_ns for p in cache.rglob("*.safetensors")}
-            assert len(kept) >= 20 and not list(tmp_path.rglob("*.part"))
-            assert not list((tmp_path / name).rglob(RESULTS))
-        subprocess.run(command, cwd=ROOT, env=own, check=True)
-        if count == 2:
-            assert all(p.stat().st_mtime_ns == time_ for p, time_ in kept.items())
-        folder = tmp_path / name / CUES / "ndp-oja" / "evaluations" / "standard"
-        texts.append((folder / RESULTS).read_text())
-    assert texts[0] == texts[1]
+def test_any_number_of_workers_gives_the_same_numbers(tmp_path, monkeypatch):
+    """Bit for bit."""
+    runs, found = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)], []
+    asked = [*runs, "--episodes", 400, "--lesions", "modulator-shuffled", "carry-over"]
+    for count in (1, 2):
+        monkeypatch.setenv(plan.CACHE, str(tmp_path / f"cache {count}"))
+        found.append(measured(*asked, "--workers", count).frame)
+    assert found[0].equals(found[1])

@@ -6,11 +6,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
-from spikepropamine.envs import making, quiet_mujoco
+from spikepropamine.envs import making
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.shown import PreviousActionAndReward
-
-quiet_mujoco()
 
 ROBOTS = ("HalfCheetahDirection", "HalfCheetahVelocity")
 KINDS = ("Sparse", "Opening")

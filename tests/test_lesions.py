@@ -219,14 +219,7 @@ def test_a_task_of_a_notebook_is_never_taken_from_the_cache(tmp_path, monkeypatc
 
 def job_of(run, task, condition, **more):
     return Job(
-        run.folder / "policy",
-        False,
-        task,
-        condition,
-        (1_000_000, 1_000_003),
-        10,
-        True,
-        **more,
+        run.folder / "policy", False, task, condition, (1_000_000, 1_000_003), 10, True, **more
     )
 
 

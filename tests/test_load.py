@@ -15,10 +15,7 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import parse
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 STEPS, SAMPLES, WIDTH = 200_000, 40, 64
 MOST = 30.0  # MiB a million steps: noise of the allocator, and not what a step takes
 

@@ -40,17 +40,9 @@ def test_the_previous_action_is_the_policys_own_not_the_perturbed_one():
     np.testing.assert_array_equal(observation[:4], flipped)
 
 
-@pytest.mark.parametrize(
-    ("environment", "arguments", "perturb", "message"),
-    [
-        ("CueAssociation-v0", {"bits": 0}, None, "CueAssociation-v0 with {'bits': 0}: bits"),
-        ("InvertedPendulum-v5", {}, "masss=2", "did you mean 'mass'?"),
-        ("Swimmer-v5", {}, "friction=0.5", "would change nothing in Swimmer-v5"),
-    ],
-)
-def test_what_cannot_be_made_says_why(environment, arguments, perturb, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        make(environment, arguments, perturb)
+def test_what_cannot_be_made_says_why():
+    with pytest.raises(ValueError, match=re.escape("CueAssociation-v0 with {'bits': 0}: bits")):
+        make("CueAssociation-v0", {"bits": 0})
 
 
 def test_a_suites_name_stands_for_what_training_may_use():

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import train_runs
 import yaml
 
 from spikepropamine import table
@@ -29,10 +30,7 @@ from spikepropamine.training import settings
 from spikepropamine.training.run import main as train
 
 ROOT = Path(__file__).parent.parent
-TINY = (
-    "--n-envs 2 --steps 32 --trainer.n-steps 16 --trainer.batch-size 16 "
-    "--trainer.sequence-length 8 --network.hidden 8 8"
-)
+TINY = " ".join(train_runs.TINY)
 PLAIN = {
     "envs": ["CueAssociation-v0"],
     "policies": {"snn": None, "sized": "mlp --match-parameters snn"},

@@ -31,25 +31,6 @@ def test_a_training_in_two_sessions_took_the_time_of_both(tmp_path):
     assert seconds_of(file) == 20 + 75 and seconds_of(tmp_path / "missing") is None
 
 
-def test_retention_is_over_random_returns_of_episodes_as_long():
-    """A policy that keeps half, in the usual episodes and in those ten times as long."""
-    rows = [
-        {"environment": "A", "policy": "p", "seed": 0, "suite": suite} | more
-        for suite, scale in (
-            ("standard", 1.0),
-            ("standard-x10", 10.0),
-            ("standard-x10-stochastic", 10.0),
-        )
-        for more in (
-            {"measure": "random_return", "value": -scale},
-            {"measure": "return", "condition": "clean", "value": 3 * scale},
-            {"measure": "return", "condition": "heavy", "value": scale},
-        )
-    ]
-    kept = where(table.retention(table.table(rows)), condition="heavy")
-    assert kept["value"].to_list() == [0.5] * 3
-
-
 @pytest.fixture
 def finished(tmp_path):
     """A cell of which everything is there, evaluated in some conditions."""

@@ -233,6 +233,9 @@ def test_a_change_that_episodes_draw_is_waited_for():
         ("mass=2@60 | gravity=2@80", 60, False),  # not everywhere at one step
         ("mass=2@60 | none", 60, False),
         ("mass=2", None, False),
+        ("none", None, False),
+        ("mass=2@ramp(30, 70) + obs_noise=0.1@40", 30, True),
+        ("mass=2@50 + obs_noise=0.1", None, False),
     ],
 )
 def test_recovery_is_of_what_changes_once_and_for_good(text, onset, stays):

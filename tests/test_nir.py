@@ -5,13 +5,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import nir
 import numpy as np
 import pytest
 import snntorch.import_nir
 import torch
 from gymnasium import spaces
+from tapes import Noise
 
 from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
@@ -24,20 +24,6 @@ from spikepropamine.policies.policy import PlasticSpikingPolicy
 OBSERVATIONS = spaces.Box(-5.0, 5.0, (6,), np.float64)
 ACTIONS = spaces.Box(-1.0, 1.0, (3,), np.float32)
 SPIKES = sorted(TRAINED.glob("spikes/*/*/seed-0"))
-
-
-class Noise(gym.Env):
-    """Random observations, episodes of 120 steps."""
-
-    observation_space, action_space = OBSERVATIONS, ACTIONS
-
-    def reset(self, *, seed: int | None = None, options: Any = None):
-        self.rng, self.left = np.random.default_rng(seed), 120
-        return self.rng.normal(size=6) * 2, {}
-
-    def step(self, action: Any):
-        self.left -= 1
-        return self.rng.normal(size=6) * 2, 0.0, self.left == 0, False, {}
 
 
 def policy_of(**network: Any) -> DeployedPolicy:
@@ -66,7 +52,7 @@ def policy_of(**network: Any) -> DeployedPolicy:
     ],
 )
 def test_the_graph_fires_as_the_policy_does(network):
-    deployed, env = policy_of(**network), Noise()
+    deployed, env = policy_of(**network), Noise(OBSERVATIONS, ACTIONS)
     graph = nir_file.to_nir(deployed, {})
     assert nir_file.check(graph, deployed, env, 5) > 100
     graph.nodes["layer1.synapses"].weight[0] += 0.5
@@ -152,7 +138,7 @@ def test_what_nir_cannot_say_is_refused_with_the_setting_that_would_do(network, 
 
 
 def test_observations_that_are_clipped_are_refused():
-    deployed, env = policy_of(rule="none"), Noise()
+    deployed, env = policy_of(rule="none"), Noise(OBSERVATIONS, ACTIONS)
     graph = nir_file.to_nir(deployed, {})
     deployed.normalisation.clip = 2.0
     with pytest.raises(ValueError, match="clipped at 2 standard deviations"):

@@ -1,16 +1,14 @@
 """A policy and its ONNX file do the same, whatever the policy and the spaces."""
 
-import json
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-import onnx
 import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActorCriticPolicy
+from tapes import Noise
 
 from spikepropamine.export import onnx_file
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
@@ -48,23 +46,6 @@ SQUASHED: dict[str, Any] = {
     "squashed-ndp-oja": (SquashedSpiking, {"network": {"rule": "oja", "modulation": "direct"}}),
 }
 POLICIES = ["mlp", "lstm", *PLASTIC]
-
-
-class Noise(gym.Env):
-    """Random observations, episodes of 70 steps."""
-
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
-        self.observation_space, self.action_space = observation_space, action_space
-
-    def reset(self, *, seed: int | None = None, options: Any = None):
-        self.observation_space.seed(seed)
-        self.left = 70
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any):
-        assert self.action_space.contains(action)
-        self.left -= 1
-        return self.observation_space.sample(), 0.0, self.left == 0, False, {}
 
 
 def policy_of(kind: str, observations: str = "box", actions: str = "box") -> DeployedPolicy:
@@ -119,14 +100,6 @@ def test_every_observation_space(kind, observations):
     check(kind, observations, "discrete", 150)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("actions", ACTIONS)
-@pytest.mark.parametrize("kind", POLICIES)
-def test_every_policy_on_every_action_space_over_1000_steps(kind, actions):
-    found = check(kind, "box", actions, 1000)
-    print(f"{kind:15} {actions:15} largest difference {found.difference:.1e}, {found.apart} apart")
-
-
 def test_the_file_learns_and_can_be_told_not_to():
     deployed = policy_of("ndp-oja")
     exported = onnx_file.OnnxPolicy(onnx_file.to_onnx(deployed, {}))
@@ -143,12 +116,3 @@ def test_the_file_learns_and_can_be_told_not_to():
 
     assert np.abs(fast_weights(0.0)).max() > 0.01
     assert not fast_weights(1.0).any()
-
-
-def test_the_card_lies_in_the_file():
-    card = {"summary": "ndp-oja on a test", "task": {"env": "Test-v0"}}
-    model = onnx.load_from_string(onnx_file.to_onnx(policy_of("ndp-oja"), card))
-    found = {entry.key: entry.value for entry in model.metadata_props}
-    assert model.doc_string == found["summary"] == "ndp-oja on a test"
-    assert json.loads(found["task"]) == {"env": "Test-v0"}
-    assert json.loads(found["state"])["layer1.fast_weights"] == [16, 20]

@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 from tapes import make, play
 
-from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations import Perturbed, reason_against
 from spikepropamine.envs.perturbations.verify import Player
-
-quiet_mujoco()
-pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])

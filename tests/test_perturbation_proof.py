@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 
 from spikepropamine.__main__ import main as command_line
-from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.envs.perturbations.verify import TASKS, Player, line, verify, verify_family
-
-quiet_mujoco()
-pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
-
 
 QUICK = ("HalfCheetah-v5", "CueAssociation-v0")
 

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 from saved_runs import command_line, measured, save_run
 
-from spikepropamine.envs import making, quiet_mujoco
+from spikepropamine.envs import making
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.acts import act_of
 from spikepropamine.envs.perturbations.notation import SPLITS, load_suite, suite_names
 from spikepropamine.envs.perturbations.verify import TASKS
-
-quiet_mujoco()
 
 NO_BODY = ("CueAssociation-v0", "EvidenceAccumulation-v0", "CartPoleNoVelocity-v0", "KeyValue-v0")
 CONTEXTS = ("motor-order", "motor-signs", "one-sign", "sensor-signs")  # see test_contexts.py

@@ -10,12 +10,7 @@ from gymnasium.wrappers import DelayObservation
 from stable_baselines3.common.env_checker import check_env as check_sb3
 from tapes import make, play
 
-from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, parse, reason_against
-
-quiet_mujoco()
-pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:UserWarning")
-
 
 # ---------------------------------------------------------------- sensing and acting
 
@@ -208,6 +203,18 @@ def test_terms_do_not_disturb_each_others_noise():
         ("mass=1.5@rampp(1, 2)", "did you mean 'ramp'"),
         ("mass=1.5@ramp(2, 1)", "two rising steps"),
         ("gravity_tilt=5", "would change nothing in HalfCheetah-v5: a pull to the side"),
+        ("motor_signs=64", "there are 64 contexts, from 0 to 63"),
+        ("motor_signs=1e999", "a whole number from 0 on"),
+        ("motor_signs=seen@change(1..99999999999999999999)", "rising steps from 1 on"),
+        ("mass=seen", "seen is a set of contexts"),
+        ("motor_signs=seen..3", "cannot read|set of contexts"),
+        ("mass=1.5@change(100)", "what changes is a context"),
+        ("motor_signs=3@change(100)", "no other context to change to"),
+        ("motor_signs=seen@change(0)", "rising steps from 1 on"),
+        ("motor_signs=seen@change(30, 20..40)", "rising steps from 1 on"),
+        ("motor_signs=seen@ramp(1, 4)", "cannot grow along a ramp"),
+        ("motor_signs:all=held_out", "of 2 contexts none is held out"),
+        ("motor_order:bshin=1", "did you mean|choose from each"),
     ],
 )
 def test_messages_say_what_would_be_right(text, message):

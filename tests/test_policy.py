@@ -9,7 +9,6 @@ from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
@@ -57,32 +56,6 @@ def recorded(venv, steps=12):
         actions = np.array([venv.action_space.sample() for _ in range(venv.num_envs)])
         observations.append(venv.step(actions)[0])
     return observations
-
-
-# spaces
-
-
-@pytest.mark.parametrize(("observation", "action"), SPACES)
-def test_it_learns_predicts_and_is_evaluated_on_every_kind_of_space(observation, action):
-    venv = make_venv(observation, action)
-    model = make_model(venv)
-    before = parameters_of(model)
-    model.learn(32)
-    assert not torch.equal(before, parameters_of(model))
-
-    several = venv.reset()
-    actions, state = model.predict(several)
-    assert actions.shape == (2, *venv.action_space.shape)
-    assert all(venv.action_space.contains(a) for a in actions)
-    assert state[0].shape == (1, 2, model.policy.layout.size)
-
-    one, _ = RandomEnv(observation, action).reset(seed=0)
-    action, state = model.predict(one)
-    assert np.shape(action) == venv.action_space.shape
-    assert state[0].shape == (1, 1, model.policy.layout.size)
-
-    mean, _ = evaluate_policy(model, venv, n_eval_episodes=2)
-    assert np.isfinite(mean)
 
 
 def test_predict_carries_its_state_and_forgets_it_where_an_episode_starts():
@@ -165,6 +138,7 @@ def rolled_out(**arguments):
     [
         ("PlasticSpikingPolicy", "box", "box"),
         ("PlasticSpikingPolicy", "dict", "discrete"),
+        ("PlasticSpikingPolicy", "choices", "discrete"),
         ("MlpLstmPolicy", "box", "discrete"),
         ("MultiInputLstmPolicy", "dict", "box"),
     ],

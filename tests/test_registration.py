@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from train_runs import TINY
 
 from spikepropamine import versions
 from spikepropamine.__main__ import main
@@ -57,10 +58,6 @@ catalogue.register(
     Family("blinded", "sensing", "sees less.", "share", nominal=0, hardest=1, observe=blinded)
 )
 '''
-TINY = [
-    "--n-envs", "2", "--steps", "32", "--trainer.n-steps", "16", "--trainer.batch-size", "16",
-    "--trainer.sequence-length", "8", "--network.hidden", "8", "8",
-]  # fmt: skip
 
 
 @pytest.fixture

@@ -167,19 +167,13 @@ def test_a_config_has_its_say_when_a_run_goes_on(tmp_path):
     assert settings.parse(command).steps == 3000
 
 
-def test_a_config_may_name_a_teacher(tmp_path):
-    file, name = tmp_path / "own.yaml", "teachers/HalfCheetah-v5/mlp"
-    file.write_text(f"all: {{teacher: {name}}}")
-    command = ["--env", "HalfCheetah-v5", "--policy", "snn"]
-    found = settings.parse([*command, "--config", str(file)])
-    assert found == settings.parse([*command, "--teacher", name])
-
-
 def test_a_config_may_say_how_it_is_learned(tmp_path):
     file, task = tmp_path / "own.yaml", ["--env", "HalfCheetah-v5", "--policy", "snn"]
+    teacher = "teachers/HalfCheetah-v5/mlp"
     for text, options in (
         ("trainer: {kind: sac}", ["--trainer.kind", "sac"]),
         ("cue: [2, 1000]", ["--cue", "2", "1000"]),
+        (f"teacher: {teacher}", ["--teacher", teacher]),
     ):
         file.write_text(f"all: {{{text}}}")
         assert settings.parse([*task, "--config", str(file)]) == settings.parse([*task, *options])

@@ -4,19 +4,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, make_venv, same
+from conftest import VARIANTS, cross_entropies, make_model, same
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import plastic_ppo
-from spikepropamine.agents.plastic_ppo import SupervisedMlp, SupervisedPlastic
-
-VARIANTS = [
-    (SupervisedPlastic, "PlasticSpikingPolicy"),
-    (SupervisedPlastic, "MlpLstmPolicy"),
-    (SupervisedMlp, "MlpPolicy"),
-]
-
+from spikepropamine.agents.plastic_ppo import SupervisedPlastic
 
 BOX = gym.spaces.Box(-1.0, 1.0, (2,))
 
@@ -50,15 +43,6 @@ def copying(n_envs=2):
     return venv
 
 
-def cross_entropies(model, rollouts):
-    """The loss that is logged after each rollout."""
-    losses = []
-    for _ in range(rollouts):
-        model.learn(16 * model.n_envs, reset_num_timesteps=False)
-        losses.append(model.logger.name_to_value["train/cross_entropy"])
-    return losses
-
-
 @pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
 def test_the_loss_falls_below_that_of_guessing(algorithm, policy):
     model = make_model(copying(), algorithm, policy, learning_rate=1e-2, n_epochs=4)
@@ -87,11 +71,6 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_targets_that_were_due(algorit
     assert abs(logged - mean_cross_entropy(due == due)) > 0.01
 
 
-def test_an_environment_without_targets_is_refused_with_a_reason():
-    with pytest.raises(ValueError, match=r"info\['target'\].*cue tasks"):
-        make_model(make_venv(), SupervisedPlastic).learn(32)
-
-
 def test_a_rollout_that_ends_before_a_response_is_due_changes_nothing():
     venv = DummyVecEnv([lambda: gym.make("CueAssociation-v0", trials=2, cue_length=12)] * 4)
     venv.seed(0)
@@ -109,8 +88,11 @@ def test_targets_that_are_no_actions_are_refused_with_a_reason():
         make_model(venv, SupervisedPlastic).learn(32)
 
 
-def explode(model, monkeypatch):
-    """Makes the gradients of a model overflow."""
+@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
+def test_a_minibatch_whose_gradient_exploded_is_left_out_but_not_for_ever(
+    algorithm, policy, monkeypatch
+):
+    model = make_model(copying(), algorithm, policy, n_epochs=1, batch_size=32)
     evaluate = model.policy.evaluate_actions
 
     def exploding(*batch):
@@ -118,14 +100,6 @@ def explode(model, monkeypatch):
         return values, 1e9 * log_probs, entropy
 
     monkeypatch.setattr(model.policy, "evaluate_actions", exploding)
-
-
-@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
-def test_a_minibatch_whose_gradient_exploded_is_left_out_but_not_for_ever(
-    algorithm, policy, monkeypatch
-):
-    model = make_model(copying(), algorithm, policy, n_epochs=1, batch_size=32)
-    explode(model, monkeypatch)
     before = [x.clone() for x in model.policy.parameters()]
     assert np.isfinite(cross_entropies(model, plastic_ppo.PATIENCE)).all()
     assert model.logger.name_to_value["train/left_out"] == 1

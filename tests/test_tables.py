@@ -52,9 +52,12 @@ def test_retention_is_the_runs_own_ratio():
     # one baseline for the task, 1.0, though evaluations drew other random actions
     rows += rows_of({"a": [0.5, 1.5, 1.0, 1.0]}, "random_return", condition=None)
     rows += rows_of({"a": [1.0, 1.0, 1.0, 0.0]}, "learned", condition=None)
+    own = list(rows)
+    for suite in ("standard-x10", "standard-x10-stochastic"):  # random actions of episodes as long
+        rows += [row | {"suite": suite, "value": 10 * row["value"]} for row in own]
     found = retention(table(rows))
-    assert where(found, condition="noise")["value"].to_list() == [0.5, 0.5]  # two did not learn
-    assert where(found, condition="clean")["value"].to_list() == [1.0, 1.0]
+    assert where(found, condition="noise")["value"].to_list() == [0.5, 0.5] * 3  # two did not learn
+    assert where(found, condition="clean")["value"].to_list() == [1.0, 1.0] * 3
 
 
 def test_late_accuracy_is_that_of_the_second_half_of_the_trials():

@@ -6,11 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import tapes
-from conftest import make_model
+from conftest import VARIANTS, cross_entropies, make_model
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents.helped import Taught
-from spikepropamine.agents.plastic_ppo import SupervisedMlp, SupervisedPlastic
+from spikepropamine.agents.plastic_ppo import SupervisedMlp
 from spikepropamine.agents.zoo import actor_parameters, build
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.training.run import main
@@ -114,14 +114,7 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher, message):
         mirrors(teacher)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "policy"),
-    [
-        (SupervisedPlastic, "PlasticSpikingPolicy"),
-        (SupervisedPlastic, "MlpLstmPolicy"),
-        (SupervisedMlp, "MlpPolicy"),
-    ],
-)
+@pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
 def test_continuous_actions_are_learned_from_the_teacher(algorithm, policy):
     class Plain(Copier):
         def predict(self, observation, state, starts, deterministic):
@@ -130,10 +123,7 @@ def test_continuous_actions_are_learned_from_the_teacher(algorithm, policy):
     venv = mirrors(Plain(3), n_envs=4)
     venv.translates = False
     model = make_model(venv, algorithm, policy, learning_rate=1e-2, n_epochs=4)
-    losses = []
-    for _ in range(12):
-        model.learn(16 * model.n_envs, reset_num_timesteps=False)
-        losses.append(model.logger.name_to_value["train/cross_entropy"])
+    losses = cross_entropies(model, 12)
     assert losses[-1] < losses[0] - 0.5
 
 

@@ -4,16 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from train_runs import CUE, TINY, folder_of, run_process
+from train_runs import CUE, TINY, folder_of
 
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
-from spikepropamine.training.environments import make_envs, obstacle
+from spikepropamine.training.environments import obstacle
 from spikepropamine.training.settings import parse, without_effect
 
 SNN = [*CUE, "--policy", "snn"]
@@ -129,16 +128,6 @@ def test_bad_input_gets_one_line_exit_code_2_and_no_folder(tmp_path, run_here, c
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_process_given_bad_input_prints_that_line_and_nothing_else(tmp_path):
-    arguments, words = BAD["an unknown argument of the environment"]
-    result = run_process(tmp_path, *arguments)
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("train.py: error: ") and all(word in line for word in words)
-    assert not result.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("policy", "kind", "idle"),
     [
@@ -177,16 +166,6 @@ def test_training_that_breaks_down_says_so_in_one_line(tmp_path, run_here, capsy
     error = capsys.readouterr().err
     assert "training diverged at step" in error and "Traceback" not in error
     assert not (folder_of(tmp_path, "InvertedPendulum-v5", "snn") / "policy").exists()
-
-
-def test_training_environments_are_perturbed_as_asked():
-    arguments = ["--env", "HalfCheetah-v5", "--policy", "mlp", "--n-envs", "2"]
-    venv = make_envs(parse([*arguments, "--perturb", "mass=2"]))
-    venv.reset()
-    plain = gym.make("HalfCheetah-v5").unwrapped.model.body_mass
-    for env in venv.unwrapped.envs:
-        np.testing.assert_allclose(env.unwrapped.model.body_mass, 2 * plain)
-    venv.close()
 
 
 BOX, TWO = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)

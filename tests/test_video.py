@@ -6,31 +6,24 @@ import subprocess
 import sys
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from urllib.parse import quote
 
 import av
-import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import pixels
+from saved_runs import CUES, ROOT, make_policy, save_run
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import INSTALL, CannotDraw
 from spikepropamine.evaluation.ask.lesions import PlasticityOff
 from spikepropamine.evaluation.film.panel import ABOVE, BELOW, INK, MARK, Outline, Panel, diverging
 from spikepropamine.evaluation.film.video import HEIGHT, WIDTH, Take, film, mp4, pace
 from spikepropamine.evaluation.run.episodes import Moment, run_episodes
-from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.deployed import DeployedPolicy
-from spikepropamine.policies.export import save_policy
 from spikepropamine.report import evaluate
 from spikepropamine.training import run as train
-
-ROOT = Path(__file__).parent.parent
-
 
 # pace
 
@@ -56,18 +49,6 @@ def described(path):
         return context.name, context.pix_fmt, size, stream.average_rate, frames
 
 
-def make_policy(env):
-    policy = PlasticSpikingPolicy(
-        env.observation_space,
-        env.action_space,
-        lambda _: 0.0,
-        network={"hidden": (24, 16), "plastic": (False, True), "rule": "oja",
-                 "modulation": "direct", "ticks": 2, "input_gain": 4.0},
-        backend="reference",  # which needs no time to compile
-    )  # fmt: skip
-    return DeployedPolicy(policy, None, {})
-
-
 def cue_take(perturb=None, name="", hook=None):
     def create(arguments):
         return make("CueAssociation-v0", {"trials": 4} | arguments, perturb)
@@ -76,7 +57,7 @@ def cue_take(perturb=None, name="", hook=None):
 
 
 def test_a_video_of_a_cue_task(tmp_path):
-    policy = make_policy(gym.make("CueAssociation-v0"))
+    policy = make_policy(CUES)
     path = tmp_path / "cue.mp4"
     returns = film(path, policy, [cue_take()], 7, "a title")
     # 4 trials of 4 steps, and the picture before the first
@@ -89,7 +70,7 @@ def test_a_video_of_a_cue_task(tmp_path):
 
 
 def test_a_video_shows_the_episode_that_is_evaluated(tmp_path):
-    policy = make_policy(gym.make("CueAssociation-v0"))
+    policy = make_policy(CUES)
     hook = PlasticityOff(policy.policy.layout, 2)
     returns = film(
         tmp_path / "cue.mp4",
@@ -201,29 +182,20 @@ def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path):
 # the command line
 
 
-def save_run(folder, environment):
-    policy = make_policy(gym.make(environment))
-    settings = {
-        "policy": "ndp-oja", "env": environment, "env_kwargs": {}, "seed": 0, "n_envs": 2,
-    }  # fmt: skip
-    save_policy(folder / "policy", policy.policy, metadata={"settings": settings, "steps": 1000})
-    return folder
-
-
 def test_evaluation_films_what_was_asked_for(tmp_path, monkeypatch):
-    run = save_run(tmp_path / "run", "CueAssociation-v0")
+    run = save_run(tmp_path, CUES, "ndp-oja")
     options = ["--episodes", "2", "--workers", "1", "--video", "side-by-side"]
     texts = ["--perturb", "obs_noise=0.2@8"]
     assert evaluate.main([str(run), *texts, *options], "evaluate.py") == 0
     folder = run / "evaluations" / "perturb-obs_noise=0.2@8"
     (video,) = (folder / "videos").iterdir()
     assert video.name == "ndp-oja-seed0-obs_noise=0.2@8-side-by-side.mp4"
-    assert described(video)[2:] == ((2 * WIDTH, 2 * HEIGHT + 24), 2, 41)
+    assert described(video)[2:] == ((2 * WIDTH, 2 * HEIGHT + 24), 2, 17)
     assert quote(video.name) in (folder / "report.html").read_text()
 
 
 def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(tmp_path, monkeypatch, capsys):
-    run = save_run(tmp_path / "run", "InvertedPendulum-v5")
+    run = save_run(tmp_path, "InvertedPendulum-v5", "ndp-oja")
     monkeypatch.setattr(evaluate, "choose_backend", lambda: None)
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     options = ["--conditions", "clean", "--episodes", "1", "--workers", "1", "--video"]
@@ -354,13 +326,6 @@ def test_a_fast_weight_is_drawn_where_it_belongs(shape):
         box = (0, height / 4, 0, width / 5)
     found = rows.min(), rows.max(), columns.min(), columns.max()
     np.testing.assert_allclose(found, box, atol=1.5)
-
-
-def test_a_policy_without_spikes_has_the_reward_rate_alone():
-    moment = Moment({}, 1.0, np.zeros(1))
-    panel = Panel([Outline(np.ones(5), moment)], 560, 136)
-    assert list(panel.plots) == ["reward"]
-    panel.add(moment)
 
 
 def test_a_layer_of_graded_units_has_the_panel_without_spikes():
