@@ -87,10 +87,8 @@ class SequenceLearning(_Base):
         if self.replay_buffer_class is None:
             self.replay_buffer_class = SequenceReplayBuffer
         elif not issubclass(self.replay_buffer_class, SequenceReplayBuffer):
-            raise ValueError(
-                f"{self.replay_buffer_class.__name__} has no sequences: leave replay_buffer_class "
-                "out (hindsight experience replay is not supported)"
-            )
+            why = "has no sequences: leave it out (hindsight experience replay is not supported)"
+            raise ValueError(f"replay_buffer_class {self.replay_buffer_class.__name__} {why}")
         lengths = {"sequence_length": self.sequence_length, "burn_in": self.burn_in}
         self.replay_buffer_kwargs = self.replay_buffer_kwargs | lengths
         super()._setup_model()

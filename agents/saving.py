@@ -55,9 +55,8 @@ def save_run(
     if run.config.exists():
         raise ValueError(f"{run.path} has a training of `train.py`; give another folder")
     if run.evaluations.exists() and not overwrite:
-        raise ValueError(
-            f"{run.path} has evaluations of another policy; give another folder, or overwrite=True"
-        )
+        why = "has evaluations of another policy; give another folder, or overwrite=True"
+        raise ValueError(f"{run.path} {why}")
     if getattr(model.policy, "told", 0):
         raise ValueError("the critic is told what the environment shows; only `train.py` hides it")
     policy: Any = actor_of(model.policy)
@@ -120,9 +119,8 @@ def _task(spec: Any) -> dict[str, Any]:
         elif wrapper.name == "PreviousActionAndReward" and not task["previous"]:
             task["previous"] = True
         elif wrapper.name not in PLAIN:
-            raise ValueError(
-                f"the environment is wrapped in {wrapper.name}; register one that is made with it"
-            )
+            why = f"is wrapped in {wrapper.name}; register one that is made with it"
+            raise ValueError(f"the environment {why}")
     return task
 
 

@@ -147,8 +147,10 @@ CONCERNED = {
 }
 IGNORED = {
     "supervised": ("normalize_rewards", "critic_told"),  # no critic learns
-    "evolution": ("normalize_rewards", "cue", "critic_told", "critic_first", "threads"),
-}
+    # nothing is differentiated
+    "evolution": ("normalize_rewards", "cue", "critic_told", "critic_first", "threads",
+                  "network.slope", "network.surrogate"),
+}  # fmt: skip
 """Of the other settings, those that do not concern a kind of training."""
 
 Kwargs = dict[str, Any]

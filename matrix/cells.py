@@ -150,17 +150,17 @@ class Cell:
     def asked(self) -> dict[str, object]:
         """What its training is asked for, defaults included; but for what changes no number."""
         settings = parse_training(list(self.commands[0][1:]))
-        plain = settings.as_dict().items()
-        asked = flat({name: value for name, value in plain if name not in CHANGES_NO_NUMBER})
+        plain = flat(settings.as_dict()).items()
+        asked = {name: value for name, value in plain if name not in CHANGES_NO_NUMBER}
         for text, digest in digests_of(self.commands[0], self.root).items():
             asked[f"content of {text}"] = digest
         for module, digest in code_of(settings.imports).items():
             asked[f"code of {module}"] = digest
         return asked
 
-    def finish(self) -> None:
-        """Writes the stamp."""
-        write_text(self.stamp, json.dumps(self._state(), indent=1) + "\n")
+    def finish(self, asked: dict[str, object]) -> None:
+        """Writes the stamp, with what its training was asked for when it began."""
+        write_text(self.stamp, json.dumps(self._state() | {"asked": asked}, indent=1) + "\n")
 
     def _state(self) -> dict[str, object]:
         results = [self.root / place / RESULTS for place in self.evaluations]
@@ -271,13 +271,11 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
         raise UsageError(f"{matrix.name}: leave out --runs, which is {place}")
     meant = split_env(env_id)[0], policy_name, seed
     if (settings.env, settings.policy, settings.seed) != meant:
-        raise UsageError(
-            f"{matrix.name}: leave out --env, --policy and --seed, which are those of each cell"
-        )
+        less = "leave out --env, --policy and --seed, which are those of each cell"
+        raise UsageError(f"{matrix.name}: {less}")
     if settings.resume or settings.overwrite:
-        raise UsageError(
-            f"{matrix.name}: leave out --resume and --overwrite; what is there is gone on with"
-        )
+        less = "leave out --resume and --overwrite; what is there is gone on with"
+        raise UsageError(f"{matrix.name}: {less}")
     for name in matrix.export:
         check_known("export", name, FORMATS, f"{matrix.name}: ")
     commands, evaluations = [("train", *train)], []
@@ -352,6 +350,7 @@ def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | No
 def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
     if other := _trained_otherwise(cell):
         return other
+    asked = cell.asked()
     for command in cell.commands:
         if command[0] == "train" and cell.run.path.exists():
             command = (*command, "--resume")  # returns at once where nothing is left to do
@@ -361,7 +360,7 @@ def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
         if code:
             return f"{command[0]} ended with {code}: {_reason(cell.log)}"
     try:
-        cell.finish()
+        cell.finish(asked)
     except (UsageError, OSError, ValueError, KeyError) as error:
         return f"what it left cannot be kept: {one_line(error)}"
     return None
@@ -372,12 +371,9 @@ def _trained_otherwise(cell: Cell) -> str | None:
     asked = parse_json(json.dumps(cell.asked()), cell.name)
     if cell.run.path.exists() and cell.record.is_file():
         for name, value in read_json(cell.record).items():
-            known = name in asked and name not in CHANGES_NO_NUMBER  # a version may have others
-            if known and asked[name] != value:
-                return (
-                    f"{cell.path} was trained with another {name}; delete it, or give this cell a "
-                    "label of its own"
-                )
+            if name in asked and asked[name] != value:
+                other = f"{cell.path} was trained with another {name}"
+                return f"{other}; delete it, or give this cell a label of its own"
     write_text(cell.record, json.dumps(asked, indent=1) + "\n")
     return None
 

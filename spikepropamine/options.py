@@ -218,8 +218,8 @@ class Pairs(argparse.Action):
         """Puts the dict into the namespace."""
         if len(values) % 2:
             parser.error(f"{option_string} takes pairs of NAME and VALUE, got {shown(values)}")
-        pairs = dict(zip(values[::2], values[1::2], strict=True))
-        setattr(namespace, self.dest, {str(name): value for name, value in pairs.items()})
+        pairs = dict(zip(map(str, values[::2]), values[1::2], strict=True))
+        setattr(namespace, self.dest, (getattr(namespace, self.dest, None) or {}) | pairs)
 
 
 def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
@@ -269,7 +269,9 @@ def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
                     raise UsageError(f"env_kwargs {key}: must be {what}, got {shown(part)}")
             several = itertools.chain(*value.items()) if isinstance(value, Mapping) else value
             single = isinstance(value, str) or not hasattr(value, "__iter__")
-            yield from (option, *map(str, [value] if single else several))
+            typed = map(str, [value] if single else several)
+            # -1e-05 is no number to argparse
+            yield from [f"{option}={value}"] if str(value).startswith("-") else (option, *typed)
 
 
 @cache

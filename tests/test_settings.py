@@ -8,6 +8,7 @@ import pytest
 import yaml
 from saved_runs import make_policy
 
+from spikepropamine import options
 from spikepropamine.agents.zoo import agents
 from spikepropamine.common import UsageError, write_text
 from spikepropamine.envs.making import check_env_id
@@ -108,7 +109,17 @@ def test_widths_may_be_given_alone(policy, hidden, plastic):
 
 def test_options_may_be_spelt_as_in_yaml_and_switched_off():
     arguments = ["--trainer.learning_rate", "1e-4", "--no-trainer.critic-sees-spikes"]
-    more = ["--env-kwargs", "trials", "3", "told", "0.5", "--network.exogenous", "1", "cue"]
+    more = [
+        "--env-kwargs",
+        "trials",
+        "3",
+        "--env-kwargs",
+        "told",
+        "0.5",
+        "--network.exogenous",
+        "1",
+        "cue",
+    ]
     found = settings.parse([*CUE, "--policy", "ndp-oja", *arguments, *more])
     assert found.trainer.learning_rate == 1e-4 and not found.trainer.critic_sees_spikes
     assert found.env_kwargs == {"trials": 3, "told": 0.5}
@@ -134,9 +145,13 @@ def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
     task = ["--env", "CueAssociation-v0", "--config", str(file), "--policy"]
     first = settings.parse([*task, "ndp-oja"])
     assert (first.steps, first.trainer.learning_rate) == (200_000, 0.125)
-    assert settings.parse([*task, "ndp-oja", "--steps", "1e5"]).steps == 100_000
+    small = options.words({"steps": 100_000, "trainer": {"log_std_init": -1e-5}})
+    third = settings.parse([*task, "ndp-oja", *small])
+    assert (third.steps, third.trainer.log_std_init) == (100_000, -1e-5)
     with pytest.raises(UsageError, match="no section for snn, only ndp-oja"):
         settings.parse([*task, "snn"])
+    file.write_text("sac-snn: {steps: 30000}")
+    assert settings.parse([*task, "snn", "--trainer.kind", "sac"]).steps == 30_000
     run = {"settings": first.as_dict() | {"seed": 5, "runs": "elsewhere", "overwrite": True}}
     file.write_text(yaml.safe_dump(run))
     again = settings.parse([*task, "ndp-oja", "--seed", "1"])
@@ -170,13 +185,13 @@ def test_a_config_has_its_say_when_a_run_goes_on(tmp_path):
 def test_a_config_may_say_how_it_is_learned(tmp_path):
     file, task = tmp_path / "own.yaml", ["--env", "HalfCheetah-v5", "--policy", "snn"]
     teacher = "teachers/HalfCheetah-v5/mlp"
-    for text, options in (
+    for text, typed in (
         ("trainer: {kind: sac}", ["--trainer.kind", "sac"]),
         ("cue: [2, 1000]", ["--cue", "2", "1000"]),
         (f"teacher: {teacher}", ["--teacher", teacher]),
     ):
         file.write_text(f"all: {{{text}}}")
-        assert settings.parse([*task, "--config", str(file)]) == settings.parse([*task, *options])
+        assert settings.parse([*task, "--config", str(file)]) == settings.parse([*task, *typed])
     file.write_text("all: {trainer: {kind: sac}}")
     found = settings.parse([*task, "--config", str(file), "--trainer.kind", "ppo"])
     assert found == settings.parse(task)

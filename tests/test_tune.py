@@ -128,17 +128,18 @@ def test_a_trial_that_falls_behind_is_given_up():
     assert [t.intermediate_values for t in study.trials] == [{5: 5.0}, {5: 6.0}, {5: 1.0}]
 
 
-@pytest.mark.parametrize("policy", ["mlp", "lstm", "snn", "rsnn", "dp-bcm", "ndp-oja"])
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "gru", "snn", "rsnn", "dp-bcm", "ndp-oja"])
 def test_every_policy_has_something_to_search(policy):
     space = tune.search_space(None, defaults("CueAssociation-v0", policy))
     assert "trainer.learning_rate" in space
     assert ("network.plasticity_gain" in space) == policy.startswith(("dp", "ndp"))
     assert ("network.modulator_gain" in space) == policy.startswith("ndp")
-    assert ("network.slope" in space) == (policy not in ("mlp", "lstm"))
-    settings = defaults("CartPoleNoVelocity-v0", policy)  # whose networks have one layer
-    space = tune.search_space(None, settings)
-    layers = {len(hidden) for hidden in space.get("network.hidden", {"choices": []})["choices"]}
-    assert layers <= {len(settings.network.hidden)}
+    assert ("network.slope" in space) == (policy not in ("mlp", "lstm", "gru"))
+    for task in ("CartPoleNoVelocity-v0", "PendulumNoVelocity-v0"):  # networks have one layer
+        settings = defaults(task, policy)
+        space = tune.search_space(None, settings)
+        layers = {len(hidden) for hidden in space.get("network.hidden", {"choices": []})["choices"]}
+        assert layers <= {len(settings.network.hidden)}
 
 
 def test_nothing_is_searched_that_has_no_effect():

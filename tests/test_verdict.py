@@ -63,15 +63,6 @@ def test_late_and_first_trials():
     assert said.startswith("is right in 100 %") and "40 % of the first" in said
 
 
-def test_too_few_episodes_do_not_say_that_nothing_is_learned():
-    right = np.tile([0.0, 0, 1, 1], (1, 3, 1))
-    measured = {("a", "clean", "correct"): right, ("a", None, "random_return"): np.zeros((1, 3))}
-    measured["a", "clean", "return"] = np.array([[5.0, 6, 7]])
-    found = evaluation([condition()], measured)
-    assert found.learned("a") == [None]
-    assert "no more than random" not in said_of(found, "a")
-
-
 def test_paces_in_contexts():
     found = example(contexts=True)
     said = said_of(found, "ndp-oja")

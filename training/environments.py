@@ -148,9 +148,8 @@ def _check_task(learned: dict[str, Any], settings: Settings) -> None:
     if env not in gym.registry or gym.spec(env).entry_point != gym.spec(settings.env).entry_point:
         raise ValueError(f"it learned {env}, which is another task than {settings.env}")
     if learned.get("previous", False):
-        raise ValueError(
-            "it was trained with --previous, and would see the learner's previous action as its own"
-        )
+        own = "would see the learner's previous action as its own"
+        raise ValueError(f"it was trained with --previous, and {own}")
     # what the task shows has to begin with what the teacher's task showed
     theirs = making.make(env, learned.get("env_kwargs", {}))
     ours = making.make(settings.env, settings.env_kwargs)

@@ -29,7 +29,7 @@ CHANGEABLE = {
     "log_every", "threads", "device", "backend", "track", "tensorboard",
     "video_every", "eval_every", "imports", "trainer.workers", "trainer.cluster",
 }  # fmt: skip
-CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every"}
+CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every", "device", "backend"}
 # what is not taken from the config.yaml of another run
 OF_ONE_RUN = {
     "env", "policy", "seed", "imports", "runs", "resume", "overwrite", "start_from", "track",
@@ -40,6 +40,7 @@ INITIAL = {"trainer.log_std_init"} | {f"network.{name}" for name in (
     "threshold_decay", "readout_decay", "eta",
 )}  # fmt: skip
 """What is learned; where a policy starts from another, it has the values of that one."""
+Sections = list[tuple[Path, dict[str, Any]]]  # files, and what their sections say
 CUE = 2.0, 0.35  # share of the episodes at first; without it after this part of the training
 
 
@@ -158,24 +159,13 @@ def defaults(
     if not file.is_file():
         file = CONFIGS / "default.yaml"
     settings = _in_sections(settings, with_bases(file, CONFIGS), taught, cued, kind)
-    own = [] if config is None else _own_config(config, env, policy)
+    own = [] if config is None else _own_config(config, env, policy, taught, cued, kind)
     return _in_sections(settings, own, taught, cued, kind)
 
 
-def _in_sections(
-    settings: Settings,
-    files: list[tuple[Path, dict[str, Any]]],
-    taught: bool,
-    cued: bool,
-    kind: str,
-) -> Settings:
+def _in_sections(settings: Settings, files: Sections, *how: Any) -> Settings:
     """The settings with what the sections of files say, of which later ones win."""
-    policy = settings.policy
-    names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
-    ways = {"sac": ["sac"], "tqc": ["sac", "tqc"], "evolution": ["evolution"]}.get(kind, [])
-    if taught or cued:
-        ways.append("taught" if taught else "sac-cue" if kind in OFF_POLICY else "cue")
-    passes = [names, *([way, *(f"{way}-{name}" for name in names[1:])] for way in ways)]
+    passes = sections_of(settings.policy, *how)
     for chosen, (file, sections) in itertools.product(passes, files):
         for name in chosen:
             if name in sections:
@@ -187,10 +177,21 @@ def _in_sections(
     return settings
 
 
-def _own_config(file: Path, env: str, policy: str) -> list[tuple[Path, dict[str, Any]]]:
+def sections_of(policy: str, taught: bool, cued: bool, kind: str) -> list[list[str]]:
+    """The names of the sections that concern a training, in the order in which they are read: pass
+    by pass through all files.
+    """
+    names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
+    ways = {"sac": ["sac"], "tqc": ["sac", "tqc"], "evolution": ["evolution"]}.get(kind, [])
+    if taught or cued:
+        ways.append("taught" if taught else "sac-cue" if kind in OFF_POLICY else "cue")
+    return [names, *([way, *(f"{way}-{name}" for name in names[1:])] for way in ways)]
+
+
+def _own_config(file: Path, env: str, policy: str, *how: Any) -> Sections:
     """The sections of a file: as in `configs/`, as `tune` leaves in best.yaml, or the settings in
     the config.yaml of a run, but for what names and places it. Raises UsageError where it has
-    nothing for this policy.
+    nothing for this policy, learning so (`how`: as for `sections_of`).
     """
     content = read_yaml(file)
     if isinstance(content, dict) and "settings" in content:
@@ -199,13 +200,14 @@ def _own_config(file: Path, env: str, policy: str) -> list[tuple[Path, dict[str,
             raise UsageError(f"{file} is of {learned.get('policy')} on {learned.get('env')}")
         return [(file, {"all": {k: v for k, v in learned.items() if k not in OF_ONE_RUN}})]
     files = with_bases(file, CONFIGS)
-    if not any({"all", policy.split("-")[0], policy} & sections.keys() for _, sections in files):
+    names = set(itertools.chain(*sections_of(policy, *how)))
+    if not any(names & sections.keys() for _, sections in files):
         found = ", ".join(map(str, files[-1][1]))
         raise UsageError(f"{file} has no section for {policy}, only {found or 'nothing'}")
     return files
 
 
-def with_bases(file: Path, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+def with_bases(file: Path, folder: Path) -> Sections:
     """A file with sections, and before it its `base`, a name in the folder, and the base's own.
     Raises UsageError: a file that cannot be read or has no sections, or that is its own base.
     """
@@ -246,6 +248,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         taught, cued = taught or settings.teacher is not None, cued or settings.cue is not None
         settings = defaults(*named, taught, cued, kind or settings.trainer.kind, config)
     if helping:
+        settings = _over(settings, {"trainer": {"kind": kind or settings.trainer.kind}})
         _parser(settings, program, policy, taught).parse_args(["--help"])
     for name, option in (("teacher", "teacher"), ("start_from", "from")):
         if (folder := values.get(name, getattr(settings, name))) is not None:
@@ -263,8 +266,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     check_known("policy", stored.policy, agents(), f"{old}: ")
     then = stored.as_dict()
     if config is not None:
-        own = _own_config(config, stored.env, stored.policy)
         how = stored.teacher is not None, stored.cue is not None, stored.trainer.kind
+        own = _own_config(config, stored.env, stored.policy, *how)
         stored = _in_sections(stored, own, *how)
     resumed = validated(_over(stored, values | {"runs": given.runs, "seed": given.seed}))
     # the name of the policy has had its say, too
@@ -288,10 +291,10 @@ def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         if name == "env_kwargs":
             key = next(k for k in [*old, *new] if old.get(k) != new.get(k))
             old, new, option = old.get(key), new.get(key), f"{option} {key}"
-        raise UsageError(
-            f"{option} was {old!r} when the run was made, and is {new!r} now: it cannot change "
-            "when a run is resumed; a new one can begin with its weights (--from)"
+        never = (
+            "it cannot change when a run is resumed; a new one can begin with its weights (--from)"
         )
+        raise UsageError(f"{option} was {old!r} when the run was made, and is {new!r} now: {never}")
 
 
 def _check_given(settings: Settings, values: Mapping[str, Any]) -> None:
@@ -352,10 +355,8 @@ def _started(settings: Settings, folder: Path) -> Settings:
         kept = {name: learned[name] for name in ("network", "normalize_observations")}
         kept["trainer"] = {name: learned["trainer"][name] for name in CRITIC}
     except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"--from {folder}: its policy does not say how it was trained, as one that `save_run` "
-            "wrote does not; --from takes runs of `train`"
-        ) from error
+        why = "its policy does not say how it was trained; --from takes runs of `train`"
+        raise UsageError(f"--from {folder}: {why}") from error
     return updated(settings, kept, f"--from {folder}")
 
 

@@ -72,7 +72,7 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} must be 1 or more, got {getattr(options, name)}")
     for name in ("--seed", "--runs", "--resume", "--overwrite", "--track", "--eval-every"):
-        if name in [word.partition("=")[0] for word in rest]:
+        if name in [word.partition("=")[0].replace("_", "-") for word in rest]:
             raise UsageError(f"{name} is for `spikepropamine train`; each trial has its own")
     settings = training.parse(["--env", options.env, "--policy", options.policy, *rest], program)
     options.rest = rest
@@ -223,6 +223,9 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
                 value = value_of(trial, mine, options.seeds, folder)
             told, refused = f"{value:.6g}", 0
             return value
+        except optuna.TrialPruned:
+            refused = 0
+            raise
         except UsageError as error:  # settings that do not go together
             told = str(error)
             refused += 1
@@ -315,6 +318,8 @@ def _check_same(
 
 def _write_best(best: Any, count: int, options: argparse.Namespace, settings: Settings) -> None:
     """`best.yaml`: a section for `configs/ENV.yaml`, and the command that trains with it."""
+    how = settings.teacher is not None, settings.cue is not None, settings.trainer.kind
+    name = training.sections_of(settings.policy, *how)[-1][-1]
     values = {
         name: parse_json(value, name) if isinstance(value, str) else value
         for name, value in best.params.items()
@@ -324,7 +329,7 @@ def _write_best(best: Any, count: int, options: argparse.Namespace, settings: Se
         f"# trial {best.number} of {count}: mean return {best.value:.6g} after training, "
         f"seeds: {options.seeds}\n# spikepropamine train {shlex.join(chosen)}\n"
     )
-    section = yaml.safe_dump({settings.policy: nested(values)}, sort_keys=False)
+    section = yaml.safe_dump({name: nested(values)}, sort_keys=False)
     write_text(options.study / "best.yaml", head + section)
 
 
