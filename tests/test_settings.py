@@ -107,6 +107,14 @@ def test_widths_may_be_given_alone(policy, hidden, plastic):
     assert found.network.hidden == tuple(map(int, hidden)) and found.network.plastic == plastic
 
 
+def test_help_of_no_policy_and_of_a_kind(capsys):
+    task = ["--env", "KeyValue-v0", "--policy", "snn", "--trainer.kind", "ppo"]
+    for more, word in (([], "--policy NAME"), (task, "--trainer.clip-range")):
+        with pytest.raises(SystemExit):
+            settings.parse(["--help", *more])
+        assert word in capsys.readouterr().out
+
+
 def test_options_may_be_spelt_as_in_yaml_and_switched_off():
     arguments = ["--trainer.learning_rate", "1e-4", "--no-trainer.critic-sees-spikes"]
     more = [

@@ -248,7 +248,7 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
         taught, cued = taught or settings.teacher is not None, cued or settings.cue is not None
         settings = defaults(*named, taught, cued, kind or settings.trainer.kind, config)
     if helping:
-        settings = _over(settings, {"trainer": {"kind": kind or settings.trainer.kind}})
+        settings = updated(settings, {"trainer": {"kind": kind or settings.trainer.kind}})
         _parser(settings, program, policy, taught).parse_args(["--help"])
     for name, option in (("teacher", "teacher"), ("start_from", "from")):
         if (folder := values.get(name, getattr(settings, name))) is not None:
