@@ -133,9 +133,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         raise UsageError("--video shows the likeliest actions; leave out --stochastic or --video")
     own = Path(options.suite or "")
     if own.suffix == ".yaml" and own.stem in (STANDARD, *suite_names()):
-        raise UsageError(
-            f"--suite {own}: {own.stem} is one of this project's; give yours another name"
-        )
+        raise UsageError(f"--suite {own}: this project has a {own.stem}; give yours another name")
     if options.suite is None and not options.perturb:
         options.suite = STANDARD
     return options

@@ -28,6 +28,7 @@ from spikepropamine.common import (
     write_text,
 )
 from spikepropamine.envs.making import split_env
+from spikepropamine.envs.perturbations.notation import SUITES
 from spikepropamine.evaluation.ask.conditions import task_of
 from spikepropamine.evaluation.command import conditions_asked, folder_name, suite_of
 from spikepropamine.evaluation.command import parse as parse_evaluation
@@ -35,7 +36,7 @@ from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RESULTS, RunFolder
 from spikepropamine.options import Seed, flat, updated
 from spikepropamine.reading import parse_json, read_json, read_text, read_yaml
-from spikepropamine.training.settings import CHANGES_NO_NUMBER, CONFIGS
+from spikepropamine.training.settings import CHANGES_NO_NUMBER, CONFIGS, matched
 from spikepropamine.training.settings import parse as parse_training
 from spikepropamine.versions import HERE, code_of, digest_of, digests_of, import_modules
 
@@ -152,25 +153,25 @@ class Cell:
         settings = parse_training(list(self.commands[0][1:]))
         plain = flat(settings.as_dict()).items()
         asked = {name: value for name, value in plain if name not in CHANGES_NO_NUMBER}
-        for text, digest in digests_of(self.commands[0], self.root).items():
-            asked[f"content of {text}"] = digest
-        for module, digest in code_of(settings.imports).items():
-            asked[f"code of {module}"] = digest
-        return asked
+        if settings.match_parameters is not None:  # whose defaults say how large
+            asked[f"size of {settings.match_parameters}"] = str(matched(settings).network)
+        named = map(str, (settings.teacher, settings.start_from))
+        files = _contents([*self.commands[0], *named], self.root)
+        asked |= {f"content of {text}": digest for text, digest in files.items()}
+        return asked | {f"code of {x}": digest for x, digest in code_of(settings.imports).items()}
 
     def finish(self, asked: dict[str, object]) -> None:
         """Writes the stamp, with what its training was asked for when it began."""
         write_text(self.stamp, json.dumps(self._state() | {"asked": asked}, indent=1) + "\n")
 
     def _state(self) -> dict[str, object]:
-        results = [self.root / place / RESULTS for place in self.evaluations]
         exports = any(command[0] == "export" for command in self.commands)
         return {
             "policy": _digest(sorted(self.run.policy.glob("*"))),
-            "results": [_digest([file]) for file in results],
+            "results": [_digest([self.root / place / RESULTS]) for place in self.evaluations],
             "exports": _digest(sorted(self.run.exports.glob("*"))) if exports else None,
             "commands": [list(c) for c in self.commands],
-            "contents": digests_of(itertools.chain(*self.commands[1:]), self.root),
+            "contents": _contents(list(itertools.chain(*self.commands[1:])), self.root),
             "asked": self.asked(),
         }
 
@@ -227,6 +228,11 @@ def _labelled(values: Any, alone: bool) -> Any:
     if isinstance(values, Mapping):
         return {str(label): text or (str(label) if alone else "") for label, text in values.items()}
     return values
+
+
+def _contents(texts: Sequence[str], root: Path) -> dict[str, str]:
+    """Digests of the files, the runs and the suites of this project that texts name."""
+    return digests_of(texts, root) | digests_of((f"{text}.yaml" for text in texts), SUITES)
 
 
 def _digest(files: Sequence[Path]) -> str:

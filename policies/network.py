@@ -133,9 +133,7 @@ class NetworkConfig:
         if self.modulation == "feedback" and self.exogenous is None:
             raise ValueError("modulation feedback needs exogenous, the channels of the feedback")
         if self.modulation != "none" and self.rule == "none":
-            raise ValueError(
-                f"a neuromodulator needs a rule to modulate: set rule to one of {', '.join(RULES)}"
-            )
+            raise ValueError(f"a neuromodulator needs a rule: one of {', '.join(RULES)}")
 
     @classmethod
     def of(cls, value: "NetworkConfig | dict[str, Any] | None") -> "NetworkConfig":

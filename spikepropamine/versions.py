@@ -87,9 +87,7 @@ def import_modules(names: Sequence[str]) -> None:
         if name in imported:
             continue
         if not all(part.isidentifier() for part in name.split(".")) or name.endswith(".py"):
-            raise UsageError(
-                f"--import takes the name of a module, as in package.module, not {shown(name)}"
-            )
+            raise UsageError(f"--import takes a module, as in package.module, not {shown(name)}")
         here = os.getcwd()
         if here not in sys.path:
             sys.path.append(here)

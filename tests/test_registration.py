@@ -148,7 +148,7 @@ def test_a_module_that_is_none_or_broken_is_one_line(tmp_path, monkeypatch, caps
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("mine.py", "../mine"):
         assert main(["list", "envs", "--import", name]) == 2
-        assert f"--import takes the name of a module, as in package.module, not '{name}'" in (
+        assert f"--import takes a module, as in package.module, not '{name}'" in (
             capsys.readouterr().err
         )
     (tmp_path / "own_broken.py").write_text("import no_such_package\n")

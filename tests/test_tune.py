@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -149,6 +150,9 @@ def test_nothing_is_searched_that_has_no_effect():
     reinforced = replace(settings, trainer=replace(settings.trainer, kind="ppo"))
     assert by_rewards <= tune.search_space(None, reinforced).keys()
     assert not by_rewards & tune.search_space(None, supervised).keys()
+    started = replace(settings, start_from=Path("first"))
+    assert "network.readout_decay" in tune.search_space(None, settings)
+    assert "network.readout_decay" not in tune.search_space(None, started)
 
 
 @pytest.mark.parametrize(

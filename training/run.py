@@ -354,9 +354,7 @@ def _matched(settings: Settings) -> NetworkConfig:
     """The network that makes the actor as large as that of `match_parameters` by default, without
     the inputs that no deployed policy has.
     """
-    policy, kind = str(settings.match_parameters), settings.trainer.kind
-    taught, cued = settings.teacher is not None, settings.cue is not None
-    other = training.defaults(settings.env, policy, taught, cued, kind)
+    other = training.matched(settings)
     with closing(make_envs(replace(settings, cue=None, critic_told=False, n_envs=1))) as venv:
-        target = actor_parameters(build(policy, venv, other.network, other.trainer).policy)
+        target = actor_parameters(build(other.policy, venv, other.network, other.trainer).policy)
         return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)

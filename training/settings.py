@@ -2,7 +2,7 @@
 
 import argparse
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -163,6 +163,12 @@ def defaults(
     return _in_sections(settings, own, taught, cued, kind)
 
 
+def matched(settings: Settings) -> Settings:
+    """The defaults of the policy of `match_parameters`, learning in the same way."""
+    how = settings.teacher is not None, settings.cue is not None, settings.trainer.kind
+    return defaults(settings.env, str(settings.match_parameters), *how)
+
+
 def _in_sections(settings: Settings, files: Sections, *how: Any) -> Settings:
     """The settings with what the sections of files say, of which later ones win."""
     passes = sections_of(settings.policy, *how)
@@ -291,9 +297,7 @@ def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         if name == "env_kwargs":
             key = next(k for k in [*old, *new] if old.get(k) != new.get(k))
             old, new, option = old.get(key), new.get(key), f"{option} {key}"
-        never = (
-            "it cannot change when a run is resumed; a new one can begin with its weights (--from)"
-        )
+        never = "it cannot change when a run is resumed; a new one can have its weights (--from)"
         raise UsageError(f"{option} was {old!r} when the run was made, and is {new!r} now: {never}")
 
 
@@ -319,14 +323,17 @@ def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
     """The options of a command line that `parse` has read and that change nothing, since they do
     not concern the policy, or initial values of one that starts from another.
     """
-    taught, values = settings.teacher is not None, _read(arguments, "")
+    values, matters = _read(arguments, ""), has_effect(settings)
     values.pop("config", None)
     inner = [f"{part}.{name}" for part in ("network", "trainer") for name in values.get(part, {})]
-    matters = concerned(settings.policy, taught, settings.trainer.kind)
-    idle = {name for name in (*values, *inner) if not matters(name)}
-    if settings.start_from is not None and settings.trainer.kind != "evolution":
-        idle |= INITIAL.intersection(inner)
-    return [f"--{name}".replace("_", "-") for name in (*values, *inner) if name in idle]
+    return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not matters(name)]
+
+
+def has_effect(settings: Settings) -> Callable[[str], bool]:
+    """Whether a setting, by its dotted name, has an effect in a training with such settings."""
+    matters = concerned(settings.policy, settings.teacher is not None, settings.trainer.kind)
+    started = settings.start_from is not None and settings.trainer.kind != "evolution"
+    return lambda name: matters(name) and not (started and name in INITIAL)
 
 
 def _read(arguments: Sequence[str], program: str) -> dict[str, Any]:

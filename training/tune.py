@@ -23,7 +23,6 @@ import numpy as np
 import yaml
 from filelock import FileLock
 
-from spikepropamine.agents.zoo import concerned
 from spikepropamine.common import (
     Parser,
     UsageError,
@@ -96,7 +95,7 @@ def search_space(file: Path | None, settings: Settings) -> dict[str, dict[str, A
             space |= dict(sections.get(name) or {})
         except (TypeError, ValueError) as error:
             raise UsageError(f"{source}, section {name}: must name settings") from error
-    matters = concerned(settings.policy, settings.teacher is not None, settings.trainer.kind)
+    matters = training.has_effect(settings)
     space = {name: of for name, of in space.items() if of is not None and matters(name)}
     for name, of in space.items():
         _check_range(settings, name, of, f"{file}: {name}")
