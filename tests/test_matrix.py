@@ -192,19 +192,19 @@ def test_what_is_finished_is_not_done_again(file, commands, capsys):
     assert len(commands.seen) == 16
 
 
-@pytest.mark.parametrize("what", ["policy", "results", "command", "own", "standard", "size"])
+@pytest.mark.parametrize("what", ["policy", "results", "command", "own.yaml", "noise", "size"])
 def test_a_cell_whose_results_are_of_something_else_is_not_finished(
     file, commands, monkeypatch, what
 ):
     monkeypatch.setattr(cells_module, "SUITES", Path.cwd())
     text = "train: {noise: obs_noise=0.1}\nheld-out: {bias: obs_bias=0.1}\n"
-    for suite in ("own.yaml", "standard.yaml"):
-        Path(suite).write_text(text)
-    asked = ["--suite own.yaml --episodes 2"] if what == "own" else PLAIN["evaluate"]
+    suite, of_suite = Path(what).with_suffix(".yaml"), what in ("own.yaml", "noise")
+    suite.write_text(text)
+    asked = [f"--suite {what} --episodes 2"] if of_suite else PLAIN["evaluate"]
     cell = next(c for c in of(file(evaluate=asked)) if c.policy == "sized")
     assert execute(cell) is None and cell.finished()
-    if what in ("own", "standard"):
-        Path(f"{what}.yaml").write_text(text.replace("noise=0.1", "noise=0.2"))
+    if of_suite:
+        suite.write_text(text.replace("noise=0.1", "noise=0.2"))
     elif what == "size":
         matched = settings.matched(settings.parse(list(cell.commands[0][1:])))
         wider = replace(matched, network=replace(matched.network, hidden=(7, 7)))
