@@ -155,9 +155,8 @@ class Cell:
         asked = {name: value for name, value in plain if name not in CHANGES_NO_NUMBER}
         if settings.match_parameters is not None:  # whose defaults say how large
             asked[f"size of {settings.match_parameters}"] = str(matched(settings).network)
-        named = map(str, (settings.teacher, settings.start_from))
-        files = _contents([*self.commands[0], *named], self.root)
-        asked |= {f"content of {text}": digest for text, digest in files.items()}
+        named = [*self.commands[0], str(settings.teacher), str(settings.start_from)]
+        asked |= {f"content of {x}": digest for x, digest in _contents(named, self.root).items()}
         return asked | {f"code of {x}": digest for x, digest in code_of(settings.imports).items()}
 
     def finish(self, asked: dict[str, object]) -> None:
@@ -354,9 +353,9 @@ def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | No
 
 
 def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
-    if other := _trained_otherwise(cell):
-        return other
     asked = cell.asked()
+    if other := _trained_otherwise(cell, asked):
+        return other
     for command in cell.commands:
         if command[0] == "train" and cell.run.path.exists():
             command = (*command, "--resume")  # returns at once where nothing is left to do
@@ -372,9 +371,9 @@ def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
     return None
 
 
-def _trained_otherwise(cell: Cell) -> str | None:
+def _trained_otherwise(cell: Cell, asked: dict[str, object]) -> str | None:
     """Why a cell cannot go on with the run folder that is there; writes what it is asked for."""
-    asked = parse_json(json.dumps(cell.asked()), cell.name)
+    asked = parse_json(json.dumps(asked), cell.name)
     if cell.run.path.exists() and cell.record.is_file():
         for name, value in read_json(cell.record).items():
             if name in asked and asked[name] != value:

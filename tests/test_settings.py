@@ -117,17 +117,8 @@ def test_help_of_no_policy_and_of_a_kind(capsys):
 
 def test_options_may_be_spelt_as_in_yaml_and_switched_off():
     arguments = ["--trainer.learning_rate", "1e-4", "--no-trainer.critic-sees-spikes"]
-    more = [
-        "--env-kwargs",
-        "trials",
-        "3",
-        "--env-kwargs",
-        "told",
-        "0.5",
-        "--network.exogenous",
-        "1",
-        "cue",
-    ]
+    pairs = ["--env-kwargs", "trials", "3", "--env-kwargs", "told", "0.5"]
+    more = [*pairs, "--network.exogenous", "1", "cue"]
     found = settings.parse([*CUE, "--policy", "ndp-oja", *arguments, *more])
     assert found.trainer.learning_rate == 1e-4 and not found.trainer.critic_sees_spikes
     assert found.env_kwargs == {"trials": 3, "told": 0.5}

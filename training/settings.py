@@ -129,6 +129,11 @@ class Settings:
     """Where to train."""
 
     @property
+    def how(self) -> tuple[bool, bool, str]:
+        """Whether it is taught, whether it has a cue, and its kind, as `sections_of` takes them."""
+        return self.teacher is not None, self.cue is not None, self.trainer.kind
+
+    @property
     def folder(self) -> RunFolder:
         """The run folder."""
         return RunFolder.of(self.runs, self.env, self.policy, self.seed)
@@ -165,8 +170,7 @@ def defaults(
 
 def matched(settings: Settings) -> Settings:
     """The defaults of the policy of `match_parameters`, learning in the same way."""
-    how = settings.teacher is not None, settings.cue is not None, settings.trainer.kind
-    return defaults(settings.env, str(settings.match_parameters), *how)
+    return defaults(settings.env, str(settings.match_parameters), *settings.how)
 
 
 def _in_sections(settings: Settings, files: Sections, *how: Any) -> Settings:
@@ -272,9 +276,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     check_known("policy", stored.policy, agents(), f"{old}: ")
     then = stored.as_dict()
     if config is not None:
-        how = stored.teacher is not None, stored.cue is not None, stored.trainer.kind
-        own = _own_config(config, stored.env, stored.policy, *how)
-        stored = _in_sections(stored, own, *how)
+        own = _own_config(config, stored.env, stored.policy, *stored.how)
+        stored = _in_sections(stored, own, *stored.how)
     resumed = validated(_over(stored, values | {"runs": given.runs, "seed": given.seed}))
     # the name of the policy has had its say, too
     network = agents()[stored.policy].network(resumed.network)

@@ -317,8 +317,7 @@ def _check_same(
 
 def _write_best(best: Any, count: int, options: argparse.Namespace, settings: Settings) -> None:
     """`best.yaml`: a section for `configs/ENV.yaml`, and the command that trains with it."""
-    how = settings.teacher is not None, settings.cue is not None, settings.trainer.kind
-    name = training.sections_of(settings.policy, *how)[-1][-1]
+    name = training.sections_of(settings.policy, *settings.how)[-1][-1]
     values = {
         name: parse_json(value, name) if isinstance(value, str) else value
         for name, value in best.params.items()
